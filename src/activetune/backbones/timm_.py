@@ -1,0 +1,127 @@
+"""Any timm model: ``timm/NAME``, published weights from the hub or a local file, its own pretrained transform."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from activetune.backbones._backbone import Backbone, ImageSettings
+from activetune.errors import ActivetuneError, UsageError, nearest, some
+from activetune.vision import import_torchvision
+
+PREFIX = "timm"
+
+
+@cache
+def _timm() -> Any:
+    import_torchvision()
+    import timm
+
+    return timm
+
+
+def names() -> list[str]:
+    """Every architecture, as ``timm/NAME``."""
+    return [f"timm/{name}" for name in _timm().list_models()]
+
+
+def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
+    """Build ``name`` (an architecture, or ``architecture.tag``) and load its weights."""
+    timm = _timm()
+    if not timm.is_model(name):
+        found = nearest(name.partition(".")[0], timm.list_models())
+        raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
+    network = create_network(name, pretrained=pretrained and weights is None, options=options)
+    if weights is not None:
+        load_weights(network, weights)
+    config = timm.data.resolve_model_data_config(network)
+    settings = ImageSettings(
+        size=tuple(config["input_size"][1:]),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+    )
+    return Backbone(network, f"timm/{name}", name.partition(".")[0], settings)
+
+
+def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> torch.nn.Module:
+    """``timm.create_model`` without classifier; failures in one sentence.
+
+    Raises:
+        UsageError: an option that the architecture does not have.
+        ActivetuneError: published weights that can't be fetched.
+
+    """
+    timm = _timm()
+    options = {"num_classes": 0, **options}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network: torch.nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError as error:
+        raise UsageError(f"timm/{name} does not take these options ({error})") from None
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise UsageError(f"timm/{name} can't be built ({error})") from None
+        raise ActivetuneError(
+            f"the published weights of timm/{name} can't be fetched ({_first_line(error)}); "
+            "give a local file with --weights FILE, or use --backbone bundled"
+        ) from None
+    return network.eval()
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load a ``.safetensors`` or ``.pth`` file, never unpickled; a classifier in it is left out.
+
+    Raises:
+        UsageError: not a weights file, or weights of another architecture.
+
+    """
+    state = read_state(path)
+    with contextlib.suppress(
+        AttributeError, KeyError
+    ):  # published layouts and other image sizes, where timm knows them
+        module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
+        state = module.checkpoint_filter_fn(state, network)
+    wanted = network.state_dict()
+    classifiers = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    left = {key for key in state if key not in wanted and key.startswith(tuple(f"{head}." for head in heads))}
+    missing = sorted(wanted.keys() - state.keys())
+    foreign = sorted(state.keys() - wanted.keys() - left)
+    shapes = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
+    if missing or foreign or shapes:
+        problems = [("missing", missing), ("unexpected", foreign), ("of another shape", shapes)]
+        told = "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in problems if keys)
+        raise UsageError(f"the weights in {path} do not fit this backbone ({told}); check --backbone and --weights")
+    network.load_state_dict({key: state[key] for key in wanted})
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint; wrappers such as ``state_dict`` and ``module.`` are taken off."""
+    if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
+        raise UsageError(f"{path} is not a weights file; expected .safetensors, .pth, .pt or .bin")
+    try:
+        _timm()
+        from timm.models import load_state_dict
+
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # every reader has its own errors for a damaged or a pickled file
+        raise UsageError(
+            f"the weights file {path} can't be read ({_first_line(error)}); only safetensors and plain tensor "
+            "checkpoints are loaded, never pickled objects"
+        ) from None
+    return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,384 @@
+"""The command line: one command a stage, with the options of the Python function of the same name.
+
+Results go to stdout, progress and notes to stderr. Exit code 0; 2 for wrong use, 1 for a failure that is explained in
+a sentence, 130 on Ctrl-C with everything finished so far kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from activetune import __version__
+from activetune.config import parse_settings, read_config
+from activetune.errors import ActivetuneError, is_disk_full
+
+app = typer.Typer(
+    name="activetune",
+    help="Finetune pretrained vision models under a budget: select, label, finetune, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """``--config``: the file's values become the defaults of this command; what is typed wins."""
+    if path is None:
+        return None
+    command = context.command
+    options = {parameter.name or "" for parameter in command.params} - {"config", "help"}
+    values = read_config(path, command.name or "", options)
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+class Listing(StrEnum):
+    """What ``activetune list`` can list."""
+
+    selectors = "selectors"
+    recipes = "recipes"
+    backbones = "backbones"
+    formats = "formats"
+
+
+PoolArgument = Annotated[
+    str, typer.Argument(metavar="POOL", help="Folder of images, CSV/Parquet manifest, Hugging Face Parquet, or .zip.")
+]
+Out = Annotated[Path, typer.Option(help="Where the result goes.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="TOML file with this command's options.", callback=_load_config, is_eager=True),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Workers = Annotated[int, typer.Option(help="Decoding processes; -1 chooses.", min=-1)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor fill the cache of embeddings.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; can be repeated.")]
+Preset = Annotated[str | None, typer.Option(help="Named settings, for instance: paper.")]
+Backbone = Annotated[str, typer.Option(help="bundled, or timm/NAME.")]
+Weights = Annotated[Path | None, typer.Option(help="Local .safetensors or .pth weights for the backbone.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV or Parquet with id and label.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("activetune-demo"),
+    seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole loop on real handwritten digits, offline: a table here and report.html."""
+    from activetune.digits_demo import demo as run
+
+    table = run(
+        out,
+        seeds=seeds,
+        seed=seed,
+        device=device,
+        precision=precision,
+        workers=workers,
+        overwrite=overwrite or resume,
+        quiet=quiet,
+    )
+    typer.echo(table)
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def embed(
+    pool: PoolArgument,
+    out: Out,
+    backbone: Backbone = "bundled",
+    weights: Weights = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Patch tokens instead of pooled features.")] = False,
+    dtype: Annotated[str, typer.Option(help="float16 or float32 on disk.")] = "float16",
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 64,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute the features of every image of a pool."""
+    from activetune.embedding import EmbedOptions
+    from activetune.embedding import embed as run
+
+    options = EmbedOptions(
+        tokens=tokens, dtype=dtype, batch_size=batch_size, workers=workers, device=device, precision=precision
+    )
+    embeddings = run(
+        pool,
+        backbone=backbone,
+        weights=weights,
+        out=out,
+        options=options,
+        use_cache=not no_cache,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    shape = " x ".join(f"{size:,}" for size in embeddings.features_ND.shape)
+    rejected = embeddings.manifest.get("rejected", 0)
+    typer.echo(f"{out}: {shape} features, {rejected:,} images rejected")
+
+
+@app.command()
+def select(
+    embeddings: Annotated[str, typer.Argument(metavar="EMB", help="Embeddings: a folder of 'embed', .npy or .npz.")],
+    budget: Annotated[str, typer.Option(help="500, 5% or 2/class.", show_default=False)],
+    out: Out,
+    method: Annotated[str, typer.Option(help="See 'activetune list selectors'.")] = "activeft",
+    preset: Preset = None,
+    set_: Set = None,
+    labelled: Annotated[Path | None, typer.Option(help="File with the ids that are labelled already.")] = None,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose which items to label."""
+    from activetune.selection import select as run
+
+    selection = run(
+        embeddings,
+        budget=budget,
+        method=method,
+        seed=seed,
+        preset=preset,
+        settings=parse_settings(set_ or ()),
+        labelled=labelled,
+        out=out,
+        device=device,
+        threads=workers,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    figures = selection.manifest["figures"]
+    typer.echo(
+        f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by {method}, "
+        f"EMD {figures['emd']:.4f}, radius {figures['radius']:.4f}, {figures['seconds']:.2f} s"
+    )
+
+
+@app.command()
+def finetune(
+    pool: PoolArgument,
+    out: Out,
+    labels: LabelsOption = None,
+    backbone: Backbone = "bundled",
+    weights: Weights = None,
+    recipe: Annotated[str, typer.Option(help="See 'activetune list recipes'.")] = "linear_probe",
+    preset: Preset = None,
+    set_: Set = None,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a classifier on the labelled items of a pool."""
+    from activetune.finetuning import finetune as run
+
+    model = run(
+        pool,
+        out=out,
+        labels=labels,
+        backbone=backbone,
+        weights=weights,
+        recipe=recipe,
+        preset=preset,
+        settings=parse_settings(set_ or ()),
+        seed=seed,
+        device=device,
+        precision=precision,
+        workers=workers,
+        use_cache=not no_cache,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    typer.echo(f"{out}: {recipe} on {backbone}, {len(model.classes):,} classes")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
+    pool: PoolArgument,
+    labels: LabelsOption = None,
+    out: Annotated[Path | None, typer.Option(help="The scores' file; default: MODEL/scores.json.")] = None,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a model on the labelled items of a pool."""
+    from activetune.evaluation import evaluate as run
+
+    path = out or model / "scores.json"
+    scores = run(
+        model,
+        pool,
+        labels=labels,
+        out=path,
+        device=device,
+        precision=precision,
+        workers=workers,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    typer.echo(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
+    pool: PoolArgument,
+    out: Out,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict the class of every image of a pool."""
+    from activetune.evaluation import predict as run
+
+    rows = run(
+        model,
+        pool,
+        out=out,
+        device=device,
+        precision=precision,
+        workers=workers,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    typer.echo(f"{out}: {len(rows):,} predictions")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """List what can be named: selectors, recipes, backbones, formats."""
+    from activetune.catalogue import catalogue
+
+    for line in catalogue(what.value):
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo'.")],
+    config: Config = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make report.html from the results in a folder."""
+    from activetune.report import write_report
+
+    typer.echo(f"report: {write_report(folder, overwrite=overwrite)}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"activetune {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; every failure is one sentence on stderr."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    if os.environ.get("ACTIVETUNE_TRACEBACK"):
+        return _invoke(arguments)
+    try:
+        return _invoke(arguments)
+    except click.exceptions.Abort:
+        return _say("interrupted; what was finished is kept, --resume goes on", 130)
+    except KeyboardInterrupt:
+        return _say("interrupted; what was finished is kept, --resume goes on", 130)
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return error.exit_code
+    except ActivetuneError as error:
+        return _say(f"error: {error}", error.exit_code)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (the reader has gone; Python flushes at exit)
+        return 0
+    except MemoryError:
+        return _say("error: not enough memory; try a smaller --batch-size or budget, or fewer --workers", 1)
+    except Exception as error:
+        if is_disk_full(error):
+            where = getattr(error, "filename", None)
+            return _say(
+                f"error: the disk is full{f' ({where})' if where else ''}; what was finished is kept: free some "
+                "space and run the command again (with --resume where it has one)",
+                1,
+            )
+        if isinstance(error, PermissionError):
+            return _say(f"error: {error.filename}: permission denied; choose another --out", 1)
+        told = str(error).strip().splitlines() or [""]
+        return _say(
+            f"error: unexpected {type(error).__name__}: {told[0][:300]} (this is a defect of activetune; "
+            "ACTIVETUNE_TRACEBACK=1 shows where it happened)",
+            1,
+        )
+
+
+def _invoke(arguments: list[str]) -> int:
+    result: Any = typer.main.get_command(app).main(arguments, prog_name="activetune", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stderr, flush=True)
+    return code

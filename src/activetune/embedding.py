@@ -1,0 +1,425 @@
+"""Pool x backbone -> embeddings: batched, resumable after any kill, cached by content.
+
+Features are appended to ``features.partial`` batch by batch; ``progress.json`` says how many rows of it are sure. A
+run that goes on cuts the file to that length and repeats nothing before it, with the same batches, so that the result
+is the same to the byte. Images that can't be decoded take no row and are listed in ``rejected.csv``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from activetune import cache
+from activetune.backbones import Backbone, load_backbone
+from activetune.errors import ActivetuneError, UsageError
+from activetune.fingerprint import digest_json
+from activetune.loading import Loaded, image_loader
+from activetune.pool import open_pool
+from activetune.runtime import note, progress, resolve_runtime
+from activetune.store import (
+    EMBEDDING_FILES,
+    MANIFEST,
+    load_embeddings,
+    prepare_folder,
+    read_json,
+    read_manifest,
+    save_items,
+    seal_embeddings,
+    write_csv,
+    write_json,
+)
+from activetune.types import Embeddings, Pool
+
+PARTIAL, PROGRESS = "features.partial", "progress.json"
+HEADER_BYTES = 128
+SAVE_EVERY_SECONDS = 2.0
+PIPELINE = 1  # raised when the same inputs give other features
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """How features are computed.
+
+    Attributes:
+        tokens: patch tokens (N, T, D) instead of pooled features (N, D).
+        dtype: ``float16`` or ``float32`` on disk.
+        batch_size: images a forward pass.
+        workers: decoding processes; -1 chooses, 0 decodes in this one.
+        device, precision: see :func:`activetune.runtime.resolve_runtime`.
+
+    """
+
+    tokens: bool = False
+    dtype: str = "float16"
+    batch_size: int = 64
+    workers: int = -1
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32"):
+            raise UsageError(f"dtype {self.dtype!r} is not possible; allowed: float16, float32")
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
+
+
+def embed(
+    pool: Pool | str | os.PathLike[str],
+    *,
+    backbone: str | Backbone = "bundled",
+    weights: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
+    options: EmbedOptions | None = None,
+    use_cache: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Embeddings:
+    """Compute the features of every image of a pool.
+
+    Args:
+        pool: a pool, or what :func:`activetune.open_pool` opens.
+        backbone: a name (see :func:`activetune.backbones.load_backbone`) or a loaded backbone.
+        weights: a local weights file for a named backbone.
+        out: the artefact's folder; None keeps it in the cache only (in memory with ``use_cache=False``).
+        use_cache: reuse the features of the same pool, weights and transform where they are known.
+        overwrite: replace what ``out`` holds. resume: go on with an unfinished run in ``out``.
+
+    Returns:
+        Embeddings of the images that can be decoded, in the pool's order.
+
+    Raises:
+        UsageError: ``out`` holds something else, or an unfinished run and ``resume`` is off.
+        ActivetuneError: no image could be decoded; features beyond the range of float16.
+
+    """
+    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    options = options or EmbedOptions()
+    network = backbone if isinstance(backbone, Backbone) else load_backbone(backbone, weights)
+    recipe = _recipe(pool, network, options)
+    key = digest_json(recipe)
+    cached = cache.find(key) if use_cache and not options.tokens else None
+
+    if out is None:
+        if cached is not None:
+            return _relabel(load_embeddings(cached), pool)
+        with tempfile.TemporaryDirectory(prefix="activetune-") as temporary:
+            made = _compute(pool, network, options, recipe, Path(temporary), use_cache=use_cache, quiet=quiet)
+            return Embeddings(made.ids, np.array(made.features_ND), made.labels, made.manifest)
+
+    folder = Path(out)
+    if use_cache and not overwrite and (folder / MANIFEST).is_file() and _key_of(folder) == key:
+        note(f"cache hit: {folder} holds the features of this pool, backbone and transform already", quiet)
+        embeddings = load_embeddings(folder)
+        _tell_rejected(embeddings, len(pool), quiet)
+        return embeddings
+    unfinished = (folder / PROGRESS).is_file()
+    if unfinished and resume and not overwrite:
+        if read_json(folder / PROGRESS).get("key") != key:
+            raise UsageError(
+                f"{folder} holds an unfinished embedding of another pool, backbone or transform; "
+                "give the same ones to go on with --resume, or --overwrite to start again"
+            )
+    elif unfinished and not overwrite:
+        raise UsageError(f"{folder} holds an unfinished embedding; go on with --resume or start again with --overwrite")
+    else:
+        _refuse_stale(folder, overwrite)
+        prepare_folder(folder, (*EMBEDDING_FILES, PARTIAL, PROGRESS), overwrite=overwrite)
+    if cached is not None:
+        note("cache hit: the features of this pool, backbone and transform are known", quiet)
+        embeddings = _copy_cached(cached, folder, pool)
+        _tell_rejected(embeddings, len(pool), quiet)
+        return embeddings
+    return _compute(pool, network, options, recipe, folder, use_cache=use_cache, quiet=quiet)
+
+
+def features_of(
+    pool: Pool,
+    ids: Sequence[str],
+    *,
+    backbone: Backbone,
+    options: EmbedOptions | None = None,
+    use_cache: bool = True,
+    quiet: bool = False,
+) -> Embeddings:
+    """Features of some items of a pool: out of the whole pool's cached ones, or computed for these alone."""
+    options = options or EmbedOptions()
+    cached = cache.find(digest_json(_recipe(pool, backbone, options))) if use_cache else None
+    if cached is None:
+        return embed(pool.subset(ids), backbone=backbone, options=options, use_cache=use_cache, quiet=quiet)
+    whole = _relabel(load_embeddings(cached), pool)
+    return take(whole, [item for item in ids if item in whole.position])
+
+
+def take(embeddings: Embeddings, ids: Sequence[str]) -> Embeddings:
+    """The embeddings of the given ids, in their order."""
+    rows = [embeddings.position[item] for item in ids]
+    labels = None if embeddings.labels is None else [embeddings.labels[row] for row in rows]
+    return Embeddings(list(ids), np.asarray(embeddings.features_ND[rows]), labels, embeddings.manifest)
+
+
+# What the features depend on --------------------------------------------------------------------------------------
+
+
+def _recipe(pool: Pool, backbone: Backbone, options: EmbedOptions) -> dict[str, Any]:
+    """Everything that changes the features; its digest is the cache key."""
+    return {
+        "pipeline": PIPELINE,
+        "pool_fingerprint": pool.fingerprint,
+        "architecture": backbone.architecture,
+        "weights": backbone.fingerprint,
+        "transform": backbone.settings.as_dict(),
+        "tokens": options.tokens,
+        "dtype": options.dtype,
+        "precision": resolve_runtime(options.device, options.precision).precision,
+    }
+
+
+def _key_of(folder: Path) -> str | None:
+    return read_manifest(folder, "embeddings").get("key")
+
+
+def _refuse_stale(folder: Path, overwrite: bool) -> None:
+    """A clearer sentence than "not empty" where the folder holds embeddings of something else."""
+    if overwrite or not (folder / MANIFEST).is_file() or read_json(folder / MANIFEST).get("kind") != "embeddings":
+        return
+    raise UsageError(
+        f"{folder} holds embeddings of another pool, backbone or transform (or --no-cache was given); "
+        "nothing was written: choose another --out, or give --overwrite"
+    )
+
+
+def _relabel(embeddings: Embeddings, pool: Pool) -> Embeddings:
+    """The pool's present labels: a cached entry may have been made under other ones."""
+    labels = None if pool.labels is None else [pool.labels[pool.position[item]] for item in embeddings.ids]
+    return Embeddings(embeddings.ids, embeddings.features_ND, labels, embeddings.manifest)
+
+
+def _copy_cached(cached: Path, folder: Path, pool: Pool) -> Embeddings:
+    found = _relabel(load_embeddings(cached), pool)
+    for name in ("features.npy", "rejected.csv"):
+        shutil.copyfile(cached / name, folder / name)
+    save_items(folder / "items.parquet", found.ids, found.labels)
+    return seal_embeddings(folder, {**found.manifest, "pool": pool.name, "cache": "hit"})
+
+
+# Computing --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """What is sure on disk: ``batches`` of ``batch_size`` images gave ``rows`` rows; the rest were rejected.
+
+    Replaced as a whole, never changed: an interrupt between two fields would leave it wrong.
+    """
+
+    key: str
+    batch_size: int
+    batches: int
+    rows: int
+    rejected: list[list[str]]
+
+    def after(self, rows: int, rejected: list[list[str]]) -> _Progress:
+        """The state one batch later."""
+        return replace(self, batches=self.batches + 1, rows=self.rows + rows, rejected=self.rejected + rejected)
+
+    def save(self, folder: Path) -> None:
+        """Write ``progress.json``."""
+        write_json(folder / PROGRESS, asdict(self))
+
+
+def _compute(
+    pool: Pool,
+    backbone: Backbone,
+    options: EmbedOptions,
+    recipe: dict[str, Any],
+    folder: Path,
+    *,
+    use_cache: bool,
+    quiet: bool,
+) -> Embeddings:
+    runtime = resolve_runtime(options.device, options.precision)
+    key = digest_json(recipe)
+    backbone = backbone.to(runtime.device).eval()
+    state = _Progress(key, options.batch_size, 0, 0, [])
+    if (folder / PROGRESS).is_file():
+        state = _Progress(**read_json(folder / PROGRESS))
+        note(f"going on after {state.rows + len(state.rejected):,} of {len(pool):,} images", quiet)
+    loader = image_loader(
+        pool, backbone.prepare, batch_size=state.batch_size, workers=options.workers, first_batch=state.batches
+    )
+    shape: tuple[int, ...] = ()
+    clock = _Clock()
+    partial = folder / PARTIAL
+    with partial.open("r+b" if partial.exists() else "w+b") as file, torch.inference_mode(), runtime.autocast():
+        if state.rows:
+            shape = _read_header(partial)
+        file.truncate(HEADER_BYTES + state.rows * int(np.prod(shape)) * np.dtype(options.dtype).itemsize)
+        file.seek(0, os.SEEK_END)
+        try:
+            with progress(len(pool), "embedding", done=state.rows + len(state.rejected), quiet=quiet) as meter:
+                for batch in clock.waiting(loader):
+                    if len(batch.images):
+                        features = _forward(backbone, batch.images, options, runtime.device)
+                        clock.computed(len(features))
+                        if not shape:
+                            shape = features.shape[1:]
+                            _write_header(file, options.dtype, (0, *shape))
+                        file.write(features.tobytes())
+                    rejected = [[pool.ids[position], reason] for position, reason in batch.rejected]
+                    state = state.after(len(batch.images), rejected)
+                    meter.advance(len(batch.images) + len(batch.rejected))
+                    if clock.time_to_save():
+                        file.flush()
+                        state.save(folder)
+        finally:
+            file.flush()
+            state.save(folder)
+        if not state.rows:
+            raise ActivetuneError(
+                f"none of the {len(pool):,} images of {pool.name} can be used; the first: "
+                f"{state.rejected[0][0]}: {state.rejected[0][1]}"
+            )
+        _write_header(file, options.dtype, (state.rows, *shape))
+        os.fsync(file.fileno())
+    figures = clock.figures(quiet)
+    return _finish(pool, backbone, recipe, state, figures, folder, use_cache=use_cache, quiet=quiet)
+
+
+def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, device: torch.device) -> np.ndarray:
+    batch = images.to(device, non_blocking=True)
+    features = (backbone.tokens(batch) if options.tokens else backbone(batch)).float().cpu().numpy()
+    stored = features.astype(options.dtype)
+    if not np.isfinite(stored).all():
+        if np.isfinite(features).all():
+            raise ActivetuneError("features exceed the range of float16; give --dtype float32")
+        raise ActivetuneError("the backbone gives NaN or infinite features; try --precision fp32, or check --weights")
+    return stored
+
+
+def _finish(
+    pool: Pool,
+    backbone: Backbone,
+    recipe: dict[str, Any],
+    state: _Progress,
+    figures: dict[str, Any],
+    folder: Path,
+    *,
+    use_cache: bool,
+    quiet: bool,
+) -> Embeddings:
+    """Give the finished features their name, write items, rejects and manifest, remember them in the cache."""
+    rejected = {item for item, _ in state.rejected}
+    kept = [index for index, item in enumerate(pool.ids) if item not in rejected]
+    labels = None if pool.labels is None else [pool.labels[index] for index in kept]
+    write_csv(folder / "rejected.csv", ("id", "reason"), state.rejected)
+    save_items(folder / "items.parquet", [pool.ids[index] for index in kept], labels)
+    os.replace(folder / PARTIAL, folder / "features.npy")
+    manifest = {
+        "key": state.key,
+        "pool": pool.name,
+        "backbone": backbone.name,
+        **recipe,
+        "rejected": len(rejected),
+        "cache": "miss",
+        "figures": figures,
+    }
+    embeddings = seal_embeddings(folder, manifest)
+    (folder / PROGRESS).unlink()
+    if use_cache and not recipe["tokens"]:
+        cache.add(state.key, folder)
+    _tell_rejected(embeddings, len(pool), quiet)
+    return embeddings
+
+
+def _tell_rejected(embeddings: Embeddings, images: int, quiet: bool) -> None:
+    skipped = images - len(embeddings)
+    if skipped:
+        note(f"{skipped:,} of {images:,} images were skipped; rejected.csv lists them with the reason", quiet)
+
+
+# The .npy header, kept at a fixed size so that the number of rows can be filled in at the end ----------------------
+
+
+def _write_header(file: Any, dtype: str, shape: tuple[int, ...]) -> None:
+    buffer = io.BytesIO()
+    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, description)
+    header = buffer.getvalue()
+    assert len(header) == HEADER_BYTES, f"a header of {len(header)} bytes"
+    file.seek(0)
+    file.write(header)
+    file.seek(0, os.SEEK_END)
+
+
+def _read_header(path: Path) -> tuple[int, ...]:
+    """The shape of one row, from an unfinished file."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+    return tuple(shape[1:])
+
+
+class _Clock:
+    """Splits the run into waiting for decoded images and computing, and says which of the two binds."""
+
+    def __init__(self) -> None:
+        self.started = self.mark = self.saved = time.perf_counter()
+        self.wait = self.compute = 0.0
+        self.images = 0
+        self.first: float | None = None
+
+    def waiting(self, loader: Iterator[Loaded]) -> Iterator[Loaded]:
+        """Pass batches on, timing how long each was waited for; the first one's wait is the workers' start."""
+        for batch in loader:
+            now = time.perf_counter()
+            if self.first is None:
+                self.first = now - self.mark
+            else:
+                self.wait += now - self.mark
+            self.mark = now
+            yield batch
+            self.mark = time.perf_counter()
+
+    def computed(self, images: int) -> None:
+        """Count a forward pass that began when its batch arrived."""
+        self.compute += time.perf_counter() - self.mark
+        self.images += images
+
+    def time_to_save(self) -> bool:
+        """Whether two seconds have passed since the last time."""
+        now = time.perf_counter()
+        if now - self.saved < SAVE_EVERY_SECONDS:
+            return False
+        self.saved = now
+        return True
+
+    def figures(self, quiet: bool) -> dict[str, Any]:
+        """Rates for the manifest, and one sentence for the user."""
+        seconds = time.perf_counter() - self.started
+        share = self.wait / max(self.wait + self.compute, 1e-9)
+        bound = "decoding" if share > 0.15 else "model"
+        rate, alone = self.images / max(seconds, 1e-9), self.images / max(self.compute, 1e-9)
+        note(
+            f"{self.images:,} images in {seconds:.1f} s: {rate:,.0f} images/s, in the model {alone:,.0f} images/s; "
+            f"{'decoding' if bound == 'decoding' else 'the model'} binds (waiting for images {share:.0%} of the time)",
+            quiet,
+        )
+        return {
+            "seconds": round(seconds, 3),
+            "images_per_second": round(rate, 1),
+            "model_images_per_second": round(alone, 1),
+            "waiting_share": round(share, 4),
+            "bound": bound,
+        }

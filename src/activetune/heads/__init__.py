@@ -1,0 +1,1 @@
+"""Heads: what turns features into answers; one module a head."""

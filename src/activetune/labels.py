@@ -1,0 +1,173 @@
+"""Answers: reading label files, and splitting a few labels fairly.
+
+A label file is CSV or Parquet with a column ``id`` and a column ``label``; further columns are left alone. A row with
+an empty label is an item that nobody has answered yet.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from activetune.errors import UsageError, some
+from activetune.types import IntArray, Labels, Pool
+
+VALIDATION_MIN_SHOTS = 5  # labels a class below which nothing is held out
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
+    """A CSV or Parquet file as columns.
+
+    Raises:
+        UsageError: no such file, neither format, or damaged.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"the file {path} does not exist")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return dict(pq.read_table(path).to_pydict())
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [row for row in reader if row]
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} can't be read as CSV or Parquet ({error})") from None
+    uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
+    if uneven is not None:
+        raise UsageError(f"{path}: line {uneven} has another number of fields than the header ({len(header)})")
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
+    """The distinct values of a file's column ``id``, in their order.
+
+    Raises:
+        UsageError: no such column, or ids that ``known`` does not hold.
+
+    """
+    columns = read_table(path)
+    if "id" not in columns:
+        raise UsageError(f"{path} has no column 'id'; its columns are: {', '.join(columns) or 'none'}")
+    ids = list(dict.fromkeys(str(item) for item in columns["id"]))
+    _refuse_unknown(path, ids, known, what)
+    return ids
+
+
+def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels:
+    """Read answers for items of a pool.
+
+    A file without a column ``label`` (a ``selection.csv``) names items whose labels the pool itself knows.
+
+    Raises:
+        UsageError: unknown ids, contradicting answers, or no answer at all.
+
+    """
+    columns = read_table(path)
+    if "id" not in columns:
+        raise UsageError(f"{path} has no column 'id'; its columns are: {', '.join(columns) or 'none'}")
+    ids = [str(item) for item in columns["id"]]
+    _refuse_unknown(path, ids, pool.position, f"the pool {pool.name}")
+    if "label" in columns:
+        given = columns["label"]
+    elif pool.labels is not None:
+        given = [pool.labels[pool.position[item]] for item in ids]
+    else:
+        raise UsageError(f"{path} has no column 'label', and the pool {pool.name} has no labels of its own")
+    answers: dict[str, str] = {}
+    for item, value in zip(ids, given, strict=True):
+        name = "" if value is None else str(value).strip()
+        if not name:
+            continue
+        if answers.setdefault(item, name) != name:
+            raise UsageError(f"{path} labels {item!r} twice, as {answers[item]!r} and as {name!r}; keep one")
+    if not answers:
+        raise UsageError(f"{path} holds no label: {len(ids):,} rows, none of them answered")
+    return Labels.of(answers)
+
+
+def pool_labels(pool: Pool) -> Labels:
+    """The labels that a pool brings itself.
+
+    Raises:
+        UsageError: it brings none.
+
+    """
+    names = pool.labels or []
+    answers = {item: name for item, name in zip(pool.ids, names, strict=False) if name is not None}
+    if not answers:
+        raise UsageError(f"the pool {pool.name} has no labels of its own; give a file with --labels")
+    return Labels.of(answers)
+
+
+def keep(labels: Labels, ids: Collection[str]) -> Labels:
+    """The labels of those items that are in ``ids``; the class list stays."""
+    wanted = set(ids)
+    answers = {item: name for item, name in zip(labels.ids, labels.names, strict=True) if item in wanted}
+    return Labels.of(answers, labels.classes)
+
+
+def _refuse_unknown(path: str | os.PathLike[str], ids: Sequence[str], known: Collection[str], what: str) -> None:
+    unknown = [item for item in ids if item not in known]
+    if unknown:
+        raise UsageError(
+            f"{path}: {len(unknown):,} of {len(ids):,} ids are not in {what}: {some(unknown)}; ids are the paths "
+            "relative to the pool's root, as in items.parquet and selection.csv"
+        )
+
+
+# Splits of few labels ---------------------------------------------------------------------------------------------
+
+
+def carve_validation(indices: IntArray, share: float, rng: np.random.Generator) -> IntArray:
+    """Positions (V,) of a stratified validation part of labelled items.
+
+    Every class keeps at least one item in training. With fewer than five labels a class on average nothing is held
+    out: the part would be too small to choose anything by, and the labels are worth more in training.
+
+    Args:
+        indices: (L,) class indices. share: of each class, in [0, 1).
+
+    """
+    classes, counts = np.unique(indices, return_counts=True)
+    if share <= 0 or counts.mean() < VALIDATION_MIN_SHOTS:
+        return np.empty(0, dtype=np.int64)
+    held: list[int] = []
+    for number, count in zip(classes, counts, strict=True):
+        members = rng.permutation(np.flatnonzero(indices == number))
+        held += members[: min(round(share * count), count - 1)].tolist()
+    return np.sort(np.asarray(held, dtype=np.int64))
+
+
+def stratified_folds(indices: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
+    """The fold (L,) in which each labelled item is held out; -1 for the only item of a class, never held out.
+
+    No class ever leaves training: its items are dealt to different folds.
+    """
+    fold = np.full(len(indices), -1, dtype=np.int64)
+    dealt = 0
+    for number in np.unique(indices):
+        members = rng.permutation(np.flatnonzero(indices == number))
+        if len(members) > 1:
+            fold[members] = (dealt + np.arange(len(members))) % folds
+            dealt += len(members)
+    return fold
+
+
+def describe_shortage(labels: Labels) -> str | None:
+    """One sentence on classes with a single label, if there are any."""
+    counts = Counter(labels.names)
+    single = [name for name in labels.classes if counts[name] == 1]
+    if not single:
+        return None
+    verb = "class has" if len(single) == 1 else "classes have"
+    return f"{len(single)} {verb} a single label ({some(single)}): used for training, never for validation"

@@ -1,0 +1,165 @@
+"""The finetuned model: saving it so that plain timm can open it, loading it, using it on images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from activetune.backbones import Backbone, ImageSettings
+from activetune.backbones.timm_ import create_network
+from activetune.errors import UsageError
+from activetune.images import decode_image
+from activetune.loading import image_loader
+from activetune.runtime import Runtime, progress, resolve_runtime
+from activetune.store import read_json, read_manifest, replacing, write_json
+from activetune.types import Pool
+
+MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A finetuned classifier.
+
+    Attributes:
+        backbone: the network with its classifier, and how its images are prepared.
+        classes: C class names, in the order of the outputs.
+        config: the content of ``config.json``.
+
+    """
+
+    backbone: Backbone
+    classes: Sequence[str]
+    config: Mapping[str, Any]
+
+    @property
+    def network(self) -> nn.Module:
+        """The plain timm module: normalised images (B, 3, H, W) to logits (B, C)."""
+        network: nn.Module = self.backbone.network
+        return network
+
+    def predict(
+        self, images: Sequence[Image.Image | str | os.PathLike[str]], *, device: str = "auto", precision: str = "auto"
+    ) -> np.ndarray:
+        """Class probabilities (B, C) float32 of PIL images or image files.
+
+        Raises:
+            RejectedImage: a file that is not a usable image.
+
+        """
+        runtime = resolve_runtime(device, precision)
+        opened = [
+            image.convert("RGB") if isinstance(image, Image.Image) else decode_image(Path(image).read_bytes())
+            for image in images
+        ]
+        batch = torch.stack([self.backbone.prepare(image) for image in opened])
+        return _probabilities(self.backbone.to(runtime.device).eval(), batch, runtime)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities (B, C) of a batch, the positions of its items in the pool, and the rejected (position, reason)."""
+
+    probs_BC: np.ndarray
+    positions: Sequence[int]
+    rejected: Sequence[tuple[int, str]]
+
+
+def predictions(
+    model: Model,
+    pool: Pool,
+    *,
+    runtime: Runtime,
+    batch_size: int = 64,
+    workers: int = -1,
+    first_batch: int = 0,
+    quiet: bool = False,
+) -> Iterator[Prediction]:
+    """Run a model over a pool, batch by batch, in the pool's order, from batch ``first_batch`` on."""
+    network = model.backbone.to(runtime.device).eval()
+    loader = image_loader(pool, network.prepare, batch_size=batch_size, workers=workers, first_batch=first_batch)
+    with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
+        for batch in loader:
+            probs = np.empty((0, len(model.classes)), dtype=np.float32)
+            if len(batch.images):
+                probs = _probabilities(network, batch.images, runtime)
+            yield Prediction(probs, batch.positions, batch.rejected)
+            meter.advance(len(batch.images) + len(batch.rejected))
+
+
+def _probabilities(backbone: Backbone, images: torch.Tensor, runtime: Runtime) -> np.ndarray:
+    with torch.inference_mode(), runtime.autocast():
+        logits = backbone.network(backbone.normalise(images.to(runtime.device)))
+    return torch.softmax(logits.float(), dim=1).cpu().numpy()
+
+
+def classifier_of(network: nn.Module) -> nn.Linear:
+    """The network's final linear layer.
+
+    Raises:
+        UsageError: the architecture's classifier is something else.
+
+    """
+    layer = network.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear):
+        raise UsageError(f"{type(network).__name__} has no single linear classifier; choose another backbone")
+    return layer
+
+
+def add_classifier(backbone: Backbone, classes: int) -> nn.Linear:
+    """Put a fresh linear classifier of ``classes`` outputs on a backbone, starting at zero."""
+    backbone.network.reset_classifier(classes)  # type: ignore[operator]
+    layer = classifier_of(backbone.network)
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def save_model(backbone: Backbone, classes: Sequence[str], folder: Path, details: Mapping[str, Any]) -> Model:
+    """Write ``model.safetensors`` (timm's key names) and ``config.json``."""
+    config = {
+        "format": 1,
+        "backbone": backbone.name,
+        "architecture": backbone.architecture,
+        "num_classes": len(classes),
+        "classes": list(classes),
+        "image": backbone.settings.as_dict(),
+        **details,
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in backbone.network.state_dict().items()}
+    with replacing(folder / "model.safetensors") as partial:
+        save_file(state, partial, metadata={"format": "pt"})
+    write_json(folder / "config.json", config)
+    return Model(backbone, list(classes), config)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Load a ``MODEL`` folder.
+
+    Raises:
+        UsageError: not a finished model, or damaged files.
+
+    """
+    folder = Path(path)
+    read_manifest(folder, "model")
+    config = read_json(folder / "config.json")
+    try:
+        settings = ImageSettings.from_dict(config["image"])
+        network = create_network(
+            config["architecture"], pretrained=False, options={"num_classes": config["num_classes"]}
+        )
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UsageError(f"the model in {folder} is damaged ({str(error).splitlines()[0]}); finetune again") from None
+    return Model(Backbone(network, config["backbone"], config["architecture"], settings), config["classes"], config)

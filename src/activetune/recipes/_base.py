@@ -1,0 +1,77 @@
+"""The contract of every recipe: a frozen dataclass whose fields are its settings, and one ``run``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.backbones import Backbone
+from activetune.runtime import Runtime
+from activetune.types import IntArray, Labels, Pool
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a recipe gets.
+
+    Attributes:
+        pool: the labelled items alone, all of them decodable, in the order of ``labels``.
+        labels: their answers; every class has at least one item.
+        held_out: positions carved out for validation (empty where labels are too few); never trained on by a
+            recipe that chooses by them, except in a final fit after the choice.
+        whole_pool: the pool that they come from, whose features may be cached.
+        checkpoint: where the state after each epoch goes. resume: go on from it where it is there.
+
+    """
+
+    pool: Pool
+    labels: Labels
+    held_out: IntArray
+    whole_pool: Pool
+    backbone: Backbone
+    runtime: Runtime
+    seed: int
+    checkpoint: Path
+    resume: bool = False
+    use_cache: bool = True
+    workers: int = -1
+    quiet: bool = False
+
+    @property
+    def training(self) -> IntArray:
+        """Positions that are not held out."""
+        return np.setdiff1d(np.arange(len(self.labels)), self.held_out)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe leaves: the backbone now carries the classifier; ``history`` is one row an epoch or trial."""
+
+    history: Sequence[Mapping[str, Any]]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """Base class of the recipes.
+
+    Attributes:
+        presets: named settings, for instance ``paper``.
+        drop_path: stochastic depth that the network is built with.
+
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @abstractmethod
+    def run(self, task: Task) -> Outcome:
+        """Train ``task.backbone`` in place, with a classifier of ``len(task.labels.classes)`` outputs."""
+
+    def construction(self) -> dict[str, Any]:
+        """Options that the backbone must be built with for this recipe."""
+        return {}

@@ -1,0 +1,45 @@
+"""Full finetuning: backbone and a fresh classifier, end to end.
+
+The default is AdamW for few labels; ``--preset paper`` is ActiveFT's published recipe (SGD, 1,000 epochs), without its
+two traps: its best epoch was chosen on the test split, and its sampler repeated images (docs/finetune.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from activetune.model import add_classifier
+from activetune.recipes._base import Outcome, Recipe, Task
+from activetune.recipes._loop import Training, train
+
+PAPER = {
+    "optimizer": "sgd",
+    "lr": 0.01,
+    "weight_decay": 1e-4,
+    "momentum": 0.9,
+    "batch_size": 512,
+    "epochs": 1000,
+    "warmup_epochs": 5.0,
+    "label_smoothing": 0.1,
+    "clip": 2.0,
+    "drop_path": 0.1,
+    "min_crop": 0.08,
+}
+
+
+@dataclass(frozen=True)
+class Full(Training, Recipe):
+    """Everything is trained from the first step; the classifier starts at zero."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
+
+    def run(self, task: Task) -> Outcome:
+        """See :class:`Recipe`."""
+        add_classifier(task.backbone, len(task.labels.classes))
+        return train(task, self, phase="full")
+
+    def construction(self) -> dict[str, Any]:
+        """Stochastic depth is part of the network."""
+        return {"drop_path_rate": self.drop_path} if self.drop_path else {}

@@ -1,0 +1,82 @@
+"""Linear probe: the backbone stays frozen, logistic regression on its features is the classifier.
+
+The strength is chosen on the validation part, or by cross-validation where labels are too few to hold some out, and
+the final fit uses every label. Reference: the usual protocol of self-supervised learning (for instance Kornblith et
+al. 2019); see ``heads/linear.py`` for the scale of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from activetune.embedding import EmbedOptions, features_of
+from activetune.errors import UsageError
+from activetune.heads.linear import STRENGTHS, Fitted, best_trial, fit_best
+from activetune.model import add_classifier
+from activetune.recipes._base import Outcome, Recipe, Task
+
+
+def fit_probe(task: Task, strengths: Sequence[float], folds: int, iterations: int) -> Fitted:
+    """Embed the labelled items (or take their cached features), choose the strength, fit on every label."""
+    options = EmbedOptions(
+        workers=task.workers, device=str(task.runtime.device), precision=task.runtime.precision, dtype="float16"
+    )
+    embeddings = features_of(
+        task.whole_pool,
+        task.labels.ids,
+        backbone=task.backbone,
+        options=options,
+        use_cache=task.use_cache,
+        quiet=task.quiet,
+    )
+    return fit_best(
+        np.asarray(embeddings.features_ND, dtype=np.float32),
+        task.labels.indices,
+        rng=np.random.default_rng(task.seed),
+        strengths=strengths,
+        held_out=task.held_out,
+        folds=folds,
+        iterations=iterations,
+    )
+
+
+def trial_rows(probe: Fitted) -> list[dict[str, Any]]:
+    """The probe's rows of ``history.csv``."""
+    return [
+        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, "val_top1": trial.top1}
+        for trial in probe.trials
+    ]
+
+
+@dataclass(frozen=True)
+class LinearProbe(Recipe):
+    """Frozen backbone, logistic regression.
+
+    Attributes:
+        strengths: candidates for scikit-learn's C; a single one is used as it is.
+        folds: of the cross-validation, where nothing is held out.
+        iterations: most L-BFGS iterations.
+
+    """
+
+    strengths: tuple[float, ...] = STRENGTHS
+    folds: int = 5
+    iterations: int = 1000
+
+    def __post_init__(self) -> None:
+        if not self.strengths or min(self.strengths) <= 0 or self.folds < 2 or self.iterations < 1:
+            raise UsageError("linear_probe: strengths must be positive, folds at least 2, iterations at least 1")
+
+    def run(self, task: Task) -> Outcome:
+        """See :class:`Recipe`."""
+        probe = fit_probe(task, self.strengths, self.folds, self.iterations)
+        probe.head.write_to(add_classifier(task.backbone, len(task.labels.classes)))
+        figures: dict[str, Any] = {"strength": probe.strength}
+        if probe.trials:
+            figures["chosen_by"] = "validation" if len(task.held_out) else "cross-validation"
+            figures["val_top1"] = best_trial(probe.trials).top1
+        return Outcome(trial_rows(probe), figures)

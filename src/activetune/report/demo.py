@@ -1,0 +1,157 @@
+"""The demo's page: table, learning curves, a map of the pool with the picks on it, and the picked images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from activetune.labels import read_table
+from activetune.report.page import Page
+from activetune.selectors._distances import unit_rows
+from activetune.store import load_embeddings, load_selection, read_manifest
+from activetune.types import Embeddings
+
+COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#9d755d", "#b279a2")
+
+
+def write_demo_report(folder: Path) -> Path:
+    """Make ``report.html`` in a finished folder of ``activetune demo``."""
+    manifest = read_manifest(folder, "demo")
+    results = read_table(folder / "results.csv")
+    rows = summarise(results)
+    methods = manifest["methods"]
+    page = Page(
+        "activetune demo: which digits should be labelled?",
+        f"{manifest['pool_items']:,} images to choose from, {manifest['test_items']:,} held out, "
+        f"{manifest['seeds']} seeds; backbone: bundled, recipe: linear probe.",
+    )
+    page.heading("Accuracy on held-out images")
+    budgets = manifest["budgets"]
+    best = {int(np.argmax([row["top1"][budget][0] for row in rows])) for budget in budgets}
+    page.table(
+        ["selector", *[f"{budget} labels" for budget in budgets], "selection, s"],
+        [
+            [
+                row["name"],
+                *[f"{100 * row['top1'][b][0]:.1f} ± {100 * row['top1'][b][1]:.1f}" for b in budgets],
+                f"{row['seconds']:.3f}",
+            ]
+            for row in rows
+        ],
+        frozenset(best),
+    )
+    page.paragraph(
+        "Top-1 in percent, mean ± standard deviation over seeds; rows that are best at some budget are set off. "
+        "The last row needs no network: the pixels themselves are the features."
+    )
+    page.heading("Learning curves")
+    page.plot(_curves(rows, budgets))
+    page.heading("Where the picks lie")
+    page.paragraph("A t-SNE map of the pool's features, coloured by digit; crosses are the picks of the first seed.")
+    embeddings = load_embeddings(folder / "embeddings")
+    page.plot(_map(folder, embeddings, manifest, methods))
+    page.heading(f"The first {budgets[0]} picks")
+    for method in methods:
+        page.paragraph(method)
+        selection = load_selection(folder / "selections" / f"{method}-{budgets[0]}-0")
+        page.strip((folder / "images" / item, item.split("/")[0]) for item in selection.ids)
+    return page.write(folder / "report.html")
+
+
+def summarise(results: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Rows of the table, from ``results.csv``: name, {budget: (mean, std)} of top-1, mean seconds of a selection."""
+    columns = (results["method"], results["features"], results["budget"], results["top1"], results["seconds"])
+    found: dict[str, dict[str, Any]] = {}
+    for method, features, budget, top1, seconds in zip(*columns, strict=True):
+        name = method if features == "bundled" else f"{method}, raw pixels"
+        row = found.setdefault(name, {"name": name, "values": {}, "times": []})
+        row["values"].setdefault(int(budget), []).append(float(top1))
+        row["times"].append(float(seconds))
+    return [
+        {
+            "name": name,
+            "top1": {budget: (float(np.mean(v)), float(np.std(v))) for budget, v in row["values"].items()},
+            "seconds": float(np.mean(row["times"])),
+        }
+        for name, row in found.items()
+    ]
+
+
+def _curves(rows: list[dict[str, Any]], budgets: list[int]) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for row, colour in zip(rows, COLOURS, strict=False):
+        means = [100 * row["top1"][b][0] for b in budgets]
+        spread = [100 * row["top1"][b][1] for b in budgets]
+        figure.add_scatter(
+            x=budgets,
+            y=means,
+            name=row["name"],
+            mode="lines+markers",
+            line={"color": colour, "dash": "dot" if "pixels" in row["name"] else "solid"},
+            error_y={"type": "data", "array": spread, "thickness": 1},
+        )
+    figure.update_layout(
+        template="plotly_white",
+        height=420,
+        margin={"t": 20, "b": 40},
+        xaxis={"title": "labels", "tickvals": budgets},
+        yaxis={"title": "top-1 on held-out images, %"},
+    )
+    return figure
+
+
+def _map(folder: Path, embeddings: Embeddings, manifest: dict[str, Any], methods: list[str]) -> Any:
+    import plotly.graph_objects as go
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    features = PCA(50, random_state=0).fit_transform(unit_rows(embeddings.features_ND))
+    places = TSNE(init="pca", random_state=0, max_iter=500).fit_transform(features)
+    names = [name or "" for name in embeddings.labels or [""] * len(embeddings)]
+    figure = go.Figure()
+    for digit in sorted(set(names)):
+        rows = [row for row, name in enumerate(names) if name == digit]
+        figure.add_scattergl(
+            x=places[rows, 0].round(2),
+            y=places[rows, 1].round(2),
+            mode="markers",
+            name=digit,
+            text=[embeddings.ids[row] for row in rows],
+            marker={"size": 4, "opacity": 0.45},
+        )
+    shown = len(figure.data)
+    views = [(method, budget) for method in methods for budget in manifest["budgets"]]
+    first = ("activeft", manifest["budgets"][-1])
+    for method, budget in views:
+        picks = load_selection(folder / "selections" / f"{method}-{budget}-0").ids
+        rows = [embeddings.position[item] for item in picks]
+        figure.add_scattergl(
+            x=places[rows, 0].round(2),
+            y=places[rows, 1].round(2),
+            mode="markers",
+            name="picks",
+            text=picks,
+            visible=(method, budget) == first,
+            marker={"size": 9, "symbol": "x", "color": "black"},
+        )
+    buttons = [
+        {
+            "label": f"{method}, {budget}",
+            "method": "update",
+            "args": [{"visible": [True] * shown + [view == (method, budget) for view in views]}],
+        }
+        for method, budget in views
+    ]
+    figure.update_layout(
+        template="plotly_white",
+        height=600,
+        margin={"t": 50, "b": 20},
+        updatemenus=[{"buttons": buttons, "active": views.index(first), "x": 0, "y": 1.1, "xanchor": "left"}],
+        xaxis={"visible": False},
+        yaxis={"visible": False, "scaleanchor": "x"},
+    )
+    return figure

@@ -1,0 +1,86 @@
+"""The page's frame: headings, tables, figures and picture strips, everything inline."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from activetune.store import replacing
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+p.lead { color: #777; margin-top: 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom-width: 2px; }
+tr.best td { font-weight: 600; background: var(--soft); }
+.strip { display: flex; flex-wrap: wrap; gap: 4px; margin: .3rem 0 1rem; }
+.strip figure { margin: 0; text-align: center; font-size: 11px; }
+.strip img { width: 44px; height: 44px; image-rendering: pixelated; border-radius: 4px; display: block; }
+.plot { background: #fff; border-radius: 6px; margin-top: .6rem; }
+"""
+
+
+class Page:
+    """Collects sections and writes one HTML file."""
+
+    def __init__(self, title: str, lead: str):
+        self._parts = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>']
+        self._title = title
+        self._plots = 0
+
+    def heading(self, text: str) -> None:
+        """Begin a section."""
+        self._parts.append(f"<h2>{escape(text)}</h2>")
+
+    def paragraph(self, text: str) -> None:
+        """Plain text."""
+        self._parts.append(f"<p>{escape(text)}</p>")
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], best: frozenset[int] = frozenset()) -> None:
+        """A table; ``best`` are the rows to set off."""
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        body = "".join(
+            ('<tr class="best">' if number in best else "<tr>")
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+            + "</tr>"
+            for number, row in enumerate(rows)
+        )
+        self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+    def strip(self, pictures: Iterable[tuple[Path, str]]) -> None:
+        """Small pictures with a caption each, embedded in the page."""
+        cells = "".join(
+            f'<figure title="{escape(path.name)}"><img src="{_data_uri(path)}" alt="{escape(caption)}">'
+            f"{escape(caption)}</figure>"
+            for path, caption in pictures
+        )
+        self._parts.append(f'<div class="strip">{cells}</div>')
+
+    def plot(self, figure: Any) -> None:
+        """A plotly figure; the library itself is embedded with the first one."""
+        html = figure.to_html(full_html=False, include_plotlyjs=self._plots == 0, config={"displaylogo": False})
+        self._parts.append(f'<div class="plot">{html}</div>')
+        self._plots += 1
+
+    def write(self, path: Path) -> Path:
+        """Write the page in one step."""
+        body = "\n".join(self._parts)
+        content = (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self._title)}</title>'
+            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
+            f"<body>{body}</body></html>\n"
+        )
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+        return path
+
+
+def _data_uri(path: Path) -> str:
+    kind = "jpeg" if path.suffix.lower() in (".jpg", ".jpeg") else path.suffix.lower().lstrip(".")
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,157 @@
+"""Where and how numbers are computed: device, precision, threads; and long work's progress lines."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from activetune.errors import UsageError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the precision of matrix products on it (``fp32``, ``bf16`` or ``fp16``)."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which a forward pass runs."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+
+def resolve_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
+    """Choose the device (CUDA, then Apple's MPS, then CPU) and the fastest precision that it computes natively.
+
+    Raises:
+        UsageError: a device that is not there, or a precision that it can't compute.
+
+    """
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise UsageError(f"precision {precision!r} is not known; allowed: auto, fp32, bf16, fp16")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} can't be used here ({str(error).splitlines()[0]}); try cpu") from None
+    if precision == "auto":
+        precision = _native_precision(chosen)
+    if precision == "fp16" and chosen.type == "cpu":
+        raise UsageError("fp16 is not for CPUs; use --precision bf16 or fp32")
+    return Runtime(chosen, precision)
+
+
+def _native_precision(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+    return "fp32"
+
+
+class Meter(Protocol):
+    """Tells somebody how far long work has come."""
+
+    def advance(self, count: int = 1) -> None:
+        """Count ``count`` more items as done."""
+        ...
+
+
+@dataclass
+class _Silent:
+    def advance(self, count: int = 1) -> None:
+        """Say nothing."""
+
+
+class _Bar:
+    """A rich progress bar on a terminal."""
+
+    def __init__(self, total: int, label: str, unit: str, done: int):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.total, self.done, self.started, self.first = total, done, time.perf_counter(), done
+        self.unit = unit
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.task = self.bar.add_task(label, total=total, completed=done, rate="")
+        self.bar.start()
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        rate = (self.done - self.first) / max(time.perf_counter() - self.started, 1e-9)
+        self.bar.update(self.task, completed=self.done, rate=f"{rate:,.0f} {self.unit}/s")
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class _Lines:
+    """A plain line every ``every`` seconds, for logs and pipes."""
+
+    def __init__(self, total: int, label: str, unit: str, done: int, every: float = 10.0):
+        self.total, self.label, self.unit, self.every = total, label, unit, every
+        self.done = self.first = done
+        self.started = self.spoken = time.perf_counter()
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        now = time.perf_counter()
+        if now - self.spoken < self.every:
+            return
+        self.spoken = now
+        rate = (self.done - self.first) / (now - self.started)
+        left = (self.total - self.done) / max(rate, 1e-9)
+        text = f"{self.label}: {self.done:,} of {self.total:,}, {rate:,.0f} {self.unit}/s, {left:,.0f} s left"
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing to restore."""
+
+
+@contextlib.contextmanager
+def progress(total: int, label: str, *, unit: str = "images", done: int = 0, quiet: bool = False) -> Iterator[Meter]:
+    """Show on stderr how far work of ``total`` items has come, with its rate and the time left."""
+    if quiet:
+        yield _Silent()
+        return
+    meter = (_Bar if sys.stderr.isatty() else _Lines)(total, label, unit, done)
+    try:
+        yield meter
+    finally:
+        meter.close()
+
+
+def note(text: str, quiet: bool = False) -> None:
+    """One plain sentence on stderr."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def peak_memory_mb() -> float:
+    """Highest resident memory of this process so far, in MB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -1,0 +1,44 @@
+"""Fixtures that every test may use: small real images, offline, in temporary folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a cache of its own, and no hub to go to."""
+    monkeypatch.setenv("ACTIVETUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real data and weights that lie beside the project; tests that need them skip where they are absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the data sets and weights in ../shared, which are not here")
+    return SHARED
+
+
+def write_digits(folder: Path, count: int) -> Path:
+    """The first ``count`` of scikit-learn's handwritten digits as PNG files, a folder a class."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    for number in range(count):
+        path = folder / str(data.target[number]) / f"{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.round(data.images[number] * (255 / 16)).astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """A folder of 120 real images in ten classes."""
+    return write_digits(tmp_path / "digits", 120)
