@@ -12,7 +12,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/activetune demo --out build/demo --overwrite
+	$(BIN)/activetune demo --out build/demo
 
 test: install
 	$(BIN)/python -m pytest -n auto

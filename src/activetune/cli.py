@@ -12,12 +12,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from activetune import __version__
 from activetune.config import parse_settings, read_config
 from activetune.errors import ActivetuneError, is_disk_full
+
+# typer brings its own copy of click along, so the base class of wrong use is asked of typer.
+_WrongUse: type[typer.BadParameter] = typer.BadParameter.__bases__[0]  # type: ignore[assignment]
 
 app = typer.Typer(
     name="activetune",
@@ -35,9 +37,10 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     command = context.command
-    options = {parameter.name or "" for parameter in command.params} - {"config", "help"}
-    values = read_config(path, command.name or "", options)
-    context.default_map = {**(context.default_map or {}), **values}
+    options = {(parameter.name or "").rstrip("_"): parameter.name for parameter in command.params}
+    values = read_config(path, command.name or "", options.keys() - {"config", "help"})
+    named = {options[name]: value for name, value in values.items()}
+    context.default_map = {**(context.default_map or {}), **named}
     return path
 
 
@@ -176,6 +179,7 @@ def select(
         labelled=labelled,
         out=out,
         device=device,
+        precision=precision,
         threads=workers,
         overwrite=overwrite,
         resume=resume,
@@ -342,13 +346,10 @@ def run(arguments: list[str]) -> int:
         return _invoke(arguments)
     try:
         return _invoke(arguments)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted; what was finished is kept, --resume goes on", 130)
-    except KeyboardInterrupt:
-        return _say("interrupted; what was finished is kept, --resume goes on", 130)
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
-        return error.exit_code
+    except _WrongUse as error:
+        return _say(f"error: {error.format_message()} See 'activetune {_command_of(arguments)}--help'.", 2)
     except ActivetuneError as error:
         return _say(f"error: {error}", error.exit_code)
     except BrokenPipeError:
@@ -377,6 +378,16 @@ def run(arguments: list[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     result: Any = typer.main.get_command(app).main(arguments, prog_name="activetune", standalone_mode=False)
     return result if isinstance(result, int) else 0
+
+
+def commands() -> dict[str, Any]:
+    """The commands by name."""
+    return dict(typer.main.get_group(app).commands)
+
+
+def _command_of(arguments: list[str]) -> str:
+    """The command's name and a space, if the arguments begin with one."""
+    return f"{arguments[0]} " if arguments and arguments[0] in commands() else ""
 
 
 def _say(text: str, code: int) -> int:

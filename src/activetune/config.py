@@ -21,7 +21,6 @@ def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> S
 
     Raises:
         UsageError: a name that is no field (the nearest is named), or a value of the wrong kind.
-
     """
     types = field_types(cls)
     checked: dict[str, Any] = {}
@@ -53,7 +52,6 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
 
     Raises:
         UsageError: an entry without ``=``.
-
     """
     settings: dict[str, str] = {}
     for text in texts:
@@ -71,7 +69,6 @@ def read_config(path: Path, command: str, allowed: Iterable[str]) -> dict[str, A
 
     Raises:
         UsageError: no such file, no TOML, or a key that the command does not have (the nearest is named).
-
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

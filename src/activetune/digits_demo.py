@@ -49,7 +49,6 @@ def demo(
 
     Raises:
         UsageError: ``out`` holds something else and ``overwrite`` is off.
-
     """
     folder = _open(Path(out), overwrite)
     _write_digits(folder / "images")

@@ -57,7 +57,6 @@ class EmbedOptions:
         batch_size: images a forward pass.
         workers: decoding processes; -1 chooses, 0 decodes in this one.
         device, precision: see :func:`activetune.runtime.resolve_runtime`.
-
     """
 
     tokens: bool = False
@@ -102,7 +101,6 @@ def embed(
     Raises:
         UsageError: ``out`` holds something else, or an unfinished run and ``resume`` is off.
         ActivetuneError: no image could be decoded; features beyond the range of float16.
-
     """
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     options = options or EmbedOptions()

@@ -47,7 +47,6 @@ def evaluate(
 
     Raises:
         UsageError: no labels, ids that the pool does not have, no class in common.
-
     """
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
@@ -107,7 +106,6 @@ def predict(
 
     Returns:
         (id, class name, its probability) in the pool's order, without the images that can't be decoded.
-
     """
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)

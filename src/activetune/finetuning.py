@@ -61,7 +61,6 @@ def finetune(
 
     Raises:
         UsageError: labels that do not fit the pool, fewer than two classes, ``out`` not empty, unknown names.
-
     """
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     given = _labels_of(labels, pool)

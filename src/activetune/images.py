@@ -21,7 +21,6 @@ def decode_image(encoded: bytes) -> Image.Image:
 
     Raises:
         RejectedImage: empty, corrupt, truncated or larger than 89 million pixels; the message is the reason.
-
     """
     if not encoded:
         raise RejectedImage("empty: 0 bytes")

@@ -6,46 +6,17 @@ an empty label is an item that nobody has answered yet.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from activetune.errors import UsageError, some
+from activetune.store import read_table
 from activetune.types import IntArray, Labels, Pool
 
 VALIDATION_MIN_SHOTS = 5  # labels a class below which nothing is held out
-
-
-def read_table(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
-    """A CSV or Parquet file as columns.
-
-    Raises:
-        UsageError: no such file, neither format, or damaged.
-
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"the file {path} does not exist")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return dict(pq.read_table(path).to_pydict())
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [row for row in reader if row]
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} can't be read as CSV or Parquet ({error})") from None
-    uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
-    if uneven is not None:
-        raise UsageError(f"{path}: line {uneven} has another number of fields than the header ({len(header)})")
-    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
 
 
 def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
@@ -53,7 +24,6 @@ def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str)
 
     Raises:
         UsageError: no such column, or ids that ``known`` does not hold.
-
     """
     columns = read_table(path)
     if "id" not in columns:
@@ -70,7 +40,6 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels:
 
     Raises:
         UsageError: unknown ids, contradicting answers, or no answer at all.
-
     """
     columns = read_table(path)
     if "id" not in columns:
@@ -100,7 +69,6 @@ def pool_labels(pool: Pool) -> Labels:
 
     Raises:
         UsageError: it brings none.
-
     """
     names = pool.labels or []
     answers = {item: name for item, name in zip(pool.ids, names, strict=False) if name is not None}
@@ -136,7 +104,6 @@ def carve_validation(indices: IntArray, share: float, rng: np.random.Generator) 
 
     Args:
         indices: (L,) class indices. share: of each class, in [0, 1).
-
     """
     classes, counts = np.unique(indices, return_counts=True)
     if share <= 0 or counts.mean() < VALIDATION_MIN_SHOTS:

@@ -35,7 +35,6 @@ class Model:
         backbone: the network with its classifier, and how its images are prepared.
         classes: C class names, in the order of the outputs.
         config: the content of ``config.json``.
-
     """
 
     backbone: Backbone
@@ -55,7 +54,6 @@ class Model:
 
         Raises:
             RejectedImage: a file that is not a usable image.
-
         """
         runtime = resolve_runtime(device, precision)
         opened = [
@@ -108,7 +106,6 @@ def classifier_of(network: nn.Module) -> nn.Linear:
 
     Raises:
         UsageError: the architecture's classifier is something else.
-
     """
     layer = network.get_classifier()  # type: ignore[operator]
     if not isinstance(layer, nn.Linear):
@@ -149,7 +146,6 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Raises:
         UsageError: not a finished model, or damaged files.
-
     """
     folder = Path(path)
     read_manifest(folder, "model")

@@ -7,14 +7,13 @@ for all of them or they lie in the root. Reading image bytes and turning them in
 from __future__ import annotations
 
 import bisect
-import csv
 import json
 import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from activetune.errors import RejectedImage, UsageError, some
 from activetune.fingerprint import digest_stream
+from activetune.store import read_table
 from activetune.types import Pool
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -37,7 +37,6 @@ def open_pool(path: str | os.PathLike[str]) -> Pool:
 
     Raises:
         UsageError: nothing there, not one of these, no image in it, repeated ids.
-
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -52,7 +51,7 @@ def open_pool(path: str | os.PathLike[str]) -> Pool:
             )
         try:
             pool = opener(path)
-        except (pa.ArrowException, zipfile.BadZipFile, UnicodeDecodeError, csv.Error) as error:
+        except (pa.ArrowException, zipfile.BadZipFile) as error:
             raise UsageError(f"the pool {path} can't be read ({error})") from None
     if not len(pool):
         raise UsageError(f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -82,10 +81,11 @@ class FileSource:
 
     def stamp(self) -> str:
         """Names, sizes and modification times."""
-        return digest_stream(part for path in self.paths for part in (path, _stamp(self.root / path)))
+        root = str(self.root)
+        return digest_stream(part for path in self.paths for part in (path, _stamp(os.path.join(root, path))))
 
 
-def _stamp(path: Path) -> str:
+def _stamp(path: str | Path) -> str:
     try:
         status = os.stat(path)
     except OSError:
@@ -183,14 +183,10 @@ def _open_zip(path: Path) -> Pool:
 
 
 def _open_csv(path: Path) -> Pool:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        rows = list(reader)
+    columns = read_table(path)
     if "path" not in columns:
         raise UsageError(f"{path} has no column 'path'; its columns are: {', '.join(columns) or 'none'}")
-    return _from_manifest(path, {name: [row[name] for row in rows] for name in columns})
+    return _from_manifest(path, columns)
 
 
 def _from_manifest(path: Path, columns: dict[str, list[Any]]) -> Pool:
@@ -198,7 +194,7 @@ def _from_manifest(path: Path, columns: dict[str, list[Any]]) -> Pool:
     paths = [str(value or "").strip() for value in columns["path"]]
     if "" in paths:
         raise UsageError(f"{path}: row {paths.index('') + 1:,} has an empty 'path'; give one or remove the row")
-    ids = [str(value) for value in columns["id"]] if "id" in columns else [str(PurePosixPath(p)) for p in paths]
+    ids = [str(value) for value in columns["id"]] if "id" in columns else paths
     labels = [_label(value) for value in columns["label"]] if "label" in columns else None
     return Pool(str(path), ids, labels, FileSource(path.parent, paths))
 

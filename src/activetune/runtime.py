@@ -36,7 +36,6 @@ def resolve_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
 
     Raises:
         UsageError: a device that is not there, or a precision that it can't compute.
-
     """
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise UsageError(f"precision {precision!r} is not known; allowed: auto, fp32, bf16, fp16")

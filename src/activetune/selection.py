@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def select(
     labelled: Sequence[str] | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    precision: str = "auto",
     threads: int = -1,
     overwrite: bool = False,
     resume: bool = False,
@@ -55,7 +56,8 @@ def select(
         method: a selector's name. preset, settings: its settings, see ``activetune list selectors``.
         labelled: ids (or a CSV/Parquet file with a column ``id``) that have a label already: never picked.
         out: folder for ``selection.csv`` and ``manifest.json``; it must be empty unless ``overwrite``.
-        device: where heavy products run. threads: processor threads used, -1 for all.
+        device: where heavy products run. precision: ``fp32``, and ``auto`` is the same.
+        threads: processor threads used, -1 for all.
         resume: keep what ``out`` holds if it is this very selection, finished.
 
     Returns:
@@ -63,13 +65,14 @@ def select(
 
     Raises:
         UsageError: unknown method, setting or id; a budget that is impossible; tokens instead of pooled features.
-
     """
     embeddings = embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
     if embeddings.features_ND.ndim != 2:
         raise UsageError(f"{method} reads pooled features (N x D), not patch tokens; embed without --tokens")
     selector = make_selector(method, preset, dict(settings or {}))
     taken = _labelled_positions(embeddings, labelled)
+    if precision not in ("auto", "fp32"):
+        raise UsageError(f"select computes in fp32, not in {precision}; leave --precision out")
     runtime = resolve_runtime(device, "fp32")
     request = {
         "method": method,
@@ -85,6 +88,7 @@ def select(
     }
     if out is not None and resume and not overwrite and _is_done(Path(out), request):
         return load_selection(out)
+    plan = _plan(embeddings, taken, budget)
     folder = None if out is None else prepare_folder(Path(out), SELECTION_FILES, overwrite=overwrite)
 
     with threadpool_limits(threads if threads > 0 else None):
@@ -93,7 +97,7 @@ def select(
         if not np.isfinite(features_ND).all():
             raise UsageError("the features hold NaN or infinite values; embed again")
         evidence = Evidence(features_ND, taken, device=str(runtime.device))
-        picks = _select_within(selector, embeddings, evidence, budget, np.random.default_rng(seed))
+        picks = _pick(selector, evidence, plan, np.random.default_rng(seed))
         seconds = time.perf_counter() - started
         covered = coverage(features_ND, np.concatenate([picks.positions, taken]))
     figures = {
@@ -116,7 +120,6 @@ def parse_budget(budget: int | float | str) -> tuple[str, float]:
 
     Raises:
         UsageError: none of these forms, or not positive.
-
     """
     text = str(budget).strip()
     try:
@@ -135,53 +138,59 @@ def parse_budget(budget: int | float | str) -> tuple[str, float]:
     return kind, value
 
 
-def _select_within(
-    selector: Selector,
-    embeddings: Embeddings,
-    evidence: Evidence,
-    budget: int | float | str,
-    rng: np.random.Generator,
-) -> Picks:
-    """Resolve the budget against what may be picked, and run the selector (once a class for ``2/class``)."""
+@dataclass(frozen=True)
+class _Share:
+    """A part of the budget: ``count`` items, none of them from ``outside``."""
+
+    count: int
+    outside: np.ndarray
+
+
+def _plan(embeddings: Embeddings, labelled: np.ndarray, budget: int | float | str) -> list[_Share]:
+    """Resolve a budget against what may be picked: one share, or one a class for ``2/class``.
+
+    Raises:
+        UsageError: more than there is, or a budget a class without known labels.
+    """
     kind, value = parse_budget(budget)
-    if kind == "per_class":
-        return _select_each_class(selector, embeddings, evidence, int(value), rng)
-    count = max(1, round(value * len(embeddings))) if kind == "share" else int(value)
-    _check_budget(count, len(evidence.candidates), len(evidence.labelled))
-    return selector.select(evidence, count, rng)
-
-
-def _select_each_class(
-    selector: Selector, embeddings: Embeddings, evidence: Evidence, count: int, rng: np.random.Generator
-) -> Picks:
-    """``count`` items of every class: the selector runs on each class's items alone."""
+    total = len(embeddings)
+    if kind != "per_class":
+        count = max(1, round(value * total)) if kind == "share" else int(value)
+        left = total - len(labelled)
+        if count > left:
+            others = f" ({len(labelled):,} more are labelled already)" if len(labelled) else ""
+            raise UsageError(f"the budget {count:,} is over the pool: {left:,} items can be picked{others}")
+        return [_Share(count, np.empty(0, dtype=np.int64))]
     if embeddings.labels is None:
         raise UsageError(
             "a budget a class needs known labels, and these embeddings have none; give a number or a share"
         )
     names = np.asarray(["" if name is None else name for name in embeddings.labels])
-    parts: list[Picks] = []
+    shares = []
     for name in sorted(set(names) - {""}):
-        outside = np.flatnonzero(names != name)
-        members = np.setdiff1d(evidence.labelled, outside, assume_unique=True)
-        within = replace(evidence, labelled=members, excluded=outside)
-        if len(within.candidates) < count:
+        members = np.setdiff1d(np.flatnonzero(names == name), labelled)
+        if len(members) < value:
             raise UsageError(
-                f"the budget {count}/class is over what class {name!r} has: {len(within.candidates):,} items that "
-                "are not labelled yet; give a smaller budget"
+                f"the budget {int(value)}/class is over what class {name!r} has: {len(members):,} items that are not "
+                "labelled yet; give a smaller budget"
             )
-        parts.append(selector.select(within, count, rng))
+        shares.append(_Share(int(value), np.flatnonzero(names != name)))
+    return shares
+
+
+def _pick(selector: Selector, evidence: Evidence, plan: list[_Share], rng: np.random.Generator) -> Picks:
+    """Run the selector on each share of the budget; a class's share sees that class's items alone."""
+    parts = []
+    for share in plan:
+        within = np.setdiff1d(evidence.labelled, share.outside, assume_unique=True)
+        parts.append(selector.select(replace(evidence, labelled=within, excluded=share.outside), share.count, rng))
+    if len(parts) == 1:
+        return parts[0]
     return Picks(
         np.concatenate([part.positions for part in parts]),
         np.concatenate([part.scores for part in parts]),
         [reason for part in parts for reason in part.reasons],
     )
-
-
-def _check_budget(count: int, candidates: int, labelled: int) -> None:
-    if count > candidates:
-        left = f" ({labelled:,} more are labelled already)" if labelled else ""
-        raise UsageError(f"the budget {count:,} is over the pool: {candidates:,} items can be picked{left}")
 
 
 def _is_done(folder: Path, request: Mapping[str, Any]) -> bool:

@@ -37,7 +37,6 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False)
 
     Raises:
         UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
-
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; --out must name a folder")
@@ -122,7 +121,6 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
 
     Raises:
         UsageError: no such folder, no manifest (unfinished or foreign), or another kind.
-
     """
     if not folder.exists():
         raise UsageError(f"{folder} does not exist; expected {_article(kind)} folder made by activetune")
@@ -136,6 +134,33 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     if manifest.get("format", 0) > FORMAT:
         raise UsageError(f"{folder} was made by a newer activetune ({manifest.get('activetune')}); update to read it")
     return manifest
+
+
+# Tables: CSV or Parquet -------------------------------------------------------------------------------------------
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
+    """A CSV or Parquet file as columns.
+
+    Raises:
+        UsageError: no such file, neither format, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"the file {path} does not exist")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return dict(pq.read_table(path).to_pydict())
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [row for row in reader if row]
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} can't be read as CSV or Parquet ({error})") from None
+    uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
+    if uneven is not None:
+        raise UsageError(f"{path}: line {uneven} has another number of fields than the header ({len(header)})")
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
 
 
 # Embeddings -------------------------------------------------------------------------------------------------------
@@ -180,7 +205,6 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
 
     Raises:
         UsageError: not embeddings, or files that do not belong together.
-
     """
     path = Path(path)
     if path.suffix in (".npy", ".npz"):
@@ -238,7 +262,6 @@ def load_selection(path: str | os.PathLike[str]) -> Selection:
 
     Raises:
         UsageError: not a selection, or a ``selection.csv`` that its manifest does not know.
-
     """
     path = Path(path)
     manifest = read_manifest(path, "selection")

@@ -45,7 +45,6 @@ class Pool:
         labels: N class names, None where unknown; or None when the pool has no labels at all.
         source: reads an item's bytes.
         rows: position of each item inside ``source`` (None: the same position).
-
     """
 
     name: str
@@ -89,7 +88,6 @@ class Embeddings:
             a read-only memory map when loaded from disk.
         labels: N class names (None where unknown), or None.
         manifest: what they were made from (pool, backbone, weights, transform) and figures of the run.
-
     """
 
     ids: Sequence[str]
@@ -121,7 +119,6 @@ class Embeddings:
 
         Raises:
             UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ.
-
         """
         features = np.asarray(features_ND)
         if features.ndim not in (2, 3) or 0 in features.shape:
@@ -151,7 +148,6 @@ class Evidence:
         labelled: (L,) positions that already have a label: never picked, covered where the method can use it.
         excluded: positions that may not be picked and cover nothing.
         device: the torch device that heavy products run on.
-
     """
 
     features_ND: npt.NDArray[np.float32]

@@ -44,7 +44,6 @@ def load_backbone(
 
     Raises:
         UsageError: unknown name (the nearest ones are named), weights that do not fit, a download that failed.
-
     """
     prefix, _, rest = name.partition("/")
     known = sources()

@@ -44,7 +44,6 @@ class Backbone(nn.Module):
         architecture: the timm architecture.
         settings: how its images are prepared.
         network: the timm module with ``num_classes=0``.
-
     """
 
     def __init__(self, network: nn.Module, name: str, architecture: str, settings: ImageSettings):

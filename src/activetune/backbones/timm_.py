@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import urllib.parse
+import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +24,28 @@ PREFIX = "timm"
 
 @cache
 def _timm() -> Any:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import_torchvision()
     import timm
 
     return timm
+
+
+@contextlib.contextmanager
+def _hub() -> Iterator[None]:
+    """Without a network the hub's client would try again for most of a minute: ask its local cache alone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        if not urllib.request.getproxies():
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def names() -> list[str]:
@@ -58,12 +80,11 @@ def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -
     Raises:
         UsageError: an option that the architecture does not have.
         ActivetuneError: published weights that can't be fetched.
-
     """
     timm = _timm()
     options = {"num_classes": 0, **options}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _hub() if pretrained else contextlib.nullcontext():
             warnings.simplefilter("ignore")
             network: torch.nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
@@ -83,7 +104,6 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
 
     Raises:
         UsageError: not a weights file, or weights of another architecture.
-
     """
     state = read_state(path)
     with contextlib.suppress(

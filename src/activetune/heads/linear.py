@@ -102,7 +102,6 @@ def choose_strength(
 
     Returns:
         One trial a strength, in the order given; empty where every class has a single label.
-
     """
     if len(held_out):
         splits = [held_out]

@@ -22,7 +22,6 @@ def make_recipe(name: str, preset: str | None = None, settings: dict[str, Any] |
 
     Raises:
         UsageError: unknown recipe, preset or setting, or a value of the wrong kind.
-
     """
     known = recipes()
     if name not in known:

@@ -26,7 +26,6 @@ class Task:
             recipe that chooses by them, except in a final fit after the choice.
         whole_pool: the pool that they come from, whose features may be cached.
         checkpoint: where the state after each epoch goes. resume: go on from it where it is there.
-
     """
 
     pool: Pool
@@ -63,7 +62,6 @@ class Recipe(ABC):
     Attributes:
         presets: named settings, for instance ``paper``.
         drop_path: stochastic depth that the network is built with.
-
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -41,7 +41,6 @@ class Training:
         layer_decay: factor on the learning rate from each layer to the one below it; 1 is off.
         drop_path: stochastic depth. min_crop: smallest share of the image that a random crop shows. flip: its chance.
         validation: share of each class held out to choose the epoch by, where labels suffice.
-
     """
 
     epochs: int = 15

@@ -60,7 +60,6 @@ class LinearProbe(Recipe):
         strengths: candidates for scikit-learn's C; a single one is used as it is.
         folds: of the cross-validation, where nothing is held out.
         iterations: most L-BFGS iterations.
-
     """
 
     strengths: tuple[float, ...] = STRENGTHS

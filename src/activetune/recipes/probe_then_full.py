@@ -26,7 +26,6 @@ class ProbeThenFull(Training, Recipe):
     Attributes:
         strengths: candidates for the probe's C.
         folds: of its cross-validation, where nothing is held out.
-
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}

@@ -18,7 +18,6 @@ def write_report(folder: Path, *, overwrite: bool = False) -> Path:
 
     Raises:
         UsageError: the folder holds no results that there is a report for, or a report already.
-
     """
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
     writer = _WRITERS.get(str(manifest.get("kind")))

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from activetune.labels import read_table
 from activetune.report.page import Page
 from activetune.selectors._distances import unit_rows
-from activetune.store import load_embeddings, load_selection, read_manifest
+from activetune.store import load_embeddings, load_selection, read_manifest, read_table
 from activetune.types import Embeddings
 
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#9d755d", "#b279a2")

@@ -25,7 +25,6 @@ def make_selector(method: str, preset: str | None = None, settings: dict[str, An
 
     Raises:
         UsageError: unknown method, preset or setting (the nearest is named), or a value of the wrong kind.
-
     """
     known = selectors()
     if method not in known:

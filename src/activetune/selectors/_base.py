@@ -25,7 +25,6 @@ class Selector(ABC):
         needs: the fields of :class:`Evidence` that the method reads.
         ordered: whether every prefix of a selection is the selection of that smaller budget (same generator state).
         presets: named settings, for instance ``paper``.
-
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features_ND"})

@@ -55,7 +55,6 @@ def coverage(features_ND: Float32, chosen: IntArray) -> dict[str, float]:
     Returns:
         ``emd``: mean over the items of the distance to their nearest chosen item, the Earth Mover's Distance of
         ActiveFT's section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
-
     """
     _, similarity = nearest_centroid(features_ND, features_ND[chosen])
     distance = np.sqrt(np.clip(2 - 2 * similarity.astype(np.float64), 0, None))
@@ -76,7 +75,6 @@ def distinct_nearest(
 
     Returns:
         positions (K,) and similarities (K,). Cost: O(M K D) for a pass, O(K depth + chunk) memory.
-
     """
     taken = np.full(len(centroids_KD), -1, dtype=np.int64)
     similarity = np.empty(len(centroids_KD), dtype=np.float32)

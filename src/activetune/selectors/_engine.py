@@ -37,7 +37,6 @@ class CentroidLoss(ABC):
     Attributes:
         temperature: tau > 0. balance: lambda >= 0, the weight of the repulsion.
         unit_steps: whether rows are renormalised after each step (the paper), or only where they are used.
-
     """
 
     temperature: float

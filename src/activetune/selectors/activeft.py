@@ -33,7 +33,6 @@ class ActiveFT(Selector):
         balance: lambda, the weight of the repulsion, >= 0.
         lr: Adam's step size, > 0.
         iterations: Adam steps, >= 1.
-
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

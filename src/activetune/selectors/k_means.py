@@ -25,7 +25,6 @@ class KMeans(Selector):
     Attributes:
         iterations: most iterations of Lloyd's algorithm.
         starts: k-means++ seedings, the one with the lowest inertia is kept.
-
     """
 
     iterations: int = 100
