@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ def choose_workers(workers: int, items: int) -> int:
     if workers >= 0:
         return workers
     return 0 if items < 256 else min(8, max(1, (os.cpu_count() or 1) - 1))
+
+
+def leave_interrupts_to_parent(worker: int) -> None:
+    """A decoding process ignores Ctrl-C: the process that feeds on it ends it, without a traceback of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class PoolImages(Dataset[tuple[int, torch.Tensor | str]]):
@@ -66,6 +72,7 @@ def image_loader(
         num_workers=count,
         collate_fn=_collate,
         prefetch_factor=4 if count else None,
+        worker_init_fn=leave_interrupts_to_parent,
     )
     yield from loader
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from activetune.errors import UsageError
 from activetune.fingerprint import digest, digest_json
 from activetune.images import decode_image
-from activetune.loading import PoolImages, choose_workers
+from activetune.loading import PoolImages, choose_workers, leave_interrupts_to_parent
 from activetune.recipes._base import Outcome, Task
 from activetune.runtime import note, progress
 from activetune.store import replacing
@@ -166,6 +166,7 @@ class _Run:
             batch_sampler=self.batches,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_interrupts_to_parent,
         )
         optimizer = create_optimizer_v2(
             task.backbone.network,

@@ -79,17 +79,24 @@ def distinct_nearest(
     taken = np.full(len(centroids_KD), -1, dtype=np.int64)
     similarity = np.empty(len(centroids_KD), dtype=np.float32)
     free = candidates
-    while (open_ := np.flatnonzero(taken < 0)).size:
+    while (waiting := np.flatnonzero(taken < 0)).size:
         count = min(depth, len(free))
-        items, values = _top_candidates(centroids_KD[open_], features_ND, free, count)
-        centroid = np.repeat(open_, count)
+        items, values = _top_candidates(centroids_KD[waiting], features_ND, free, count)
+        owners = np.repeat(waiting, count)
+        unseen = dict.fromkeys(waiting.tolist(), count)
         used: set[int] = set()
-        for pair in np.lexsort((centroid, items.ravel(), -values.ravel())):
-            item, owner = int(items.flat[pair]), int(centroid[pair])
-            if taken[owner] < 0 and item not in used:
+        for pair in np.lexsort((owners, items.ravel(), -values.ravel())):
+            item, owner = int(items.flat[pair]), int(owners[pair])
+            unseen[owner] -= 1
+            if taken[owner] >= 0:
+                continue
+            if item not in used:
                 taken[owner], similarity[owner] = item, values.flat[pair]
                 used.add(item)
+            elif not unseen[owner] and count < len(free):
+                break  # its next candidate is not listed and may come before every pair that is left
         free = np.setdiff1d(free, taken[taken >= 0], assume_unique=True)
+        depth *= 2
     return taken, similarity
 
 

@@ -1,0 +1,273 @@
+"""Decoding: every image that people have comes out as upright 8-bit RGB, every other one is rejected with a reason."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from activetune import images
+from activetune.errors import RejectedImage
+from activetune.images import decode_image
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(width: int = 32, height: int = 24) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def declared_png(width: int, height: int) -> bytes:
+    """A PNG of under 100 bytes whose header declares any size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+# What is accepted -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, Image.Transpose.ROTATE_180),
+        (6, Image.Transpose.ROTATE_270),
+        (8, Image.Transpose.ROTATE_90),
+    ],
+)
+def test_exif_orientation_is_applied(orientation: int, turn: Image.Transpose) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode_image(encode(noise(), exif=exif))
+    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(noise().transpose(turn)))
+
+
+def test_damaged_exif_does_not_cost_the_image() -> None:
+    encoded = encode(noise(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xab" * 40)
+    assert decode_image(encoded).size == (32, 24)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_formats_keep_every_pixel(kind: str) -> None:
+    np.testing.assert_array_equal(np.asarray(decode_image(encode(noise(), kind))), np.asarray(noise()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_lossy_formats_keep_the_colour(kind: str) -> None:
+    decoded = decode_image(encode(Image.new("RGB", (16, 16), GREEN), kind))
+    assert decoded.mode == "RGB"
+    np.testing.assert_allclose(np.asarray(decoded).reshape(-1, 3), np.tile(GREEN, (256, 1)), atol=6)
+
+
+def test_greyscale_becomes_three_equal_channels() -> None:
+    greys = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(greys))))
+    np.testing.assert_array_equal(decoded, np.repeat(greys[:, :, None], 3, axis=2))
+
+
+def test_one_bit_images_become_black_and_white() -> None:
+    bits = np.array([[0, 255], [255, 0]], dtype=np.uint8)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(bits).convert("1"))))
+    np.testing.assert_array_equal(decoded[:, :, 0], bits)
+
+
+def test_palette_images_take_their_palette_colours() -> None:
+    image = Image.new("P", (3, 3), 1)
+    image.putpalette([*WHITE, *RED])
+    assert decode_image(encode(image)).getpixel((1, 1)) == RED
+
+
+def test_transparent_palette_entries_become_white() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *GREEN])
+    image.putpixel((1, 0), 1)
+    decoded = decode_image(encode(image, transparency=0))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [WHITE, GREEN]
+
+
+def test_transparent_gif_background_becomes_white() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *GREEN])
+    image.putpixel((1, 0), 1)
+    decoded = decode_image(encode(image, "GIF", transparency=0))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [WHITE, GREEN]
+
+
+def test_alpha_is_laid_over_white() -> None:
+    image = Image.new("RGBA", (3, 1))
+    for x, alpha in enumerate((255, 0, 128)):
+        image.putpixel((x, 0), (*RED, alpha))
+    decoded = decode_image(encode(image))
+    assert decoded.getpixel((0, 0)) == RED
+    assert decoded.getpixel((1, 0)) == WHITE
+    np.testing.assert_allclose(decoded.getpixel((2, 0)), (255, 127, 127), atol=1)
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    image = Image.new("LA", (2, 1), (10, 255))
+    image.putpixel((1, 0), (10, 0))
+    decoded = decode_image(encode(image))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(10, 10, 10), WHITE]
+
+
+def test_grey_with_a_transparent_value_is_laid_over_white() -> None:
+    image = Image.new("L", (2, 1), 10)
+    image.putpixel((1, 0), 20)
+    decoded = decode_image(encode(image, transparency=20))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(10, 10, 10), WHITE]
+
+
+@pytest.mark.xfail(strict=True, reason="RGB images are returned before their transparent colour is looked at")
+def test_rgb_with_a_transparent_colour_is_laid_over_white() -> None:
+    image = Image.new("RGB", (2, 1), RED)
+    image.putpixel((1, 0), GREEN)
+    decoded = decode_image(encode(image, transparency=GREEN))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_becomes_rgb(kind: str) -> None:
+    decoded = decode_image(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), kind))
+    np.testing.assert_allclose(decoded.getpixel((8, 8)), RED, atol=4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_greys_are_scaled_to_8(kind: str) -> None:
+    deep = np.array([[0, 257, 100 * 257], [200 * 257, 200 * 257 + 256, 65535]], dtype=np.uint16)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(deep), kind)))
+    np.testing.assert_array_equal(decoded[:, :, 0], [[0, 1, 100], [200, 200, 255]])
+
+
+def test_dark_16_bit_greys_stay_dark() -> None:
+    deep = np.full((4, 4), 255, dtype=np.uint16)
+    assert decode_image(encode(Image.fromarray(deep))).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_32_bit_integers_that_hold_16_bit_greys_are_scaled() -> None:
+    deep = np.array([[0, 65535]], dtype=np.int32)
+    decoded = decode_image(encode(Image.fromarray(deep), "TIFF"))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), WHITE]
+
+
+@pytest.mark.parametrize(("top", "grey"), [(1.0, 0.5), (255.0, 127.5)])
+def test_float_greys_are_read_by_their_range(top: float, grey: float) -> None:
+    values = np.array([[0.0, grey, top]], dtype=np.float32)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(values), "TIFF")))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 127, 255])
+
+
+def test_float_greys_that_are_not_numbers_become_black() -> None:
+    values = np.array([[np.nan, 1.0]], dtype=np.float32)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(values), "TIFF")))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 255])
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_gives_its_first_frame(kind: str) -> None:
+    first, second = Image.new("RGB", (16, 16), RED), Image.new("RGB", (16, 16), GREEN)
+    encoded = encode(first, kind, save_all=True, append_images=[second])
+    np.testing.assert_allclose(decode_image(encoded).getpixel((8, 8)), RED, atol=8)
+
+
+# What is rejected -------------------------------------------------------------------------------------------------
+
+
+def reason(encoded: bytes) -> str:
+    with pytest.raises(RejectedImage) as caught:
+        decode_image(encoded)
+    return str(caught.value)
+
+
+def test_no_bytes_are_empty() -> None:
+    assert reason(b"") == "empty: 0 bytes"
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\0", b"not an image", b"<html></html>", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"]
+)
+def test_garbage_is_corrupt(garbage: bytes) -> None:
+    assert reason(garbage).startswith("corrupt: ")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_half_a_file_is_truncated(kind: str) -> None:
+    encoded = encode(noise(256, 256), kind)
+    assert reason(encoded[: len(encoded) // 2]).startswith("truncated: ")
+
+
+def test_a_png_with_a_wrong_checksum_is_corrupt() -> None:
+    encoded = bytearray(encode(noise()))
+    encoded[20] ^= 1  # inside the header chunk
+    assert reason(bytes(encoded)).startswith("corrupt: ")
+
+
+@pytest.mark.parametrize("size", [(10_000, 9_000), (60_000, 60_000)])
+def test_a_small_file_that_declares_a_huge_image_is_oversized(size: tuple[int, int]) -> None:
+    encoded = declared_png(*size)
+    assert len(encoded) < 100
+    assert reason(encoded).startswith("oversized: ")
+
+
+def test_the_size_limit_is_named_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 32 * 24 - 1)
+    assert reason(encode(noise())) == "oversized: 32 x 24 pixels, 767 are allowed (decompression bomb)"
+
+
+def test_an_image_of_just_the_allowed_size_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 32 * 24)
+    assert decode_image(encode(noise())).size == (32, 24)
+
+
+def test_a_reason_is_one_line() -> None:
+    assert "\n" not in reason(declared_png(64, 64))
+
+
+# Any bytes at all -------------------------------------------------------------------------------------------------
+
+STARTS = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"RIFF\x20\0\0\0WEBPVP8 "]
+
+
+def decodes_or_is_rejected(encoded: bytes) -> None:
+    with mock.patch.object(images, "MAX_PIXELS", 10**6):
+        try:
+            assert decode_image(encoded).mode == "RGB"
+        except RejectedImage as error:
+            assert str(error).split(":")[0] in {"empty", "corrupt", "truncated", "oversized"}
+
+
+@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=200))
+@settings(deadline=None, max_examples=150)
+def test_random_bytes_are_rejected_and_raise_nothing_else(start: bytes, rest: bytes) -> None:
+    decodes_or_is_rejected(start + rest)
+
+
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    kept=st.floats(0.1, 1),
+)
+@settings(deadline=None, max_examples=150)
+def test_damaged_images_decode_or_are_rejected(kind: str, changes: list[tuple[float, int]], kept: float) -> None:
+    encoded = bytearray(encode(noise(8, 8), kind))
+    for place, value in changes:
+        encoded[int(place * len(encoded))] = value
+    decodes_or_is_rejected(bytes(encoded[: int(kept * len(encoded))]))

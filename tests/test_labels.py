@@ -1,0 +1,254 @@
+"""Label files, and fair splits of few labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activetune import Labels, Pool, UsageError, open_pool, read_labels
+from activetune.labels import carve_validation, describe_shortage, keep, pool_labels, read_ids, stratified_folds
+
+
+class NoImages:
+    """Images that nobody may look at."""
+
+    def read(self, index: int) -> bytes:
+        raise AssertionError("labels are read without looking at images")
+
+    def stamp(self) -> str:
+        return "none"
+
+
+POOL = Pool("toys", ["a/1.png", "a/2.png", "b/3.png", "4.png"], ["a", "a", "b", None], NoImages())
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def as_dict(labels: Labels) -> dict[str, str]:
+    return dict(zip(labels.ids, labels.names, strict=True))
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_csv(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "l.csv", "id,label\na/1.png,dog\nb/3.png,cat\n4.png,dog\n"), POOL)
+    assert as_dict(labels) == {"a/1.png": "dog", "b/3.png": "cat", "4.png": "dog"}
+    assert labels.classes == ["cat", "dog"]
+    assert labels.indices.tolist() == [1, 0, 1]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"label": ["dog", None, "cat"], "id": POOL.ids[:3]}), tmp_path / "l.parquet")
+    assert as_dict(read_labels(tmp_path / "l.parquet", POOL)) == {"a/1.png": "dog", "b/3.png": "cat"}
+
+
+def test_parquet_with_numbers_as_labels(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": POOL.ids[:2], "label": [0, 7]}), tmp_path / "l.parquet")
+    assert as_dict(read_labels(tmp_path / "l.parquet", POOL)) == {"a/1.png": "0", "a/2.png": "7"}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_byte_order_mark_spaces_and_line_ends(tmp_path: Path, newline: str) -> None:
+    text = newline.join(["id , label", "a/1.png, dog ", "", "4.png,cat"])
+    assert as_dict(read_labels(write(tmp_path / "l.csv", text, "utf-8-sig"), POOL)) == {
+        "a/1.png": "dog",
+        "4.png": "cat",
+    }
+
+
+def test_further_columns_are_left_alone(tmp_path: Path) -> None:
+    text = 'rank,id,reason,label,who\n1,a/1.png,"far, away",dog,me\n2,4.png,x,cat,me\n'
+    assert as_dict(read_labels(write(tmp_path / "l.csv", text), POOL)) == {"a/1.png": "dog", "4.png": "cat"}
+
+
+def test_names_in_any_script(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "l.csv", "id,label\na/1.png,Größe\n4.png,犬\n"), POOL)
+    assert labels.names == ["Größe", "犬"]
+
+
+def test_empty_answers_are_skipped(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "l.csv", "id,label\na/1.png,\na/2.png,  \nb/3.png,cat\n"), POOL)
+    assert as_dict(labels) == {"b/3.png": "cat"}
+
+
+def test_no_answer_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no label: 2 rows, none of them answered"):
+        read_labels(write(tmp_path / "l.csv", "id,label\na/1.png,\na/2.png,\n"), POOL)
+
+
+def test_duplicates_that_agree_count_once(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "l.csv", "id,label\n4.png,cat\na/1.png,dog\n4.png,cat\n4.png,\n"), POOL)
+    assert as_dict(labels) == {"4.png": "cat", "a/1.png": "dog"}
+
+
+def test_contradiction(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"labels '4.png' twice, as 'cat' and as 'dog'; keep one"):
+        read_labels(write(tmp_path / "l.csv", "id,label\n4.png,cat\n4.png,dog\n"), POOL)
+
+
+def test_unknown_ids(tmp_path: Path) -> None:
+    rows = "".join(f"c/{number}.png,dog\n" for number in range(5))
+    with pytest.raises(UsageError, match=r"5 of 6 ids are not in the pool toys: 'c/0.png'.* and 2 more; ids are"):
+        read_labels(write(tmp_path / "l.csv", f"id,label\n4.png,dog\n{rows}"), POOL)
+
+
+def test_an_unknown_id_without_an_answer_is_still_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="1 of 2 ids are not in the pool"):
+        read_labels(write(tmp_path / "l.csv", "id,label\n4.png,dog\nc/9.png,\n"), POOL)
+
+
+def test_no_id_column(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no column 'id'; its columns are: path, label"):
+        read_labels(write(tmp_path / "l.csv", "path,label\n4.png,dog\n"), POOL)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no column 'id'; its columns are: none"):
+        read_labels(write(tmp_path / "l.csv", ""), POOL)
+
+
+def test_a_selection_takes_the_labels_of_the_pool(tmp_path: Path) -> None:
+    path = write(tmp_path / "selection.csv", "id,rank,score,reason\nb/3.png,1,0.5,x\na/2.png,2,0.4,y\n4.png,3,0,z\n")
+    assert as_dict(read_labels(path, POOL)) == {"b/3.png": "b", "a/2.png": "a"}
+
+
+def test_a_selection_of_a_pool_without_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "selection.csv", "id,rank\nb/3.png,1\n")
+    with pytest.raises(UsageError, match="has no column 'label', and the pool toys has no labels of its own"):
+        read_labels(path, replace(POOL, labels=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("l.csv", b"id,label\n4.png\n", "line 2 has another number of fields than the header"),
+        ("l.csv", b"id,label\n4.png,\xff\xfe\n", "can't be read as CSV or Parquet"),
+        ("l.parquet", b"PAR1 and no more", "can't be read as CSV or Parquet"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=sentence):
+        read_labels(tmp_path / name, POOL)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        read_labels(tmp_path / "l.csv", POOL)
+
+
+def test_read_ids_are_distinct_and_in_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", "id\n4.png\na/1.png\n4.png\n")
+    assert read_ids(path, POOL.position, what="the pool") == ["4.png", "a/1.png"]
+    with pytest.raises(UsageError, match="1 of 2 ids are not in these embeddings"):
+        read_ids(path, {"4.png"}, what="these embeddings")
+
+
+def test_labels_of_the_digits_folder(digits: Path) -> None:
+    pool = open_pool(digits)
+    labels = pool_labels(pool)
+    assert labels.classes == [str(digit) for digit in range(10)]
+    assert all(item.startswith(f"{name}/") for item, name in as_dict(labels).items())
+
+
+def test_labels_of_a_pool_skip_items_without_one() -> None:
+    assert as_dict(pool_labels(POOL)) == {"a/1.png": "a", "a/2.png": "a", "b/3.png": "b"}
+    with pytest.raises(UsageError, match="has no labels of its own"):
+        pool_labels(replace(POOL, labels=[None] * 4))
+
+
+def test_keep_leaves_the_class_list() -> None:
+    kept = keep(pool_labels(POOL), ["a/2.png", "4.png"])
+    assert as_dict(kept) == {"a/2.png": "a"}
+    assert kept.classes == ["a", "b"]
+
+
+def test_shortage_names_classes_with_a_single_label() -> None:
+    assert describe_shortage(pool_labels(POOL)) == (
+        "1 class has a single label ('b'): used for training, never for validation"
+    )
+    assert describe_shortage(Labels.of({"1": "a", "2": "a"})) is None
+
+
+# Splits ---------------------------------------------------------------------------------------------------------------
+
+INDICES = st.lists(st.integers(0, 7), min_size=1, max_size=80).map(lambda values: np.asarray(values, dtype=np.int64))
+
+
+@given(INDICES, st.floats(0, 0.9), st.integers(0, 100))
+def test_validation_is_stratified(indices: np.ndarray, share: float, seed: int) -> None:
+    held = carve_validation(indices, share, np.random.default_rng(seed))
+    assert held.tolist() == sorted(set(held.tolist()))
+    assert held.dtype == np.int64
+    classes, counts = np.unique(indices, return_counts=True)
+    if share == 0 or counts.mean() < 5:
+        assert not len(held)
+        return
+    for number, count in zip(classes, counts, strict=True):
+        taken = int((indices[held] == number).sum())
+        assert taken == min(round(share * count), count - 1)
+
+
+@given(INDICES, st.floats(0, 0.9), st.integers(0, 100))
+def test_every_class_stays_in_training(indices: np.ndarray, share: float, seed: int) -> None:
+    held = carve_validation(indices, share, np.random.default_rng(seed))
+    assert set(np.delete(indices, held)) == set(indices)
+
+
+@given(INDICES, st.integers(0, 100))
+def test_validation_is_the_same_for_the_same_seed(indices: np.ndarray, seed: int) -> None:
+    first, second = (carve_validation(indices, 0.3, np.random.default_rng(seed)) for _ in range(2))
+    assert first.tolist() == second.tolist()
+
+
+def test_validation_depends_on_the_seed() -> None:
+    indices = np.repeat(np.arange(4), 20)
+    answers = {tuple(carve_validation(indices, 0.25, np.random.default_rng(seed))) for seed in range(5)}
+    assert len(answers) > 1
+
+
+@pytest.mark.parametrize(("shots", "held"), [(4, 0), (5, 10), (10, 20)])
+def test_nothing_is_held_out_below_five_labels_a_class(shots: int, held: int) -> None:
+    indices = np.tile(np.arange(10), shots)
+    assert len(carve_validation(indices, 0.2, np.random.default_rng(0))) == held
+
+
+@given(INDICES, st.integers(2, 6), st.integers(0, 100))
+def test_no_class_leaves_training_in_any_fold(indices: np.ndarray, folds: int, seed: int) -> None:
+    fold = stratified_folds(indices, folds, np.random.default_rng(seed))
+    assert len(fold) == len(indices)
+    for number in range(folds):
+        assert set(indices[fold != number]) == set(indices)
+
+
+@given(INDICES, st.integers(2, 6), st.integers(0, 100))
+def test_single_items_are_in_no_fold_and_all_others_in_one(indices: np.ndarray, folds: int, seed: int) -> None:
+    fold = stratified_folds(indices, folds, np.random.default_rng(seed))
+    single = np.bincount(indices)[indices] == 1
+    assert (fold[single] == -1).all()
+    assert ((fold[~single] >= 0) & (fold[~single] < folds)).all()
+
+
+@given(INDICES, st.integers(2, 6), st.integers(0, 100))
+def test_folds_are_balanced_and_stratified(indices: np.ndarray, folds: int, seed: int) -> None:
+    fold = stratified_folds(indices, folds, np.random.default_rng(seed))
+    for chosen in (fold >= 0, *((fold >= 0) & (indices == number) for number in range(8))):
+        sizes = np.bincount(fold[chosen], minlength=folds)
+        assert sizes.max() - sizes.min() <= 1
+
+
+@given(INDICES, st.integers(0, 100))
+def test_folds_are_the_same_for_the_same_seed(indices: np.ndarray, seed: int) -> None:
+    first, second = (stratified_folds(indices, 3, np.random.default_rng(seed)) for _ in range(2))
+    assert first.tolist() == second.tolist()

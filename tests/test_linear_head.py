@@ -1,0 +1,238 @@
+"""The linear probe against scikit-learn, and how its strength is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from activetune.heads.linear import (
+    DEFAULT_STRENGTH,
+    STRENGTHS,
+    LinearHead,
+    Trial,
+    best_trial,
+    choose_strength,
+    fit_best,
+    fit_linear,
+)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def toy(classes: int = 3, size: int = 8, noise: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Groups around the axes, far from the origin and not of unit size, so that centre and scale matter."""
+    indices = np.tile(np.arange(classes), size)
+    features = 3 * np.eye(classes + 2)[indices] + 7 + noise * rng(seed).normal(size=(len(indices), classes + 2))
+    return features.astype(np.float32), indices
+
+
+def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
+    data = load_digits()
+    return data.data[:count].astype(np.float32), data.target[:count].astype(np.int64)
+
+
+def prepared(features: np.ndarray) -> np.ndarray:
+    return (features - features.mean(axis=0)) / np.linalg.norm(features, axis=1).mean()
+
+
+def centred(logits: np.ndarray) -> np.ndarray:
+    """Logits mean the same up to a constant a row."""
+    return logits - logits.mean(axis=1, keepdims=True)
+
+
+# The fit --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_separable_groups_are_told_apart(classes: int) -> None:
+    features, indices = toy(classes)
+    others, truth = toy(classes, seed=1)
+    head = fit_linear(features, indices, 100.0)
+    assert head.weight_CD.shape == (classes, classes + 2)
+    assert head.bias_C.shape == (classes,)
+    assert (head.logits(others).argmax(axis=1) == truth).all()
+
+
+@pytest.mark.parametrize("strength", [0.1, 10.0])
+def test_equals_scikit_learn_on_prepared_features(strength: float) -> None:
+    features, indices = digits(120)
+    others, _ = digits(300)
+    model = LogisticRegression(C=strength, max_iter=1000).fit(prepared(features), indices)
+    expected = model.decision_function((others - features.mean(axis=0)) / np.linalg.norm(features, axis=1).mean())
+    logits = fit_linear(features, indices, strength).logits(others)
+    np.testing.assert_allclose(centred(logits), centred(expected), atol=2e-2)
+
+
+def test_two_classes_give_scikit_learns_probabilities() -> None:
+    features, indices = digits(200)
+    features, indices = features[indices < 2], indices[indices < 2]
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(prepared(features), indices)
+    logits = fit_linear(features, indices, 1.0).logits(features)
+    probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+    np.testing.assert_allclose(probs, model.predict_proba(prepared(features)), atol=1e-3)
+
+
+def test_two_classes_share_the_logit_evenly() -> None:
+    features, indices = toy(2)
+    head = fit_linear(features, indices, 1.0)
+    np.testing.assert_array_equal(head.weight_CD[0], -head.weight_CD[1])
+    np.testing.assert_allclose(centred(head.logits(features)), head.logits(features), atol=1e-3)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (50.0, 1.0), (0.0, 200.0), (-20.0, 0.01)])
+def test_centre_and_scale_are_folded_in(shift: float, scale: float) -> None:
+    base, indices = digits(100)
+    features = ((base / 16 - 0.3) * scale + shift).astype(np.float32)
+    head = fit_linear(features, indices, 1.0)
+    # The same classifier, written for prepared features: w' = w s, b' = b + w m.
+    length = np.linalg.norm(features, axis=1).mean()
+    weight = head.weight_CD.astype(np.float64) * length
+    bias = head.bias_C + head.weight_CD.astype(np.float64) @ features.mean(axis=0)
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(prepared(features), indices)
+    np.testing.assert_allclose(centred(prepared(features) @ weight.T + bias), centred(head.logits(features)), atol=1e-2)
+    np.testing.assert_allclose(weight - weight.mean(0), model.coef_ - model.coef_.mean(0), atol=2e-2)
+
+
+def test_strength_does_not_depend_on_the_scale_of_the_features() -> None:
+    features, indices = digits(100)
+    small, large = (fit_linear(features * factor, indices, 1.0).logits(features * factor) for factor in (1e-3, 1e3))
+    np.testing.assert_allclose(centred(small), centred(large), atol=1e-2)
+
+
+def test_stronger_fits_are_surer() -> None:
+    features, indices = digits(100)
+    spread = [np.ptp(fit_linear(features, indices, strength).logits(features)) for strength in (0.1, 1.0, 10.0)]
+    assert spread == sorted(spread)
+    assert spread[0] < spread[2]
+
+
+def test_equal_features_give_equal_logits() -> None:
+    logits = fit_linear(np.zeros((6, 4), dtype=np.float32), np.array([0, 1, 2] * 2), 1.0).logits(np.zeros((1, 4)))
+    np.testing.assert_allclose(centred(logits), 0, atol=1e-3)
+
+
+def test_float16_features_are_computed_in_float32() -> None:
+    features, indices = digits(100)
+    half = fit_linear(features.astype(np.float16), indices, 1.0)
+    np.testing.assert_allclose(half.weight_CD, fit_linear(features, indices, 1.0).weight_CD, atol=1e-4)
+    assert half.logits(features.astype(np.float16)).dtype == np.float32
+
+
+def test_the_same_fit_twice_is_the_same() -> None:
+    features, indices = digits(100)
+    first, second = (fit_best(features, indices, rng=rng(), folds=2) for _ in range(2))
+    np.testing.assert_array_equal(first.head.weight_CD, second.head.weight_CD)
+    assert first.strength == second.strength
+
+
+def test_arguments_are_left_as_they_were() -> None:
+    features, indices = toy()
+    copies = features.copy(), indices.copy()
+    features.setflags(write=False)
+    fit_best(features, indices, rng=rng(), strengths=(1.0, 10.0), folds=2)
+    np.testing.assert_array_equal(features, copies[0])
+    np.testing.assert_array_equal(indices, copies[1])
+
+
+def test_written_into_a_torch_layer_it_gives_the_same_logits() -> None:
+    features, indices = digits(100)
+    head = fit_linear(features, indices, 1.0)
+    layer = torch.nn.Linear(64, 10)
+    head.write_to(layer)
+    with torch.inference_mode():
+        np.testing.assert_allclose(layer(torch.from_numpy(features)), head.logits(features), atol=1e-4)
+
+
+def test_writing_into_a_layer_of_another_shape_fails() -> None:
+    with pytest.raises(RuntimeError):
+        LinearHead(np.zeros((3, 4), np.float32), np.zeros(3, np.float32)).write_to(torch.nn.Linear(5, 3))
+
+
+# Choosing the strength ------------------------------------------------------------------------------------------------
+
+
+def test_every_strength_is_tried_in_the_order_given() -> None:
+    features, indices = digits(80)
+    strengths = (10.0, 0.1, 1.0)
+    trials = choose_strength(features, indices, strengths, held_out=np.arange(20), folds=5, rng=rng())
+    assert tuple(trial.strength for trial in trials) == strengths
+
+
+def test_a_trial_sees_the_other_items_alone() -> None:
+    features, indices = digits(100)
+    held_out = np.arange(0, 100, 5)
+    kept = np.setdiff1d(np.arange(100), held_out)
+    head = fit_linear(features[kept], indices[kept], 1.0)
+    log_probs = torch.log_softmax(torch.from_numpy(head.logits(features[held_out])), dim=1).numpy()
+    (trial,) = choose_strength(features, indices, [1.0], held_out=held_out, folds=5, rng=rng())
+    assert trial.top1 == np.mean(log_probs.argmax(axis=1) == indices[held_out])
+    assert trial.loss == pytest.approx(-log_probs[np.arange(20), indices[held_out]].mean(), abs=1e-3)
+
+
+def test_held_out_items_decide() -> None:
+    # With wrong answers for the held-out items, the weakest fit is the least wrong.
+    features, indices = toy(3, size=10)
+    held_out = np.arange(9)
+    wrong = indices.copy()
+    wrong[held_out] = (wrong[held_out] + 1) % 3
+    kept = np.setdiff1d(np.arange(30), held_out)
+    assert (
+        best_trial(choose_strength(features, wrong, STRENGTHS, held_out=held_out, folds=5, rng=rng())).strength == 0.1
+    )
+    fitted = fit_best(features[kept], indices[kept], rng=rng(), held_out=np.arange(6))
+    assert fitted.strength == 1000.0
+
+
+def test_cross_validation_where_nothing_is_held_out() -> None:
+    features, indices = digits(60)
+    fitted = fit_best(features, indices, rng=rng(), folds=3)
+    assert [trial.strength for trial in fitted.trials] == list(STRENGTHS)
+    assert fitted.strength == best_trial(fitted.trials).strength
+    assert all(round(trial.top1 * 60, 6) == round(trial.top1 * 60) for trial in fitted.trials)  # each item once
+
+
+def test_default_where_each_class_has_one_label() -> None:
+    features, indices = toy(4, size=1)
+    fitted = fit_best(features, indices, rng=rng())
+    assert fitted.strength == DEFAULT_STRENGTH
+    assert not fitted.trials
+    np.testing.assert_array_equal(fitted.head.weight_CD, fit_linear(features, indices, DEFAULT_STRENGTH).weight_CD)
+
+
+def test_single_items_stay_in_training_of_every_fold() -> None:
+    features, indices = toy(3, size=4)
+    rows = np.array([0, 1, 2, 4, 5, 7, 8])  # one item of class 0, three of the others
+    fitted = fit_best(features[rows], indices[rows], rng=rng(), folds=3)
+    assert len(fitted.head.bias_C) == 3
+    assert all(round(trial.top1 * 6, 6) == round(trial.top1 * 6) for trial in fitted.trials)
+
+
+def test_a_single_strength_is_used_as_it_is() -> None:
+    features, indices = toy()
+    fitted = fit_best(features, indices, rng=rng(), strengths=(3.0,))
+    assert fitted.strength == 3.0
+    assert not fitted.trials
+
+
+def test_the_final_fit_uses_every_label() -> None:
+    features, indices = digits(100)
+    fitted = fit_best(features, indices, rng=rng(), held_out=np.arange(30), strengths=(0.1, 1.0))
+    np.testing.assert_array_equal(fitted.head.weight_CD, fit_linear(features, indices, fitted.strength).weight_CD)
+
+
+def test_items_that_are_not_given_change_nothing() -> None:
+    features, indices = digits(100)
+    alone = fit_best(features[:60].copy(), indices[:60].copy(), rng=rng(), folds=2)
+    features[60:] = 1e6
+    among = fit_best(features[:60], indices[:60], rng=rng(), folds=2)
+    np.testing.assert_array_equal(alone.head.weight_CD, among.head.weight_CD)
+
+
+def test_the_lower_loss_wins_where_accuracy_is_equal() -> None:
+    trials = [Trial(0.1, 0.5, 0.1), Trial(1.0, 0.9, 0.8), Trial(10.0, 0.9, 0.3), Trial(100.0, 0.9, 0.5)]
+    assert best_trial(trials).strength == 10.0
