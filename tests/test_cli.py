@@ -148,7 +148,6 @@ def test_predictions_agree_with_the_scores(loop: Path) -> None:
     assert json.loads((loop / "model" / "scores.json").read_text())["top1"] == pytest.approx(top1)
 
 
-@pytest.mark.xfail(strict=True, reason="safetensors makes its files readable by their owner alone")
 def test_the_model_file_may_be_read_by_whoever_may_read_the_others(loop: Path) -> None:
     modes = {(loop / "model" / name).stat().st_mode for name in ("model.safetensors", "config.json")}
     assert len(modes) == 1
@@ -191,7 +190,6 @@ def test_a_selection_is_no_model(loop: Path, capsys: pytest.CaptureFixture[str])
     assert "holds 'selection', where 'model' is expected" in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.xfail(strict=True, reason="a model folder without config.json is called a defect of activetune")
 def test_a_model_without_its_config_is_a_sentence(
     loop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,7 +244,7 @@ def test_errors_go_to_stderr_alone(here: Path, capsys: pytest.CaptureFixture[str
     [
         "nonsense",
         "--nonsense",
-        pytest.param("list", marks=pytest.mark.xfail(strict=True, reason="the sentence is spread over five lines")),
+        "list",
         "list nonsense",
         "list selectors --nonsense",
         "embed",
@@ -323,7 +321,6 @@ def test_an_unknown_backbone_names_the_five_nearest(digits: Path, capsys: pytest
     assert told.count(", ") == 4
 
 
-@pytest.mark.xfail(strict=True, reason="the name without 'timm/' is looked for among names that have it")
 def test_a_timm_model_without_its_source_is_put_right(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = wrong(f"embed {digits} --backbone resnet50 --out {digits.parent / 'emb'}", capsys)
     assert "do you mean 'timm/resnet50'?" in told
@@ -350,7 +347,6 @@ def test_a_wrong_value_is_a_sentence(
     assert sentence in wrong(f"select {features} --budget 3 --out {features.parent / 'sel'} {option}", capsys)
 
 
-@pytest.mark.xfail(strict=True, reason="text is not read as a tuple, so that no value of the command line will do")
 @pytest.mark.parametrize("value", ["1", "0.1,10"])
 def test_a_setting_that_is_a_list_can_be_given(digits: Path, value: str) -> None:
     model = digits.parent / "model"
@@ -371,7 +367,6 @@ def test_an_impossible_budget_is_a_sentence(features: Path, budget: str, capsys:
     assert f"the budget {budget!r} is not" in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.xfail(strict=True, reason="parse_budget makes an integer of the value before it asks whether it is finite")
 @pytest.mark.parametrize("budget", ["nan", "inf", "inf/class"])
 def test_a_budget_that_is_no_number_is_a_sentence(features: Path, budget: str) -> None:
     assert run(["select", str(features), "--budget", budget, "--out", str(features.parent / "sel")]) == 2
@@ -513,7 +508,6 @@ def test_a_wrong_config_file_is_a_sentence(
     assert not (features.parent / "sel").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="a table that no command has is ignored")
 def test_a_table_of_no_command_is_a_sentence(features: Path) -> None:
     path = features.parent / "config.toml"
     path.write_text("[selct]\nseed = 5\n")
@@ -543,7 +537,6 @@ def test_ctrl_c_exits_with_130(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert run(failing(monkeypatch, KeyboardInterrupt())) == 130
 
 
-@pytest.mark.xfail(strict=True, reason="typer makes an exit code of Ctrl-C itself, before run can say anything")
 def test_ctrl_c_says_how_to_go_on(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -630,7 +623,6 @@ def test_other_failures_are_one_line_too(
     assert sentence in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.xfail(strict=True, reason="EOFError, which damaged files raise, is taken for Ctrl-D: exit code 130")
 def test_a_file_that_ends_early_is_not_an_interruption(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(failing(monkeypatch, EOFError("no data left"))) == 1
 
@@ -659,7 +651,6 @@ def test_the_process_exits_with_the_code_of_run(here: Path) -> None:
     assert "gone does not exist" in one_line(ended.stderr)
 
 
-@pytest.mark.xfail(strict=True, reason="typer exits with 1 on a closed pipe, before run can return 0")
 def test_a_reader_that_goes_away_is_no_failure() -> None:
     reader, writer = os.pipe()
     os.close(reader)

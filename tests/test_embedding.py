@@ -362,14 +362,12 @@ def test_labels_are_the_pools_present_ones_on_a_cache_hit(
     assert load_embeddings(tmp_path / "two").labels == found.labels
 
 
-@pytest.mark.xfail(strict=True, reason="the same folder is returned with the labels that it was made with")
 def test_labels_are_the_pools_present_ones_in_the_same_folder(few: Path, bundled: Backbone, tmp_path: Path) -> None:
     run(write_manifest_of(few, "label", "old"), bundled, tmp_path / "emb")
     found = run(write_manifest_of(few, "label", "new"), bundled, tmp_path / "emb")
     assert found.labels == [f"new{number}" for number in range(20)]
 
 
-@pytest.mark.xfail(strict=True, reason="the cache key leaves a manifest's column 'id' out")
 def test_other_ids_for_the_same_images_are_the_ids_returned(few: Path, bundled: Backbone) -> None:
     run(write_manifest_of(few, "id", "old"), bundled)
     found = run(write_manifest_of(few, "id", "new"), bundled)
@@ -386,7 +384,6 @@ def test_a_cache_that_can_t_be_written_costs_only_a_note(
     assert "can't be written" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(strict=True, reason="a damaged cache entry is an error, which --overwrite can't get past")
 def test_a_damaged_cache_entry_is_computed_again(few: Path, bundled: Backbone, tmp_path: Path) -> None:
     run(few, bundled)
     (entry,) = (tmp_path / "cache" / "embeddings").iterdir()
@@ -394,7 +391,6 @@ def test_a_damaged_cache_entry_is_computed_again(few: Path, bundled: Backbone, t
     assert len(run(few, bundled, tmp_path / "emb")) == 20
 
 
-@pytest.mark.xfail(strict=True, reason="the whole output folder is copied, with whatever else lies in it")
 def test_the_cache_takes_only_the_artefacts_own_files(few: Path, bundled: Backbone, tmp_path: Path) -> None:
     (tmp_path / "emb").mkdir()
     (tmp_path / "emb" / "thesis.tex").write_text("years of work")
@@ -430,7 +426,6 @@ def test_taken_embeddings_keep_ids_features_and_labels_together() -> None:
     np.testing.assert_array_equal(part.features_ND, [[6, 7], [2, 3]])
 
 
-@pytest.mark.xfail(strict=True, reason="taken embeddings keep the manifest, and with it the fingerprint, of the whole")
 def test_taken_embeddings_have_a_fingerprint_of_their_own(few: Path, bundled: Backbone) -> None:
     whole = run(few, bundled)
     prints = {
@@ -551,7 +546,6 @@ def test_a_torn_write_at_the_end_is_cut_away(
     assert (tmp_path / "emb" / "features.npy").read_bytes() == whole
 
 
-@pytest.mark.xfail(strict=True, reason="rows that progress.json counts but the file lacks become zeros, silently")
 def test_rows_that_never_reached_the_disk_are_not_made_up(
     few: Path, bundled: Backbone, tmp_path: Path, interrupt: Callable[[int], None]
 ) -> None:
@@ -641,7 +635,6 @@ def test_resume_of_a_finished_run_keeps_it(
     assert tree(tmp_path / "emb") == before
 
 
-@pytest.mark.xfail(strict=True, reason="features.partial and progress.json stay beside what the cache gave")
 def test_a_cut_off_run_that_the_cache_finishes_leaves_nothing_behind(
     few: Path, bundled: Backbone, tmp_path: Path, interrupt: Callable[[int], None]
 ) -> None:
@@ -651,7 +644,6 @@ def test_a_cut_off_run_that_the_cache_finishes_leaves_nothing_behind(
     assert names(tmp_path / "emb") == FILES
 
 
-@pytest.mark.xfail(strict=True, reason="once features.partial has its final name, a run can't be resumed")
 def test_a_run_cut_off_while_it_is_sealed_can_be_resumed(
     few: Path, bundled: Backbone, tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -704,7 +696,6 @@ def test_a_killed_process_is_resumed_to_the_same_bytes(few: Path, tmp_path: Path
     assert (tmp_path / "emb" / "features.npy").read_bytes() == whole
 
 
-@pytest.mark.xfail(strict=True, reason="no progress.json is written in the first two seconds: --resume finds no run")
 def test_a_process_killed_before_its_first_save_can_be_resumed(few: Path, tmp_path: Path, whole: bytes) -> None:
     from activetune.cli import run as run_command
 

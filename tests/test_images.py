@@ -136,7 +136,6 @@ def test_grey_with_a_transparent_value_is_laid_over_white() -> None:
     assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(10, 10, 10), WHITE]
 
 
-@pytest.mark.xfail(strict=True, reason="RGB images are returned before their transparent colour is looked at")
 def test_rgb_with_a_transparent_colour_is_laid_over_white() -> None:
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), GREEN)
@@ -163,9 +162,15 @@ def test_dark_16_bit_greys_stay_dark() -> None:
 
 
 def test_32_bit_integers_that_hold_16_bit_greys_are_scaled() -> None:
-    deep = np.array([[0, 65535]], dtype=np.int32)
-    decoded = decode_image(encode(Image.fromarray(deep), "TIFF"))
-    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), WHITE]
+    deep = np.array([[0, 100 * 257, 65535]], dtype=np.int32)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(deep), "TIFF")))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 100, 255])
+
+
+def test_32_bit_integers_that_hold_8_bit_greys_are_kept() -> None:
+    greys = np.array([[0, 100, 255]], dtype=np.int32)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(greys), "TIFF")))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 100, 255])
 
 
 @pytest.mark.parametrize(("top", "grey"), [(1.0, 0.5), (255.0, 127.5)])

@@ -225,14 +225,6 @@ def test_the_final_fit_uses_every_label() -> None:
     np.testing.assert_array_equal(fitted.head.weight_CD, fit_linear(features, indices, fitted.strength).weight_CD)
 
 
-def test_items_that_are_not_given_change_nothing() -> None:
-    features, indices = digits(100)
-    alone = fit_best(features[:60].copy(), indices[:60].copy(), rng=rng(), folds=2)
-    features[60:] = 1e6
-    among = fit_best(features[:60], indices[:60], rng=rng(), folds=2)
-    np.testing.assert_array_equal(alone.head.weight_CD, among.head.weight_CD)
-
-
 def test_the_lower_loss_wins_where_accuracy_is_equal() -> None:
     trials = [Trial(0.1, 0.5, 0.1), Trial(1.0, 0.9, 0.8), Trial(10.0, 0.9, 0.3), Trial(100.0, 0.9, 0.5)]
     assert best_trial(trials).strength == 10.0

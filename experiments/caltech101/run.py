@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from activetune.heads.linear import fit_linear
 from activetune.selectors._distances import unit_rows
 
 HERE = Path(__file__).parent
+BACKBONE = "timm/vit_tiny_patch16_224"
 BUDGETS = (120, 300, 600)
 SELECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
@@ -42,18 +44,17 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="caltech101.zip, or the unzipped folder")
     parser.add_argument("--weights", type=Path, required=True, help="vit_tiny_patch16_224.safetensors")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("build/caltech101"), help="embeddings and models go here")
+    parser.add_argument("--work", type=Path, default=Path("build/caltech101"), help="models go here")
+    parser.add_argument("--squash", action="store_true", help="resize to 224 x 224 instead of the publisher's crop")
     parser.add_argument("--only", choices=["selectors", "recipes"], help="one part of it")
     options = parser.parse_args()
 
     pool = activetune.open_pool(options.images)
-    embeddings = activetune.embed(
-        pool,
-        backbone="timm/vit_tiny_patch16_224",
-        weights=options.weights,
-        out=options.work / "embeddings",
-        resume=True,
-    )
+    backbone = activetune.load_backbone(BACKBONE, options.weights)
+    if options.squash:
+        squash = replace(backbone.settings, crop_mode="squash", crop_pct=1.0)
+        backbone = activetune.Backbone(backbone.network, backbone.name, backbone.architecture, squash)
+    embeddings = activetune.embed(pool, backbone=backbone)
     order = np.random.default_rng(0).permutation(sorted(embeddings.ids)).tolist()
     cut = round(0.7 * len(order))
     for name, rows in (
@@ -62,7 +63,8 @@ def main() -> None:
     ):
         if options.only in (None, name):
             content = {**machine(), "rows": list(rows())}
-            (HERE / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            suffix = "-squash" if options.squash else ""
+            (HERE / f"{name}{suffix}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def compare_selectors(
@@ -117,7 +119,7 @@ def compare_recipes(
                 pool,
                 labels=labels,
                 out=folder,
-                backbone="timm/vit_tiny_patch16_224",
+                backbone=BACKBONE,
                 weights=options.weights,
                 recipe=recipe,
                 seed=seed,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from activetune.runtime import note
@@ -21,22 +22,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / "embeddings"
 
 
-def find(key: str) -> Path | None:
-    """The cached artefact of this key, if there is a finished one."""
-    folder = cache_folder() / key
-    return folder if (folder / MANIFEST).is_file() else None
+def folder_of(key: str) -> Path:
+    """Where the artefact of this key lies, or would lie."""
+    return cache_folder() / key
 
 
-def add(key: str, folder: Path) -> None:
-    """Copy a finished artefact into the cache; a cache that can't be written costs time later, not the result."""
-    target = cache_folder() / key
+def drop(key: str) -> None:
+    """Forget an entry that turned out to be damaged."""
+    shutil.rmtree(folder_of(key), ignore_errors=True)
+
+
+def add(key: str, folder: Path, files: Sequence[str]) -> None:
+    """Copy a finished artefact's files into the cache; where that fails, it costs time later, not the result."""
+    target = folder_of(key)
     if target.exists():
         return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".adding-") as temporary:
             copy = Path(temporary) / key
-            shutil.copytree(folder, copy)
+            copy.mkdir()
+            for name in (*files, MANIFEST):
+                shutil.copyfile(folder / name, copy / name)
             os.replace(copy, target)
     except OSError as error:
         note(f"the cache {target.parent} can't be written ({error.strerror or error}); going on without it")

@@ -38,7 +38,7 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
         return None
     command = context.command
     options = {(parameter.name or "").rstrip("_"): parameter.name for parameter in command.params}
-    values = read_config(path, command.name or "", options.keys() - {"config", "help"})
+    values = read_config(path, command.name or "", options.keys() - {"config", "help"}, commands())
     named = {options[name]: value for name, value in values.items()}
     context.default_map = {**(context.default_map or {}), **named}
     return path
@@ -349,7 +349,8 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted; what was finished is kept, --resume goes on", 130)
     except _WrongUse as error:
-        return _say(f"error: {error.format_message()} See 'activetune {_command_of(arguments)}--help'.", 2)
+        message = " ".join(error.format_message().split())
+        return _say(f"error: {message} See 'activetune {_command_of(arguments)}--help'.", 2)
     except ActivetuneError as error:
         return _say(f"error: {error}", error.exit_code)
     except BrokenPipeError:
@@ -376,8 +377,15 @@ def run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    result: Any = typer.main.get_command(app).main(arguments, prog_name="activetune", standalone_mode=False)
-    return result if isinstance(result, int) else 0
+    """Parse and run; unlike typer's own ``main`` it turns no error into another one."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("activetune", list(arguments) or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code if arguments else 2
+    sys.stdout.flush()
+    return 0
 
 
 def commands() -> dict[str, Any]:

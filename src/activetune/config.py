@@ -28,6 +28,8 @@ def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> S
         if name not in types:
             has = f"did you mean {nearest(name, types, 1)[0]!r}? It has: {', '.join(types)}" if types else "it has none"
             raise UsageError(f"{what} has no setting {name!r}; {has}")
+        if isinstance(value, str) and typing.get_origin(types[name]) is tuple:
+            value = [part.strip() for part in value.split(",") if part.strip()]
         try:
             checked[name] = TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
@@ -62,13 +64,14 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
     return settings
 
 
-def read_config(path: Path, command: str, allowed: Iterable[str]) -> dict[str, Any]:
+def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iterable[str]) -> dict[str, Any]:
     """Options of one command from a TOML file: top-level keys, and those of the table ``[command]`` (these win).
 
     Keys are option names with ``-`` or ``_``; ``set`` is a table of settings.
 
     Raises:
-        UsageError: no such file, no TOML, or a key that the command does not have (the nearest is named).
+        UsageError: no such file, no TOML, a key that the command does not have, or a table that is no command
+            (the nearest is named).
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -79,6 +82,12 @@ def read_config(path: Path, command: str, allowed: Iterable[str]) -> dict[str, A
     names = sorted(allowed)
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and key != "set"}
     plain = {key: value for key, value in content.items() if key not in tables}
+    for table in tables:
+        if table not in (known := sorted(commands)):
+            raise UsageError(
+                f"{path}: [{table}] is no command; the nearest is [{nearest(table, known, 1)[0]}] "
+                f"(all: {', '.join(known)})"
+            )
     options: dict[str, Any] = {}
     for section, values in (("", plain), (f"[{command}] ", tables.get(command, {}))):
         for key, value in values.items():

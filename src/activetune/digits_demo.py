@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from activetune.embedding import PROGRESS, EmbedOptions, embed, take
+from activetune.embedding import EmbedOptions, embed, take
 from activetune.errors import UsageError
 from activetune.heads.linear import fit_best
 from activetune.labels import carve_validation
@@ -22,7 +22,7 @@ from activetune.report.demo import summarise
 from activetune.runtime import note, progress
 from activetune.selection import select
 from activetune.store import MANIFEST, save_selection, write_csv, write_json, write_manifest
-from activetune.types import Embeddings, Selection
+from activetune.types import Embeddings, Pool, Selection
 
 METHODS = ("random", "k_center", "k_means", "activeft")
 BUDGETS = (20, 50, 100)
@@ -53,17 +53,7 @@ def demo(
     folder = _open(Path(out), overwrite)
     _write_digits(folder / "images")
     options = EmbedOptions(device=device, precision=precision, workers=workers)
-    unfinished = (folder / "embeddings" / PROGRESS).is_file()
-    images = open_pool(folder / "images")
-    made = folder / "embeddings" / MANIFEST
-    embeddings = embed(
-        images,
-        out=folder / "embeddings",
-        options=options,
-        overwrite=made.is_file() and overwrite,
-        resume=unfinished,
-        quiet=quiet,
-    )
+    embeddings = _embed(open_pool(folder / "images"), folder / "embeddings", options, quiet)
     pixels = Embeddings.from_numpy(_pixels(folder / "images", embeddings.ids), embeddings.ids, embeddings.labels)
     order = np.random.default_rng(seed).permutation(len(embeddings))
     held = round(TEST_SHARE * len(embeddings))
@@ -115,6 +105,14 @@ def _open(folder: Path, overwrite: bool) -> Path:
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / MARKER, {"made_by": "activetune demo"})
     return folder
+
+
+def _embed(pool: Pool, folder: Path, options: EmbedOptions, quiet: bool) -> Embeddings:
+    """The embeddings that an earlier demo left, whole or begun, if they still fit; new ones otherwise."""
+    try:
+        return embed(pool, out=folder, options=options, resume=True, quiet=quiet)
+    except UsageError:
+        return embed(pool, out=folder, options=options, overwrite=True, quiet=quiet)
 
 
 def _write_digits(folder: Path) -> None:

@@ -1,19 +1,17 @@
 """Pool x backbone -> embeddings: batched, resumable after any kill, cached by content.
 
-Features are appended to ``features.partial`` batch by batch; ``progress.json`` says how many rows of it are sure. A
-run that goes on cuts the file to that length and repeats nothing before it, with the same batches, so that the result
-is the same to the byte. Images that can't be decoded take no row and are listed in ``rejected.csv``.
+Images that can't be decoded take no row and are listed in ``rejected.csv``. How features survive a kill:
+``feature_writer.py``; where finished ones are remembered: ``cache.py``.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import torch
 from activetune import cache
 from activetune.backbones import Backbone, load_backbone
 from activetune.errors import ActivetuneError, UsageError
+from activetune.feature_writer import FEATURES, PARTIAL, PROGRESS, FeatureWriter, Progress
 from activetune.fingerprint import digest_json
 from activetune.loading import Loaded, image_loader
 from activetune.pool import open_pool
@@ -37,12 +36,9 @@ from activetune.store import (
     save_items,
     seal_embeddings,
     write_csv,
-    write_json,
 )
 from activetune.types import Embeddings, Pool
 
-PARTIAL, PROGRESS = "features.partial", "progress.json"
-HEADER_BYTES = 128
 SAVE_EVERY_SECONDS = 2.0
 PIPELINE = 1  # raised when the same inputs give other features
 
@@ -107,11 +103,11 @@ def embed(
     network = backbone if isinstance(backbone, Backbone) else load_backbone(backbone, weights)
     recipe = _recipe(pool, network, options)
     key = digest_json(recipe)
-    cached = cache.find(key) if use_cache and not options.tokens else None
+    cached = _cached(key, pool) if use_cache and not options.tokens else None
 
     if out is None:
         if cached is not None:
-            return _relabel(load_embeddings(cached), pool)
+            return cached
         with tempfile.TemporaryDirectory(prefix="activetune-") as temporary:
             made = _compute(pool, network, options, recipe, Path(temporary), use_cache=use_cache, quiet=quiet)
             return Embeddings(made.ids, np.array(made.features_ND), made.labels, made.manifest)
@@ -119,27 +115,15 @@ def embed(
     folder = Path(out)
     if use_cache and not overwrite and (folder / MANIFEST).is_file() and _key_of(folder) == key:
         note(f"cache hit: {folder} holds the features of this pool, backbone and transform already", quiet)
-        embeddings = load_embeddings(folder)
-        _tell_rejected(embeddings, len(pool), quiet)
-        return embeddings
-    unfinished = (folder / PROGRESS).is_file()
-    if unfinished and resume and not overwrite:
-        if read_json(folder / PROGRESS).get("key") != key:
-            raise UsageError(
-                f"{folder} holds an unfinished embedding of another pool, backbone or transform; "
-                "give the same ones to go on with --resume, or --overwrite to start again"
-            )
-    elif unfinished and not overwrite:
-        raise UsageError(f"{folder} holds an unfinished embedding; go on with --resume or start again with --overwrite")
+        embeddings = _refresh(folder, pool)
     else:
-        _refuse_stale(folder, overwrite)
-        prepare_folder(folder, (*EMBEDDING_FILES, PARTIAL, PROGRESS), overwrite=overwrite)
-    if cached is not None:
+        _claim(folder, overwrite=overwrite, resume=resume)
+        if cached is None:
+            return _compute(pool, network, options, recipe, folder, use_cache=use_cache, quiet=quiet)
         note("cache hit: the features of this pool, backbone and transform are known", quiet)
-        embeddings = _copy_cached(cached, folder, pool)
-        _tell_rejected(embeddings, len(pool), quiet)
-        return embeddings
-    return _compute(pool, network, options, recipe, folder, use_cache=use_cache, quiet=quiet)
+        embeddings = _copy_cached(cached, cache.folder_of(key), folder, pool)
+    _tell_rejected(embeddings, len(pool), quiet)
+    return embeddings
 
 
 def features_of(
@@ -153,10 +137,9 @@ def features_of(
 ) -> Embeddings:
     """Features of some items of a pool: out of the whole pool's cached ones, or computed for these alone."""
     options = options or EmbedOptions()
-    cached = cache.find(digest_json(_recipe(pool, backbone, options))) if use_cache else None
-    if cached is None:
+    whole = _cached(digest_json(_recipe(pool, backbone, options)), pool) if use_cache else None
+    if whole is None:
         return embed(pool.subset(ids), backbone=backbone, options=options, use_cache=use_cache, quiet=quiet)
-    whole = _relabel(load_embeddings(cached), pool)
     return take(whole, [item for item in ids if item in whole.position])
 
 
@@ -164,7 +147,9 @@ def take(embeddings: Embeddings, ids: Sequence[str]) -> Embeddings:
     """The embeddings of the given ids, in their order."""
     rows = [embeddings.position[item] for item in ids]
     labels = None if embeddings.labels is None else [embeddings.labels[row] for row in rows]
-    return Embeddings(list(ids), np.asarray(embeddings.features_ND[rows]), labels, embeddings.manifest)
+    of_the_whole = ("features", "items", "n", "shape")
+    manifest = {name: value for name, value in embeddings.manifest.items() if name not in of_the_whole}
+    return Embeddings(list(ids), np.asarray(embeddings.features_ND[rows]), labels, manifest)
 
 
 # What the features depend on --------------------------------------------------------------------------------------
@@ -188,53 +173,67 @@ def _key_of(folder: Path) -> str | None:
     return read_manifest(folder, "embeddings").get("key")
 
 
-def _refuse_stale(folder: Path, overwrite: bool) -> None:
-    """A clearer sentence than "not empty" where the folder holds embeddings of something else."""
-    if overwrite or not (folder / MANIFEST).is_file() or read_json(folder / MANIFEST).get("kind") != "embeddings":
+def _claim(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Make the output folder ready, or find in it the unfinished run to go on with.
+
+    Raises:
+        UsageError: it holds something else, or an unfinished run that nobody asked to go on with.
+    """
+    if (folder / PROGRESS).is_file() and not overwrite:
+        if not resume:
+            raise UsageError(
+                f"{folder} holds an unfinished embedding; go on with --resume or start again with --overwrite"
+            )
         return
-    raise UsageError(
-        f"{folder} holds embeddings of another pool, backbone or transform (or --no-cache was given); "
-        "nothing was written: choose another --out, or give --overwrite"
-    )
+    finished = (folder / MANIFEST).is_file() and read_json(folder / MANIFEST).get("kind") == "embeddings"
+    if finished and not overwrite:
+        raise UsageError(
+            f"{folder} holds embeddings of another pool, backbone or transform (or --no-cache was given); "
+            "nothing was written: choose another --out, or give --overwrite"
+        )
+    prepare_folder(folder, (*EMBEDDING_FILES, PARTIAL, PROGRESS), overwrite=overwrite)
+
+
+# Known features ---------------------------------------------------------------------------------------------------
+
+
+def _cached(key: str, pool: Pool) -> Embeddings | None:
+    """The cached embeddings of this key under the pool's present labels; a damaged entry is dropped."""
+    if not (cache.folder_of(key) / MANIFEST).is_file():
+        return None
+    try:
+        return _relabel(load_embeddings(cache.folder_of(key)), pool)
+    except ActivetuneError:
+        cache.drop(key)
+        return None
 
 
 def _relabel(embeddings: Embeddings, pool: Pool) -> Embeddings:
-    """The pool's present labels: a cached entry may have been made under other ones."""
+    """The pool's present labels: features may have been computed under other ones."""
     labels = None if pool.labels is None else [pool.labels[pool.position[item]] for item in embeddings.ids]
     return Embeddings(embeddings.ids, embeddings.features_ND, labels, embeddings.manifest)
 
 
-def _copy_cached(cached: Path, folder: Path, pool: Pool) -> Embeddings:
-    found = _relabel(load_embeddings(cached), pool)
-    for name in ("features.npy", "rejected.csv"):
-        shutil.copyfile(cached / name, folder / name)
+def _refresh(folder: Path, pool: Pool) -> Embeddings:
+    """Embeddings that are there already, with the pool's present labels."""
+    found = load_embeddings(folder)
+    relabelled = _relabel(found, pool)
+    if relabelled.labels != found.labels:
+        save_items(folder / "items.parquet", relabelled.ids, relabelled.labels)
+    (folder / PROGRESS).unlink(missing_ok=True)
+    return relabelled
+
+
+def _copy_cached(found: Embeddings, source: Path, folder: Path, pool: Pool) -> Embeddings:
+    for name in (FEATURES, "rejected.csv"):
+        shutil.copyfile(source / name, folder / name)
     save_items(folder / "items.parquet", found.ids, found.labels)
+    for name in (PARTIAL, PROGRESS):
+        (folder / name).unlink(missing_ok=True)
     return seal_embeddings(folder, {**found.manifest, "pool": pool.name, "cache": "hit"})
 
 
 # Computing --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Progress:
-    """What is sure on disk: ``batches`` of ``batch_size`` images gave ``rows`` rows; the rest were rejected.
-
-    Replaced as a whole, never changed: an interrupt between two fields would leave it wrong.
-    """
-
-    key: str
-    batch_size: int
-    batches: int
-    rows: int
-    rejected: list[list[str]]
-
-    def after(self, rows: int, rejected: list[list[str]]) -> _Progress:
-        """The state one batch later."""
-        return replace(self, batches=self.batches + 1, rows=self.rows + rows, rejected=self.rejected + rejected)
-
-    def save(self, folder: Path) -> None:
-        """Write ``progress.json``."""
-        write_json(folder / PROGRESS, asdict(self))
 
 
 def _compute(
@@ -248,57 +247,44 @@ def _compute(
     quiet: bool,
 ) -> Embeddings:
     runtime = resolve_runtime(options.device, options.precision)
-    key = digest_json(recipe)
     backbone = backbone.to(runtime.device).eval()
-    state = _Progress(key, options.batch_size, 0, 0, [])
-    if (folder / PROGRESS).is_file():
-        state = _Progress(**read_json(folder / PROGRESS))
-        note(f"going on after {state.rows + len(state.rejected):,} of {len(pool):,} images", quiet)
-    loader = image_loader(
-        pool, backbone.prepare, batch_size=state.batch_size, workers=options.workers, first_batch=state.batches
-    )
-    shape: tuple[int, ...] = ()
     clock = _Clock()
-    partial = folder / PARTIAL
-    with partial.open("r+b" if partial.exists() else "w+b") as file, torch.inference_mode(), runtime.autocast():
-        if state.rows:
-            shape = _read_header(partial)
-        file.truncate(HEADER_BYTES + state.rows * int(np.prod(shape)) * np.dtype(options.dtype).itemsize)
-        file.seek(0, os.SEEK_END)
-        try:
-            with progress(len(pool), "embedding", done=state.rows + len(state.rejected), quiet=quiet) as meter:
-                for batch in clock.waiting(loader):
-                    if len(batch.images):
-                        features = _forward(backbone, batch.images, options, runtime.device)
-                        clock.computed(len(features))
-                        if not shape:
-                            shape = features.shape[1:]
-                            _write_header(file, options.dtype, (0, *shape))
-                        file.write(features.tobytes())
-                    rejected = [[pool.ids[position], reason] for position, reason in batch.rejected]
-                    state = state.after(len(batch.images), rejected)
-                    meter.advance(len(batch.images) + len(batch.rejected))
-                    if clock.time_to_save():
-                        file.flush()
-                        state.save(folder)
-        finally:
-            file.flush()
-            state.save(folder)
-        if not state.rows:
+    with FeatureWriter(folder, digest_json(recipe), batch_size=options.batch_size, dtype=options.dtype) as writer:
+        begun = writer.progress
+        if begun.images:
+            note(f"going on after {begun.images:,} of {len(pool):,} images", quiet)
+        loader = image_loader(
+            pool, backbone.prepare, batch_size=begun.batch_size, workers=options.workers, first_batch=begun.batches
+        )
+        with (
+            progress(len(pool), "embedding", done=begun.images, quiet=quiet) as meter,
+            torch.inference_mode(),
+            runtime.autocast(),
+        ):
+            for batch in clock.waiting(loader):
+                features = None
+                if len(batch.images):
+                    features = _forward(backbone, batch.images, options, runtime.device)
+                    clock.computed(len(features))
+                writer.append(features, [(pool.ids[position], reason) for position, reason in batch.rejected])
+                meter.advance(len(batch.images) + len(batch.rejected))
+                if clock.time_to_save():
+                    writer.save()
+        done = writer.progress
+        if not done.rows:
+            item, reason = done.rejected[0]
             raise ActivetuneError(
-                f"none of the {len(pool):,} images of {pool.name} can be used; the first: "
-                f"{state.rejected[0][0]}: {state.rejected[0][1]}"
+                f"none of the {len(pool):,} images of {pool.name} can be used; the first: {item}: {reason}"
             )
-        _write_header(file, options.dtype, (state.rows, *shape))
-        os.fsync(file.fileno())
-    figures = clock.figures(quiet)
-    return _finish(pool, backbone, recipe, state, figures, folder, use_cache=use_cache, quiet=quiet)
+        writer.finish()
+    return _seal(pool, backbone, recipe, done, clock.figures(quiet), folder, use_cache=use_cache, quiet=quiet)
 
 
 def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, device: torch.device) -> np.ndarray:
     batch = images.to(device, non_blocking=True)
     features = (backbone.tokens(batch) if options.tokens else backbone(batch)).float().cpu().numpy()
-    stored = features.astype(options.dtype)
+    with np.errstate(over="ignore"):  # told below, in a sentence
+        stored = features.astype(options.dtype)
     if not np.isfinite(stored).all():
         if np.isfinite(features).all():
             raise ActivetuneError("features exceed the range of float16; give --dtype float32")
@@ -306,26 +292,25 @@ def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, de
     return stored
 
 
-def _finish(
+def _seal(
     pool: Pool,
     backbone: Backbone,
     recipe: dict[str, Any],
-    state: _Progress,
+    done: Progress,
     figures: dict[str, Any],
     folder: Path,
     *,
     use_cache: bool,
     quiet: bool,
 ) -> Embeddings:
-    """Give the finished features their name, write items, rejects and manifest, remember them in the cache."""
-    rejected = {item for item, _ in state.rejected}
+    """Write items, rejects and, last, the manifest beside the finished features; remember them in the cache."""
+    rejected = {item for item, _ in done.rejected}
     kept = [index for index, item in enumerate(pool.ids) if item not in rejected]
     labels = None if pool.labels is None else [pool.labels[index] for index in kept]
-    write_csv(folder / "rejected.csv", ("id", "reason"), state.rejected)
+    write_csv(folder / "rejected.csv", ("id", "reason"), done.rejected)
     save_items(folder / "items.parquet", [pool.ids[index] for index in kept], labels)
-    os.replace(folder / PARTIAL, folder / "features.npy")
     manifest = {
-        "key": state.key,
+        "key": done.key,
         "pool": pool.name,
         "backbone": backbone.name,
         **recipe,
@@ -336,7 +321,7 @@ def _finish(
     embeddings = seal_embeddings(folder, manifest)
     (folder / PROGRESS).unlink()
     if use_cache and not recipe["tokens"]:
-        cache.add(state.key, folder)
+        cache.add(done.key, folder, EMBEDDING_FILES)
     _tell_rejected(embeddings, len(pool), quiet)
     return embeddings
 
@@ -345,28 +330,6 @@ def _tell_rejected(embeddings: Embeddings, images: int, quiet: bool) -> None:
     skipped = images - len(embeddings)
     if skipped:
         note(f"{skipped:,} of {images:,} images were skipped; rejected.csv lists them with the reason", quiet)
-
-
-# The .npy header, kept at a fixed size so that the number of rows can be filled in at the end ----------------------
-
-
-def _write_header(file: Any, dtype: str, shape: tuple[int, ...]) -> None:
-    buffer = io.BytesIO()
-    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, description)
-    header = buffer.getvalue()
-    assert len(header) == HEADER_BYTES, f"a header of {len(header)} bytes"
-    file.seek(0)
-    file.write(header)
-    file.seek(0, os.SEEK_END)
-
-
-def _read_header(path: Path) -> tuple[int, ...]:
-    """The shape of one row, from an unfinished file."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, _ = np.lib.format.read_array_header_1_0(file)
-    return tuple(shape[1:])
 
 
 class _Clock:

@@ -131,8 +131,10 @@ def _labels_of(labels: Labels | Mapping[str, str] | str | os.PathLike[str] | Non
         return pool_labels(pool)
     if isinstance(labels, Labels | Mapping):
         found = labels if isinstance(labels, Labels) else Labels.of({k: str(v) for k, v in labels.items()})
+        if not len(found):
+            raise UsageError("no label was given: the mapping is empty")
         unknown = [item for item in found.ids if item not in pool.position]
-        if unknown or not len(found):
+        if unknown:
             raise UsageError(f"{len(unknown):,} labelled ids are not in the pool {pool.name}: {some(unknown)}")
         return found
     return read_labels(labels, pool)

@@ -46,7 +46,7 @@ def decode_image(encoded: bytes) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):  # I;16 and I (32-bit integers that hold 16-bit greys)
         grey = np.clip(np.asarray(image).astype(np.int64), 0, None)

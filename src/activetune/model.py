@@ -149,8 +149,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     folder = Path(path)
     read_manifest(folder, "model")
-    config = read_json(folder / "config.json")
     try:
+        config = read_json(folder / "config.json")
         settings = ImageSettings.from_dict(config["image"])
         network = create_network(
             config["architecture"], pretrained=False, options={"num_classes": config["num_classes"]}

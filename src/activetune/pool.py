@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import bisect
 import json
+import lzma
 import os
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +53,7 @@ def open_pool(path: str | os.PathLike[str]) -> Pool:
             )
         try:
             pool = opener(path)
-        except (pa.ArrowException, zipfile.BadZipFile) as error:
+        except (OSError, pa.ArrowException, zipfile.BadZipFile) as error:
             raise UsageError(f"the pool {path} can't be read ({error})") from None
     if not len(pool):
         raise UsageError(f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -112,12 +114,22 @@ def _walk(folder: str, prefix: str) -> Iterator[str]:
             name = entry.name
             if name.startswith("."):
                 continue
+            if not name.isascii() and not _is_utf8(name):
+                raise UsageError(f"{folder} holds a file name that is not UTF-8 ({name!r}); rename it")
             if entry.is_dir(follow_symlinks=False):
                 below.append(name)
             elif _is_image(name):
                 yield prefix + name
     for name in below:
         yield from _walk(os.path.join(folder, name), f"{prefix}{name}/")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_image(name: str) -> bool:
@@ -148,7 +160,7 @@ class ZipSource:
         """The member's bytes, unpacked in memory."""
         try:
             return self._archive().read(self.names[index])
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError) as error:
             raise RejectedImage(f"unreadable in the zip: {error}") from None
 
     def stamp(self) -> str:
@@ -194,7 +206,9 @@ def _from_manifest(path: Path, columns: dict[str, list[Any]]) -> Pool:
     paths = [str(value or "").strip() for value in columns["path"]]
     if "" in paths:
         raise UsageError(f"{path}: row {paths.index('') + 1:,} has an empty 'path'; give one or remove the row")
-    ids = [str(value) for value in columns["id"]] if "id" in columns else paths
+    ids = ["" if value is None else str(value) for value in columns["id"]] if "id" in columns else paths
+    if "" in ids:
+        raise UsageError(f"{path}: row {ids.index('') + 1:,} has an empty 'id'; give one or remove the row")
     labels = [_label(value) for value in columns["label"]] if "label" in columns else None
     return Pool(str(path), ids, labels, FileSource(path.parent, paths))
 
@@ -220,7 +234,10 @@ class ParquetSource:
     def read(self, index: int) -> bytes:
         """The bytes in the row, or in the file that the row names."""
         group = bisect.bisect_right(self.starts, index) - 1
-        cell = self._group(group)[index - self.starts[group]].as_py()
+        try:
+            cell = self._group(group)[index - self.starts[group]].as_py()
+        except (OSError, pa.ArrowException) as error:
+            raise RejectedImage(f"unreadable in the Parquet file: {error}") from None
         if cell and cell.get("bytes"):
             return bytes(cell["bytes"])
         if cell and cell.get("path"):

@@ -132,7 +132,7 @@ def parse_budget(budget: int | float | str) -> tuple[str, float]:
             kind = "share" if 0 < value < 1 else "count"
     except ValueError:
         raise UsageError(f"the budget {text!r} is not understood; it can be {BUDGET_FORMS}") from None
-    whole = kind == "share" or value == int(value)
+    whole = kind == "share" or value.is_integer()
     if not np.isfinite(value) or value <= 0 or not whole or (kind == "share" and value > 1):
         raise UsageError(f"the budget {text!r} is not possible; it can be {BUDGET_FORMS}, above zero")
     return kind, value

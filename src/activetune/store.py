@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,9 +72,16 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())  # some writers make their files for one reader alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -213,7 +221,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     try:
         features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
         table = pq.read_table(path / "items.parquet", columns=["id", "label"])
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
         raise UsageError(f"{path} is damaged ({error}); embed again with --overwrite") from None
     ids = table.column("id").to_pylist()
     if (
@@ -239,7 +247,7 @@ def _load_foreign(path: Path) -> Embeddings:
         ids = [str(item) for item in content["ids"]] if "ids" in content else None
         labels = [str(item) for item in content["labels"]] if "labels" in content else None
         return Embeddings.from_numpy(content["features"], ids, labels)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} can't be read as features ({error}); expected an N x D number array") from None
 
 

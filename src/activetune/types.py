@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.errors import UsageError, some
-from activetune.fingerprint import digest, digest_array
+from activetune.fingerprint import digest, digest_array, digest_stream
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
@@ -64,8 +64,7 @@ class Pool:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of which items these are and of their content's stamps (size and time, or checksum)."""
-        stamp = self.source.stamp()
-        return digest(stamp) if self.rows is None else digest(stamp, *self.ids)
+        return digest(self.source.stamp(), *self.ids)
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of the item at ``index``."""
@@ -106,7 +105,8 @@ class Embeddings:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the ids and of the features' content."""
-        return self.manifest.get("features") or digest(digest_array(np.asarray(self.features_ND)), *self.ids)
+        features = self.manifest.get("features") or digest_array(np.asarray(self.features_ND))
+        return digest(features, self.manifest.get("items") or digest_stream(self.ids))
 
     @classmethod
     def from_numpy(

@@ -48,9 +48,11 @@ def load_backbone(
     prefix, _, rest = name.partition("/")
     known = sources()
     if prefix not in known:
-        if any(name in source.names() for source in known.values() if source.PREFIX == "timm"):
-            raise UsageError(f"unknown backbone {name!r}; do you mean 'timm/{name}'?")
-        raise unknown_name("backbone", name, backbone_names())
+        names = backbone_names()
+        meant = [f"{source}/{name}" for source in known if f"{source}/{name}" in names]
+        if meant:
+            raise UsageError(f"unknown backbone {name!r}; do you mean {' or '.join(map(repr, meant))}?")
+        raise unknown_name("backbone", name, names)
     if weights is not None and not Path(weights).is_file():
         raise UsageError(f"the weights file {weights} does not exist")
     backbone: Backbone = known[prefix].load(

@@ -81,9 +81,9 @@ class Backbone(nn.Module):
             return features.flatten(2).transpose(1, 2)
         return features.flatten(1, 2)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Digest of the architecture and of every weight."""
+        """Digest of the architecture and of every weight as they are now (training changes them)."""
         state = self.network.state_dict()
         arrays = (f"{key}:{digest_array(_as_numpy(value))}" for key, value in sorted(state.items()))
         return digest_stream([self.architecture, *arrays])

@@ -70,14 +70,19 @@ def fit_best(
     held_out: IntArray = NOTHING,
     folds: int = 5,
     iterations: int = 1000,
+    keep_held_out: bool = False,
 ) -> Fitted:
-    """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), fit on all."""
+    """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), then fit on all.
+
+    ``keep_held_out`` leaves that part out of the final fit too, for a caller that goes on choosing by it.
+    """
     trials: Sequence[Trial] = ()
     if len(strengths) > 1:
         trials = choose_strength(features_LD, indices, strengths, held_out=held_out, folds=folds, rng=rng)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials).strength if trials else nothing_to_choose_by
-    return Fitted(fit_linear(features_LD, indices, strength, iterations=iterations), trials, strength)
+    rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
+    return Fitted(fit_linear(features_LD[rows], indices[rows], strength, iterations=iterations), trials, strength)
 
 
 def fit_linear(features_LD: FloatArray, indices: IntArray, strength: float, *, iterations: int = 1000) -> LinearHead:
@@ -145,6 +150,7 @@ def _fit_path(
         model.C = strength
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", message="The number of unique classes")  # one label a class is usual here
             model.fit(prepared, indices)
         weight, bias = model.coef_, model.intercept_
         if len(weight) == 1:  # two classes: one logit between them, shared out evenly

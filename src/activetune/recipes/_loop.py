@@ -149,6 +149,7 @@ class _Run:
 
     def __init__(self, task: Task, options: Training, phase: str):
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         from timm.optim import create_optimizer_v2
         from timm.scheduler import CosineLRScheduler
         from timm.utils import ModelEmaV3
@@ -157,6 +158,7 @@ class _Run:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
+        AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
         precision = "no" if task.runtime.precision == "fp32" else task.runtime.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=task.runtime.device.type == "cpu")
         self.batches = _Batches(task.training, options.batch_size, task.seed)
@@ -166,6 +168,7 @@ class _Run:
             batch_sampler=self.batches,
             num_workers=workers,
             persistent_workers=workers > 0,
+            generator=torch.Generator(),  # otherwise each iterator draws from the state that stochastic depth uses
             worker_init_fn=leave_interrupts_to_parent,
         )
         optimizer = create_optimizer_v2(
@@ -179,7 +182,7 @@ class _Run:
         steps = len(self.batches)
         self.scheduler = CosineLRScheduler(
             optimizer,
-            t_initial=options.epochs * steps,
+            t_initial=options.epochs * steps + 1,  # zero is reached after the last step, not in it
             warmup_t=int(min(options.warmup_epochs, options.epochs / 2) * steps),
             warmup_lr_init=0.0,
             t_in_epochs=False,

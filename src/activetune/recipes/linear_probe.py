@@ -20,8 +20,10 @@ from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 
 
-def fit_probe(task: Task, strengths: Sequence[float], folds: int, iterations: int) -> Fitted:
-    """Embed the labelled items (or take their cached features), choose the strength, fit on every label."""
+def fit_probe(
+    task: Task, strengths: Sequence[float], folds: int, iterations: int, *, keep_held_out: bool = False
+) -> Fitted:
+    """Embed the labelled items (or take their cached features), choose the strength, fit; see :func:`fit_best`."""
     options = EmbedOptions(
         workers=task.workers, device=str(task.runtime.device), precision=task.runtime.precision, dtype="float16"
     )
@@ -41,6 +43,7 @@ def fit_probe(task: Task, strengths: Sequence[float], folds: int, iterations: in
         held_out=task.held_out,
         folds=folds,
         iterations=iterations,
+        keep_held_out=keep_held_out,
     )
 
 

@@ -35,7 +35,7 @@ class ProbeThenFull(Training, Recipe):
 
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
-        probe = fit_probe(task, self.strengths, self.folds, iterations=1000)
+        probe = fit_probe(task, self.strengths, self.folds, iterations=1000, keep_held_out=True)
         probe.head.write_to(add_classifier(task.backbone, len(task.labels.classes)))
         trained = train(task, self, phase="full")
         return Outcome([*trial_rows(probe), *trained.history], {"strength": probe.strength, **trained.figures})

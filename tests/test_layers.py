@@ -1,0 +1,134 @@
+"""Imports go down only, and heavy packages are imported where they are used, not before."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import activetune
+
+# Lowest first. A module may import from the lines above its own, and from its own line as long as nothing goes round.
+LAYERS = (
+    ("errors", "fingerprint", "vision", "discovery", "config"),
+    ("types",),
+    ("store", "runtime", "images"),
+    ("cache", "pool", "labels", "loading"),
+    ("backbones", "selectors", "heads", "feature_writer"),
+    ("embedding", "selection", "model"),
+    ("recipes",),
+    ("finetuning", "evaluation"),
+    ("report", "catalogue"),
+    ("digits_demo",),
+    ("cli",),
+)
+LEVEL = {unit: level for level, layer in enumerate(LAYERS) for unit in layer}
+SOURCE = Path(activetune.__file__).parent
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("activetune", *(part for part in parts if part != "__init__")))
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def unit_of(module: str) -> str:
+    """The name in LAYERS that a module counts as: its own, or its package's."""
+    return module.split(".")[1]
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it, without what only a type checker looks at."""
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for child in node.orelse:
+            yield from executed(child)
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from executed(child)
+
+
+def imports_of(source: str) -> set[str]:
+    """The modules of activetune that a source text imports, anywhere in it; its root package is not one of them."""
+    found: set[str] = set()
+    for node in executed(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they lead; write the whole name"
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {member if member in MODULES else str(node.module) for member in members}
+    return {name for name in found if name.startswith("activetune.")}
+
+
+def test_every_module_has_its_layer() -> None:
+    missing = sorted({unit_of(module) for module in MODULES if module != "activetune"} - LEVEL.keys())
+    assert not missing, f"add {', '.join(missing)} to LAYERS in tests/test_layers.py, above everything it imports"
+
+
+def test_every_layer_names_modules_that_exist() -> None:
+    gone = sorted(LEVEL.keys() - {unit_of(module) for module in MODULES if module != "activetune"})
+    assert not gone, f"remove {', '.join(gone)} from LAYERS in tests/test_layers.py: there is no such module"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_down_only(module: str) -> None:
+    imported = imports_of(MODULES[module].read_text(encoding="utf-8"))
+    if module == "activetune":
+        assert not imported, f"import activetune must load nothing else, it loads {', '.join(sorted(imported))}"
+        return
+    own = LEVEL[unit_of(module)]
+    above = sorted(name for name in imported if LEVEL[unit_of(name)] > own)
+    assert not above, f"{module} imports from above its layer: {', '.join(above)}"
+
+
+def test_no_imports_go_round() -> None:
+    graph = {module: imports_of(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import activetune.store", {"activetune.store"}),
+        ("from activetune.store import write_json", {"activetune.store"}),
+        ("from activetune import cache", {"activetune.cache"}),
+        ("from activetune import __version__", set()),
+        ("from activetune.selectors import _engine", {"activetune.selectors._engine"}),
+        ("def f():\n    from activetune.cli import run", {"activetune.cli"}),
+        ("if TYPE_CHECKING:\n    from activetune.cli import run", set()),
+        ("if typing.TYPE_CHECKING:\n    pass\nelse:\n    import activetune.cli", {"activetune.cli"}),
+        ("import os\nimport numpy as np", set()),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(source: str, found: set[str]) -> None:
+    assert imports_of(source) == found
+
+
+# What an import loads ---------------------------------------------------------------------------------------------
+
+
+def loaded_by(code: str, *names: str) -> set[str]:
+    """Which of the named packages a fresh interpreter has loaded after some code."""
+    code = f"{code}\nimport sys; sys.stderr.write(' '.join(set({names!r}) & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ended.stderr.split())
+
+
+def test_importing_every_module_loads_no_package_that_few_commands_need() -> None:
+    code = "\n".join(f"import {module}" for module in MODULES)
+    names = ("plotly", "sklearn", "accelerate", "timm", "torchvision", "scipy", "rich")
+    assert loaded_by(code, *names, "torch") == {"torch"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["select", "--help"], ["nonsense"]])
+def test_help_and_wrong_use_answer_without_loading_torch(arguments: list[str]) -> None:
+    code = f"import os, sys\nfrom activetune.cli import run\nsys.stderr = open(os.devnull, 'w')\nrun({arguments!r})\n"
+    assert loaded_by(f"{code}sys.stderr = sys.__stderr__", "torch", "numpy", "typer") == {"typer"}
