@@ -226,9 +226,6 @@ def test_the_returned_model_is_the_saved_one(digits: Path, tmp_path: Path, small
     assert made.config == saved.config
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the returned model keeps the digest that its backbone had before training (a cached property)"
-)
 def test_the_returned_model_has_the_fingerprint_of_its_weights(digits: Path, tmp_path: Path, small: None) -> None:
     made = train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings={"epochs": 1})
     assert made.backbone.fingerprint == activetune.load(tmp_path / "m").backbone.fingerprint
@@ -416,11 +413,6 @@ def test_the_number_of_workers_changes_nothing(digits: Path, tmp_path: Path, sma
     assert workers_give_the_same(digits, tmp_path, {})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="each new iterator over the loader draws a seed from the generator that stochastic depth draws from: one "
-    "an epoch without workers, one a run with them",
-)
 def test_the_number_of_workers_changes_nothing_with_stochastic_depth(digits: Path, tmp_path: Path, small: None) -> None:
     assert workers_give_the_same(digits, tmp_path, {"drop_path": 0.5})
 
@@ -462,10 +454,6 @@ def test_held_out_items_are_never_trained_on(
     assert sorted(asked) == sorted(3 * list(set(range(40)) - held_out))  # each once an epoch
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="probe_then_full starts from a head fitted on the held-out items too, then chooses the epoch by them",
-)
 def test_the_head_that_probe_then_full_starts_from_has_not_seen_the_held_out_items(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
@@ -551,7 +539,6 @@ def test_unknown_ids_are_refused(digits: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="an empty mapping is refused with '0 labelled ids are not in the pool'")
 def test_no_labels_are_refused_for_what_they_are(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no label"):
         train(digits, tmp_path / "m", labels={})
@@ -627,9 +614,6 @@ def test_the_papers_preset_and_single_settings_over_it() -> None:
     assert (recipe.epochs, recipe.optimizer, recipe.lr, recipe.clip) == (7, "sgd", 0.01, 2.0)  # type: ignore[attr-defined]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the learning rate of the last step is zero, so a run of one step learns nothing"
-)
 def test_a_run_of_one_step_learns(digits: Path, tmp_path: Path, small: None) -> None:
     settings = {"epochs": 1, "warmup_epochs": 0.0}
     train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings=settings)
@@ -642,11 +626,6 @@ def test_a_diverging_run_ends_with_advice(digits: Path, tmp_path: Path, small: N
         train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings=settings)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="accelerate keeps the first run's precision for the whole process and refuses another",
-)
 def test_two_precisions_in_one_process(digits: Path, tmp_path: Path, small: None) -> None:
     labels = some_labels(open_pool(digits), shots=2)
     for precision in ("fp32", "bf16", "fp32"):

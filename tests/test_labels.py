@@ -183,7 +183,10 @@ def test_shortage_names_classes_with_a_single_label() -> None:
 
 # Splits ---------------------------------------------------------------------------------------------------------------
 
-INDICES = st.lists(st.integers(0, 7), min_size=1, max_size=80).map(lambda values: np.asarray(values, dtype=np.int64))
+COUNTS = st.lists(st.integers(1, 20), min_size=1, max_size=7)  # labels of each class
+INDICES = COUNTS.map(
+    lambda counts: np.random.default_rng(sum(counts)).permutation(np.repeat(range(len(counts)), counts))
+)
 
 
 @given(INDICES, st.floats(0, 0.9), st.integers(0, 100))

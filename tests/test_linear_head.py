@@ -225,6 +225,13 @@ def test_the_final_fit_uses_every_label() -> None:
     np.testing.assert_array_equal(fitted.head.weight_CD, fit_linear(features, indices, fitted.strength).weight_CD)
 
 
+def test_held_out_items_can_be_kept_out_of_the_final_fit() -> None:
+    features, indices = digits(100)
+    fitted = fit_best(features, indices, rng=rng(), held_out=np.arange(30), strengths=(0.1, 1.0), keep_held_out=True)
+    alone = fit_linear(features[30:], indices[30:], fitted.strength)
+    np.testing.assert_array_equal(fitted.head.weight_CD, alone.weight_CD)
+
+
 def test_the_lower_loss_wins_where_accuracy_is_equal() -> None:
     trials = [Trial(0.1, 0.5, 0.1), Trial(1.0, 0.9, 0.8), Trial(10.0, 0.9, 0.3), Trial(100.0, 0.9, 0.5)]
     assert best_trial(trials).strength == 10.0

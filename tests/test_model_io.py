@@ -68,7 +68,6 @@ def test_an_unknown_timm_name_gets_the_five_nearest() -> None:
     assert set(listed) <= set(backbone_names())
 
 
-@pytest.mark.xfail(strict=True, reason="the plain name is looked for among names that start with timm/")
 def test_a_timm_name_without_its_source_is_recognised() -> None:
     with pytest.raises(UsageError, match="do you mean 'timm/resnet18'"):
         load_backbone("resnet18")

@@ -5,6 +5,7 @@ embed -> select 20, 50 and 100 by four methods -> linear probe -> score on held-
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from activetune.store import MANIFEST, save_selection, write_csv, write_json, wr
 from activetune.types import Embeddings, Pool, Selection
 
 METHODS = ("random", "k_center", "k_means", "activeft")
+CELLS = (*((method, "bundled") for method in METHODS), ("k_means", "pixels"))  # selector, features
 BUDGETS = (20, 50, 100)
 TEST_SHARE = 0.3
 MARKER = "demo.json"
@@ -59,22 +61,17 @@ def demo(
     held = round(TEST_SHARE * len(embeddings))
     test, pool = ([embeddings.ids[row] for row in rows] for rows in (np.sort(order[:held]), np.sort(order[held:])))
 
-    # Accuracy needs one number a class; the digits' names are their numbers.
-    cells = [(method, "bundled") for method in METHODS] + [("k_means", "pixels")]
-    results: list[tuple[Any, ...]] = []
-    with progress(len(cells) * len(BUDGETS) * seeds, "selecting and probing", unit="cells", quiet=quiet) as meter:
-        for method, features in cells:
-            source = embeddings if features == "bundled" else pixels
-            for budget in BUDGETS:
-                for number in range(seeds):
-                    chosen = select(take(source, pool), budget=budget, method=method, seed=seed + number, device=device)
-                    top1 = _probe(source, chosen, test, seed + number)
-                    results.append(
-                        (method, features, budget, seed + number, top1, chosen.manifest["figures"]["seconds"])
-                    )
-                    if features == "bundled":
-                        _keep(chosen, folder / "selections" / f"{method}-{budget}-{number}")
-                    meter.advance()
+    sources = {"bundled": embeddings, "pixels": pixels}
+    results = []
+    with progress(len(CELLS) * len(BUDGETS) * seeds, "selecting and probing", unit="cells", quiet=quiet) as meter:
+        for (method, features), budget, number in itertools.product(CELLS, BUDGETS, range(seeds)):
+            source = sources[features]
+            chosen = select(take(source, pool), budget=budget, method=method, seed=seed + number, device=device)
+            top1 = _probe(source, chosen, test, seed + number)
+            results.append((method, features, budget, seed + number, top1, chosen.manifest["figures"]["seconds"]))
+            if features == "bundled":
+                _keep(chosen, folder / "selections" / f"{method}-{budget}-{number}")
+            meter.advance()
     write_csv(folder / "results.csv", HEADER, results)
     write_manifest(
         folder,
