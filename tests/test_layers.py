@@ -17,7 +17,7 @@ import activetune
 LAYERS = (
     ("errors", "fingerprint", "vision", "discovery", "config"),
     ("types",),
-    ("store", "runtime", "images"),
+    ("store", "runtime", "images", "distances"),
     ("cache", "pool", "labels", "loading"),
     ("backbones", "selectors", "heads", "feature_writer"),
     ("embedding", "selection", "model"),

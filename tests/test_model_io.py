@@ -338,7 +338,6 @@ def test_a_fresh_classifier_starts_undecided() -> None:
     np.testing.assert_allclose(model.predict([picture()], precision="fp32", device="cpu"), 0.25, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="opened images skip what files get: their alpha is dropped, not laid over white")
 def test_an_opened_image_is_predicted_as_its_file(tmp_path: Path) -> None:
     picture().convert("RGBA").save(tmp_path / "opaque.png")
     see_through = picture().convert("RGBA")

@@ -22,10 +22,10 @@ from machine import machine
 
 import activetune
 from activetune.backbones import Backbone
+from activetune.distances import unit_rows
 from activetune.embedding import EmbedOptions, embed
 from activetune.heads.linear import fit_linear
 from activetune.runtime import resolve_runtime
-from activetune.selectors._distances import unit_rows
 
 
 def probe(embeddings: activetune.Embeddings, seed: int) -> float:

@@ -33,7 +33,7 @@ def decode_image(encoded: bytes) -> Image.Image:
                     f"oversized: {image.width} x {image.height} pixels, {MAX_PIXELS:,} are allowed (decompression bomb)"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(image)
     except RejectedImage:
         raise
     except Image.DecompressionBombError:
@@ -45,7 +45,9 @@ def decode_image(encoded: bytes) -> Image.Image:
         raise RejectedImage(f"{kind}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as upright 8-bit RGB; see :func:`decode_image`."""
+    image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):  # I;16 and I (32-bit integers that hold 16-bit greys)

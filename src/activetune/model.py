@@ -18,7 +18,7 @@ from torch import nn
 from activetune.backbones import Backbone, ImageSettings
 from activetune.backbones.timm_ import create_network
 from activetune.errors import UsageError
-from activetune.images import decode_image
+from activetune.images import decode_image, to_rgb
 from activetune.loading import image_loader
 from activetune.runtime import Runtime, progress, resolve_runtime
 from activetune.store import read_json, read_manifest, replacing, write_json
@@ -55,9 +55,11 @@ class Model:
         Raises:
             RejectedImage: a file that is not a usable image.
         """
+        if not images:
+            return np.empty((0, len(self.classes)), dtype=np.float32)
         runtime = resolve_runtime(device, precision)
         opened = [
-            image.convert("RGB") if isinstance(image, Image.Image) else decode_image(Path(image).read_bytes())
+            to_rgb(image) if isinstance(image, Image.Image) else decode_image(Path(image).read_bytes())
             for image in images
         ]
         batch = torch.stack([self.backbone.prepare(image) for image in opened])

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from activetune.distances import coverage, unit_rows
 from activetune.errors import UsageError
 from activetune.fingerprint import digest
 from activetune.labels import read_ids
 from activetune.runtime import peak_memory_mb, resolve_runtime
 from activetune.selectors import Selector, make_selector
-from activetune.selectors._distances import coverage, unit_rows
 from activetune.store import (
     MANIFEST,
     SELECTION_FILES,
@@ -167,7 +167,7 @@ def _plan(embeddings: Embeddings, labelled: np.ndarray, budget: int | float | st
         )
     names = np.asarray(["" if name is None else name for name in embeddings.labels])
     shares = []
-    for name in sorted(set(names) - {""}):
+    for name in sorted(set(names.tolist()) - {""}):
         members = np.setdiff1d(np.flatnonzero(names == name), labelled)
         if len(members) < value:
             raise UsageError(

@@ -25,12 +25,6 @@ from activetune.types import Evidence, Picks
 
 NAMES = sorted(selectors())
 EVERY = pytest.mark.parametrize("name", NAMES)
-NO_ZEROS = pytest.mark.xfail(
-    strict=True, reason="activeft divides a zero vector that it starts at by its length: NaN losses and similarities"
-)
-WITH_ZEROS = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=NO_ZEROS) if name == "activeft" else name for name in NAMES]
-)
 ORDERED = sorted(name for name, cls in selectors().items() if cls.ordered)
 
 
@@ -202,7 +196,7 @@ def test_half_of_the_items_are_duplicates(name: str, budget: int) -> None:
     check(pick(name, evidence, budget), evidence, budget)
 
 
-@WITH_ZEROS
+@EVERY
 @pytest.mark.parametrize("zeros", [1, 15, 30])
 def test_zero_vectors_are_items_like_any_other(name: str, zeros: int) -> None:
     features = blobs()
@@ -220,7 +214,7 @@ def test_zero_vector_among_the_labelled(name: str) -> None:
     check(pick(name, evidence, 6), evidence, 6)
 
 
-@WITH_ZEROS
+@EVERY
 def test_reasons_hold_no_undefined_number(name: str) -> None:
     features = blobs()
     features[:10] = 0
@@ -319,7 +313,6 @@ def test_wrong_calls_are_explained(arguments: dict[str, Any], sentence: str) -> 
         select(embeddings(), **{"budget": 5, **arguments})
 
 
-@pytest.mark.xfail(strict=True, reason="the class is named np.str_('0'), as NumPy prints its strings")
 def test_the_class_that_is_too_small_is_named_plainly() -> None:
     with pytest.raises(UsageError, match="over what class '0' has"):
         select(embeddings(), budget="50/class", method="random")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from activetune.distances import unit_rows
 from activetune.report.page import Page
-from activetune.selectors._distances import unit_rows
 from activetune.store import load_embeddings, load_selection, read_manifest, read_table
 from activetune.types import Embeddings
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activetune.selectors._distances import Float32, pieces
+from activetune.distances import Float32, pieces
 from activetune.types import IntArray
 
 
@@ -123,11 +123,14 @@ def minimise(
     loss: CentroidLoss,
     lr: float,
     iterations: int,
+    tangent: bool = False,
     device: str = "cpu",
 ) -> Solution:
     """Algorithm 1, lines 4-10: Adam on the free centroids; every item goes to its nearest centroid in each step.
 
-    Fixed centroids take items and repel like any other, but do not move.
+    ``tangent`` follows the gradient along the sphere alone; without it (and with a loss of unit steps) Adam sees the
+    gradient of the plain dot products, whose part along the centroid itself changes its direction too, since Adam
+    scales each coordinate by itself. Fixed centroids take items and repel like any other, but do not move.
     Cost of an iteration: 2 N M D + 6 M^2 D operations.
     """
     features = torch.from_numpy(features_ND).to(device)
@@ -136,22 +139,28 @@ def minimise(
     optimiser = torch.optim.Adam([free], lr=lr)
     losses: list[float] = []
     for _ in range(iterations):
-        norms = free.norm(dim=1, keepdim=True)
+        norms = _lengths(free)
         centroids = torch.cat([free / norms, fixed])
         value, gradient = loss(features, centroids, *_assign(features, centroids))
         losses.append(value)
         step = gradient[: len(free)]
-        if not loss.unit_steps:  # the gradient passes through the normalisation
+        if tangent or not loss.unit_steps:  # the gradient passes through the normalisation
             unit = centroids[: len(free)]
             step = (step - unit * (step * unit).sum(1, keepdim=True)) / norms
         free.grad = step
         optimiser.step()
         if loss.unit_steps:
-            free /= free.norm(dim=1, keepdim=True)
-    centroids = torch.cat([free / free.norm(dim=1, keepdim=True), fixed])
+            free /= _lengths(free)
+    centroids = torch.cat([free / _lengths(free), fixed])
     assignment, similarity = _assign(features, centroids)
     losses.append(loss(features, centroids, assignment, similarity)[0])
     return Solution(centroids[: len(free)].cpu().numpy(), losses, assignment.cpu().numpy(), similarity.cpu().numpy())
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """Row lengths (K, 1); never zero, as a centroid that starts at a zero vector has none to be divided by."""
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)  # type: ignore[no-untyped-call]
+    return lengths.clamp_min(1e-12)
 
 
 def _assign(features_ND: Tensor, centroids_MD: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from activetune.distances import distinct_nearest
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
-from activetune.selectors._distances import distinct_nearest
 from activetune.selectors._engine import PaperLoss, ReleasedLoss, minimise
 from activetune.types import Evidence, Picks
 
@@ -33,6 +33,8 @@ class ActiveFT(Selector):
         balance: lambda, the weight of the repulsion, >= 0.
         lr: Adam's step size, > 0.
         iterations: Adam steps, >= 1.
+        gradient: ``ambient``, of the dot products as Algorithm 1 writes them, or ``tangent``, along the sphere, which
+            reaches a lower loss (not always better picks: docs/select.md). The released loss is always tangent.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -45,6 +47,7 @@ class ActiveFT(Selector):
     balance: float = 1.0
     lr: float = 1e-3
     iterations: int = 300
+    gradient: Literal["ambient", "tangent"] = "ambient"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -71,6 +74,7 @@ class ActiveFT(Selector):
             loss=loss,
             lr=self.lr,
             iterations=self.iterations,
+            tangent=self.gradient == "tangent",
             device=evidence.device,
         )
         positions, similarity = distinct_nearest(solution.centroids_KD, features_ND, evidence.candidates)

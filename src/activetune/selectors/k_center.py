@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from activetune.distances import nearest_centroid
 from activetune.selectors._base import Selector
-from activetune.selectors._distances import nearest_centroid
 from activetune.types import Evidence, Picks
 
 

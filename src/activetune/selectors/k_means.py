@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from activetune.distances import Float32
 from activetune.selectors._base import Selector
-from activetune.selectors._distances import Float32
 from activetune.types import Evidence, IntArray, Picks
 
 

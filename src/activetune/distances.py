@@ -24,7 +24,8 @@ def unit_rows(features_ND: npt.ArrayLike) -> Float32:
     for part in pieces(len(source), source.shape[1]):
         rows_ND[part] = source[part]
         norms = np.linalg.norm(rows_ND[part], axis=1, keepdims=True)
-        np.divide(rows_ND[part], norms, out=rows_ND[part], where=norms > 0)
+        with np.errstate(invalid="ignore"):  # infinite features become NaN, which the caller refuses in a sentence
+            np.divide(rows_ND[part], norms, out=rows_ND[part], where=norms > 0)
     return rows_ND
 
 
@@ -111,6 +112,15 @@ def _top_candidates(
         items = np.hstack([items, np.broadcast_to(candidates[part], product.shape)])
         values = np.hstack([values, product])
         if values.shape[1] > count:
-            best = np.argpartition(-values, count - 1, axis=1)[:, :count]
+            best = _largest(values, count)
             items, values = np.take_along_axis(items, best, 1), np.take_along_axis(values, best, 1)
     return items, values
+
+
+def _largest(values: Float32, count: int) -> IntArray:
+    """Columns of the ``count`` largest values of each row, (K, count); of equal ones the lower columns."""
+    best = np.argpartition(-values, count - 1, axis=1)[:, :count]
+    least = np.take_along_axis(values, best, 1).min(axis=1, keepdims=True)
+    tied = np.flatnonzero((values >= least).sum(axis=1) > count)  # a partition keeps any of those that are equal
+    best[tied] = np.argsort(-values[tied], axis=1, kind="stable")[:, :count]
+    return best
