@@ -114,7 +114,7 @@ def embed(
     weights: Weights = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Patch tokens instead of pooled features.")] = False,
     dtype: Annotated[str, typer.Option(help="float16 or float32 on disk.")] = "float16",
-    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 64,
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 32,
     no_cache: NoCache = False,
     seed: Seed = 0,
     config: Config = None,

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from activetune.errors import UsageError
 from activetune.fingerprint import digest, digest_json
 from activetune.images import decode_image
-from activetune.loading import PoolImages, choose_workers, leave_interrupts_to_parent
+from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
 from activetune.runtime import note, progress
 from activetune.store import replacing
@@ -169,7 +169,7 @@ class _Run:
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # otherwise each iterator draws from the state that stochastic depth uses
-            worker_init_fn=leave_interrupts_to_parent,
+            worker_init_fn=start_worker,
         )
         optimizer = create_optimizer_v2(
             task.backbone.network,
@@ -289,7 +289,9 @@ class _Run:
         images = PoolImages(self.task.pool, backbone.prepare)
         right, loss = 0, 0.0
         for batch in np.array_split(self.task.held_out, -(-len(self.task.held_out) // 64)):
-            pixels = torch.stack([image for _, image in (images[int(p)] for p in batch) if isinstance(image, Tensor)])
+            pixels = torch.stack(
+                [image for _, image, _ in (images[int(p)] for p in batch) if isinstance(image, Tensor)]
+            )
             targets = torch.from_numpy(self.task.labels.indices[batch]).to(runtime.device)
             with torch.inference_mode(), runtime.autocast():
                 logits = network(backbone.normalise(pixels.to(runtime.device))).float()
