@@ -107,7 +107,7 @@ def compare_recipes(
 ) -> Iterator[dict[str, Any]]:
     """Top-1 of recipes on 300 k-means picks, the recipes' own defaults."""
     test = pool.subset(test_ids)
-    for recipe in ("linear_probe", "full", "probe_then_full"):
+    for recipe in ("linear_probe", "probe_then_full"):
         found, seconds = [], []
         for seed in range(options.seeds):
             chosen = activetune.select(take(embeddings, pool_ids), budget=300, method="k_means", seed=seed)

@@ -259,6 +259,7 @@ class _Run:
             "network": self.task.backbone.network.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),  # fp16 only
         }
         with replacing(self.task.checkpoint) as partial:
             torch.save(content, partial)
@@ -272,6 +273,8 @@ class _Run:
             )
         self.task.backbone.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(content["scaler"])
         if self.ema is not None:
             self.ema.module.load_state_dict(content["ema"])
         self.epoch, self.history, self.best = content["epoch"], content["history"], content["best"]
