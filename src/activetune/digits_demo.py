@@ -66,7 +66,10 @@ def demo(
     with progress(len(CELLS) * len(BUDGETS) * seeds, "selecting and probing", unit="cells", quiet=quiet) as meter:
         for (method, features), budget, number in itertools.product(CELLS, BUDGETS, range(seeds)):
             source = sources[features]
-            chosen = select(take(source, pool), budget=budget, method=method, seed=seed + number, device=device)
+            # One thread: products this small gain nothing from more, and lose much where the machine is shared.
+            chosen = select(
+                take(source, pool), budget=budget, method=method, seed=seed + number, device=device, threads=1
+            )
             top1 = _probe(source, chosen, test, seed + number)
             results.append((method, features, budget, seed + number, top1, chosen.manifest["figures"]["seconds"]))
             if features == "bundled":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from activetune.errors import UsageError
 
@@ -60,6 +61,21 @@ def _native_precision(device: torch.device) -> str:
         capabilities = torch.cpu.get_capabilities()
         return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
     return "fp32"
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Compute on at most ``threads`` processor threads (-1: as many as there are), in NumPy, scikit-learn and torch."""
+    if threads < 1:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Meter(Protocol):

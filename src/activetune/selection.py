@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from activetune.distances import coverage, unit_rows
 from activetune.errors import UsageError
 from activetune.fingerprint import digest
 from activetune.labels import read_ids
-from activetune.runtime import peak_memory_mb, resolve_runtime
+from activetune.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.selectors import Selector, make_selector
 from activetune.store import (
     MANIFEST,
@@ -91,7 +90,7 @@ def select(
     plan = _plan(embeddings, taken, budget)
     folder = None if out is None else prepare_folder(Path(out), SELECTION_FILES, overwrite=overwrite)
 
-    with threadpool_limits(threads if threads > 0 else None):
+    with limited_threads(threads):
         started = time.perf_counter()
         features_ND = unit_rows(embeddings.features_ND)
         if not np.isfinite(features_ND).all():
