@@ -33,15 +33,6 @@ OPTIONS = EmbedOptions(batch_size=4, workers=0, device="cpu", precision="fp32")
 FILES = {"features.npy", "items.parquet", "manifest.json", "rejected.csv"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """So small a batch is slower on several threads, much slower where other work runs beside the tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def loaded() -> Backbone:
     return activetune.load_backbone("bundled")

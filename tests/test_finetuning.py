@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,6 @@ from tests.conftest import write_digits
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
 QUICK = {"epochs": 3, "batch_size": 8}
 ONE_FIT: dict[str, Any] = {"strengths": [100.0]}  # a linear probe with nothing to choose
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ from activetune.model import Model, add_classifier, classifier_of
 from activetune.vision import import_torchvision
 
 SMALL = "timm/test_resnet"  # half a million parameters
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

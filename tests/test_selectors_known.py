@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 import pytest
-import torch
 from sklearn.datasets import load_digits
 
 from activetune import Embeddings, select
@@ -16,14 +14,6 @@ from activetune.selectors import make_selector
 from activetune.types import Evidence, Picks
 
 SEEDS = range(5)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def blobs(count: int, size: int, seed: int, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from activetune.labels import carve_validation, describe_shortage, keep, pool_la
 from activetune.loading import rejected_items
 from activetune.model import MODEL_FILES, Model, load, save_model
 from activetune.pool import open_pool
-from activetune.recipes import Task, make_recipe
+from activetune.recipes import Outcome, Task, make_recipe
 from activetune.runtime import note, peak_memory_mb, resolve_runtime
 from activetune.store import MANIFEST, prepare_folder, read_json, read_manifest, write_csv, write_json, write_manifest
 from activetune.types import Labels, Pool
@@ -107,20 +107,24 @@ def finetune(
         workers=workers,
         quiet=quiet,
     )
-    outcome = chosen.run(task)
+    return _save(task, chosen.run(task), {**run, "run": digest_json(run), "rejected": rejected}, folder, started)
+
+
+def _save(task: Task, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:
+    """Write the artefact, its manifest last, and drop what only an unfinished run needs."""
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
     rows = [[row.get(name, "") for name in columns] for row in outcome.history]
     write_csv(folder / "history.csv", columns or ["phase"], rows)
-    details = {"recipe": recipe, "options": asdict(chosen)}  # type: ignore[call-overload]
-    model = save_model(task.backbone, usable.classes, folder, details)
+    details = {name: made_from[name] for name in ("recipe", "options")}
+    model = save_model(task.backbone, task.labels.classes, folder, details)
     figures = {
         **outcome.figures,
-        "n_train": len(usable) - len(held_out),
-        "n_validation": len(held_out),
+        "n_train": len(task.training),
+        "n_validation": len(task.held_out),
         "seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
-    write_manifest(folder, "model", {**run, "run": digest_json(run), "rejected": rejected, "figures": figures})
+    write_manifest(folder, "model", {**made_from, "figures": figures})
     for name in (CHECKPOINT, RUN):
         (folder / name).unlink(missing_ok=True)
     return model

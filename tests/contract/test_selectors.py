@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,6 @@ from activetune.types import Evidence, Picks
 NAMES = sorted(selectors())
 EVERY = pytest.mark.parametrize("name", NAMES)
 ORDERED = sorted(name for name, cls in selectors().items() if cls.ordered)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def unit(features_ND: np.ndarray) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -18,14 +16,6 @@ from activetune.selectors._engine import CentroidLoss, PaperLoss, ReleasedLoss, 
 
 LOSSES = [PaperLoss, ReleasedLoss]
 BOTH = pytest.mark.parametrize("kind", LOSSES)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sphere(count: int, dimensions: int, seed: int) -> np.ndarray:
