@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from activetune.errors import UsageError, nearest
+from activetune.errors import UsageError, nearest, unknown_name
 
 Settings = TypeVar("Settings")
 
@@ -36,6 +36,23 @@ def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> S
             problem = error.errors()[0]["msg"]
             raise UsageError(f"{what}: {name} can't be {value!r} ({problem[0].lower()}{problem[1:]})") from None
     return cls(**checked)
+
+
+def build(
+    known: Mapping[str, type[Settings]], name: str, preset: str | None, settings: Mapping[str, Any], *, kind: str
+) -> Settings:
+    """Build one of the known methods from its name, a preset of its ``presets`` and single settings (these win).
+
+    Raises:
+        UsageError: unknown name, preset or setting (the nearest is named), or a value of the wrong kind.
+    """
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    presets: Mapping[str, Mapping[str, Any]] = getattr(known[name], "presets", {})
+    if preset is not None and preset not in presets:
+        has = ", ".join(sorted(presets)) or "none"
+        raise UsageError(f"the {kind} {name} has no preset {preset!r}; it has: {has}")
+    return configure(known[name], {**(presets[preset] if preset else {}), **settings}, what=f"{kind} {name}")
 
 
 def field_types(cls: type) -> dict[str, Any]:

@@ -52,6 +52,12 @@ def some(values: Iterable[object], count: int = 3) -> str:
     return shown if len(listed) <= count else f"{shown} and {len(listed) - count:,} more"
 
 
+def repeated(names: Iterable[str]) -> list[str]:
+    """Those names that occurred before, in their order."""
+    seen: set[str] = set()
+    return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error (or what caused it) says that there is no space left."""
     chain: BaseException | None = error

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activetune.errors import RejectedImage, UsageError, some
+from activetune.errors import RejectedImage, UsageError, repeated, some
 from activetune.fingerprint import digest_stream
 from activetune.store import read_table
 from activetune.types import Pool
@@ -58,9 +58,7 @@ def open_pool(path: str | os.PathLike[str]) -> Pool:
     if not len(pool):
         raise UsageError(f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     if len(pool.position) < len(pool):
-        seen: set[str] = set()
-        repeated = [item for item in pool.ids if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
-        raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated)}")
+        raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated(pool.ids))}")
     return pool
 
 

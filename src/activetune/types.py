@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from activetune.errors import UsageError, some
+from activetune.errors import UsageError, repeated, some
 from activetune.fingerprint import digest, digest_array, digest_stream
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -135,7 +135,7 @@ class Embeddings:
         if len(names) != len(features) or (labels is not None and len(labels) != len(features)):
             raise UsageError(f"{len(features):,} feature rows, but {len(names):,} ids" + _label_count(labels))
         if len(set(names)) < len(names):
-            raise UsageError(f"ids must be distinct; repeated: {some(_repeated(names))}")
+            raise UsageError(f"ids must be distinct; repeated: {some(repeated(names))}")
         return cls(names, features, None if labels is None else list(labels))
 
 
@@ -221,11 +221,6 @@ class Scores:
     def as_dict(self) -> dict[str, Any]:
         """The content of ``scores.json``."""
         return {"top1": self.top1, "n": self.n, "per_class": {name: dict(row) for name, row in self.per_class.items()}}
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    seen: set[str] = set()
-    return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
 
 
 def _label_count(labels: Sequence[str | None] | None) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from activetune.config import configure
+from activetune.config import build
 from activetune.discovery import class_of, modules_of
-from activetune.errors import UsageError, unknown_name
 from activetune.recipes._base import Outcome, Recipe, Task
 
 __all__ = ["Outcome", "Recipe", "Task", "make_recipe", "recipes"]
@@ -23,11 +22,4 @@ def make_recipe(name: str, preset: str | None = None, settings: dict[str, Any] |
     Raises:
         UsageError: unknown recipe, preset or setting, or a value of the wrong kind.
     """
-    known = recipes()
-    if name not in known:
-        raise unknown_name("recipe", name, known)
-    cls = known[name]
-    if preset is not None and preset not in cls.presets:
-        has = ", ".join(sorted(cls.presets)) or "none"
-        raise UsageError(f"the recipe {name} has no preset {preset!r}; it has: {has}")
-    return configure(cls, {**(cls.presets[preset] if preset else {}), **(settings or {})}, what=f"recipe {name}")
+    return build(recipes(), name, preset, settings or {}, kind="recipe")

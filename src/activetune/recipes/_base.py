@@ -61,7 +61,6 @@ class Recipe(ABC):
 
     Attributes:
         presets: named settings, for instance ``paper``.
-        drop_path: stochastic depth that the network is built with.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

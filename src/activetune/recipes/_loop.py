@@ -79,6 +79,10 @@ class Training:
             if not low <= value <= high:
                 raise UsageError(f"{name} can't be {value}; allowed: {low} to {high}")
 
+    def construction(self) -> dict[str, Any]:
+        """Stochastic depth is part of the network."""
+        return {"drop_path_rate": self.drop_path} if self.drop_path else {}
+
 
 class _TrainingImages(Dataset[tuple[Tensor, int]]):
     """Items by (epoch, position): each epoch shows another crop of an item, always the same for the same seed."""

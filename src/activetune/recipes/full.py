@@ -39,7 +39,3 @@ class Full(Training, Recipe):
         """See :class:`Recipe`."""
         add_classifier(task.backbone, len(task.labels.classes))
         return train(task, self, phase="full")
-
-    def construction(self) -> dict[str, Any]:
-        """Stochastic depth is part of the network."""
-        return {"drop_path_rate": self.drop_path} if self.drop_path else {}

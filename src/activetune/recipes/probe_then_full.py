@@ -39,7 +39,3 @@ class ProbeThenFull(Training, Recipe):
         probe.head.write_to(add_classifier(task.backbone, len(task.labels.classes)))
         trained = train(task, self, phase="full")
         return Outcome([*trial_rows(probe), *trained.history], {"strength": probe.strength, **trained.figures})
-
-    def construction(self) -> dict[str, Any]:
-        """Stochastic depth is part of the network."""
-        return {"drop_path_rate": self.drop_path} if self.drop_path else {}

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from activetune.config import configure
+from activetune.config import build
 from activetune.discovery import class_of, modules_of
-from activetune.errors import UsageError, unknown_name
 from activetune.selectors._base import Selector
 
 __all__ = ["Selector", "make_selector", "selectors"]
@@ -26,11 +25,4 @@ def make_selector(method: str, preset: str | None = None, settings: dict[str, An
     Raises:
         UsageError: unknown method, preset or setting (the nearest is named), or a value of the wrong kind.
     """
-    known = selectors()
-    if method not in known:
-        raise unknown_name("selector", method, known)
-    cls = known[method]
-    if preset is not None and preset not in cls.presets:
-        has = ", ".join(sorted(cls.presets)) or "none"
-        raise UsageError(f"the selector {method} has no preset {preset!r}; it has: {has}")
-    return configure(cls, {**(cls.presets[preset] if preset else {}), **(settings or {})}, what=f"selector {method}")
+    return build(selectors(), method, preset, settings or {}, kind="selector")
