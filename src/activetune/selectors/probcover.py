@@ -1,7 +1,7 @@
 """ProbCover (Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens", NeurIPS 2022).
 
 Greedily picks the candidate whose ball of a radius delta holds the most items that no ball holds yet. The radius is
-the largest at which 95 % of the balls hold one cluster alone (``activetune/radius.py``), or is given.
+the largest at which 95 % of the balls hold one cluster alone (``_radius.py``), or is given.
 Deviations: the delta-ball graph is never stored. Each candidate's count of uncovered items is kept instead; the items
 that a pick newly covers are taken out of it, each of them once, which gives the same picks. In a pool of more than
 ``jury`` items a random jury of that size stands for all. Once everything is covered, the farthest candidates follow;
@@ -20,9 +20,9 @@ import torch
 
 from activetune.distances import pieces
 from activetune.errors import UsageError
-from activetune.radius import covering_radius
 from activetune.selectors._base import Selector
 from activetune.selectors._greedy import and_farthest, jury_of
+from activetune.selectors._radius import covering_radius
 from activetune.types import Evidence, IntArray, Picks
 
 
