@@ -18,6 +18,7 @@ from activetune.types import IntArray
 
 PURITY = 0.95
 SAMPLE = 2000
+ITERATIONS = 20  # of k-means: the radius is a rough one
 LARGEST = 2.0  # the distance of opposite rows of unit length
 
 
@@ -39,7 +40,7 @@ def cluster_count(items: int, classes: int = 0) -> int:
 
 def pseudo_labels(features_ND: Float32, count: int, rng: np.random.Generator) -> IntArray:
     """(N,) the number of each item's cluster, by one run of k-means; ``1 <= count <= N``."""
-    _, found, _ = cluster(features_ND, count, rng)
+    _, found, _ = cluster(features_ND, count, rng, iterations=ITERATIONS)
     return found
 
 

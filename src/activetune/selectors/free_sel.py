@@ -58,8 +58,8 @@ class FreeSel(Selector):
             if total > 1e-9:
                 drawn = int(np.searchsorted(np.cumsum(mass), rng.random() * total, side="right"))
             else:  # only duplicates are left
-                drawn = int(rng.choice(np.flatnonzero(open_C))) * square_CP.shape[1]
-            best, pattern = divmod(min(drawn, len(mass) - 1), square_CP.shape[1])
+                drawn = int(rng.choice(np.flatnonzero(open_C))) * rows.shape[1]
+            best, pattern = divmod(min(drawn, mass.size - 1), rows.shape[1])
             if not open_C[best]:  # rounding at the very end of the cumulated mass
                 best = int(np.flatnonzero(open_C)[-1])
             open_C[best] = False
