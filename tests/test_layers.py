@@ -17,15 +17,16 @@ import activetune
 LAYERS = (
     ("errors", "fingerprint", "vision", "discovery", "config"),
     ("types",),
-    ("store", "runtime", "images", "distances", "radius"),
-    ("cache", "pool", "labels", "loading", "budget", "constraints"),
+    ("store", "runtime", "images", "distances"),
+    ("cache", "pool", "labels", "loading"),
     ("backbones", "selectors", "heads", "feature_writer"),
     ("evidence",),
-    ("embedding", "picking", "covering", "plan", "selection", "model"),
+    ("embedding", "selection", "model"),
     ("recipes",),
-    ("finetuning", "evaluation", "simulation_plan", "simulation_pools"),
-    ("report", "catalogue", "simulation_cells", "simulation_processes"),
-    ("digits_demo", "simulation"),
+    ("finetuning", "evaluation"),
+    ("report", "catalogue"),
+    ("simulation",),
+    ("digits_demo",),
     ("cli",),
 )
 LEVEL = {unit: level for level, layer in enumerate(LAYERS) for unit in layer}

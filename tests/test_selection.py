@@ -21,13 +21,13 @@ from sklearn.datasets import load_digits
 
 from activetune import Embeddings, Labels, UsageError, distances, select
 from activetune import selectors as selectors_package
-from activetune.budget import Coverage, Groups, parse_budget, water_fill
 from activetune.cli import run
 from activetune.distances import Float32
-from activetune.picking import keep_distance, pick
-from activetune.radius import cluster_count, covering_radius, pseudo_labels, pure_radius
+from activetune.selection.budget import Coverage, Groups, parse_budget, water_fill
+from activetune.selection.picking import keep_distance, pick
 from activetune.selectors import make_selector
 from activetune.selectors._base import Selector
+from activetune.selectors._radius import cluster_count, covering_radius, pseudo_labels, pure_radius
 from activetune.store import save_embeddings
 from activetune.types import Evidence, Picks, Selection
 
@@ -92,7 +92,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
 
     known = {**selectors_package.selectors(), "spy": Spy}
     monkeypatch.setattr(selectors_package, "selectors", lambda: known)
-    monkeypatch.setattr("activetune.plan.selectors", lambda: known)
+    monkeypatch.setattr("activetune.selection.plan.selectors", lambda: known)
     return seen
 
 
@@ -381,8 +381,7 @@ def test_as_many_clusters_as_known_classes(items: int, classes: int, count: int)
     assert cluster_count(items, classes) == count
 
 
-def test_pseudo_labels_of_many_items_come_from_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activetune.radius.LLOYD_ITEMS", 50)
+def test_pseudo_labels_are_the_clusters_and_leave_the_features_alone() -> None:
     rows = unit(np.repeat(np.eye(4), 50, axis=0) + 0.01 * np.random.default_rng(0).normal(size=(200, 4)))
     before = rows.copy()
     clusters = pseudo_labels(rows, 4, np.random.default_rng(0))

@@ -15,13 +15,14 @@ import pytest
 
 import activetune
 from activetune import Simulation, UsageError, evaluate, finetune, open_pool, simulate
-from activetune import simulation_cells as cells_module
 from activetune.backbones import bundled
 from activetune.cli import run
 from activetune.report import simulation as report
 from activetune.report.simulation_results import Results
 from activetune.selectors import selectors
-from activetune.simulation_plan import Entry, Plan, file_name, read_budgets, read_methods, read_start
+from activetune.simulation import cells as cells_module
+from activetune.simulation.plan import Entry, Plan, read_budgets, read_methods, read_start
+from activetune.store import file_name
 from tests.conftest import write_digits
 
 CONTRACT = ["method", "recipe", "budget", "seed", "top1", "seconds"]

@@ -37,9 +37,9 @@ from activetune.embedding import take
 from activetune.fingerprint import digest, digest_stream
 from activetune.selectors._engine import PaperLoss
 from activetune.simulation import HEADER
-from activetune.simulation_cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
-from activetune.simulation_plan import Entry, Job, Plan, read_budgets, read_methods, read_recipes, read_start
-from activetune.simulation_pools import POOL, TEST
+from activetune.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
+from activetune.simulation.plan import Entry, Job, Plan, read_budgets, read_methods, read_recipes, read_start
+from activetune.simulation.pools import POOL, TEST
 from activetune.store import MANIFEST, load_selection, read_json, save_embeddings, save_selection, write_csv, write_json
 from activetune.types import Selection
 

@@ -21,7 +21,7 @@ from activetune.report import write_report
 from activetune.report.demo import summarise
 from activetune.runtime import note, progress
 from activetune.selection import select
-from activetune.simulation_cells import fit_head, score_head
+from activetune.simulation.cells import fit_head, score_head
 from activetune.store import MANIFEST, save_selection, write_csv, write_json, write_manifest
 from activetune.types import Embeddings, Labels, Pool, Selection
 

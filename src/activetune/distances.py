@@ -55,15 +55,17 @@ def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntAr
     return index, similarity
 
 
-def coverage(features_ND: Float32, chosen: IntArray) -> dict[str, float]:
-    """How well chosen items stand for all N.
+def coverage(features_ND: Float32, chosen: IntArray, population: IntArray | None = None) -> dict[str, float]:
+    """How well chosen items stand for a population (default: all N).
 
     Returns:
-        ``emd``: mean over the items of the distance to their nearest chosen item, the Earth Mover's Distance of
+        ``emd``: mean over the population of the distance to the nearest chosen item, the Earth Mover's Distance of
         ActiveFT's section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
     """
     _, similarity = nearest_centroid(features_ND, features_ND[chosen])
-    distance = np.sqrt(np.clip(2 - 2 * similarity.astype(np.float64), 0, None))
+    distance_N = np.sqrt(np.clip(2 - 2 * similarity.astype(np.float64), 0, None))
+    distance_N[chosen] = 0  # without rounding, and for zero vectors, which are similar to nothing
+    distance = distance_N if population is None else distance_N[population]
     return {"emd": float(distance.mean()), "radius": float(distance.max())}
 
 

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.errors import ActivetuneError, UsageError, some
-from activetune.fingerprint import digest_array, digest_stream
+from activetune.fingerprint import digest, digest_array, digest_stream
 from activetune.types import Embeddings, Selection
 
 MANIFEST = "manifest.json"
@@ -82,6 +83,13 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def file_name(*parts: object) -> str:
+    """A file's name that can be read; where a sign had to be replaced, a digest keeps it distinct."""
+    text = "-".join(map(str, parts))
+    safe = re.sub(r"[^\w.%=-]+", "_", text, flags=re.ASCII)[:120]
+    return safe if safe == text else f"{safe}-{digest(text)[:8]}"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -125,7 +125,10 @@ class Embeddings:
             raise UsageError(f"features must be N x D (or N x T x D tokens) and not empty, not {features.shape}")
         if features.dtype not in (np.float16, np.float32):
             features = features.astype(np.float32)
-        finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)
+        finite = np.empty(len(features), dtype=bool)
+        for start in range(0, len(features), 4096):  # in pieces: features may fill the memory as they are
+            rows = features[start : start + 4096]
+            finite[start : start + 4096] = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not finite.all():
             raise UsageError(
                 f"{int((~finite).sum()):,} of {len(features):,} feature rows hold NaN or infinite values, "

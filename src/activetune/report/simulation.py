@@ -15,8 +15,7 @@ from activetune.errors import ActivetuneError
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
 from activetune.report.simulation_results import Results, best_rows, table_rows
-from activetune.simulation_plan import file_name
-from activetune.store import load_embeddings, load_selection, replacing
+from activetune.store import file_name, load_embeddings, load_selection, replacing
 from activetune.types import Embeddings
 
 MAP = "map.npy"

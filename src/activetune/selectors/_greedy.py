@@ -21,7 +21,7 @@ from activetune.distances import Float32, distances_from, pieces
 from activetune.types import Evidence, IntArray, Picks
 
 FRONT = 4_096  # items whose distances are kept up to date between two products over all
-LAZY_BLOCK = 64  # candidates whose gains are computed again in one product
+LAZY_BLOCK, LARGEST_BLOCK = 64, 256  # candidates whose gains are computed again in one product, growing while in vain
 NOTHING = 1e-6  # a gain in coverage that may be rounding
 
 
@@ -134,20 +134,22 @@ def greedy_coverage(
     computed = np.zeros(len(candidates), dtype=np.int64)  # how many picks there were when a gain was computed
     picks: list[int] = []
     won: list[float] = []
+    block = LAZY_BLOCK
     while len(picks) < budget:
         best = int(bounds.argmax())
         if computed[best] < len(picks):
             stale = np.flatnonzero(computed < len(picks))  # ties may put fresh ones before it: they are left out
-            size = min(LAZY_BLOCK, len(stale))
+            size = min(block, len(stale))
             top = stale[np.argpartition(-bounds[stale], size - 1)[:size]]
             bounds[top] = gains(top)
             computed[top] = len(picks)
+            block = min(2 * block, LARGEST_BLOCK)
             continue
         if bounds[best] <= NOTHING:
             break
         picks.append(int(candidates[best]))
         won.append(float(bounds[best]))
-        bounds[best], computed[best] = -np.inf, budget
+        bounds[best], computed[best], block = -np.inf, budget, LAZY_BLOCK
         cover = kernel(items_JD @ torch.from_numpy(features_ND[picks[-1]].copy()).to(device))
         covered_J = torch.maximum(covered_J, cover)
     return np.asarray(picks, dtype=np.int64), np.asarray(won)

@@ -94,9 +94,10 @@ class AssignedSums:
         if self.last is None or moved is None or len(moved) > len(assignment_N) // 3:
             self.sums_MD.zero_().index_add_(0, assignment_N, self.features_ND)
         else:
-            rows = self.features_ND[moved]
-            self.sums_MD.index_add_(0, assignment_N[moved], rows)
-            self.sums_MD.index_add_(0, self.last[moved], rows, alpha=-1)
+            for part in pieces(len(moved), self.features_ND.shape[1]):
+                rows = self.features_ND[moved[part]]
+                self.sums_MD.index_add_(0, assignment_N[moved[part]], rows)
+                self.sums_MD.index_add_(0, self.last[moved[part]], rows, alpha=-1)
         self.last = assignment_N.clone()
         return self.sums_MD
 

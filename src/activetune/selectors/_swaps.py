@@ -149,7 +149,7 @@ class _Search:
     def run_pass(self, trials: IntArray) -> None:
         """Make every swap for one of the trials that gains."""
         taken = set(self.picks.tolist())
-        least_gain = 1e-6 * self.total
+        least_gain = 1e-5 * self.total
         for part in pieces(len(trials), len(self.jury_JD)):
             cost_TJ = self._cost(self.features_ND[trials[part]] @ self.jury_JD.T)
             with one_thread():  # what follows is small: handing it to threads costs more than it saves

@@ -56,6 +56,7 @@ class ActiveFT(Selector):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"loss": "paper", **AS_PUBLISHED},
         "released": {"loss": "released", **AS_PUBLISHED},
+        "tail": {"power": 4.0},  # rare classes count more: items far from every pick weigh more
     }
 
     loss: Literal["paper", "released", "contrastive"] = "paper"

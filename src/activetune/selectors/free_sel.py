@@ -57,14 +57,14 @@ class FreeSel(Selector):
             total = mass.sum()
             if total > 1e-9:
                 drawn = int(np.searchsorted(np.cumsum(mass), rng.random() * total, side="right"))
-                best = min(drawn, len(mass) - 1) // rows.shape[1]
             else:  # only duplicates are left
-                best = int(rng.choice(np.flatnonzero(open_C)))
+                drawn = int(rng.choice(np.flatnonzero(open_C))) * rows.shape[1]
+            best, pattern = divmod(min(drawn, mass.size - 1), rows.shape[1])
             if not open_C[best]:  # rounding at the very end of the cumulated mass
                 best = int(np.flatnonzero(open_C)[-1])
             open_C[best] = False
             picks.append(int(evidence.candidates[best]))
-            scores.append(float(np.sqrt(square_CP[best].max())))
+            scores.append(float(np.sqrt(square_CP[best, pattern])))
             _cover(square_CP, rows, rows[best])
         reasons = [f"holds a pattern at distance {score:.3f} from all earlier picks" for score in scores]
         return Picks(np.asarray(picks, dtype=np.int64), np.asarray(scores), reasons)

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from activetune.budget import parse_budget
-from activetune.constraints import PREDICTED, Answers, Ids, Limits, Metadata, read_limits
-from activetune.distances import Float32, nearest_centroid, pieces, unit_rows
+from activetune.distances import Float32, coverage, pieces, unit_rows
 from activetune.errors import UsageError
 from activetune.evidence import gather
 from activetune.fingerprint import digest_stream
-from activetune.plan import Outcome, Plan, carry_out, make_plan, needs_order
 from activetune.runtime import limited_threads, note, peak_memory_mb, resolve_runtime
+from activetune.selection.budget import parse_budget
+from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Metadata, read_limits
+from activetune.selection.plan import Outcome, Plan, carry_out, make_plan, needs_order
 from activetune.selectors import Selector, make_selector
 from activetune.store import (
     MANIFEST,
@@ -178,7 +178,7 @@ def _figures(embeddings: Embeddings, evidence: Evidence, outcome: Outcome, secon
     figures = {
         **outcome.picks.figures,
         **outcome.figures,
-        **_reach(evidence, cover),
+        **coverage(evidence.features_ND, cover, evidence.population),
         "seconds": round(seconds, 4),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
@@ -186,20 +186,6 @@ def _figures(embeddings: Embeddings, evidence: Evidence, outcome: Outcome, secon
         figures["classes_met"] = len({embeddings.labels[row] for row in outcome.picks.positions} - {None})
         figures["classes_known"] = len({embeddings.labels[row] for row in evidence.population} - {None})
     return figures
-
-
-def _reach(evidence: Evidence, cover: IntArray) -> dict[str, float]:
-    """How well picks and labelled items stand for the population.
-
-    Returns:
-        ``emd``: mean over the items of the distance to the nearest of them, the Earth Mover's Distance of ActiveFT's
-        section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
-    """
-    _, similarity = nearest_centroid(evidence.features_ND, evidence.features_ND[cover])
-    distance_N = np.sqrt(np.clip(2 - 2 * similarity.astype(np.float64), 0, None))
-    distance_N[cover] = 0  # without rounding, and for zero vectors, which are similar to nothing
-    distance = distance_N[evidence.population]
-    return {"emd": float(distance.mean()), "radius": float(distance.max())}
 
 
 def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import copy
 import numpy as np
 
 from activetune.distances import pieces
-from activetune.picking import FIRST_ASK, SLACK, join, pick, similarity_at
+from activetune.selection.picking import FIRST_ASK, SLACK, join, pick, similarity_at
 from activetune.selectors import Selector
 from activetune.types import Evidence, IntArray, Picks
 

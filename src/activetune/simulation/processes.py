@@ -18,8 +18,8 @@ import torch
 
 from activetune.errors import ActivetuneError
 from activetune.runtime import limited_threads
-from activetune.simulation_cells import Bench, Row, Setup
-from activetune.simulation_plan import Job
+from activetune.simulation.cells import Bench, Row, Setup
+from activetune.simulation.plan import Job
 
 
 def choose_processes(workers: int, jobs: int, device: torch.device) -> int:

@@ -4,23 +4,22 @@ Classes are not known before anything is labelled, so clusters of k-means stand 
 Learning Through a Covering Lens", NeurIPS 2022, section 3.2: purity 0.95, as many clusters as classes).
 Deviation: instead of trying radii on a grid, each sampled item's distance to the nearest item of another cluster is
 taken; a ball is pure up to just that radius, so the answer is a quantile of those distances.
-Cost: O(S N D) operations for a sample of S items, O(N + chunk) memory; k-means comes before it.
+Cost: k-means (``_clusters.py``) and 2 S N D operations for a sample of S items; O(N + chunk) memory.
 Shape legend: N items, D feature size, S sampled items.
 """
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from activetune.distances import Float32, pieces
+from activetune.selectors._clusters import cluster
 from activetune.types import IntArray
 
 PURITY = 0.95
 SAMPLE = 2000
+ITERATIONS = 20  # of k-means: the radius is a rough one
 LARGEST = 2.0  # the distance of opposite rows of unit length
-LLOYD_ITEMS = 20_000  # above it k-means reads random batches, and makes no copy of the features
 
 
 def covering_radius(features_ND: Float32, classes: int, rng: np.random.Generator) -> float:
@@ -41,14 +40,7 @@ def cluster_count(items: int, classes: int = 0) -> int:
 
 def pseudo_labels(features_ND: Float32, count: int, rng: np.random.Generator) -> IntArray:
     """(N,) the number of each item's cluster, by one run of k-means; ``1 <= count <= N``."""
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    kind, extra = (KMeans, {}) if len(features_ND) <= LLOYD_ITEMS else (MiniBatchKMeans, {"batch_size": 4096})
-    model = kind(count, n_init=1, random_state=int(rng.integers(2**31)), **extra)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct items than clusters leave some empty
-        found: IntArray = model.fit_predict(features_ND).astype(np.int64)
+    _, found, _ = cluster(features_ND, count, rng, iterations=ITERATIONS)
     return found
 
 

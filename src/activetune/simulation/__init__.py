@@ -1,8 +1,8 @@
 """Labelled pool -> learning curves of selectors x recipes x budgets x seeds.
 
 The pool's labels are hidden and revealed for picked items alone; models are scored on a test set that chooses nothing.
-The parts: ``simulation_plan.py`` what is to be done, ``simulation_cells.py`` one selection, model and score,
-``simulation_processes.py`` several at once, ``report/simulation.py`` the page.
+The parts: ``plan.py`` what is to be done, ``cells.py`` one selection, model and score,
+``processes.py`` several at once, ``report/simulation.py`` the page.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from activetune.fingerprint import digest_json
 from activetune.report import write_report
 from activetune.report.simulation_results import FAILED, RESULTS, table
 from activetune.runtime import note, progress, resolve_runtime
-from activetune.simulation_cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
-from activetune.simulation_plan import (
+from activetune.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
+from activetune.simulation.plan import (
     Entry,
     Plan,
     read_budgets,
@@ -35,8 +35,8 @@ from activetune.simulation_plan import (
     split_list,
     together,
 )
-from activetune.simulation_pools import POOL, SPLIT, TEST, embed_parts, open_parts
-from activetune.simulation_processes import choose_processes, run_jobs
+from activetune.simulation.pools import POOL, SPLIT, TEST, embed_parts, open_parts
+from activetune.simulation.processes import choose_processes, run_jobs
 from activetune.store import (
     MANIFEST,
     load_embeddings,

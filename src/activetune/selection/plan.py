@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from activetune.budget import Coverage, Groups, parse_budget, water_fill
-from activetune.constraints import PREDICTED, Limits, Metadata, describe_unavailable, read_column
-from activetune.covering import pick_covering
 from activetune.errors import UsageError, some
-from activetune.picking import pick, pick_balanced, pick_shares
-from activetune.radius import covering_radius
+from activetune.selection.budget import Coverage, Groups, parse_budget, water_fill
+from activetune.selection.constraints import PREDICTED, Limits, Metadata, describe_unavailable, read_column
+from activetune.selection.covering import pick_covering
+from activetune.selection.picking import pick, pick_balanced, pick_shares
 from activetune.selectors import Selector, selectors
+from activetune.selectors._radius import covering_radius
 from activetune.types import Embeddings, Evidence, IntArray, Picks
 
 

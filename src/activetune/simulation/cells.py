@@ -22,8 +22,8 @@ from activetune.finetuning import finetune
 from activetune.heads.linear import LinearHead
 from activetune.recipes import Recipe, make_recipe
 from activetune.selection import select
-from activetune.simulation_plan import Cell, Job, Step
-from activetune.simulation_pools import POOL, TEST
+from activetune.simulation.plan import Cell, Job, Step
+from activetune.simulation.pools import POOL, TEST
 from activetune.store import (
     MANIFEST,
     load_embeddings,

@@ -7,18 +7,18 @@ labels all budgets in ascending order, each step choosing what is missing to the
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from activetune.budget import parse_budget
 from activetune.config import parse_settings
 from activetune.errors import UsageError, repeated, some
-from activetune.fingerprint import digest, digest_json
+from activetune.fingerprint import digest_json
 from activetune.recipes import make_recipe
+from activetune.selection.budget import parse_budget
 from activetune.selectors import make_selector
+from activetune.store import file_name
 
 WITHOUT_LABELS = frozenset({"features_ND"})  # evidence that needs no label
 
@@ -140,13 +140,6 @@ class Plan:
             for recipe in self.recipes
         ]
         return Step(budget, by, more, file_name(method.text, budget.text, seed), key, cells)
-
-
-def file_name(*parts: object) -> str:
-    """A file's name that can be read; where a sign had to be replaced, a digest keeps it distinct."""
-    text = "-".join(map(str, parts))
-    safe = re.sub(r"[^\w.%=-]+", "_", text, flags=re.ASCII)[:120]
-    return safe if safe == text else f"{safe}-{digest(text)[:8]}"
 
 
 # Reading what was asked for ---------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from activetune.budget import Groups, water_fill
 from activetune.distances import Float32, pieces
+from activetune.selection.budget import Groups, water_fill
 from activetune.selectors import Selector
 from activetune.types import Evidence, IntArray, Picks
 

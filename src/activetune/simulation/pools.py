@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from activetune.backbones import Backbone
-from activetune.budget import parse_budget
 from activetune.embedding import EmbedOptions, embed, take
 from activetune.errors import UsageError, some
 from activetune.fingerprint import digest, digest_stream
 from activetune.pool import open_pool
 from activetune.runtime import note
+from activetune.selection.budget import parse_budget
 from activetune.store import MANIFEST, save_embeddings, write_csv
 from activetune.types import Embeddings, Pool
 
