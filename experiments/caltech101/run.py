@@ -30,13 +30,17 @@ from activetune.heads.linear import fit_linear
 HERE = Path(__file__).parent
 BACKBONE = "timm/vit_tiny_patch16_224"
 BUDGETS = (120, 300, 600)
-SELECTORS: dict[str, tuple[str, dict[str, Any]]] = {
-    "random": ("random", {}),
-    "k_center": ("k_center", {}),
-    "k_means": ("k_means", {}),
-    "activeft, paper loss": ("activeft", {}),
-    "activeft, released loss": ("activeft", {"loss": "released"}),
+SELECTORS: dict[str, tuple[str, str | None]] = {
+    "random": ("random", None),
+    "k_center": ("k_center", None),
+    "k_means": ("k_means", None),
+    "typiclust": ("typiclust", None),
+    "max_herding": ("max_herding", None),
+    "activeft, paper loss": ("activeft", "paper"),
+    "activeft, released loss": ("activeft", "released"),
+    "activeft": ("activeft", None),
 }
+
 
 
 def main() -> None:
@@ -73,11 +77,11 @@ def compare_selectors(
     """Top-1 of a logistic regression on each selector's picks."""
     candidates = take(embeddings, pool_ids)
     test_ND, truth = unit_rows(take(embeddings, test_ids).features_ND), take(embeddings, test_ids).labels
-    for name, (method, settings) in SELECTORS.items():
+    for name, (method, preset) in SELECTORS.items():
         for budget in BUDGETS:
             found = []
             for seed in range(seeds):
-                chosen = activetune.select(candidates, budget=budget, method=method, settings=settings, seed=seed)
+                chosen = activetune.select(candidates, budget=budget, method=method, preset=preset, seed=seed)
                 picked = take(embeddings, chosen.ids)
                 classes = sorted(set(picked.labels))
                 answers = np.asarray([classes.index(label) for label in picked.labels])

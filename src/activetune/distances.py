@@ -114,7 +114,7 @@ def _top_candidates(
     """The ``count`` most similar candidates of each centroid: positions and similarities, (K, count) each."""
     items = np.empty((len(centroids_KD), 0), dtype=np.int64)
     values = np.empty((len(centroids_KD), 0), dtype=np.float32)
-    for part in pieces(len(candidates), len(centroids_KD)):
+    for part in pieces(len(candidates), max(centroids_KD.shape)):  # which copies rows, too
         product = centroids_KD @ features_ND[candidates[part]].T
         items = np.hstack([items, np.broadcast_to(candidates[part], product.shape)])
         values = np.hstack([values, product])

@@ -119,13 +119,13 @@ def greedy_coverage(
     weights_J = torch.ones(len(population)) if weights_N is None else torch.from_numpy(weights_N[population])
     weights_J = (weights_J / weights_J.sum().clamp_min(1e-12)).to(device)
     covered_J = torch.zeros(len(population), device=device)
-    for part in pieces(len(centres), len(population)):
+    for part in pieces(len(centres), max(items_JD.shape)):
         found = kernel(torch.from_numpy(features_ND[centres[part]]).to(device) @ items_JD.T).amax(0)
         covered_J = torch.maximum(covered_J, found)
 
     def gains(which: IntArray) -> npt.NDArray[np.float64]:
         found = np.empty(len(which))
-        for part in pieces(len(which), len(population)):
+        for part in pieces(len(which), max(items_JD.shape)):
             cover = kernel(torch.from_numpy(features_ND[candidates[which[part]]]).to(device) @ items_JD.T)
             found[part] = (cover.sub_(covered_J).clamp_min_(0) @ weights_J).cpu().numpy()
         return found
