@@ -51,12 +51,15 @@ def main() -> None:
     options = _options()
     end = time.monotonic() + 60 * options.minutes if options.minutes else np.inf
     for name in options.only or TASKS:
-        run = Run.prepare(name, TASKS[name], options)
-        run.forget(options.again, options.refit)
-        finished = run.go(end)
-        print(f"{name}: {len(run.rows):,} cells, {'finished' if finished else 'time is over'}", flush=True)
-        if not finished:
-            return
+        rows: list[Row] = []
+        for seeds in TASKS[name].runs(options.seeds):
+            run = Run.prepare(name, TASKS[name], seeds, rows, options)
+            run.forget(options.again, options.refit)
+            finished = run.go(end)
+            if not finished:
+                print(f"{name}: {len(rows):,} cells, time is over", flush=True)
+                return
+        print(f"{name}: {len(rows):,} cells, finished", flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -77,7 +80,7 @@ def _options() -> argparse.Namespace:
 
 @dataclass
 class Run:
-    """One task: its jobs, what is finished, and where it goes."""
+    """One task on one pool: its jobs, what is finished (of other pools of this task too), and where it goes."""
 
     name: str
     folder: Path
@@ -90,16 +93,18 @@ class Run:
     skipped: list[Skipped]
 
     @classmethod
-    def prepare(cls, name: str, task: Task, options: argparse.Namespace) -> Run:
-        """Embed (or take from the cache), plan, and read what is finished."""
+    def prepare(cls, name: str, task: Task, seeds: list[int], rows: list[Row], options: argparse.Namespace) -> Run:
+        """Embed (or take from the cache), plan, and read what is finished; finished cells are added to ``rows``."""
         folder, weights = options.work / name, options.weights if task.backbone != "bundled" else None
+        if task.drawn:
+            folder = folder / f"pool-{seeds[0]}"
         backbone = activetune.load_backbone(task.backbone, weights)
-        setup = _setup(task, backbone, options.data, weights, folder)
+        setup = _setup(task, backbone, options.data, weights, folder, seeds[0])
         bench = Bench(setup)
-        plan = _plan(task, bench, options.seeds)
+        plan = _plan(task, bench, seeds)
         table = options.out / f"{name}.csv"
-        run = cls(name, folder, table, _jobs(plan, options.methods), bench, {}, options.limit, [], [])
-        run.about = {**machine(), **_described(plan, bench), "backbone": task.backbone}
+        run = cls(name, folder, table, _jobs(plan, options.methods), bench, {}, options.limit, rows, [])
+        run.about = {**machine(), **_described(plan, bench), "backbone": task.backbone, "drawn": task.drawn}
         earlier = table.with_suffix(".json")
         run.skipped = read_json(earlier)["skipped"] if earlier.is_file() else []
         return run
@@ -201,9 +206,9 @@ class Run:
 # Preparing --------------------------------------------------------------------------------------------------------
 
 
-def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, folder: Path) -> Setup:
+def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, folder: Path, seed: int) -> Setup:
     """Open pool and test set, and lay their features where the bench reads them."""
-    pool, pool_ids, test, test_ids = task.sides(data)
+    pool, pool_ids, test, test_ids = task.sides(data, seed)
     for name, images, ids in ((POOL, pool, pool_ids), (TEST, test, test_ids)):
         if not (folder / name / MANIFEST).is_file():
             save_embeddings(take(activetune.embed(images, backbone=backbone), ids), folder / name)
@@ -221,7 +226,7 @@ def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, fol
     )
 
 
-def _plan(task: Task, bench: Bench, seeds: int) -> Plan:
+def _plan(task: Task, bench: Bench, seeds: list[int]) -> Plan:
     """Every selector and peer, every budget and seed, the linear probe."""
     alone, rounds = read_methods(ALONE, {}), [replace(entry, rounds=True) for entry in read_methods(ROUNDS, {})]
     peers = [
@@ -233,7 +238,7 @@ def _plan(task: Task, bench: Bench, seeds: int) -> Plan:
         methods=[*alone, *peers, *rounds],
         recipes=read_recipes("linear_probe", {}),
         budgets=read_budgets(task.budgets, labels),
-        seeds=list(range(seeds)),
+        seeds=seeds,
         start=read_start("random", {}),
         made_from=digest(bench.pool.fingerprint, bench.test.fingerprint, digest_stream(labels)),
     )

@@ -140,11 +140,12 @@ def section(table: Table) -> Iterator[str]:
     """One pool under one backbone."""
     about, ranks = table.about, table.ranks()
     seeds = sorted({row["seed"] for row in table.rows})
+    drawn = ", each with a pool drawn anew" if about.get("drawn") else ""
     yield f"## {table.name}\n"
     yield wrapped(
         f"Backbone `{about['backbone']}` ({about['size']} numbers), pool {about['pool_items']:,} items of "
         f"{about['classes']} classes ({about['smallest_class']:,} to {about['largest_class']:,} each), test set "
-        f"{about['test_items']:,}. {len(seeds)} seeds. {about['date']}, commit {about['commit']}"
+        f"{about['test_items']:,}. {len(seeds)} seeds{drawn}. {about['date']}, commit {about['commit']}"
         f"{' with changes' if about['uncommitted_changes'] else ''}, {about['machine']}, {about['versions']}."
     )
     for note in notes(table):

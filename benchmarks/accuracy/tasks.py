@@ -27,14 +27,25 @@ ROUNDS = (
 
 @dataclass(frozen=True)
 class Task:
-    """One pool and test set under one backbone; ``sides`` opens them below a folder of data sets."""
+    """One pool and test set under one backbone.
 
-    sides: Callable[[Path], Sides]
+    Attributes:
+        sides: opens them below a folder of data sets; the seed is for a pool that is itself drawn.
+        drawn: whether each seed has a pool of its own. In a small class luck decides much, and a method without any
+            randomness would otherwise show no spread.
+    """
+
+    sides: Callable[[Path, int], Sides]
     backbone: str
     budgets: tuple[str, ...]
+    drawn: bool = False
+
+    def runs(self, seeds: int) -> list[list[int]]:
+        """The seeds that share a pool."""
+        return [[seed] for seed in range(seeds)] if self.drawn else [list(range(seeds))]
 
 
-def caltech101(data: Path) -> Sides:
+def caltech101(data: Path, seed: int) -> Sides:
     """Ids sorted, shuffled by ``default_rng(0)``: the first 70 % are the pool, the rest is the test set."""
     pool = activetune.open_pool(data / "caltech101.zip")
     order = np.random.default_rng(0).permutation(sorted(pool.ids)).tolist()
@@ -42,16 +53,16 @@ def caltech101(data: Path) -> Sides:
     return pool, order[:cut], pool, order[cut:]
 
 
-def cifar10(data: Path) -> Sides:
+def cifar10(data: Path, seed: int) -> Sides:
     """All 50,000 training images are the pool; the official test set."""
     pool, test = (activetune.open_pool(data / "cifar10" / f"{part}.parquet") for part in ("train", "test"))
     return pool, list(pool.ids), test, list(test.ids)
 
 
-def cifar10_lt(data: Path) -> Sides:
-    """Class c of 0 ... 9 keeps 5,000 / 100^(c / 9) images, drawn by ``default_rng(0)``; the test set is balanced."""
-    pool, _, test, tests = cifar10(data)
-    rng = np.random.default_rng(0)
+def cifar10_lt(data: Path, seed: int) -> Sides:
+    """Class c of 0 ... 9 keeps 5,000 / 100^(c / 9) images, drawn by ``default_rng(seed)``; the test is balanced."""
+    pool, _, test, tests = cifar10(data, seed)
+    rng = np.random.default_rng(seed)
     kept: list[int] = []
     for number, name in enumerate(sorted(set(map(str, pool.labels or ())))):
         rows = np.flatnonzero(np.asarray(pool.labels) == name)
@@ -65,9 +76,9 @@ def _tasks() -> dict[str, Task]:
     return {
         "caltech101-vit": Task(caltech101, vit, counts),
         "caltech101-bundled": Task(caltech101, bundled, counts),
-        "cifar10-lt-vit": Task(cifar10_lt, vit, shares),
+        "cifar10-lt-vit": Task(cifar10_lt, vit, shares, drawn=True),
         "cifar10-vit": Task(cifar10, vit, shares),
-        "cifar10-lt-bundled": Task(cifar10_lt, bundled, shares),
+        "cifar10-lt-bundled": Task(cifar10_lt, bundled, shares, drawn=True),
         "cifar10-bundled": Task(cifar10, bundled, shares),
     }
 
