@@ -316,6 +316,14 @@ def test_excluded_items_have_no_say_in_the_radius() -> None:
     assert with_junk.manifest["figures"]["classes_known"] == 10
 
 
+def test_auto_tells_which_method_stands_in_for_it() -> None:
+    covered = select(digits(200), budget="coverage:0.5@0.6", quiet=True)
+    assert covered.manifest["notes"]["auto"].startswith("max_herding: ")
+    plain = select(digits(200), budget="coverage:0.5@0.6", method="max_herding", quiet=True)
+    assert covered.ids == plain.ids
+    assert "notes" not in plain.manifest
+
+
 # The radius -------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from activetune.runtime import limited_threads, note, peak_memory_mb, resolve_ru
 from activetune.selection.budget import parse_budget
 from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Metadata, read_limits
 from activetune.selection.plan import Outcome, Plan, carry_out, make_plan, needs_order
-from activetune.selectors import Selector, make_selector
+from activetune.selectors import Selector, make_selector, selectors
 from activetune.store import (
     MANIFEST,
     SELECTION_FILES,
@@ -88,10 +88,14 @@ def select(
     _refuse_wrong_shape(embeddings, selector, method)
     limits = read_limits(embeddings, labelled, exclude, candidates)
     plan = make_plan(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
+    stand_in = {}
     if plan.coverage is not None:
         ordered = selector.in_order()
         if ordered is None:
             raise needs_order(method, budget)
+        if ordered is not selector:
+            name = next(name for name, cls in selectors().items() if type(ordered) is cls)
+            stand_in = {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
         selector = ordered
     if precision not in ("auto", "fp32"):
         raise UsageError(f"select computes in fp32, not in {precision}; leave --precision out")
@@ -105,7 +109,7 @@ def select(
 
     with limited_threads(threads):
         outcome, figures = _compute(embeddings, limits, plan, selector, method, seed, str(runtime.device))
-    picks, notes = outcome.picks, {**outcome.picks.notes, **outcome.notes}
+    picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
     manifest = {**request, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids = [embeddings.ids[row] for row in picks.positions]
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
