@@ -260,7 +260,7 @@ def test_coverage_asks_for_more_until_it_is_reached(asked: list[Evidence]) -> No
     pool = Embeddings.from_numpy(np.eye(300, dtype=np.float32))  # each item covers itself alone
     selection = select(pool, budget="coverage:0.9@0.5", method="spy")
     assert len(selection) == 270
-    assert selection.manifest["figures"]["loss"] == 270  # the figures are those of the picks that were kept
+    assert len(asked) == 4  # for 64, 128, 256 and all 300: the prefix of an ordered answer needs no further one
 
 
 def test_excluded_items_need_no_cover() -> None:

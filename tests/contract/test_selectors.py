@@ -202,9 +202,11 @@ def test_evidence_is_left_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("labelled", [[], [2, 11]])
 def test_prefix_of_an_ordered_selection_is_the_smaller_selection(name: str, labelled: list[int]) -> None:
     evidence = Evidence(blobs(), labelled=np.asarray(labelled, dtype=np.int64))
-    whole = pick(name, evidence, 20).positions.tolist()
+    whole = pick(name, evidence, 20)
     for budget in (1, 2, 7, 19):
-        assert pick(name, evidence, budget).positions.tolist() == whole[:budget]
+        smaller = pick(name, evidence, budget)
+        assert smaller.positions.tolist() == whole.positions[:budget].tolist()
+        assert smaller.figures == whole.figures
 
 
 @EVERY

@@ -1,7 +1,7 @@
 """A budget that is a goal: as many picks of an ordered selector as it takes to cover a share of the population.
 
-It is asked for 64, 128, 256 … picks until they cover enough, and once more for just the prefix that does.
-Distances are those of ``picking.py``. Cost: the selector's for up to five times the picks needed in all, and N K D
+It is asked for 64, 128, 256 … picks until they cover enough, and the prefix that does is the answer.
+Distances are those of ``picking.py``. Cost: the selector's for up to four times the picks needed in all, and N K D
 operations; O(N + chunk) memory.
 Shape legend: N items, D feature size, K picks, M items not covered yet.
 """
@@ -47,7 +47,8 @@ def pick_covering(
         cover.add(picks.positions)
     count, covered = cover.shortest(needed)
     if count < len(picks.positions):
-        picks = ask(count) if count else join([])
+        parts = picks.positions[:count], picks.scores[:count], picks.reasons[:count]
+        picks = Picks(*parts, picks.figures if count else {}, picks.notes)
     return picks, covered / len(population)
 
 

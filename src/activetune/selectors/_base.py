@@ -24,7 +24,8 @@ class Selector(ABC):
     Attributes:
         needs: the fields of :class:`Evidence` that the method can't do without.
         uses: those that it reads where labels are known, and does without otherwise.
-        ordered: whether every prefix of a selection is the selection of that smaller budget (same generator state).
+        ordered: whether every prefix of a selection is the selection of that smaller budget (same generator state);
+            its figures then do not depend on the budget.
         randomised: whether the seed changes the answer (for most pools).
         presets: named settings, for instance ``paper``.
     """
