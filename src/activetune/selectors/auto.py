@@ -3,7 +3,7 @@
 - No answers yet: ``activeft``, the best of the methods that need features alone, or level with it, at every budget
   measured.
 - Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers a class, as a model
-  learned from fewer is a poor guide; ``alfa_mix`` from there on.
+  learned from fewer is a poor guide; ``uncertainty_herding`` from there on.
 - A budget that asks for prefixes (``coverage:0.95``) needs an ordered method: ``max_herding``.
 The manifest's notes say what was chosen, and why.
 Cost: that of the method chosen. Not ordered.
@@ -18,18 +18,18 @@ import numpy as np
 
 from activetune.selectors._base import Selector
 from activetune.selectors.activeft import ActiveFT
-from activetune.selectors.alfa_mix import AlfaMix
 from activetune.selectors.max_herding import MaxHerding
+from activetune.selectors.uncertainty_herding import UncertaintyHerding
 from activetune.types import Evidence, Picks
 
-SHOTS = 5
+SHOTS = 2
 
 
 @dataclass(frozen=True)
 class Auto(Selector):
     """Chooses a method by what is known: labels, how many a class. Score: the chosen method's."""
 
-    uses: ClassVar[frozenset[str]] = frozenset({"answers_L", "probs_NC", "head"})
+    uses: ClassVar[frozenset[str]] = frozenset({"answers_L", "probs_NC"})
 
     def in_order(self) -> Selector:
         """MaxHerding, the best of the ordered methods."""
@@ -44,7 +44,7 @@ class Auto(Selector):
 
 def choose(evidence: Evidence) -> tuple[Selector, str]:
     """The method for this evidence, and one sentence on why."""
-    if evidence.answers_L is None or evidence.probs_NC is None or evidence.head is None:
+    if evidence.answers_L is None or evidence.probs_NC is None:
         return ActiveFT(), "activeft: no model can be learned from labels yet, so the features alone decide"
     known = evidence.answers_L[evidence.answers_L >= 0]
     shots = len(known) / max(1, len(np.unique(known)))
@@ -52,4 +52,6 @@ def choose(evidence: Evidence) -> tuple[Selector, str]:
         return ActiveFT(), (
             f"activeft: {shots:.1f} labels a class; below {SHOTS} a model's doubts are a poorer guide than coverage"
         )
-    return AlfaMix(), f"alfa_mix: {shots:.1f} labels a class are enough for a model whose doubts are worth following"
+    return UncertaintyHerding(), (
+        f"uncertainty_herding: {shots:.1f} labels a class are enough for a model whose doubts are worth following"
+    )
