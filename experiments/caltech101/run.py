@@ -42,7 +42,6 @@ SELECTORS: dict[str, tuple[str, str | None]] = {
 }
 
 
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="caltech101.zip, or the unzipped folder")
