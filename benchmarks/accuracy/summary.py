@@ -53,7 +53,7 @@ core of a shared machine, so good for orders of magnitude.
 
 `free_sel` reads patch tokens and is not among these. `activeft:paper` is Algorithm 1 of the paper, `activeft:released`
 what the authors' code computes, `activeft` this package's default, `activeft:power=1` the same with swaps that lower
-the EMD itself.
+the EMD itself, `activeft:tail` with swaps that look after far-off items.
 """
 
 

@@ -17,7 +17,7 @@ Sides = tuple[activetune.Pool, list[str], activetune.Pool, list[str]]
 
 ALONE = (
     *("random", "k_center", "k_means", "typiclust", "probcover", "max_herding", "usl", "bilaf"),
-    *("activeft", "activeft:power=1", "activeft:paper", "activeft:released"),
+    *("activeft", "activeft:power=1", "activeft:tail", "activeft:paper", "activeft:released"),
 )
 ROUNDS = (
     *("auto", "coreset", "least_confidence", "margin", "entropy", "bald", "badge", "learn_loss", "vaal", "ta_vaal"),
