@@ -17,7 +17,7 @@ import activetune
 LAYERS = (
     ("errors", "fingerprint", "vision", "discovery", "config"),
     ("types",),
-    ("store", "runtime", "images", "distances"),
+    ("store", "runtime", "images", "distances", "frofa"),
     ("cache", "pool", "labels", "loading"),
     ("backbones", "selectors", "heads", "feature_writer"),
     ("evidence",),

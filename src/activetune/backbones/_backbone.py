@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from activetune.fingerprint import digest_array, digest_stream
+from activetune.frofa import Grid
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,53 @@ class Backbone(nn.Module):
 
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens (B, T, D) without class or register tokens; a convolution's map is read row by row."""
+        return self.all_tokens(images)[:, self.grid.prefix :]
+
+    def all_tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """All tokens (B, T, D) of uint8 images, class and register tokens first, as ``grid`` says."""
         features: torch.Tensor = self.network.forward_features(self.normalise(images))  # type: ignore[operator]
         if features.ndim == 3:
-            return features[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
-        if features.shape[1] == self.num_features or features.shape[-1] != self.num_features:
-            return features.flatten(2).transpose(1, 2)
-        return features.flatten(1, 2)
+            return features
+        return features.flatten(2).transpose(1, 2) if self._channels_first else features.flatten(1, 2)
+
+    def pooled(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
+        """Pooled features (B, D), as :meth:`forward` gives them, of all tokens."""
+        features = tokens_BTD
+        if len(self._shape) == 4:
+            features = tokens_BTD.reshape(len(tokens_BTD), self.grid.height, self.grid.width, -1)
+            features = features.permute(0, 3, 1, 2) if self._channels_first else features
+        pooled: torch.Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return pooled
+
+    @cached_property
+    def grid(self) -> Grid:
+        """How the tokens lie."""
+        shape = self._shape
+        if len(shape) == 4:
+            return Grid(*(shape[2:] if self._channels_first else shape[1:3]))
+        prefix = int(getattr(self.network, "num_prefix_tokens", 0))
+        places = shape[1] - prefix
+        known = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
+        if known is not None and known[0] * known[1] == places:
+            return Grid(int(known[0]), int(known[1]), prefix)
+        side = math.isqrt(places)
+        return Grid(side, side, prefix) if side**2 == places else Grid(1, places, prefix)
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape of what the network's last layer gives for one image."""
+        images = torch.zeros((1, 3, *self.settings.size), dtype=torch.uint8, device=self.get_buffer("mean").device)
+        training = self.network.training
+        self.network.eval()
+        with torch.inference_mode():
+            shape = self.network.forward_features(self.normalise(images)).shape  # type: ignore[operator]
+        self.network.train(training)
+        return tuple(shape)
+
+    @property
+    def _channels_first(self) -> bool:
+        """Whether a convolution's map is (B, D, H, W) and not (B, H, W, D)."""
+        return self._shape[1] == self.num_features or self._shape[-1] != self.num_features
 
     @property
     def fingerprint(self) -> str:

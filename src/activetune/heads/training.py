@@ -1,0 +1,140 @@
+"""Training a light head on cached features: the loop of every head that has no closed solution.
+
+An item's features may be cached under several views (augmented images); each step draws one of them, then FroFA acts.
+All randomness follows from the seed: torch's global state is neither read nor changed.
+Shape legend: V views, L labelled items, T tokens, D feature size, B items of a batch, Y classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.errors import UsageError
+from activetune.frofa import Grid, Step, augment, mix
+from activetune.heads.light import Head
+from activetune.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Views:
+    """Cached features of labelled items.
+
+    Attributes:
+        features: (V, L, T, D) tokens, or (V, L, D) pooled; view 0 is the one that evaluation sees.
+        grid: how the tokens lie. pool: makes pooled features of tokens, for heads that read those.
+    """
+
+    features: FloatArray
+    grid: Grid | None = None
+    pool: Callable[[Tensor], Tensor] | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return int(self.features.shape[1])
+
+    def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
+        """(B, T, D) or (B, D) float32 of some items, each under one view."""
+        return torch.from_numpy(np.asarray(self.features[views, rows], dtype=np.float32)).to(self.device)
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """How a head is trained.
+
+    Attributes:
+        steps: batches. batch_size: items a step. lr, weight_decay: AdamW's, on a cosine with a short warm-up.
+        label_smoothing: in [0, 1). augmentation: FroFA's steps.
+    """
+
+    steps: int = 400
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    augmentation: Sequence[Step] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("steps", self.steps, 1, np.inf),
+            ("batch_size", self.batch_size, 1, np.inf),
+            ("lr", self.lr, 0, np.inf),
+            ("weight_decay", self.weight_decay, 0, np.inf),
+            ("label_smoothing", self.label_smoothing, 0, 0.99),
+        ):
+            if not least <= value <= most:
+                raise UsageError(f"the head's {name} can't be {value}; allowed: {least} to {most}")
+
+
+def train_head(
+    head: Head, views: Views, targets: IntArray, rows: IntArray, options: HeadTraining, *, seed: int
+) -> list[float]:
+    """Train a head in place on some of the items; returns the mean loss of each tenth of the steps.
+
+    Args:
+        targets: (L,) class indices. rows: positions that are trained on.
+    """
+    from timm.scheduler import CosineLRScheduler
+
+    rng = np.random.default_rng([seed, 2])
+    generator = torch.Generator(device=views.device).manual_seed(int(rng.integers(2**63)))
+    head.to(views.device).train()
+    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=options.lr)
+    scheduler = CosineLRScheduler(
+        optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
+    )
+    classes = int(targets.max()) + 1
+    mixing = [step for step in options.augmentation if step.name == "mixup"]
+    count, losses = int(views.features.shape[0]), np.empty(options.steps)
+    for step, chosen in zip(range(options.steps), _batches(rows, options.batch_size, rng), strict=False):
+        scheduler.step(step + 1)
+        features = views.batch(chosen, rng.integers(count, size=len(chosen)))
+        features = augment(features, options.augmentation, generator, grid=views.grid)
+        answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
+        for one in mixing:
+            features, answers = mix(features, answers, one.strength, generator)
+        loss = functional.cross_entropy(
+            _logits(head, features, views), answers, label_smoothing=options.label_smoothing
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses[step] = float(loss.detach())
+    head.eval()
+    return [float(part.mean()) for part in np.array_split(losses, min(10, options.steps))]
+
+
+def head_logits(head: Head, views: Views, rows: IntArray, batch_size: int = 256) -> FloatArray:
+    """Logits (B, Y) of items under view 0."""
+    with torch.inference_mode():
+        found = [
+            _logits(head, views.batch(part), views).cpu().numpy()
+            for part in np.array_split(rows, max(1, -(-len(rows) // batch_size)))
+        ]
+    return np.concatenate(found)
+
+
+def _logits(head: Head, features: Tensor, views: Views) -> Tensor:
+    if not head.reads_tokens and features.ndim == 3:
+        assert views.pool is not None
+        features = views.pool(features)
+    logits: Tensor = head(features)
+    return logits
+
+
+def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
+    """No decay on norms, biases and the query, as elsewhere."""
+    decayed = [value for value in head.parameters() if value.ndim == 2]
+    others = [value for value in head.parameters() if value.ndim != 2]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Endless batches of at most ``size``; each pass is shuffled anew, and its batches differ by one item at most."""
+    while True:
+        yield from np.array_split(rng.permutation(rows), -(-len(rows) // size))
