@@ -654,8 +654,8 @@ def answered(shots: int, classes: int = 3) -> Evidence:
         (0, "activeft", "0.0 labels a class"),
         (1, "activeft", "1.0 labels a class"),
         (SHOTS - 1, "activeft", f"below {SHOTS}"),
-        (SHOTS, "uncertainty_herding", f"{SHOTS}.0 labels a class are enough"),
-        (20, "uncertainty_herding", "20.0 labels a class"),
+        (SHOTS, "uncertainty_medoids", f"{SHOTS}.0 labels a class are enough"),
+        (20, "uncertainty_medoids", "20.0 labels a class"),
     ],
 )
 def test_auto_follows_a_model_once_it_knows_enough(shots: int, method: str, words: str) -> None:
@@ -697,4 +697,47 @@ def test_auto_is_what_select_does_and_says_so() -> None:
         alone = select(pool, budget=5, labelled=labelled, method=notes[known])
         assert selection.ids == alone.ids
         assert "auto" not in alone.manifest.get("notes", {})
-    assert notes == {0: "activeft", 12: "activeft", 120: "uncertainty_herding"}
+    assert notes == {0: "activeft", 12: "activeft", 120: "uncertainty_medoids"}
+
+
+# Uncertainty medoids --------------------------------------------------------------------------------------------------
+
+
+def doubts(values: np.ndarray) -> np.ndarray:
+    """Probabilities of two classes (N, 2) of that uncertainty: one less the margin."""
+    return np.stack([1 - values / 2, values / 2], axis=1).astype(np.float32)
+
+
+def test_medoids_go_where_the_model_is_unsure() -> None:
+    features, group = blobs_of([40, 40, 40, 40], seed=0, noise=0.1)
+    unsure = np.isin(group, [1, 3])
+    evidence = Evidence(features, probs_NC=doubts(np.where(unsure, 0.9, 0.0)))
+    picks = make_selector("uncertainty_medoids").select(evidence, 2, np.random.default_rng(0))
+    assert sorted(group[picks.positions]) == [1, 3]
+    assert picks.scores == pytest.approx([36, 36], rel=0.01)
+
+
+def test_equal_doubts_leave_it_to_the_distance() -> None:
+    features, group = blobs_of([30, 30, 30], seed=1, noise=0.1)
+    evidence = Evidence(features, probs_NC=doubts(np.full(90, 0.5)))
+    picks = make_selector("uncertainty_medoids").select(evidence, 3, np.random.default_rng(0))
+    assert sorted(group[picks.positions]) == [0, 1, 2]
+
+
+def test_labelled_items_do_not_cover_what_the_model_still_doubts() -> None:
+    features, group = blobs_of([40, 40], seed=2, noise=0.1)
+    evidence = Evidence(
+        features,
+        labelled=np.flatnonzero(group == 1)[:10],
+        answers_L=np.ones(10, dtype=np.int64),
+        probs_NC=doubts(np.where(group == 1, 0.8, 0.01)),
+    )
+    picks = make_selector("uncertainty_medoids").select(evidence, 1, np.random.default_rng(0))
+    assert group[picks.positions].tolist() == [1]
+
+
+def test_a_sure_model_leaves_it_to_the_distance() -> None:
+    features, group = blobs_of([30, 30, 30], seed=3, noise=0.1)
+    evidence = Evidence(features, probs_NC=doubts(np.zeros(90)))
+    picks = make_selector("uncertainty_medoids").select(evidence, 3, np.random.default_rng(0))
+    assert sorted(group[picks.positions]) == [0, 1, 2]

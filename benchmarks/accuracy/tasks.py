@@ -21,7 +21,7 @@ ALONE = (
 )
 ROUNDS = (
     *("auto", "coreset", "least_confidence", "margin", "entropy", "bald", "badge", "learn_loss", "vaal", "ta_vaal"),
-    *("alfa_mix", "uncertainty_herding"),
+    *("alfa_mix", "uncertainty_herding", "uncertainty_medoids"),
 )
 
 

@@ -127,12 +127,17 @@ def test_close_to_an_exhaustive_local_search(free: int, fixed: int, power: float
 
 @POWERS
 @COUNTS
+@pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_after_a_pass_without_swaps_no_single_swap_gains(free: int, fixed: int, power: float, seed: int) -> None:
+def test_after_a_pass_without_swaps_no_single_swap_gains(
+    free: int, fixed: int, power: float, weighed: bool, seed: int
+) -> None:
     features = sphere(50, 5, seed)
-    cost = costs(features, power)
-    order = np.random.default_rng(seed).permutation(50)
-    search = _Search(features, np.arange(len(features)), order[: free + fixed], free, power)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(50)
+    weights = rng.uniform(0, 1, 50).astype(np.float32) if weighed else np.ones(50, dtype=np.float32)
+    cost = costs(features, power) * weights[:, None]
+    search = _Search(features, np.arange(len(features)), order[: free + fixed], free, power, weights)
     candidates = np.setdiff1d(order, order[free : free + fixed])
     for _ in range(30):
         before = search.picks.copy()
@@ -483,8 +488,8 @@ def test_settling_on_zero_vectors() -> None:
 class Spy(_Search):
     """A search that keeps the trials of each of its passes."""
 
-    def __init__(self, features_ND: np.ndarray, jury_JD: np.ndarray, picks: np.ndarray, movable: int, power: float):
-        super().__init__(features_ND, jury_JD, picks, movable, power)
+    def __init__(self, *arguments: object):
+        super().__init__(*arguments)  # type: ignore[arg-type]
         self.before = self.total
         self.trials: list[np.ndarray] = []
 

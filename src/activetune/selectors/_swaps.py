@@ -1,13 +1,13 @@
 """From centroids to picks: settle, snap, and swap wherever that brings the pool nearer to its picks.
 
-The objective is the mean of ``d^p``, d an item's distance to its nearest pick: for p = 1 the Earth Mover's Distance
-between the pool and the picks (ActiveFT, section 3.4) and the objective of k-medoids; a higher p gives more weight to
-items that are far from every pick. First the centroids settle in the middle of the items
-that are nearest to them (Lloyd's iterations), and each takes its most similar item. Then FasterPAM (Schubert &
-Rousseeuw 2021): with each item's two nearest picks known, a swap gains what the new pick saves, less what removing the
-old one costs, corrected for the items that both concern; a swap that gains is made at once. In a large pool a random
-jury stands for all items and random candidates for all that may be picked (as OneBatchPAM does, de Mathelin et al.
-2024), so that a pass never costs N^2.
+The objective is the mean of ``w d^p``, d an item's distance to its nearest pick and w its weight: for p = 1 and equal
+weights the Earth Mover's Distance between the pool and the picks (ActiveFT, section 3.4) and the objective of
+k-medoids; a higher p gives more weight to items that are far from every pick. First the centroids settle in the middle
+of the items that are nearest to them (Lloyd's iterations), and each takes its most similar item. Then FasterPAM
+(Schubert & Rousseeuw 2021): with each item's two nearest picks known, a swap gains what the new pick saves, less what
+removing the old one costs, corrected for the items that both concern; a swap that gains is made at once. In a large
+pool a random jury stands for all items and random candidates for all that may be picked (as OneBatchPAM does, de
+Mathelin et al. 2024), so that a pass never costs N^2.
 Shape legend: N items, J of them in the jury, K free picks, M = K + L with fixed ones, T trial candidates, D feature
 size.
 """
@@ -38,13 +38,15 @@ def picks_of_centroids(
     *,
     power: float,
     passes: int,
+    weights_N: Float32 | None = None,
 ) -> IntArray:
-    """Picks (K,) that lower the mean ``d^power`` of the population to its nearest pick or labelled item.
+    """Picks (K,) that lower the mean ``w d^power`` of the population to its nearest pick or labelled item.
 
     Args:
         centroids_KD: of unit length, K at most as many as there are candidates.
         assignment_N: of the population, to the centroids or, from K on, to labelled items. power: p, > 0.
         passes: most passes of swaps, >= 1; one that gains less than LEAST_GAIN is the last.
+        weights_N: w, >= 0 (default: 1); settling takes no notice of them.
 
     Cost: 6 (32 N D) operations to settle, 2 J T D and some J a swap for each pass; O(N + (J + M) D) memory.
     """
@@ -53,7 +55,9 @@ def picks_of_centroids(
         return picks
     jury = jury_of(evidence.population, JURY, rng)
     features_ND = evidence.features_ND
-    search = _Search(features_ND, jury, np.concatenate([picks, evidence.labelled]), len(picks), power)
+    everyone = np.concatenate([picks, evidence.labelled])
+    weights_J = None if weights_N is None else weights_N[jury]
+    search = _Search(features_ND, jury, everyone, len(picks), power, weights_J)
     for _ in range(passes):
         before = search.total
         search.run_pass(rng.permutation(evidence.candidates)[: max(TRIALS, TRIALS_A_PICK * len(picks))])
@@ -96,8 +100,18 @@ def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray) -
 class _Search:
     """Picks, each juror's two nearest of them (``near`` and ``next`` hold their costs), and what each pick is worth."""
 
-    def __init__(self, features_ND: Float32, jury: IntArray, picks: IntArray, movable: int, power: float):
-        self.features_ND, self.jury, self.jury_JD, self.power = features_ND, jury, features_ND[jury], power
+    def __init__(
+        self,
+        features_ND: Float32,
+        jury: IntArray,
+        picks: IntArray,
+        movable: int,
+        power: float,
+        weights_J: Float32 | None = None,
+    ):
+        self.features_ND, self.jury, self.jury_JD = features_ND, jury, features_ND[jury]
+        self.power = power
+        self.weights_J = np.ones(len(jury), dtype=np.float32) if weights_J is None else weights_J
         self.picks, self.movable = picks.copy(), movable
         self.picks_MD = features_ND[picks]
         count = len(jury)
@@ -110,10 +124,10 @@ class _Search:
         for part in pieces(count, len(picks)):
             self._place(np.arange(part.start, part.stop))
 
-    def _cost(self, similarity: Float32) -> Float32:
-        """``d^p`` of unit rows from their similarity."""
+    def _cost(self, similarity: Float32, weights: Float32) -> Float32:
+        """``w d^p`` of unit rows from their similarity."""
         square = np.maximum(2 - 2 * similarity, 0)
-        return square if self.power == 2 else square ** np.float32(self.power / 2)
+        return weights * (square if self.power == 2 else square ** np.float32(self.power / 2))
 
     @property
     def total(self) -> float:
@@ -122,15 +136,15 @@ class _Search:
 
     def _place(self, jurors: IntArray) -> None:
         """Find the two nearest picks of some jurors."""
-        product = self.jury_JD[jurors] @ self.picks_MD.T
+        product, weights = self.jury_JD[jurors] @ self.picks_MD.T, self.weights_J[jurors]
         rows = np.arange(len(jurors))
         picked = np.flatnonzero(self.own[jurors] >= 0)
         product[picked, self.own[jurors[picked]]] = 1  # without rounding, and for zero vectors, similar to nothing
         best = product.argmax(axis=1)
-        self.first[jurors], self.near[jurors] = best, self._cost(product[rows, best])
+        self.first[jurors], self.near[jurors] = best, self._cost(product[rows, best], weights)
         product[rows, best] = -1  # as far as can be, where there is no second pick
         best = product.argmax(axis=1)
-        self.second[jurors], self.next[jurors] = best, self._cost(product[rows, best])
+        self.second[jurors], self.next[jurors] = best, self._cost(product[rows, best], weights)
         self._count_removal(jurors, 1)
 
     def _note_own(self, item: int, slot: int) -> int:
@@ -151,7 +165,7 @@ class _Search:
         taken = set(self.picks.tolist())
         least_gain = 1e-5 * self.total
         for part in pieces(len(trials), len(self.jury_JD)):
-            cost_TJ = self._cost(self.features_ND[trials[part]] @ self.jury_JD.T)
+            cost_TJ = self._cost(self.features_ND[trials[part]] @ self.jury_JD.T, self.weights_J)
             with one_thread():  # what follows is small: handing it to threads costs more than it saves
                 for trial, cost_J in zip(trials[part].tolist(), cost_TJ, strict=True):
                     if trial in taken:

@@ -3,7 +3,7 @@
 - No answers yet: ``activeft``, the best of the methods that need features alone, or level with it, at every budget
   measured.
 - Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers a class, as a model
-  learned from fewer is a poor guide; ``uncertainty_herding`` from there on.
+  learned from fewer is a poor guide; ``uncertainty_medoids`` from there on.
 - A budget that asks for prefixes (``coverage:0.95``) needs an ordered method: ``max_herding``.
 The manifest's notes say what was chosen, and why.
 Cost: that of the method chosen. Not ordered.
@@ -19,7 +19,7 @@ import numpy as np
 from activetune.selectors._base import Selector
 from activetune.selectors.activeft import ActiveFT
 from activetune.selectors.max_herding import MaxHerding
-from activetune.selectors.uncertainty_herding import UncertaintyHerding
+from activetune.selectors.uncertainty_medoids import UncertaintyMedoids
 from activetune.types import Evidence, Picks
 
 SHOTS = 2
@@ -52,6 +52,6 @@ def choose(evidence: Evidence) -> tuple[Selector, str]:
         return ActiveFT(), (
             f"activeft: {shots:.1f} labels a class; below {SHOTS} a model's doubts are a poorer guide than coverage"
         )
-    return UncertaintyHerding(), (
-        f"uncertainty_herding: {shots:.1f} labels a class are enough for a model whose doubts are worth following"
+    return UncertaintyMedoids(), (
+        f"uncertainty_medoids: {shots:.1f} labels a class are enough for a model whose doubts are worth following"
     )
