@@ -16,10 +16,11 @@ from scipy.stats import rankdata, spearmanr
 from activetune import UsageError
 from activetune.distances import unit_rows
 from activetune.evidence import gather, probe, sources
-from activetune.evidence._training import Inputs, batches, perceptron, torch_generator
+from activetune.evidence._training import Inputs, batches, perceptron
 from activetune.evidence.adversarial import Adversary, ranks
 from activetune.evidence.dropout import DropoutHead
 from activetune.evidence.loss_prediction import LossPrediction, ranking_loss
+from activetune.runtime import torch_generator
 from activetune.types import DropoutDraws, Evidence
 
 FIELDS = ("probs_NC", "dropout", "predicted_loss_N", "likeness_N", "ranked_likeness_N")

@@ -17,6 +17,7 @@ from activetune.frofa import (
     SCOPES,
     Grid,
     Step,
+    _places,
     augment,
     from_unit,
     mix,
@@ -221,8 +222,6 @@ def test_jpeg_agrees_with_pillow() -> None:
 
     from PIL import Image
 
-    from activetune.frofa import _places
-
     rng = np.random.default_rng(0)
     image = np.clip(np.add.outer(np.arange(16) * 12, rng.integers(0, 70, 16)), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
@@ -235,8 +234,6 @@ def test_jpeg_agrees_with_pillow() -> None:
 
 
 def test_rotation_by_a_quarter_turn() -> None:
-    from activetune.frofa import _places
-
     features = torch.randn((1, 25, 2), generator=generator())
     quarter = torch.ones(1, 1, 1, 1)  # U(-90, 90) at its upper end
     found = _places.OPERATIONS["rotate"].apply(features, quarter, 90, Grid(5, 5)).view(5, 5, 2)
@@ -245,8 +242,6 @@ def test_rotation_by_a_quarter_turn() -> None:
 
 
 def test_shift_moves_by_whole_places() -> None:
-    from activetune.frofa import _places
-
     features = torch.randn((1, 25, 2), generator=generator())
     uniform = torch.tensor([1.0, 0.5]).view(2, 1, 1, 1)  # along the width alone
     found = _places.OPERATIONS["shift"].apply(features, uniform, 0.2, Grid(5, 5)).view(5, 5, 2)
@@ -254,8 +249,6 @@ def test_shift_moves_by_whole_places() -> None:
 
 
 def test_a_crop_of_everything_is_the_map() -> None:
-    from activetune.frofa import _places
-
     features = torch.randn((1, 35, 2), generator=generator())
     found = _places.OPERATIONS["crop"].apply(features, torch.zeros(3, 1, 1, 1), 0.5, Grid(5, 7))
     torch.testing.assert_close(found, features, atol=1e-5, rtol=0)

@@ -118,3 +118,14 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
                 value = [f"{field}={setting}" for field, setting in value.items()] if isinstance(value, dict) else value
             options[name] = value
     return options
+
+
+def check_settings(what: str, *settings: tuple[str, float, float, float]) -> None:
+    """Hold settings, given as (name, value, least, most), to their ranges.
+
+    Raises:
+        UsageError: a value out of its range, or not a number.
+    """
+    for name, value, least, most in settings:
+        if not least <= value <= most:
+            raise UsageError(f"{what}: {name} can't be {value}; allowed: {least:g} to {most:g}")

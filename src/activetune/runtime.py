@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
@@ -62,6 +63,11 @@ def _native_precision(device: torch.device) -> str:
         capabilities = torch.cpu.get_capabilities()
         return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
     return "fp32"
+
+
+def torch_generator(rng: np.random.Generator, device: str | torch.device) -> torch.Generator:
+    """A generator of torch's own on a device, seeded by NumPy's."""
+    return torch.Generator(device=device).manual_seed(int(rng.integers(2**63)))
 
 
 @contextlib.contextmanager

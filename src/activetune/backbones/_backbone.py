@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -76,21 +76,21 @@ class Backbone(nn.Module):
 
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens (B, T, D) without class or register tokens; a convolution's map is read row by row."""
-        return self.all_tokens(images)[:, self.grid.prefix :]
+        return self.all_tokens(images)[:, self._prefix :]
 
     def all_tokens(self, images: torch.Tensor) -> torch.Tensor:
         """All tokens (B, T, D) of uint8 images, class and register tokens first, as ``grid`` says."""
         features: torch.Tensor = self.network.forward_features(self.normalise(images))  # type: ignore[operator]
         if features.ndim == 3:
             return features
-        return features.flatten(2).transpose(1, 2) if self._channels_first else features.flatten(1, 2)
+        return features.flatten(2).transpose(1, 2) if self._channels_first(features.shape) else features.flatten(1, 2)
 
     def pooled(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, D), as :meth:`forward` gives them, of all tokens."""
         features = tokens_BTD
         if len(self._shape) == 4:
             features = tokens_BTD.reshape(len(tokens_BTD), self.grid.height, self.grid.width, -1)
-            features = features.permute(0, 3, 1, 2) if self._channels_first else features
+            features = features.permute(0, 3, 1, 2) if self._channels_first(self._shape) else features
         pooled: torch.Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
         return pooled
 
@@ -99,8 +99,8 @@ class Backbone(nn.Module):
         """How the tokens lie."""
         shape = self._shape
         if len(shape) == 4:
-            return Grid(*(shape[2:] if self._channels_first else shape[1:3]))
-        prefix = int(getattr(self.network, "num_prefix_tokens", 0))
+            return Grid(*(shape[2:] if self._channels_first(shape) else shape[1:3]))
+        prefix = self._prefix
         places = shape[1] - prefix
         known = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
         if known is not None and known[0] * known[1] == places:
@@ -120,9 +120,13 @@ class Backbone(nn.Module):
         return tuple(shape)
 
     @property
-    def _channels_first(self) -> bool:
-        """Whether a convolution's map is (B, D, H, W) and not (B, H, W, D)."""
-        return self._shape[1] == self.num_features or self._shape[-1] != self.num_features
+    def _prefix(self) -> int:
+        """Class and register tokens, which come first; a convolution has none."""
+        return int(getattr(self.network, "num_prefix_tokens", 0))
+
+    def _channels_first(self, shape: Sequence[int]) -> bool:
+        """Whether a convolution's map of this shape is (B, D, H, W) and not (B, H, W, D)."""
+        return shape[1] == self.num_features or shape[-1] != self.num_features
 
     @property
     def fingerprint(self) -> str:

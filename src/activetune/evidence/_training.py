@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from activetune.distances import Float32, pieces
-from activetune.errors import UsageError
 from activetune.types import Evidence, IntArray
 
 
@@ -60,11 +59,6 @@ class Inputs:
             yield part, self[part]
 
 
-def torch_generator(rng: np.random.Generator, device: str | torch.device) -> torch.Generator:
-    """A generator of torch's own on a device, seeded by NumPy's."""
-    return torch.Generator(device=device).manual_seed(int(rng.integers(2**63)))
-
-
 def perceptron(sizes: Sequence[int], generator: torch.Generator) -> nn.Sequential:
     """Linear layers of the given sizes with ReLU between them; weights drawn as torch's own layers draw theirs."""
     layers: list[nn.Module] = []
@@ -85,14 +79,3 @@ def batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[Int
         shuffled = rng.permutation(rows)
         for start in range(0, len(rows) - size + 1, size):
             yield shuffled[start : start + size]
-
-
-def check_settings(what: str, *settings: tuple[str, float, float, float]) -> None:
-    """Hold settings, given as (name, value, least, most), to their ranges.
-
-    Raises:
-        UsageError: a value out of its range, or not a number.
-    """
-    for name, value, least, most in settings:
-        if not least <= value <= most:
-            raise UsageError(f"{what}: {name} can't be {value}; allowed: {least:g} to {most:g}")

@@ -30,9 +30,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from activetune.config import check_settings
 from activetune.distances import Float32
 from activetune.evidence import loss_prediction
-from activetune.evidence._training import Inputs, batches, check_settings, perceptron, torch_generator
+from activetune.evidence._training import Inputs, batches, perceptron
+from activetune.runtime import torch_generator
 from activetune.types import Evidence, FloatArray, IntArray
 
 PROVIDES = frozenset({"likeness_N", "ranked_likeness_N"})

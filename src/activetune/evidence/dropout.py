@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from activetune.config import check_settings
 from activetune.evidence import known_answers
-from activetune.evidence._training import Inputs, batches, check_settings, perceptron, torch_generator
+from activetune.evidence._training import Inputs, batches, perceptron
+from activetune.runtime import torch_generator
 from activetune.types import DropoutDraws, Evidence
 
 PROVIDES = frozenset({"dropout"})

@@ -24,9 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from activetune.config import check_settings
 from activetune.distances import Float32
 from activetune.evidence import known_answers
-from activetune.evidence._training import Inputs, batches, check_settings, perceptron, torch_generator
+from activetune.evidence._training import Inputs, batches, perceptron
+from activetune.runtime import torch_generator
 from activetune.types import Evidence
 
 PROVIDES = frozenset({"predicted_loss_N"})

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.errors import UsageError
+from activetune.config import check_settings
 from activetune.frofa import Grid, Step, augment, mix
 from activetune.heads.light import Head
+from activetune.runtime import torch_generator
 from activetune.types import FloatArray, IntArray
 
 
@@ -34,9 +35,6 @@ class Views:
     grid: Grid | None = None
     pool: Callable[[Tensor], Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    def __len__(self) -> int:
-        return int(self.features.shape[1])
 
     def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
         """(B, T, D) or (B, D) float32 of some items, each under one view."""
@@ -60,15 +58,14 @@ class HeadTraining:
     augmentation: Sequence[Step] = ()
 
     def __post_init__(self) -> None:
-        for name, value, least, most in (
+        check_settings(
+            "head",
             ("steps", self.steps, 1, np.inf),
             ("batch_size", self.batch_size, 1, np.inf),
             ("lr", self.lr, 0, np.inf),
             ("weight_decay", self.weight_decay, 0, np.inf),
             ("label_smoothing", self.label_smoothing, 0, 0.99),
-        ):
-            if not least <= value <= most:
-                raise UsageError(f"the head's {name} can't be {value}; allowed: {least} to {most}")
+        )
 
 
 def train_head(
@@ -82,7 +79,7 @@ def train_head(
     from timm.scheduler import CosineLRScheduler
 
     rng = np.random.default_rng([seed, 2])
-    generator = torch.Generator(device=views.device).manual_seed(int(rng.integers(2**63)))
+    generator = torch_generator(rng, views.device)
     head.to(views.device).train()
     optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=options.lr)
     scheduler = CosineLRScheduler(

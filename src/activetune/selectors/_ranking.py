@@ -58,6 +58,12 @@ def entropy(probs_NC: FloatArray) -> Float64:
     return nats_N
 
 
+def less_the_margin(probs_NC: FloatArray) -> Float64:
+    """``1 - (p_(1) - p_(2))`` of each row, (N,): one less the margin between its two likeliest classes."""
+    top_N2 = two_likeliest(probs_NC)
+    return 1 - (top_N2[:, 0] - top_N2[:, 1])
+
+
 def two_likeliest(probs_NC: FloatArray) -> Float64:
     """The highest and the second highest probability of each row, (N, 2); the second is 0 where C is 1."""
     top_N2 = np.zeros((len(probs_NC), 2))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from activetune.distances import Float32, distinct_nearest, pieces
+from activetune.distances import Float32, distinct_nearest, nearest_centroid, pieces
 from activetune.runtime import one_thread
 from activetune.selectors._greedy import jury_of
 from activetune.selectors._nearest import AssignedSums, NearestCentroid
@@ -66,6 +66,15 @@ def picks_of_centroids(
     return search.picks[: len(picks)]
 
 
+def weight_of_each(evidence: Evidence, picks: IntArray, weights_N: Float32 | None = None) -> npt.NDArray[np.float64]:
+    """The items of the population that each pick is nearest to, counted or weighed (K,); labelled items keep theirs."""
+    cover = np.concatenate([picks, evidence.labelled])
+    owner_N, _ = nearest_centroid(evidence.features_ND, evidence.features_ND[cover])
+    population = evidence.population
+    weights = None if weights_N is None else weights_N[population]
+    return np.bincount(owner_N[population], weights, minlength=len(cover))[: len(picks)].astype(np.float64)
+
+
 def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray) -> IntArray:
     """Lloyd's iterations from the centroids, then the most similar candidate among each one's items (K,).
 
@@ -110,8 +119,7 @@ class _Search:
         weights_J: Float32 | None = None,
     ):
         self.features_ND, self.jury, self.jury_JD = features_ND, jury, features_ND[jury]
-        self.power = power
-        self.weights_J = np.ones(len(jury), dtype=np.float32) if weights_J is None else weights_J
+        self.power, self.weights_J = power, weights_J
         self.picks, self.movable = picks.copy(), movable
         self.picks_MD = features_ND[picks]
         count = len(jury)
@@ -124,10 +132,11 @@ class _Search:
         for part in pieces(count, len(picks)):
             self._place(np.arange(part.start, part.stop))
 
-    def _cost(self, similarity: Float32, weights: Float32) -> Float32:
-        """``w d^p`` of unit rows from their similarity."""
+    def _cost(self, similarity: Float32, jurors: IntArray | slice = slice(None)) -> Float32:
+        """``w d^p`` of jurors (default: all) from their similarity to a pick or to trials."""
         square = np.maximum(2 - 2 * similarity, 0)
-        return weights * (square if self.power == 2 else square ** np.float32(self.power / 2))
+        cost = square if self.power == 2 else square ** np.float32(self.power / 2)
+        return cost if self.weights_J is None else cost * self.weights_J[jurors]
 
     @property
     def total(self) -> float:
@@ -136,15 +145,15 @@ class _Search:
 
     def _place(self, jurors: IntArray) -> None:
         """Find the two nearest picks of some jurors."""
-        product, weights = self.jury_JD[jurors] @ self.picks_MD.T, self.weights_J[jurors]
+        product = self.jury_JD[jurors] @ self.picks_MD.T
         rows = np.arange(len(jurors))
         picked = np.flatnonzero(self.own[jurors] >= 0)
         product[picked, self.own[jurors[picked]]] = 1  # without rounding, and for zero vectors, similar to nothing
         best = product.argmax(axis=1)
-        self.first[jurors], self.near[jurors] = best, self._cost(product[rows, best], weights)
+        self.first[jurors], self.near[jurors] = best, self._cost(product[rows, best], jurors)
         product[rows, best] = -1  # as far as can be, where there is no second pick
         best = product.argmax(axis=1)
-        self.second[jurors], self.next[jurors] = best, self._cost(product[rows, best], weights)
+        self.second[jurors], self.next[jurors] = best, self._cost(product[rows, best], jurors)
         self._count_removal(jurors, 1)
 
     def _note_own(self, item: int, slot: int) -> int:
@@ -165,7 +174,7 @@ class _Search:
         taken = set(self.picks.tolist())
         least_gain = 1e-5 * self.total
         for part in pieces(len(trials), len(self.jury_JD)):
-            cost_TJ = self._cost(self.features_ND[trials[part]] @ self.jury_JD.T, self.weights_J)
+            cost_TJ = self._cost(self.features_ND[trials[part]] @ self.jury_JD.T)
             with one_thread():  # what follows is small: handing it to threads costs more than it saves
                 for trial, cost_J in zip(trials[part].tolist(), cost_TJ, strict=True):
                     if trial in taken:

@@ -21,11 +21,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from activetune.distances import distinct_nearest, nearest_centroid
+from activetune.distances import distinct_nearest
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
 from activetune.selectors._engine import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss, minimise
-from activetune.selectors._swaps import picks_of_centroids
+from activetune.selectors._swaps import picks_of_centroids, weight_of_each
 from activetune.types import Evidence, Picks
 
 LOSSES: Mapping[str, type[CentroidLoss]] = {
@@ -112,15 +112,13 @@ class ActiveFT(Selector):
             )
         else:
             positions, _ = distinct_nearest(solution.centroids_KD, features_ND, evidence.candidates)
-        cover = np.concatenate([positions, evidence.labelled])
-        owner, _ = nearest_centroid(features_ND, features_ND[cover])
-        sizes = np.bincount(owner[evidence.population], minlength=len(cover))[:budget]
+        sizes = weight_of_each(evidence, positions)
         order = np.lexsort((positions, -sizes))
-        reasons = [f"the nearest pick of {sizes[index]:,} items" for index in order]
+        reasons = [f"the nearest pick of {sizes[index]:,.0f} items" for index in order]
         figures = {
             "loss": solution.losses[-1],
             "loss_start": solution.losses[0],
             "loss_best": min(solution.losses),
             "evaluations": float(solution.evaluations),
         }
-        return Picks(positions[order], sizes[order].astype(np.float64), reasons, figures)
+        return Picks(positions[order], sizes[order], reasons, figures)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from activetune.selectors._ranking import Float64, Ranking, given, two_likeliest
+from activetune.selectors._ranking import Float64, Ranking, given, less_the_margin
 from activetune.types import Evidence
 
 
@@ -21,8 +21,7 @@ class Margin(Ranking):
 
     def scores(self, evidence: Evidence) -> Float64:
         """See :class:`Ranking`."""
-        top_N2 = two_likeliest(given(evidence.probs_NC))
-        return 1 - (top_N2[:, 0] - top_N2[:, 1])
+        return less_the_margin(given(evidence.probs_NC))
 
     def reason(self, score: float) -> str:
         """See :class:`Ranking`."""

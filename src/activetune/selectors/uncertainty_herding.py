@@ -20,7 +20,7 @@ import numpy as np
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
 from activetune.selectors._greedy import gaussian, greedy_picks, jury_of
-from activetune.selectors._ranking import given, two_likeliest
+from activetune.selectors._ranking import given, less_the_margin
 from activetune.types import Evidence, Picks
 
 
@@ -45,8 +45,7 @@ class UncertaintyHerding(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        likeliest_N2 = two_likeliest(given(evidence.probs_NC))
-        uncertainty_N = 1 - (likeliest_N2[:, 0] - likeliest_N2[:, 1])
+        uncertainty_N = less_the_margin(given(evidence.probs_NC))
         return greedy_picks(
             evidence,
             budget,

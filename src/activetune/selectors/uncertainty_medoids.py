@@ -17,15 +17,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from activetune.distances import Float32, nearest_centroid
+from activetune.distances import Float32
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
 from activetune.selectors._clusters import cluster
-from activetune.selectors._ranking import given, two_likeliest
-from activetune.selectors._swaps import picks_of_centroids
-from activetune.types import Evidence, IntArray, Picks
+from activetune.selectors._ranking import given, less_the_margin
+from activetune.selectors._swaps import picks_of_centroids, weight_of_each
+from activetune.types import Evidence, Picks
 
-NOBODY: IntArray = np.empty(0, dtype=np.int64)
 LEAST = 1e-3  # an item's least weight: where the model is sure of everything the distance alone decides
 
 
@@ -47,11 +46,10 @@ class UncertaintyMedoids(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        likeliest_N2 = two_likeliest(given(evidence.probs_NC))
-        doubt_N: Float32 = np.maximum(1 - (likeliest_N2[:, 0] - likeliest_N2[:, 1]), LEAST).astype(np.float32)
+        doubt_N: Float32 = np.maximum(less_the_margin(given(evidence.probs_NC)), LEAST).astype(np.float32)
         open_ = replace(
             evidence,
-            labelled=NOBODY,
+            labelled=evidence.labelled[:0],
             answers_L=None,
             excluded=np.union1d(evidence.excluded, evidence.labelled),
         )
@@ -61,8 +59,7 @@ class UncertaintyMedoids(Selector):
         positions = picks_of_centroids(
             open_, centroids_KD, owner_N[open_.population], rng, power=2.0, passes=self.swaps, weights_N=doubt_N
         )
-        owner_N, _ = nearest_centroid(evidence.features_ND, evidence.features_ND[positions])
-        held = np.bincount(owner_N[open_.population], doubt_N[open_.population], minlength=budget).astype(np.float64)
+        held = weight_of_each(open_, positions, doubt_N)
         order = np.lexsort((positions, -held))
         reasons = [f"the nearest pick of items with a summed uncertainty of {held[index]:.1f}" for index in order]
         return Picks(positions[order], held[order], reasons)
