@@ -18,16 +18,19 @@ import activetune
 from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, open_pool, predict
 from activetune.backbones import bundled
 from activetune.config import field_types
-from activetune.finetuning import CHECKPOINT, RUN
+from activetune.finetuning import RUN, WORK
 from activetune.labels import pool_labels
-from activetune.recipes import Outcome, Task, _loop, make_recipe, probe_then_full, recipes
-from activetune.recipes._loop import _Run, _TrainingImages
+from activetune.model import ADAPTER_FILES
+from activetune.recipes import Outcome, Task, _from_probe, make_recipe, recipes
+from activetune.recipes._batches import AugmentedImages, Batches, Turn
+from activetune.recipes._loop import _Run
+from activetune.recipes._views import VIEW_EPOCH
 from activetune.types import Pool
 from activetune.vision import import_torchvision
 from tests.conftest import write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
-QUICK = {"epochs": 3, "batch_size": 8}
+QUICK = {"epochs": 3, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 20, "rank": 2}
 ONE_FIT: dict[str, Any] = {"strengths": [100.0]}  # a linear probe with nothing to choose
 
 
@@ -39,7 +42,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(pool: Any, out: Path, recipe: str = "full", **options: Any) -> Model:
     """:func:`finetune` in this process, in fp32, saying nothing."""
-    settings = {**(QUICK if recipe in TRAINED else {}), **options.pop("settings", {})}
+    quick = {name: value for name, value in QUICK.items() if name in field_types(recipes()[recipe])}
+    settings = {**quick, **options.pop("settings", {})}
     fixed: dict[str, Any] = {"workers": 0, "precision": "fp32", "quiet": True, "device": "cpu"}
     return finetune(pool, out=out, recipe=recipe, settings=settings, **{**fixed, **options})
 
@@ -82,8 +86,9 @@ def learnt(folder: Path) -> list[dict[str, str]]:
 def test_every_recipe_beats_chance_on_digits_it_has_not_seen(recipe: str, tmp_path: Path) -> None:
     pool = open_pool(write_digits(tmp_path / "digits", 110))
     labels = some_labels(pool, shots=6, classes=10)
-    settings = {"lr": 1e-3} if recipe in TRAINED else {}
-    train(pool, tmp_path / "model", recipe, labels=labels, settings=settings)
+    settings = {"lr": 1e-3, "head_steps": 60} if recipe in TRAINED else {"head_steps": 60}
+    known_settings = {name: value for name, value in settings.items() if name in field_types(recipes()[recipe])}
+    train(pool, tmp_path / "model", recipe, labels=labels, settings=known_settings)
     known = pool_labels(pool)
     unseen = Labels.of({item: name for item, name in zip(known.ids, known.names, strict=True) if item not in labels})
     scores = score(tmp_path / "model", pool, labels=unseen)
@@ -96,13 +101,13 @@ def test_files_and_the_figures_in_the_manifest(recipe: str, digits: Path, tmp_pa
     out = tmp_path / "model"
     labels = some_labels(open_pool(digits), shots=6)
     model = train(digits, out, recipe, labels=labels, settings={"epochs": 1} if recipe in TRAINED else {})
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert {path.name for path in out.iterdir()} - set(ADAPTER_FILES) == {
         "config.json",
         "history.csv",
         "manifest.json",
         "model.safetensors",
         "rejected.csv",
-    ]
+    }
     config = json.loads((out / "config.json").read_text())
     assert config["classes"] == list(model.classes) == ["0", "1", "2", "3"]
     assert config["num_classes"] == 4
@@ -304,11 +309,11 @@ def test_a_resumed_run_is_the_uninterrupted_run(
     settings = VARIANTS[variant]
     train(pool, tmp_path / "whole", labels=labels, settings=settings)
     cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", labels=labels, settings=settings))
-    assert (tmp_path / "cut" / CHECKPOINT).is_file()
+    assert (tmp_path / "cut" / WORK / "full.pt").is_file()
     train(pool, tmp_path / "cut", labels=labels, settings=settings, resume=True)
     assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    assert not (tmp_path / "cut" / CHECKPOINT).exists()
+    assert not (tmp_path / "cut" / WORK).exists()
     assert not (tmp_path / "cut" / RUN).exists()
 
 
@@ -349,7 +354,7 @@ def test_an_unfinished_run_needs_resume_or_overwrite(unfinished: Path, digits: P
     labels = some_labels(open_pool(digits), shots=2)
     with pytest.raises(UsageError, match="holds an unfinished run; go on with --resume"):
         train(digits, unfinished, labels=labels)
-    assert (unfinished / CHECKPOINT).is_file()
+    assert (unfinished / WORK / "full.pt").is_file()
     train(digits, unfinished, labels=labels, overwrite=True)
     assert [row["epoch"] for row in history(unfinished)] == ["1", "2", "3"]
 
@@ -437,13 +442,13 @@ def test_held_out_items_are_never_trained_on(
     recipe: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
     asked: list[int] = []
-    original = _TrainingImages.__getitem__
+    original = AugmentedImages.__getitem__
 
-    def record(self: _TrainingImages, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        asked.append(key[1])
-        return original(self, key)
+    def record(self: AugmentedImages, turn: Turn) -> tuple[torch.Tensor, int]:
+        asked.extend([turn.position] if turn.epoch < VIEW_EPOCH else [])
+        return original(self, turn)
 
-    monkeypatch.setattr(_TrainingImages, "__getitem__", record)
+    monkeypatch.setattr(AugmentedImages, "__getitem__", record)
     tasks = recorded_task(monkeypatch, recipe)
     train(digits, tmp_path / "m", recipe, labels=some_labels(open_pool(digits), shots=10))
     held_out = set(tasks[0].held_out.tolist())
@@ -459,16 +464,16 @@ def test_the_head_that_probe_then_full_starts_from_has_not_seen_the_held_out_ite
     held_out: list[int] = []
     original = LogisticRegression.fit
 
-    def fit(self: LogisticRegression, features: np.ndarray, indices: np.ndarray) -> LogisticRegression:
+    def fit(self: LogisticRegression, features: np.ndarray, indices: np.ndarray, *rest: Any) -> LogisticRegression:
         fitted.append(len(indices))
-        return original(self, features, indices)
+        return original(self, features, indices, *rest)
 
     def only_start(task: Task, options: Any, *, phase: str) -> Outcome:
         held_out.extend(task.held_out.tolist())
         return Outcome([])
 
     monkeypatch.setattr(LogisticRegression, "fit", fit)
-    monkeypatch.setattr(probe_then_full, "train", only_start)
+    monkeypatch.setattr(_from_probe, "train", only_start)
     train(digits, tmp_path / "m", "probe_then_full", labels=some_labels(open_pool(digits), shots=10))
     assert len(held_out) == 8
     assert max(fitted) == 32
@@ -585,8 +590,8 @@ def test_a_class_whose_only_image_is_corrupt_is_named(digits: Path, tmp_path: Pa
         ("full", {"layer_decay": 1.5}, "layer_decay can't be 1.5; allowed: 0.01 to 1"),
         ("full", {"validation": 1}, "validation can't be 1"),
         ("linear_probe", {"strength": 1}, "did you mean 'strengths'"),
-        ("linear_probe", {"strengths": [-1.0]}, "strengths must be positive"),
-        ("linear_probe", {"folds": 1}, "folds at least 2"),
+        ("linear_probe", {"strengths": [-1.0]}, "strengths can't be .*; allowed: positive numbers"),
+        ("linear_probe", {"folds": 1}, "folds can't be 1; allowed: 2 to"),
     ],
 )
 def test_impossible_settings_are_explained(recipe: str, settings: dict[str, Any], sentence: str) -> None:
@@ -633,13 +638,13 @@ def test_two_precisions_in_one_process(digits: Path, tmp_path: Path, small: None
 
 
 def test_batches_show_each_item_once_in_another_order_each_epoch() -> None:
-    batches = _loop._Batches(np.arange(10, 27), 5, seed=3)
+    batches = Batches(np.arange(10, 27), np.zeros(30, dtype=np.int64), 5, seed=3)
     epochs = []
     for batches.epoch in (0, 1, 0):
         parts = list(batches)
         assert len(parts) == len(batches) == 4
         assert {len(part) for part in parts} == {4, 5}
-        assert {epoch for part in parts for epoch, _ in part} == {batches.epoch}
-        epochs.append([position for part in parts for _, position in part])
+        assert {turn.epoch for part in parts for turn in part} == {batches.epoch}
+        epochs.append([turn.position for part in parts for turn in part])
         assert sorted(epochs[-1]) == list(range(10, 27))
     assert epochs[0] == epochs[2] != epochs[1]

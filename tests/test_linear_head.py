@@ -159,7 +159,7 @@ def test_writing_into_a_layer_of_another_shape_fails() -> None:
 def test_every_strength_is_tried_in_the_order_given() -> None:
     features, indices = digits(80)
     strengths = (10.0, 0.1, 1.0)
-    trials = choose_strength(features, indices, strengths, held_out=np.arange(20), folds=5, rng=rng())
+    trials = choose_strength(features, indices, strengths, [np.arange(20)])
     assert tuple(trial.strength for trial in trials) == strengths
 
 
@@ -169,7 +169,7 @@ def test_a_trial_sees_the_other_items_alone() -> None:
     kept = np.setdiff1d(np.arange(100), held_out)
     head = fit_linear(features[kept], indices[kept], 1.0)
     log_probs = torch.log_softmax(torch.from_numpy(head.logits(features[held_out])), dim=1).numpy()
-    (trial,) = choose_strength(features, indices, [1.0], held_out=held_out, folds=5, rng=rng())
+    (trial,) = choose_strength(features, indices, [1.0], [held_out])
     assert trial.top1 == np.mean(log_probs.argmax(axis=1) == indices[held_out])
     assert trial.loss == pytest.approx(-log_probs[np.arange(20), indices[held_out]].mean(), abs=1e-3)
 
@@ -181,9 +181,7 @@ def test_held_out_items_decide() -> None:
     wrong = indices.copy()
     wrong[held_out] = (wrong[held_out] + 1) % 3
     kept = np.setdiff1d(np.arange(30), held_out)
-    assert (
-        best_trial(choose_strength(features, wrong, STRENGTHS, held_out=held_out, folds=5, rng=rng())).strength == 0.1
-    )
+    assert best_trial(choose_strength(features, wrong, STRENGTHS, [held_out])).strength == 0.1
     fitted = fit_best(features[kept], indices[kept], rng=rng(), held_out=np.arange(6))
     assert fitted.strength == 1000.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,15 +15,24 @@ from activetune.errors import UsageError, some
 from activetune.fingerprint import digest, digest_json
 from activetune.labels import describe_shortage, keep, pool_labels, read_labels
 from activetune.loading import rejected_items
-from activetune.model import MODEL_FILES, Model, load, save_model
+from activetune.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
 from activetune.pool import open_pool
 from activetune.recipes import Outcome, Task, make_recipe
 from activetune.runtime import note, peak_memory_mb, resolve_runtime
-from activetune.store import MANIFEST, prepare_folder, read_json, read_manifest, write_csv, write_json, write_manifest
+from activetune.store import (
+    MANIFEST,
+    prepare_folder,
+    read_json,
+    read_manifest,
+    replacing,
+    write_csv,
+    write_json,
+    write_manifest,
+)
 from activetune.types import Labels, Pool
 
-CHECKPOINT, RUN = "checkpoint.pt", "run.json"
-OWN_FILES = (*MODEL_FILES, "rejected.csv", CHECKPOINT, RUN)
+WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
+OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "rejected.csv", RUN)
 
 
 def finetune(
@@ -97,7 +107,7 @@ def finetune(
         backbone=network.to(runtime.device),
         runtime=runtime,
         seed=seed,
-        checkpoint=folder / CHECKPOINT,
+        work=folder / WORK,
         resume=resume,
         use_cache=use_cache,
         workers=workers,
@@ -111,6 +121,9 @@ def _save(task: Task, outcome: Outcome, made_from: Mapping[str, Any], folder: Pa
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
     rows = [[row.get(name, "") for name in columns] for row in outcome.history]
     write_csv(folder / "history.csv", columns or ["phase"], rows)
+    for name, content in outcome.files.items():
+        with replacing(folder / name) as partial:
+            partial.write_bytes(content)
     details = {name: made_from[name] for name in ("recipe", "options")}
     model = save_model(task.backbone, task.labels.classes, folder, details)
     figures = {
@@ -121,8 +134,8 @@ def _save(task: Task, outcome: Outcome, made_from: Mapping[str, Any], folder: Pa
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     write_manifest(folder, "model", {**made_from, "figures": figures})
-    for name in (CHECKPOINT, RUN):
-        (folder / name).unlink(missing_ok=True)
+    (folder / RUN).unlink(missing_ok=True)
+    shutil.rmtree(folder / WORK)
     return model
 
 
@@ -157,6 +170,8 @@ def _open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Pa
             )
         return folder
     prepare_folder(folder, OWN_FILES, overwrite=overwrite)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    (folder / WORK).mkdir()
     write_json(folder / RUN, {"run": run})
     return folder
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from activetune.errors import UsageError, some
 from activetune.store import read_table
-from activetune.types import IntArray, Labels, Pool
+from activetune.types import FloatArray, IntArray, Labels, Pool
 
 VALIDATION_MIN_SHOTS = 5  # labels a class below which nothing is held out
 
@@ -128,6 +128,46 @@ def stratified_folds(indices: IntArray, folds: int, rng: np.random.Generator) ->
             fold[members] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
     return fold
+
+
+def validation_splits(indices: IntArray, held_out: IntArray, folds: int, rng: np.random.Generator) -> list[IntArray]:
+    """The parts (positions) that are validated on, one after the other, each by what the other items teach.
+
+    Args:
+        indices: (L,) class indices. held_out: a part carved out before, the only one then; empty: cross-validation
+            over ``folds``, in which items that are the only one of their class always stay in training.
+
+    Returns:
+        Empty where every class has a single label.
+    """
+    if len(held_out):
+        return [held_out]
+    fold = stratified_folds(indices, folds, rng)
+    return [found for number in range(folds) if len(found := np.flatnonzero(fold == number))]
+
+
+def shuffled(positions: IntArray, indices: IntArray, rng: np.random.Generator, balance: float = 0.0) -> IntArray:
+    """An epoch's order: every position once, or, classes balanced, as many draws with repetitions.
+
+    Args:
+        indices: (L,) class indices of all positions. balance: 0 leaves classes as frequent as they are, 1 draws each
+            as often; between, a class of n items has a share proportional to ``n ** (1 - balance)``.
+    """
+    if not balance:
+        return rng.permutation(positions)
+    order = rng.permutation(positions)
+    wanted = np.bincount(indices[positions])[indices[order]] ** -float(balance)
+    reached = np.cumsum(wanted / wanted.sum())
+    # Systematic resampling: each item comes as often as its share says, rounded up or down.
+    drawn = np.searchsorted(reached, (np.arange(len(order)) + rng.random()) / len(order), side="right")
+    return rng.permutation(order[np.minimum(drawn, len(order) - 1)])
+
+
+def log_shares(indices: IntArray, classes: int) -> FloatArray:
+    """(C,) natural logarithms of the classes' shares; a class without an item gets that of half an item."""
+    counts = np.maximum(np.bincount(indices, minlength=classes), 0.5)
+    shares: FloatArray = np.log(counts / len(indices))
+    return shares
 
 
 def describe_shortage(labels: Labels) -> str | None:

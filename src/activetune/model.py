@@ -18,6 +18,8 @@ from torch import nn
 from activetune.backbones import Backbone, ImageSettings
 from activetune.backbones.timm_ import create_network
 from activetune.errors import UsageError
+from activetune.heads.headed import Headed, head_size
+from activetune.heads.light import Head, Kind, make_head
 from activetune.images import decode_image, to_rgb
 from activetune.loading import image_loader
 from activetune.runtime import Runtime, progress, resolve_runtime
@@ -25,6 +27,7 @@ from activetune.store import read_json, read_manifest, replacing, write_json
 from activetune.types import Pool
 
 MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # beside the model of a recipe that has an adapter
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,15 @@ def classifier_of(network: nn.Module) -> nn.Linear:
     return layer
 
 
+def put_head(backbone: Backbone, head: Head) -> None:
+    """Put a light head on a backbone; a linear one becomes the network's own classifier."""
+    if head.kind == "linear":
+        add_classifier(backbone, head.classifier.out_features).load_state_dict(head.classifier.state_dict())
+        return
+    backbone.network.reset_classifier(0)  # type: ignore[operator]
+    backbone.network = Headed(backbone.network, head)
+
+
 def add_classifier(backbone: Backbone, classes: int) -> nn.Linear:
     """Put a fresh linear classifier of ``classes`` outputs on a backbone, starting at zero."""
     backbone.network.reset_classifier(classes)  # type: ignore[operator]
@@ -126,7 +138,12 @@ def add_classifier(backbone: Backbone, classes: int) -> nn.Linear:
 
 
 def save_model(backbone: Backbone, classes: Sequence[str], folder: Path, details: Mapping[str, Any]) -> Model:
-    """Write ``model.safetensors`` (timm's key names) and ``config.json``."""
+    """Write ``model.safetensors`` and ``config.json``.
+
+    Key names are timm's; where ``config["head"]`` names a light head, they begin with ``body.`` and its own with
+    ``head.``.
+    """
+    network = backbone.network
     config = {
         "format": 1,
         "backbone": backbone.name,
@@ -134,9 +151,10 @@ def save_model(backbone: Backbone, classes: Sequence[str], folder: Path, details
         "num_classes": len(classes),
         "classes": list(classes),
         "image": backbone.settings.as_dict(),
+        **({"head": network.head.kind} if isinstance(network, Headed) else {}),
         **details,
     }
-    state = {name: value.detach().cpu().contiguous() for name, value in backbone.network.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(folder / "model.safetensors") as partial:
         save_file(state, partial, metadata={"format": "pt"})
     write_json(folder / "config.json", config)
@@ -154,10 +172,15 @@ def load(path: str | os.PathLike[str]) -> Model:
     try:
         config = read_json(folder / "config.json")
         settings = ImageSettings.from_dict(config["image"])
-        network = create_network(
-            config["architecture"], pretrained=False, options={"num_classes": config["num_classes"]}
-        )
+        network = _empty_network(config["architecture"], config["num_classes"], config.get("head"))
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"the model in {folder} is damaged ({str(error).splitlines()[0]}); finetune again") from None
     return Model(Backbone(network, config["backbone"], config["architecture"], settings), config["classes"], config)
+
+
+def _empty_network(architecture: str, classes: int, head: Kind | None) -> nn.Module:
+    if head is None:
+        return create_network(architecture, pretrained=False, options={"num_classes": classes})
+    body = create_network(architecture, pretrained=False, options={})
+    return Headed(body, make_head(head, head_size(body, head), classes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from activetune.backbones._tokens import as_tokens, channels_first
 from activetune.fingerprint import digest_array, digest_stream
 from activetune.frofa import Grid
 
@@ -62,6 +63,11 @@ class Backbone(nn.Module):
         """D, the size of a pooled feature."""
         return int(getattr(self.network, "head_hidden_size", None) or self.network.num_features)
 
+    @property
+    def token_size(self) -> int:
+        """D of a token; some convolutions widen it when they pool."""
+        return int(self.network.num_features)
+
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (B, 3, H, W) to the network's input."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
@@ -80,17 +86,14 @@ class Backbone(nn.Module):
 
     def all_tokens(self, images: torch.Tensor) -> torch.Tensor:
         """All tokens (B, T, D) of uint8 images, class and register tokens first, as ``grid`` says."""
-        features: torch.Tensor = self.network.forward_features(self.normalise(images))  # type: ignore[operator]
-        if features.ndim == 3:
-            return features
-        return features.flatten(2).transpose(1, 2) if self._channels_first(features.shape) else features.flatten(1, 2)
+        return as_tokens(self.network.forward_features(self.normalise(images)), self.num_features)  # type: ignore[operator]
 
     def pooled(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, D), as :meth:`forward` gives them, of all tokens."""
         features = tokens_BTD
         if len(self._shape) == 4:
             features = tokens_BTD.reshape(len(tokens_BTD), self.grid.height, self.grid.width, -1)
-            features = features.permute(0, 3, 1, 2) if self._channels_first(self._shape) else features
+            features = features.permute(0, 3, 1, 2) if channels_first(self._shape, self.num_features) else features
         pooled: torch.Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
         return pooled
 
@@ -99,7 +102,7 @@ class Backbone(nn.Module):
         """How the tokens lie."""
         shape = self._shape
         if len(shape) == 4:
-            return Grid(*(shape[2:] if self._channels_first(shape) else shape[1:3]))
+            return Grid(*(shape[2:] if channels_first(shape, self.num_features) else shape[1:3]))
         prefix = self._prefix
         places = shape[1] - prefix
         known = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
@@ -123,10 +126,6 @@ class Backbone(nn.Module):
     def _prefix(self) -> int:
         """Class and register tokens, which come first; a convolution has none."""
         return int(getattr(self.network, "num_prefix_tokens", 0))
-
-    def _channels_first(self, shape: Sequence[int]) -> bool:
-        """Whether a convolution's map of this shape is (B, D, H, W) and not (B, H, W, D)."""
-        return shape[1] == self.num_features or shape[-1] != self.num_features
 
     @property
     def fingerprint(self) -> str:

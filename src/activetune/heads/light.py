@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from activetune.heads.attention import AttentionPool, heads_for
+from activetune.types import FloatArray
 
 Kind = Literal["map", "linear", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,6 +27,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class Head(nn.Module):
     """A classifier on tokens (B, T, D) or on pooled features (B, D), as ``reads_tokens`` says."""
 
+    kind: ClassVar[Kind] = "linear"
     reads_tokens: ClassVar[bool] = False
 
     def __init__(self, size: int, classes: int):
@@ -42,6 +45,8 @@ class Head(nn.Module):
 class LogisticHead(Head):
     """A linear layer on power-normalised features."""
 
+    kind: ClassVar[Kind] = "logistic"
+
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, Y)."""
         return super().forward(power_normalised(features))
@@ -53,6 +58,7 @@ class MapHead(Head):
     Tokens are centred and scaled by two buffers, so that one learning rate fits every backbone.
     """
 
+    kind: ClassVar[Kind] = "map"
     reads_tokens: ClassVar[bool] = True
 
     def __init__(self, size: int, classes: int):
@@ -61,6 +67,14 @@ class MapHead(Head):
         self.register_buffer("scale", torch.ones(()))
         self.pool = AttentionPool(size, heads_for(size))
         self.norm = nn.LayerNorm(size)
+
+    def fit_scale(self, tokens_VLTD: FloatArray, sample: int = 256) -> None:
+        """Set the buffers by some of the items: the tokens' mean, and one over their root mean square around it."""
+        items = tokens_VLTD.reshape(-1, *tokens_VLTD.shape[-2:])
+        rows = torch.from_numpy(np.asarray(items[:: -(-len(items) // sample)], dtype=np.float32))
+        mean = rows.mean((0, 1))
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("scale").copy_((rows - mean).square().mean().sqrt().clamp_min(1e-12).reciprocal())
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, Y)."""
@@ -76,5 +90,4 @@ def power_normalised(pooled_BD: Tensor) -> Tensor:
 
 def make_head(kind: Kind, size: int, classes: int) -> Head:
     """A head by its name, its classifier at zero."""
-    heads: dict[str, type[Head]] = {"map": MapHead, "linear": Head, "logistic": LogisticHead}
-    return heads[kind](size, classes)
+    return next(cls for cls in (Head, LogisticHead, MapHead) if cls.kind == kind)(size, classes)

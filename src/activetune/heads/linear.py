@@ -4,7 +4,7 @@ Features are centred and divided by their mean length, one number for all, and t
 bias: the result is a plain linear layer on the backbone's own features. (Dividing each row by its own length, as
 selection does, could not be folded; for features behind a layer norm the two hardly differ.) Strength C is
 scikit-learn's inverse regularisation on that scale, so values mean the same for every backbone.
-Shape legend: L labelled items, D feature size, C classes.
+Shape legend: V views, L labelled items, D feature size, C classes.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from activetune.labels import stratified_folds
+from activetune.labels import validation_splits
 from activetune.types import FloatArray, IntArray
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross-validation: a fifth of them is too few
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
+NEVER = -10.0  # logit of a class without a label, against the mean of the others
 NOTHING = np.empty(0, dtype=np.int64)
 
 
@@ -36,6 +38,10 @@ class LinearHead:
     def logits(self, features_ND: FloatArray) -> npt.NDArray[np.float32]:
         """(N, C) logits."""
         return np.asarray(features_ND, dtype=np.float32) @ self.weight_CD.T + self.bias_C
+
+    def less(self, added_C: FloatArray) -> LinearHead:
+        """The head without what was added to its logits."""
+        return LinearHead(self.weight_CD, np.asarray(self.bias_C - added_C, dtype=np.float32))
 
     def write_to(self, layer: torch.nn.Linear) -> None:
         """Copy into a torch layer of the same shape."""
@@ -54,6 +60,9 @@ class Trial:
     n: int
 
 
+AnyTrial = TypeVar("AnyTrial", bound=Trial)
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A fitted head, the trials that chose its strength (none: nothing to choose by), and that strength."""
@@ -67,54 +76,69 @@ def fit_best(
     features_LD: FloatArray,
     indices: IntArray,
     *,
+    classes: int | None = None,
     rng: np.random.Generator,
     strengths: Sequence[float] = STRENGTHS,
     held_out: IntArray = NOTHING,
     folds: int = 5,
     iterations: int = 1000,
     keep_held_out: bool = False,
+    balance: float = 0.0,
 ) -> Fitted:
     """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), then fit on all.
 
-    ``keep_held_out`` leaves that part out of the final fit too, for a caller that goes on choosing by it.
+    Args:
+        features_LD: (L, D), or (V, L, D) under several views of the items: view 0 is what trials are scored on.
+        classes: C, where classes beyond the highest index have no label.
+        keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
+        balance: how evenly classes of different size weigh: 0 every item alike, 1 every class alike.
     """
+    views_VLD = _as_views(features_LD)
     trials: Sequence[Trial] = ()
     if len(strengths) > 1:
-        trials = choose_strength(features_LD, indices, strengths, held_out=held_out, folds=folds, rng=rng)
+        splits = validation_splits(indices, held_out, folds, rng)
+        trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials).strength if trials else nothing_to_choose_by
     rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
-    return Fitted(fit_linear(features_LD[rows], indices[rows], strength, iterations=iterations), trials, strength)
+    head = fit_linear(
+        views_VLD[:, rows], indices[rows], strength, classes=classes, iterations=iterations, balance=balance
+    )
+    return Fitted(head, trials, strength)
 
 
-def fit_linear(features_LD: FloatArray, indices: IntArray, strength: float, *, iterations: int = 1000) -> LinearHead:
-    """Fit one probe; every class 0 … C-1 must occur in ``indices``, C >= 2."""
-    return next(_fit_path(features_LD, indices, [strength], iterations))
+def fit_linear(
+    features_LD: FloatArray,
+    indices: IntArray,
+    strength: float,
+    *,
+    classes: int | None = None,
+    iterations: int = 1000,
+    balance: float = 0.0,
+) -> LinearHead:
+    """Fit one probe, see :func:`fit_best`; at least two classes must occur in ``indices``, the others never win."""
+    classes = classes or int(indices.max()) + 1
+    return next(_fit_path(_as_views(features_LD), indices, [strength], classes, iterations, balance))
 
 
 def choose_strength(
     features_LD: FloatArray,
     indices: IntArray,
     strengths: Sequence[float],
+    splits: Sequence[IntArray],
     *,
-    held_out: IntArray,
-    folds: int,
-    rng: np.random.Generator,
+    balance: float = 0.0,
 ) -> list[Trial]:
     """Try strengths on labelled items that the fit does not see.
 
     Args:
-        held_out: positions of the validation part; empty: cross-validation over ``folds``, in which items that are
-            the only one of their class always stay in training.
+        features_LD: (L, D), or (V, L, D) under several views: fits see all of them, scores view 0.
+        splits: the parts validated on; see :func:`~activetune.labels.validation_splits`.
 
     Returns:
-        One trial a strength, in the order given; empty where every class has a single label.
+        One trial a strength, in the order given; empty without a split.
     """
-    if len(held_out):
-        splits = [held_out]
-    else:
-        fold = stratified_folds(indices, folds, rng)
-        splits = [found for number in range(folds) if len(found := np.flatnonzero(fold == number))]
+    views_VLD = _as_views(features_LD)
     if not splits:
         return []
     ordered = sorted(strengths)  # weak to strong: each fit starts from the last one's solution
@@ -122,8 +146,9 @@ def choose_strength(
     loss = dict.fromkeys(ordered, 0.0)
     for split in splits:
         kept = np.setdiff1d(np.arange(len(indices)), split)
-        for strength, head in zip(ordered, _fit_path(features_LD[kept], indices[kept], ordered), strict=True):
-            logits = head.logits(features_LD[split]).astype(np.float64)
+        path = _fit_path(views_VLD[:, kept], indices[kept], ordered, int(indices.max()) + 1, balance=balance)
+        for strength, head in zip(ordered, path, strict=True):
+            logits = head.logits(views_VLD[0, split]).astype(np.float64)
             right[strength] += int((logits.argmax(axis=1) == indices[split]).sum())
             shifted = logits - logits.max(axis=1, keepdims=True)
             log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -132,7 +157,7 @@ def choose_strength(
     return [Trial(strength, right[strength] / count, loss[strength] / count, count) for strength in strengths]
 
 
-def best_trial(trials: Sequence[Trial]) -> Trial:
+def best_trial(trials: Sequence[AnyTrial]) -> AnyTrial:
     """The lowest loss among the trials whose accuracy is within one standard error of the highest.
 
     On few items the highest accuracy alone is mostly luck; the loss tells more of each answer (experiments/LOG.md).
@@ -142,13 +167,26 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     return min((trial for trial in trials if trial.top1 >= highest - error), key=lambda trial: trial.loss)
 
 
+def _as_views(features: FloatArray) -> FloatArray:
+    return features if features.ndim == 3 else features[None]
+
+
 def _fit_path(
-    features_LD: FloatArray, indices: IntArray, strengths: Sequence[float], iterations: int = 1000
+    views_VLD: FloatArray,
+    indices: IntArray,
+    strengths: Sequence[float],
+    classes: int,
+    iterations: int = 1000,
+    balance: float = 0.0,
 ) -> Iterator[LinearHead]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    features = np.asarray(features_LD, dtype=np.float32)
+    views = len(views_VLD)
+    features = np.asarray(views_VLD, dtype=np.float32).reshape(-1, views_VLD.shape[2])
+    weights = np.bincount(indices)[indices] ** -float(balance)
+    weights *= len(indices) / weights.sum() / views  # an item weighs as much under any number of views
+    targets, weights = np.tile(indices, views), np.tile(weights, views)
     centre = features.mean(axis=0)
     scale = max(float(np.linalg.norm(features, axis=1).mean()), 1e-12)
     prepared = (features - centre) / scale
@@ -158,9 +196,11 @@ def _fit_path(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", message="The number of unique classes")  # one label a class is usual here
-            model.fit(prepared, indices)
+            model.fit(prepared, targets, weights)
         weight, bias = model.coef_, model.intercept_
         if len(weight) == 1:  # two classes: one logit between them, shared out evenly
             weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        weight = weight / scale
-        yield LinearHead(weight.astype(np.float32), (bias - weight @ centre).astype(np.float32))
+        weight_CD = np.zeros((classes, len(centre)))
+        bias_C = np.full(classes, bias.mean() + NEVER)  # the others' logits have mean zero for every item: one is above
+        weight_CD[model.classes_], bias_C[model.classes_] = weight / scale, bias
+        yield LinearHead(weight_CD.astype(np.float32), (bias_C - weight_CD @ centre).astype(np.float32))

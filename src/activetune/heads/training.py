@@ -17,7 +17,9 @@ from torch.nn import functional
 
 from activetune.config import check_settings
 from activetune.frofa import Grid, Step, augment, mix
+from activetune.heads.imbalance import Imbalance
 from activetune.heads.light import Head
+from activetune.labels import shuffled
 from activetune.runtime import torch_generator
 from activetune.types import FloatArray, IntArray
 
@@ -40,9 +42,24 @@ class Views:
         """(B, T, D) or (B, D) float32 of some items, each under one view."""
         return torch.from_numpy(np.asarray(self.features[views, rows], dtype=np.float32)).to(self.device)
 
+    def pooled(self, batch_size: int = 256) -> FloatArray:
+        """Pooled features (V, L, D) float32 of all items under all views."""
+        if self.features.ndim == 3:
+            return np.asarray(self.features, dtype=np.float32)
+        assert self.pool is not None
+        views, items = self.features.shape[:2]
+        rows = [np.arange(start, min(start + batch_size, items)) for start in range(0, items, batch_size)]
+        with torch.inference_mode():
+            return np.stack(
+                [
+                    np.concatenate([self.pool(self.batch(part, view)).cpu().numpy() for part in rows])
+                    for view in range(views)
+                ]
+            )
+
 
 @dataclass(frozen=True)
-class HeadTraining:
+class HeadTraining(Imbalance):
     """How a head is trained.
 
     Attributes:
@@ -58,6 +75,7 @@ class HeadTraining:
     augmentation: Sequence[Step] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings(
             "head",
             ("steps", self.steps, 1, np.inf),
@@ -85,19 +103,20 @@ def train_head(
     scheduler = CosineLRScheduler(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
-    classes = int(targets.max()) + 1
+    classes = head.classifier.out_features
+    added = torch.from_numpy(options.added_to_logits(targets[rows], classes)).float().to(views.device)
     mixing = [step for step in options.augmentation if step.name == "mixup"]
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
-    for step, chosen in zip(range(options.steps), _batches(rows, options.batch_size, rng), strict=False):
+    batches = _batches(rows, targets, options, rng)
+    for step, chosen in zip(range(options.steps), batches, strict=False):
         scheduler.step(step + 1)
         features = views.batch(chosen, rng.integers(count, size=len(chosen)))
         features = augment(features, options.augmentation, generator, grid=views.grid)
         answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
         for one in mixing:
             features, answers = mix(features, answers, one.strength, generator)
-        loss = functional.cross_entropy(
-            _logits(head, features, views), answers, label_smoothing=options.label_smoothing
-        )
+        logits = _logits(head, features, views) + added
+        loss = functional.cross_entropy(logits, answers, label_smoothing=options.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -131,7 +150,7 @@ def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Endless batches of at most ``size``; each pass is shuffled anew, and its batches differ by one item at most."""
+def _batches(rows: IntArray, targets: IntArray, options: HeadTraining, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Endless batches; each pass is shuffled anew, and its batches differ by one item at most."""
     while True:
-        yield from np.array_split(rng.permutation(rows), -(-len(rows) // size))
+        yield from np.array_split(shuffled(rows, targets, rng, options.balance), -(-len(rows) // options.batch_size))

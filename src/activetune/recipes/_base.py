@@ -27,7 +27,8 @@ class Task:
         held_out: positions carved out for validation (empty where labels are too few); never trained on by a
             recipe that chooses by them, except in a final fit after the choice.
         whole_pool: the pool that they come from, whose features may be cached.
-        checkpoint: where the state after each epoch goes. resume: go on from it where it is there.
+        work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
+        resume: go on from what is there.
     """
 
     pool: Pool
@@ -37,7 +38,7 @@ class Task:
     backbone: Backbone
     runtime: Runtime
     seed: int
-    checkpoint: Path
+    work: Path
     resume: bool = False
     use_cache: bool = True
     workers: int = -1
@@ -51,10 +52,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe leaves: the backbone now carries the classifier; ``history`` is one row an epoch or trial."""
+    """What a recipe leaves: the backbone now carries the classifier.
+
+    Attributes:
+        history: one row an epoch or trial. figures: for the manifest.
+        files: names and contents of what is to lie beside the model.
+    """
 
     history: Sequence[Mapping[str, Any]]
     figures: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

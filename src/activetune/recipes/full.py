@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._loop import Training, train
+from activetune.recipes._loop import train
+from activetune.recipes._training import Training
 
 PAPER = {
     "optimizer": "sgd",

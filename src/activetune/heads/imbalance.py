@@ -1,0 +1,32 @@
+"""Classes of different size: what every training of a classifier can do about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from activetune.config import check_settings
+from activetune.labels import log_shares
+from activetune.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """Two remedies for classes of different size, both off by default.
+
+    Attributes:
+        balance: how evenly classes are drawn, or weigh: 0 every item alike, 1 every class alike.
+        logit_adjustment: factor on log class shares, added to the logits of the loss, so that the logits left answer
+            for evenly frequent classes (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation
+            10; 1 there). A logistic regression has them taken off after the fit (equation 9).
+    """
+
+    balance: float = 0.0
+    logit_adjustment: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings("training", ("balance", self.balance, 0, 1), ("logit_adjustment", self.logit_adjustment, 0, 10))
+
+    def added_to_logits(self, indices: IntArray, classes: int) -> FloatArray:
+        """(C,) numbers, from the classes of the training items."""
+        added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
+        return added

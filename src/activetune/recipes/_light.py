@@ -1,0 +1,158 @@
+"""FACT's third phase: a light head on features of the backbone as it is, under frozen feature augmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from activetune.config import check_settings
+from activetune.frofa import Step, parse_steps
+from activetune.heads.choosing import Candidate, LightHeads, choose_head
+from activetune.heads.imbalance import Imbalance
+from activetune.heads.light import KINDS
+from activetune.heads.linear import DEFAULT_STRENGTH, STRENGTHS, best_trial
+from activetune.heads.training import HeadTraining
+from activetune.model import put_head
+from activetune.recipes._base import Outcome, Task
+from activetune.recipes._views import embed_views
+from activetune.types import IntArray
+
+HeadName = Literal["auto", "keep", "map", "linear", "logistic"]
+
+
+@dataclass(frozen=True)
+class Light(Imbalance):
+    """How the light head is found.
+
+    Attributes:
+        head: ``map``, ``linear``, ``logistic`` (``heads/light.py``), ``keep`` the classifier that is there, or
+            ``auto``: what does best on validation.
+        frofa: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or ``auto``: what does
+            best.
+        trials: most candidates that are tried for either choice.
+        views: of each image whose features are computed; the first is not augmented, the others are
+            cropped and flipped as in training (``min_crop``, ``flip``).
+        head_steps, head_batch, head_lr, head_weight_decay, head_smoothing: of heads that are trained by steps.
+    """
+
+    head: HeadName = "auto"
+    frofa: str = "auto"
+    trials: int = 12
+    views: int = 4
+    min_crop: float = 0.35
+    flip: float = 0.5
+    head_steps: int = 400
+    head_batch: int = 64
+    head_lr: float = 1e-3
+    head_weight_decay: float = 0.05
+    head_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "head",
+            ("trials", self.trials, 1, 10_000),
+            ("views", self.views, 1, 1000),
+            ("min_crop", self.min_crop, 0.01, 1),
+            ("flip", self.flip, 0, 1),
+        )
+        self.head_training()
+        self.augmentations()
+
+    def head_training(self) -> HeadTraining:
+        """The settings of heads that are trained by steps."""
+        return HeadTraining(
+            balance=self.balance,
+            logit_adjustment=self.logit_adjustment,
+            steps=self.head_steps,
+            batch_size=self.head_batch,
+            lr=self.head_lr,
+            weight_decay=self.head_weight_decay,
+            label_smoothing=self.head_smoothing,
+        )
+
+    def augmentations(self) -> list[tuple[Step, ...]] | None:
+        """The only augmentations tried; None: a search."""
+        if self.frofa == "auto":
+            return None
+        return [() if self.frofa == "none" else parse_steps(self.frofa)]
+
+    def kinds(self, present: bool) -> tuple[Any, ...]:
+        """The kinds of head tried; ``keep`` only where a trained classifier is present."""
+        if self.head != "auto":
+            return (self.head,)
+        return ("keep", *KINDS) if present else KINDS
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether some candidate reads more than pooled features."""
+        return self.head in ("auto", "map") or (self.head != "keep" and self.frofa not in ("auto", "none"))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that was chosen, and the strength of its logistic regression."""
+
+    candidate: Candidate
+    strength: float
+
+
+def run_head(
+    task: Task,
+    options: Light,
+    *,
+    splits: Sequence[IntArray],
+    choice: Choice | None = None,
+    default: Candidate,
+    present: nn.Linear | None = None,
+    put: bool = True,
+) -> tuple[Outcome, Choice]:
+    """Choose a light head by trials on the splits, fit it on every labelled item, and put it on the backbone.
+
+    Args:
+        splits: parts that are validated on, whose items the backbone has not been trained on; without any,
+            ``default`` is taken. choice: made before; no trials then.
+        present: the trained classifier that ``keep`` means.
+        put: False only chooses.
+    """
+    started = time.perf_counter()
+    views = embed_views(task, options.views, tokens=options.needs_tokens, min_crop=options.min_crop, flip=options.flip)
+    heads = LightHeads(
+        views,
+        task.labels.indices,
+        len(task.labels.classes),
+        options.head_training(),
+        STRENGTHS,
+        present=present,
+        seed=task.seed,
+    )
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, Any] = {}
+    if choice is None and splits:
+        trials = choose_head(heads, splits, options.kinds(present is not None), options.augmentations(), options.trials)
+        best = best_trial(trials)
+        choice = Choice(best.candidate, best.strength)
+        figures = {"val_top1": best.top1, "trials": len(trials)}
+        rows = [
+            {
+                "phase": "head",
+                "head": str(trial.candidate),
+                "strength": trial.strength,
+                "val_loss": trial.loss,
+                "val_top1": trial.top1,
+                "seconds": trial.seconds,
+            }
+            for trial in trials
+        ]
+    choice = choice or Choice(default, DEFAULT_STRENGTH)
+    if put:
+        head = heads.fit(choice.candidate, np.arange(len(task.labels)), choice.strength)
+        put_head(task.backbone, head.to(task.runtime.device))
+        figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
+    figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
+    return Outcome(rows, figures), choice

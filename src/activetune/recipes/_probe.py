@@ -1,0 +1,119 @@
+"""Phase one of every recipe: logistic regression on the frozen backbone's features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from activetune.config import check_settings
+from activetune.embedding import EmbedOptions, features_of
+from activetune.errors import UsageError
+from activetune.heads.imbalance import Imbalance
+from activetune.heads.linear import STRENGTHS, Fitted, best_trial, fit_best
+from activetune.model import add_classifier
+from activetune.recipes._base import Outcome, Task
+from activetune.recipes._views import embed_views
+from activetune.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Probe(Imbalance):
+    """How the linear probe is fitted.
+
+    Attributes:
+        strengths: candidates for scikit-learn's C; a single one is used as it is.
+        folds: of the cross-validation, where nothing is held out. iterations: most L-BFGS iterations.
+        probe_views: views of each image that it is fitted on, the first of them not augmented.
+    """
+
+    strengths: tuple[float, ...] = STRENGTHS
+    folds: int = 5
+    iterations: int = 1000
+    probe_views: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.strengths or min(self.strengths) <= 0:
+            raise UsageError(f"probe: strengths can't be {self.strengths}; allowed: positive numbers, at least one")
+        check_settings(
+            "probe",
+            ("folds", self.folds, 2, np.inf),
+            ("iterations", self.iterations, 1, np.inf),
+            ("probe_views", self.probe_views, 1, 1000),
+        )
+
+    def fit(
+        self,
+        features_LD: FloatArray,
+        indices: IntArray,
+        *,
+        classes: int | None = None,
+        held_out: IntArray,
+        seed: int,
+        keep_held_out: bool = False,
+    ) -> Fitted:
+        """Choose the strength and fit; see :func:`~activetune.heads.linear.fit_best`."""
+        fitted = fit_best(
+            features_LD,
+            indices,
+            classes=classes,
+            rng=np.random.default_rng(seed),
+            strengths=self.strengths,
+            held_out=held_out,
+            folds=self.folds,
+            iterations=self.iterations,
+            keep_held_out=keep_held_out,
+            balance=self.balance,
+        )
+        if not self.logit_adjustment:
+            return fitted
+        head = fitted.head.less(self.added_to_logits(indices, len(fitted.head.bias_C)))
+        return Fitted(head, fitted.trials, fitted.strength)
+
+
+def run_probe(task: Task, options: Probe, *, keep_held_out: bool = False) -> Outcome:
+    """Fit a linear probe on the labelled items' features and put it on the backbone.
+
+    Args:
+        keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
+    """
+    probe = options.fit(
+        _labelled_features(task, options),
+        task.labels.indices,
+        classes=len(task.labels.classes),
+        held_out=task.held_out,
+        seed=task.seed,
+        keep_held_out=keep_held_out,
+    )
+    layer = add_classifier(task.backbone, len(task.labels.classes))
+    probe.head.write_to(layer)
+    figures: dict[str, Any] = {"strength": probe.strength}
+    if probe.trials:
+        figures["chosen_by"] = "validation" if len(task.held_out) else "cross-validation"
+        figures["val_top1"] = best_trial(probe.trials).top1
+    figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
+    rows = [
+        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, "val_top1": trial.top1}
+        for trial in probe.trials
+    ]
+    return Outcome(rows, figures)
+
+
+def _labelled_features(task: Task, options: Probe) -> FloatArray:
+    """Features (L, D) of the labelled items by the backbone as it is, or (V, L, D) under several views."""
+    if options.probe_views > 1:
+        return embed_views(task, options.probe_views, tokens=False).pooled()
+    embedding = EmbedOptions(
+        workers=task.workers, device=str(task.runtime.device), precision=task.runtime.precision, dtype="float16"
+    )
+    embeddings = features_of(
+        task.whole_pool,
+        task.labels.ids,
+        backbone=task.backbone,
+        options=embedding,
+        use_cache=task.use_cache,
+        quiet=task.quiet,
+    )
+    return np.asarray(embeddings.features_ND, dtype=np.float32)

@@ -1,0 +1,92 @@
+"""Features of the labelled items under several augmented views, computed once by the backbone as it is now.
+
+They lie in a memory-mapped file in the unfinished run's folder, filled view by view, so a run that is cut off goes on
+where it was. View 0 is what evaluation sees; the others are crops and flips like those of training.
+Shape legend: V views, L labelled items, T tokens, D feature size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from activetune.fingerprint import digest
+from activetune.heads.training import Views
+from activetune.images import decode_image
+from activetune.loading import choose_workers, start_worker
+from activetune.recipes._base import Task
+from activetune.recipes._batches import AugmentedImages, Turn
+from activetune.runtime import progress
+from activetune.store import read_json, write_json
+
+BATCH = 32
+VIEW_EPOCH = 1_000_000  # view v is the crop of a turn in epoch VIEW_EPOCH + v, which no training reaches
+
+
+def embed_views(task: Task, count: int, *, tokens: bool, min_crop: float = 0.35, flip: float = 0.5) -> Views:
+    """Run the backbone once over ``count`` views of each labelled item.
+
+    Args:
+        tokens: keep all tokens, (V, L, T, D) in float16, or the pooled features, (V, L, D), alone.
+        min_crop, flip: of the views but the first.
+    """
+    backbone = task.backbone.eval()
+    images = _Viewed(task, min_crop, flip)
+    total = count * len(task.labels)
+    key = digest(backbone.fingerprint, *task.labels.ids, str(task.seed), f"{count} {tokens} {min_crop} {flip}")
+    path, state = task.work / f"views-{key}.npy", task.work / f"views-{key}.json"
+    grid = backbone.grid if tokens else None
+    shape = (grid.tokens, backbone.token_size) if grid is not None else (backbone.num_features,)
+    done = int(read_json(state)["done"]) if state.is_file() and path.is_file() else 0
+    rows = _rows(path, (total, *shape), done)
+    workers = choose_workers(task.workers, total)
+    loader = DataLoader(
+        images,
+        batch_size=BATCH,
+        sampler=range(done, total),
+        num_workers=workers,
+        worker_init_fn=start_worker,
+    )
+    with progress(total, "embedding views", done=done, quiet=task.quiet) as meter:
+        for batch in loader:
+            with torch.inference_mode(), task.runtime.autocast():
+                pixels = batch.to(task.runtime.device)
+                found = backbone.all_tokens(pixels) if tokens else backbone(pixels)
+            rows[done : done + len(batch)] = found.to(torch.float16).cpu().numpy()
+            done += len(batch)
+            rows.flush()
+            write_json(state, {"done": done})
+            meter.advance(len(batch))
+    return Views(
+        rows.reshape(count, len(task.labels), *shape),
+        grid,
+        backbone.pooled if tokens else None,
+        task.runtime.device,
+    )
+
+
+def _rows(path: Path, shape: tuple[int, ...], done: int) -> np.memmap:
+    if done:
+        found: np.memmap = np.lib.format.open_memmap(path, mode="r+")
+        return found
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+
+
+class _Viewed(Dataset[Tensor]):
+    """Images (3, H, W) by ``view * items + position``."""
+
+    def __init__(self, task: Task, min_crop: float, flip: float):
+        self.pool, self.prepare = task.pool, task.backbone.prepare
+        self.augmented = AugmentedImages(
+            task.pool, task.labels.indices, task.backbone.settings, seed=task.seed, min_crop=min_crop, flip=flip
+        )
+
+    def __getitem__(self, index: int) -> Tensor:
+        view, position = divmod(index, len(self.pool))
+        if view:
+            return self.augmented[Turn(VIEW_EPOCH + view, position)][0]
+        return self.prepare(decode_image(self.pool.read(position)))

@@ -1,0 +1,36 @@
+"""BitFit: from the probe's head, only the biases and the classifier are trained.
+
+Ben Zaken, Ravfogel & Goldberg, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+Language-models", ACL 2022. Memory and time are those of full finetuning without most of the weights' gradients; what
+is learned is a tenth of a percent of the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from activetune.model import classifier_of
+from activetune.recipes._base import Task
+from activetune.recipes._from_probe import FromProbe
+
+
+@dataclass(frozen=True)
+class BitFit(FromProbe):
+    """Biases and classifier are trained."""
+
+    phase: ClassVar[str] = "bitfit"
+
+    lr: float = 1e-3
+
+    @contextlib.contextmanager
+    def prepared(self, task: Task) -> Iterator[dict[str, bytes]]:
+        """See :class:`FromProbe`."""
+        network = task.backbone.network
+        for name, value in network.named_parameters():
+            value.requires_grad_(name.endswith("bias"))
+        classifier_of(network).requires_grad_(True)
+        yield {}
+        network.requires_grad_(True)

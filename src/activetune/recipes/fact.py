@@ -1,0 +1,153 @@
+"""FACT: linear probe, full finetuning from its head, then a light head on the finetuned backbone's features.
+
+"FACT: A Simple and Efficient Framework for Active Finetuning": phase 1 (``probe``) fits a linear probe on the frozen
+backbone, phase 2 (``full``) trains backbone and head from there with an optimiser and a schedule of its own, phase 3
+(``head``) freezes the backbone again and fits a light head on features of this run's own phase 2 under frozen feature
+augmentation (``frofa/``).
+
+The paper leaves open when a phase should end. Here the length of phase 2, the light head and its augmentation are
+chosen on labelled items that the backbone was not trained on, because features of items that it was trained on are
+memorised and tell nothing:
+
+- with five or more labels a class, on the validation part that is held out of all phases but the last fit;
+- with fewer, by a pilot: phases 1 and 2 run once without a fifth of the labels, on which everything is chosen, and
+  then again with all of them; ``pilot=false`` saves that time;
+- where even that leaves fewer than 20 items to choose by, nothing is chosen: all epochs, and the head and
+  augmentation that did best in ``experiments/fact``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from activetune.errors import UsageError
+from activetune.heads.choosing import Candidate
+from activetune.labels import stratified_folds, validation_splits
+from activetune.model import add_classifier, classifier_of
+from activetune.recipes._base import Outcome, Recipe, Task
+from activetune.recipes._light import Choice, Light, run_head
+from activetune.recipes._loop import train
+from activetune.recipes._probe import Probe, run_probe
+from activetune.recipes._training import Training
+from activetune.recipes.full import PAPER
+from activetune.runtime import note
+from activetune.types import IntArray
+
+Phase = Literal["probe", "full", "head"]
+PILOT_FOLDS = 5  # the pilot leaves out a fifth
+PILOT_LEAST = 20  # items, below which a choice by them is luck
+DEFAULT = Candidate("keep")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was chosen: epochs of phase 2, and the light head."""
+
+    epochs: int | None = None
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Fact(Training, Light, Probe, Recipe):
+    """Probe, full finetuning, light head.
+
+    Attributes:
+        phases: those that are run, in this order; without ``probe`` phase 2 starts from a head at zero.
+        pilot: choose by a run on four fifths of the labels, where labels are too few for a validation part.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
+
+    phases: tuple[Phase, ...] = ("probe", "full", "head")
+    patience: int = 5
+    pilot: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        order = [phase for phase in ("probe", "full", "head") if phase in self.phases]
+        if not self.phases or list(self.phases) != order:
+            raise UsageError(
+                f"fact: phases can't be {', '.join(self.phases) or 'empty'}; "
+                "give some of probe, full, head, in this order"
+            )
+        if "full" not in self.phases and self.head == "keep":
+            raise UsageError("fact: head=keep keeps the classifier of the phase full; run it, or give another head")
+
+    def run(self, task: Task) -> Outcome:
+        """See :class:`Recipe`."""
+        rows: list[Mapping[str, Any]] = []
+        figures: dict[str, Any] = {}
+        plan = _Plan()
+        left_out = self._left_out(task)
+        if len(left_out):
+            started = time.perf_counter()
+            rows, plan = self._pilot(task, left_out)
+            figures["pilot"] = {"n_validation": len(left_out), "seconds": round(time.perf_counter() - started, 3)}
+        outcome, _ = self._run_phases(task, plan)
+        return Outcome([*rows, *outcome.history], {**figures, **outcome.figures})
+
+    def _left_out(self, task: Task) -> IntArray:
+        """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
+        nothing = np.empty(0, dtype=np.int64)
+        if not self.pilot or "full" not in self.phases or len(task.held_out):
+            return nothing
+        fold = stratified_folds(task.labels.indices, PILOT_FOLDS, np.random.default_rng([task.seed, 3]))
+        found = np.flatnonzero(fold == 0)
+        return found if len(found) >= PILOT_LEAST else nothing
+
+    def _pilot(self, task: Task, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan]:
+        """Run the phases without some items, choose by these, and put the backbone back as it was."""
+        note(f"pilot: {len(left_out)} of {len(task.labels)} labels are left out to choose by", task.quiet)
+        work = task.work / "pilot"
+        work.mkdir(exist_ok=True)
+        network = task.backbone.network
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        outcome, plan = self._run_phases(replace(task, held_out=left_out, work=work), _Plan(), only_choose=True)
+        network.reset_classifier(0)  # type: ignore[operator]
+        network.load_state_dict(before)
+        return [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history], plan
+
+    def _run_phases(self, task: Task, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
+        rows: list[Mapping[str, Any]] = []
+        phases: dict[str, Any] = {}
+        epochs, choice = plan.epochs, plan.choice
+        if "probe" in self.phases:
+            started = time.perf_counter()
+            probe = run_probe(task, self, keep_held_out="full" in self.phases)
+            rows += probe.history
+            phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
+        if "full" in self.phases:
+            if "probe" not in self.phases:
+                add_classifier(task.backbone, len(task.labels.classes))
+            started = time.perf_counter()
+            tuned = train(task, self, phase="full", stop_after=epochs)
+            rows += tuned.history
+            phases["full"] = {**tuned.figures, "seconds": round(time.perf_counter() - started, 3)}
+            epochs = int(tuned.figures["kept_epoch"])
+        if "head" in self.phases:
+            tuned_here = "full" in self.phases
+            light, choice = run_head(
+                task,
+                self,
+                splits=self._splits(task),
+                choice=choice,
+                default=DEFAULT if tuned_here else Candidate("linear"),
+                present=classifier_of(task.backbone.network) if tuned_here else None,
+                put=not only_choose,
+            )
+            rows += light.history
+            phases["head"] = light.figures
+        return Outcome(rows, {"phases": phases}), _Plan(epochs, choice)
+
+    def _splits(self, task: Task) -> list[IntArray]:
+        """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
+        if len(task.held_out):
+            return [task.held_out]
+        if "full" in self.phases:
+            return []
+        return validation_splits(task.labels.indices, task.held_out, self.folds, np.random.default_rng(task.seed))

@@ -1,0 +1,48 @@
+"""Attention pooling on the frozen backbone, under frozen feature augmentation.
+
+It is the setting of the paper that proposed the augmentation (Bär, Houlsby, Dehghani & Kumar, "Frozen Feature
+Augmentation for Few-Shot Image Classification", CVPR 2024).
+
+All tokens of each image are computed once; the head is trained on them. The augmentation and its strength are chosen
+by cross-validation, or on a validation part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.heads.choosing import Candidate
+from activetune.heads.linear import CROSS_VALIDATED, NOTHING
+from activetune.labels import validation_splits
+from activetune.recipes._base import Outcome, Recipe, Task
+from activetune.recipes._light import HeadName, Light, run_head
+from activetune.types import IntArray
+
+
+@dataclass(frozen=True)
+class FrozenMap(Light, Recipe):
+    """A light head on the pretrained backbone's tokens.
+
+    Attributes:
+        folds: of the cross-validation, where nothing is held out.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    head: HeadName = "map"
+    folds: int = 3
+
+    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+        """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
+        return NOTHING if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+
+    def run(self, task: Task) -> Outcome:
+        """See :class:`Recipe`."""
+        rng = np.random.default_rng(task.seed)
+        splits = validation_splits(task.labels.indices, task.held_out, self.folds, rng)
+        outcome, _ = run_head(task, self, splits=splits, default=Candidate("map"))
+        return outcome
