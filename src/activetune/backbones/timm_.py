@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 
+from activetune.backbones import _vil
 from activetune.backbones._backbone import Backbone, ImageSettings
 from activetune.errors import ActivetuneError, UsageError, nearest, some
 from activetune.vision import import_torchvision
 
 PREFIX = "timm"
 BACKBONE = "backbone."  # what a multi-crop wrapper puts before the names of its network
+SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin")
 
 
 @cache
@@ -29,6 +31,7 @@ def _timm() -> Any:
     import_torchvision()
     import timm
 
+    _vil.register()  # here, so that a saved model of it opens too
     return timm
 
 
@@ -51,20 +54,31 @@ def _hub() -> Iterator[None]:
 
 def names() -> list[str]:
     """Every architecture, as ``timm/NAME``."""
-    return [f"timm/{name}" for name in _timm().list_models()]
+    return [f"timm/{name}" for name in _own()]
+
+
+def _own() -> list[str]:
+    """The architectures that timm itself brings."""
+    return [name for name in _timm().list_models() if name not in _vil.ARCHITECTURES]
 
 
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build ``name`` (an architecture, or ``architecture.tag``) and load its weights."""
     timm = _timm()
-    if not timm.is_model(name):
-        found = nearest(name.partition(".")[0], timm.list_models())
+    architecture = name.partition(".")[0]
+    if not timm.is_model(name) or architecture in _vil.ARCHITECTURES:
+        found = nearest(architecture, _own())
         raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
     network = create_network(name, pretrained=pretrained and weights is None, options=options)
     if weights is not None:
         load_weights(network, weights)
-    config = timm.data.resolve_model_data_config(network)
-    settings = ImageSettings(
+    return Backbone(network, f"timm/{name}", architecture, image_settings(network))
+
+
+def image_settings(network: torch.nn.Module) -> ImageSettings:
+    """How the publisher of a network's weights prepares its images."""
+    config = _timm().data.resolve_model_data_config(network)
+    return ImageSettings(
         size=tuple(config["input_size"][1:]),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
@@ -72,7 +86,6 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         crop_pct=config["crop_pct"],
         crop_mode=config["crop_mode"],
     )
-    return Backbone(network, f"timm/{name}", name.partition(".")[0], settings)
 
 
 def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> torch.nn.Module:
@@ -101,7 +114,7 @@ def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
-    """Load a ``.safetensors`` or ``.pth`` file, never unpickled; a classifier in it is left out.
+    """Load a file of tensors (see ``SUFFIXES``), never unpickled; a classifier in it is left out.
 
     Raises:
         UsageError: not a weights file, or weights of another architecture.
@@ -131,8 +144,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
     Of a self-supervised training's checkpoint (DINO, iBOT), which holds two networks, the teacher's backbone is taken.
     """
-    if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise UsageError(f"{path} is not a weights file; expected .safetensors, .pth, .pt or .bin")
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path} is not a weights file; expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     try:
         _timm()
         from timm.models import clean_state_dict, load_state_dict
