@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activetune import Labels, Pool, UsageError, open_pool, read_labels
-from activetune.labels import carve_validation, describe_shortage, keep, pool_labels, read_ids, stratified_folds
+from activetune.labels import (
+    carve_validation,
+    describe_shortage,
+    keep,
+    pool_labels,
+    read_ids,
+    stratified_folds,
+    with_classes,
+)
 
 
 class NoImages:
@@ -175,10 +183,22 @@ def test_keep_leaves_the_class_list() -> None:
 
 
 def test_shortage_names_classes_with_a_single_label() -> None:
-    assert describe_shortage(pool_labels(POOL)) == (
+    assert describe_shortage(pool_labels(POOL)) == [
         "1 class has a single label ('b'): used for training, never for validation"
-    )
-    assert describe_shortage(Labels.of({"1": "a", "2": "a"})) is None
+    ]
+    assert describe_shortage(Labels.of({"1": "a", "2": "a"})) == []
+
+
+def test_shortage_names_classes_without_a_label() -> None:
+    assert describe_shortage(with_classes(Labels.of({"1": "a", "2": "a"}), ["x", "a", "y"])) == [
+        "2 classes have no label ('x', 'y'): in the model's outputs, but nothing teaches them"
+    ]
+
+
+@pytest.mark.parametrize(("classes", "sentence"), [(["a", "b", "a"], "name 'a' twice"), (["b"], "the labels hold 'a'")])
+def test_class_lists_that_do_not_fit_are_explained(classes: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        with_classes(Labels.of({"1": "a"}), classes)
 
 
 # Splits ---------------------------------------------------------------------------------------------------------------

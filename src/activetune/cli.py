@@ -214,6 +214,10 @@ def finetune(
     pool: PoolArgument,
     out: Out,
     labels: LabelsOption = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="All class names: a,b,c or a file with one a line; default: those that occur."),
+    ] = None,
     backbone: Backbone = "bundled",
     weights: Weights = None,
     recipe: Annotated[str, typer.Option(help="See 'activetune list recipes'.")] = "linear_probe",
@@ -236,6 +240,7 @@ def finetune(
         pool,
         out=out,
         labels=labels,
+        classes=_class_names(classes),
         backbone=backbone,
         weights=weights,
         recipe=recipe,
@@ -251,6 +256,15 @@ def finetune(
         quiet=quiet,
     )
     typer.echo(f"{out}: {recipe} on {backbone}, {len(model.classes):,} classes")
+
+
+def _class_names(text: str | None) -> list[str] | None:
+    """``a,b,c``, or the lines of a file."""
+    if text is None:
+        return None
+    a_file = "," not in text and Path(text).is_file()
+    names = Path(text).read_text(encoding="utf-8").splitlines() if a_file else text.split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from activetune.backbones import load_backbone
 from activetune.errors import UsageError, some
 from activetune.fingerprint import digest, digest_json
-from activetune.labels import describe_shortage, keep, pool_labels, read_labels
+from activetune.labels import describe_shortage, keep, pool_labels, read_labels, with_classes
 from activetune.loading import rejected_items
 from activetune.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
 from activetune.pool import open_pool
@@ -40,6 +40,7 @@ def finetune(
     *,
     out: str | os.PathLike[str],
     labels: Labels | Mapping[str, str] | str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
     backbone: str = "bundled",
     weights: str | Path | None = None,
     recipe: str = "linear_probe",
@@ -60,6 +61,8 @@ def finetune(
         pool: a pool, or what :func:`activetune.open_pool` opens.
         out: folder for ``model.safetensors``, ``config.json``, ``history.csv`` and ``manifest.json``.
         labels: answers, ``{id: class}``, or a file with the columns id and label; None takes the pool's own.
+        classes: names of the model's outputs, in order; those without a label get an output too. None takes the
+            classes that occur.
         backbone, weights: see :func:`activetune.load_backbone`.
         recipe, preset, settings: see ``activetune list recipes``.
         overwrite: replace what ``out`` holds. resume: go on from the last epoch of a run that was cut off in ``out``.
@@ -72,14 +75,15 @@ def finetune(
     """
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     given = _labels_of(labels, pool)
-    if len(given.classes) < 2:
-        raise UsageError(f"all {len(given):,} labels are {given.classes[0]!r}; at least two classes are needed")
+    given = given if classes is None else with_classes(given, classes)
+    if len(set(given.names)) < 2:
+        raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
     chosen = make_recipe(recipe, preset, dict(settings or {}))
     runtime = resolve_runtime(device, precision)
     network = load_backbone(backbone, weights, options=chosen.construction())
     run = {
         "pool_fingerprint": pool.fingerprint,
-        "labels": digest(*given.ids, *given.names),
+        "labels": digest(*given.ids, *given.names, *(given.classes if classes else ())),
         "backbone": network.name,
         "weights": network.fingerprint,
         "recipe": recipe,
@@ -96,8 +100,7 @@ def finetune(
     started = time.perf_counter()
     usable, rejected = _usable(pool, given, folder, workers, quiet)
     held_out = chosen.hold_out(usable.indices, seed)
-    shortage = describe_shortage(usable)
-    if shortage:
+    for shortage in describe_shortage(usable):
         note(shortage, quiet)
     task = Task(
         pool=pool.subset(usable.ids),
@@ -184,7 +187,7 @@ def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool)
         return labels, 0
     note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; rejected.csv lists the reasons", quiet)
     kept = keep(labels, [item for item in labels.ids if item not in rejected])
-    lost = sorted(set(kept.classes) - set(kept.names))
+    lost = sorted(set(labels.names) - set(kept.names))
     if lost:
         raise UsageError(f"no labelled image of {some(lost)} can be decoded (rejected.csv); label others of that class")
     return kept, len(rejected)

@@ -77,6 +77,21 @@ def pool_labels(pool: Pool) -> Labels:
     return Labels.of(answers)
 
 
+def with_classes(labels: Labels, classes: Sequence[str]) -> Labels:
+    """The same answers under a given list of classes.
+
+    Raises:
+        UsageError: a class given twice, or a label that is none of them.
+    """
+    twice = sorted(name for name, count in Counter(classes).items() if count > 1)
+    if twice:
+        raise UsageError(f"the classes name {some(twice)} twice; give each once")
+    unknown = sorted(set(labels.names) - set(classes))
+    if unknown:
+        raise UsageError(f"the labels hold {some(unknown)}, which the classes do not; give all of them with --classes")
+    return Labels(labels.ids, labels.names, list(classes))
+
+
 def keep(labels: Labels, ids: Collection[str]) -> Labels:
     """The labels of those items that are in ``ids``; the class list stays."""
     wanted = set(ids)
@@ -170,11 +185,17 @@ def log_shares(indices: IntArray, classes: int) -> FloatArray:
     return shares
 
 
-def describe_shortage(labels: Labels) -> str | None:
-    """One sentence on classes with a single label, if there are any."""
+def describe_shortage(labels: Labels) -> list[str]:
+    """A sentence each on classes without a label and with a single one, if there are any."""
     counts = Counter(labels.names)
-    single = [name for name in labels.classes if counts[name] == 1]
-    if not single:
-        return None
-    verb = "class has" if len(single) == 1 else "classes have"
-    return f"{len(single)} {verb} a single label ({some(single)}): used for training, never for validation"
+    told = (
+        "no label ({}): in the model's outputs, but nothing teaches them",
+        "a single label ({}): used for training, never for validation",
+    )
+    found = []
+    for count, sentence in enumerate(told):
+        names = [name for name in labels.classes if counts[name] == count]
+        if names:
+            verb = "class has" if len(names) == 1 else "classes have"
+            found.append(f"{len(names)} {verb} {sentence.format(some(names))}")
+    return found

@@ -19,7 +19,7 @@ from activetune.backbones import Backbone, ImageSettings
 from activetune.backbones.timm_ import create_network
 from activetune.errors import UsageError
 from activetune.heads.headed import Headed, head_size
-from activetune.heads.light import Head, Kind, make_head
+from activetune.heads.light import Head, make_head
 from activetune.images import decode_image, to_rgb
 from activetune.loading import image_loader
 from activetune.runtime import Runtime, progress, resolve_runtime
@@ -151,7 +151,7 @@ def save_model(backbone: Backbone, classes: Sequence[str], folder: Path, details
         "num_classes": len(classes),
         "classes": list(classes),
         "image": backbone.settings.as_dict(),
-        **({"head": network.head.kind} if isinstance(network, Headed) else {}),
+        **({"head": network.head.describe()} if isinstance(network, Headed) else {}),
         **details,
     }
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -179,8 +179,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     return Model(Backbone(network, config["backbone"], config["architecture"], settings), config["classes"], config)
 
 
-def _empty_network(architecture: str, classes: int, head: Kind | None) -> nn.Module:
+def _empty_network(architecture: str, classes: int, head: Mapping[str, Any] | None) -> nn.Module:
     if head is None:
         return create_network(architecture, pretrained=False, options={"num_classes": classes})
     body = create_network(architecture, pretrained=False, options={})
-    return Headed(body, make_head(head, head_size(body, head), classes))
+    return Headed(body, make_head(head["kind"], head_size(body, head["kind"]), classes))

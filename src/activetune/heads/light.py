@@ -36,6 +36,10 @@ class Head(nn.Module):
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
+    def describe(self) -> dict[str, object]:
+        """What rebuilds it beside its weights, for ``config.json``."""
+        return {"kind": self.kind}
+
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, Y)."""
         logits: Tensor = self.classifier(features)
@@ -67,6 +71,10 @@ class MapHead(Head):
         self.register_buffer("scale", torch.ones(()))
         self.pool = AttentionPool(size, heads_for(size))
         self.norm = nn.LayerNorm(size)
+
+    def describe(self) -> dict[str, object]:
+        """See :class:`Head`."""
+        return {"kind": self.kind, "attention_heads": self.pool.heads}
 
     def fit_scale(self, tokens_VLTD: FloatArray, sample: int = 256) -> None:
         """Set the buffers by some of the items: the tokens' mean, and one over their root mean square around it."""

@@ -23,7 +23,7 @@ class Task:
 
     Attributes:
         pool: the labelled items alone, all of them decodable, in the order of ``labels``.
-        labels: their answers; every class has at least one item.
+        labels: their answers; a class may have none, at least two have some.
         held_out: positions carved out for validation (empty where labels are too few); never trained on by a
             recipe that chooses by them, except in a final fit after the choice.
         whole_pool: the pool that they come from, whose features may be cached.

@@ -8,7 +8,7 @@ the uninterrupted run, whatever the number of decoding workers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -149,12 +149,17 @@ class _Run:
             raise UsageError(f"the loss is {row['train_loss']} in epoch {self.epoch}; give a lower --set lr=…")
         if len(self.task.held_out):
             row["val_top1"], row["val_loss"] = self._validate()
-            if self.best is None or (row["val_top1"], -row["val_loss"]) > (self.best["top1"], -self.best["loss"]):
+            if self._better(row):
                 state = {name: value.clone() for name, value in self._averaged().state_dict().items()}
                 self.best = {"top1": row["val_top1"], "loss": row["val_loss"], "epoch": self.epoch, "state": state}
         row["seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
         return row
+
+    def _better(self, row: Mapping[str, Any]) -> bool:
+        """Whether an epoch is the best so far."""
+        best = self.best
+        return best is None or (row["val_top1"], -row["val_loss"]) > (best["top1"], -best["loss"])
 
     def _backward(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         """Add a part's share of its batch's gradient; returns the sum of its losses."""

@@ -1,0 +1,362 @@
+"""What the recipes train and what they leave alone; the light heads' way out of the package; few and uneven labels."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import activetune
+from activetune import UsageError, load_backbone, open_pool
+from activetune.backbones import bundled
+from activetune.errors import MissingExtra
+from activetune.finetuning import WORK
+from activetune.labels import shuffled
+from activetune.recipes import fact, make_recipe
+from activetune.recipes._batches import Batches
+from activetune.recipes._loop import _Run
+from activetune.types import Pool
+from activetune.vision import import_torchvision
+from tests.conftest import write_digits
+from tests.test_finetuning import history, learnt, some_labels, train, weights
+
+VIT = "timm/test_vit"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled network on 32 px images."""
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small transformer at its random start."""
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = load_backbone(VIT, pretrained=False).network.state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    return open_pool(write_digits(tmp_path / "digits", 60))
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["figures"]
+    return found
+
+
+def moved(folder: Path, start: dict[str, torch.Tensor]) -> set[str]:
+    """The names of the backbone's weights and statistics that differ from the start."""
+    state = {name.removeprefix("body."): value for name, value in load_file(folder / "model.safetensors").items()}
+    return {name for name in start if not torch.equal(start[name], state[name])}
+
+
+# What is trained -----------------------------------------------------------------------------------------------------
+
+
+def test_bitfit_trains_biases_and_the_classifier(pool: Pool, vit: Path, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", "bitfit", labels=some_labels(pool, 2), backbone=VIT, weights=vit)
+    found = moved(tmp_path / "m", load_file(vit))
+    assert found
+    assert all(name.endswith("bias") for name in found)
+
+
+def test_lora_moves_queries_and_values_alone(pool: Pool, vit: Path, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), backbone=VIT, weights=vit)
+    start, state = load_file(vit), load_file(tmp_path / "m" / "model.safetensors")
+    assert {name.split(".", 2)[-1] for name in moved(tmp_path / "m", start)} == {"attn.qkv.weight"}
+    for name in moved(tmp_path / "m", start):
+        query, key, value = (state[name] - start[name]).chunk(3)
+        assert not key.any()
+        for part in (query, value):
+            assert torch.linalg.matrix_rank(part, atol=1e-5 * float(part.norm())) <= 2
+
+
+def test_an_adapter_is_the_merged_model_for_peft(pool: Pool, vit: Path, tmp_path: Path) -> None:
+    settings = {"targets": "q,v,fc1", "rank": 3}
+    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), backbone=VIT, weights=vit, settings=settings)
+    import_torchvision()
+    import peft
+    import timm
+
+    base = timm.create_model("test_vit", num_classes=4)
+    base.load_state_dict(load_file(vit), strict=False)
+    adapted = peft.PeftModel.from_pretrained(base, str(tmp_path / "m")).eval()
+    images = torch.rand(2, 3, 160, 160)
+    with torch.inference_mode():
+        merged = activetune.load(tmp_path / "m").network.eval()(images)
+        torch.testing.assert_close(adapted(images), merged, atol=1e-4, rtol=1e-4)
+
+
+def test_lora_leaves_what_a_frozen_norm_has_counted(pool: Pool, tmp_path: Path) -> None:
+    start = dict(load_backbone("bundled").network.state_dict())
+    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2))
+    assert {name.split(".")[-2] for name in moved(tmp_path / "m", start)} == {"conv1", "conv2"}
+
+
+def test_a_replaced_lora_model_leaves_no_adapter(pool: Pool, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), settings={"epochs": 1})
+    assert (tmp_path / "m" / "adapter_config.json").is_file()
+    train(pool, tmp_path / "m", "linear_probe", labels=some_labels(pool, 2), overwrite=True)
+    assert not (tmp_path / "m" / "adapter_config.json").exists()
+
+
+def test_lora_names_the_layers_that_there_are(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no layer named 'w_qs'; give some of these .*conv1, conv2"):
+        train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), settings={"targets": "w_qs"})
+
+
+def test_lora_without_peft_says_what_to_install(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def absent(name: str, *rest: Any, **others: Any) -> Any:
+        if name == "peft":
+            raise ImportError(name)
+        return original(name, *rest, **others)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(MissingExtra, match=re.escape("pip install 'activetune[lora]'")):
+        train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2))
+
+
+@pytest.mark.parametrize(("recipe", "settings"), [("frozen_map", {}), ("fact", {"phases": "probe,head"})])
+def test_a_frozen_backbone_stays(recipe: str, settings: dict[str, Any], pool: Pool, tmp_path: Path) -> None:
+    start = dict(load_backbone("bundled").network.state_dict())
+    train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 4), settings=settings)
+    assert not moved(tmp_path / "m", start)
+
+
+# One step of training ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{"accumulation": 3}, {"checkpointing": True}])
+def test_less_memory_gives_the_same_gradients(settings: dict[str, Any], pool: Pool, vit: Path, tmp_path: Path) -> None:
+    labels = some_labels(pool, 2)
+    for name, given in (("plain", {}), ("less", settings)):
+        options = {"labels": labels, "backbone": VIT, "weights": vit, "settings": {"optimizer": "sgd", **given}}
+        train(pool, tmp_path / name, "full", **options)
+    plain, less = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "less"))
+    for name in plain:
+        torch.testing.assert_close(plain[name], less[name], atol=1e-5, rtol=1e-4)
+
+
+def test_activations_that_cannot_be_computed_again_are_explained(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = type(load_backbone("bundled").network)
+
+    def refuse(self: torch.nn.Module, enable: bool = True) -> None:
+        raise AssertionError("no gradient checkpointing")
+
+    monkeypatch.setattr(network, "set_grad_checkpointing", refuse)
+    with pytest.raises(UsageError, match="can't compute its activations again"):
+        train(pool, tmp_path / "m", labels=some_labels(pool, 2), settings={"checkpointing": True})
+
+
+def test_l2sp_stays_nearer_to_the_start(pool: Pool, tmp_path: Path) -> None:
+    start = load_backbone("bundled").network.state_dict()
+    gone = []
+    for pull in (0.0, 500.0):
+        settings = {"l2sp": pull, "lr": 1e-3, "weight_decay": 0.0}
+        train(pool, tmp_path / str(pull), labels=some_labels(pool, 2), settings=settings)
+        state = load_file(tmp_path / str(pull) / "model.safetensors")
+        gone.append(sum(float((state[name] - start[name]).square().sum()) for name in start if start[name].ndim == 4))
+    assert gone[1] < 0.9 * gone[0]
+
+
+def losses_of(monkeypatch: pytest.MonkeyPatch, losses: Iterator[float]) -> None:
+    monkeypatch.setattr(_Run, "_validate", lambda run: (0.5, next(losses)))
+
+
+def test_training_ends_where_validation_no_longer_gets_better(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses_of(monkeypatch, iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0]))
+    settings = {"epochs": 6, "patience": 2}
+    train(pool, tmp_path / "m", labels=some_labels(pool, 6), settings=settings)
+    assert [row["val_loss"] for row in history(tmp_path / "m")] == ["3.0", "2.0", "2.5", "2.4"]
+    assert figures(tmp_path / "m")["kept_epoch"] == 2
+
+
+# Few and uneven labels -----------------------------------------------------------------------------------------------
+
+
+def test_balanced_batches_draw_each_class_as_often() -> None:
+    targets = np.repeat([0, 1, 2], [90, 9, 1])
+    batches = Batches(np.arange(100), targets, 10, seed=0, balance=1.0)
+    turns = [turn for part in batches for turn in part]
+    assert len(turns) == 100
+    assert set(np.bincount(targets[[turn.position for turn in turns]])) <= {33, 34}
+    assert len(set(turns)) == 100  # an item that comes again is seen under another crop
+
+
+def test_a_balance_between_keeps_the_order_of_sizes() -> None:
+    targets = np.repeat([0, 1], [90, 10])
+    drawn = np.bincount(targets[shuffled(np.arange(100), targets, np.random.default_rng(0), 0.5)])
+    assert drawn[0] == pytest.approx(75, abs=1)
+
+
+@pytest.mark.parametrize("recipe", ["linear_probe", "probe_then_full", "frozen_map", "fact"])
+def test_logit_adjustment_favours_the_small_class(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    known = dict(zip(pool.ids, pool.labels or (), strict=True))
+    zeros = [item for item in pool.ids if known[item] == "0"]
+    others = [item for item in pool.ids if known[item] == "8"]
+    labels = {**dict.fromkeys(zeros[:5], "0"), others[0]: "8"}
+    shares = []
+    for factor in (0.0, 1.0):
+        settings: dict[str, Any] = {"logit_adjustment": factor}
+        model = train(pool, tmp_path / str(factor), recipe, labels=labels, settings=settings)
+        paths = [tmp_path / "digits" / item for item in others[1:]]
+        shares.append(model.predict(paths, precision="fp32")[:, 1].mean())
+    assert shares[1] > shares[0]
+
+
+@pytest.mark.parametrize("recipe", ["linear_probe", "full", "fact", "frozen_map", "lora"])
+def test_a_class_without_a_label_has_an_output(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    classes = ["9", "0", "1", "2", "3"]
+    model = train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 1), classes=classes)
+    assert activetune.load(tmp_path / "m").classes == classes
+    probs = model.predict([tmp_path / "digits" / item for item in pool.ids[:3]], precision="fp32")
+    assert probs.shape == (3, 5)
+    assert np.isfinite(probs).all()
+
+
+def test_a_thousand_classes_with_a_label_each(tmp_path: Path) -> None:
+    items = [f"{number % 10}/{number:04d}.png" for number in range(1000)]
+    pool = open_pool(write_digits(tmp_path / "digits", 1000))
+    assert set(items) & set(pool.ids)
+    labels = {item: f"class {number}" for number, item in enumerate(pool.ids)}
+    train(pool, tmp_path / "m", "linear_probe", labels=labels, settings={"iterations": 20})
+    assert len(activetune.load(tmp_path / "m").classes) == 1000
+
+
+# FACT ----------------------------------------------------------------------------------------------------------------
+
+
+def test_phases_can_be_run_alone(pool: Pool, tmp_path: Path) -> None:
+    labels = some_labels(pool, 5)
+    for phases in ("probe", "full", "head", "probe,full", "full,head"):
+        train(pool, tmp_path / phases, "fact", labels=labels, settings={"phases": phases, "epochs": 1})
+        assert list(figures(tmp_path / phases)["phases"]) == phases.split(",")
+        assert {row["phase"] for row in history(tmp_path / phases)} == set(phases.split(","))
+
+
+@pytest.mark.parametrize("settings", [{"phases": "full,probe"}, {"phases": ""}, {"phases": "probe", "head": "keep"}])
+def test_impossible_phases_are_explained(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"fact: (phases can't be|head=keep keeps)"):
+        make_recipe("fact", settings=settings)
+
+
+def test_the_phases_are_the_recipes_they_are_named_after(pool: Pool, tmp_path: Path) -> None:
+    labels = some_labels(pool, 5)
+    train(pool, tmp_path / "fact", "fact", labels=labels, settings={"phases": "probe,full", "patience": 0})
+    train(pool, tmp_path / "recipe", "probe_then_full", labels=labels)
+    assert weights(tmp_path / "fact") == weights(tmp_path / "recipe")
+
+
+@pytest.fixture
+def piloted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot even where little is left out."""
+    monkeypatch.setattr(fact, "PILOT_LEAST", 1)
+
+
+def test_a_pilot_chooses_and_leaves_no_trace(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
+) -> None:
+    losses_of(monkeypatch, iter([3.0, 1.0, 2.0]))
+    monkeypatch.setattr(_Run, "_better", lambda run, row: run.best is None or row["val_loss"] < run.best["loss"])
+    labels = some_labels(pool, 3)
+    train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep"})
+    rows = history(tmp_path / "m")
+    assert [row["phase"] for row in rows if row["epoch"]] == ["pilot full"] * 3 + ["full"] * 2
+    options = {"settings": {"phases": "probe,full", "pilot": False, "epochs": 3}, "labels": labels}
+    monkeypatch.setattr(_Run, "stalled", property(lambda run: run.epoch == 2))
+    train(pool, tmp_path / "without", "fact", **options)
+    assert weights(tmp_path / "m") == weights(tmp_path / "without")
+
+
+def test_without_enough_to_choose_by_there_is_no_pilot(pool: Pool, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", "fact", labels=some_labels(pool, 3))
+    assert "pilot" not in figures(tmp_path / "m")
+    assert figures(tmp_path / "m")["phases"]["full"]["kept_epoch"] == 3
+
+
+@pytest.mark.parametrize("saves", [1, 4])  # in the pilot, in the training after it
+def test_fact_resumes_wherever_it_was(
+    saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
+) -> None:
+    from tests.test_finetuning import cut_off
+
+    labels = some_labels(pool, 3)
+    train(pool, tmp_path / "whole", "fact", labels=labels)
+    cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", "fact", labels=labels), saves=saves)
+    train(pool, tmp_path / "cut", "fact", labels=labels, resume=True)
+    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    assert not (tmp_path / "cut" / WORK).exists()
+
+
+def test_fact_resumes_among_its_views(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = some_labels(pool, 5)
+    options: dict[str, Any] = {"labels": labels, "settings": {"head": "map", "frofa": "none", "views": 6}}
+    train(pool, tmp_path / "whole", "fact", **options)
+    seen: list[int] = []
+    original = activetune.Backbone.all_tokens
+
+    def tokens(self: activetune.Backbone, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return original(self, images)
+
+    monkeypatch.setattr(activetune.Backbone, "all_tokens", tokens)
+    with pytest.raises(KeyboardInterrupt):
+        train(pool, tmp_path / "cut", "fact", **options)
+    train(pool, tmp_path / "cut", "fact", **options, resume=True)
+    assert sum(seen[:2]) + sum(seen[3:]) == 6 * len(labels)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+# The light heads elsewhere -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "backbone"), [("map", "bundled"), ("map", VIT), ("logistic", VIT)])
+def test_the_documents_code_opens_a_light_head(
+    kind: str, backbone: str, pool: Pool, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"settings": {"head": kind, "frofa": "none", "epochs": 1, "trials": 1}}
+    given = {"backbone": backbone, "weights": vit if backbone == VIT else None}
+    model = train(pool, tmp_path / "MODEL", "fact", labels=some_labels(pool, 5), **given, **options)
+    text = (Path(__file__).parents[1] / "docs" / "finetune.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    import_torchvision()
+    names: dict[str, Any] = {}
+    exec(first.split("network =")[0], names)
+    exec(second, names)
+    images = torch.rand(2, 3, *model.backbone.settings.size)
+    with torch.inference_mode():
+        torch.testing.assert_close(names["network"](images), model.network.eval()(images), atol=1e-4, rtol=1e-4)
+
+
+def test_a_light_head_is_loaded_back(pool: Pool, tmp_path: Path) -> None:
+    settings = {"head": "map", "frofa": "c2frofa:brightness:0.5"}
+    model = train(pool, tmp_path / "m", "fact", labels=some_labels(pool, 5), settings=settings)
+    paths = [tmp_path / "digits" / item for item in pool.ids[:5]]
+    back = activetune.load(tmp_path / "m")
+    np.testing.assert_array_equal(model.predict(paths, precision="fp32"), back.predict(paths, precision="fp32"))
+    assert back.config["head"]["kind"] == "map"
