@@ -22,6 +22,7 @@ from activetune.heads.light import Head
 from activetune.labels import shuffled
 from activetune.runtime import torch_generator
 from activetune.types import FloatArray, IntArray
+from activetune.vision import import_torchvision
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def train_head(
     Args:
         targets: (L,) class indices. rows: positions that are trained on.
     """
+    import_torchvision()  # timm needs it
     from timm.scheduler import CosineLRScheduler
 
     rng = np.random.default_rng([seed, 2])
