@@ -23,12 +23,12 @@ def toy(items: int = 40, views: int = 2, classes: int = 4, tokens: int = 3, size
     targets = np.arange(items) % classes
     centres = rng.normal(size=(classes, size))
     features = centres[targets][None, :, None] + 0.7 * rng.normal(size=(views, items, tokens, size))
-    cached = Views(features.astype(np.float16), pool=lambda tokens_BTD: tokens_BTD.mean(1))
+    cached = Views(torch.from_numpy(features).half(), pool=lambda tokens_BTD: tokens_BTD.mean(1))
     return LightHeads(cached, targets, classes, HeadTraining(steps=30, batch_size=16, lr=1e-2))
 
 
 def pooled(heads: LightHeads) -> np.ndarray:
-    return np.asarray(heads.views.features, dtype=np.float32).mean(axis=2)
+    return heads.views.features.float().mean(2).numpy()
 
 
 class Recorded(LightHeads):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
 
+from activetune import frofa
 from activetune.errors import UsageError
 from activetune.frofa import (
     KNOWN,
@@ -325,3 +326,15 @@ def test_operations_on_places_need_a_grid_that_fits(name: str) -> None:
 def test_strengths_worth_trying_are_allowed(name: str) -> None:
     for strength in OPERATIONS[name].tried if name in OPERATIONS else (0.2, 0.5):
         Step("frofa", name, strength)
+
+
+@pytest.mark.parametrize("text", ["c2frofa:brightness:0.5", "frofa:equalize:0.5", "cfrofa:shift:0.3"])
+def test_a_batch_in_pieces_is_the_batch_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
+    found = []
+    for chunk in (1, 70, 10**6):
+        monkeypatch.setattr(frofa, "CHUNK", chunk)
+        generator = torch.Generator().manual_seed(1)
+        found.append(augment(features, parse_steps(text), generator, grid=Grid(2, 3)))
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found[1], found[2], rtol=0, atol=1e-6)

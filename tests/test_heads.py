@@ -63,7 +63,7 @@ def toy(items: int = 60, views: int = 2, seed: int = 0) -> tuple[Views, np.ndarr
     place = rng.integers(TOKENS, size=(views, items))
     for view in range(views):
         features[view, np.arange(items), place[view]] += centres[targets]
-    return Views(features, Grid(2, 3), pool=lambda tokens: tokens.mean(1)), targets
+    return Views(torch.from_numpy(features), Grid(2, 3), pool=lambda tokens: tokens.mean(1)), targets
 
 
 def accuracy(head: Head, seed: int = 1) -> float:
@@ -112,8 +112,8 @@ def test_training_depends_on_the_seed_alone() -> None:
 def test_rows_that_are_not_trained_on_do_not_matter() -> None:
     views, targets = toy()
     rows = np.arange(0, 60, 2)
-    spoiled = views.features.copy()
-    spoiled[:, 1::2] = np.nan
+    spoiled = views.features.clone()
+    spoiled[:, 1::2] = torch.nan
     weights = []
     for features in (views.features, spoiled):
         torch.manual_seed(0)

@@ -39,6 +39,7 @@ MIXUP, PATCH_DROPOUT = "mixup", "patch_dropout"
 LIMITS = {name: (operation.least, operation.most) for name, operation in OPERATIONS.items()}
 LIMITS |= {PATCH_DROPOUT: (0.01, 0.95), MIXUP: (0.01, 10.0)}
 KNOWN = tuple(LIMITS)
+CHUNK = 2**18  # numbers worked on at a time, 1 MB: more than a core's cache is several times slower
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,13 @@ def _applied(features_BTC: Tensor, step: Step, generator: torch.Generator, grid:
         )
     shape = (operation.draws, items, 1, 1 if step.scope == "frofa" else channels)
     uniform = torch.rand(shape, generator=generator, device=features_BTC.device)
-    unit, low, high = to_unit(features_BTC, step.scope)
-    return from_unit(operation.apply(unit, uniform, step.strength, grid), low, high)
+    found = torch.empty_like(features_BTC)
+    size = max(1, CHUNK // (tokens * channels))
+    for start in range(0, items, size):
+        part = slice(start, start + size)
+        unit, low, high = to_unit(features_BTC[part], step.scope)
+        found[part] = from_unit(operation.apply(unit, uniform[:, part], step.strength, grid), low, high)
+    return found
 
 
 def to_unit(features_BTC: Tensor, scope: Scope) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,14 +32,18 @@ class AttentionPool(nn.Module):
         self.mlp.add_module("fc2", nn.Linear(int(size * mlp_ratio), size))
         nn.init.trunc_normal_(self.latent, std=size**-0.5)
 
-    def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """See :class:`AttentionPool`."""
-        size = tokens_BTD.shape[2]
+    def forward(self, tokens_BTD: Tensor, mean_D: Tensor | float = 0.0, scale: Tensor | float = 1.0) -> Tensor:
+        """Pool ``(tokens - mean) * scale``, which costs no pass over the tokens: it moves to the query and to the sum.
+
+        Both products with the tokens are computed in the tokens' own precision.
+        """
+        items, _, size = tokens_BTD.shape
         query_Hd = self.q(self.latent).view(self.heads, -1)
         keys, values = self.kv.weight.view(2, self.heads, -1, size)
-        reading_HD = torch.einsum("hd,hdc->hc", query_Hd, keys) * query_Hd.shape[1] ** -0.5
-        weights_BHT = torch.softmax((tokens_BTD @ reading_HD.T).transpose(1, 2), dim=2)
-        seen_BHD = weights_BHT @ tokens_BTD
+        reading_HD = torch.einsum("hd,hdc->hc", query_Hd, keys) * (scale * query_Hd.shape[1] ** -0.5)
+        reading_BDH = reading_HD.T.to(tokens_BTD.dtype).expand(items, -1, -1)  # one a item: faster to differentiate
+        weights_BHT = torch.softmax(torch.bmm(tokens_BTD, reading_BDH).transpose(1, 2).float(), dim=2)
+        seen_BHD = (torch.bmm(weights_BHT.to(tokens_BTD.dtype), tokens_BTD).float() - mean_D) * scale
         pooled = torch.einsum("bhc,hdc->bhd", seen_BHD, values).flatten(1) + self.kv.bias[size:]
         pooled = self.proj(pooled)
         found: Tensor = pooled + self.mlp(self.norm(pooled))

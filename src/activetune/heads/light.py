@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from activetune.heads.attention import AttentionPool, heads_for
-from activetune.types import FloatArray
 
 Kind = Literal["map", "linear", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -76,18 +74,17 @@ class MapHead(Head):
         """See :class:`Head`."""
         return {"kind": self.kind, "attention_heads": self.pool.heads}
 
-    def fit_scale(self, tokens_VLTD: FloatArray, sample: int = 256) -> None:
+    def fit_scale(self, tokens_VLTD: Tensor, sample: int = 256) -> None:
         """Set the buffers by some of the items: the tokens' mean, and one over their root mean square around it."""
-        items = tokens_VLTD.reshape(-1, *tokens_VLTD.shape[-2:])
-        rows = torch.from_numpy(np.asarray(items[:: -(-len(items) // sample)], dtype=np.float32))
+        items = tokens_VLTD.flatten(0, 1)
+        rows = items[:: -(-len(items) // sample)].float()
         mean = rows.mean((0, 1))
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("scale").copy_((rows - mean).square().mean().sqrt().clamp_min(1e-12).reciprocal())
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, Y)."""
-        tokens = (features - self.get_buffer("mean")) * self.get_buffer("scale")
-        return super().forward(self.norm(self.pool(tokens)))
+        return super().forward(self.norm(self.pool(features, self.get_buffer("mean"), self.get_buffer("scale"))))
 
 
 def power_normalised(pooled_BD: Tensor) -> Tensor:

@@ -30,33 +30,32 @@ class Views:
     """Cached features of labelled items.
 
     Attributes:
-        features: (V, L, T, D) tokens, or (V, L, D) pooled; view 0 is the one that evaluation sees.
+        features: (V, L, T, D) tokens, or (V, L, D) pooled; view 0 is the one that evaluation sees. Heads compute with
+            tokens in their precision, and with everything else in float32.
         grid: how the tokens lie. pool: makes pooled features of tokens, for heads that read those.
+        device: where heads are trained.
     """
 
-    features: FloatArray
+    features: Tensor
     grid: Grid | None = None
     pool: Callable[[Tensor], Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
-        """(B, T, D) or (B, D) float32 of some items, each under one view."""
-        return torch.from_numpy(np.asarray(self.features[views, rows], dtype=np.float32)).to(self.device)
+        """(B, T, D) or (B, D) of some items, each under one view."""
+        chosen = torch.from_numpy(views * self.features.shape[1] + rows)
+        return self.features.flatten(0, 1).index_select(0, chosen).to(self.device)
 
     def pooled(self, batch_size: int = 256) -> FloatArray:
         """Pooled features (V, L, D) float32 of all items under all views."""
         if self.features.ndim == 3:
-            return np.asarray(self.features, dtype=np.float32)
+            found: FloatArray = self.features.float().numpy()
+            return found
         assert self.pool is not None
-        views, items = self.features.shape[:2]
-        rows = [np.arange(start, min(start + batch_size, items)) for start in range(0, items, batch_size)]
+        parts = self.features.flatten(0, 1).split(batch_size)  # type: ignore[no-untyped-call]
         with torch.inference_mode():
-            return np.stack(
-                [
-                    np.concatenate([self.pool(self.batch(part, view)).cpu().numpy() for part in rows])
-                    for view in range(views)
-                ]
-            )
+            rows = torch.cat([self.pool(part.to(self.device).float()).cpu() for part in parts])
+        return rows.view(*self.features.shape[:2], -1).numpy()
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def train_head(
     rng = np.random.default_rng([seed, 2])
     generator = torch_generator(rng, views.device)
     head.to(views.device).train()
-    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=options.lr)
+    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=options.lr, fused=True)
     scheduler = CosineLRScheduler(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
@@ -113,7 +112,8 @@ def train_head(
     for step, chosen in zip(range(options.steps), batches, strict=False):
         scheduler.step(step + 1)
         features = views.batch(chosen, rng.integers(count, size=len(chosen)))
-        features = augment(features, options.augmentation, generator, grid=views.grid)
+        if options.augmentation:
+            features = augment(features.float(), options.augmentation, generator, grid=views.grid).to(features.dtype)
         answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
         for one in mixing:
             features, answers = mix(features, answers, one.strength, generator)
@@ -131,16 +131,18 @@ def head_logits(head: Head, views: Views, rows: IntArray, batch_size: int = 256)
     """Logits (B, Y) of items under view 0."""
     with torch.inference_mode():
         found = [
-            _logits(head, views.batch(part), views).cpu().numpy()
+            _logits(head, views.batch(part), views).float().cpu().numpy()
             for part in np.array_split(rows, max(1, -(-len(rows) // batch_size)))
         ]
     return np.concatenate(found)
 
 
 def _logits(head: Head, features: Tensor, views: Views) -> Tensor:
-    if not head.reads_tokens and features.ndim == 3:
-        assert views.pool is not None
-        features = views.pool(features)
+    if not head.reads_tokens:
+        features = features.float()
+        if features.ndim == 3:
+            assert views.pool is not None
+            features = views.pool(features)
     logits: Tensor = head(features)
     return logits
 

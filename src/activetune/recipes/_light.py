@@ -37,6 +37,7 @@ class Light(Imbalance):
         trials: most candidates that are tried for either choice.
         views: of each image whose features are computed; the first is not augmented, the others are
             cropped and flipped as in training (``min_crop``, ``flip``).
+        strengths: candidates for the C of heads that are a logistic regression.
         head_steps, head_batch, head_lr, head_weight_decay, head_smoothing: of heads that are trained by steps.
     """
 
@@ -46,6 +47,7 @@ class Light(Imbalance):
     views: int = 4
     min_crop: float = 0.35
     flip: float = 0.5
+    strengths: tuple[float, ...] = STRENGTHS
     head_steps: int = 400
     head_batch: int = 64
     head_lr: float = 1e-3
@@ -127,7 +129,7 @@ def run_head(
         task.labels.indices,
         len(task.labels.classes),
         options.head_training(),
-        STRENGTHS,
+        options.strengths,
         present=present,
         seed=task.seed,
     )
@@ -149,7 +151,8 @@ def run_head(
             }
             for trial in trials
         ]
-    choice = choice or Choice(default, DEFAULT_STRENGTH)
+    only = options.strengths[0] if len(options.strengths) == 1 else DEFAULT_STRENGTH
+    choice = choice or Choice(default, only)
     if put:
         head = heads.fit(choice.candidate, np.arange(len(task.labels)), choice.strength)
         put_head(task.backbone, head.to(task.runtime.device))

@@ -1,15 +1,15 @@
 """Features of the labelled items under several augmented views, computed once by the backbone as it is now.
 
-They lie in a memory-mapped file in the unfinished run's folder, filled view by view, so a run that is cut off goes on
-where it was. View 0 is what evaluation sees; the others are crops and flips like those of training.
+They lie in a memory-mapped file in the unfinished run's folder, in the precision that the run computes in, filled view
+by view, so a run that is cut off goes on where it was. View 0 is what evaluation sees; the others are crops and flips
+like those of training.
 Shape legend: V views, L labelled items, T tokens, D feature size.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -24,6 +24,7 @@ from activetune.runtime import progress
 from activetune.store import read_json, write_json
 
 BATCH = 32
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 VIEW_EPOCH = 1_000_000  # view v is the crop of a turn in epoch VIEW_EPOCH + v, which no training reaches
 
 
@@ -31,18 +32,19 @@ def embed_views(task: Task, count: int, *, tokens: bool, min_crop: float = 0.35,
     """Run the backbone once over ``count`` views of each labelled item.
 
     Args:
-        tokens: keep all tokens, (V, L, T, D) in float16, or the pooled features, (V, L, D), alone.
+        tokens: keep all tokens, (V, L, T, D), or the pooled features, (V, L, D), alone.
         min_crop, flip: of the views but the first.
     """
     backbone = task.backbone.eval()
     images = _Viewed(task, min_crop, flip)
     total = count * len(task.labels)
     key = digest(backbone.fingerprint, *task.labels.ids, str(task.seed), f"{count} {tokens} {min_crop} {flip}")
-    path, state = task.work / f"views-{key}.npy", task.work / f"views-{key}.json"
+    path, state = task.work / f"views-{key}.bin", task.work / f"views-{key}.json"
     grid = backbone.grid if tokens else None
     shape = (grid.tokens, backbone.token_size) if grid is not None else (backbone.num_features,)
     done = int(read_json(state)["done"]) if state.is_file() and path.is_file() else 0
-    rows = _rows(path, (total, *shape), done)
+    size = total * math.prod(shape)
+    rows = torch.from_file(str(path), shared=True, size=size, dtype=DTYPES[task.runtime.precision]).view(total, *shape)
     workers = choose_workers(task.workers, total)
     loader = DataLoader(
         images,
@@ -56,24 +58,12 @@ def embed_views(task: Task, count: int, *, tokens: bool, min_crop: float = 0.35,
             with torch.inference_mode(), task.runtime.autocast():
                 pixels = batch.to(task.runtime.device)
                 found = backbone.all_tokens(pixels) if tokens else backbone(pixels)
-            rows[done : done + len(batch)] = found.to(torch.float16).cpu().numpy()
+            rows[done : done + len(batch)] = found
             done += len(batch)
-            rows.flush()
             write_json(state, {"done": done})
             meter.advance(len(batch))
-    return Views(
-        rows.reshape(count, len(task.labels), *shape),
-        grid,
-        backbone.pooled if tokens else None,
-        task.runtime.device,
-    )
-
-
-def _rows(path: Path, shape: tuple[int, ...], done: int) -> np.memmap:
-    if done:
-        found: np.memmap = np.lib.format.open_memmap(path, mode="r+")
-        return found
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    pool = backbone.pooled if tokens else None
+    return Views(rows.view(count, len(task.labels), *shape), grid, pool, task.runtime.device)
 
 
 class _Viewed(Dataset[Tensor]):
