@@ -1,0 +1,245 @@
+"""FACT and what it is compared with on Caltech-101 and CIFAR-10, ViT-Tiny: see README.md beside this file.
+
+python experiments/fact/measure.py --data DIR --weights vit_tiny_patch16_224.safetensors
+
+Labels are ActiveFT's picks. Rows that share phases share their training: FACT without its third phase is
+``probe_then_full``, and each light head is fitted on the features of that model. A row is one JSON file in --work, so a
+run can be cut off and begun again. ``--side rest`` scores on 2,000 other items of the pool in place of the test set:
+settings are compared on these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import machine
+
+import activetune
+from activetune.embedding import take
+from activetune.frofa import parse_steps
+from activetune.heads.choosing import Candidate, LightHeads
+from activetune.heads.linear import NOTHING
+from activetune.heads.training import HeadTraining, head_logits
+from activetune.recipes import Task
+from activetune.recipes._views import embed_views
+from activetune.runtime import resolve_runtime
+from activetune.types import Labels, Pool
+
+HERE = Path(__file__).parent
+BACKBONE = "timm/vit_tiny_patch16_224"
+TASKS = {  # lowest budgets first: three seeds there, one above
+    "caltech101-120": 3,
+    "caltech101-300": 3,
+    "cifar10-250": 3,
+    "cifar10-500": 3,
+    "caltech101-600": 1,
+    "cifar10-1000": 1,
+}
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "linear_probe": ("linear_probe", {}),
+    "full": ("full", {}),
+    "probe_then_full": ("probe_then_full", {}),
+    "lora": ("lora", {}),
+    "bitfit": ("bitfit", {}),
+    "frozen_map": ("frozen_map", {}),
+    "fact": ("fact", {}),
+}
+HEADS = {
+    "fact: linear": ("linear", ""),
+    "fact: logistic": ("logistic", ""),
+    "fact: map": ("map", ""),
+    "fact: map, brightness": ("map", "c2frofa:brightness:0.8"),
+    "fact: map, brightness and posterize": ("map", "c2frofa:brightness:0.8 + cfrofa:posterize:4"),
+}
+AFTER = "probe_then_full"  # whose backbone the heads are fitted on
+
+
+@dataclass(frozen=True)
+class Given:
+    """A pool with its embeddings, the items that may be picked, and those that score."""
+
+    pool: Pool
+    embeddings: activetune.Embeddings
+    picked_from: list[str]
+    test: Pool
+
+
+def main() -> None:
+    options = _options()
+    for name in options.only or TASKS:
+        data, budget = name.rsplit("-", 1)
+        given = _caltech101(options) if data == "caltech101" else _cifar10(options)
+        for seed in range(options.seeds or TASKS[name]):
+            _measure(name, given, int(budget), seed, options)
+        _collect(name, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with caltech101.zip and cifar10/")
+    parser.add_argument("--weights", type=Path, required=True, help="vit_tiny_patch16_224.safetensors")
+    parser.add_argument("--work", type=Path, default=Path("build/fact"))
+    parser.add_argument("--only", nargs="+", choices=list(TASKS))
+    parser.add_argument("--rows", nargs="+", choices=[*RECIPES, *HEADS])
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--side", choices=["test", "rest"], default="test")
+    return parser.parse_args()
+
+
+def _caltech101(options: argparse.Namespace) -> Given:
+    """Ids sorted, shuffled by ``default_rng(0)``: the first 70 % are the pool, the rest is the test set."""
+    pool = activetune.open_pool(options.data / "caltech101.zip")
+    embeddings = activetune.embed(pool, backbone=BACKBONE, weights=options.weights)
+    order = np.random.default_rng(0).permutation(sorted(pool.ids)).tolist()
+    cut = round(0.7 * len(order))
+    return Given(pool, embeddings, order[:cut], pool.subset(order[cut:]))
+
+
+def _cifar10(options: argparse.Namespace) -> Given:
+    pool = activetune.open_pool(options.data / "cifar10" / "train.parquet")
+    embeddings = activetune.embed(pool, backbone=BACKBONE, weights=options.weights)
+    test = activetune.open_pool(options.data / "cifar10" / "test.parquet")
+    return Given(pool, embeddings, list(pool.ids), test)
+
+
+def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.Namespace) -> None:
+    chosen = activetune.select(take(given.embeddings, given.picked_from), budget=budget, method="activeft", seed=seed)
+    answers = {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen.ids}
+    test = given.test
+    if options.side == "rest":
+        rest = sorted(set(given.picked_from) - set(chosen.ids))
+        test = given.pool.subset(np.random.default_rng(1).permutation(rest)[:2000].tolist())
+    folder = options.work / f"{name}-{seed}"
+    wanted = options.rows or [*RECIPES, *HEADS]
+    for row, (recipe, settings) in RECIPES.items():
+        if row in wanted and not _file(folder, row, options).is_file():
+            _write(folder, row, options, _trained(folder / row, recipe, settings, given, answers, test, seed, options))
+    if any(row in wanted and not _file(folder, row, options).is_file() for row in HEADS):
+        for row, found in _heads(folder, given, answers, test, seed):
+            _write(folder, row, options, found)
+
+
+def _file(folder: Path, row: str, options: argparse.Namespace) -> Path:
+    return folder / f"{row.replace(': ', '-').replace(', ', '-').replace(' ', '_')}.{options.side}.json"
+
+
+def _write(folder: Path, row: str, options: argparse.Namespace, found: dict[str, Any]) -> None:
+    told = " ".join(f"{name} {value:.4g}" for name, value in found.items() if isinstance(value, float))
+    print(f"{folder.name} {row}: {told}", flush=True)
+    _file(folder, row, options).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _trained(
+    out: Path,
+    recipe: str,
+    settings: dict[str, Any],
+    given: Given,
+    answers: dict[str, str],
+    test: Pool,
+    seed: int,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """A recipe from labels to scores; its seconds leave scoring out."""
+    model = activetune.finetune(
+        given.pool,
+        labels=answers,
+        out=out,
+        backbone=BACKBONE,
+        weights=options.weights,
+        recipe=recipe,
+        settings=settings,
+        seed=seed,
+        resume=True,
+        quiet=True,
+    )
+    figures = json.loads((out / "manifest.json").read_text())["figures"]
+    scores = activetune.evaluate(model, test, quiet=True)
+    per_class = [row["top1"] for row in scores.per_class.values()]
+    parameters = figures.get("trainable_parameters", 0)
+    for phase in figures.get("phases", {}).values():
+        parameters = max(parameters, phase.get("trainable_parameters", 0))
+    return {
+        "top1": scores.top1,
+        "balanced_accuracy": float(np.mean(per_class)),
+        "seconds": figures["seconds"],
+        "parameters": parameters,
+        "figures": figures,
+    }
+
+
+def _heads(
+    folder: Path, given: Given, answers: dict[str, str], test: Pool, seed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Light heads on the features of the model after phase two."""
+    model = activetune.load(folder / AFTER)
+    before = json.loads((folder / AFTER / "manifest.json").read_text())["figures"]["seconds"]
+    labels = Labels.of(answers, model.classes)
+    work = folder / "heads"
+    work.mkdir(exist_ok=True)
+    started = time.perf_counter()
+    views = embed_views(_task(given.pool.subset(list(answers)), labels, model, work, seed), 4, tokens=True)
+    embedding = time.perf_counter() - started
+    known = set(model.classes)
+    truth = [str(name) for name in test.labels]
+    scored = Labels.of(
+        dict(zip(test.ids, [name if name in known else model.classes[0] for name in truth], strict=True)), model.classes
+    )
+    seen = embed_views(_task(test, scored, model, work, seed), 1, tokens=True)
+    heads = LightHeads(views, labels.indices, len(model.classes), HeadTraining(), seed=seed)
+    for row, (kind, steps) in HEADS.items():
+        started = time.perf_counter()
+        head = heads.fit(Candidate(kind, parse_steps(steps)), np.arange(len(labels)), 100.0)
+        seconds = before + embedding + time.perf_counter() - started
+        guess = np.asarray(model.classes)[head_logits(head, seen, np.arange(len(test))).argmax(1)]
+        right = guess == np.asarray(truth)
+        yield (
+            row,
+            {
+                "top1": float(right.mean()),
+                "balanced_accuracy": float(
+                    np.mean([right[np.asarray(truth) == name].mean() for name in sorted(set(truth))])
+                ),
+                "seconds": seconds,
+                "parameters": sum(value.numel() for value in head.parameters()),
+            },
+        )
+    for path in work.glob("views-*"):
+        path.unlink()
+
+
+def _task(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed: int) -> Task:
+    runtime = resolve_runtime()
+    return Task(pool, labels, NOTHING, pool, model.backbone, runtime, seed, work, quiet=True)
+
+
+def _collect(name: str, options: argparse.Namespace) -> None:
+    """The single values of a task's rows, beside this file; of the test set alone."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in (*RECIPES, *HEADS):
+        paths = [_file(options.work / f"{name}-{seed}", row, options) for seed in range(options.seeds or TASKS[name])]
+        rows[row] = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    for row, found in rows.items():
+        if found:
+            top1 = 100 * np.asarray([one["top1"] for one in found])
+            print(
+                f"{name} {row:<38} {top1.mean():5.1f} ± {top1.std():.1f}  {np.median([one['seconds'] for one in found]):.0f} s"
+            )
+    if options.side == "test":
+        results = HERE / "results"
+        results.mkdir(exist_ok=True)
+        content = {**machine(), "rows": rows}
+        (results / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

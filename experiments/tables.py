@@ -1,0 +1,110 @@
+"""A paper's tables as TOML files: run what they say, and fill in what was measured.
+
+A TOML file holds the command of each part of a table (``activetune simulate``), the published figures (mean, standard
+deviation) and those measured here, a row for a method, or for a recipe where a table compares these; single values go
+to results/. A run that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import string
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import machine
+
+COLUMNS = ("top1", "balanced_accuracy", "classes_met", "emd", "radius", "select_seconds", "train_seconds")
+
+
+def main(folder: Path, description: str) -> None:
+    """Run the tables of a folder, as the command line says."""
+    options = _options(folder, description)
+    places = {"DATA": str(options.data), "WEIGHTS": str(options.weights), "OUT": str(options.out)}
+    for path in sorted(folder.glob("*.toml")):
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+        if options.table not in (None, str(recipe["table"])):
+            continue
+        for number, run in enumerate(recipe["runs"]):
+            print(f"{path.stem}, {run['name']}:", run.get("later") or run["command"].strip(), sep="\n", flush=True)
+            if options.list or "later" in run:
+                continue
+            words = [string.Template(word).substitute(places) for word in shlex.split(run["command"])]
+            missing = [name for name in _needed(words) if not Path(name).exists()]
+            if missing:
+                print(f"left out, as these are not there: {', '.join(missing)}", flush=True)
+                continue
+            if not options.collect:
+                code = "import sys; from activetune.cli import main; sys.argv = ['activetune', *sys.argv[1:]]; main()"
+                subprocess.run([sys.executable, "-c", code, *words[1:]], check=False)
+            collect(path, recipe, number, Path(words[words.index("--out") + 1]))
+
+
+def _options(folder: Path, description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    tables = [str(tomllib.loads(path.read_text(encoding="utf-8"))["table"]) for path in sorted(folder.glob("*.toml"))]
+    parser.add_argument("--table", choices=tables, help="default: all that can be run")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    parser.add_argument("--out", type=Path, default=Path("build") / folder.name)
+    parser.add_argument("--list", action="store_true", help="print the commands and run none")
+    parser.add_argument("--collect", action="store_true", help="run nothing, read what earlier runs left in --out")
+    return parser.parse_args()
+
+
+def _needed(words: Sequence[str]) -> list[str]:
+    """The files that a command reads."""
+    asked = [words[2], words[words.index("--test") + 1], words[words.index("--weights") + 1]]
+    return [word for word in asked if not word.endswith("%")]
+
+
+def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) -> None:
+    """Put the figures of a finished simulation into the TOML file, and its single values into results/."""
+    if not (folder / "results.csv").is_file():
+        print(f"{folder} holds no results", flush=True)
+        return
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        cell = found.setdefault((row["method"], row["recipe"], row["budget"]), {})
+        for name in COLUMNS:
+            cell.setdefault(name, []).append(float(row[name]))
+    about = machine()
+    suffix = f"-{number + 1}" if len(recipe["runs"]) > 1 else ""
+    content = {**about, "rows": [{"method": m, "recipe": r, "budget": b, **cell} for (m, r, b), cell in found.items()]}
+    results = path.parent / "results"
+    results.mkdir(exist_ok=True)
+    (results / f"{path.stem}{suffix}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    measured: dict[tuple[str, str], str] = {}
+    factor = 100 if recipe["column"] == "top1" else 1
+    for (method, trained, budget), cell in found.items():
+        values = factor * np.asarray(cell[recipe["column"]])
+        told = f'"{budget}" = [{values.mean():.1f}, {values.std():.1f}]'
+        for key in ((method, trained), (method, "")):  # a table of one recipe does not name it in its rows
+            measured[key] = f"{measured[key]}, {told}" if key in measured else told
+    _fill_in(path, number, measured, f"{about['date']}, commit {about['commit']}")
+
+
+def _fill_in(path: Path, number: int, measured: Mapping[tuple[str, str], str], when: str) -> None:
+    """Rewrite the lines ``measured`` and ``when`` of one run's rows; every other line stays as it is."""
+    lines, run, method, recipe = [], -1, "", ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        run += line == "[[runs]]"
+        key, _, value = line.partition(" = ")
+        if key == "method":
+            method, recipe = value.strip('"'), ""
+        if key == "recipe":
+            recipe = value.strip('"')
+        if run == number and (method, recipe) in measured and key in ("measured", "when"):
+            line = f"measured = {{ {measured[method, recipe]} }}" if key == "measured" else f'when = "{when}"'
+        lines.append(line)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
