@@ -189,30 +189,23 @@ def _heads(
     started = time.perf_counter()
     views = embed_views(_task(given.pool.subset(list(answers)), labels, model, work, seed), 4, tokens=True)
     embedding = time.perf_counter() - started
-    known = set(model.classes)
-    truth = [str(name) for name in test.labels]
-    scored = Labels.of(
-        dict(zip(test.ids, [name if name in known else model.classes[0] for name in truth], strict=True)), model.classes
-    )
-    seen = embed_views(_task(test, scored, model, work, seed), 1, tokens=True)
+    truth = np.asarray([str(name) for name in test.labels])
+    unused = Labels.of(dict.fromkeys(test.ids, model.classes[0]), model.classes)  # scoring reads the truth alone
+    seen = embed_views(_task(test, unused, model, work, seed), 1, tokens=True)
     heads = LightHeads(views, labels.indices, len(model.classes), HeadTraining(), seed=seed)
     for row, (kind, steps) in HEADS.items():
         started = time.perf_counter()
         head = heads.fit(Candidate(kind, parse_steps(steps)), np.arange(len(labels)), 100.0)
         seconds = before + embedding + time.perf_counter() - started
-        guess = np.asarray(model.classes)[head_logits(head, seen, np.arange(len(test))).argmax(1)]
-        right = guess == np.asarray(truth)
-        yield (
-            row,
-            {
-                "top1": float(right.mean()),
-                "balanced_accuracy": float(
-                    np.mean([right[np.asarray(truth) == name].mean() for name in sorted(set(truth))])
-                ),
-                "seconds": seconds,
-                "parameters": sum(value.numel() for value in head.parameters()),
-            },
-        )
+        logits = head_logits(head, seen, np.arange(len(test)))
+        right = np.asarray(model.classes)[logits.argmax(1)] == truth
+        found = {
+            "top1": float(right.mean()),
+            "balanced_accuracy": float(np.mean([right[truth == name].mean() for name in np.unique(truth)])),
+            "seconds": seconds,
+            "parameters": sum(value.numel() for value in head.parameters()),
+        }
+        yield row, found
     for path in work.glob("views-*"):
         path.unlink()
 
@@ -231,9 +224,8 @@ def _collect(name: str, options: argparse.Namespace) -> None:
     for row, found in rows.items():
         if found:
             top1 = 100 * np.asarray([one["top1"] for one in found])
-            print(
-                f"{name} {row:<38} {top1.mean():5.1f} ± {top1.std():.1f}  {np.median([one['seconds'] for one in found]):.0f} s"
-            )
+            seconds = np.median([one["seconds"] for one in found])
+            print(f"{name} {row:<38} {top1.mean():5.1f} ± {top1.std():.1f}  {seconds:.0f} s")
     if options.side == "test":
         results = HERE / "results"
         results.mkdir(exist_ok=True)
