@@ -25,9 +25,9 @@ from activetune.cli import run
 from activetune.distances import Float32
 from activetune.selection.budget import Coverage, Groups, parse_budget, water_fill
 from activetune.selection.picking import keep_distance, pick
-from activetune.selectors import make_selector
+from activetune.selectors import _radius, make_selector
 from activetune.selectors._base import Selector
-from activetune.selectors._radius import cluster_count, covering_radius, pseudo_labels, pure_radius
+from activetune.selectors._radius import clustered_radius, pseudo_labels, pure_radius, typical_radius
 from activetune.store import save_embeddings
 from activetune.types import Evidence, Picks, Selection
 
@@ -376,17 +376,37 @@ def test_the_sample_stands_for_all() -> None:
 
 def test_the_radius_does_not_depend_on_the_size_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = unit(digits(200).features_ND.astype(np.float64))
-    whole = covering_radius(rows, 10, np.random.default_rng(0))
+    whole = clustered_radius(rows, 10, np.random.default_rng(0))
     monkeypatch.setattr(distances, "CHUNK_NUMBERS", 1000)
-    assert covering_radius(rows, 10, np.random.default_rng(0)) == pytest.approx(whole, abs=1e-6)
+    assert clustered_radius(rows, 10, np.random.default_rng(0)) == pytest.approx(whole, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("items", "classes", "count"),
-    [(10_000, 0, 200), (10_000, 1, 200), (10_000, 7, 7), (1, 0, 1), (10**6, 0, 1000), (3, 9, 3)],
-)
-def test_as_many_clusters_as_known_classes(items: int, classes: int, count: int) -> None:
-    assert cluster_count(items, classes) == count
+@pytest.mark.parametrize("share", [0.02, 0.1, 1.0])
+def test_a_ball_of_the_typical_radius_holds_its_share(share: float) -> None:
+    rows = unit(digits(300).features_ND.astype(np.float64))
+    radius = typical_radius(rows, np.random.default_rng(0), share)
+    apart = between(rows, rows)[~np.eye(len(rows), dtype=bool)]
+    assert (apart <= radius + ROUNDING).mean() == pytest.approx(share, abs=0.002)
+
+
+def test_the_typical_radius_of_a_small_pool_holds_some_items() -> None:
+    rows = unit(digits(40).features_ND.astype(np.float64))
+    radius = typical_radius(rows, np.random.default_rng(0))
+    held = (between(rows, rows) <= radius + ROUNDING).sum(axis=1) - 1
+    assert held.mean() == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.parametrize("items", [1, 2, 3])
+def test_the_typical_radius_of_next_to_nothing(items: int) -> None:
+    assert 0 <= typical_radius(unit(np.eye(3)[:items]), np.random.default_rng(0)) <= 2
+
+
+def test_a_sample_gives_the_typical_radius_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = unit(digits(1000).features_ND.astype(np.float64))
+    whole = typical_radius(rows, np.random.default_rng(0))
+    monkeypatch.setattr(_radius, "SAMPLE", 200)
+    monkeypatch.setattr(_radius, "AGAINST", 300)
+    assert typical_radius(rows, np.random.default_rng(0)) == pytest.approx(whole, abs=0.03)
 
 
 def test_pseudo_labels_are_the_clusters_and_leave_the_features_alone() -> None:

@@ -14,7 +14,7 @@ from activetune.selection.constraints import PREDICTED, Limits, Metadata, descri
 from activetune.selection.covering import pick_covering
 from activetune.selection.picking import pick, pick_balanced, pick_shares
 from activetune.selectors import Selector, selectors
-from activetune.selectors._radius import covering_radius
+from activetune.selectors._radius import typical_radius
 from activetune.types import Embeddings, Evidence, IntArray, Picks
 
 
@@ -27,7 +27,7 @@ class Plan:
         coverage: the share to cover, and its radius.
         groups: the items by class or column. each: picks of every group; None: equal shares of ``asked``.
         column: the column that is balanced; ``predicted`` has its groups only once there is a model.
-        classes: sorted names of the known answers. known_classes: how many classes are known of at all.
+        classes: sorted names of the known answers.
         min_distance: no two picks, and no pick and labelled item, are nearer than this.
     """
 
@@ -37,7 +37,6 @@ class Plan:
     each: int | None = None
     column: str | None = None
     classes: Sequence[str] = ()
-    known_classes: int = 0
     min_distance: float = 0.0
 
 
@@ -75,8 +74,7 @@ def make_plan(
     if kind == "per_class":
         return _plan_per_class(embeddings, limits, int(value), distance)
     if kind == "coverage":
-        known = {name for name in embeddings.labels or () if name} | set(limits.classes)
-        return Plan(None, Coverage.parse(budget), known_classes=len(known), min_distance=distance)
+        return Plan(None, Coverage.parse(budget), min_distance=distance)
     return Plan(_count(limits, kind, value), min_distance=distance)
 
 
@@ -188,7 +186,7 @@ def _cover(plan: Plan, goal: Coverage, selector: Selector, evidence: Evidence, s
     if radius is None:
         whole = len(evidence.population) == len(evidence.features_ND)
         features_ND = evidence.features_ND if whole else evidence.features_ND[evidence.population]
-        radius = covering_radius(features_ND, plan.known_classes, np.random.default_rng([seed, 1]))
+        radius = typical_radius(features_ND, np.random.default_rng([seed, 1]))
     rng = np.random.default_rng(seed)
     picks, reached = pick_covering(selector, evidence, goal.share, radius, rng, min_distance=plan.min_distance)
     entries: dict[str, Any] = {"asked": None, "k": len(picks.positions)}

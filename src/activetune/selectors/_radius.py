@@ -1,10 +1,17 @@
-"""The radius of ProbCover: the largest at which most balls around items hold items of one class alone.
+"""How near is near enough: the radius within which a pick stands for an item.
 
-Classes are not known before anything is labelled, so clusters of k-means stand in for them (Yehuda et al., "Active
-Learning Through a Covering Lens", NeurIPS 2022, section 3.2: purity 0.95, as many clusters as classes).
-Deviation: instead of trying radii on a grid, each sampled item's distance to the nearest item of another cluster is
-taken; a ball is pure up to just that radius, so the answer is a quantile of those distances.
-Cost: k-means (``_clusters.py``) and 2 S N D operations for a sample of S items; O(N + chunk) memory.
+Two rules, on features of unit length:
+
+- ``typical_radius``: a ball around an item holds 1 % of the others on average. The default.
+- ``pure_radius``: the largest at which most balls hold items of one class alone, with clusters of k-means in the
+  classes' place, since nothing is labelled (Yehuda et al., "Active Learning Through a Covering Lens", NeurIPS 2022,
+  section 3.2: purity 0.95, as many clusters as classes). Deviation: instead of trying radii on a grid, each sampled
+  item's distance to the nearest item of another cluster is taken; a ball is pure up to just that radius, so the answer
+  is a quantile of those distances.
+
+On the networks and pools of benchmarks/accuracy the second rule's balls hold a few items in 10,000, far from what
+gives accurate picks, whatever the number of clusters; see experiments/LOG.md.
+Cost: 2 S N D operations for a sample of S items (and k-means for the second); O(S N) numbers in pieces.
 Shape legend: N items, D feature size, S sampled items.
 """
 
@@ -16,26 +23,36 @@ from activetune.distances import Float32, pieces
 from activetune.selectors._clusters import cluster
 from activetune.types import IntArray
 
+SHARE = 0.01
+FEWEST = 3  # other items that a ball holds on average, where 1 % of a small pool is less
 PURITY = 0.95
 SAMPLE = 2000
+AGAINST = 5000  # items that the sample's distances are taken to
 ITERATIONS = 20  # of k-means: the radius is a rough one
 LARGEST = 2.0  # the distance of opposite rows of unit length
 
 
-def covering_radius(features_ND: Float32, classes: int, rng: np.random.Generator) -> float:
-    """The radius by ProbCover's rule on features of unit length.
+def typical_radius(features_ND: Float32, rng: np.random.Generator, share: float = SHARE) -> float:
+    """The radius at which a ball around an item holds ``share`` of the other items on average.
 
-    Args:
-        classes: how many classes are known; with fewer than two the number of clusters follows from N.
+    Returns:
+        A Euclidean distance in [0, 2].
     """
-    count = cluster_count(len(features_ND), classes)
-    return pure_radius(features_ND, pseudo_labels(features_ND, count, rng), rng=rng)
+    items = len(features_ND)
+    if items < 2:
+        return LARGEST
+    rows, others = (np.sort(rng.choice(items, min(items, count), replace=False)) for count in (SAMPLE, AGAINST))
+    similarity = features_ND[rows] @ features_ND[others].T
+    apart = similarity[rows[:, None] != others[None, :]]
+    held = max(share, min(1.0, FEWEST / (items - 1)))
+    rank = min(int(held * len(apart)), len(apart) - 1)
+    nearest = float(np.partition(apart, len(apart) - 1 - rank)[len(apart) - 1 - rank])
+    return float(np.sqrt(np.clip(2 - 2 * nearest, 0, LARGEST**2)))
 
 
-def cluster_count(items: int, classes: int = 0) -> int:
-    """As many clusters as known classes; ``2 sqrt(N)`` within [2, 1000] where fewer than two are known."""
-    count = classes if classes >= 2 else int(np.clip(round(2 * np.sqrt(items)), 2, 1000))
-    return min(count, items)
+def clustered_radius(features_ND: Float32, classes: int, rng: np.random.Generator) -> float:
+    """The pure radius with as many clusters of k-means as there are classes."""
+    return pure_radius(features_ND, pseudo_labels(features_ND, min(classes, len(features_ND)), rng), rng=rng)
 
 
 def pseudo_labels(features_ND: Float32, count: int, rng: np.random.Generator) -> IntArray:

@@ -1,12 +1,13 @@
 """ProbCover (Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens", NeurIPS 2022).
 
 Greedily picks the candidate whose ball of a radius delta holds the most items that no ball holds yet. The radius is
-the largest at which 95 % of the balls hold one cluster alone (``_radius.py``), or is given.
-Deviations: the delta-ball graph is never stored. Each candidate's count of uncovered items is kept instead; the items
-that a pick newly covers are taken out of it, each of them once, which gives the same picks. In a pool of more than
-``jury`` items a random jury of that size stands for all. Once everything is covered, the farthest candidates follow;
-no item is ever picked twice.
-Cost: k-means for the radius, at most 4 N J D operations with J = min(N, jury) whatever the budget, O((N + J) D) memory.
+that at which a ball holds 1 % of the items on average, or is given.
+Deviations: the paper's radius, the largest at which 95 % of the balls hold one cluster alone, is taken only where the
+number of classes is given (``_radius.py`` says why). The delta-ball graph is never stored. Each candidate's count of
+uncovered items is kept instead; the items that a pick newly covers are taken out of it, each of them once, which gives
+the same picks. In a pool of more than ``jury`` items a random jury of that size stands for all. Once everything is
+covered, the farthest candidates follow; no item is ever picked twice.
+Cost: at most 4 N J D operations with J = min(N, jury) whatever the budget, O((N + J) D) memory.
 Ordered (the radius does not depend on the budget).
 """
 
@@ -18,11 +19,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from activetune.distances import pieces
+from activetune.distances import Float32, pieces
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
 from activetune.selectors._greedy import and_farthest, jury_of
-from activetune.selectors._radius import covering_radius
+from activetune.selectors._radius import SHARE, clustered_radius, typical_radius
 from activetune.types import Evidence, IntArray, Picks
 
 
@@ -32,27 +33,34 @@ class ProbCover(Selector):
 
     Attributes:
         radius: delta, the Euclidean distance of unit rows, in (0, 2); 0 chooses it.
-        classes: as many clusters stand for classes when choosing; 0 takes 2 sqrt(N).
+        share: of the items that a ball of the chosen radius holds on average, in (0, 1].
+        classes: choose by the paper's rule instead, as many clusters stand for classes; 0 is off.
         jury: most items that coverage is counted on, 0 for all.
     """
 
     ordered: ClassVar[bool] = True
 
     radius: float = 0.0
+    share: float = SHARE
     classes: int = 0
     jury: int = 50_000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.radius < 2 or self.classes < 0 or self.jury < 0:
-            raise UsageError("probcover: radius must be in [0, 2), classes and jury at least 0")
+        if not 0 <= self.radius < 2 or not 0 < self.share <= 1 or self.classes < 0 or self.jury < 0:
+            raise UsageError("probcover: radius must be in [0, 2), share in (0, 1], classes and jury at least 0")
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; ``figures`` holds the radius."""
         jury = jury_of(evidence.population, self.jury, rng)
-        radius = self.radius or covering_radius(evidence.features_ND[jury], self.classes, rng)
+        radius = self.radius or self._choose(evidence.features_ND[jury], rng)
         positions, shares = _widest_balls(evidence, jury, radius, budget)
         reasons = [f"newly covers {share:.2%} of the items" for share in shares]
         return and_farthest(evidence, budget, positions, shares, reasons, {"probcover_radius": radius})
+
+    def _choose(self, features_JD: Float32, rng: np.random.Generator) -> float:
+        if self.classes:
+            return clustered_radius(features_JD, self.classes, rng)
+        return typical_radius(features_JD, rng, self.share)
 
 
 def _widest_balls(evidence: Evidence, jury: IntArray, radius: float, budget: int) -> tuple[IntArray, np.ndarray]:
