@@ -43,7 +43,7 @@ class ProbCover(Selector):
     radius: float = 0.0
     share: float = SHARE
     classes: int = 0
-    jury: int = 50_000
+    jury: int = 20_000
 
     def __post_init__(self) -> None:
         if not 0 <= self.radius < 2 or not 0 < self.share <= 1 or self.classes < 0 or self.jury < 0:
