@@ -12,7 +12,7 @@ from torch import nn
 
 from activetune.config import check_settings
 from activetune.frofa import Step, parse_steps
-from activetune.heads.choosing import Candidate, LightHeads, choose_head
+from activetune.heads.choosing import Candidate, HeadTrial, LightHeads, choose_head
 from activetune.heads.imbalance import Imbalance
 from activetune.heads.light import KINDS
 from activetune.heads.linear import DEFAULT_STRENGTH, STRENGTHS, best_trial
@@ -123,8 +123,32 @@ def run_head(
         put: False only chooses.
     """
     started = time.perf_counter()
+    if choice is None and not splits:
+        only = options.strengths[0] if len(options.strengths) == 1 else DEFAULT_STRENGTH
+        choice = Choice(default, only)
+    if choice is not None and choice.candidate.kind == "keep":
+        return Outcome([], {"head": "keep", "seconds": 0.0}), choice
+    heads = _light_heads(task, options, present)
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, Any] = {}
+    if choice is None:
+        kinds = options.kinds(present is not None)
+        trials = choose_head(heads, splits, kinds, options.augmentations(), options.trials)
+        best = best_trial(trials)
+        choice = Choice(best.candidate, best.strength)
+        figures = {"val_top1": best.top1, "trials": len(trials)}
+        rows = [_row(trial) for trial in trials]
+    if put:
+        head = heads.fit(choice.candidate, np.arange(len(task.labels)), choice.strength)
+        put_head(task.backbone, head.to(task.runtime.device))
+        figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
+    figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
+    return Outcome(rows, figures), choice
+
+
+def _light_heads(task: Task, options: Light, present: nn.Linear | None) -> LightHeads:
     views = embed_views(task, options.views, tokens=options.needs_tokens, min_crop=options.min_crop, flip=options.flip)
-    heads = LightHeads(
+    return LightHeads(
         views,
         task.labels.indices,
         len(task.labels.classes),
@@ -133,29 +157,15 @@ def run_head(
         present=present,
         seed=task.seed,
     )
-    rows: list[dict[str, Any]] = []
-    figures: dict[str, Any] = {}
-    if choice is None and splits:
-        trials = choose_head(heads, splits, options.kinds(present is not None), options.augmentations(), options.trials)
-        best = best_trial(trials)
-        choice = Choice(best.candidate, best.strength)
-        figures = {"val_top1": best.top1, "trials": len(trials)}
-        rows = [
-            {
-                "phase": "head",
-                "head": str(trial.candidate),
-                "strength": trial.strength,
-                "val_loss": trial.loss,
-                "val_top1": trial.top1,
-                "seconds": trial.seconds,
-            }
-            for trial in trials
-        ]
-    only = options.strengths[0] if len(options.strengths) == 1 else DEFAULT_STRENGTH
-    choice = choice or Choice(default, only)
-    if put:
-        head = heads.fit(choice.candidate, np.arange(len(task.labels)), choice.strength)
-        put_head(task.backbone, head.to(task.runtime.device))
-        figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
-    figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
-    return Outcome(rows, figures), choice
+
+
+def _row(trial: HeadTrial) -> dict[str, Any]:
+    """A trial's row of ``history.csv``."""
+    return {
+        "phase": "head",
+        "head": str(trial.candidate),
+        "strength": trial.strength,
+        "val_loss": trial.loss,
+        "val_top1": trial.top1,
+        "seconds": trial.seconds,
+    }
