@@ -295,6 +295,23 @@ def test_without_enough_to_choose_by_there_is_no_pilot(pool: Pool, tmp_path: Pat
     assert figures(tmp_path / "m")["phases"]["full"]["kept_epoch"] == 3
 
 
+@pytest.mark.parametrize(
+    ("settings", "head"),
+    [
+        ({}, "keep"),
+        ({"head": "logistic"}, "logistic"),
+        ({"head": "map"}, "map with c2frofa:brightness:0.8"),
+        ({"head": "map", "frofa": "none"}, "map"),
+        ({"head": "linear", "frofa": "frofa:contrast:2"}, "linear with frofa:contrast:2"),
+    ],
+)
+def test_what_is_asked_for_is_done_where_nothing_can_be_chosen_by(
+    settings: dict[str, Any], head: str, pool: Pool, tmp_path: Path
+) -> None:
+    train(pool, tmp_path / "m", "fact", labels=some_labels(pool, 1), settings={"epochs": 1, **settings})
+    assert figures(tmp_path / "m")["phases"]["head"]["head"] == head
+
+
 @pytest.mark.parametrize("saves", [1, 4])  # in the pilot, in the training after it
 def test_fact_resumes_wherever_it_was(
     saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None

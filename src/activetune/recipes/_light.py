@@ -22,6 +22,7 @@ from activetune.recipes._base import Outcome, Task
 from activetune.recipes._views import embed_views
 from activetune.types import IntArray
 
+AUGMENTATION = parse_steps("c2frofa:brightness:0.8")  # under attention pooling, where nothing can be chosen by
 HeadName = Literal["auto", "keep", "map", "linear", "logistic"]
 
 
@@ -90,6 +91,15 @@ class Light(Imbalance):
             return (self.head,)
         return ("keep", *KINDS) if present else KINDS
 
+    def unchosen(self, auto: Candidate) -> Candidate:
+        """The candidate where there is nothing to choose by: what is asked for, or ``auto``."""
+        if self.head == "auto":
+            return auto
+        given = self.augmentations()
+        if self.head == "keep" or (given is None and self.head != "map"):
+            return Candidate(self.head)
+        return Candidate(self.head, AUGMENTATION if given is None else given[0])
+
     @property
     def needs_tokens(self) -> bool:
         """Whether some candidate reads more than pooled features."""
@@ -110,22 +120,22 @@ def run_head(
     *,
     splits: Sequence[IntArray],
     choice: Choice | None = None,
-    default: Candidate,
+    auto: Candidate,
     present: nn.Linear | None = None,
     put: bool = True,
 ) -> tuple[Outcome, Choice]:
     """Choose a light head by trials on the splits, fit it on every labelled item, and put it on the backbone.
 
     Args:
-        splits: parts that are validated on, whose items the backbone has not been trained on; without any,
-            ``default`` is taken. choice: made before; no trials then.
+        splits: parts that are validated on, whose items the backbone has not been trained on; without any, what
+            ``options`` ask for is taken, and ``auto`` for their ``auto``. choice: made before; no trials then.
         present: the trained classifier that ``keep`` means.
         put: False only chooses.
     """
     started = time.perf_counter()
     if choice is None and not splits:
         only = options.strengths[0] if len(options.strengths) == 1 else DEFAULT_STRENGTH
-        choice = Choice(default, only)
+        choice = Choice(options.unchosen(auto), only)
     if choice is not None and choice.candidate.kind == "keep":
         return Outcome([], {"head": "keep", "seconds": 0.0}), choice
     heads = _light_heads(task, options, present)

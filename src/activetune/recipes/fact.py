@@ -136,7 +136,7 @@ class Fact(Training, Light, Probe, Recipe):
                 self,
                 splits=self._splits(task),
                 choice=choice,
-                default=DEFAULT if tuned_here else Candidate("linear"),
+                auto=DEFAULT if tuned_here else Candidate("linear"),
                 present=classifier_of(task.backbone.network) if tuned_here else None,
                 put=not only_choose,
             )

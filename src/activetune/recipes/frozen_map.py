@@ -44,5 +44,5 @@ class FrozenMap(Light, Recipe):
         """See :class:`Recipe`."""
         rng = np.random.default_rng(task.seed)
         splits = validation_splits(task.labels.indices, task.held_out, self.folds, rng)
-        outcome, _ = run_head(task, self, splits=splits, default=Candidate("map"))
+        outcome, _ = run_head(task, self, splits=splits, auto=Candidate("map"))
         return outcome
