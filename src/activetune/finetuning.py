@@ -133,6 +133,7 @@ def _save(task: Task, outcome: Outcome, made_from: Mapping[str, Any], folder: Pa
         **outcome.figures,
         "n_train": len(task.training),
         "n_validation": len(task.held_out),
+        "classes_without_label": len(set(task.labels.classes) - set(task.labels.names)),
         "seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
