@@ -31,7 +31,13 @@ from activetune.recipes._batches import derive
 from activetune.recipes._from_probe import FromProbe
 
 PARTS = ("q", "k", "v")
-USUAL = (("q", "v"), ("q_proj", "v_proj"), ("fc1", "fc2"), ("conv1", "conv2"))  # the first that is there, for auto
+USUAL = (  # for targets=auto, the first that is there
+    ("q", "v"),
+    ("q_proj", "v_proj"),
+    ("fc1", "fc2"),
+    ("proj_up", "proj_down"),
+    ("conv1", "conv2"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Lora(FromProbe):
     Attributes:
         targets: last parts of the names of the layers (linear, or convolutions) that get one: ``q``, ``k``, ``v``
             (also where they are one layer), ``proj``, ``fc1``, …; ``auto`` takes queries and values, or, in a network
-            without attention, ``fc1`` and ``fc2``, or ``conv1`` and ``conv2``.
+            without attention, ``fc1`` and ``fc2``, ``proj_up`` and ``proj_down``, or ``conv1`` and ``conv2``.
         rank, alpha: R, and alpha / R scales the addition. dropout: on its input.
     """
 
