@@ -1,0 +1,131 @@
+"""``embed`` and ``select``: from images to the items to label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from activetune.cli._app import app
+from activetune.cli._options import (
+    Backbone,
+    Config,
+    Device,
+    NoCache,
+    Out,
+    Overwrite,
+    PoolArgument,
+    PrecisionOption,
+    Preset,
+    Quiet,
+    Resume,
+    Seed,
+    Set,
+    Weights,
+    Workers,
+)
+from activetune.config import parse_settings
+
+
+@app.command()
+def embed(
+    pool: PoolArgument,
+    out: Out,
+    backbone: Backbone = "bundled",
+    weights: Weights = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Patch tokens instead of pooled features.")] = False,
+    dtype: Annotated[str, typer.Option(help="float16 or float32 on disk.")] = "float16",
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 32,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute the features of every image of a pool."""
+    from activetune.embedding import EmbedOptions
+    from activetune.embedding import embed as run
+
+    options = EmbedOptions(
+        tokens=tokens, dtype=dtype, batch_size=batch_size, workers=workers, device=device, precision=precision
+    )
+    embeddings = run(
+        pool,
+        backbone=backbone,
+        weights=weights,
+        out=out,
+        options=options,
+        use_cache=not no_cache,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    shape = " x ".join(f"{size:,}" for size in embeddings.features_ND.shape)
+    rejected = embeddings.manifest.get("rejected", 0)
+    typer.echo(f"{out}: {shape} features, {rejected:,} images rejected")
+
+
+@app.command()
+def select(
+    embeddings: Annotated[str, typer.Argument(metavar="EMB", help="Embeddings: a folder of 'embed', .npy or .npz.")],
+    budget: Annotated[str, typer.Option(help="500, 5%, 2/class or coverage:0.95.", show_default=False)],
+    out: Out,
+    method: Annotated[str, typer.Option(help="See 'activetune list selectors'.")] = "auto",
+    preset: Preset = None,
+    set_: Set = None,
+    labelled: Annotated[
+        Path | None, typer.Option(help="File with the ids (and, where known, labels) of what is labelled already.")
+    ] = None,
+    exclude: Annotated[Path | None, typer.Option(help="File with ids to treat as if they were not there.")] = None,
+    candidates: Annotated[Path | None, typer.Option(help="File with the only ids that may be picked.")] = None,
+    min_distance: Annotated[float | None, typer.Option(help="Least distance between picks, 0 to 2.")] = None,
+    balance: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Equal shares for its values: label, predicted, …")
+    ] = None,
+    metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose which items to label."""
+    from activetune.selection import select as run
+
+    selection = run(
+        embeddings,
+        budget=budget,
+        method=method,
+        seed=seed,
+        preset=preset,
+        settings=parse_settings(set_ or ()),
+        labelled=labelled,
+        exclude=exclude,
+        candidates=candidates,
+        min_distance=min_distance,
+        balance=balance,
+        metadata=metadata,
+        out=out,
+        device=device,
+        precision=precision,
+        threads=workers,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    figures = selection.manifest["figures"]
+    covered = ""
+    if "coverage" in figures:
+        covered = f"{100 * figures['coverage']:.1f} % within {figures['coverage_radius']:.3f}, "
+    typer.echo(
+        f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by {method}, {covered}"
+        f"EMD {figures['emd']:.4f}, radius {figures['radius']:.4f}, {figures['seconds']:.2f} s"
+    )

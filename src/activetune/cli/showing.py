@@ -1,0 +1,77 @@
+"""``demo``, ``list`` and ``report``: what there is, and what came out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from activetune.cli._app import app
+from activetune.cli._options import Config, Device, Out, Overwrite, PrecisionOption, Quiet, Resume, Seed, Workers
+
+
+class Listing(StrEnum):
+    """What ``activetune list`` can list."""
+
+    selectors = "selectors"
+    recipes = "recipes"
+    backbones = "backbones"
+    formats = "formats"
+
+
+@app.command()
+def demo(
+    out: Out = Path("activetune-demo"),
+    seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole loop on real handwritten digits, offline: a table here and report.html."""
+    from activetune.digits_demo import demo as run
+
+    table = run(
+        out,
+        seeds=seeds,
+        seed=seed,
+        device=device,
+        precision=precision,
+        workers=workers,
+        overwrite=overwrite or resume,
+        quiet=quiet,
+    )
+    typer.echo(table)
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """List what can be named: selectors, recipes, backbones, formats."""
+    from activetune.catalogue import catalogue
+
+    for line in catalogue(what.value):
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo' or 'simulate'.")],
+    config: Config = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make report.html from the results in a folder."""
+    from activetune.report import write_report
+
+    typer.echo(f"report: {write_report(folder, overwrite=overwrite)}")

@@ -1,0 +1,118 @@
+"""``simulate``: learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from activetune.cli._app import app
+from activetune.cli._options import (
+    Backbone,
+    Device,
+    NoCache,
+    Out,
+    Overwrite,
+    PoolArgument,
+    PrecisionOption,
+    Quiet,
+    Resume,
+    Seed,
+    Weights,
+    load_config,
+)
+from activetune.errors import ActivetuneError, UsageError
+
+
+def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
+    """``--config`` of simulate: lists may be TOML lists, and settings tables: ``[simulate.settings.activeft]``."""
+    load_config(context, path)
+    values = context.default_map or {}
+    for name, value in values.items():
+        if name == "settings" and isinstance(value, dict):
+            pairs = [(f"{method}.{field}", given) for method, table in value.items() for field, given in table.items()]
+            values[name] = [f"{field}={_joined(given)}" for field, given in pairs]
+        elif name != "settings":
+            values[name] = _joined(value)
+    return path
+
+
+def _joined(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+@app.command()
+def simulate(
+    pool: PoolArgument,
+    test: Annotated[str, typer.Option(help="Another pool, or the share to hold out: 30%.", show_default=False)],
+    methods: Annotated[str, typer.Option(help="NAME, NAME:PRESET, NAME:set=value;..., by commas.", show_default=False)],
+    budgets: Annotated[str, typer.Option(help="500, 5%, 2/class, by commas.", show_default=False)],
+    out: Out,
+    recipes: Annotated[str, typer.Option(help="Like methods; see 'activetune list recipes'.")] = "linear_probe",
+    seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
+    backbone: Backbone = "bundled",
+    weights: Weights = None,
+    start: Annotated[str, typer.Option(help="Makes the first selection of methods that learn from labels.")] = "random",
+    settings: Annotated[
+        list[str] | None, typer.Option(metavar="NAME.SETTING=VALUE", help="Of a method or recipe; can be repeated.")
+    ] = None,
+    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep finetuned models.")] = False,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with this command's options.", callback=_load_simulation, is_eager=True),
+    ] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Annotated[int, typer.Option(help="Processes; -1 chooses.", min=-1)] = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare selectors and recipes on a pool whose labels are known: results.csv and report.html."""
+    from activetune.simulation import simulate as run
+
+    simulation = run(
+        pool,
+        test=test,
+        methods=methods,
+        budgets=budgets,
+        recipes=recipes,
+        seeds=seeds,
+        out=out,
+        backbone=backbone,
+        weights=weights,
+        settings=_by_name(settings or []),
+        rounds_start=start,
+        keep_models=keep_models,
+        seed=seed,
+        device=device,
+        precision=precision,
+        workers=workers,
+        use_cache=not no_cache,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    typer.echo(simulation.table())
+    typer.echo(f"report: {out / 'report.html'}")
+    if simulation.failures:
+        first = simulation.failures[0]
+        raise ActivetuneError(
+            f"{len(simulation.failures):,} of {len(simulation.failures) + len(simulation.rows):,} cells failed, the "
+            f"first ({first['method']}, {first['budget']}): {first['error']}; {out / 'failed.csv'} lists them"
+        )
+
+
+def _by_name(texts: list[str]) -> dict[str, dict[str, str]]:
+    """``["activeft.loss=released"]`` to ``{"activeft": {"loss": "released"}}``."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        name, dot, field = place.strip().rpartition(".")
+        if not (equals and dot and name and field):
+            raise UsageError(f"--settings {text!r} is not of the form NAME.SETTING=VALUE")
+        found.setdefault(name, {})[field] = value.strip()
+    return found
