@@ -21,7 +21,7 @@ from activetune.backbones import bundled
 from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
 from activetune.labels import shuffled
-from activetune.recipes import fact, make_recipe
+from activetune.recipes import auto, fact, make_recipe
 from activetune.recipes._batches import Batches
 from activetune.recipes._loop import _Run
 from activetune.types import Pool
@@ -394,3 +394,29 @@ def test_a_light_head_is_loaded_back(pool: Pool, tmp_path: Path) -> None:
     back = activetune.load(tmp_path / "m")
     np.testing.assert_array_equal(model.predict(paths, precision="fp32"), back.predict(paths, precision="fp32"))
     assert back.config["head"]["kind"] == "map"
+
+
+# The choice of a recipe ----------------------------------------------------------------------------------------------
+
+
+def test_auto_takes_fact_where_there_is_time(pool: Pool, tmp_path: Path) -> None:
+    labels = some_labels(pool, 5)
+    train(pool, tmp_path / "auto", "auto", labels=labels)
+    train(pool, tmp_path / "fact", "fact", labels=labels, settings={"batch_size": 32})
+    assert figures(tmp_path / "auto")["recipe"] == "fact"
+    assert "5.0 labels a class" in figures(tmp_path / "auto")["because"]
+    assert weights(tmp_path / "auto") == weights(tmp_path / "fact")
+
+
+def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 5), settings={"minutes": 1e-6})
+    assert figures(tmp_path / "m")["recipe"] == "frozen_map"
+    assert figures(tmp_path / "m")["because"].startswith("as fact would need")
+    assert not moved(tmp_path / "m", dict(load_backbone("bundled").network.state_dict()))
+
+
+def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "LARGE", 1000)
+    train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 2))
+    assert figures(tmp_path / "m")["recipe"] == "lora"
+    assert (tmp_path / "m" / "adapter_config.json").is_file()

@@ -1,0 +1,91 @@
+"""Chooses a recipe by the labels a class, the size of the backbone and the time there is.
+
+What experiments/fact measured: FACT is at least level with every other recipe from one label a class on, so it is the
+choice where its time is at hand. Its time is estimated by two steps of training on black images. A backbone too
+large for the optimiser's memory gets LoRA. Where neither fits into ``minutes``, the backbone stays frozen and the
+light head that does best in cross-validation on cached features is taken.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from activetune.config import check_settings
+from activetune.model import add_classifier
+from activetune.recipes._base import Outcome, Recipe, Task
+from activetune.recipes.fact import Fact
+from activetune.recipes.frozen_map import FrozenMap
+from activetune.recipes.lora import Lora
+from activetune.runtime import note
+
+LARGE = 300_000_000  # parameters from which on LoRA is trained: Adam alone needs 12 bytes for each
+TIMED = 8  # images in a timed step
+
+
+@dataclass(frozen=True)
+class Auto(Recipe):
+    """Runs ``fact``, ``lora``, or a light head on the frozen backbone; the manifest says which, and why.
+
+    Attributes:
+        minutes: what training may take, about; 0 is as long as it takes.
+        epochs, views, trials, head_steps: of the recipe that is run, see there.
+    """
+
+    minutes: float = 0.0
+    epochs: int = 15
+    views: int = 4
+    trials: int = 12
+    head_steps: int = 400
+
+    def __post_init__(self) -> None:
+        check_settings("auto", ("minutes", self.minutes, 0, np.inf))
+        self._fact()
+
+    def run(self, task: Task) -> Outcome:
+        """See :class:`Recipe`."""
+        name, recipe, because = self._choose(task)
+        note(f"auto: {name}, {because}", task.quiet)
+        held_out = recipe.hold_out(task.labels.indices, task.seed)
+        outcome = recipe.run(replace(task, held_out=held_out))
+        return Outcome(outcome.history, {"recipe": name, "because": because, **outcome.figures}, outcome.files)
+
+    def _choose(self, task: Task) -> tuple[str, Recipe, str]:
+        """The recipe's name, the recipe, and the reason."""
+        fact, lora = self._fact(), Lora(epochs=self.epochs)
+        size = sum(value.numel() for value in task.backbone.network.parameters())
+        name, recipe, passes = ("lora", lora, lora.epochs) if size >= LARGE else ("fact", fact, 2 * fact.epochs)
+        told = f"{size / 1e6:,.0f} million parameters"
+        if self.minutes:
+            needed = passes * len(task.labels) * _seconds_an_image(task, len(task.labels.classes)) / 60
+            told += f", about {needed:,.1f} of {self.minutes:g} minutes"
+            if needed > self.minutes:
+                return "frozen_map", self._frozen(), f"as {name} would need {told}"
+        return name, recipe, f"for {len(task.labels) / len(set(task.labels.names)):,.1f} labels a class and {told}"
+
+    def _fact(self) -> Fact:
+        return Fact(epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps)
+
+    def _frozen(self) -> FrozenMap:
+        return FrozenMap(head="auto", frofa="none", views=self.views, trials=self.trials, head_steps=self.head_steps)
+
+
+def _seconds_an_image(task: Task, classes: int) -> float:
+    """The time that one image takes forth and back through the network, from the second of two steps."""
+    backbone = task.backbone
+    add_classifier(backbone, classes)
+    images = torch.zeros((TIMED, 3, *backbone.settings.size), dtype=torch.uint8, device=task.runtime.device)
+    for _ in range(2):
+        started = time.perf_counter()
+        with task.runtime.autocast():
+            logits = backbone.network(backbone.normalise(images))
+        logits.float().square().mean().backward()
+        if task.runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    backbone.network.zero_grad(set_to_none=True)
+    backbone.network.reset_classifier(0)  # type: ignore[operator]
+    return seconds / TIMED
