@@ -38,6 +38,7 @@ class ProbCover(Selector):
         jury: most items that coverage is counted on, 0 for all.
     """
 
+    randomised: ClassVar[bool] = False
     ordered: ClassVar[bool] = True
 
     radius: float = 0.0
