@@ -1,7 +1,7 @@
 """Chooses a recipe by the labels a class, the size of the backbone and the time there is.
 
-What experiments/fact measured: FACT is at least level with every other recipe from one label a class on, so it is the
-choice where its time is at hand. Its time is estimated by two steps of training on black images. A backbone too
+FACT is the choice where its time is at hand: it keeps what its phases have learned unless validation says that another
+head is better. Its time is estimated by two steps of training on black images. A backbone too
 large for the optimiser's memory gets LoRA. Where neither fits into ``minutes``, the backbone stays frozen and the
 light head that does best in cross-validation on cached features is taken.
 """

@@ -12,8 +12,7 @@ memorised and tell nothing:
 - with five or more labels a class, on the validation part that is held out of all phases but the last fit;
 - with fewer, by a pilot: phases 1 and 2 run once without a fifth of the labels, on which everything is chosen, and
   then again with all of them; ``pilot=false`` saves that time;
-- where even that leaves fewer than 20 items to choose by, nothing is chosen: all epochs, and the head and
-  augmentation that did best in ``experiments/fact``.
+- where even that leaves fewer than 20 items to choose by, nothing is chosen: all epochs, and phase 2's own head.
 """
 
 from __future__ import annotations
