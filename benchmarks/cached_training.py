@@ -31,7 +31,7 @@ from activetune.heads.linear import NOTHING, fit_linear
 from activetune.heads.training import HeadTraining, Views, train_head
 from activetune.labels import pool_labels
 from activetune.recipes import Task
-from activetune.recipes._batches import AugmentedImages, Turn
+from activetune.recipes._batches import AugmentedImages, Crops, Turn
 from activetune.recipes._views import embed_views
 from activetune.runtime import resolve_runtime
 
@@ -85,7 +85,7 @@ def _task(options: argparse.Namespace, work: Path) -> Task:
 
 def _cases(task: Task) -> list[tuple[str, Callable[[Task], float]]]:
     """Each gives samples a second."""
-    tokens, pooled = embed_views(task, VIEWS, tokens=True), embed_views(task, VIEWS, tokens=False)
+    tokens, pooled = (embed_views(task, VIEWS, Crops(), tokens=tokens) for tokens in (True, False))
     found: list[tuple[str, Callable[[Task], float]]] = [("backbone every epoch", _backbone)]
     for name, (kind, reads_tokens, steps, size, count) in CASES.items():
         views = tokens if reads_tokens else Views(pooled.features.float())
@@ -134,7 +134,7 @@ def _closed(views: Views) -> Callable[[Task], float]:
 def _backbone(task: Task) -> float:
     """An epoch of augmented images through the frozen backbone, decoding included, at most 256 of them."""
     settings = task.backbone.settings
-    images = AugmentedImages(task.pool, task.labels.indices, settings, seed=0, min_crop=0.35, flip=0.5)
+    images = AugmentedImages(task.pool, task.labels.indices, settings, seed=0, crops=Crops())
     count = min(256, len(task.labels))
     started = time.perf_counter()
     for part in np.array_split(np.arange(count), -(-count // 32)):

@@ -31,6 +31,7 @@ from activetune.heads.choosing import Candidate, LightHeads
 from activetune.heads.linear import NOTHING
 from activetune.heads.training import HeadTraining, head_logits
 from activetune.recipes import Task
+from activetune.recipes._batches import Crops
 from activetune.recipes._views import embed_views
 from activetune.runtime import resolve_runtime
 from activetune.types import Labels, Pool
@@ -187,11 +188,11 @@ def _heads(
     work = folder / "heads"
     work.mkdir(exist_ok=True)
     started = time.perf_counter()
-    views = embed_views(_task(given.pool.subset(list(answers)), labels, model, work, seed), 4, tokens=True)
+    views = embed_views(_task(given.pool.subset(list(answers)), labels, model, work, seed), 4, Crops(), tokens=True)
     embedding = time.perf_counter() - started
     truth = np.asarray([str(name) for name in test.labels])
     unused = Labels.of(dict.fromkeys(test.ids, model.classes[0]), model.classes)  # scoring reads the truth alone
-    seen = embed_views(_task(test, unused, model, work, seed), 1, tokens=True)
+    seen = embed_views(_task(test, unused, model, work, seed), 1, Crops(), tokens=True)
     heads = LightHeads(views, labels.indices, len(model.classes), HeadTraining(), seed=seed)
     for row, (kind, steps) in HEADS.items():
         started = time.perf_counter()

@@ -120,6 +120,14 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
     return options
 
 
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Base of settings that are put together by inheritance: each checks its own, then hands on with ``super()``."""
+
+    def __post_init__(self) -> None:
+        """Hold the settings to their ranges."""
+
+
 def check_settings(what: str, *settings: tuple[str, float, float, float]) -> None:
     """Hold settings, given as (name, value, least, most), to their ranges.
 

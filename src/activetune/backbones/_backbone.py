@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from activetune.backbones._tokens import as_tokens, channels_first
+from activetune.backbones._tokens import as_tokens, channels_first, pooled_size, token_size
 from activetune.fingerprint import digest_array, digest_stream
 from activetune.frofa import Grid
 
@@ -61,12 +61,12 @@ class Backbone(nn.Module):
     @property
     def num_features(self) -> int:
         """D, the size of a pooled feature."""
-        return int(getattr(self.network, "head_hidden_size", None) or self.network.num_features)
+        return pooled_size(self.network)
 
     @property
     def token_size(self) -> int:
         """D of a token; some convolutions widen it when they pool."""
-        return int(self.network.num_features)
+        return token_size(self.network)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (B, 3, H, W) to the network's input."""

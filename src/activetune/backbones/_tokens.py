@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def token_size(network: nn.Module) -> int:
+    """D of a timm network's token; some convolutions widen it when they pool."""
+    return int(network.num_features)  # type: ignore[arg-type]
+
+
+def pooled_size(network: nn.Module) -> int:
+    """D of a timm network's pooled feature."""
+    return int(getattr(network, "head_hidden_size", None) or token_size(network))
 
 
 def as_tokens(features: Tensor, size: int) -> Tensor:

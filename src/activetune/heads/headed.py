@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from activetune.backbones._tokens import as_tokens
+from activetune.backbones._tokens import as_tokens, pooled_size, token_size
 from activetune.heads.light import Head, Kind
 
 
@@ -57,5 +57,4 @@ class Headed(nn.Module):
 
 def head_size(body: nn.Module, kind: Kind) -> int:
     """D, the size of what a head of this kind reads from a network without classifier: a token, or a pooled feature."""
-    size: Any = body.num_features
-    return int(size if kind == "map" else getattr(body, "head_hidden_size", None) or size)
+    return token_size(body) if kind == "map" else pooled_size(body)

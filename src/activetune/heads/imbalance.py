@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from activetune.config import check_settings
+from activetune.config import Checked, check_settings
 from activetune.labels import log_shares
 from activetune.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Imbalance:
+class Imbalance(Checked):
     """Two remedies for classes of different size, both off by default.
 
     Attributes:
@@ -24,6 +24,7 @@ class Imbalance:
     logit_adjustment: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings("training", ("balance", self.balance, 0, 1), ("logit_adjustment", self.logit_adjustment, 0, 10))
 
     def added_to_logits(self, indices: IntArray, classes: int) -> FloatArray:

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from activetune.errors import UsageError
+from activetune.heads.imbalance import Imbalance
 from activetune.labels import validation_splits
 from activetune.types import FloatArray, IntArray
 
@@ -26,6 +28,22 @@ CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 NEVER = -10.0  # logit of a class without a label, against the mean of the others
 NOTHING = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Regression(Imbalance):
+    """What is tried of a logistic regression.
+
+    Attributes:
+        strengths: candidates for scikit-learn's C; a single one is used as it is.
+    """
+
+    strengths: tuple[float, ...] = STRENGTHS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.strengths or min(self.strengths) <= 0:
+            raise UsageError(f"probe: strengths can't be {self.strengths}; allowed: positive numbers, at least one")
 
 
 @dataclass(frozen=True)

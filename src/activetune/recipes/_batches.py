@@ -6,7 +6,9 @@ checkpoint sees what the uninterrupted run would have seen, whatever the number 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from activetune.backbones import ImageSettings
+from activetune.config import Checked, check_settings
 from activetune.images import decode_image
 from activetune.labels import shuffled
 from activetune.types import IntArray, Pool
@@ -29,14 +32,28 @@ class Turn(NamedTuple):
     time: int = 0
 
 
+@dataclass(frozen=True)
+class Crops(Checked):
+    """How images are varied.
+
+    Attributes:
+        min_crop: smallest share of the image that a random crop shows. flip: chance of a horizontal flip.
+    """
+
+    min_crop: float = 0.35
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings("training", ("min_crop", self.min_crop, 0.01, 1), ("flip", self.flip, 0, 1))
+
+
 class AugmentedImages(Dataset[tuple[Tensor, int]]):
     """Items by turn, as (uint8 image (3, H, W), class): another random crop and flip each turn."""
 
-    def __init__(
-        self, pool: Pool, targets: IntArray, settings: ImageSettings, *, seed: int, min_crop: float, flip: float
-    ):
+    def __init__(self, pool: Pool, targets: IntArray, settings: ImageSettings, *, seed: int, crops: Crops):
         self.pool, self.targets, self.seed = pool, targets, seed
-        self.augment = _augmentation(settings, min_crop, flip)
+        self.augment = _augmentation(settings, crops)
 
     def __getitem__(self, turn: Turn) -> tuple[Tensor, int]:
         image = decode_image(self.pool.read(turn.position))
@@ -45,13 +62,14 @@ class AugmentedImages(Dataset[tuple[Tensor, int]]):
             return self.augment(image), int(self.targets[turn.position])
 
 
-def _augmentation(settings: ImageSettings, min_crop: float, flip: float) -> Any:
+def _augmentation(settings: ImageSettings, crops: Crops) -> Any:
     import_torchvision()
     from torchvision.transforms import v2
 
     interpolation = v2.InterpolationMode(settings.interpolation)
-    crop = v2.RandomResizedCrop(settings.size, scale=(min_crop, 1.0), interpolation=interpolation, antialias=True)
-    return v2.Compose([crop, v2.RandomHorizontalFlip(flip), v2.PILToTensor()])
+    scale = (crops.min_crop, 1.0)
+    crop = v2.RandomResizedCrop(settings.size, scale=scale, interpolation=interpolation, antialias=True)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(crops.flip), v2.PILToTensor()])
 
 
 class Batches:
@@ -78,21 +96,18 @@ class Batches:
         self.count = max(1, -(-len(positions) // batch_size))
 
     def __len__(self) -> int:
-        short, longer = divmod(len(self.positions), self.count)
-        return longer * min(self.accumulation, short + 1) + (self.count - longer) * min(self.accumulation, short)
+        return sum(map(len, self.sizes()))
 
     def __iter__(self) -> Iterator[list[Turn]]:
-        for batch in self.batches():
-            yield from batch
+        turns = iter(self._turns())
+        for parts in self.sizes():
+            for size in parts:
+                yield list(itertools.islice(turns, size))
 
-    def batches(self) -> list[list[list[Turn]]]:
-        """All batches of the epoch; their sizes differ by one at most, so that none has one image alone."""
-        turns = self._turns()
-        found = []
-        for batch in np.array_split(np.arange(len(turns)), self.count):
-            parts = np.array_split(batch, min(self.accumulation, len(batch)))
-            found.append([[turns[index] for index in part] for part in parts])
-        return found
+    def sizes(self) -> list[list[int]]:
+        """Items in each part of each batch; batches differ by one at most, so that none has one image alone."""
+        batches = _even(len(self.positions), self.count)
+        return [_even(size, min(self.accumulation, size)) for size in batches]
 
     def _turns(self) -> list[Turn]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -102,6 +117,12 @@ class Batches:
             turns.append(Turn(self.epoch, position, seen.get(position, 0)))
             seen[position] = turns[-1].time + 1
         return turns
+
+
+def _even(total: int, parts: int) -> list[int]:
+    """Parts of a total that differ by one at most, larger ones first."""
+    short, longer = divmod(total, parts)
+    return [short + (number < longer) for number in range(parts)]
 
 
 def derive(seed: int, epoch: int, item: int, time: int = 0) -> int:

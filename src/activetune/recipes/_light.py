@@ -13,12 +13,12 @@ from torch import nn
 from activetune.config import check_settings
 from activetune.frofa import Step, parse_steps
 from activetune.heads.choosing import Candidate, HeadTrial, LightHeads, choose_head
-from activetune.heads.imbalance import Imbalance
 from activetune.heads.light import KINDS
-from activetune.heads.linear import DEFAULT_STRENGTH, STRENGTHS, best_trial
+from activetune.heads.linear import DEFAULT_STRENGTH, Regression, best_trial
 from activetune.heads.training import HeadTraining
 from activetune.model import put_head
 from activetune.recipes._base import Outcome, Task
+from activetune.recipes._batches import Crops
 from activetune.recipes._views import embed_views
 from activetune.types import IntArray
 
@@ -27,7 +27,7 @@ HeadName = Literal["auto", "keep", "map", "linear", "logistic"]
 
 
 @dataclass(frozen=True)
-class Light(Imbalance):
+class Light(Regression, Crops):
     """How the light head is found.
 
     Attributes:
@@ -37,8 +37,7 @@ class Light(Imbalance):
             best.
         trials: most candidates that are tried for either choice.
         views: of each image whose features are computed; the first is not augmented, the others are
-            cropped and flipped as in training (``min_crop``, ``flip``).
-        strengths: candidates for the C of heads that are a logistic regression.
+            cropped and flipped as in training.
         head_steps, head_batch, head_lr, head_weight_decay, head_smoothing: of heads that are trained by steps.
     """
 
@@ -46,9 +45,6 @@ class Light(Imbalance):
     frofa: str = "auto"
     trials: int = 12
     views: int = 4
-    min_crop: float = 0.35
-    flip: float = 0.5
-    strengths: tuple[float, ...] = STRENGTHS
     head_steps: int = 400
     head_batch: int = 64
     head_lr: float = 1e-3
@@ -57,13 +53,7 @@ class Light(Imbalance):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_settings(
-            "head",
-            ("trials", self.trials, 1, 10_000),
-            ("views", self.views, 1, 1000),
-            ("min_crop", self.min_crop, 0.01, 1),
-            ("flip", self.flip, 0, 1),
-        )
+        check_settings("head", ("trials", self.trials, 1, 10_000), ("views", self.views, 1, 1000))
         self.head_training()
         self.augmentations()
 
@@ -157,7 +147,7 @@ def run_head(
 
 
 def _light_heads(task: Task, options: Light, present: nn.Linear | None) -> LightHeads:
-    views = embed_views(task, options.views, tokens=options.needs_tokens, min_crop=options.min_crop, flip=options.flip)
+    views = embed_views(task, options.views, options, tokens=options.needs_tokens)
     return LightHeads(
         views,
         task.labels.indices,

@@ -82,8 +82,7 @@ class _Run:
                 task.labels.indices,
                 task.backbone.settings,
                 seed=task.seed,
-                min_crop=options.min_crop,
-                flip=options.flip,
+                crops=options,
             ),
             batch_sampler=self.batches,
             num_workers=workers,
@@ -111,7 +110,7 @@ class _Run:
             t_in_epochs=False,
         )
         self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
-        self.starting_point = _starting_point(task.backbone.network) if options.l2sp else None
+        self.starting_point = _starting_point(task.backbone.network) if options.l2sp else []
         self.network, self.optimizer, self.loader = self.accelerator.prepare(task.backbone, optimizer, loader)
         self.loss = _loss(options, task.labels.indices[task.training], len(task.labels.classes), task.runtime.device)
         self.fingerprint = digest_json({"phase": phase, "options": asdict(options), "task": self._task_digest()})
@@ -125,16 +124,14 @@ class _Run:
         torch.manual_seed(derive(self.task.seed, self.epoch, -1))
         _to_training(self.accelerator.unwrap_model(self.network))
         total = torch.zeros((), dtype=torch.float64)
-        batches = self.batches.batches()
         parts = iter(self.loader)
-        for step, batch in enumerate(batches):
-            update = self.epoch * len(batches) + step
+        for step, sizes in enumerate(self.batches.sizes()):
+            update = self.epoch * self.batches.count + step
             self.scheduler.step_update(update + 1)
             self.optimizer.zero_grad(set_to_none=True)
-            size = sum(map(len, batch))
-            for _ in batch:
+            for _ in sizes:
                 images, targets = next(parts)
-                total += self._backward(images, targets, size)
+                total += self._backward(images, targets, sum(sizes))
             self._update(update)
             advance()
         next(parts, None)  # the loader closes its epoch when it finds no further batch
@@ -176,12 +173,11 @@ class _Run:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self.optimizer.step()
         backbone = self.accelerator.unwrap_model(self.network)
-        if self.starting_point is not None:
+        if self.starting_point:
             rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0].get("lr_scale", 1.0)
-            weights = dict(backbone.network.named_parameters())
             with torch.no_grad():
-                for name, start in self.starting_point.items():
-                    weights[name].lerp_(start, min(1.0, rate * self.options.l2sp))
+                for weight, start in self.starting_point:
+                    weight.lerp_(start, min(1.0, rate * self.options.l2sp))
         if self.ema is not None:
             self.ema.update(backbone.network, step=update)
 
@@ -287,14 +283,14 @@ def _loss(
     return loss
 
 
-def _starting_point(network: nn.Module) -> dict[str, Tensor]:
-    """Copies of the trained weights below the classifier."""
+def _starting_point(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The trained weights below the classifier, each with a copy of what it is now."""
     above = {id(value) for value in network.get_classifier().parameters()}  # type: ignore[operator]
-    return {
-        name: value.detach().clone()
-        for name, value in network.named_parameters()
+    return [
+        (value, value.detach().clone())
+        for value in network.parameters()
         if value.requires_grad and id(value) not in above
-    }
+    ]
 
 
 def _to_training(network: nn.Module) -> None:

@@ -9,34 +9,29 @@ import numpy as np
 
 from activetune.config import check_settings
 from activetune.embedding import EmbedOptions, features_of
-from activetune.errors import UsageError
-from activetune.heads.imbalance import Imbalance
-from activetune.heads.linear import STRENGTHS, Fitted, best_trial, fit_best
+from activetune.heads.linear import Fitted, Regression, best_trial, fit_best
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Task
+from activetune.recipes._batches import Crops
 from activetune.recipes._views import embed_views
 from activetune.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Probe(Imbalance):
+class Probe(Regression, Crops):
     """How the linear probe is fitted.
 
     Attributes:
-        strengths: candidates for scikit-learn's C; a single one is used as it is.
         folds: of the cross-validation, where nothing is held out. iterations: most L-BFGS iterations.
         probe_views: views of each image that it is fitted on, the first of them not augmented.
     """
 
-    strengths: tuple[float, ...] = STRENGTHS
     folds: int = 5
     iterations: int = 1000
     probe_views: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.strengths or min(self.strengths) <= 0:
-            raise UsageError(f"probe: strengths can't be {self.strengths}; allowed: positive numbers, at least one")
         check_settings(
             "probe",
             ("folds", self.folds, 2, np.inf),
@@ -104,7 +99,7 @@ def run_probe(task: Task, options: Probe, *, keep_held_out: bool = False) -> Out
 def _labelled_features(task: Task, options: Probe) -> FloatArray:
     """Features (L, D) of the labelled items by the backbone as it is, or (V, L, D) under several views."""
     if options.probe_views > 1:
-        return embed_views(task, options.probe_views, tokens=False).pooled()
+        return embed_views(task, options.probe_views, options, tokens=False).pooled()
     embedding = EmbedOptions(
         workers=task.workers, device=str(task.runtime.device), precision=task.runtime.precision, dtype="float16"
     )

@@ -9,10 +9,11 @@ import numpy as np
 
 from activetune.config import check_settings
 from activetune.heads.imbalance import Imbalance
+from activetune.recipes._batches import Crops
 
 
 @dataclass(frozen=True)
-class Training(Imbalance):
+class Training(Imbalance, Crops):
     """How the network is trained.
 
     Attributes:
@@ -28,7 +29,7 @@ class Training(Imbalance):
         layer_decay: factor on the learning rate from each layer to the one below it; 1 is off.
         l2sp: pull of the backbone's weights towards their start, 0 is off (Li, Grandvalet & Davoine, ICML 2018);
             decoupled from the gradient as AdamW's decay is: a step takes off ``lr * l2sp`` of the way gone.
-        drop_path: stochastic depth. min_crop: smallest share of the image that a random crop shows. flip: its chance.
+        drop_path: stochastic depth.
         validation: share of each class held out to choose the epoch by, where labels suffice.
     """
 
@@ -48,8 +49,6 @@ class Training(Imbalance):
     layer_decay: float = 1.0
     l2sp: float = 0.0
     drop_path: float = 0.0
-    min_crop: float = 0.35
-    flip: float = 0.5
     validation: float = 0.2
 
     def __post_init__(self) -> None:
@@ -70,8 +69,6 @@ class Training(Imbalance):
             ("layer_decay", self.layer_decay, 0.01, 1),
             ("l2sp", self.l2sp, 0, np.inf),
             ("drop_path", self.drop_path, 0, 0.99),
-            ("min_crop", self.min_crop, 0.01, 1),
-            ("flip", self.flip, 0, 1),
             ("validation", self.validation, 0, 0.9),
         )
 

@@ -19,7 +19,7 @@ from activetune.heads.training import Views
 from activetune.images import decode_image
 from activetune.loading import choose_workers, start_worker
 from activetune.recipes._base import Task
-from activetune.recipes._batches import AugmentedImages, Turn
+from activetune.recipes._batches import AugmentedImages, Crops, Turn
 from activetune.runtime import progress
 from activetune.store import read_json, write_json
 
@@ -28,17 +28,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 VIEW_EPOCH = 1_000_000  # view v is the crop of a turn in epoch VIEW_EPOCH + v, which no training reaches
 
 
-def embed_views(task: Task, count: int, *, tokens: bool, min_crop: float = 0.35, flip: float = 0.5) -> Views:
+def embed_views(task: Task, count: int, crops: Crops, *, tokens: bool) -> Views:
     """Run the backbone once over ``count`` views of each labelled item.
 
     Args:
+        crops: of the views but the first.
         tokens: keep all tokens, (V, L, T, D), or the pooled features, (V, L, D), alone.
-        min_crop, flip: of the views but the first.
     """
     backbone = task.backbone.eval()
-    images = _Viewed(task, min_crop, flip)
+    images = _Viewed(task, crops)
     total = count * len(task.labels)
-    key = digest(backbone.fingerprint, *task.labels.ids, str(task.seed), f"{count} {tokens} {min_crop} {flip}")
+    key = digest(
+        backbone.fingerprint, *task.labels.ids, str(task.seed), f"{count} {tokens} {crops.min_crop} {crops.flip}"
+    )
     path, state = task.work / f"views-{key}.bin", task.work / f"views-{key}.json"
     grid = backbone.grid if tokens else None
     shape = (grid.tokens, backbone.token_size) if grid is not None else (backbone.num_features,)
@@ -69,10 +71,10 @@ def embed_views(task: Task, count: int, *, tokens: bool, min_crop: float = 0.35,
 class _Viewed(Dataset[Tensor]):
     """Images (3, H, W) by ``view * items + position``."""
 
-    def __init__(self, task: Task, min_crop: float, flip: float):
+    def __init__(self, task: Task, crops: Crops):
         self.pool, self.prepare = task.pool, task.backbone.prepare
         self.augmented = AugmentedImages(
-            task.pool, task.labels.indices, task.backbone.settings, seed=task.seed, min_crop=min_crop, flip=flip
+            task.pool, task.labels.indices, task.backbone.settings, seed=task.seed, crops=crops
         )
 
     def __getitem__(self, index: int) -> Tensor:

@@ -26,6 +26,7 @@ import numpy as np
 
 from activetune.errors import UsageError
 from activetune.heads.choosing import Candidate
+from activetune.heads.linear import NOTHING
 from activetune.labels import stratified_folds, validation_splits
 from activetune.model import add_classifier, classifier_of
 from activetune.recipes._base import Outcome, Recipe, Task
@@ -92,12 +93,11 @@ class Fact(Training, Light, Probe, Recipe):
 
     def _left_out(self, task: Task) -> IntArray:
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
-        nothing = np.empty(0, dtype=np.int64)
         if not self.pilot or "full" not in self.phases or len(task.held_out):
-            return nothing
+            return NOTHING
         fold = stratified_folds(task.labels.indices, PILOT_FOLDS, np.random.default_rng([task.seed, 3]))
         found = np.flatnonzero(fold == 0)
-        return found if len(found) >= PILOT_LEAST else nothing
+        return found if len(found) >= PILOT_LEAST else NOTHING
 
     def _pilot(self, task: Task, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan]:
         """Run the phases without some items, choose by these, and put the backbone back as it was."""
@@ -145,8 +145,6 @@ class Fact(Training, Light, Probe, Recipe):
 
     def _splits(self, task: Task) -> list[IntArray]:
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
-        if len(task.held_out):
-            return [task.held_out]
-        if "full" in self.phases:
+        if "full" in self.phases and not len(task.held_out):
             return []
         return validation_splits(task.labels.indices, task.held_out, self.folds, np.random.default_rng(task.seed))
