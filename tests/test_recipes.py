@@ -179,7 +179,7 @@ def test_l2sp_stays_nearer_to_the_start(pool: Pool, tmp_path: Path) -> None:
 
 
 def losses_of(monkeypatch: pytest.MonkeyPatch, losses: Iterator[float]) -> None:
-    monkeypatch.setattr(_Run, "_validate", lambda run: (0.5, next(losses)))
+    monkeypatch.setattr(_Run, "_validate", lambda run, network: (0.5, next(losses)))
 
 
 def test_training_ends_where_validation_no_longer_gets_better(
@@ -250,7 +250,7 @@ def test_a_thousand_classes_with_a_label_each(tmp_path: Path) -> None:
 def test_phases_can_be_run_alone(pool: Pool, tmp_path: Path) -> None:
     labels = some_labels(pool, 5)
     for phases in ("probe", "full", "head", "probe,full", "full,head"):
-        train(pool, tmp_path / phases, "fact", labels=labels, settings={"phases": phases, "epochs": 1})
+        train(pool, tmp_path / phases, "fact", labels=labels, settings={"phases": phases, "epochs": 1, "pilot": False})
         assert list(figures(tmp_path / phases)["phases"]) == phases.split(",")
         assert {row["phase"] for row in history(tmp_path / phases)} == set(phases.split(","))
 
@@ -263,7 +263,8 @@ def test_impossible_phases_are_explained(settings: dict[str, Any]) -> None:
 
 def test_the_phases_are_the_recipes_they_are_named_after(pool: Pool, tmp_path: Path) -> None:
     labels = some_labels(pool, 5)
-    train(pool, tmp_path / "fact", "fact", labels=labels, settings={"phases": "probe,full", "patience": 0})
+    settings = {"phases": "probe,full", "patience": 0, "pilot": False, "interpolation": 1}
+    train(pool, tmp_path / "fact", "fact", labels=labels, settings=settings)
     train(pool, tmp_path / "recipe", "probe_then_full", labels=labels)
     assert weights(tmp_path / "fact") == weights(tmp_path / "recipe")
 
@@ -280,13 +281,33 @@ def test_a_pilot_chooses_and_leaves_no_trace(
     losses_of(monkeypatch, iter([3.0, 1.0, 2.0]))
     monkeypatch.setattr(_Run, "_better", lambda run, row: run.best is None or row["val_loss"] < run.best["loss"])
     labels = some_labels(pool, 3)
-    train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep"})
+    train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", "interpolation": 1})
     rows = history(tmp_path / "m")
     assert [row["phase"] for row in rows if row["epoch"]] == ["pilot full"] * 3 + ["full"] * 2
-    options = {"settings": {"phases": "probe,full", "pilot": False, "epochs": 3}, "labels": labels}
+    options = {"settings": {"phases": "probe,full", "pilot": False, "epochs": 3, "interpolation": 1}, "labels": labels}
     monkeypatch.setattr(_Run, "stalled", property(lambda run: run.epoch == 2))
     train(pool, tmp_path / "without", "fact", **options)
     assert weights(tmp_path / "m") == weights(tmp_path / "without")
+
+
+def test_the_best_place_between_start_and_end_is_kept(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
+) -> None:
+    labels = some_labels(pool, 3)
+    tried = {"interpolation": "0,0.25,1", "epochs": 1}
+    losses_of(monkeypatch, iter([9.0, 3.0, 1.0, 2.0]))
+    train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", **tried})
+    assert figures(tmp_path / "m")["phases"]["full"]["interpolation"] == 0.25
+    found = {}
+    for share in (0.0, 0.25, 1.0):
+        given = {"interpolation": share, "epochs": 1}
+        train(pool, tmp_path / str(share), "probe_then_full", labels=labels, settings=given)
+        found[share] = load_file(tmp_path / str(share) / "model.safetensors")
+    for name, value in load_file(tmp_path / "m" / "model.safetensors").items():
+        torch.testing.assert_close(value, found[0.25][name])
+        torch.testing.assert_close(value, torch.lerp(found[0.0][name], found[1.0][name], 0.25))
+    with pytest.raises(UsageError, match=r"interpolation can't be \(1.5,\); allowed: numbers from 0 to 1"):
+        make_recipe("full", settings={"interpolation": 1.5})
 
 
 def test_without_enough_to_choose_by_there_is_no_pilot(pool: Pool, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> S
         if name not in types:
             has = f"did you mean {nearest(name, types, 1)[0]!r}? It has: {', '.join(types)}" if types else "it has none"
             raise UsageError(f"{what} has no setting {name!r}; {has}")
-        if isinstance(value, str) and typing.get_origin(types[name]) is tuple:
-            value = [part.strip() for part in value.split(",") if part.strip()]
+        if typing.get_origin(types[name]) is tuple:
+            value = _as_list(value)
         try:
             checked[name] = TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
@@ -118,6 +118,13 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
                 value = [f"{field}={setting}" for field, setting in value.items()] if isinstance(value, dict) else value
             options[name] = value
     return options
+
+
+def _as_list(value: Any) -> Any:
+    """The parts of ``"a, b"``, and a number by itself as the only one."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float) else value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from activetune.errors import UsageError
 from activetune.fingerprint import digest, digest_json
+from activetune.heads.linear import Trial, best_trial
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
 from activetune.recipes._batches import AugmentedImages, Batches, derive
@@ -30,8 +31,8 @@ from activetune.store import replacing
 def train(task: Task, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
     """Train those of ``task.backbone``'s weights that want a gradient, on the items that are not held out.
 
-    With a validation part the epoch with the best validation accuracy is kept (the lower loss on a tie), otherwise
-    the last one; with ``ema`` it is the averaged weights that are validated and kept.
+    With a validation part the best epoch by it is kept, otherwise the last one, and then the best interpolation; with
+    ``ema`` it is the averaged weights that are validated and kept.
 
     Args:
         phase: the name of this training in the history and in the checkpoint's file name.
@@ -64,6 +65,7 @@ class _Run:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
+        self.start = None if options.interpolation == (1.0,) else _copy(task.backbone.network.state_dict())
         AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
         precision = "no" if task.runtime.precision == "fp32" else task.runtime.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=task.runtime.device.type == "cpu")
@@ -145,18 +147,22 @@ class _Run:
         if not np.isfinite(row["train_loss"]):
             raise UsageError(f"the loss is {row['train_loss']} in epoch {self.epoch}; give a lower --set lr=…")
         if len(self.task.held_out):
-            row["val_top1"], row["val_loss"] = self._validate()
+            row["val_top1"], row["val_loss"] = self._validate(self._averaged())
             if self._better(row):
-                state = {name: value.clone() for name, value in self._averaged().state_dict().items()}
+                state = _copy(self._averaged().state_dict())
                 self.best = {"top1": row["val_top1"], "loss": row["val_loss"], "epoch": self.epoch, "state": state}
         row["seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
         return row
 
     def _better(self, row: Mapping[str, Any]) -> bool:
-        """Whether an epoch is the best so far."""
-        best = self.best
-        return best is None or (row["val_top1"], -row["val_loss"]) > (best["top1"], -best["loss"])
+        """Whether an epoch is better than the best so far: by more than one standard error, or else by its loss."""
+        if self.best is None:
+            return True
+        gain = row["val_top1"] - self.best["top1"]
+        highest = max(row["val_top1"], self.best["top1"])
+        error = (highest * (1 - highest) / len(self.task.held_out)) ** 0.5
+        return bool(gain > error or (gain >= -error and row["val_loss"] < self.best["loss"]))
 
     def _backward(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         """Add a part's share of its batch's gradient; returns the sum of its losses."""
@@ -198,11 +204,26 @@ class _Run:
         network = self.task.backbone.network
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
         network.load_state_dict(state)
+        if self.start is not None:
+            figures |= self._interpolate(self.start, _copy(state))
         if self.options.checkpointing:
             network.set_grad_checkpointing(False)  # type: ignore[operator]
         self.task.backbone.eval()
         self.accelerator.free_memory()
         return Outcome(self.history, figures)
+
+    def _interpolate(self, start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Put the network on the line between two states, at the best place by the validation part."""
+        network = self.task.backbone.network
+        trials: list[Trial] = []
+        for share in self.options.interpolation:
+            network.load_state_dict(_between(start, end, share))
+            if len(self.options.interpolation) == 1 or not len(self.task.held_out):
+                return {"interpolation": share}
+            trials.append(Trial(share, *self._validate(network), len(self.task.held_out)))
+        best = best_trial(trials)
+        network.load_state_dict(_between(start, end, best.strength))
+        return {"interpolation": best.strength, "val_top1": best.top1}
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""
@@ -242,10 +263,10 @@ class _Run:
         assert isinstance(network, nn.Module)
         return network
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self, network: nn.Module) -> tuple[float, float]:
         """Top-1 and cross-entropy on the held-out items, as they are evaluated later (no augmentation)."""
         backbone, runtime = self.task.backbone, self.task.runtime
-        network = self._averaged().eval()
+        network.eval()
         images = PoolImages(self.task.pool, backbone.prepare)
         right, loss = 0, 0.0
         for batch in np.array_split(self.task.held_out, -(-len(self.task.held_out) // 64)):
@@ -291,6 +312,18 @@ def _starting_point(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
         for value in network.parameters()
         if value.requires_grad and id(value) not in above
     ]
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The state at ``share`` of the way; counters are the end's."""
+    return {
+        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
+        for name, value in end.items()
+    }
 
 
 def _to_training(network: nn.Module) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from activetune.config import check_settings
+from activetune.errors import UsageError
 from activetune.heads.imbalance import Imbalance
 from activetune.recipes._batches import Crops
 
@@ -29,6 +30,9 @@ class Training(Imbalance, Crops):
         layer_decay: factor on the learning rate from each layer to the one below it; 1 is off.
         l2sp: pull of the backbone's weights towards their start, 0 is off (Li, Grandvalet & Davoine, ICML 2018);
             decoupled from the gradient as AdamW's decay is: a step takes off ``lr * l2sp`` of the way gone.
+        interpolation: how far the final weights lie on the straight line from where training began (0) to where it
+            ended (1), which often is better than either end (Wortsman et al., "Robust fine-tuning of zero-shot
+            models", CVPR 2022). Of several the validation part decides; without one it is the first.
         drop_path: stochastic depth.
         validation: share of each class held out to choose the epoch by, where labels suffice.
     """
@@ -48,6 +52,7 @@ class Training(Imbalance, Crops):
     ema: float = 0.0
     layer_decay: float = 1.0
     l2sp: float = 0.0
+    interpolation: tuple[float, ...] = (1.0,)
     drop_path: float = 0.0
     validation: float = 0.2
 
@@ -71,6 +76,11 @@ class Training(Imbalance, Crops):
             ("drop_path", self.drop_path, 0, 0.99),
             ("validation", self.validation, 0, 0.9),
         )
+
+        if not self.interpolation or min(self.interpolation) < 0 or max(self.interpolation) > 1:
+            raise UsageError(
+                f"training: interpolation can't be {self.interpolation}; allowed: numbers from 0 to 1, at least one"
+            )
 
     def construction(self) -> dict[str, Any]:
         """Stochastic depth is part of the network."""

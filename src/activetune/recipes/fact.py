@@ -9,10 +9,14 @@ The paper leaves open when a phase should end. Here the length of phase 2, the l
 chosen on labelled items that the backbone was not trained on, because features of items that it was trained on are
 memorised and tell nothing:
 
-- with five or more labels a class, on the validation part that is held out of all phases but the last fit;
-- with fewer, by a pilot: phases 1 and 2 run once without a fifth of the labels, on which everything is chosen, and
-  then again with all of them; ``pilot=false`` saves that time;
-- where even that leaves fewer than 20 items to choose by, nothing is chosen: all epochs, and phase 2's own head.
+- up to 2,000 labels by a pilot: phases 1 and 2 run once without a fifth of the labels, on which everything is chosen,
+  and then again with all of them;
+- with more, or with ``pilot=false``, on a validation part that is held out of all phases but the last fit;
+- where that leaves fewer than 20 items to choose by, nothing is chosen: all epochs, half the way from the probe to
+  phase 2's end, and its own head.
+
+The last weights of phase 2 are rarely the best with few labels: between them and where the phase began lies a model
+that has both the pretrained features and what was learned (``interpolation``; experiments/fact/README.md).
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import numpy as np
 
 from activetune.errors import UsageError
 from activetune.heads.choosing import Candidate
-from activetune.heads.linear import NOTHING
+from activetune.heads.linear import CROSS_VALIDATED, NOTHING
 from activetune.labels import stratified_folds, validation_splits
 from activetune.model import add_classifier, classifier_of
 from activetune.recipes._base import Outcome, Recipe, Task
@@ -46,9 +50,10 @@ DEFAULT = Candidate("keep")
 
 @dataclass(frozen=True)
 class _Plan:
-    """What was chosen: epochs of phase 2, and the light head."""
+    """What was chosen: epochs and interpolation of phase 2, and the light head."""
 
     epochs: int | None = None
+    interpolation: float | None = None
     choice: Choice | None = None
 
 
@@ -58,13 +63,14 @@ class Fact(Training, Light, Probe, Recipe):
 
     Attributes:
         phases: those that are run, in this order; without ``probe`` phase 2 starts from a head at zero.
-        pilot: choose by a run on four fifths of the labels, where labels are too few for a validation part.
+        pilot: choose by a run on four fifths of the labels, where labels are too few to spare a validation part.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
 
     phases: tuple[Phase, ...] = ("probe", "full", "head")
     patience: int = 5
+    interpolation: tuple[float, ...] = (0.5, 0.0, 0.25, 0.75, 1.0)
     pilot: bool = True
 
     def __post_init__(self) -> None:
@@ -77,6 +83,11 @@ class Fact(Training, Light, Probe, Recipe):
             )
         if "full" not in self.phases and self.head == "keep":
             raise UsageError("fact: head=keep keeps the classifier of the phase full; run it, or give another head")
+
+    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+        """See :class:`Recipe`; nothing is held out where the pilot chooses."""
+        piloted = self.pilot and "full" in self.phases
+        return NOTHING if piloted and len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
@@ -114,7 +125,7 @@ class Fact(Training, Light, Probe, Recipe):
     def _run_phases(self, task: Task, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
         rows: list[Mapping[str, Any]] = []
         phases: dict[str, Any] = {}
-        epochs, choice = plan.epochs, plan.choice
+        epochs, share, choice = plan.epochs, plan.interpolation, plan.choice
         if "probe" in self.phases:
             started = time.perf_counter()
             probe = run_probe(task, self, keep_held_out="full" in self.phases)
@@ -124,10 +135,11 @@ class Fact(Training, Light, Probe, Recipe):
             if "probe" not in self.phases:
                 add_classifier(task.backbone, len(task.labels.classes))
             started = time.perf_counter()
-            tuned = train(task, self, phase="full", stop_after=epochs)
+            options = self if share is None else replace(self, interpolation=(share,))
+            tuned = train(task, options, phase="full", stop_after=epochs)
             rows += tuned.history
             phases["full"] = {**tuned.figures, "seconds": round(time.perf_counter() - started, 3)}
-            epochs = int(tuned.figures["kept_epoch"])
+            epochs, share = int(tuned.figures["kept_epoch"]), tuned.figures.get("interpolation")
         if "head" in self.phases:
             tuned_here = "full" in self.phases
             light, choice = run_head(
@@ -141,7 +153,7 @@ class Fact(Training, Light, Probe, Recipe):
             )
             rows += light.history
             phases["head"] = light.figures
-        return Outcome(rows, {"phases": phases}), _Plan(epochs, choice)
+        return Outcome(rows, {"phases": phases}), _Plan(epochs, share, choice)
 
     def _splits(self, task: Task) -> list[IntArray]:
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
