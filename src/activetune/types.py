@@ -160,6 +160,8 @@ class Evidence:
         head: the current model's last layer on ``features_ND``.
         dropout: predictions of the current model under random dropout.
         predicted_loss_N: (N,) the loss that a loss-prediction module expects on each item.
+        losses_N: (N,) the current model's loss on each item, >= 0; known where the whole pool has labels, expected
+            (the entropy of its predictions) elsewhere.
         likeness_N: (N,) probability in [0, 1], by a discriminator, that an item is one of the labelled.
         ranked_likeness_N: (N,) the same from a discriminator that also sees the ranks of the predicted losses.
         tokens_NTD: (N, T, D) patch tokens, not normalised, possibly a memory map.
@@ -175,6 +177,7 @@ class Evidence:
     head: Classifier | None = None
     dropout: DropoutDraws | None = None
     predicted_loss_N: npt.NDArray[np.float32] | None = None
+    losses_N: npt.NDArray[np.float32] | None = None
     likeness_N: npt.NDArray[np.float32] | None = None
     ranked_likeness_N: npt.NDArray[np.float32] | None = None
     tokens_NTD: FloatArray | None = None

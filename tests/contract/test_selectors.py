@@ -56,6 +56,7 @@ def complete(evidence: Evidence) -> Evidence:
         head=head,
         dropout=DropoutDraws(probs_NC, np.abs(features_ND[:, 0]) / 2),
         predicted_loss_N=features_ND @ head.weight_CD[0],
+        losses_N=-np.log(probs_NC[:, 0] + 1e-6).astype(np.float32),
         likeness_N=probs_NC[:, 0],
         ranked_likeness_N=probs_NC[:, 1],
         tokens_NTD=features_ND[:, None, :] + noise,

@@ -88,6 +88,7 @@ def select(
         str | None, typer.Option(metavar="COLUMN", help="Equal shares for its values: label, predicted, …")
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
+    losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods.")] = None,
     seed: Seed = 0,
     config: Config = None,
     device: Device = "auto",
@@ -113,6 +114,7 @@ def select(
         min_distance=min_distance,
         balance=balance,
         metadata=metadata,
+        losses=losses,
         out=out,
         device=device,
         precision=precision,

@@ -20,16 +20,27 @@ from activetune.distances import Float32, pieces
 from activetune.evidence import known_answers
 from activetune.heads.linear import CROSS_VALIDATED, NOTHING, LinearHead, fit_best
 from activetune.labels import stratified_folds
+from activetune.selectors._ranking import entropy
 from activetune.types import Evidence, IntArray
 
-PROVIDES = frozenset({"probs_NC", "head"})
+PROVIDES = frozenset({"probs_NC", "head", "losses_N"})
 NEVER = -1e9  # the logit of a class that was never answered
 
 
 def provide(evidence: Evidence, wanted: frozenset[str], rng: np.random.Generator) -> dict[str, Any]:
-    """Fit the probe; ``probs_NC`` (N, C) float32, rows sum to 1, and ``head``, whose softmax they are."""
+    """Fit the probe.
+
+    Returns:
+        ``head``, ``probs_NC`` (N, C) float32, whose rows sum to 1, and ``losses_N``: the cross-entropy that the probe
+        itself expects of each item, which is the entropy of its prediction, as the true class is not known.
+    """
     head = fit_head(*known_answers(evidence), evidence.features_ND, rng)
-    return {"head": head, **({"probs_NC": probabilities(head, evidence.features_ND)} if "probs_NC" in wanted else {})}
+    found: dict[str, Any] = {"head": head}
+    if wanted - {"head"}:
+        found["probs_NC"] = probabilities(head, evidence.features_ND)
+    if "losses_N" in wanted:
+        found["losses_N"] = entropy(found["probs_NC"]).astype(np.float32)
+    return found
 
 
 def fit_head(rows: IntArray, answers: IntArray, features_ND: Float32, rng: np.random.Generator) -> LinearHead:

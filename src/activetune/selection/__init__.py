@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,19 @@ import numpy as np
 from activetune.distances import Float32, coverage, pieces, unit_rows
 from activetune.errors import UsageError
 from activetune.evidence import gather
-from activetune.fingerprint import digest_stream
+from activetune.fingerprint import digest_array, digest_stream
 from activetune.runtime import limited_threads, note, peak_memory_mb, resolve_runtime
 from activetune.selection.budget import parse_budget
-from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Metadata, read_limits
+from activetune.selection.constraints import (
+    PREDICTED,
+    Answers,
+    Ids,
+    Limits,
+    Losses,
+    Metadata,
+    read_limits,
+    read_losses,
+)
 from activetune.selection.plan import Outcome, Plan, carry_out, make_plan, needs_order
 from activetune.selectors import Selector, make_selector, selectors
 from activetune.store import (
@@ -49,6 +58,7 @@ def select(
     min_distance: float | None = None,
     balance: str | None = None,
     metadata: Metadata | None = None,
+    losses: Losses | None = None,
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -71,6 +81,8 @@ def select(
         min_distance: no pick nearer than this to another or to a labelled item; Euclidean on features of unit length.
         balance: a column (``label``, one of ``metadata``, or ``predicted``) whose values get equal shares.
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
+        losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a CSV/Parquet file with the
+            columns ``id`` and ``loss``. Without them the labels known so far tell which losses to expect.
         out: folder for ``selection.csv`` and ``manifest.json``; it must be empty unless ``overwrite``.
         device: where heavy products run. precision: ``fp32``, and ``auto`` is the same.
         threads: processor threads used, -1 for all. quiet: no notes on stderr.
@@ -87,6 +99,7 @@ def select(
     selector = make_selector(method, preset, dict(settings or {}))
     _refuse_wrong_shape(embeddings, selector, method)
     limits = read_limits(embeddings, labelled, exclude, candidates)
+    losses_N = None if losses is None else read_losses(embeddings, losses)
     plan = make_plan(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     stand_in = {}
     if plan.coverage is not None:
@@ -101,14 +114,15 @@ def select(
         raise UsageError(f"select computes in fp32, not in {precision}; leave --precision out")
     runtime = resolve_runtime(device, "fp32")
     asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
-    request = {**asked, **_request_of(embeddings, limits, plan)}
+    request = {**asked, **_request_of(embeddings, limits, plan, losses_N)}
     if out is not None and resume and not overwrite and _is_done(Path(out), request):
         return load_selection(out)
     if out is not None and not (overwrite and Path(out).is_dir()):
         prepare_folder(Path(out), SELECTION_FILES)  # refuses now; what is to be overwritten is kept until the end
 
     with limited_threads(threads):
-        outcome, figures = _compute(embeddings, limits, plan, selector, method, seed, str(runtime.device))
+        evidence = replace(_evidence(embeddings, limits, selector, str(runtime.device)), losses_N=losses_N)
+        outcome, figures = _compute(embeddings, evidence, limits, plan, selector, method, seed)
     picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
     manifest = {**request, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids = [embeddings.ids[row] for row in picks.positions]
@@ -121,11 +135,16 @@ def select(
 
 
 def _compute(
-    embeddings: Embeddings, limits: Limits, plan: Plan, selector: Selector, method: str, seed: int, device: str
+    embeddings: Embeddings,
+    evidence: Evidence,
+    limits: Limits,
+    plan: Plan,
+    selector: Selector,
+    method: str,
+    seed: int,
 ) -> tuple[Outcome, dict[str, Any]]:
     """The outcome and its figures."""
     started = time.perf_counter()
-    evidence = _evidence(embeddings, limits, selector, device)
     wanted = _wanted(selector, limits) | ({"probs_NC"} if plan.column == PREDICTED else set())
     outcome = carry_out(plan, selector, gather(evidence, wanted, method=method, seed=seed), seed)
     seconds = time.perf_counter() - started
@@ -192,7 +211,7 @@ def _figures(embeddings: Embeddings, evidence: Evidence, outcome: Outcome, secon
     return figures
 
 
-def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan) -> dict[str, Any]:
+def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan, losses_N: Float32 | None) -> dict[str, Any]:
     """What a selection depends on, beside the method, as the manifest keeps it; None: not asked for."""
 
     def digest_of(rows: IntArray) -> str | None:
@@ -214,6 +233,7 @@ def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan) -> dict[str,
         "min_distance": plan.min_distance or None,
         "balance_by": plan.column,
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
+        "losses": None if losses_N is None else digest_array(losses_N),
         "embeddings": embeddings.fingerprint,
         "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),
     }

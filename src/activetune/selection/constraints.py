@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from activetune.distances import Float32
 from activetune.errors import UsageError, nearest
 from activetune.labels import read_ids
 from activetune.store import read_table
@@ -21,6 +22,7 @@ from activetune.types import Embeddings, IntArray, Labels
 Ids = Sequence[str] | str | os.PathLike[str]
 Answers = Ids | Mapping[str, str | None] | Labels
 Metadata = Mapping[str, Sequence[Any]] | str | os.PathLike[str]
+Losses = Mapping[str, float] | str | os.PathLike[str]
 PREDICTED = "predicted"  # the name under which --balance takes the current model's classes
 
 
@@ -165,6 +167,32 @@ def _answers(embeddings: Embeddings, labelled: Answers | None) -> Mapping[str, s
             raise UsageError(f"{labelled} labels {item!r} twice, as {answers[item]!r} and as {name!r}; keep one")
         answers[item] = name or answers[item]
     return answers
+
+
+def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
+    """The loss (N,) of every item, from ``{id: loss}`` or a CSV/Parquet file with the columns ``id`` and ``loss``.
+
+    Raises:
+        UsageError: an item without a loss, an unknown id, or a loss that is no number.
+    """
+    if isinstance(given, str | os.PathLike):
+        columns, where = read_table(given), str(given)
+        if not {"id", "loss"} <= set(columns):
+            raise UsageError(f"{where} needs the columns id and loss; it has: {', '.join(columns) or 'none'}")
+        given = dict(zip(map(str, columns["id"]), columns["loss"], strict=True))
+    else:
+        where = "the losses"
+    missing = [item for item in embeddings.ids if item not in given]
+    if missing or len(given) > len(embeddings):
+        raise UsageError(
+            f"{where}: {len(missing):,} of {len(embeddings):,} items have no loss"
+            + (f", the first: {missing[0]!r}" if missing else "")
+            + f"; {max(0, len(given) - len(embeddings) + len(missing)):,} ids are not in these embeddings"
+        )
+    try:
+        return np.asarray([float(given[item]) for item in embeddings.ids], dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: a loss is no number ({error})") from None
 
 
 def _positions(embeddings: Embeddings, given: Ids | None, what: str) -> IntArray:

@@ -53,17 +53,33 @@ class CentroidLoss(ABC):
 
     @abstractmethod
     def __call__(
-        self, features_ND: Tensor, centroids_MD: Tensor, assignment_N: Tensor, similarity_N: Tensor
+        self,
+        features_ND: Tensor,
+        centroids_MD: Tensor,
+        assignment_N: Tensor,
+        similarity_N: Tensor,
+        weights_N: Tensor | None = None,
     ) -> tuple[float, Tensor]:
-        """The loss and its gradient (M, D), given each item's nearest centroid."""
+        """The loss and its gradient (M, D), given each item's nearest centroid and what it weighs (mean 1)."""
 
     def attraction(
-        self, features_ND: Tensor, centroids_MD: Tensor, assignment_N: Tensor, similarity_N: Tensor
+        self,
+        features_ND: Tensor,
+        centroids_MD: Tensor,
+        assignment_N: Tensor,
+        similarity_N: Tensor,
+        weights_N: Tensor | None = None,
     ) -> tuple[float, Tensor]:
-        """``-mean_i f_i.c(i) / tau`` and its gradient."""
+        """``-mean_i w_i f_i.c(i) / tau`` and its gradient; w_i is 1 without weights."""
         scale = 1 / (self.temperature * len(features_ND))
-        gradient = torch.zeros_like(centroids_MD).index_add_(0, assignment_N, features_ND).mul_(-scale)
-        return -float(similarity_N.sum(dtype=torch.float64)) * scale, gradient
+        gradient = torch.zeros_like(centroids_MD)
+        if weights_N is None:
+            gradient.index_add_(0, assignment_N, features_ND)
+        else:
+            similarity_N = similarity_N * weights_N
+            for part in pieces(*features_ND.shape):
+                gradient.index_add_(0, assignment_N[part], features_ND[part] * weights_N[part, None])
+        return -float(similarity_N.sum(dtype=torch.float64)) * scale, gradient.mul_(-scale)
 
 
 @dataclass(frozen=True)
@@ -74,10 +90,15 @@ class PaperLoss(CentroidLoss):
     """
 
     def __call__(
-        self, features_ND: Tensor, centroids_MD: Tensor, assignment_N: Tensor, similarity_N: Tensor
+        self,
+        features_ND: Tensor,
+        centroids_MD: Tensor,
+        assignment_N: Tensor,
+        similarity_N: Tensor,
+        weights_N: Tensor | None = None,
     ) -> tuple[float, Tensor]:
         """See :class:`CentroidLoss`."""
-        loss, gradient = self.attraction(features_ND, centroids_MD, assignment_N, similarity_N)
+        loss, gradient = self.attraction(features_ND, centroids_MD, assignment_N, similarity_N, weights_N)
         count = len(centroids_MD)
         if count == 1 or self.balance == 0:
             return loss, gradient
@@ -111,7 +132,12 @@ class ReleasedLoss(CentroidLoss):
     unit_steps: ClassVar[bool] = False
 
     def __call__(
-        self, features_ND: Tensor, centroids_MD: Tensor, assignment_N: Tensor, similarity_N: Tensor
+        self,
+        features_ND: Tensor,
+        centroids_MD: Tensor,
+        assignment_N: Tensor,
+        similarity_N: Tensor,
+        weights_N: Tensor | None = None,
     ) -> tuple[float, Tensor]:
         """See :class:`CentroidLoss`."""
         count, items = len(centroids_MD), len(features_ND)
@@ -122,13 +148,14 @@ class ReleasedLoss(CentroidLoss):
             crowd_M[part] = torch.logsumexp(logits, 1) + np.log(max(self.balance, 1e-30))
             pull_MD[part] = torch.softmax(logits, 1) @ centroids_MD / self.temperature
         margin_N = crowd_M[assignment_N] - similarity_N / self.temperature
-        weight_N = torch.sigmoid(margin_N) / items
+        each_N = torch.ones_like(margin_N) if weights_N is None else weights_N
+        weight_N = torch.sigmoid(margin_N) * each_N / items
         attracted = torch.zeros_like(centroids_MD)
         for part in pieces(items, features_ND.shape[1]):
             attracted.index_add_(0, assignment_N[part], features_ND[part] * weight_N[part, None])
         weight_M = torch.zeros_like(crowd_M).index_add_(0, assignment_N, weight_N)
         gradient = pull_MD * weight_M[:, None] - attracted / self.temperature
-        return float(torch.nn.functional.softplus(margin_N).mean(dtype=torch.float64)), gradient
+        return float((torch.nn.functional.softplus(margin_N) * each_N).mean(dtype=torch.float64)), gradient
 
 
 @dataclass(frozen=True)
@@ -140,11 +167,16 @@ class ContrastiveLoss(CentroidLoss):
     """
 
     def __call__(
-        self, features_ND: Tensor, centroids_MD: Tensor, assignment_N: Tensor, similarity_N: Tensor
+        self,
+        features_ND: Tensor,
+        centroids_MD: Tensor,
+        assignment_N: Tensor,
+        similarity_N: Tensor,
+        weights_N: Tensor | None = None,
     ) -> tuple[float, Tensor]:
         """See :class:`CentroidLoss`."""
-        loss, gradient = self.attraction(features_ND, centroids_MD, assignment_N, similarity_N)
-        share_M = torch.bincount(assignment_N, minlength=len(centroids_MD)).to(similarity_N) / len(features_ND)
+        loss, gradient = self.attraction(features_ND, centroids_MD, assignment_N, similarity_N, weights_N)
+        share_M = torch.bincount(assignment_N, weights_N, len(centroids_MD)).to(similarity_N) / len(features_ND)
         for part in pieces(len(centroids_MD), len(features_ND)):
             logits = centroids_MD[part] @ features_ND.T / self.temperature
             weight = self.balance * share_M[part]
@@ -164,6 +196,7 @@ def minimise(
     lr: float,
     iterations: int,
     update: bool = True,
+    weights_N: Float32 | None = None,
     device: str = "cpu",
 ) -> Solution:
     """Move the free centroids. Fixed ones take items and repel like any other, but stay.
@@ -172,6 +205,7 @@ def minimise(
         optimiser: ``adam``, Algorithm 1, lines 4-10, with an exact assignment in each of ``iterations`` steps of size
             ``lr``; or ``descent``, at most ``iterations`` evaluations.
         update: whether items go to their nearest centroid again and again (otherwise to the start's, for ever).
+        weights_N: how strongly each item pulls, their mean being 1; None: all alike.
 
     Cost of an evaluation: 2 N M D (Adam) or 2 N R D (descent, R = 16 neighbours) + 6 M^2 D operations.
     """
@@ -179,6 +213,7 @@ def minimise(
     fixed = torch.from_numpy(fixed_LD).to(device)
     free = torch.from_numpy(start_KD.copy()).to(device)
     free /= _lengths(free)
+    weights = None if weights_N is None else torch.from_numpy(weights_N).to(device)
     nearest = NearestCentroid(features)
     held = None if update else nearest.exact(torch.cat([free, fixed]))[0]
 
@@ -188,7 +223,7 @@ def minimise(
             found = held, _own_similarity(features, centroids, held)
         else:
             found = (nearest.exact if exact else nearest.near)(centroids)
-        value, gradient = loss(features, centroids, *found)
+        value, gradient = loss(features, centroids, *found, weights)
         return value, gradient[: len(rows)]
 
     if optimiser == "adam":

@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from activetune.distances import distinct_nearest
+from activetune.distances import Float32, distinct_nearest
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
-from activetune.selectors._engine import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss, minimise
+from activetune.selectors._engine import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss, Solution, minimise
 from activetune.selectors._swaps import picks_of_centroids, weight_of_each
 from activetune.types import Evidence, Picks
 
@@ -92,27 +92,24 @@ class ActiveFT(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; ``figures`` holds the exact loss at the start and at the end."""
-        features_ND = evidence.features_ND
-        start = rng.choice(evidence.candidates, budget, replace=False)
-        whole = len(evidence.population) == len(features_ND)
-        solution = minimise(
-            features_ND if whole else features_ND[evidence.population],
-            features_ND[start],
-            features_ND[evidence.labelled],
-            loss=LOSSES[self.loss](self.temperature, self.balance),
-            optimiser=self.optimiser,
-            lr=self.lr,
-            iterations=self.iterations,
-            update=self.update,
-            device=evidence.device,
-        )
+        return self.weighed(evidence, budget, rng, None)
+
+    def weighed(self, evidence: Evidence, budget: int, rng: np.random.Generator, weights_N: Float32 | None) -> Picks:
+        """The picks where items weigh differently: positive numbers whose mean is 1, None for equal ones."""
+        solution = self.solve(evidence, budget, rng, weights_N)
         if self.swaps:
             positions = picks_of_centroids(
-                evidence, solution.centroids_KD, solution.assignment_N, rng, power=self.power, passes=self.swaps
+                evidence,
+                solution.centroids_KD,
+                solution.assignment_N,
+                rng,
+                power=self.power,
+                passes=self.swaps,
+                weights_N=weights_N,
             )
         else:
-            positions, _ = distinct_nearest(solution.centroids_KD, features_ND, evidence.candidates)
-        sizes = weight_of_each(evidence, positions)
+            positions, _ = distinct_nearest(solution.centroids_KD, evidence.features_ND, evidence.candidates)
+        sizes = weight_of_each(evidence, positions, weights_N)
         order = np.lexsort((positions, -sizes))
         reasons = [f"the nearest pick of {sizes[index]:,.0f} items" for index in order]
         figures = {
@@ -122,3 +119,24 @@ class ActiveFT(Selector):
             "evaluations": float(solution.evaluations),
         }
         return Picks(positions[order], sizes[order], reasons, figures)
+
+    def solve(self, evidence: Evidence, budget: int, rng: np.random.Generator, weights_N: Float32 | None) -> Solution:
+        """The centroids that the loss ends at, from a start drawn anew."""
+        features_ND, candidates, population = evidence.features_ND, evidence.candidates, evidence.population
+        shares = None
+        if weights_N is not None:
+            shares = weights_N[candidates] / weights_N[candidates].sum(dtype=np.float64)
+        start = rng.choice(candidates, budget, replace=False, p=shares)
+        whole = len(population) == len(features_ND)
+        return minimise(
+            features_ND if whole else features_ND[population],
+            features_ND[start],
+            features_ND[evidence.labelled],
+            loss=LOSSES[self.loss](self.temperature, self.balance),
+            optimiser=self.optimiser,
+            lr=self.lr,
+            iterations=self.iterations,
+            update=self.update,
+            weights_N=None if weights_N is None else weights_N[population],
+            device=evidence.device,
+        )
