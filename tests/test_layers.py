@@ -19,7 +19,7 @@ LAYERS = (
     ("types",),
     ("store", "runtime", "images", "distances", "frofa"),
     ("cache", "pool", "labels", "loading"),
-    ("backbones", "selectors", "heads", "feature_writer"),
+    ("backbones", "selectors", "heads", "feature_writer", "text"),
     ("evidence",),
     ("embedding", "selection", "model"),
     ("recipes",),

@@ -1,0 +1,1 @@
+"""Language beside images: captions, their embeddings, and what these do to image embeddings (VeCAF)."""
