@@ -1,4 +1,4 @@
-"""The user's cache of finished embeddings, keyed by content.
+"""The user's cache of finished embeddings and captions, keyed by content.
 
 It lies in ``$ACTIVETUNE_CACHE`` (default ``~/.cache/activetune``), beside the caches of timm and Hugging Face, and is
 the one place outside the output folder that activetune writes to; ``--no-cache`` leaves it alone, deleting it is safe.
@@ -16,10 +16,10 @@ from activetune.runtime import note
 from activetune.store import MANIFEST
 
 
-def cache_folder() -> Path:
-    """Where finished embeddings are kept."""
+def cache_folder(what: str = "embeddings") -> Path:
+    """Where finished embeddings, or other things by their name, are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / "embeddings"
+    return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / what
 
 
 def folder_of(key: str) -> Path:

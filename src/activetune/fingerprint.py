@@ -35,6 +35,11 @@ def digest_array(array: np.ndarray) -> str:
     return state.hexdigest()
 
 
+def digest_bytes(content: bytes) -> str:
+    """Digest of bytes."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def digest_file(path: Path) -> str:
     """Digest of a file's bytes."""
     with path.open("rb") as file:

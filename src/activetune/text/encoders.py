@@ -110,7 +110,7 @@ class _SentenceEncoder(TextEncoder):
         except ImportError:
             raise MissingExtra("sentence-transformers", "text") from None
         self.name, self.pooling = name, _fixed(pooling, name)
-        with _explained(name):
+        with explained(name):
             self.model = SentenceTransformer(model, device=str(device))
         self.size = int(self.model.get_embedding_dimension() or 0)
 
@@ -137,7 +137,7 @@ class _OpenClip(TextEncoder):
                 f"{name} does not say which weights; give one of open_clip/{architecture}#"
                 f"{', #'.join(open_clip.list_pretrained_tags_by_model(architecture)) or 'FILE'}"
             )
-        with _explained(name):
+        with explained(name):
             network = open_clip.create_model(architecture, pretrained=weights or None, device=device)
             self.tokenizer = open_clip.get_tokenizer(architecture)
         network.visual = None  # the text tower is enough
@@ -157,7 +157,7 @@ class _Transformer(TextEncoder):
             import transformers
         except ImportError:
             raise MissingExtra("transformers", "text") from None
-        with _explained(name):
+        with explained(name):
             config = transformers.AutoConfig.from_pretrained(model)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model)
             encodes = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING and config.is_encoder_decoder
@@ -199,7 +199,7 @@ def _pooled(states_BTM: Tensor, mask_BT: Tensor, pooling: str) -> Tensor:
     return (states_BTM * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
-class _explained:
+class explained:
     """Turns what a library raises about an unknown, unreachable or damaged model into a sentence."""
 
     def __init__(self, name: str):
