@@ -2,15 +2,16 @@
 
 python experiments/fact/measure.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
-Labels are ActiveFT's picks. Rows that share phases share their training: FACT without its third phase is
-``probe_then_full``, and each light head is fitted on the features of that model. A row is one JSON file in --work, so a
-run can be cut off and begun again. ``--side rest`` scores on 2,000 other items of the pool in place of the test set:
-settings are compared on these.
+Labels are ActiveFT's picks. FACT is run once: its classifier after phase 2 is recorded on the way, and each light head
+is fitted on the features of that backbone. A row is one JSON file in --work, so a run can be cut off and begun again.
+Scores are on 2,000 items of the test set, drawn once; ``--side rest`` takes 2,000 items of the pool that are not
+labelled in their place: settings are compared on these.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
@@ -30,7 +33,7 @@ from activetune.frofa import parse_steps
 from activetune.heads.choosing import Candidate, LightHeads
 from activetune.heads.linear import NOTHING
 from activetune.heads.training import HeadTraining, head_logits
-from activetune.recipes import Task
+from activetune.recipes import Task, fact
 from activetune.recipes._batches import Crops
 from activetune.recipes._views import embed_views
 from activetune.runtime import resolve_runtime
@@ -52,9 +55,9 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "probe_then_full": ("probe_then_full", {}),
     "lora": ("lora", {}),
     "bitfit": ("bitfit", {}),
-    "frozen_map": ("frozen_map", {}),
     "fact": ("fact", {}),
 }
+WITHOUT = "fact without phase 3"
 HEADS = {
     "fact: linear": ("linear", ""),
     "fact: logistic": ("logistic", ""),
@@ -62,7 +65,8 @@ HEADS = {
     "fact: map, brightness": ("map", "c2frofa:brightness:0.8"),
     "fact: map, brightness and posterize": ("map", "c2frofa:brightness:0.8 + cfrofa:posterize:4"),
 }
-AFTER = "probe_then_full"  # whose backbone the heads are fitted on
+ROWS = [*RECIPES, WITHOUT, *HEADS]
+SCORED = 2000
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="vit_tiny_patch16_224.safetensors")
     parser.add_argument("--work", type=Path, default=Path("build/fact"))
     parser.add_argument("--only", nargs="+", choices=list(TASKS))
-    parser.add_argument("--rows", nargs="+", choices=[*RECIPES, *HEADS])
+    parser.add_argument("--rows", nargs="+", choices=ROWS)
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--side", choices=["test", "rest"], default="test")
     return parser.parse_args()
@@ -116,16 +120,17 @@ def _cifar10(options: argparse.Namespace) -> Given:
 def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.Namespace) -> None:
     chosen = activetune.select(take(given.embeddings, given.picked_from), budget=budget, method="activeft", seed=seed)
     answers = {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen.ids}
-    test = given.test
+    test, scored = given.test, sorted(given.test.ids)
     if options.side == "rest":
-        rest = sorted(set(given.picked_from) - set(chosen.ids))
-        test = given.pool.subset(np.random.default_rng(1).permutation(rest)[:2000].tolist())
+        test, scored = given.pool, sorted(set(given.picked_from) - set(chosen.ids))
+    test = test.subset(np.random.default_rng(1).permutation(scored)[:SCORED].tolist())
     folder = options.work / f"{name}-{seed}"
-    wanted = options.rows or [*RECIPES, *HEADS]
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = options.rows or ROWS
     for row, (recipe, settings) in RECIPES.items():
         if row in wanted and not _file(folder, row, options).is_file():
             _write(folder, row, options, _trained(folder / row, recipe, settings, given, answers, test, seed, options))
-    if any(row in wanted and not _file(folder, row, options).is_file() for row in HEADS):
+    if any(row in wanted and not _file(folder, row, options).is_file() for row in (WITHOUT, *HEADS)):
         for row, found in _heads(folder, given, answers, test, seed):
             _write(folder, row, options, found)
 
@@ -151,18 +156,19 @@ def _trained(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """A recipe from labels to scores; its seconds leave scoring out."""
-    model = activetune.finetune(
-        given.pool,
-        labels=answers,
-        out=out,
-        backbone=BACKBONE,
-        weights=options.weights,
-        recipe=recipe,
-        settings=settings,
-        seed=seed,
-        resume=True,
-        quiet=True,
-    )
+    with _recorded(out.parent / "phase2.safetensors"):
+        model = activetune.finetune(
+            given.pool,
+            labels=answers,
+            out=out,
+            backbone=BACKBONE,
+            weights=options.weights,
+            recipe=recipe,
+            settings=settings,
+            seed=seed,
+            resume=True,
+            quiet=True,
+        )
     figures = json.loads((out / "manifest.json").read_text())["figures"]
     scores = activetune.evaluate(model, test, quiet=True)
     per_class = [row["top1"] for row in scores.per_class.values()]
@@ -178,12 +184,30 @@ def _trained(
     }
 
 
+@contextlib.contextmanager
+def _recorded(path: Path) -> Iterator[None]:
+    """Keeps the classifier that FACT has after phase 2, which its light head replaces."""
+    original = fact.run_head
+
+    def run_head(task: Task, *given: Any, **options: Any) -> Any:
+        if options["put"]:
+            save_file({name: value.cpu() for name, value in options["present"].state_dict().items()}, path)
+        return original(task, *given, **options)
+
+    fact.run_head = run_head
+    try:
+        yield
+    finally:
+        fact.run_head = original
+
+
 def _heads(
     folder: Path, given: Given, answers: dict[str, str], test: Pool, seed: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Light heads on the features of the model after phase two."""
-    model = activetune.load(folder / AFTER)
-    before = json.loads((folder / AFTER / "manifest.json").read_text())["figures"]["seconds"]
+    """The classifier of phase 2, and light heads on the features of its backbone."""
+    model = activetune.load(folder / "fact")
+    figures = json.loads((folder / "fact" / "manifest.json").read_text())["figures"]
+    before = figures["seconds"] - figures["phases"]["head"]["seconds"]
     labels = Labels.of(answers, model.classes)
     work = folder / "heads"
     work.mkdir(exist_ok=True)
@@ -193,10 +217,13 @@ def _heads(
     truth = np.asarray([str(name) for name in test.labels])
     unused = Labels.of(dict.fromkeys(test.ids, model.classes[0]), model.classes)  # scoring reads the truth alone
     seen = embed_views(_task(test, unused, model, work, seed), 1, Crops(), tokens=True)
-    heads = LightHeads(views, labels.indices, len(model.classes), HeadTraining(), seed=seed)
-    for row, (kind, steps) in HEADS.items():
+    present = load_file(folder / "phase2.safetensors")
+    kept = nn.Linear(present["weight"].shape[1], len(model.classes))
+    kept.load_state_dict(present)
+    heads = LightHeads(views, labels.indices, len(model.classes), HeadTraining(), present=kept, seed=seed)
+    for row, (kind, steps) in {WITHOUT: ("keep", ""), **HEADS}.items():
         started = time.perf_counter()
-        head = heads.fit(Candidate(kind, parse_steps(steps)), np.arange(len(labels)), 100.0)
+        head = heads.fit(Candidate(kind, parse_steps(steps) if steps else ()), np.arange(len(labels)), 100.0)
         seconds = before + embedding + time.perf_counter() - started
         logits = head_logits(head, seen, np.arange(len(test)))
         right = np.asarray(model.classes)[logits.argmax(1)] == truth
@@ -219,7 +246,7 @@ def _task(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed:
 def _collect(name: str, options: argparse.Namespace) -> None:
     """The single values of a task's rows, beside this file; of the test set alone."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in (*RECIPES, *HEADS):
+    for row in ROWS:
         paths = [_file(options.work / f"{name}-{seed}", row, options) for seed in range(options.seeds or TASKS[name])]
         rows[row] = [json.loads(path.read_text()) for path in paths if path.is_file()]
     for row, found in rows.items():
