@@ -134,7 +134,7 @@ def _closed(views: Views) -> Callable[[Task], float]:
 def _backbone(task: Task) -> float:
     """An epoch of augmented images through the frozen backbone, decoding included, at most 256 of them."""
     settings = task.backbone.settings
-    images = AugmentedImages(task.pool, task.labels.indices, settings, seed=0, crops=Crops())
+    images = AugmentedImages(task.pool, settings, seed=0, crops=Crops())
     count = min(256, len(task.labels))
     started = time.perf_counter()
     for part in np.array_split(np.arange(count), -(-count // 32)):

@@ -485,7 +485,7 @@ def test_the_best_epoch_on_validation_is_kept(
     results = iter([(0.2, 1.0), (0.9, 0.5), (0.9, 0.4), (0.9, 0.6)])
     states: list[dict[str, torch.Tensor]] = []
 
-    def validate(self: _Run) -> tuple[float, float]:
+    def validate(self: _Run, network: torch.nn.Module) -> tuple[float, float]:
         states.append({name: value.clone() for name, value in self._averaged().state_dict().items()})
         return next(results)
 

@@ -263,7 +263,7 @@ def test_impossible_phases_are_explained(settings: dict[str, Any]) -> None:
 
 def test_the_phases_are_the_recipes_they_are_named_after(pool: Pool, tmp_path: Path) -> None:
     labels = some_labels(pool, 5)
-    settings = {"phases": "probe,full", "patience": 0, "pilot": False, "interpolation": 1}
+    settings = {"phases": "probe,full", "patience": 0, "pilot": False, "interpolation": 1, "layer_decay": 1, "lr": 1e-4}
     train(pool, tmp_path / "fact", "fact", labels=labels, settings=settings)
     train(pool, tmp_path / "recipe", "probe_then_full", labels=labels)
     assert weights(tmp_path / "fact") == weights(tmp_path / "recipe")

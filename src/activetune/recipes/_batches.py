@@ -49,17 +49,17 @@ class Crops(Checked):
 
 
 class AugmentedImages(Dataset[tuple[Tensor, int]]):
-    """Items by turn, as (uint8 image (3, H, W), class): another random crop and flip each turn."""
+    """Items by turn, as (uint8 image (3, H, W), position): another random crop and flip each turn."""
 
-    def __init__(self, pool: Pool, targets: IntArray, settings: ImageSettings, *, seed: int, crops: Crops):
-        self.pool, self.targets, self.seed = pool, targets, seed
+    def __init__(self, pool: Pool, settings: ImageSettings, *, seed: int, crops: Crops):
+        self.pool, self.seed = pool, seed
         self.augment = _augmentation(settings, crops)
 
     def __getitem__(self, turn: Turn) -> tuple[Tensor, int]:
         image = decode_image(self.pool.read(turn.position))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, *turn))
-            return self.augment(image), int(self.targets[turn.position])
+            return self.augment(image), turn.position
 
 
 def _augmentation(settings: ImageSettings, crops: Crops) -> Any:
@@ -76,8 +76,11 @@ class Batches:
     """The batches of one epoch, each in its parts, in an order derived from seed and epoch; set ``epoch`` before.
 
     Args:
-        positions: the items trained on. targets: the classes of all items, by position.
-        accumulation: parts of a batch. balance: see ``Training``.
+        positions: the items trained on, which may be others in another epoch.
+        targets: the classes of all items, by position.
+        accumulation: parts of a batch. balance: see ``Optimisation``.
+        count: batches of an epoch, of ``batch_size`` items each, for which the items come again and again; None: as
+            many as it takes for each item to come once.
     """
 
     def __init__(
@@ -89,11 +92,13 @@ class Batches:
         *,
         accumulation: int = 1,
         balance: float = 0.0,
+        count: int | None = None,
     ):
         self.positions, self.targets, self.seed = positions, targets, seed
         self.accumulation, self.balance = accumulation, balance
         self.epoch = 0
-        self.count = max(1, -(-len(positions) // batch_size))
+        self.count = max(1, -(-len(positions) // batch_size)) if count is None else count
+        self.items = len(positions) if count is None else count * batch_size
 
     def __len__(self) -> int:
         return sum(map(len, self.sizes()))
@@ -106,17 +111,18 @@ class Batches:
 
     def sizes(self) -> list[list[int]]:
         """Items in each part of each batch; batches differ by one at most, so that none has one image alone."""
-        batches = _even(len(self.positions), self.count)
+        batches = _even(self.items, self.count)
         return [_even(size, min(self.accumulation, size)) for size in batches]
 
     def _turns(self) -> list[Turn]:
         rng = np.random.default_rng([self.seed, self.epoch])
         seen: dict[int, int] = {}
-        turns = []
-        for position in shuffled(self.positions, self.targets, rng, self.balance).tolist():
-            turns.append(Turn(self.epoch, position, seen.get(position, 0)))
-            seen[position] = turns[-1].time + 1
-        return turns
+        turns: list[Turn] = []
+        while len(turns) < self.items:
+            for position in shuffled(self.positions, self.targets, rng, self.balance).tolist():
+                turns.append(Turn(self.epoch, position, seen.get(position, 0)))
+                seen[position] = turns[-1].time + 1
+        return turns[: self.items]
 
 
 def _even(total: int, parts: int) -> list[int]:

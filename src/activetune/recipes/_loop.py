@@ -17,30 +17,71 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from activetune.backbones import Backbone
 from activetune.errors import UsageError
 from activetune.fingerprint import digest, digest_json
 from activetune.heads.linear import Trial, best_trial
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
 from activetune.recipes._batches import AugmentedImages, Batches, derive
-from activetune.recipes._training import Training
+from activetune.recipes._training import Optimisation, Training
 from activetune.runtime import note, progress
 from activetune.store import replacing
+
+
+class Course:
+    """What is trained on, epoch after epoch: after each of them the run is validated and saved.
+
+    Attributes:
+        epochs: at most. warmup: batches of the linear rise to the learning rate. patience: see ``Training``.
+    """
+
+    def __init__(self, batches: Batches, epochs: int, *, warmup: int, patience: int = 0):
+        self.batches, self.epochs, self.warmup, self.patience = batches, epochs, warmup, patience
+
+    def begin(self, epoch: int) -> None:
+        """Get the batches ready for an epoch."""
+        self.batches.epoch = epoch
+
+    def logits(self, backbone: Backbone, images: Tensor, positions: Tensor) -> Tensor:
+        """Logits (B, C) of uint8 images and their items."""
+        logits: Tensor = backbone.network(backbone.normalise(images))
+        return logits
+
+    def columns(self) -> dict[str, Any]:
+        """What the history tells of the epoch that was trained last, beside the usual."""
+        return {}
 
 
 def train(task: Task, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
     """Train those of ``task.backbone``'s weights that want a gradient, on the items that are not held out.
 
-    With a validation part the best epoch by it is kept, otherwise the last one, and then the best interpolation; with
-    ``ema`` it is the averaged weights that are validated and kept.
-
     Args:
         phase: the name of this training in the history and in the checkpoint's file name.
         stop_after: epochs after which to stop, on the schedule of all ``options.epochs``.
     """
-    run = _Run(task, options, phase)
-    last = min(options.epochs, stop_after or options.epochs)
-    steps = run.batches.count
+    batches = Batches(
+        task.training,
+        task.labels.indices,
+        options.batch_size,
+        task.seed,
+        accumulation=options.accumulation,
+        balance=options.balance,
+    )
+    warmup = int(min(options.warmup_epochs, options.epochs / 2) * batches.count)
+    course = Course(batches, options.epochs, warmup=warmup, patience=options.patience)
+    return follow(course, task, options, phase=phase, stop_after=stop_after)
+
+
+def follow(course: Course, task: Task, options: Optimisation, *, phase: str, stop_after: int | None = None) -> Outcome:
+    """Train along a course.
+
+    With a validation part the best epoch by it is kept, otherwise the last one, and then the best interpolation; with
+    ``ema`` it is the averaged weights that are validated and kept.
+    """
+    run = _Run(task, options, phase, course)
+    last = min(course.epochs, stop_after or course.epochs)
+    steps = course.batches.count
     with progress(last * steps, phase, unit="steps", done=run.epoch * steps, quiet=task.quiet) as meter:
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
@@ -53,14 +94,14 @@ def train(task: Task, options: Training, *, phase: str, stop_after: int | None =
 class _Run:
     """The state of one training run, and its checkpoint."""
 
-    def __init__(self, task: Task, options: Training, phase: str):
+    def __init__(self, task: Task, options: Optimisation, phase: str, course: Course):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
         from timm.optim import create_optimizer_v2
         from timm.scheduler import CosineLRScheduler
         from timm.utils import ModelEmaV3
 
-        self.task, self.options, self.phase = task, options, phase
+        self.task, self.options, self.phase, self.course = task, options, phase, course
         self.checkpoint = task.work / f"{phase}.pt"
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
@@ -69,24 +110,15 @@ class _Run:
         AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
         precision = "no" if task.runtime.precision == "fp32" else task.runtime.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=task.runtime.device.type == "cpu")
-        self.batches = Batches(
-            task.training,
-            task.labels.indices,
-            options.batch_size,
-            task.seed,
-            accumulation=options.accumulation,
-            balance=options.balance,
-        )
-        workers = choose_workers(task.workers, len(task.training) * options.epochs)
+        workers = choose_workers(task.workers, course.batches.items * course.epochs)
         loader = DataLoader(
             AugmentedImages(
                 task.pool,
-                task.labels.indices,
                 task.backbone.settings,
                 seed=task.seed,
                 crops=options,
             ),
-            batch_sampler=self.batches,
+            batch_sampler=course.batches,
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # otherwise each iterator draws from the state that stochastic depth uses
@@ -103,11 +135,10 @@ class _Run:
             momentum=options.momentum,
             layer_decay=options.layer_decay if options.layer_decay < 1 else None,
         )
-        steps = self.batches.count
         self.scheduler = CosineLRScheduler(
             optimizer,
-            t_initial=options.epochs * steps + 1,  # zero is reached after the last step, not in it
-            warmup_t=int(min(options.warmup_epochs, options.epochs / 2) * steps),
+            t_initial=course.epochs * course.batches.count + 1,  # zero is reached after the last step, not in it
+            warmup_t=course.warmup,
             warmup_lr_init=0.0,
             t_in_epochs=False,
         )
@@ -115,6 +146,7 @@ class _Run:
         self.starting_point = _starting_point(task.backbone.network) if options.l2sp else []
         self.network, self.optimizer, self.loader = self.accelerator.prepare(task.backbone, optimizer, loader)
         self.loss = _loss(options, task.labels.indices[task.training], len(task.labels.classes), task.runtime.device)
+        self.targets = torch.from_numpy(task.labels.indices).to(task.runtime.device)
         self.fingerprint = digest_json({"phase": phase, "options": asdict(options), "task": self._task_digest()})
         if task.resume and self.checkpoint.is_file():
             self._restore()
@@ -122,18 +154,19 @@ class _Run:
     def one_epoch(self, advance: Callable[[], None]) -> dict[str, Any]:
         """Train for an epoch and validate; returns the row of the history."""
         started = time.perf_counter()
-        self.batches.epoch = self.epoch
+        self.course.begin(self.epoch)
+        batches = self.course.batches
         torch.manual_seed(derive(self.task.seed, self.epoch, -1))
         _to_training(self.accelerator.unwrap_model(self.network))
         total = torch.zeros((), dtype=torch.float64)
         parts = iter(self.loader)
-        for step, sizes in enumerate(self.batches.sizes()):
-            update = self.epoch * self.batches.count + step
+        for step, sizes in enumerate(batches.sizes()):
+            update = self.epoch * batches.count + step
             self.scheduler.step_update(update + 1)
             self.optimizer.zero_grad(set_to_none=True)
             for _ in sizes:
-                images, targets = next(parts)
-                total += self._backward(images, targets, sum(sizes))
+                images, positions = next(parts)
+                total += self._backward(images, positions, sum(sizes))
             self._update(update)
             advance()
         next(parts, None)  # the loader closes its epoch when it finds no further batch
@@ -142,7 +175,8 @@ class _Run:
             "phase": self.phase,
             "epoch": self.epoch,
             "lr": max(group["lr"] for group in self.optimizer.param_groups),
-            "train_loss": float(total) / len(self.batches.positions),
+            "train_loss": float(total) / batches.items,
+            **self.course.columns(),
         }
         if not np.isfinite(row["train_loss"]):
             raise UsageError(f"the loss is {row['train_loss']} in epoch {self.epoch}; give a lower --set lr=…")
@@ -164,11 +198,11 @@ class _Run:
         error = (highest * (1 - highest) / len(self.task.held_out)) ** 0.5
         return bool(gain > error or (gain >= -error and row["val_loss"] < self.best["loss"]))
 
-    def _backward(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+    def _backward(self, images: Tensor, positions: Tensor, size: int) -> Tensor:
         """Add a part's share of its batch's gradient; returns the sum of its losses."""
-        backbone = self.accelerator.unwrap_model(self.network)
+        backbone, targets = self.accelerator.unwrap_model(self.network), self.targets[positions]
         with self.accelerator.autocast():
-            logits = backbone.network(backbone.normalise(images))
+            logits = self.course.logits(backbone, images, positions)
         loss: Tensor = self.loss(logits.float(), targets)
         self.accelerator.backward(loss * (len(targets) / size))
         return loss.detach().cpu().double() * len(targets)
@@ -191,7 +225,7 @@ class _Run:
     def stalled(self) -> bool:
         """Whether the validation loss has not fallen for ``patience`` epochs."""
         losses = [row["val_loss"] for row in self.history if "val_loss" in row]
-        patience = self.options.patience
+        patience = self.course.patience
         return bool(patience) and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
     def finish(self) -> Outcome:
@@ -293,7 +327,7 @@ class _Run:
 
 
 def _loss(
-    options: Training, targets: np.ndarray, classes: int, device: torch.device
+    options: Optimisation, targets: np.ndarray, classes: int, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy; with ``logit_adjustment`` of logits to which the classes' log shares are added."""
     added = torch.from_numpy(options.added_to_logits(targets, classes)).float().to(device)

@@ -14,17 +14,14 @@ from activetune.recipes._batches import Crops
 
 
 @dataclass(frozen=True)
-class Training(Imbalance, Crops):
-    """How the network is trained.
+class Optimisation(Imbalance, Crops):
+    """How the network is trained, whatever its course.
 
     Attributes:
-        epochs: passes over the training items, at most. patience: epochs without a lower validation loss after which
-            training stops; 0 trains them all, and without a validation part it says nothing.
         batch_size: images a step (batches of one epoch differ by one image at most). accumulation: parts in which a
             batch goes through the network one after the other. checkpointing: compute activations again in the
             backward pass instead of keeping them. Both need less memory and give the same gradients.
         optimizer: ``adamw`` or ``sgd`` (with ``momentum``). lr: peak learning rate. weight_decay: not on norms, biases.
-        warmup_epochs: linear rise to ``lr``; a cosine falls to zero from there.
         label_smoothing: in [0, 1). clip: largest gradient norm, 0 is off.
         ema: decay of the weights' moving average, which is then the model; 0 is off.
         layer_decay: factor on the learning rate from each layer to the one below it; 1 is off.
@@ -37,8 +34,6 @@ class Training(Imbalance, Crops):
         validation: share of each class held out to choose the epoch by, where labels suffice.
     """
 
-    epochs: int = 15
-    patience: int = 0
     batch_size: int = 32
     accumulation: int = 1
     checkpointing: bool = False
@@ -46,7 +41,6 @@ class Training(Imbalance, Crops):
     lr: float = 1e-4
     weight_decay: float = 0.05
     momentum: float = 0.9
-    warmup_epochs: float = 1.0
     label_smoothing: float = 0.1
     clip: float = 1.0
     ema: float = 0.0
@@ -60,14 +54,11 @@ class Training(Imbalance, Crops):
         super().__post_init__()
         check_settings(
             "training",
-            ("epochs", self.epochs, 1, np.inf),
-            ("patience", self.patience, 0, np.inf),
             ("batch_size", self.batch_size, 1, np.inf),
             ("accumulation", self.accumulation, 1, self.batch_size),
             ("lr", self.lr, 0, np.inf),
             ("weight_decay", self.weight_decay, 0, np.inf),
             ("momentum", self.momentum, 0, 1),
-            ("warmup_epochs", self.warmup_epochs, 0, np.inf),
             ("label_smoothing", self.label_smoothing, 0, 0.99),
             ("clip", self.clip, 0, np.inf),
             ("ema", self.ema, 0, 0.99999),
@@ -85,3 +76,27 @@ class Training(Imbalance, Crops):
     def construction(self) -> dict[str, Any]:
         """Stochastic depth is part of the network."""
         return {"drop_path_rate": self.drop_path} if self.drop_path else {}
+
+
+@dataclass(frozen=True)
+class Training(Optimisation):
+    """A training whose course is so many epochs.
+
+    Attributes:
+        epochs: passes over the training items, at most. patience: epochs without a lower validation loss after which
+            training stops; 0 trains them all, and without a validation part it says nothing.
+        warmup_epochs: linear rise to ``lr``; a cosine falls to zero from there.
+    """
+
+    epochs: int = 15
+    patience: int = 0
+    warmup_epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "training",
+            ("epochs", self.epochs, 1, np.inf),
+            ("patience", self.patience, 0, np.inf),
+            ("warmup_epochs", self.warmup_epochs, 0, np.inf),
+        )

@@ -73,9 +73,7 @@ class _Viewed(Dataset[Tensor]):
 
     def __init__(self, task: Task, crops: Crops):
         self.pool, self.prepare = task.pool, task.backbone.prepare
-        self.augmented = AugmentedImages(
-            task.pool, task.labels.indices, task.backbone.settings, seed=task.seed, crops=crops
-        )
+        self.augmented = AugmentedImages(task.pool, task.backbone.settings, seed=task.seed, crops=crops)
 
     def __getitem__(self, index: int) -> Tensor:
         view, position = divmod(index, len(self.pool))

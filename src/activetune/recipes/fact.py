@@ -69,6 +69,8 @@ class Fact(Training, Light, Probe, Recipe):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
 
     phases: tuple[Phase, ...] = ("probe", "full", "head")
+    lr: float = 3e-4
+    layer_decay: float = 0.75
     patience: int = 5
     interpolation: tuple[float, ...] = (0.5, 0.0, 0.25, 0.75, 1.0)
     pilot: bool = True
