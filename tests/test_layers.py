@@ -21,7 +21,7 @@ LAYERS = (
     ("cache", "pool", "labels", "loading"),
     ("backbones", "selectors", "heads", "feature_writer", "text"),
     ("evidence",),
-    ("embedding", "selection", "model"),
+    ("embedding", "selection", "model", "captioning", "corruption"),
     ("recipes",),
     ("finetuning", "evaluation"),
     ("report", "catalogue"),

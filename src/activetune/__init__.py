@@ -14,10 +14,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from activetune.backbones import Backbone, load_backbone
+    from activetune.captioning import caption
+    from activetune.corruption import corrupt
     from activetune.digits_demo import demo
     from activetune.embedding import EmbedOptions, embed
     from activetune.errors import ActivetuneError, UsageError
-    from activetune.evaluation import evaluate, predict
+    from activetune.evaluation import evaluate, evaluate_shifts, predict
     from activetune.finetuning import finetune
     from activetune.labels import read_labels
     from activetune.model import Model, load
@@ -39,9 +41,12 @@ _HOME = {
     "Selection": "types",
     "Simulation": "simulation",
     "UsageError": "errors",
+    "caption": "captioning",
+    "corrupt": "corruption",
     "demo": "digits_demo",
     "embed": "embedding",
     "evaluate": "evaluation",
+    "evaluate_shifts": "evaluation",
     "finetune": "finetuning",
     "load": "model",
     "load_backbone": "backbones",
@@ -66,9 +71,12 @@ __all__ = [
     "Selection",
     "Simulation",
     "UsageError",
+    "caption",
+    "corrupt",
     "demo",
     "embed",
     "evaluate",
+    "evaluate_shifts",
     "finetune",
     "load",
     "load_backbone",

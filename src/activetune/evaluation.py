@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from activetune.corruption import shifted_pools
 from activetune.errors import ActivetuneError, UsageError, some
 from activetune.fingerprint import digest
 from activetune.labels import pool_labels, read_labels
@@ -83,6 +84,57 @@ def evaluate(
     if path is not None:
         write_json(path, {**scores.as_dict(), "pool": pool.name, "rejected": rejected, "key": key})
     return scores
+
+
+def evaluate_shifts(
+    model: Model | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int = -1,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> dict[str, dict[int, float]]:
+    """Score a model on every shifted pool in a folder of :func:`activetune.corrupt`.
+
+    Args:
+        out: a JSON file. resume: keep the scores of this model in it and add those that are missing.
+
+    Returns:
+        Top-1 by kind and severity.
+
+    Raises:
+        UsageError: no shifted pool there.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    pools = list(shifted_pools(Path(folder)))
+    if not pools:
+        raise UsageError(f"{folder} holds no shifted pool; make some with: activetune corrupt POOL --out {folder}")
+    content: dict[str, Any] = {"model": model.backbone.fingerprint, "sets": {}}
+    path = None if out is None else Path(out)
+    if path is not None:
+        before = read_json(path) if resume and path.is_file() else {}
+        if before.get("model") == content["model"]:
+            content = before
+        else:
+            prepare_file(path, overwrite=overwrite)
+    found: dict[str, dict[int, float]] = {}
+    for kind, severity, file in pools:
+        pool = open_pool(file)
+        known = content["sets"].get(file.stem, {})
+        if known.get("pool_fingerprint") != pool.fingerprint:
+            note(file.stem, quiet)
+            scores = evaluate(model, pool, device=device, precision=precision, workers=workers, quiet=quiet)
+            known = {"top1": scores.top1, "n": scores.n, "pool_fingerprint": pool.fingerprint}
+            content["sets"][file.stem] = known
+            content["mean_top1"] = float(np.mean([one["top1"] for one in content["sets"].values()]))
+            if path is not None:
+                write_json(path, content)
+        found.setdefault(kind, {})[severity] = known["top1"]
+    return found
 
 
 def predict(

@@ -12,7 +12,7 @@ from typing import Any
 
 from activetune.backbones import load_backbone
 from activetune.errors import UsageError, some
-from activetune.fingerprint import digest, digest_json
+from activetune.fingerprint import as_json, digest, digest_json
 from activetune.labels import describe_shortage, keep, pool_labels, read_labels, with_classes
 from activetune.loading import rejected_items
 from activetune.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
@@ -32,7 +32,7 @@ from activetune.store import (
 from activetune.types import Labels, Pool
 
 WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
-OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "rejected.csv", RUN)
+OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", RUN)
 
 
 def finetune(
@@ -87,7 +87,7 @@ def finetune(
         "backbone": network.name,
         "weights": network.fingerprint,
         "recipe": recipe,
-        "options": asdict(chosen),  # type: ignore[call-overload]
+        "options": as_json(asdict(chosen)),  # type: ignore[call-overload]
         "seed": seed,
         "precision": runtime.precision,
     }
@@ -130,9 +130,9 @@ def _save(task: Task, outcome: Outcome, made_from: Mapping[str, Any], folder: Pa
     details = {name: made_from[name] for name in ("recipe", "options")}
     model = save_model(task.backbone, task.labels.classes, folder, details)
     figures = {
-        **outcome.figures,
         "n_train": len(task.training),
         "n_validation": len(task.held_out),
+        **outcome.figures,
         "classes_without_label": len(set(task.labels.classes) - set(task.labels.names)),
         "seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),

@@ -49,3 +49,13 @@ def digest_file(path: Path) -> str:
 def digest_json(value: Mapping[str, Any]) -> str:
     """Digest of a JSON-like mapping, whatever the order of its keys."""
     return digest(json.dumps(value, sort_keys=True, default=str))
+
+
+def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as JSON would give it back; a function stands by its name, so that another process writes the same."""
+    found: dict[str, Any] = json.loads(json.dumps(value, default=_name_of))
+    return found
+
+
+def _name_of(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else str(value)

@@ -11,11 +11,11 @@ import sys
 
 import typer
 
-from activetune.cli import selecting, models, simulating, showing  # isort: skip  (this is their order in --help)
+from activetune.cli import selecting, models, simulating, preparing, showing  # isort: skip  (this is their order in --help)
 from activetune.cli._app import app, commands
 from activetune.errors import ActivetuneError, is_disk_full
 
-__all__ = ["app", "commands", "main", "models", "run", "selecting", "showing", "simulating"]
+__all__ = ["app", "commands", "main", "models", "preparing", "run", "selecting", "showing", "simulating"]
 
 # typer brings its own copy of click along, so the base class of wrong use is asked of typer.
 _WrongUse: type[typer.BadParameter] = typer.BadParameter.__bases__[0]  # type: ignore[assignment]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ from activetune.cli._options import (
     Workers,
 )
 from activetune.config import parse_settings
+from activetune.errors import UsageError
 
 
 @app.command()
@@ -102,9 +103,17 @@ def evaluate(
     resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on the labelled items of a pool."""
+    """Score a model on the labelled items of a pool, or on each pool in a folder of 'corrupt'."""
+    from activetune.corruption import is_shifted
     from activetune.evaluation import evaluate as run
 
+    if is_shifted(Path(pool)):
+        if labels is not None:
+            raise UsageError("shifted pools carry their own labels; leave --labels out")
+        path = out or model / "shifts.json"
+        runtime = {"device": device, "precision": precision, "workers": workers, "quiet": quiet}
+        typer.echo(_shifts(model, Path(pool), path, overwrite=overwrite, resume=resume, **runtime))
+        return
     path = out or model / "scores.json"
     scores = run(
         model,
@@ -119,6 +128,23 @@ def evaluate(
         quiet=quiet,
     )
     typer.echo(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
+
+
+def _shifts(model: Path, folder: Path, path: Path, **options: Any) -> str:
+    """Top-1 by kind (rows) and severity (columns), in percent."""
+    from activetune.evaluation import evaluate_shifts
+
+    found = evaluate_shifts(model, folder, out=path, **options)
+    severities = sorted({severity for row in found.values() for severity in row})
+    width = max(len("mean"), *map(len, found))
+    lines = [" ".join([f"{'top-1, %':<{width}}", *(f"{severity:>6}" for severity in severities), "  mean"])]
+    for kind, row in found.items():
+        cells = [f"{100 * row[severity]:6.1f}" if severity in row else "     -" for severity in severities]
+        lines.append(" ".join([f"{kind:<{width}}", *cells, f"{100 * sum(row.values()) / len(row):6.1f}"]))
+    everything = [value for row in found.values() for value in row.values()]
+    return "\n".join(
+        [*lines, f"{path}: mean top-1 {sum(everything) / len(everything):.4f} on {len(everything)} shifted pools"]
+    )
 
 
 @app.command()

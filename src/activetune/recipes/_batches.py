@@ -79,8 +79,8 @@ class Batches:
         positions: the items trained on, which may be others in another epoch.
         targets: the classes of all items, by position.
         accumulation: parts of a batch. balance: see ``Optimisation``.
-        count: batches of an epoch, of ``batch_size`` items each, for which the items come again and again; None: as
-            many as it takes for each item to come once.
+        count: batches of an epoch, of ``batch_size`` items each, for which the items come again and again, from item
+            ``skip`` of that sequence on; None: as many as it takes for each item to come once.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Batches:
     ):
         self.positions, self.targets, self.seed = positions, targets, seed
         self.accumulation, self.balance = accumulation, balance
-        self.epoch = 0
+        self.epoch, self.skip = 0, 0
         self.count = max(1, -(-len(positions) // batch_size)) if count is None else count
         self.items = len(positions) if count is None else count * batch_size
 
@@ -118,11 +118,11 @@ class Batches:
         rng = np.random.default_rng([self.seed, self.epoch])
         seen: dict[int, int] = {}
         turns: list[Turn] = []
-        while len(turns) < self.items:
+        while len(turns) < self.skip + self.items:
             for position in shuffled(self.positions, self.targets, rng, self.balance).tolist():
                 turns.append(Turn(self.epoch, position, seen.get(position, 0)))
                 seen[position] = turns[-1].time + 1
-        return turns[: self.items]
+        return turns[self.skip : self.skip + self.items]
 
 
 def _even(total: int, parts: int) -> list[int]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from activetune.backbones import Backbone
 from activetune.errors import UsageError
-from activetune.fingerprint import digest, digest_json
+from activetune.fingerprint import as_json, digest, digest_json
 from activetune.heads.linear import Trial, best_trial
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
@@ -147,7 +147,9 @@ class _Run:
         self.network, self.optimizer, self.loader = self.accelerator.prepare(task.backbone, optimizer, loader)
         self.loss = _loss(options, task.labels.indices[task.training], len(task.labels.classes), task.runtime.device)
         self.targets = torch.from_numpy(task.labels.indices).to(task.runtime.device)
-        self.fingerprint = digest_json({"phase": phase, "options": asdict(options), "task": self._task_digest()})
+        self.fingerprint = digest_json(
+            {"phase": phase, "options": as_json(asdict(options)), "task": self._task_digest()}
+        )
         if task.resume and self.checkpoint.is_file():
             self._restore()
 

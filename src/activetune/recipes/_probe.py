@@ -68,14 +68,17 @@ class Probe(Regression, Crops):
         return Fitted(head, fitted.trials, fitted.strength)
 
 
-def run_probe(task: Task, options: Probe, *, keep_held_out: bool = False) -> Outcome:
+def run_probe(
+    task: Task, options: Probe, *, keep_held_out: bool = False, features_LD: FloatArray | None = None
+) -> Outcome:
     """Fit a linear probe on the labelled items' features and put it on the backbone.
 
     Args:
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
+        features_LD: those of the labelled items, where they are known.
     """
     probe = options.fit(
-        _labelled_features(task, options),
+        _features(task, options) if features_LD is None else features_LD,
         task.labels.indices,
         classes=len(task.labels.classes),
         held_out=task.held_out,
@@ -96,10 +99,15 @@ def run_probe(task: Task, options: Probe, *, keep_held_out: bool = False) -> Out
     return Outcome(rows, figures)
 
 
-def _labelled_features(task: Task, options: Probe) -> FloatArray:
+def _features(task: Task, options: Probe) -> FloatArray:
     """Features (L, D) of the labelled items by the backbone as it is, or (V, L, D) under several views."""
     if options.probe_views > 1:
         return embed_views(task, options.probe_views, options, tokens=False).pooled()
+    return labelled_features(task)
+
+
+def labelled_features(task: Task) -> FloatArray:
+    """Features (L, D) float32 of the labelled items by the backbone as it is, which has no classifier yet."""
     embedding = EmbedOptions(
         workers=task.workers, device=str(task.runtime.device), precision=task.runtime.precision, dtype="float16"
     )

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from activetune.config import check_settings
+from activetune.heads.linear import NOTHING
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes.fact import Fact
 from activetune.recipes.frozen_map import FrozenMap
 from activetune.recipes.lora import Lora
 from activetune.runtime import note
+from activetune.types import IntArray
 
 LARGE = 300_000_000  # parameters from which on LoRA is trained: Adam alone needs 12 bytes for each
 TIMED = 8  # images in a timed step
@@ -45,13 +47,19 @@ class Auto(Recipe):
         check_settings("auto", ("minutes", self.minutes, 0, np.inf))
         self._fact()
 
+    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+        """See :class:`Recipe`: the chosen recipe holds out what it needs."""
+        return NOTHING
+
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
         name, recipe, because = self._choose(task)
         note(f"auto: {name}, {because}", task.quiet)
         held_out = recipe.hold_out(task.labels.indices, task.seed)
         outcome = recipe.run(replace(task, held_out=held_out))
-        return Outcome(outcome.history, {"recipe": name, "because": because, **outcome.figures}, outcome.files)
+        figures = {"recipe": name, "because": because, **outcome.figures}
+        counts = {"n_train": len(task.labels) - len(held_out), "n_validation": len(held_out)}
+        return Outcome(outcome.history, {**figures, **counts}, outcome.files)
 
     def _choose(self, task: Task) -> tuple[str, Recipe, str]:
         """The recipe's name, the recipe, and the reason."""

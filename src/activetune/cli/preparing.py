@@ -1,0 +1,109 @@
+"""``caption`` and ``corrupt``: what else can be made of a pool."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from activetune.cli._app import app
+from activetune.cli._options import (
+    Config,
+    Device,
+    LabelsOption,
+    NoCache,
+    Out,
+    Overwrite,
+    PoolArgument,
+    PrecisionOption,
+    Quiet,
+    Resume,
+    Seed,
+    Workers,
+)
+from activetune.errors import UsageError
+
+
+@app.command()
+def caption(
+    pool: PoolArgument,
+    out: Out,
+    with_: Annotated[
+        str, typer.Option("--with", metavar="NAME", help="template, hf/MODEL, or a file with id and caption.")
+    ] = "template",
+    labels: LabelsOption = None,
+    prompt: Annotated[str | None, typer.Option(help="Replaces the captioner's own; may hold {class_name}.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Describe every image of a pool in a sentence."""
+    from activetune.captioning import caption as run
+
+    found = run(
+        pool,
+        captioner=with_,
+        labels=labels,
+        prompt=prompt,
+        out=out,
+        batch_size=batch_size,
+        device=device,
+        workers=workers,
+        use_cache=not no_cache,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    typer.echo(f"{out}: {len(found):,} captions, {len(set(found.values())):,} of them different")
+
+
+@app.command()
+def corrupt(
+    pool: PoolArgument,
+    out: Out,
+    kinds: Annotated[str, typer.Option(help="fog,snow,… or all.")] = "all",
+    severity: Annotated[str, typer.Option(help="1 to 5: 3, 1,3,5 or 1-5.")] = "1-5",
+    seed: Seed = 0,
+    config: Config = None,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write corrupted copies of a pool, a Parquet file for each kind and severity."""
+    from activetune.corruption import KINDS
+    from activetune.corruption import corrupt as run
+
+    names = list(KINDS) if kinds == "all" else [name.strip() for name in kinds.split(",") if name.strip()]
+    paths = run(
+        pool,
+        kinds=names,
+        severities=_severities(severity),
+        out=out,
+        seed=seed,
+        workers=workers,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+    )
+    typer.echo(f"{out}: {len(paths):,} pools, {paths[0].name} to {paths[-1].name}")
+
+
+def _severities(text: str) -> list[int]:
+    try:
+        found: list[int] = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found += range(int(first), int(last or first) + 1)
+        return found
+    except ValueError:
+        raise UsageError(f"severity can't be {text!r}; give 1 to 5, for instance 3, 1,3,5 or 1-5") from None

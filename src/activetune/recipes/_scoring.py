@@ -1,0 +1,134 @@
+"""A forward pass over items as they are evaluated: their features, and what an objective makes of their logits.
+
+An objective gives each item a loss of at least 0 from logits (B, C) and classes (B,):
+
+- ``cross_entropy``, over all classes;
+- ``one_vs_all:NAME``: is it that class or not, binary cross-entropy of its logit against the log-sum-exp of the others;
+- any function of Python.
+
+Shape legend: S scored items, B of them in a batch, D feature size, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.distances import Float32, pieces
+from activetune.errors import UsageError, nearest
+from activetune.loading import image_loader
+from activetune.model import classifier_of
+from activetune.recipes._base import Task
+from activetune.runtime import progress
+from activetune.types import IntArray
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+BATCH = 64
+PIECE = 2_048  # numbers of a row, with its logits: for the size of a part
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Items of a task by position (S,): pooled features (S, D), not normalised, losses (S,), and, where they are asked
+    for, class probabilities (S, C).
+    """
+
+    positions: IntArray
+    features_SD: Float32
+    losses_S: Float32
+    probs_SC: Float32 | None
+
+
+def score(task: Task, positions: IntArray, objective: Objective, *, probs: bool) -> Scored:
+    """Run the network with its classifier, as it is now, over some items."""
+    backbone, runtime = task.backbone, task.runtime
+    backbone.eval()
+    pool = task.pool.subset([task.pool.ids[position] for position in positions])
+
+    def batches() -> Iterator[Tensor]:
+        with progress(len(pool), "scoring the pool", quiet=task.quiet) as meter:
+            for batch in image_loader(pool, backbone.prepare, batch_size=BATCH, workers=task.workers):
+                with torch.inference_mode(), runtime.autocast():
+                    found: Tensor = backbone(batch.images.to(runtime.device))
+                yield found
+                meter.advance(len(batch.images))
+
+    return _collected(task, positions, batches(), objective, probs)
+
+
+def score_features(
+    task: Task, positions: IntArray, features_SD: Float32, objective: Objective, *, probs: bool
+) -> Scored:
+    """The same of features that are known, under the network's classifier as it is now."""
+    parts = (torch.from_numpy(features_SD[part]).to(task.runtime.device) for part in pieces(len(features_SD), PIECE))
+    return _collected(task, positions, parts, objective, probs)
+
+
+def _collected(
+    task: Task, positions: IntArray, parts: Iterable[Tensor], objective: Objective, wants_probs: bool
+) -> Scored:
+    """Losses and probabilities part by part: logits of a whole pool would be large.
+
+    Raises:
+        UsageError: an objective that does not give one finite loss of at least 0 for each item.
+    """
+    classifier = classifier_of(task.backbone.network)
+    targets_S = torch.from_numpy(task.labels.indices[positions])
+    features, losses, probs, start = [], [], [], 0
+    for part in parts:
+        with torch.inference_mode():
+            logits_BC = classifier(part.float()).cpu()
+            loss_B = torch.as_tensor(objective(logits_BC, targets_S[start : start + len(part)])).float()
+        start += len(part)
+        if loss_B.shape != (len(part),) or not bool(loss_B.isfinite().all()) or float(loss_B.min()) < 0:
+            raise UsageError(
+                f"the objective gave {tuple(loss_B.shape)} numbers for {len(part)} items; it must give each a "
+                "finite loss of at least 0"
+            )
+        features.append(part.float().cpu().numpy())
+        losses.append(loss_B.numpy())
+        if wants_probs:
+            probs.append(torch.softmax(logits_BC, 1).numpy())
+    found = np.concatenate(probs) if wants_probs else None
+    return Scored(positions, np.concatenate(features), np.concatenate(losses), found)
+
+
+def make_objective(given: str | Objective, classes: Sequence[str]) -> Objective:
+    """An objective by its name, see above.
+
+    Raises:
+        UsageError: unknown name or class.
+    """
+    if not isinstance(given, str):
+        return given
+    name, _, wanted = given.partition(":")
+    if name == "cross_entropy" and not wanted:
+        return _cross_entropy
+    if name == "one_vs_all" and wanted in classes:
+        return _OneVsAll(list(classes).index(wanted))
+    if name == "one_vs_all":
+        raise UsageError(f"there is no class {wanted!r}; the nearest are: {', '.join(nearest(wanted, classes, 3))}")
+    raise UsageError(
+        f"unknown objective {given!r}; there are: cross_entropy, one_vs_all:CLASS, or a function in Python"
+    )
+
+
+def _cross_entropy(logits_BC: Tensor, targets_B: Tensor) -> Tensor:
+    return functional.cross_entropy(logits_BC, targets_B, reduction="none")
+
+
+@dataclass(frozen=True)
+class _OneVsAll:
+    index: int
+
+    def __call__(self, logits_BC: Tensor, targets_B: Tensor) -> Tensor:
+        others = torch.cat([logits_BC[:, : self.index], logits_BC[:, self.index + 1 :]], 1)
+        margin = logits_BC[:, self.index] - others.logsumexp(1)
+        return functional.binary_cross_entropy_with_logits(
+            margin, (targets_B == self.index).to(margin.dtype), reduction="none"
+        )

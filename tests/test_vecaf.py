@@ -1,0 +1,327 @@
+"""VeCAF's loop: what is selected, described, moved and trained, and what it is said to cost."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from activetune import UsageError, open_pool
+from activetune.backbones import bundled
+from activetune.recipes import make_recipe, vecaf
+from activetune.recipes._language import in_domain
+from activetune.recipes._scoring import make_objective
+from activetune.text import cea, encoders
+from activetune.types import Pool
+from tests.conftest import write_digits
+from tests.test_finetuning import cut_off, figures, history, learnt, some_labels, train, weights
+
+SHORT: dict[str, Any] = {
+    "batches": 12,
+    "loops": 3,
+    "measurements": 2,
+    "batch_size": 8,
+    "budget": 12,
+    "captions": "none",
+}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled network on 32 px images, and texts by a table instead of a model."""
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    monkeypatch.setattr("activetune.recipes._language.load_text_encoder", lambda *_, **__: Table())
+
+
+class Table(encoders.TextEncoder):
+    """A random row for each sentence."""
+
+    name, size, pooling = "table", 24, "its own"
+
+    def batch(self, sentences: list[str]) -> torch.Tensor:
+        seeds = [sum(sentence.encode()) for sentence in sentences]
+        return torch.stack([torch.randn(24, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    return open_pool(write_digits(tmp_path / "digits", 120))
+
+
+def run(pool: Pool, out: Path, **settings: Any) -> Any:
+    labels = some_labels(pool, 12, classes=5)
+    return train(pool, out, "vecaf", labels=labels, settings={**SHORT, **settings})
+
+
+def selections(folder: Path) -> list[dict[str, str]]:
+    with (folder / "selections.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def by_loop(folder: Path) -> list[set[str]]:
+    rows = selections(folder)
+    return [{row["id"] for row in rows if row["loop"] == str(loop)} for loop in (1, 2, 3)]
+
+
+# The loop ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_loop_trains_on_its_selection_for_its_share_of_the_batches(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.recipes._batches import AugmentedImages, Turn
+
+    seen: list[int] = []
+    original = AugmentedImages.__getitem__
+
+    def record(self: AugmentedImages, turn: Turn) -> tuple[torch.Tensor, int]:
+        seen.append(turn.position)
+        return original(self, turn)
+
+    monkeypatch.setattr(AugmentedImages, "__getitem__", record)
+    run(pool, tmp_path / "m")
+    ids = list(some_labels(pool, 12, classes=5))
+    for loop, chosen in enumerate(by_loop(tmp_path / "m")):
+        assert len(chosen) == 12
+        trained = [ids[position] for position in seen[loop * 32 : (loop + 1) * 32]]  # 4 batches of 8
+        assert set(trained) == chosen
+        assert max(map(trained.count, chosen)) - min(map(trained.count, chosen)) <= 1
+    assert len(seen) == 12 * 8
+    rows = [row for row in history(tmp_path / "m") if row["phase"] == "vecaf"]
+    assert [row["loop"] for row in rows] == ["1", "1", "2", "2", "3", "3"]
+    assert [row["batches"] for row in rows] == ["2", "4", "6", "8", "10", "12"]
+    assert [row["scored"] for row in rows] == ["54", "54", "108", "108", "162", "162"]  # 59 labels less 5 held out
+    assert figures(tmp_path / "m")["batches_with_scoring"] == pytest.approx(12 + 162 / 3 / 8, abs=0.1)
+
+
+def test_scoring_can_be_spared(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "share", score_share=0.5)
+    assert [loop["scored"] for loop in figures(tmp_path / "share")["loops"]] == [54, 27, 27]
+    run(pool, tmp_path / "first", score_loops="first")
+    assert [loop["scored"] for loop in figures(tmp_path / "first")["loops"]] == [54, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "method", ["random", "activeft", "margin", "top_loss", "ods", "auto", "alfa_mix", "learn_loss"]
+)
+def test_any_selector_runs_in_the_loop(method: str, pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", select_with=method, batches=6)
+    assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [12, 12, 12]
+
+
+def test_items_with_the_largest_losses_are_the_top_losses(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", select_with="top_loss")
+    losses = [float(row["loss"]) for row in selections(tmp_path / "m") if row["loop"] == "2"]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] > figures(tmp_path / "m")["loops"][1]["mean_loss"] > losses[-1]
+
+
+def test_selecting_everything_is_training_on_everything(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", select_with="all", batches=6)
+    assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [54, 54, 54]
+    assert figures(tmp_path / "m")["scored_items"] == 0
+
+
+@pytest.mark.parametrize("warm_up", ["pool", "selected", "none"])
+def test_where_the_first_classifier_comes_from(warm_up: str, pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", warm_up=warm_up)
+    first = {float(row["loss"]) for row in selections(tmp_path / "m") if row["loop"] == "1"}
+    if warm_up == "pool":
+        assert len(first) > 6
+        assert any(row["phase"] == "probe" for row in history(tmp_path / "m"))
+    else:  # a classifier at zero says nothing: each loss is log 5
+        np.testing.assert_allclose(list(first), np.log(5), rtol=1e-4)
+    second = {row["loss"] for row in selections(tmp_path / "m") if row["loop"] == "2"}
+    assert len(second) > 6
+
+
+def test_the_time_to_an_accuracy_counts_selection() -> None:
+    rows = [
+        {"val_top1": 0.3, "batches": 5, "scored": 50, "seconds": 2.0},
+        {"val_top1": 0.6, "batches": 10, "scored": 50, "seconds": 1.0},
+        {"val_top1": 0.5, "batches": 15, "scored": 90, "seconds": 2.5},
+    ]
+    found = vecaf._batches_to(rows, (0.2, 0.55, 0.9))
+    assert found["0.2"] == {"batches": 5, "scored": 50, "seconds": 2.0}
+    assert found["0.55"] == {"batches": 10, "scored": 50, "seconds": 3.0}
+    assert found["0.9"] is None
+
+
+# Objectives ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_vs_all_is_a_question_on_one_class() -> None:
+    logits, targets = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 4
+    found = make_objective("one_vs_all:c", ["a", "b", "c", "d"])(logits, targets)
+    probs = torch.softmax(logits, 1)[:, 2]
+    expected = -torch.where(targets == 2, probs, 1 - probs).log()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        make_objective("cross_entropy", ["a"])(logits, targets),
+        functional.cross_entropy(logits, targets, reduction="none"),
+    )
+
+
+def test_an_objective_decides_what_is_selected(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", objective="one_vs_all:3", select_with="top_loss", budget=6, select_settings="")
+    names = some_labels(pool, 12, classes=5)
+    chosen = [names[row["id"]] for row in selections(tmp_path / "m") if row["loop"] == "1"]
+
+    def only_twos(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (targets == 2).float() + 1e-3
+
+    run(pool, tmp_path / "own", objective=only_twos, select_with="top_loss", budget=6)
+    own = [names[row["id"]] for row in selections(tmp_path / "own") if row["loop"] == "1"]
+    assert own == ["2"] * 6
+    assert chosen != own
+
+
+def test_impossible_objectives_are_a_sentence(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no class '33'; the nearest are: 3"):
+        run(pool, tmp_path / "a", objective="one_vs_all:33")
+    with pytest.raises(UsageError, match=r"unknown objective 'mse'; there are: cross_entropy, one_vs_all:CLASS"):
+        run(pool, tmp_path / "b", objective="mse")
+    with pytest.raises(UsageError, match="must give each a finite loss of at least 0"):
+        run(pool, tmp_path / "c", objective=lambda logits, targets: logits.mean())
+
+
+# Language ------------------------------------------------------------------------------------------------------------
+
+
+def test_captions_of_the_selected_are_kept(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", captions="template", target_domain="snowy,Rain falls.")
+    names = some_labels(pool, 12, classes=5)
+    for row in selections(tmp_path / "m"):
+        assert row["caption"] == f"a photo of a {names[row['id']]}. It is a snowy day! Rain falls."
+    assert in_domain("A dog.", ("foggy",)) == "A dog. It is a foggy day!"
+    assert figures(tmp_path / "m")["loops"][0]["text_map"]["name"].startswith(("ridge", "procrustes"))
+
+
+@pytest.mark.parametrize("place", ["pooled", "tokens"])
+def test_the_forward_pass_moves_what_the_head_reads(
+    place: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss's gradient reaches the pooled feature times (1 - (1 - lambda) s), and the head sees the moved one."""
+    checked: list[int] = []
+    original = vecaf._Loops.logits
+
+    def logits(self: vecaf._Loops, backbone: Any, images: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        found = original(self, backbone, images, positions)
+        moved = self.done[-1].moved
+        assert moved is not None
+        backbone.eval()
+        with torch.no_grad():
+            again = original(self, backbone, images, positions)
+            rows = [moved.positions.tolist().index(position) for position in positions.tolist()]
+            features = backbone(images)
+            by_hand = torch.stack(
+                [
+                    0.5 * (e - step * (e - text)) + 0.5 * e
+                    for e, step, text in zip(
+                        features, moved.steps_K[rows].tolist(), torch.from_numpy(moved.texts_KD[rows]), strict=True
+                    )
+                ]
+            )
+            torch.testing.assert_close(again, backbone.network.get_classifier()(by_hand), rtol=1e-3, atol=1e-3)
+        backbone.train()
+        checked.append(len(rows))
+        return found
+
+    monkeypatch.setattr(vecaf._Loops, "logits", logits)
+    run(pool, tmp_path / "m", captions="template", lambda_bw=0.5, place=place, batches=6)
+    assert sum(checked) == 6 * 8
+
+
+def test_without_language_the_forward_pass_is_the_usual_one(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "none")
+    run(pool, tmp_path / "zero", captions="template", eta=0.0, lambda_bw=0.9)
+    run(pool, tmp_path / "one", captions="template", eta=0.0, lambda_bw=1.0)
+    assert by_loop(tmp_path / "none") == by_loop(tmp_path / "zero") == by_loop(tmp_path / "one")
+    assert weights(tmp_path / "none") == weights(tmp_path / "one")
+
+
+def test_moved_embeddings_feed_the_selection(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "none")
+    run(pool, tmp_path / "moved", captions="template", eta=1.0, lambda_bw=1.0)
+    assert by_loop(tmp_path / "none")[0] != by_loop(tmp_path / "moved")[0]
+
+
+def test_models_describe_what_was_selected_and_nothing_else(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.text import captions
+
+    asked: list[str] = []
+
+    def describe(self: object, pool: Pool, positions: Any, names: Any, *, quiet: bool) -> list[str]:
+        asked.extend(pool.ids[position] for position in positions)
+        return [f"I see {pool.ids[position]}" for position in positions]
+
+    monkeypatch.setattr(captions._Model, "describe", describe)
+    run(pool, tmp_path / "m", captions="hf/somebody/something")
+    assert sorted(asked) == sorted(set().union(*by_loop(tmp_path / "m")))
+    assert all(row["caption"] == f"I see {row['id']}" for row in selections(tmp_path / "m"))
+
+
+# Going on, and wrong input -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+@pytest.mark.parametrize(
+    "settings", [{"captions": "template"}, {"score_loops": "first"}, {"select_with": "learn_loss"}]
+)
+def test_a_run_goes_on_wherever_it_was(
+    saves: int, settings: dict[str, Any], pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"labels": some_labels(pool, 12, classes=5), "settings": {**SHORT, **settings}}
+    train(pool, tmp_path / "whole", "vecaf", **options)
+    cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", "vecaf", **options), saves=saves)
+    train(pool, tmp_path / "cut", "vecaf", **options, resume=True)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    assert by_loop(tmp_path / "cut") == by_loop(tmp_path / "whole")
+    timeless = [
+        [{name: value for name, value in row.items() if name != "selection_seconds"} for row in learnt(tmp_path / name)]
+        for name in ("cut", "whole")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batches": 3, "loops": 3, "measurements": 2}, r"batches can't be 3; allowed: 6 to"),
+        ({"select_with": "nothing"}, "unknown selector 'nothing'"),
+        ({"select_with": "free_sel"}, "free_sel reads patch tokens"),
+        ({"select_settings": "temprature=1"}, "did you mean 'temperature'"),
+        ({"captions": "none", "target_domain": "snowy"}, "target_domain is added to captions"),
+        ({"lambda_bw": 1.5}, r"lambda_bw can't be 1.5; allowed: 0 to 1"),
+    ],
+)
+def test_wrong_settings_are_a_sentence(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_recipe("vecaf", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": "2/class"}, r"budget can't be '2/class'; give a share such as 5%, or up to 54 items a loop"),
+        ({"budget": 56}, "up to 54 items"),
+        ({"budget": 30, "select_with": "learn_loss"}, "loop 2 has 24 items left to select 30 from"),
+    ],
+)
+def test_impossible_budgets_are_a_sentence(settings: dict[str, Any], message: str, pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(pool, tmp_path / "m", **settings)
+
+
+def test_few_items_go_without_captions(pool: Pool, tmp_path: Path) -> None:
+    run(pool, tmp_path / "m", budget=4, captions="template")
+    assert "text_map" not in figures(tmp_path / "m")["loops"][0]
+    assert cea.attention(np.eye(2, dtype=np.float32), np.ones((2, 2), dtype=np.float32)).sum() == pytest.approx(1)
