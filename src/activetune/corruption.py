@@ -35,6 +35,7 @@ KINDS = (
     *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
     *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 )
+SEEDED = ("glass_blur", "impulse_noise")
 SEVERITIES = (1, 2, 3, 4, 5)
 LEAST_SIDE = 32  # pixels, below which the corruptions are not defined; smaller images are enlarged to it
 PIECE = 64  # images that a process takes at a time
@@ -189,31 +190,16 @@ def _large_enough(image: Image.Image) -> Image.Image:
 
 
 def corrupted(pixels: np.ndarray, library: Any, kind: str, severity: int, key: str) -> np.ndarray:
-    """One image (H, W, 3) uint8.
-
-    The library draws from NumPy's global state, which is set here and put back, and from Numba's, which is set.
-    """
+    """One image (H, W, 3) uint8; kinds that take no seed draw from NumPy's global state, set here and put back."""
     seed = int(digest(key, kind, str(severity))[:8], 16)
     state = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(seed)  # noqa: NPY002
-        if kind == "glass_blur":  # the one compiled kind that draws
-            _numba_seed()(seed)
-        found: np.ndarray = library.corrupt(pixels, corruption_name=kind, severity=severity)
+        given = {"seed": seed} if kind in SEEDED else {}
+        found: np.ndarray = library.corrupt(pixels, corruption_name=kind, severity=severity, **given)
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return found
-
-
-@functools.cache
-def _numba_seed() -> Callable[[int], None]:
-    import numba
-
-    def set_seed(seed: int) -> None:
-        np.random.seed(seed)  # noqa: NPY002
-
-    compiled: Callable[[int], None] = numba.njit(set_seed)
-    return compiled
 
 
 def shifted_pools(folder: Path) -> Iterator[tuple[str, int, Path]]:
