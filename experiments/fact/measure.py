@@ -48,7 +48,9 @@ TASKS = {  # lowest budgets first: three seeds there, one above
     "cifar10-500": 3,
     "caltech101-600": 1,
     "cifar10-1000": 1,
+    "cifar10_lt-250": 3,
 }
+LONG_TAIL = (100, 60, 36, 22, 13, 8, 5, 3, 2, 1)  # labels of the classes by name: imbalance 100
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "linear_probe": ("linear_probe", {}),
     "full": ("full", {}),
@@ -56,6 +58,14 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {}),
     "bitfit": ("bitfit", {}),
     "fact": ("fact", {}),
+}
+REMEDIES = {  # on the long tail
+    "linear_probe": ("linear_probe", {}),
+    "linear_probe, adjusted": ("linear_probe", {"logit_adjustment": 1}),
+    "probe_then_full": ("probe_then_full", {}),
+    "fact": ("fact", {}),
+    "fact, adjusted": ("fact", {"logit_adjustment": 1}),
+    "fact, balanced": ("fact", {"balance": 1}),
 }
 WITHOUT = "fact without phase 3"
 HEADS = {
@@ -65,7 +75,7 @@ HEADS = {
     "fact: map, brightness": ("map", "c2frofa:brightness:0.8"),
     "fact: map, brightness and posterize": ("map", "c2frofa:brightness:0.8 + cfrofa:posterize:4"),
 }
-ROWS = [*RECIPES, WITHOUT, *HEADS]
+ROWS = [*RECIPES, *REMEDIES, WITHOUT, *HEADS]
 SCORED = 2000
 
 
@@ -95,7 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="vit_tiny_patch16_224.safetensors")
     parser.add_argument("--work", type=Path, default=Path("build/fact"))
     parser.add_argument("--only", nargs="+", choices=list(TASKS))
-    parser.add_argument("--rows", nargs="+", choices=ROWS)
+    parser.add_argument("--rows", nargs="+", choices=list(dict.fromkeys(ROWS)))
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--side", choices=["test", "rest"], default="test")
     return parser.parse_args()
@@ -118,21 +128,38 @@ def _cifar10(options: argparse.Namespace) -> Given:
 
 
 def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.Namespace) -> None:
-    chosen = activetune.select(take(given.embeddings, given.picked_from), budget=budget, method="activeft", seed=seed)
-    answers = {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen.ids}
+    chosen = _long_tail(given, seed) if "_lt" in name else _picks(given, budget, seed)
+    answers = {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen}
     test, scored = given.test, sorted(given.test.ids)
     if options.side == "rest":
-        test, scored = given.pool, sorted(set(given.picked_from) - set(chosen.ids))
+        test, scored = given.pool, sorted(set(given.picked_from) - set(chosen))
     test = test.subset(np.random.default_rng(1).permutation(scored)[:SCORED].tolist())
     folder = options.work / f"{name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = options.rows or ROWS
-    for row, (recipe, settings) in RECIPES.items():
+    rows = REMEDIES if "_lt" in name else RECIPES
+    wanted = options.rows or [*rows, *([] if "_lt" in name else [WITHOUT, *HEADS])]
+    for row, (recipe, settings) in rows.items():
         if row in wanted and not _file(folder, row, options).is_file():
             _write(folder, row, options, _trained(folder / row, recipe, settings, given, answers, test, seed, options))
     if any(row in wanted and not _file(folder, row, options).is_file() for row in (WITHOUT, *HEADS)):
         for row, found in _heads(folder, given, answers, test, seed):
             _write(folder, row, options, found)
+
+
+def _picks(given: Given, budget: int, seed: int) -> list[str]:
+    embeddings = take(given.embeddings, given.picked_from)
+    return list(activetune.select(embeddings, budget=budget, method="activeft", seed=seed).ids)
+
+
+def _long_tail(given: Given, seed: int) -> list[str]:
+    """Random items of each class, as many as LONG_TAIL says."""
+    names = np.asarray([str(name) for name in given.pool.labels])
+    rng = np.random.default_rng([seed, 100])
+    rows = [
+        rng.choice(np.flatnonzero(names == name), count, replace=False)
+        for name, count in zip(np.unique(names), LONG_TAIL, strict=True)
+    ]
+    return [given.pool.ids[row] for row in np.concatenate(rows)]
 
 
 def _file(folder: Path, row: str, options: argparse.Namespace) -> Path:
@@ -246,7 +273,7 @@ def _task(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed:
 def _collect(name: str, options: argparse.Namespace) -> None:
     """The single values of a task's rows, beside this file; of the test set alone."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in ROWS:
+    for row in dict.fromkeys(ROWS):
         paths = [_file(options.work / f"{name}-{seed}", row, options) for seed in range(options.seeds or TASKS[name])]
         rows[row] = [json.loads(path.read_text()) for path in paths if path.is_file()]
     for row, found in rows.items():
