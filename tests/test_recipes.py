@@ -21,7 +21,7 @@ from activetune.backbones import bundled
 from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
 from activetune.labels import shuffled
-from activetune.recipes import auto, fact, make_recipe
+from activetune.recipes import _loop, auto, fact, make_recipe
 from activetune.recipes._batches import Batches
 from activetune.recipes._loop import _Run
 from activetune.types import Pool
@@ -152,6 +152,30 @@ def test_less_memory_gives_the_same_gradients(settings: dict[str, Any], pool: Po
     plain, less = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "less"))
     for name in plain:
         torch.testing.assert_close(plain[name], less[name], atol=1e-5, rtol=1e-4)
+
+
+def test_attention_is_fused_again_after_training(pool: Pool, vit: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """On a processor training computes attention plainly, which is the same function; the network is as it was."""
+    seen: list[bool] = []
+    original = _Run._backward
+
+    def backward(self: _Run, *given: Any) -> Any:
+        layers = [one for one in self.task.backbone.network.modules() if hasattr(one, "fused_attn")]
+        seen.extend(layer.fused_attn for layer in layers)
+        return original(self, *given)
+
+    monkeypatch.setattr(_Run, "_backward", backward)
+    options = {"labels": some_labels(pool, 3), "backbone": VIT, "weights": vit, "settings": {"epochs": 1}}
+    model = train(pool, tmp_path / "plain", **options)
+    assert seen and not any(seen)
+    assert all(layer.fused_attn for layer in model.network.modules() if hasattr(layer, "fused_attn"))
+    monkeypatch.setattr(_loop, "SHORT", 0)
+    seen.clear()
+    train(pool, tmp_path / "fused", **options)
+    assert all(seen)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "fused"))
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-2, atol=1e-3)
 
 
 def test_activations_that_cannot_be_computed_again_are_explained(
