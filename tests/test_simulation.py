@@ -18,15 +18,26 @@ from activetune import Simulation, UsageError, evaluate, finetune, open_pool, si
 from activetune.backbones import bundled
 from activetune.cli import run
 from activetune.report import simulation as report
-from activetune.report.simulation_results import Results
+from activetune.report.simulation_results import Results, efficiency_rows
 from activetune.selectors import selectors
 from activetune.simulation import cells as cells_module
 from activetune.simulation.plan import Entry, Plan, read_budgets, read_methods, read_start
-from activetune.store import file_name
+from activetune.store import file_name, read_table
 from tests.conftest import write_digits
 
 CONTRACT = ["method", "recipe", "budget", "seed", "top1", "seconds"]
-FURTHER = ["k", "balanced_accuracy", "classes_met", "emd", "radius", "select_seconds", "train_seconds", "started_by"]
+FURTHER = [
+    "k",
+    "balanced_accuracy",
+    "classes_met",
+    "emd",
+    "radius",
+    "select_seconds",
+    "train_seconds",
+    "started_by",
+    "batches",
+    "scored",
+]
 CLOCKS = ("seconds", "select_seconds", "train_seconds")
 METHODS, BUDGETS = ("random", "k_means", "margin"), ("10", "20", "60")
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "workers": 1, "quiet": True}
@@ -296,6 +307,64 @@ def test_a_recipe_that_trains_the_backbone(root: Path, tmp_path: Path, monkeypat
 
 
 # Failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    loops = {"batches": 4, "loops": 2, "measurements": 1, "batch_size": 8, "captions": "none"}
+    made = simulated(
+        open_pool(root / "digits"),
+        tmp_path / "sim",
+        methods="random,ods:ensemble=2",
+        budgets="20%,100%",
+        recipes="vecaf",
+        settings={"vecaf": loops},
+        seeds=2,
+        workers=0,
+    )
+    assert not made.failures
+    rows = rows_of(tmp_path / "sim")
+    assert len(rows) == 8
+    assert {(row["batches"], row["budget"], row["scored"] == "0") for row in rows} == {
+        ("4", "20%", False),
+        ("4", "100%", True),
+    }
+    curves = read_table(tmp_path / "sim" / "curves.csv")
+    assert curves["batches"] == ["2", "4"] * 8
+    assert "Batches to an accuracy: vecaf" in (tmp_path / "sim" / "report.html").read_text()
+    kept = [path.name for path in (tmp_path / "sim" / "selections").iterdir()]
+    assert len(kept) == 8
+    again = simulated(
+        open_pool(root / "digits"),
+        tmp_path / "sim",
+        methods="random",
+        budgets="20%",
+        recipes="vecaf",
+        settings={"vecaf": loops},
+        seeds=2,
+        workers=0,
+        resume=True,
+    )
+    assert len(again.rows) == 8
+
+
+def test_the_first_time_of_an_accuracy_is_told(root: Path, tmp_path: Path) -> None:
+    manifest = {"methods": ["a", "b"], "recipes": ["vecaf"], "budgets": [{"text": "5%", "k": 5}], "seeds": [0, 1]}
+
+    def curve(*values: float) -> list[dict[str, float]]:
+        return [
+            {"batches": 10.0 * n, "scored": 0.0, "seconds": 2.0 * n, "val_top1": value}
+            for n, value in enumerate(values, start=1)
+        ]
+
+    curves = {
+        ("vecaf", "a", "5%"): [curve(0.2, 0.55), curve(0.51, 0.61)],
+        ("vecaf", "b", "5%"): [curve(0.1), curve(0.52)],
+    }
+    header, rows = efficiency_rows(Results(tmp_path, manifest, {}, {}, curves), "vecaf", "5%")
+    assert header == ["selector", "to 30 %", "to 40 %", "to 50 %"]
+    assert rows[0] == ["a", "15 batches, 3 s", "15 batches, 3 s", "15 batches, 3 s"]
+    assert rows[1] == ["b", *["10 batches, 2 s (1 of 2)"] * 3]
 
 
 def test_a_failing_cell_does_not_stop_the_others(

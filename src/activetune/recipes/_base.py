@@ -70,9 +70,12 @@ class Recipe(ABC):
 
     Attributes:
         presets: named settings, for instance ``paper``.
+        selects: whether the recipe itself selects, again and again, among items whose labels are all known; it then
+            has the settings ``select_with``, ``select_settings`` and ``budget``.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    selects: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, task: Task) -> Outcome:

@@ -85,6 +85,7 @@ class Vecaf(Optimisation, Language, Probe, Recipe):
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
+    selects: ClassVar[bool] = True
 
     batches: int = 300
     loops: int = 3

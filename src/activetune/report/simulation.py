@@ -14,7 +14,7 @@ import numpy as np
 from activetune.errors import ActivetuneError
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
-from activetune.report.simulation_results import Results, best_rows, table_rows
+from activetune.report.simulation_results import Results, best_rows, efficiency_rows, table_rows
 from activetune.store import file_name, load_embeddings, load_selection, replacing
 from activetune.types import Embeddings
 
@@ -47,6 +47,7 @@ def write_simulation_report(folder: Path) -> Path:
         "legend hides a method, a double click shows it alone."
     )
     _tables(page, results)
+    _efficiency(page, results)
     page.heading("Time to select")
     page.plot(_times(results))
     page.paragraph(
@@ -88,6 +89,22 @@ def _tables(page: Page, results: Results) -> None:
             "The mean over the test set's classes of the share that is right, in percent. The pool's classes have "
             f"{manifest['smallest_class']:,} to {manifest['largest_class']:,} items, so top-1 speaks for the large "
             "ones."
+        )
+
+
+def _efficiency(page: Page, results: Results) -> None:
+    """Training curves and B2A of recipes that select themselves and count batches."""
+    for recipe in dict.fromkeys(recipe for recipe, _, _ in results.curves):
+        page.heading(f"Batches to an accuracy: {recipe}")
+        for budget in results.budgets:
+            if any((recipe, method, budget) in results.curves for method in results.methods):
+                page.paragraph(f"{budget} a loop")
+                page.plot(_training_curves(results, recipe, budget))
+                page.table(*efficiency_rows(results, recipe, budget))
+        page.paragraph(
+            "Accuracy on the held-out part of the pool as training goes on, mean over the seeds; the table has the "
+            "batches and seconds until it first reached a value. Seconds hold scoring the pool and selecting, not "
+            "validation."
         )
 
 
@@ -161,6 +178,38 @@ def _curves(results: Results, recipe: str) -> Any:
     return figure
 
 
+def _training_curves(results: Results, recipe: str, budget: str) -> Any:
+    """Mean validation accuracy against batches, a line a method."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for number, method in enumerate(results.methods):
+        curves = results.curves.get((recipe, method, budget), [])
+        if curves:
+            count = min(map(len, curves))
+            top1 = 100 * np.asarray([[point["val_top1"] for point in curve[:count]] for curve in curves])
+            seconds = np.mean([[point["seconds"] for point in curve[:count]] for curve in curves], axis=0)
+            figure.add_scatter(
+                x=[point["batches"] for point in curves[0][:count]],
+                y=top1.mean(axis=0),
+                name=method,
+                mode="lines+markers",
+                line=_line(number),
+                customdata=np.stack([top1.std(axis=0), seconds], axis=1),
+                hovertemplate="%{y:.1f} ± %{customdata[0]:.1f} after %{customdata[1]:.0f} s",
+            )
+    figure.update_layout(
+        template="plotly_white",
+        height=380,
+        margin={"t": 20, "b": 40},
+        hovermode="x unified",
+        xaxis={"title": "batches", "rangemode": "tozero"},
+        yaxis={"title": "top-1 on the held-out part, %"},
+        showlegend=True,
+    )
+    return figure
+
+
 def _times(results: Results) -> Any:
     """Seconds of a selection against K."""
     import plotly.graph_objects as go
@@ -215,16 +264,20 @@ def _views(results: Results, embeddings: Embeddings) -> list[View]:
     """The picks of the first seed, small budgets first, as many as the map has room for."""
     found: list[View] = []
     shown: set[int] = set()
+    seed = results.manifest["seeds"][0]
     for budget, count in zip(results.budgets, results.counts, strict=True):
-        for method in results.methods:
-            place = results.folder / "selections" / file_name(method, budget, results.manifest["seeds"][0])
+        names = {f"{method}, {count:,}": file_name(method, budget, seed) for method in results.methods}
+        for recipe, method, looped in results.curves:
+            if looped == budget:
+                names[f"{recipe}: {method}, last {count:,}"] = file_name(method, recipe, budget, seed)
+        for name, place in names.items():
             try:
-                picks = load_selection(place).ids
-            except ActivetuneError:  # the selection failed
+                picks = load_selection(results.folder / "selections" / place).ids
+            except ActivetuneError:  # the selection failed, or no recipe asked for it
                 continue
             rows = np.asarray([embeddings.position[item] for item in picks])
             if len(found) < MAP_VIEWS and len(shown | set(rows.tolist())) <= MAP_ITEMS:
-                found.append(View(f"{method}, {count:,}", rows))
+                found.append(View(name, rows))
                 shown |= set(rows.tolist())
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,23 @@ import numpy as np
 
 from activetune.store import read_manifest, read_table
 
-RESULTS, FAILED = "results.csv", "failed.csv"
+RESULTS, CURVES, FAILED = "results.csv", "curves.csv", "failed.csv"
+TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)  # accuracies whose first time is told
 
 
 @dataclass(frozen=True)
 class Results:
-    """The finished cells by (recipe, method, budget), each column a list over the seeds."""
+    """The finished cells by (recipe, method, budget), each column a list over the seeds.
+
+    Attributes:
+        curves: training curves, one a seed, of recipes that select themselves and count batches.
+    """
 
     folder: Path
     manifest: dict[str, Any]
     cells: dict[tuple[str, str, str], dict[str, list[float]]]
     failed: dict[str, list[Any]]
+    curves: dict[tuple[str, str, str], list[list[dict[str, float]]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -31,7 +37,8 @@ class Results:
             cell = cells.setdefault(key, {})
             for name in ("top1", "balanced_accuracy", "select_seconds"):
                 cell.setdefault(name, []).append(float(columns[name][row]))
-        return cls(folder, read_manifest(folder, "simulation"), cells, read_table(folder / FAILED))
+        manifest = read_manifest(folder, "simulation")
+        return cls(folder, manifest, cells, read_table(folder / FAILED), _read_curves(folder / CURVES))
 
     @property
     def methods(self) -> list[str]:
@@ -81,6 +88,48 @@ class Results:
         better = (means[None] > means[:, None]).sum(axis=1)
         equal = (means[None] == means[:, None]).sum(axis=1) - 1
         return dict(zip(ranked, (1 + better + equal / 2).mean(axis=1).tolist(), strict=True))
+
+
+def _read_curves(path: Path) -> dict[tuple[str, str, str], list[list[dict[str, float]]]]:
+    """Points of the training curves by (recipe, method, budget) and seed, of recipes that count batches."""
+    columns = read_table(path) if path.is_file() else {}
+    found: dict[tuple[str, str, str], dict[str, list[dict[str, float]]]] = {}
+    for row, seed in enumerate(columns.get("seed", ())):
+        key = (columns["recipe"][row], columns["method"][row], columns["budget"][row])
+        point = {name: float(columns[name][row]) for name in ("batches", "scored", "seconds", "val_top1")}
+        found.setdefault(key, {}).setdefault(seed, []).append(point)
+    return {key: list(seeds.values()) for key, seeds in found.items()}
+
+
+def efficiency_rows(results: Results, recipe: str, budget: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of one recipe's B2A table: batches and seconds until validation reached an accuracy.
+
+    The targets are the highest four that some method reached with every seed.
+    """
+    reached = {
+        (method, target): [_first(curve, target) for curve in results.curves.get((recipe, method, budget), [])]
+        for method in results.methods
+        for target in TARGETS
+    }
+    told = [
+        target for target in TARGETS if any(all(reached[m, target]) and reached[m, target] for m in results.methods)
+    ]
+    header = ["selector", *(f"to {100 * target:g} %" for target in told[-4:])]
+    rows = []
+    for method in results.methods:
+        cells = []
+        for target in told[-4:]:
+            points = [point for point in reached[method, target] if point]
+            missing = len(reached[method, target]) - len(points)
+            mean = {name: np.mean([point[name] for point in points]) for name in ("batches", "seconds") if points}
+            text = f"{mean['batches']:,.0f} batches, {mean['seconds']:,.0f} s" if points else "never"
+            cells.append(text + (f" ({len(points)} of {len(reached[method, target])})" if points and missing else ""))
+        rows.append([method, *cells])
+    return header, rows
+
+
+def _first(curve: list[dict[str, float]], target: float) -> dict[str, float] | None:
+    return next((point for point in curve if point["val_top1"] >= target), None)
 
 
 def table(folder: Path) -> str:

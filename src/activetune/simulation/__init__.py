@@ -21,7 +21,7 @@ from activetune.embedding import EmbedOptions
 from activetune.errors import UsageError
 from activetune.fingerprint import digest_json
 from activetune.report import write_report
-from activetune.report.simulation_results import FAILED, RESULTS, table
+from activetune.report.simulation_results import CURVES, FAILED, RESULTS, table
 from activetune.runtime import note, progress, resolve_runtime
 from activetune.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
 from activetune.simulation.plan import (
@@ -49,11 +49,12 @@ from activetune.store import (
 from activetune.types import Pool
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
-FILES = (RESULTS, FAILED, "report.html", "map.npy", SPLIT, MARKER)
+FILES = (RESULTS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
 HEADER = (
     *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
-    *("emd", "radius", "select_seconds", "train_seconds", "started_by"),
+    *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored"),
 )
+CURVE_HEADER = ("method", "recipe", "budget", "seed", "batches", "scored", "seconds", "val_top1")
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,12 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
                 run_jobs(setup, todo, min(processes, len(todo)), done)
         finally:
             simulation = _sorted(plan, setup.folder, rows)
-            write_csv(setup.folder / RESULTS, HEADER, [[row[name] for name in HEADER] for row in simulation.rows])
+            rows_of = [[row.get(name, "") for name in HEADER] for row in simulation.rows]
+            write_csv(setup.folder / RESULTS, HEADER, rows_of)
+            points = [{**row, **point} for row in simulation.rows for point in row.get("curve", ())]
+            if points:
+                curves = [[point[name] for name in CURVE_HEADER] for point in points]
+                write_csv(setup.folder / CURVES, CURVE_HEADER, curves)
     return simulation
 
 

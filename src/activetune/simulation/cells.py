@@ -10,7 +10,7 @@ import importlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from activetune.finetuning import finetune
 from activetune.heads.linear import LinearHead
 from activetune.recipes import Recipe, make_recipe
 from activetune.selection import select
-from activetune.simulation.plan import Cell, Job, Step
+from activetune.selection.budget import parse_budget
+from activetune.selectors import make_selector
+from activetune.simulation.plan import Budget, Cell, Entry, Job, Step
 from activetune.simulation.pools import POOL, TEST
 from activetune.store import (
     MANIFEST,
@@ -30,6 +32,7 @@ from activetune.store import (
     load_selection,
     read_json,
     read_manifest,
+    read_table,
     save_selection,
     write_json,
 )
@@ -83,7 +86,7 @@ class Bench:
         chosen: Selection | None = None
         problem = ""
         for step in job.steps:
-            if not problem:
+            if not problem and not all(cell.recipe.selects for cell in step.cells):
                 try:
                     chosen = self._selection(job, step, chosen)
                 except Exception as error:
@@ -130,9 +133,12 @@ class Bench:
             "started_by": job.steps[0].by.text if job.method.rounds else "",
         }
         try:
-            if problem or selection is None:
+            if cell.recipe.selects:
+                row |= self._score_selecting(job.method, step.budget, cell, job.seed)
+            elif problem or selection is None:
                 raise ActivetuneError(problem)
-            row |= self._score(selection, cell, job.seed)
+            else:
+                row |= self._score(selection, cell, job.seed)
         except Exception as error:
             row["error"] = explain(error)
         write_json(self.setup.folder / CELLS / f"{cell.name}.json", {"key": cell.key, **row})
@@ -149,7 +155,8 @@ class Bench:
             seconds = time.perf_counter() - started
             scores = score_head(head, labels.classes, self.test)
         else:
-            scores, seconds = self._finetuned(labels, cell, seed)
+            scores, made, _ = self._finetuned(labels, cell, seed, cell.recipe.settings)
+            seconds = float(made["seconds"])
         figures = selection.manifest["figures"]
         return {
             "top1": scores.top1,
@@ -163,8 +170,38 @@ class Bench:
             "train_seconds": round(seconds, 4),
         }
 
-    def _finetuned(self, labels: Labels, cell: Cell, seed: int) -> tuple[Scores, float]:
-        """Finetune as ``activetune finetune`` does, score as ``activetune evaluate`` does."""
+    def _score_selecting(self, method: Entry, budget: Budget, cell: Cell, seed: int) -> Row:
+        """A recipe that selects itself, among all labels: the method and the budget are its settings."""
+        answers = Labels.of({item: str(name) for item, name in self.answers.items()})
+        usual = asdict(make_selector(method.name))
+        own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
+        items = (
+            budget.text if parse_budget(budget.text)[0] == "share" else budget.count
+        )  # a share leaves held-out ones out
+        settings = {**cell.recipe.settings, "budget": items, "select_with": method.name, "select_settings": own}
+        scores, figures, curve = self._finetuned(answers, cell, seed, settings)
+        selecting = round(sum(loop["seconds"] for loop in figures["loops"]), 4)
+        return {
+            "top1": scores.top1,
+            "seconds": figures["seconds"],
+            "k": budget.count,
+            "balanced_accuracy": float(np.mean([row["top1"] for row in scores.per_class.values()])),
+            "classes_met": len(answers.classes),
+            "select_seconds": selecting,
+            "train_seconds": round(figures["seconds"] - selecting, 4),
+            "batches": figures["batches"],
+            "scored": figures["scored_items"],
+            "curve": curve,
+        }
+
+    def _finetuned(
+        self, labels: Labels, cell: Cell, seed: int, settings: Mapping[str, Any]
+    ) -> tuple[Scores, Mapping[str, Any], list[Row]]:
+        """Finetune as ``activetune finetune`` does, score as ``activetune evaluate`` does.
+
+        Returns:
+            The scores, the figures of the manifest, and the rows of the history that count batches.
+        """
         setup = self.setup
         folder = setup.folder / MODELS / f"{cell.name}-{cell.key[:8]}"
         where: dict[str, Any] = {"device": setup.device, "precision": setup.precision, "workers": setup.workers}
@@ -176,18 +213,48 @@ class Bench:
             weights=setup.weights,
             recipe=cell.recipe.name,
             preset=cell.recipe.preset,
-            settings=cell.recipe.settings,
+            settings=settings,
             seed=seed,
             use_cache=setup.use_cache,
             resume=True,
             quiet=True,
             **where,
         )
-        seconds = float(read_manifest(folder, "model")["figures"]["seconds"])
+        figures = read_manifest(folder, "model")["figures"]
+        curve = _curve(folder / "history.csv")
+        if cell.recipe.selects:
+            _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
         scores = evaluate(model, setup.test, quiet=True, **where)
         if not setup.keep_models:
             shutil.rmtree(folder)
-        return scores, seconds
+        return scores, figures, curve
+
+
+def _keep_last_loop(path: Path, folder: Path) -> None:
+    """What a recipe that selects itself trained on at last, for the report's map."""
+    columns = read_table(path)
+    rows = [row for row, loop in enumerate(columns["loop"]) if loop == columns["loop"][-1]]
+    ids, reasons = ([columns[name][row] for row in rows] for name in ("id", "reason"))
+    scores = [float(columns["score"][row]) for row in rows]
+    (folder / MANIFEST).unlink(missing_ok=True)
+    save_selection(Selection(ids, scores, reasons, {"k": len(ids), "loop": int(columns["loop"][-1])}), folder)
+
+
+def _curve(history: Path) -> list[Row]:
+    """Validation accuracy by what was spent until then; seconds leave validation out."""
+    columns = read_table(history)
+    if "batches" not in columns or "val_top1" not in columns:
+        return []
+    found: list[Row] = []
+    seconds = 0.0
+    for batches, scored, top1, more in zip(
+        *(columns[name] for name in ("batches", "scored", "val_top1", "seconds")), strict=True
+    ):
+        if batches:
+            seconds += float(more)
+            spent = {"batches": int(batches), "scored": int(scored), "seconds": round(seconds, 3)}
+            found.append({**spent, "val_top1": float(top1)})
+    return found
 
 
 def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> LinearHead | None:

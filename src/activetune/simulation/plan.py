@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from activetune.config import parse_settings
 from activetune.errors import UsageError, repeated, some
-from activetune.fingerprint import digest_json
+from activetune.fingerprint import as_json, digest_json
 from activetune.recipes import make_recipe
 from activetune.selection.budget import parse_budget
 from activetune.selectors import make_selector
@@ -29,6 +29,7 @@ class Entry:
 
     Attributes:
         options: all settings in force. rounds: whether it is a selector that learns from labels.
+        selects: whether it is a recipe that selects itself; the selector and the budget are then its settings.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Entry:
     settings: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     rounds: bool = False
+    selects: bool = False
 
     def asked(self) -> dict[str, Any]:
         """What it takes to build it again."""
@@ -218,16 +220,13 @@ def _method(entry: Entry) -> Entry:
     selector = make_selector(entry.name, entry.preset, dict(entry.settings))
     if "tokens_NTD" in selector.needs:
         raise UsageError(f"{entry.name} reads patch tokens, and a simulation computes pooled features only")
-    return _filled(entry, asdict(selector), rounds=bool(selector.needs - WITHOUT_LABELS))
+    return replace(entry, options=asdict(selector), rounds=bool(selector.needs - WITHOUT_LABELS))
 
 
 def _recipe(entry: Entry) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
-    return _filled(entry, asdict(recipe))  # type: ignore[call-overload]
-
-
-def _filled(entry: Entry, options: Mapping[str, Any], *, rounds: bool = False) -> Entry:
-    return Entry(entry.text, entry.name, entry.preset, entry.settings, options, rounds)
+    options = as_json(asdict(recipe))  # type: ignore[call-overload]
+    return replace(entry, options=options, selects=recipe.selects)
 
 
 # Budgets ----------------------------------------------------------------------------------------------------------
