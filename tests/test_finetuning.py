@@ -19,6 +19,7 @@ from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, op
 from activetune.backbones import bundled
 from activetune.config import field_types
 from activetune.finetuning import RUN, WORK
+from activetune.heads.linear import LinearHead
 from activetune.labels import pool_labels
 from activetune.model import ADAPTER_FILES
 from activetune.recipes import Outcome, Task, _from_probe, make_recipe, recipes
@@ -354,6 +355,23 @@ def unfinished(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sm
 def test_an_unfinished_run_is_no_model(unfinished: Path) -> None:
     with pytest.raises(UsageError, match="unfinished"):
         activetune.load(unfinished)
+
+
+def test_a_run_goes_on_where_the_probe_comes_out_a_little_different(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    """As on another machine, or with another number of threads."""
+    options = {"labels": some_labels(open_pool(digits), shots=6), "settings": {"epochs": 2}}
+    cut_off(monkeypatch, lambda: train(digits, tmp_path / "m", "probe_then_full", **options))
+    original = LinearHead.write_to
+
+    def write_to(self: LinearHead, layer: torch.nn.Linear) -> None:
+        original(self, layer)
+        layer.weight.data += 1e-6
+
+    monkeypatch.setattr(LinearHead, "write_to", write_to)
+    train(digits, tmp_path / "m", "probe_then_full", **options, resume=True)
+    assert [row["epoch"] for row in history(tmp_path / "m") if row["phase"] == "full"] == ["1", "2"]
 
 
 def test_an_unfinished_run_needs_resume_or_overwrite(unfinished: Path, digits: Path) -> None:

@@ -2,8 +2,8 @@
 
 python experiments/fact/frofa.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
-CIFAR-10, random labels, ViT-Tiny, one view an image, 400 steps, top-1 on 2,000 test images. Every strength is shown: none is
-chosen. A linear probe on the same features stands beside them.
+CIFAR-10, random labels, ViT-Tiny, one view an image, 400 steps, top-1 on 2,000 test images. Every strength is shown
+and none chosen. A linear probe on the same features stands beside them.
 """
 
 from __future__ import annotations

@@ -130,7 +130,17 @@ class Backbone(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Digest of the architecture and of every weight as they are now (training changes them)."""
+        return self._digest(self.network.state_dict())
+
+    @property
+    def body_fingerprint(self) -> str:
+        """The same without the classifier."""
+        classifier: nn.Module = self.network.get_classifier()  # type: ignore[operator]
+        above = {value.data_ptr() for value in classifier.state_dict().values()}
         state = self.network.state_dict()
+        return self._digest({key: value for key, value in state.items() if value.data_ptr() not in above})
+
+    def _digest(self, state: Mapping[str, torch.Tensor]) -> str:
         arrays = (f"{key}:{digest_array(_as_numpy(value))}" for key, value in sorted(state.items()))
         return digest_stream([self.architecture, *arrays])
 

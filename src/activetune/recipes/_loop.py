@@ -324,9 +324,10 @@ class _Run:
         return right / len(self.task.held_out), loss / len(self.task.held_out)
 
     def _task_digest(self) -> str:
+        """What a checkpoint was made from; the first classifier's numbers differ a little between machines."""
         labels = self.task.labels
         return digest(
-            self.task.backbone.fingerprint,
+            self.task.backbone.body_fingerprint,
             *labels.ids,
             *labels.names,
             *map(str, self.task.held_out),
