@@ -325,3 +325,23 @@ def test_few_items_go_without_captions(pool: Pool, tmp_path: Path) -> None:
     run(pool, tmp_path / "m", budget=4, captions="template")
     assert "text_map" not in figures(tmp_path / "m")["loops"][0]
     assert cea.attention(np.eye(2, dtype=np.float32), np.ones((2, 2), dtype=np.float32)).sum() == pytest.approx(1)
+
+
+def test_first_losses_are_those_of_probes_that_have_not_seen_the_item(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.recipes import _scoring
+
+    fitted: list[np.ndarray] = []
+    original = _scoring.fit_linear
+
+    def fit(features: np.ndarray, *given: Any, **options: Any) -> Any:
+        fitted.append(features)
+        return original(features, *given, **options)
+
+    monkeypatch.setattr(_scoring, "fit_linear", fit)
+    run(pool, tmp_path / "m", select_with="top_loss", batches=6)
+    assert len(fitted) == 5
+    rows = [{tuple(row) for row in features.round(6).tolist()} for features in fitted]
+    assert set.union(*rows) - set.intersection(*rows) == set.union(*rows)  # each item is left out once
+    assert {len(one) for one in rows} <= {43, 44}

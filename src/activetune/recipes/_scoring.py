@@ -21,6 +21,8 @@ from torch.nn import functional
 
 from activetune.distances import Float32, pieces
 from activetune.errors import UsageError, nearest
+from activetune.heads.linear import LinearHead, fit_linear
+from activetune.labels import stratified_folds
 from activetune.loading import image_loader
 from activetune.model import classifier_of
 from activetune.recipes._base import Task
@@ -29,6 +31,7 @@ from activetune.types import IntArray
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 BATCH = 64
+FOLDS = 5
 PIECE = 2_048  # numbers of a row, with its logits: for the size of a part
 
 
@@ -62,15 +65,50 @@ def score(task: Task, positions: IntArray, objective: Objective, *, probs: bool)
 
 
 def score_features(
-    task: Task, positions: IntArray, features_SD: Float32, objective: Objective, *, probs: bool
+    task: Task,
+    positions: IntArray,
+    features_SD: Float32,
+    objective: Objective,
+    *,
+    probs: bool,
+    head: LinearHead | None = None,
 ) -> Scored:
-    """The same of features that are known, under the network's classifier as it is now."""
+    """The same of features that are known, under a head, or the network's classifier as it is now."""
     parts = (torch.from_numpy(features_SD[part]).to(task.runtime.device) for part in pieces(len(features_SD), PIECE))
-    return _collected(task, positions, parts, objective, probs)
+    return _collected(task, positions, parts, objective, probs, head)
+
+
+def score_across(
+    task: Task, positions: IntArray, features_SD: Float32, objective: Objective, *, probs: bool, strength: float
+) -> Scored:
+    """The same, each item under a probe of a given strength that was fitted without it.
+
+    A classifier that has been fitted on an item knows its answer: its loss there says little of how hard the item is.
+    """
+    targets_S, count = task.labels.indices[positions], len(task.labels.classes)
+    fold_S = stratified_folds(targets_S, FOLDS, np.random.default_rng([task.seed, 8]))
+    found: list[Scored] = []
+    rows: list[IntArray] = []
+    for number in range(-1, FOLDS):  # the only items of their class (-1) are scored by what all others teach
+        part = np.flatnonzero(fold_S == number)
+        rest = np.flatnonzero(fold_S != number)
+        if len(part) and len(np.unique(targets_S[rest])) > 1:
+            head = fit_linear(features_SD[rest], targets_S[rest], strength, classes=count)
+            found.append(score_features(task, positions[part], features_SD[part], objective, probs=probs, head=head))
+            rows.append(part)
+    order = np.argsort(np.concatenate(rows))
+    losses_S = np.concatenate([part.losses_S for part in found])[order]
+    probs_SC = np.concatenate([part.probs_SC for part in found if part.probs_SC is not None])[order] if probs else None
+    return Scored(positions, features_SD, losses_S, probs_SC)
 
 
 def _collected(
-    task: Task, positions: IntArray, parts: Iterable[Tensor], objective: Objective, wants_probs: bool
+    task: Task,
+    positions: IntArray,
+    parts: Iterable[Tensor],
+    objective: Objective,
+    wants_probs: bool,
+    head: LinearHead | None = None,
 ) -> Scored:
     """Losses and probabilities part by part: logits of a whole pool would be large.
 
@@ -78,6 +116,10 @@ def _collected(
         UsageError: an objective that does not give one finite loss of at least 0 for each item.
     """
     classifier = classifier_of(task.backbone.network)
+    if head is not None:
+        device = task.runtime.device
+        classifier = torch.nn.Linear(classifier.in_features, classifier.out_features, device=device)
+        head.write_to(classifier)
     targets_S = torch.from_numpy(task.labels.indices[positions])
     features, losses, probs, start = [], [], [], 0
     for part in parts:

@@ -9,7 +9,8 @@ loops. Any other selector runs in the same loop (``select_with``); ``select_with
 Settled here, as the paper leaves it open or its code does it otherwise:
 
 - Losses of a random head are noise: before the first loop a linear probe is fitted, on the pool's (cached) features or
-  on the first selection. The first loop scores these features, so its pass over the pool is not made twice.
+  on the first selection. The first loop scores these features, so its pass over the pool is not made twice, and an item
+  is scored by a probe that was fitted without it.
 - Moved embeddings stand in for the image's own in the next selection wherever a caption is known: all items where
   captions cost nothing (class names, a file), the items described so far where a model writes them.
 - Selectors that learn from answers get the items of earlier loops as labelled, and start with random ones.
@@ -45,7 +46,7 @@ from activetune.recipes._batches import Batches
 from activetune.recipes._language import Describer, Language, Moved, told
 from activetune.recipes._loop import Course, follow
 from activetune.recipes._probe import Probe, labelled_features, run_probe
-from activetune.recipes._scoring import Scored, make_objective, score, score_features
+from activetune.recipes._scoring import Scored, make_objective, score, score_across, score_features
 from activetune.recipes._training import Optimisation
 from activetune.runtime import note
 from activetune.selection.budget import parse_budget
@@ -133,13 +134,16 @@ class Vecaf(Optimisation, Language, Probe, Recipe):
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
         rows: list[Mapping[str, Any]] = []
+        strength: float | None = None
         features_LD = np.asarray(labelled_features(task), dtype=np.float32)
         if self.warm_up == "pool":
             given = features_LD if self.probe_views == 1 else None
-            rows += run_probe(task, self, keep_held_out=True, features_LD=given).history
+            probe = run_probe(task, self, keep_held_out=True, features_LD=given)
+            rows += probe.history
+            strength = float(probe.figures["strength"])
         else:
             add_classifier(task.backbone, len(task.labels.classes))
-        loops = _Loops(task, self, features_LD)
+        loops = _Loops(task, self, features_LD, strength)
         outcome = follow(loops, task, self, phase="vecaf")
         figures = {**outcome.figures, **loops.figures(), "batches_to": _batches_to(outcome.history, self.targets)}
         return Outcome([*rows, *outcome.history], figures, loops.files())
@@ -162,16 +166,17 @@ class _Loops(Course):
 
     Args:
         features_LD: of the labelled items, by the pretrained network. The classifier is the first one.
+        strength: of the probe that it is, None where it is none.
     """
 
-    def __init__(self, task: Task, options: Vecaf, features_LD: Float32):
+    def __init__(self, task: Task, options: Vecaf, features_LD: Float32, strength: float | None):
         self.task, self.options = task, options
         self.objective = make_objective(options.objective, task.labels.classes)
         self.describer = Describer(task, options)
         self.candidates = task.training
         self.budget = _items(options, len(self.candidates))
         self.done: list[_Loop] = []
-        self.features_LD = features_LD
+        self.features_LD, self.strength = features_LD, strength
         self.first = self._first() if options.selector() else None  # now, as a run that goes on has another classifier
         stretches = options.loops * options.measurements
         batches = Batches(
@@ -282,8 +287,17 @@ class _Loops(Course):
         return score(self.task, drawn, self.objective, probs=self._wants_probs)
 
     def _first(self) -> Scored:
-        """All candidates under the pretrained network and the first classifier."""
+        """All candidates under the pretrained network and the first classifier, as far as it has not seen them."""
         features_SD = self.features_LD[self.candidates]
+        if self.strength is not None:
+            return score_across(
+                self.task,
+                self.candidates,
+                features_SD,
+                self.objective,
+                probs=self._wants_probs,
+                strength=self.strength,
+            )
         return score_features(self.task, self.candidates, features_SD, self.objective, probs=self._wants_probs)
 
     @property
