@@ -77,7 +77,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
     for row in rows:
         cell = found.setdefault((row["method"], row["recipe"], row["budget"]), {})
         for name in COLUMNS:
-            cell.setdefault(name, []).append(float(row[name]))
+            cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
     about = machine()
     suffix = f"-{number + 1}" if len(recipe["runs"]) > 1 else ""
     content = {**about, "rows": [{"method": m, "recipe": r, "budget": b, **cell} for (m, r, b), cell in found.items()]}

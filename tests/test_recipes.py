@@ -335,6 +335,18 @@ def test_the_best_place_between_start_and_end_is_kept(
         make_recipe("full", settings={"interpolation": 1.5})
 
 
+def test_where_the_probe_is_best_nothing_more_is_trained(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
+) -> None:
+    losses_of(monkeypatch, iter([9.0, 1.0, 3.0]))
+    labels = some_labels(pool, 3)
+    settings = {"head": "keep", "interpolation": "0,1", "epochs": 1}
+    train(pool, tmp_path / "m", "fact", labels=labels, settings=settings)
+    train(pool, tmp_path / "probe", "linear_probe", labels=labels)
+    assert weights(tmp_path / "m") == weights(tmp_path / "probe")
+    assert [row["phase"] for row in history(tmp_path / "m") if row["epoch"]] == ["pilot full"]
+
+
 def test_without_enough_to_choose_by_there_is_no_pilot(pool: Pool, tmp_path: Path) -> None:
     train(pool, tmp_path / "m", "fact", labels=some_labels(pool, 3))
     assert "pilot" not in figures(tmp_path / "m")

@@ -138,7 +138,10 @@ class Fact(Training, Light, Probe, Recipe):
                 add_classifier(task.backbone, len(task.labels.classes))
             started = time.perf_counter()
             options = self if share is None else replace(self, interpolation=(share,))
-            tuned = train(task, options, phase="full", stop_after=epochs)
+            if share == 0:  # the pilot has found that nothing is better than the probe
+                tuned = Outcome([], {"kept_epoch": 0, "interpolation": share})
+            else:
+                tuned = train(task, options, phase="full", stop_after=epochs)
             rows += tuned.history
             phases["full"] = {**tuned.figures, "seconds": round(time.perf_counter() - started, 3)}
             epochs, share = int(tuned.figures["kept_epoch"]), tuned.figures.get("interpolation")
