@@ -324,7 +324,7 @@ def test_the_best_place_between_start_and_end_is_kept(
     assert figures(tmp_path / "m")["phases"]["full"]["interpolation"] == 0.25
     found = {}
     for share in (0.0, 0.25, 1.0):
-        given = {"interpolation": share, "epochs": 1}
+        given = {"interpolation": share, "epochs": 1, "lr": 3e-4, "layer_decay": 0.75}
         train(pool, tmp_path / str(share), "probe_then_full", labels=labels, settings=given)
         found[share] = load_file(tmp_path / str(share) / "model.safetensors")
     for name, value in load_file(tmp_path / "m" / "model.safetensors").items():
