@@ -1,0 +1,18 @@
+"""The settings of VeCAF's tables: run what the TOML files beside this one say.
+
+python experiments/vecaf/run.py --table 1 --data DIR --weights DIR
+python experiments/vecaf/run.py --list
+
+DIR: data sets and weights by the names in the commands. See ``../tables.py``; what was measured here: ``measure.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tables import main
+
+if __name__ == "__main__":
+    main(Path(__file__).parent, __doc__.splitlines()[0])
