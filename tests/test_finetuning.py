@@ -78,7 +78,7 @@ def weights(folder: Path) -> bytes:
 
 def learnt(folder: Path) -> list[dict[str, str]]:
     """The history without the times that it took."""
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history(folder)]
+    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in history(folder)]
 
 
 # Recipes --------------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_files_and_the_figures_in_the_manifest(recipe: str, digits: Path, tmp_pa
 def test_history_of_full_finetuning(digits: Path, tmp_path: Path, small: None) -> None:
     train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=6))
     rows = history(tmp_path / "m")
-    assert list(rows[0]) == ["phase", "epoch", "lr", "train_loss", "val_top1", "val_loss", "seconds"]
+    assert list(rows[0]) == ["phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds"]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {row["phase"] for row in rows} == {"full"}
     assert float(rows[0]["lr"]) > float(rows[1]["lr"]) > float(rows[2]["lr"])

@@ -187,12 +187,14 @@ class _Run:
         }
         if not np.isfinite(row["train_loss"]):
             raise UsageError(f"the loss is {row['train_loss']} in epoch {self.epoch}; give a lower --set lr=…")
+        row["seconds"] = round(time.perf_counter() - started, 3)
         if len(self.task.held_out):
+            started = time.perf_counter()
             row["val_top1"], row["val_loss"] = self._validate(self._averaged())
             if self._better(row):
                 state = _copy(self._averaged().state_dict())
                 self.best = {"top1": row["val_top1"], "loss": row["val_loss"], "epoch": self.epoch, "state": state}
-        row["seconds"] = round(time.perf_counter() - started, 3)
+            row["val_seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
         return row
 

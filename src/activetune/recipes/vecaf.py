@@ -133,6 +133,7 @@ class Vecaf(Optimisation, Language, Probe, Recipe):
 
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
+        started = time.perf_counter()
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
         features_LD = np.asarray(labelled_features(task), dtype=np.float32)
@@ -144,9 +145,12 @@ class Vecaf(Optimisation, Language, Probe, Recipe):
         else:
             add_classifier(task.backbone, len(task.labels.classes))
         loops = _Loops(task, self, features_LD, strength)
+        before = time.perf_counter() - started
         outcome = follow(loops, task, self, phase="vecaf")
-        figures = {**outcome.figures, **loops.figures(), "batches_to": _batches_to(outcome.history, self.targets)}
-        return Outcome([*rows, *outcome.history], figures, loops.files())
+        first, *others = outcome.history
+        history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
+        figures = {**outcome.figures, **loops.figures(), "batches_to": _batches_to(history, self.targets)}
+        return Outcome([*rows, *history], figures, loops.files())
 
 
 @dataclass
@@ -177,7 +181,8 @@ class _Loops(Course):
         self.budget = _items(options, len(self.candidates))
         self.done: list[_Loop] = []
         self.features_LD, self.strength = features_LD, strength
-        self.first = self._first() if options.selector() else None  # now, as a run that goes on has another classifier
+        selects = options.selector() is not None and self.budget < len(self.candidates)
+        self.first = self._first() if selects else None  # now, as a run that goes on has another classifier
         stretches = options.loops * options.measurements
         batches = Batches(
             self.candidates,
