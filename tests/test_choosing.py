@@ -38,7 +38,8 @@ class Recorded(LightHeads):
 
     def score(self, candidate: Candidate, splits: Sequence[IntArray]) -> HeadTrial:
         good = str(candidate) == self.best
-        return HeadTrial(0.0, 0.9 if good else 0.1, 0.1 if good else 2.0, 100, candidate, 0.0)
+        top1 = 0.9 if good else 0.1
+        return HeadTrial(0.0, top1, 1 - top1, 100, top1, candidate=candidate)
 
 
 def recorded(best: str = "") -> Recorded:

@@ -17,6 +17,8 @@ from activetune.heads.linear import (
     choose_strength,
     fit_best,
     fit_linear,
+    margins_of,
+    smoothed_accuracy,
 )
 
 
@@ -236,3 +238,24 @@ def test_the_lower_loss_wins_where_accuracy_is_equal_within_its_error() -> None:
         Trial(10.0**n, top1, loss, 100) for n, (top1, loss) in enumerate(zip(accuracies, losses, strict=True), -1)
     ]
     assert best_trial(trials).strength == 10.0
+
+
+def test_smoothed_accuracy_does_not_ask_how_sure_a_model_is() -> None:
+    generator = np.random.default_rng(0)
+    logits, truth = generator.normal(size=(50, 6)), generator.integers(0, 6, 50)
+    margins = margins_of(logits, truth)
+    by_hand = [
+        row[t] - max(value for c, value in enumerate(row) if c != t) for row, t in zip(logits, truth, strict=True)
+    ]
+    np.testing.assert_allclose(margins, by_hand)
+    found = smoothed_accuracy(margins)
+    assert smoothed_accuracy(margins_of(7 * logits + 3, truth)) == pytest.approx(found)
+    sure = np.eye(6)[truth]
+    assert smoothed_accuracy(margins_of(sure, truth)) > 0.9 > 0.1 > smoothed_accuracy(-margins_of(sure, truth))
+    assert smoothed_accuracy(np.zeros(4)) == 0.5
+
+
+def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> None:
+    trials = [Trial(1.0, 0.80, 0.5, 50, 0.70), Trial(2.0, 0.82, 0.9, 50, 0.75), Trial(3.0, 0.5, 0.1, 50, 0.99)]
+    assert best_trial(trials).strength == 1.0
+    assert best_trial(trials, by="smoothed").strength == 2.0

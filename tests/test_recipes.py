@@ -20,6 +20,7 @@ from activetune import UsageError, load_backbone, open_pool
 from activetune.backbones import bundled
 from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
+from activetune.heads.linear import Trial
 from activetune.labels import shuffled
 from activetune.recipes import _loop, auto, fact, make_recipe
 from activetune.recipes._batches import Batches
@@ -314,12 +315,18 @@ def test_a_pilot_chooses_and_leaves_no_trace(
     assert weights(tmp_path / "m") == weights(tmp_path / "without")
 
 
+def smoothed_of(monkeypatch: pytest.MonkeyPatch, values: Iterator[float]) -> None:
+    """The smoothed accuracies that interpolations are judged by."""
+    monkeypatch.setattr(_Run, "_tried", lambda run, share, *_: Trial(share, 0.5, 1.0, 10, next(values)))
+
+
 def test_the_best_place_between_start_and_end_is_kept(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
 ) -> None:
     labels = some_labels(pool, 3)
     tried = {"interpolation": "0,0.25,1", "epochs": 1}
-    losses_of(monkeypatch, iter([9.0, 3.0, 1.0, 2.0]))
+    losses_of(monkeypatch, iter([9.0]))
+    smoothed_of(monkeypatch, iter([0.5, 0.7, 0.6]))
     train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", **tried})
     assert figures(tmp_path / "m")["phases"]["full"]["interpolation"] == 0.25
     found = {}
@@ -338,7 +345,8 @@ def test_the_best_place_between_start_and_end_is_kept(
 def test_where_the_probe_is_best_nothing_more_is_trained(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
 ) -> None:
-    losses_of(monkeypatch, iter([9.0, 1.0, 3.0]))
+    losses_of(monkeypatch, iter([9.0]))
+    smoothed_of(monkeypatch, iter([0.7, 0.6]))
     labels = some_labels(pool, 3)
     settings = {"head": "keep", "interpolation": "0,1", "epochs": 1}
     train(pool, tmp_path / "m", "fact", labels=labels, settings=settings)

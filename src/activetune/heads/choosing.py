@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -20,7 +20,15 @@ from torch import nn
 
 from activetune.frofa import OPERATIONS, Step
 from activetune.heads.light import Head, Kind, LogisticHead, MapHead, make_head, power_normalised
-from activetune.heads.linear import STRENGTHS, Trial, best_trial, choose_strength, fit_linear
+from activetune.heads.linear import (
+    STRENGTHS,
+    Trial,
+    best_trial,
+    choose_strength,
+    fit_linear,
+    margins_of,
+    smoothed_accuracy,
+)
 from activetune.heads.training import HeadTraining, Views, head_logits, train_head
 from activetune.types import FloatArray, IntArray
 
@@ -44,8 +52,8 @@ class Candidate:
 class HeadTrial(Trial):
     """A candidate's score. Its strength is the logistic regression's C; other heads have none (0)."""
 
-    candidate: Candidate
-    seconds: float
+    candidate: Candidate = field(default_factory=lambda: Candidate("keep"))
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,20 +102,22 @@ class LightHeads:
             trial = best_trial(choose_strength(pooled, self.targets, self.strengths, splits, balance=balance))
         else:
             trial = self._score_trained(candidate, splits)
-        return HeadTrial(
-            trial.strength, trial.top1, trial.loss, trial.n, candidate, round(time.perf_counter() - started, 3)
-        )
+        seconds = round(time.perf_counter() - started, 3)
+        return HeadTrial(**vars(trial), candidate=candidate, seconds=seconds)
 
     def _score_trained(self, candidate: Candidate, splits: Sequence[IntArray]) -> Trial:
         right, loss = 0, 0.0
+        margins = []
         for split in splits:
             head = self.fit(candidate, np.setdiff1d(np.arange(len(self.targets)), split), 0.0)
-            logits = torch.from_numpy(head_logits(head, self.views, split))
+            found = head_logits(head, self.views, split)
+            margins.append(margins_of(found, self.targets[split]))
+            logits = torch.from_numpy(found)
             truth = torch.from_numpy(self.targets[split])
             right += int((logits.argmax(1) == truth).sum())
             loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
         count = sum(map(len, splits))
-        return Trial(0.0, right / count, loss / count, count)
+        return Trial(0.0, right / count, loss / count, count, smoothed_accuracy(np.concatenate(margins)))
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
         return candidate.kind in ("linear", "logistic") and not candidate.augmentation
@@ -146,7 +156,8 @@ def choose_head(
     augmentations: Sequence[tuple[Step, ...]] | None,
     trials: int,
 ) -> list[HeadTrial]:
-    """Score at most ``trials`` candidates; the choice among them is :func:`~activetune.heads.linear.best_trial`'s.
+    """Score at most ``trials`` candidates; the choice among them is :func:`~activetune.heads.linear.best_trial`'s,
+    by smoothed accuracy.
 
     Args:
         augmentations: those tried, ``()`` for none; None searches, under heads that read tokens.
@@ -172,6 +183,6 @@ def _search(kinds: Sequence[Kind | Literal["keep"]], found: list[HeadTrial]) -> 
     others = [
         trial for trial in found if trial.candidate.augmentation and trial.candidate.augmentation[0].name != SEQUEL[1]
     ]
-    first = best_trial(others).candidate.augmentation
+    first = best_trial(others, by="smoothed").candidate.augmentation
     for strength in OPERATIONS[SEQUEL[1]].tried:
         yield Candidate("map", (*first, Step(*SEQUEL, strength)))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -70,12 +70,13 @@ class LinearHead:
 
 @dataclass(frozen=True)
 class Trial:
-    """One strength and how well it did on ``n`` items that it was not fitted on."""
+    """One strength and how well it did on ``n`` items that it was not fitted on: see :func:`smoothed_accuracy`."""
 
     strength: float
     top1: float
     loss: float
     n: int
+    smoothed: float = float("nan")
 
 
 AnyTrial = TypeVar("AnyTrial", bound=Trial)
@@ -162,6 +163,7 @@ def choose_strength(
     ordered = sorted(strengths)  # weak to strong: each fit starts from the last one's solution
     right = dict.fromkeys(ordered, 0)
     loss = dict.fromkeys(ordered, 0.0)
+    margins: dict[float, list[FloatArray]] = {strength: [] for strength in ordered}
     for split in splits:
         kept = np.setdiff1d(np.arange(len(indices)), split)
         path = _fit_path(views_VLD[:, kept], indices[kept], ordered, int(indices.max()) + 1, balance=balance)
@@ -171,18 +173,53 @@ def choose_strength(
             shifted = logits - logits.max(axis=1, keepdims=True)
             log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
             loss[strength] -= float(log_probs[np.arange(len(split)), indices[split]].sum())
+            margins[strength].append(margins_of(logits, indices[split]))
     count = sum(len(split) for split in splits)
-    return [Trial(strength, right[strength] / count, loss[strength] / count, count) for strength in strengths]
+    return [
+        Trial(
+            strength,
+            right[strength] / count,
+            loss[strength] / count,
+            count,
+            smoothed_accuracy(np.concatenate(margins[strength])),
+        )
+        for strength in strengths
+    ]
 
 
-def best_trial(trials: Sequence[AnyTrial]) -> AnyTrial:
+def margins_of(logits_NC: FloatArray, indices: IntArray) -> FloatArray:
+    """How far the logit of each item's class lies above the highest of the others, (N,)."""
+    rows = np.arange(len(indices))
+    others_NC = np.array(logits_NC, dtype=np.float64)
+    others_NC[rows, indices] = -np.inf
+    found: FloatArray = logits_NC[rows, indices] - others_NC.max(axis=1)
+    return found
+
+
+def smoothed_accuracy(margins_N: FloatArray) -> float:
+    """``mean_i sigmoid(3 m_i / mean |m|)``: accuracy that also counts by how much an item is right or wrong.
+
+    On few items accuracy is mostly luck, and a loss also tells how sure a model is, in which models of different kinds
+    differ for other reasons (label smoothing, their length of training). Margins relative to their own mean leave that
+    out (experiments/LOG.md).
+    """
+    scale = max(float(np.abs(margins_N).mean()), 1e-12)
+    return float((1 / (1 + np.exp(-np.clip(3 * margins_N / scale, -60, 60)))).mean())
+
+
+def best_trial(trials: Sequence[AnyTrial], *, by: Literal["loss", "smoothed"] = "loss") -> AnyTrial:
     """The lowest loss among the trials whose accuracy is within one standard error of the highest.
 
     On few items the highest accuracy alone is mostly luck; the loss tells more of each answer (experiments/LOG.md).
+
+    Args:
+        by: ``smoothed`` takes the highest smoothed accuracy in place of the lowest loss, among models whose losses do
+            not compare.
     """
     highest = max(trial.top1 for trial in trials)
     error = (highest * (1 - highest) / trials[0].n) ** 0.5
-    return min((trial for trial in trials if trial.top1 >= highest - error), key=lambda trial: trial.loss)
+    equals = [trial for trial in trials if trial.top1 >= highest - error]
+    return min(equals, key=lambda trial: trial.loss if by == "loss" else -trial.smoothed)
 
 
 def _as_views(features: FloatArray) -> FloatArray:

@@ -134,7 +134,7 @@ def run_head(
     if choice is None:
         kinds = options.kinds(present is not None)
         trials = choose_head(heads, splits, kinds, options.augmentations(), options.trials)
-        best = best_trial(trials)
+        best = best_trial(trials, by="smoothed")
         choice = Choice(best.candidate, best.strength)
         figures = {"val_top1": best.top1, "trials": len(trials)}
         rows = [_row(trial) for trial in trials]
@@ -167,5 +167,6 @@ def _row(trial: HeadTrial) -> dict[str, Any]:
         "strength": trial.strength,
         "val_loss": trial.loss,
         "val_top1": trial.top1,
+        "smoothed": round(trial.smoothed, 5),
         "seconds": trial.seconds,
     }

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from activetune.backbones import Backbone
 from activetune.errors import UsageError
 from activetune.fingerprint import as_json, digest, digest_json
-from activetune.heads.linear import Trial, best_trial
+from activetune.heads.linear import Trial, best_trial, margins_of, smoothed_accuracy
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
 from activetune.recipes._batches import AugmentedImages, Batches, derive
@@ -265,8 +265,18 @@ class _Run:
             network.load_state_dict(_between(start, end, share))
             if len(self.options.interpolation) == 1 or not len(self.task.held_out):
                 return {"interpolation": share}
-            trials.append(Trial(share, *self._validate(network), len(self.task.held_out)))
-        best = best_trial(trials)
+            trials.append(self._tried(share, *self._held_out(network)))
+        best = best_trial(trials, by="smoothed")
+        self.history += [
+            {
+                "phase": self.phase,
+                "interpolation": trial.strength,
+                "val_top1": trial.top1,
+                "val_loss": trial.loss,
+                "smoothed": round(trial.smoothed, 5),
+            }
+            for trial in trials
+        ]
         network.load_state_dict(_between(start, end, best.strength))
         return {"interpolation": best.strength, "val_top1": best.top1}
 
@@ -308,22 +318,28 @@ class _Run:
         assert isinstance(network, nn.Module)
         return network
 
+    def _tried(self, share: float, logits: Tensor, targets: Tensor) -> Trial:
+        top1, loss = _scores(logits, targets)
+        margins = margins_of(logits.numpy(), targets.numpy())
+        return Trial(share, top1, loss, len(targets), smoothed_accuracy(margins))
+
     def _validate(self, network: nn.Module) -> tuple[float, float]:
-        """Top-1 and cross-entropy on the held-out items, as they are evaluated later (no augmentation)."""
+        """Top-1 and cross-entropy on the held-out items."""
+        return _scores(*self._held_out(network))
+
+    def _held_out(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """Logits and classes of the held-out items, as they are evaluated later (no augmentation)."""
         backbone, runtime = self.task.backbone, self.task.runtime
         network.eval()
         images = PoolImages(self.task.pool, backbone.prepare)
-        right, loss = 0, 0.0
+        found = []
         for batch in np.array_split(self.task.held_out, -(-len(self.task.held_out) // 64)):
             pixels = torch.stack(
                 [image for _, image, _ in (images[int(p)] for p in batch) if isinstance(image, Tensor)]
             )
-            targets = torch.from_numpy(self.task.labels.indices[batch]).to(runtime.device)
             with torch.inference_mode(), runtime.autocast():
-                logits = network(backbone.normalise(pixels.to(runtime.device))).float()
-            right += int((logits.argmax(1) == targets).sum())
-            loss += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
-        return right / len(self.task.held_out), loss / len(self.task.held_out)
+                found.append(network(backbone.normalise(pixels.to(runtime.device))).float().cpu())
+        return torch.cat(found), torch.from_numpy(self.task.labels.indices[self.task.held_out])
 
     def _task_digest(self) -> str:
         """What a checkpoint was made from; the first classifier's numbers differ a little between machines."""
@@ -336,6 +352,12 @@ class _Run:
             str(self.task.seed),
             self.task.runtime.precision,
         )
+
+
+def _scores(logits: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Top-1 and cross-entropy."""
+    right = int((logits.argmax(1) == targets).sum())
+    return right / len(targets), float(nn.functional.cross_entropy(logits, targets))
 
 
 def _loss(

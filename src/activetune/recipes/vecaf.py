@@ -437,7 +437,7 @@ def _read(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> _Loop:
 
 def _batches_to(history: Any, targets: tuple[float, ...]) -> dict[str, dict[str, float] | None]:
     """B2A: when validation accuracy first reached each target, in batches and seconds with selection; None: never."""
-    rows = [row for row in history if "val_top1" in row]
+    rows = [row for row in history if "val_top1" in row and "batches" in row]
     found: dict[str, dict[str, float] | None] = {}
     for target in targets if rows else ():
         seconds = 0.0
