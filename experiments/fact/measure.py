@@ -284,7 +284,7 @@ def _collect(name: str, options: argparse.Namespace) -> None:
     if options.side == "test":
         results = HERE / "results"
         results.mkdir(exist_ok=True)
-        content = {**machine(), "rows": rows}
+        content = {**machine(), "rows": {row: found for row, found in rows.items() if found}}
         (results / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
