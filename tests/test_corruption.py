@@ -13,7 +13,6 @@ import pytest
 import activetune
 from activetune import UsageError, open_pool
 from activetune.cli import run
-from activetune.corruption import KINDS
 from activetune.images import decode_image
 from tests.conftest import write_digits
 from tests.test_cli import wrong
@@ -53,7 +52,7 @@ def test_every_kind_and_severity_is_a_pool_of_the_same_items(digits: Path, tmp_p
 def test_an_image_is_corrupted_the_same_whoever_does_it(digits: Path, tmp_path: Path) -> None:
     big = tmp_path / "big"
     write_digits(big, 70)
-    kinds = list(KINDS)
+    kinds = ["gaussian_noise", "impulse_noise", "glass_blur", "snow", "elastic_transform"]
     one = activetune.corrupt(big, kinds=kinds, severities=[2], out=tmp_path / "one", workers=0, quiet=True)
     two = activetune.corrupt(big, kinds=kinds, severities=[2], out=tmp_path / "two", workers=2, quiet=True)
     for first, second in zip(one, two, strict=True):
