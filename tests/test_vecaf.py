@@ -29,6 +29,7 @@ SHORT: dict[str, Any] = {
     "batch_size": 8,
     "budget": 12,
     "captions": "none",
+    "strengths": 100.0,  # nothing to choose
 }
 
 
@@ -130,7 +131,7 @@ def test_selecting_everything_is_training_on_everything(pool: Pool, tmp_path: Pa
 
 @pytest.mark.parametrize("warm_up", ["pool", "selected", "none"])
 def test_where_the_first_classifier_comes_from(warm_up: str, pool: Pool, tmp_path: Path) -> None:
-    run(pool, tmp_path / "m", warm_up=warm_up)
+    run(pool, tmp_path / "m", warm_up=warm_up, strengths="10,100")
     first = {float(row["loss"]) for row in selections(tmp_path / "m") if row["loop"] == "1"}
     if warm_up == "pool":
         assert len(first) > 6
@@ -272,9 +273,14 @@ def test_models_describe_what_was_selected_and_nothing_else(
 # Going on, and wrong input -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("saves", [1, 2, 3])
 @pytest.mark.parametrize(
-    "settings", [{"captions": "template"}, {"score_loops": "first"}, {"select_with": "learn_loss"}]
+    ("saves", "settings"),
+    [
+        (1, {"captions": "template"}),
+        (2, {"captions": "template"}),
+        (3, {"score_loops": "first"}),
+        (2, {"select_with": "alfa_mix"}),
+    ],
 )
 def test_a_run_goes_on_wherever_it_was(
     saves: int, settings: dict[str, Any], pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
