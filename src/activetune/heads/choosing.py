@@ -52,8 +52,8 @@ class Candidate:
 class HeadTrial(Trial):
     """A candidate's score. Its strength is the logistic regression's C; other heads have none (0)."""
 
-    candidate: Candidate = field(default_factory=lambda: Candidate("keep"))
-    seconds: float = 0.0
+    candidate: Candidate = field(kw_only=True)
+    seconds: float = field(kw_only=True)
 
 
 @dataclass(frozen=True)

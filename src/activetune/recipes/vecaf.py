@@ -38,7 +38,7 @@ from activetune.config import check_settings, parse_settings
 from activetune.distances import Float32, unit_rows
 from activetune.errors import UsageError
 from activetune.evidence import gather
-from activetune.heads.linear import CROSS_VALIDATED
+from activetune.heads.linear import CROSS_VALIDATED, NOTHING
 from activetune.labels import carve_validation
 from activetune.model import add_classifier, classifier_of
 from activetune.recipes._base import Outcome, Recipe, Task
@@ -316,8 +316,7 @@ class _Loops(Course):
             return scored.features_SD
         rows = np.arange(len(scored.positions))
         if not self.describer.everything:
-            known = [done.picks.positions for done in self.done]
-            rows = np.flatnonzero(np.isin(scored.positions, np.concatenate([np.empty(0, dtype=np.int64), *known])))
+            rows = self._selected_before(scored)
         if len(rows) < 2:
             return scored.features_SD
         found = self.describer.move(scored.positions[rows], scored.features_SD[rows])
@@ -327,13 +326,17 @@ class _Loops(Course):
         features_SD[rows] = cea.augmented(features_SD[rows], moved.texts_KD, moved.steps_K[:, None])
         return features_SD
 
+    def _selected_before(self, scored: Scored) -> IntArray:
+        """The rows of the scored items that an earlier loop selected."""
+        before = np.concatenate([NOTHING, *(done.picks.positions for done in self.done)])
+        return np.flatnonzero(np.isin(scored.positions, before))
+
     def _pick(self, selector: Selector, evidence: Evidence, scored: Scored, loop: int) -> Picks:
         """Positions among the scored items."""
         seed = int(np.random.SeedSequence([self.task.seed, 7, loop]).generate_state(1)[0])
         missing = selector.needs - MODEL_GIVES
         if missing:
-            before = np.concatenate([np.empty(0, dtype=np.int64), *(done.picks.positions for done in self.done)])
-            labelled = np.flatnonzero(np.isin(scored.positions, before))
+            labelled = self._selected_before(scored)
             if not len(labelled):
                 selector, missing = make_selector("random"), frozenset()
             else:
@@ -356,7 +359,7 @@ class _Loops(Course):
             self.features_LD[rows],
             self.task.labels.indices[rows],
             classes=len(self.task.labels.classes),
-            held_out=np.empty(0, dtype=np.int64) if len(rows) <= CROSS_VALIDATED else np.arange(len(rows))[::5],
+            held_out=NOTHING if len(rows) <= CROSS_VALIDATED else np.arange(len(rows))[::5],
             seed=self.task.seed,
         )
         fitted.head.write_to(classifier_of(self.task.backbone.network))
