@@ -19,7 +19,7 @@ from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, op
 from activetune.backbones import bundled
 from activetune.config import field_types
 from activetune.finetuning import RUN, WORK
-from activetune.heads.linear import LinearHead
+from activetune.heads.linear import LinearHead, Trial
 from activetune.labels import pool_labels
 from activetune.model import ADAPTER_FILES
 from activetune.recipes import Outcome, Task, _from_probe, make_recipe, recipes
@@ -506,10 +506,10 @@ def test_the_head_that_probe_then_full_starts_from_has_not_seen_the_held_out_ite
 def test_the_best_epoch_on_validation_is_kept(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
-    results = iter([(0.2, 1.0), (0.9, 0.5), (0.9, 0.4), (0.9, 0.6)])
+    results = iter([Trial(1.0, *found, 10) for found in [(0.2, 1.0), (0.9, 0.5), (0.9, 0.4), (0.9, 0.6)]])
     states: list[dict[str, torch.Tensor]] = []
 
-    def validate(self: _Run, network: torch.nn.Module) -> tuple[float, float]:
+    def validate(self: _Run, network: torch.nn.Module) -> Trial:
         states.append({name: value.clone() for name, value in self._averaged().state_dict().items()})
         return next(results)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
 from activetune.heads.linear import Trial
 from activetune.labels import shuffled
-from activetune.recipes import _loop, auto, fact, make_recipe
+from activetune.recipes import _network, auto, fact, make_recipe
 from activetune.recipes._batches import Batches
 from activetune.recipes._loop import _Run
 from activetune.types import Pool
@@ -170,7 +170,7 @@ def test_attention_is_fused_again_after_training(pool: Pool, vit: Path, tmp_path
     model = train(pool, tmp_path / "plain", **options)
     assert seen and not any(seen)
     assert all(layer.fused_attn for layer in model.network.modules() if hasattr(layer, "fused_attn"))
-    monkeypatch.setattr(_loop, "SHORT", 0)
+    monkeypatch.setattr(_network, "SHORT", 0)
     seen.clear()
     train(pool, tmp_path / "fused", **options)
     assert all(seen)
@@ -203,14 +203,17 @@ def test_l2sp_stays_nearer_to_the_start(pool: Pool, tmp_path: Path) -> None:
     assert gone[1] < 0.9 * gone[0]
 
 
-def losses_of(monkeypatch: pytest.MonkeyPatch, losses: Iterator[float]) -> None:
-    monkeypatch.setattr(_Run, "_validate", lambda run, network: (0.5, next(losses)))
+def validated(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float], smoothed: Sequence[float] = ()) -> None:
+    """The losses that epochs are judged by, and then the smoothed accuracies that interpolations are."""
+    epochs = [Trial(1.0, 0.5, loss, 10) for loss in losses]
+    given = iter([*epochs, *(Trial(0.0, 0.5, 1.0, 10, value) for value in smoothed)])
+    monkeypatch.setattr(_Run, "_validate", lambda run, network, share=1.0: replace(next(given), strength=share))
 
 
 def test_training_ends_where_validation_no_longer_gets_better(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses_of(monkeypatch, iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0]))
+    validated(monkeypatch, [3.0, 2.0, 2.5, 2.4, 2.3, 1.0])
     settings = {"epochs": 6, "patience": 2}
     train(pool, tmp_path / "m", labels=some_labels(pool, 6), settings=settings)
     assert [row["val_loss"] for row in history(tmp_path / "m")] == ["3.0", "2.0", "2.5", "2.4"]
@@ -303,7 +306,7 @@ def piloted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pilot_chooses_and_leaves_no_trace(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
 ) -> None:
-    losses_of(monkeypatch, iter([3.0, 1.0, 2.0]))
+    validated(monkeypatch, [3.0, 1.0, 2.0])
     monkeypatch.setattr(_Run, "_better", lambda run, row: run.best is None or row["val_loss"] < run.best["loss"])
     labels = some_labels(pool, 3)
     train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", "interpolation": 1})
@@ -315,18 +318,12 @@ def test_a_pilot_chooses_and_leaves_no_trace(
     assert weights(tmp_path / "m") == weights(tmp_path / "without")
 
 
-def smoothed_of(monkeypatch: pytest.MonkeyPatch, values: Iterator[float]) -> None:
-    """The smoothed accuracies that interpolations are judged by."""
-    monkeypatch.setattr(_Run, "_tried", lambda run, share, *_: Trial(share, 0.5, 1.0, 10, next(values)))
-
-
 def test_the_best_place_between_start_and_end_is_kept(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
 ) -> None:
     labels = some_labels(pool, 3)
     tried = {"interpolation": "0,0.25,1", "epochs": 1}
-    losses_of(monkeypatch, iter([9.0]))
-    smoothed_of(monkeypatch, iter([0.5, 0.7, 0.6]))
+    validated(monkeypatch, [9.0], [0.5, 0.7, 0.6])
     train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", **tried})
     assert figures(tmp_path / "m")["phases"]["full"]["interpolation"] == 0.25
     found = {}
@@ -345,8 +342,7 @@ def test_the_best_place_between_start_and_end_is_kept(
 def test_where_the_probe_is_best_nothing_more_is_trained(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
 ) -> None:
-    losses_of(monkeypatch, iter([9.0]))
-    smoothed_of(monkeypatch, iter([0.7, 0.6]))
+    validated(monkeypatch, [9.0], [0.7, 0.6])
     labels = some_labels(pool, 3)
     settings = {"head": "keep", "interpolation": "0,1", "epochs": 1}
     train(pool, tmp_path / "m", "fact", labels=labels, settings=settings)

@@ -20,15 +20,7 @@ from torch import nn
 
 from activetune.frofa import OPERATIONS, Step
 from activetune.heads.light import Head, Kind, LogisticHead, MapHead, make_head, power_normalised
-from activetune.heads.linear import (
-    STRENGTHS,
-    Trial,
-    best_trial,
-    choose_strength,
-    fit_linear,
-    margins_of,
-    smoothed_accuracy,
-)
+from activetune.heads.linear import STRENGTHS, Trial, best_trial, choose_strength, fit_linear
 from activetune.heads.training import HeadTraining, Views, head_logits, train_head
 from activetune.types import FloatArray, IntArray
 
@@ -106,18 +98,11 @@ class LightHeads:
         return HeadTrial(**vars(trial), candidate=candidate, seconds=seconds)
 
     def _score_trained(self, candidate: Candidate, splits: Sequence[IntArray]) -> Trial:
-        right, loss = 0, 0.0
-        margins = []
+        logits = []
         for split in splits:
             head = self.fit(candidate, np.setdiff1d(np.arange(len(self.targets)), split), 0.0)
-            found = head_logits(head, self.views, split)
-            margins.append(margins_of(found, self.targets[split]))
-            logits = torch.from_numpy(found)
-            truth = torch.from_numpy(self.targets[split])
-            right += int((logits.argmax(1) == truth).sum())
-            loss += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
-        count = sum(map(len, splits))
-        return Trial(0.0, right / count, loss / count, count, smoothed_accuracy(np.concatenate(margins)))
+            logits.append(head_logits(head, self.views, split))
+        return Trial.of(0.0, np.concatenate(logits), self.targets[np.concatenate(splits)])
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
         return candidate.kind in ("linear", "logistic") and not candidate.augmentation

@@ -78,6 +78,19 @@ class Trial:
     n: int
     smoothed: float = float("nan")
 
+    @classmethod
+    def of(cls, strength: float, logits_NC: FloatArray, indices: IntArray) -> Trial:
+        """The trial that gave these logits to items of these classes."""
+        logits_NC = np.asarray(logits_NC, dtype=np.float64)
+        own_N = logits_NC[np.arange(len(indices)), indices]
+        return cls(
+            strength,
+            top1=float((logits_NC.argmax(axis=1) == indices).mean()),
+            loss=float((np.logaddexp.reduce(logits_NC, axis=1) - own_N).mean()),
+            n=len(indices),
+            smoothed=smoothed_accuracy(margins_of(logits_NC, indices)),
+        )
+
 
 AnyTrial = TypeVar("AnyTrial", bound=Trial)
 
@@ -161,30 +174,14 @@ def choose_strength(
     if not splits:
         return []
     ordered = sorted(strengths)  # weak to strong: each fit starts from the last one's solution
-    right = dict.fromkeys(ordered, 0)
-    loss = dict.fromkeys(ordered, 0.0)
-    margins: dict[float, list[FloatArray]] = {strength: [] for strength in ordered}
+    logits: dict[float, list[FloatArray]] = {strength: [] for strength in ordered}
     for split in splits:
         kept = np.setdiff1d(np.arange(len(indices)), split)
         path = _fit_path(views_VLD[:, kept], indices[kept], ordered, int(indices.max()) + 1, balance=balance)
         for strength, head in zip(ordered, path, strict=True):
-            logits = head.logits(views_VLD[0, split]).astype(np.float64)
-            right[strength] += int((logits.argmax(axis=1) == indices[split]).sum())
-            shifted = logits - logits.max(axis=1, keepdims=True)
-            log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-            loss[strength] -= float(log_probs[np.arange(len(split)), indices[split]].sum())
-            margins[strength].append(margins_of(logits, indices[split]))
-    count = sum(len(split) for split in splits)
-    return [
-        Trial(
-            strength,
-            right[strength] / count,
-            loss[strength] / count,
-            count,
-            smoothed_accuracy(np.concatenate(margins[strength])),
-        )
-        for strength in strengths
-    ]
+            logits[strength].append(head.logits(views_VLD[0, split]))
+    tried = indices[np.concatenate(splits)]
+    return [Trial.of(strength, np.concatenate(logits[strength]), tried) for strength in strengths]
 
 
 def margins_of(logits_NC: FloatArray, indices: IntArray) -> FloatArray:

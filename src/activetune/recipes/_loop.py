@@ -17,42 +17,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from activetune.backbones import Backbone
 from activetune.errors import UsageError
 from activetune.fingerprint import as_json, digest, digest_json
-from activetune.heads.linear import Trial, best_trial, margins_of, smoothed_accuracy
+from activetune.heads.linear import Trial, best_trial
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
 from activetune.recipes._batches import AugmentedImages, Batches, derive
+from activetune.recipes._course import Course
+from activetune.recipes._network import (
+    between,
+    compute_activations_again,
+    copied,
+    fused_attention,
+    to_training,
+    weights_below_classifier,
+)
 from activetune.recipes._training import Optimisation, Training
 from activetune.runtime import note, progress
 from activetune.store import replacing
-
-SHORT = 600  # tokens up to which attention is computed plainly on a processor
-
-
-class Course:
-    """What is trained on, epoch after epoch: after each of them the run is validated and saved.
-
-    Attributes:
-        epochs: at most. warmup: batches of the linear rise to the learning rate. patience: see ``Training``.
-    """
-
-    def __init__(self, batches: Batches, epochs: int, *, warmup: int, patience: int = 0):
-        self.batches, self.epochs, self.warmup, self.patience = batches, epochs, warmup, patience
-
-    def begin(self, epoch: int) -> None:
-        """Get the batches ready for an epoch."""
-        self.batches.epoch = epoch
-
-    def logits(self, backbone: Backbone, images: Tensor, positions: Tensor) -> Tensor:
-        """Logits (B, C) of uint8 images and their items."""
-        logits: Tensor = backbone.network(backbone.normalise(images))
-        return logits
-
-    def columns(self) -> dict[str, Any]:
-        """What the history tells of the epoch that was trained last, beside the usual."""
-        return {}
 
 
 def train(task: Task, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
@@ -108,7 +90,7 @@ class _Run:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
-        self.start = None if options.interpolation == (1.0,) else _copy(task.backbone.network.state_dict())
+        self.start = None if options.interpolation == (1.0,) else copied(task.backbone.network.state_dict())
         AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
         precision = "no" if task.runtime.precision == "fp32" else task.runtime.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=task.runtime.device.type == "cpu")
@@ -128,8 +110,8 @@ class _Run:
         )
         network = task.backbone.network
         if options.checkpointing:
-            _compute_activations_again(network)
-        self.fused = _fused_attention(task) if task.runtime.device.type == "cpu" else []
+            compute_activations_again(network)
+        self.fused = fused_attention(task.backbone) if task.runtime.device.type == "cpu" else []
         for layer in self.fused:
             layer.fused_attn = False
         optimizer = create_optimizer_v2(
@@ -148,7 +130,7 @@ class _Run:
             t_in_epochs=False,
         )
         self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
-        self.starting_point = _starting_point(task.backbone.network) if options.l2sp else []
+        self.starting_point = weights_below_classifier(task.backbone.network) if options.l2sp else []
         self.network, self.optimizer, self.loader = self.accelerator.prepare(task.backbone, optimizer, loader)
         self.loss = _loss(options, task.labels.indices[task.training], len(task.labels.classes), task.runtime.device)
         self.targets = torch.from_numpy(task.labels.indices).to(task.runtime.device)
@@ -164,7 +146,7 @@ class _Run:
         self.course.begin(self.epoch)
         batches = self.course.batches
         torch.manual_seed(derive(self.task.seed, self.epoch, -1))
-        _to_training(self.accelerator.unwrap_model(self.network))
+        to_training(self.accelerator.unwrap_model(self.network))
         total = torch.zeros((), dtype=torch.float64)
         parts = iter(self.loader)
         for step, sizes in enumerate(batches.sizes()):
@@ -190,9 +172,10 @@ class _Run:
         row["seconds"] = round(time.perf_counter() - started, 3)
         if len(self.task.held_out):
             started = time.perf_counter()
-            row["val_top1"], row["val_loss"] = self._validate(self._averaged())
+            trial = self._validate(self._averaged())
+            row["val_top1"], row["val_loss"] = trial.top1, trial.loss
             if self._better(row):
-                state = _copy(self._averaged().state_dict())
+                state = copied(self._averaged().state_dict())
                 self.best = {"top1": row["val_top1"], "loss": row["val_loss"], "epoch": self.epoch, "state": state}
             row["val_seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
@@ -248,7 +231,7 @@ class _Run:
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
         network.load_state_dict(state)
         if self.start is not None:
-            figures |= self._interpolate(self.start, _copy(state))
+            figures |= self._interpolate(self.start, copied(state))
         if self.options.checkpointing:
             network.set_grad_checkpointing(False)  # type: ignore[operator]
         for layer in self.fused:
@@ -262,10 +245,10 @@ class _Run:
         network = self.task.backbone.network
         trials: list[Trial] = []
         for share in self.options.interpolation:
-            network.load_state_dict(_between(start, end, share))
+            network.load_state_dict(between(start, end, share))
             if len(self.options.interpolation) == 1 or not len(self.task.held_out):
                 return {"interpolation": share}
-            trials.append(self._tried(share, *self._held_out(network)))
+            trials.append(self._validate(network, share))
         best = best_trial(trials, by="smoothed")
         self.history += [
             {
@@ -277,7 +260,7 @@ class _Run:
             }
             for trial in trials
         ]
-        network.load_state_dict(_between(start, end, best.strength))
+        network.load_state_dict(between(start, end, best.strength))
         return {"interpolation": best.strength, "val_top1": best.top1}
 
     def save(self) -> None:
@@ -318,17 +301,8 @@ class _Run:
         assert isinstance(network, nn.Module)
         return network
 
-    def _tried(self, share: float, logits: Tensor, targets: Tensor) -> Trial:
-        top1, loss = _scores(logits, targets)
-        margins = margins_of(logits.numpy(), targets.numpy())
-        return Trial(share, top1, loss, len(targets), smoothed_accuracy(margins))
-
-    def _validate(self, network: nn.Module) -> tuple[float, float]:
-        """Top-1 and cross-entropy on the held-out items."""
-        return _scores(*self._held_out(network))
-
-    def _held_out(self, network: nn.Module) -> tuple[Tensor, Tensor]:
-        """Logits and classes of the held-out items, as they are evaluated later (no augmentation)."""
+    def _validate(self, network: nn.Module, share: float = 1.0) -> Trial:
+        """Scores on the held-out items, as they are evaluated later (no augmentation)."""
         backbone, runtime = self.task.backbone, self.task.runtime
         network.eval()
         images = PoolImages(self.task.pool, backbone.prepare)
@@ -339,7 +313,7 @@ class _Run:
             )
             with torch.inference_mode(), runtime.autocast():
                 found.append(network(backbone.normalise(pixels.to(runtime.device))).float().cpu())
-        return torch.cat(found), torch.from_numpy(self.task.labels.indices[self.task.held_out])
+        return Trial.of(share, torch.cat(found).numpy(), self.task.labels.indices[self.task.held_out])
 
     def _task_digest(self) -> str:
         """What a checkpoint was made from; the first classifier's numbers differ a little between machines."""
@@ -354,12 +328,6 @@ class _Run:
         )
 
 
-def _scores(logits: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Top-1 and cross-entropy."""
-    right = int((logits.argmax(1) == targets).sum())
-    return right / len(targets), float(nn.functional.cross_entropy(logits, targets))
-
-
 def _loss(
     options: Optimisation, targets: np.ndarray, classes: int, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
@@ -370,53 +338,3 @@ def _loss(
         return nn.functional.cross_entropy(logits_BC + added, targets_B, label_smoothing=options.label_smoothing)
 
     return loss
-
-
-def _starting_point(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """The trained weights below the classifier, each with a copy of what it is now."""
-    above = {id(value) for value in network.get_classifier().parameters()}  # type: ignore[operator]
-    return [
-        (value, value.detach().clone())
-        for value in network.parameters()
-        if value.requires_grad and id(value) not in above
-    ]
-
-
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in state.items()}
-
-
-def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The state at ``share`` of the way; counters are the end's."""
-    return {
-        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
-        for name, value in end.items()
-    }
-
-
-def _fused_attention(task: Task) -> list[Any]:
-    """The attention layers whose fused kernel is better left alone: on a processor its backward pass is slow.
-
-    With 197 tokens a training step of ViT-Tiny takes four fifths of the time without it. Its memory grows with the
-    square of the tokens, so long sequences keep it.
-    """
-    layers = [layer for layer in task.backbone.network.modules() if getattr(layer, "fused_attn", False)]
-    return layers if layers and task.backbone.grid.tokens <= SHORT else []
-
-
-def _to_training(network: nn.Module) -> None:
-    """Training mode, but for batch norms whose weights stay: these keep their statistics too."""
-    network.train()
-    for layer in network.modules():
-        weights = list(layer.parameters(recurse=False))
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not any(value.requires_grad for value in weights):
-            layer.eval()
-
-
-def _compute_activations_again(network: nn.Module) -> None:
-    try:
-        network.set_grad_checkpointing(True)  # type: ignore[operator]
-    except (AttributeError, AssertionError, TypeError):
-        raise UsageError(
-            f"{type(network).__name__} can't compute its activations again; leave --set checkpointing=… out"
-        ) from None

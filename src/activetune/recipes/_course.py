@@ -1,0 +1,34 @@
+"""What a training goes through: its batches, epoch after epoch, and how their logits are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from activetune.backbones import Backbone
+from activetune.recipes._batches import Batches
+
+
+class Course:
+    """What is trained on, epoch after epoch: after each of them the run is validated and saved.
+
+    Attributes:
+        epochs: at most. warmup: batches of the linear rise to the learning rate. patience: see ``Training``.
+    """
+
+    def __init__(self, batches: Batches, epochs: int, *, warmup: int, patience: int = 0):
+        self.batches, self.epochs, self.warmup, self.patience = batches, epochs, warmup, patience
+
+    def begin(self, epoch: int) -> None:
+        """Get the batches ready for an epoch."""
+        self.batches.epoch = epoch
+
+    def logits(self, backbone: Backbone, images: Tensor, positions: Tensor) -> Tensor:
+        """Logits (B, C) of uint8 images and their items."""
+        logits: Tensor = backbone.network(backbone.normalise(images))
+        return logits
+
+    def columns(self) -> dict[str, Any]:
+        """What the history tells of the epoch that was trained last, beside the usual."""
+        return {}

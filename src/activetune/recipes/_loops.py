@@ -1,0 +1,379 @@
+"""VeCAF's loops: score the pool, select, describe, move the embeddings, and what of it a run that is cut off takes up.
+
+Shape legend: S scored items, K selected ones, L labelled ones, D feature size.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save
+from torch import Tensor
+
+from activetune.backbones import Backbone
+from activetune.config import check_settings, parse_settings
+from activetune.distances import Float32, unit_rows
+from activetune.errors import UsageError
+from activetune.evidence import gather
+from activetune.heads.linear import CROSS_VALIDATED, NOTHING
+from activetune.model import classifier_of
+from activetune.recipes._base import Task
+from activetune.recipes._batches import Batches
+from activetune.recipes._course import Course
+from activetune.recipes._language import Describer, Language, Moved, told
+from activetune.recipes._probe import Probe
+from activetune.recipes._scoring import Scored, make_objective, score, score_across, score_features
+from activetune.recipes._training import Optimisation
+from activetune.runtime import note
+from activetune.selection.budget import parse_budget
+from activetune.selectors import Selector, make_selector
+from activetune.store import read_json, replacing, write_json
+from activetune.text import cea
+from activetune.types import Evidence, IntArray, Picks
+
+MODEL_GIVES = {"features_ND", "losses_N", "probs_NC"}  # what scoring itself knows of each item
+FORWARD = 1 / 3  # of a training step: the backward pass costs two more
+WARMUP = 0.05  # of the batches
+
+
+@dataclass(frozen=True)
+class LoopSettings(Optimisation, Language, Probe):
+    """How the loops go, beside how the network is trained in them.
+
+    Attributes:
+        batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
+        loops: L. budget: items a loop, ``5%`` or a number. measurements: validations in a loop.
+        select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
+        objective: whose losses select: ``cross_entropy``, ``one_vs_all:CLASS``, or (in Python) a function from logits
+            (B, C) and classes (B,) to losses (B,).
+        warm_up: where the first classifier comes from: a probe on the ``pool``, on the first items ``selected``, or
+            ``none``: zero.
+        score_share: part of the pool that is scored in a loop after the first. score_loops: ``every`` or ``first``.
+    """
+
+    batches: int = 300
+    loops: int = 3
+    budget: int | float | str = "5%"
+    measurements: int = 3
+    select_with: str = "ods"
+    select_settings: tuple[str, ...] = ()
+    objective: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
+    warm_up: Literal["pool", "selected", "none"] = "pool"
+    score_share: float = 1.0
+    score_loops: Literal["every", "first"] = "every"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "vecaf",
+            ("loops", self.loops, 1, 1000),
+            ("measurements", self.measurements, 1, 1000),
+            ("batches", self.batches, self.loops * self.measurements, np.inf),
+            ("score_share", self.score_share, 0.001, 1),
+        )
+        self.selector()
+
+    def selector(self) -> Selector | None:
+        """What selects; None for everything.
+
+        Raises:
+            UsageError: unknown selector or setting, or one that reads patch tokens.
+        """
+        if self.select_with == "all":
+            return None
+        selector = make_selector(self.select_with, None, parse_settings(self.select_settings))
+        if "tokens_NTD" in selector.needs:
+            raise UsageError(
+                f"vecaf: {self.select_with} reads patch tokens, which a loop does not score; choose another"
+            )
+        return selector
+
+
+@dataclass
+class _Loop:
+    """A loop's selection and what it took."""
+
+    picks: Picks
+    losses_K: np.ndarray
+    moved: Moved | None
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+class Loops(Course):
+    """The course of VeCAF: an epoch is the stretch between two measurements, a loop is some of these.
+
+    What a loop has selected and described lies in the unfinished run's folder: a run that is cut off goes on with it.
+
+    Args:
+        features_LD: of the labelled items, by the pretrained network. The classifier is the first one.
+        strength: of the probe that it is, None where it is none.
+    """
+
+    def __init__(self, task: Task, options: LoopSettings, features_LD: Float32, strength: float | None):
+        self.task, self.options = task, options
+        self.objective = make_objective(options.objective, task.labels.classes)
+        self.describer = Describer(task, options)
+        self.candidates = task.training
+        self.budget = _items(options, len(self.candidates))
+        self.done: list[_Loop] = []
+        self.features_LD, self.strength = features_LD, strength
+        selects = options.selector() is not None and self.budget < len(self.candidates)
+        self.first = self._first() if selects else None  # now, as a run that goes on has another classifier
+        stretches = options.loops * options.measurements
+        batches = Batches(
+            self.candidates,
+            task.labels.indices,
+            options.batch_size,
+            task.seed,
+            accumulation=options.accumulation,
+            balance=options.balance,
+            count=options.batches // stretches,
+        )
+        super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
+
+    def begin(self, epoch: int) -> None:
+        """See :class:`Course`; the first stretch of a loop selects."""
+        self.epoch = epoch
+        loop, stretch = divmod(epoch, self.options.measurements)
+        while len(self.done) <= loop:
+            self._enter(len(self.done))
+        self.batches.epoch, self.batches.skip = loop, stretch * self.batches.items
+        self.batches.positions = np.sort(self.done[-1].picks.positions)
+
+    def logits(self, backbone: Backbone, images: Tensor, positions: Tensor) -> Tensor:
+        """See :class:`Course`; equation 10 for the items that are described."""
+        network, moved = backbone.network, self.done[-1].moved
+        if moved is None or self.options.lambda_bw == 1:
+            return super().logits(backbone, images, positions)
+        features = network.forward_features(backbone.normalise(images))  # type: ignore[operator]
+        pooled = network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        rows = torch.from_numpy(np.searchsorted(moved.positions, positions.cpu().numpy()))
+        texts = torch.from_numpy(moved.texts_KD)[rows].to(pooled.device)
+        steps = torch.from_numpy(moved.steps_K)[rows, None].to(pooled.device)
+        found = cea.augmented(pooled, texts, steps, self.options.lambda_bw)
+        if self.options.place == "pooled":
+            return classifier_of(network)(found)  # type: ignore[no-any-return]
+        shift = (found - pooled).to(features.dtype)
+        if features.ndim == 4:
+            first = features.shape[1] == shift.shape[1]
+            features = features + (shift[:, :, None, None] if first else shift[:, None, None])
+        else:
+            features = features + shift[:, None]
+        return network.forward_head(features)  # type: ignore[operator, no-any-return]
+
+    def columns(self) -> dict[str, Any]:
+        """See :class:`Course`: the loop, and what was spent up to here."""
+        loop = len(self.done)
+        first = self.epoch % self.options.measurements == 0
+        return {
+            "loop": loop,
+            "batches": (self.epoch + 1) * self.batches.count,
+            "scored": sum(done.told["scored"] for done in self.done),
+            "selection_seconds": self.done[-1].told["seconds"] if first else 0.0,
+        }
+
+    # A loop's beginning -------------------------------------------------------------------------------------------
+
+    def _enter(self, loop: int) -> None:
+        """Select and describe, or take up what was selected before the run was cut off."""
+        state, arrays = self.task.work / f"loop-{loop}.json", self.task.work / f"loop-{loop}.safetensors"
+        if not state.is_file():
+            found = self._select(loop)
+            with replacing(arrays) as partial:
+                partial.write_bytes(save(_arrays(found)))
+            write_json(state, {**found.told, "reasons": list(found.picks.reasons)})
+        self.done.append(_read(read_json(state), load_file(arrays)))
+
+    def _select(self, loop: int) -> _Loop:
+        started = time.perf_counter()
+        selector = self.options.selector()
+        if selector is None or self.budget >= len(self.candidates):
+            everything = np.zeros(len(self.candidates))
+            picks = Picks(self.candidates, everything, ["everything is trained on"] * len(everything))
+            return _Loop(picks, everything, None, {"scored": 0, "seconds": 0.0})
+        scored = self._score(loop)
+        losses_S = scored.losses_S
+        evidence = Evidence(
+            unit_rows(self._augmented(scored)),
+            device=str(self.task.runtime.device),
+            losses_N=losses_S,
+            probs_NC=scored.probs_SC,
+        )
+        chosen = self._pick(selector, evidence, scored, loop)
+        rows = chosen.positions
+        picks = replace(chosen, positions=scored.positions[rows])
+        about: dict[str, Any] = {"scored": 0 if scored is self.first and loop else len(scored.positions)}
+        moved = None
+        if self.options.captions != "none":
+            order = np.argsort(picks.positions)
+            found = self.describer.move(picks.positions[order], scored.features_SD[rows[order]])
+            if found is not None:
+                moved, about["text_map"] = found[0], told(found[1])
+        self._warm_up(loop, picks)
+        about["seconds"] = round(time.perf_counter() - started, 3)
+        note(
+            f"loop {loop + 1}/{self.options.loops}: {len(rows):,} of {len(scored.positions):,} items selected, "
+            f"their mean loss {losses_S[rows].mean():.3f} (all: {losses_S.mean():.3f})",
+            self.task.quiet,
+        )
+        return _Loop(picks, losses_S[rows], moved, about)
+
+    def _score(self, loop: int) -> Scored:
+        """The candidates under the pretrained network with the first classifier, later under the network as it is."""
+        if self.first is not None and (loop == 0 or self.options.score_loops == "first"):
+            return self.first
+        count = max(self.budget, round(self.options.score_share * len(self.candidates)))
+        rng = np.random.default_rng([self.task.seed, 6, loop])
+        drawn = np.sort(rng.choice(self.candidates, count, replace=False))
+        return score(self.task, drawn, self.objective, probs=self._wants_probs)
+
+    def _first(self) -> Scored:
+        """All candidates under the pretrained network and the first classifier, as far as it has not seen them."""
+        features_SD = self.features_LD[self.candidates]
+        if self.strength is not None:
+            return score_across(
+                self.task,
+                self.candidates,
+                features_SD,
+                self.objective,
+                probs=self._wants_probs,
+                strength=self.strength,
+            )
+        return score_features(self.task, self.candidates, features_SD, self.objective, probs=self._wants_probs)
+
+    @property
+    def _wants_probs(self) -> bool:
+        selector = self.options.selector()
+        return selector is not None and "probs_NC" in selector.needs | selector.uses
+
+    def _augmented(self, scored: Scored) -> np.ndarray:
+        """Features in which described items stand where CEA has moved them."""
+        if self.options.captions == "none":
+            return scored.features_SD
+        rows = np.arange(len(scored.positions))
+        if not self.describer.everything:
+            rows = self._selected_before(scored)
+        if len(rows) < 2:
+            return scored.features_SD
+        found = self.describer.move(scored.positions[rows], scored.features_SD[rows])
+        if found is None:
+            return scored.features_SD
+        features_SD, moved = scored.features_SD.copy(), found[0]
+        features_SD[rows] = cea.augmented(features_SD[rows], moved.texts_KD, moved.steps_K[:, None])
+        return features_SD
+
+    def _selected_before(self, scored: Scored) -> IntArray:
+        """The rows of the scored items that an earlier loop selected."""
+        before = np.concatenate([NOTHING, *(done.picks.positions for done in self.done)])
+        return np.flatnonzero(np.isin(scored.positions, before))
+
+    def _pick(self, selector: Selector, evidence: Evidence, scored: Scored, loop: int) -> Picks:
+        """Positions among the scored items."""
+        seed = int(np.random.SeedSequence([self.task.seed, 7, loop]).generate_state(1)[0])
+        missing = selector.needs - MODEL_GIVES
+        if missing:
+            labelled = self._selected_before(scored)
+            if not len(labelled):
+                selector, missing = make_selector("random"), frozenset()
+            else:
+                answers = self.task.labels.indices[scored.positions[labelled]]
+                evidence = replace(evidence, labelled=labelled, answers_L=answers)
+                evidence = gather(evidence, missing, method=self.options.select_with, seed=seed)
+        if len(evidence.candidates) < self.budget:
+            raise UsageError(
+                f"loop {loop + 1} has {len(evidence.candidates):,} items left to select {self.budget:,} from; give "
+                "fewer loops or a smaller budget"
+            )
+        return selector.select(evidence, self.budget, np.random.default_rng(seed))
+
+    def _warm_up(self, loop: int, picks: Picks) -> None:
+        """Fit the first classifier on the first selection, where that is asked for."""
+        if loop or self.options.warm_up != "selected":
+            return
+        rows = np.sort(picks.positions)
+        fitted = self.options.fit(
+            self.features_LD[rows],
+            self.task.labels.indices[rows],
+            classes=len(self.task.labels.classes),
+            held_out=NOTHING if len(rows) <= CROSS_VALIDATED else np.arange(len(rows))[::5],
+            seed=self.task.seed,
+        )
+        fitted.head.write_to(classifier_of(self.task.backbone.network))
+
+    # What is told at the end --------------------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, Any]:
+        """For the manifest."""
+        scored = sum(done.told["scored"] for done in self.done)
+        batches = self.epochs * self.batches.count
+        return {
+            "batches": batches,
+            "scored_items": scored,
+            "batches_with_scoring": round(batches + FORWARD * scored / self.options.batch_size, 1),
+            "loops": [
+                {"k": len(done.picks.positions), "mean_loss": float(np.mean(done.losses_K)), **done.told}
+                for done in self.done
+            ],
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """``selections.csv``: what each loop trained on."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(("loop", "id", "rank", "score", "loss", "reason", "caption"))
+        for number, done in enumerate(self.done, start=1):
+            picks = done.picks
+            for rank, position in enumerate(picks.positions):
+                rows.writerow(
+                    (
+                        number,
+                        self.task.pool.ids[position],
+                        rank + 1,
+                        f"{picks.scores[rank]:.6g}",
+                        f"{done.losses_K[rank]:.6g}",
+                        picks.reasons[rank],
+                        self.describer.sentences.get(int(position), ""),
+                    )
+                )
+        return {"selections.csv": text.getvalue().encode()}
+
+
+def _items(options: LoopSettings, total: int) -> int:
+    """K of a loop."""
+    if options.select_with == "all":
+        return total
+    kind, value = parse_budget(options.budget)
+    if kind == "share":
+        return max(1, round(value * total))
+    if kind != "count" or value > total:
+        raise UsageError(
+            f"vecaf: budget can't be {options.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
+        )
+    return int(value)
+
+
+def _arrays(loop: _Loop) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {
+        "positions": np.asarray(loop.picks.positions, dtype=np.int64),
+        "scores": np.asarray(loop.picks.scores, dtype=np.float64),
+        "losses": np.asarray(loop.losses_K, dtype=np.float32),
+    }
+    if loop.moved is not None:
+        arrays |= {"steps": loop.moved.steps_K, "texts": np.ascontiguousarray(loop.moved.texts_KD, dtype=np.float32)}
+    return arrays
+
+
+def _read(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> _Loop:
+    picks = Picks(arrays["positions"], arrays["scores"], state["reasons"])
+    moved = None
+    if "steps" in arrays:
+        moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
+    about = {name: value for name, value in state.items() if name != "reasons"}
+    return _Loop(picks, arrays["losses"], moved, about)
