@@ -259,3 +259,11 @@ def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> Non
     trials = [Trial(1.0, 0.80, 0.5, 50, 0.70), Trial(2.0, 0.82, 0.9, 50, 0.75), Trial(3.0, 0.5, 0.1, 50, 0.99)]
     assert best_trial(trials).strength == 1.0
     assert best_trial(trials, by="smoothed").strength == 2.0
+
+
+def test_the_weakest_of_equals_is_the_simplest_model() -> None:
+    accuracies, losses = (0.5, 0.88, 0.89, 0.9), (0.1, 0.8, 0.3, 0.5)
+    trials = [Trial(10.0**n, top1, loss, 100) for n, (top1, loss) in enumerate(zip(accuracies, losses, strict=True))]
+    assert best_trial(trials).strength == 100.0
+    assert best_trial(trials, by="strength").strength == 10.0
+    assert best_trial(trials[::-1], by="strength").strength == 10.0

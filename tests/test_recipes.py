@@ -20,7 +20,7 @@ from activetune import UsageError, load_backbone, open_pool
 from activetune.backbones import bundled
 from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
-from activetune.heads.linear import Trial
+from activetune.heads.linear import Trial, best_trial
 from activetune.labels import shuffled
 from activetune.recipes import _network, auto, fact, make_recipe
 from activetune.recipes._batches import Batches
@@ -346,7 +346,7 @@ def test_where_the_probe_is_best_nothing_more_is_trained(
     labels = some_labels(pool, 3)
     settings = {"head": "keep", "interpolation": "0,1", "epochs": 1}
     train(pool, tmp_path / "m", "fact", labels=labels, settings=settings)
-    train(pool, tmp_path / "probe", "linear_probe", labels=labels)
+    train(pool, tmp_path / "probe", "linear_probe", labels=labels, settings={"probe_by": "strength"})
     assert weights(tmp_path / "m") == weights(tmp_path / "probe")
     assert [row["phase"] for row in history(tmp_path / "m") if row["epoch"]] == ["pilot full"]
 
@@ -482,3 +482,11 @@ def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path, m
     train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 2))
     assert figures(tmp_path / "m")["recipe"] == "lora"
     assert (tmp_path / "m" / "adapter_config.json").is_file()
+
+
+@pytest.mark.parametrize("recipe", ["probe_then_full", "lora", "bitfit"])
+def test_training_goes_on_from_the_weakest_of_equal_probes(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 6), settings={"epochs": 1})
+    trials = [row for row in history(tmp_path / "m") if row["phase"] == "probe"]
+    tried = [Trial(*(float(row[name]) for name in ("strength", "val_top1", "val_loss")), 12) for row in trials]
+    assert figures(tmp_path / "m")["strength"] == best_trial(tried, by="strength").strength

@@ -28,6 +28,7 @@ CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 NEVER = -10.0  # logit of a class without a label, against the mean of the others
 NOTHING = np.empty(0, dtype=np.int64)
+Criterion = Literal["loss", "smoothed", "strength"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def fit_best(
     iterations: int = 1000,
     keep_held_out: bool = False,
     balance: float = 0.0,
+    by: Criterion = "loss",
 ) -> Fitted:
     """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), then fit on all.
 
@@ -124,6 +126,7 @@ def fit_best(
         classes: C, where classes beyond the highest index have no label.
         keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
         balance: how evenly classes of different size weigh: 0 every item alike, 1 every class alike.
+        by: see :func:`best_trial`.
     """
     views_VLD = _as_views(features_LD)
     trials: Sequence[Trial] = ()
@@ -131,7 +134,7 @@ def fit_best(
         splits = validation_splits(indices, held_out, folds, rng)
         trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
-    strength = best_trial(trials).strength if trials else nothing_to_choose_by
+    strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
     rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
     head = fit_linear(
         views_VLD[:, rows], indices[rows], strength, classes=classes, iterations=iterations, balance=balance
@@ -204,19 +207,19 @@ def smoothed_accuracy(margins_N: FloatArray) -> float:
     return float((1 / (1 + np.exp(-np.clip(3 * margins_N / scale, -60, 60)))).mean())
 
 
-def best_trial(trials: Sequence[AnyTrial], *, by: Literal["loss", "smoothed"] = "loss") -> AnyTrial:
-    """The lowest loss among the trials whose accuracy is within one standard error of the highest.
+def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTrial:
+    """The best by a criterion among the trials whose accuracy is within one standard error of the highest.
 
     On few items the highest accuracy alone is mostly luck; the loss tells more of each answer (experiments/LOG.md).
 
     Args:
-        by: ``smoothed`` takes the highest smoothed accuracy in place of the lowest loss, among models whose losses do
-            not compare.
+        by: ``loss``, the lowest; ``smoothed``, the highest smoothed accuracy, among models whose losses do not compare;
+            ``strength``, the lowest: the simplest model that is as good.
     """
     highest = max(trial.top1 for trial in trials)
     error = (highest * (1 - highest) / trials[0].n) ** 0.5
     equals = [trial for trial in trials if trial.top1 >= highest - error]
-    return min(equals, key=lambda trial: trial.loss if by == "loss" else -trial.smoothed)
+    return min(equals, key=lambda trial: -trial.smoothed if by == "smoothed" else getattr(trial, by))
 
 
 def _as_views(features: FloatArray) -> FloatArray:

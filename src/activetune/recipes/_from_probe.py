@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._loop import train
@@ -23,6 +23,8 @@ class FromProbe(Training, Probe, Recipe):
     """The linear probe's head on the pretrained backbone, then a training of what :meth:`prepared` leaves trainable."""
 
     phase: ClassVar[str]
+
+    probe_by: Literal["loss", "strength"] = "strength"
 
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""

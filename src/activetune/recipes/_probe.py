@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,11 +24,16 @@ class Probe(Regression, Crops):
     Attributes:
         folds: of the cross-validation, where nothing is held out. iterations: most L-BFGS iterations.
         probe_views: views of each image that it is fitted on, the first of them not augmented.
+        probe_by: among strengths of the same accuracy within a standard error, the one of the lowest ``loss``, or the
+            lowest ``strength``. The first is the better model, the second the better start of a training: a strong
+            probe is all but sure of each label, and the small gradients that are left point nowhere, which steps of
+            Adam's size follow all the same (experiments/LOG.md).
     """
 
     folds: int = 5
     iterations: int = 1000
     probe_views: int = 1
+    probe_by: Literal["loss", "strength"] = "loss"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +66,7 @@ class Probe(Regression, Crops):
             iterations=self.iterations,
             keep_held_out=keep_held_out,
             balance=self.balance,
+            by=self.probe_by,
         )
         if not self.logit_adjustment:
             return fitted
@@ -90,7 +96,7 @@ def run_probe(
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:
         figures["chosen_by"] = "validation" if len(task.held_out) else "cross-validation"
-        figures["val_top1"] = best_trial(probe.trials).top1
+        figures["val_top1"] = best_trial(probe.trials, by=options.probe_by).top1
     figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
     rows = [
         {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, "val_top1": trial.top1}

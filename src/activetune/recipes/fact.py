@@ -72,6 +72,7 @@ class Fact(Training, Light, Probe, Recipe):
     lr: float = 3e-4
     layer_decay: float = 0.75
     patience: int = 5
+    probe_by: Literal["loss", "strength"] = "strength"
     interpolation: tuple[float, ...] = (0.5, 0.0, 0.25, 0.75, 1.0)
     pilot: bool = True
 

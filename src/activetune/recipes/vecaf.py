@@ -23,7 +23,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -58,6 +58,7 @@ class Vecaf(LoopSettings, Recipe):
     selects: ClassVar[bool] = True
 
     validation: float = 0.1
+    probe_by: Literal["loss", "strength"] = "strength"
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
