@@ -15,7 +15,7 @@ import activetune
 
 # Lowest first. A module may import from the lines above its own, and from its own line as long as nothing goes round.
 LAYERS = (
-    ("errors", "fingerprint", "vision", "discovery", "config"),
+    ("errors", "fingerprint", "vision", "discovery", "config", "curves"),
     ("types",),
     ("store", "runtime", "images", "distances", "frofa"),
     ("cache", "pool", "labels", "loading"),

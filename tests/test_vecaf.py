@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from activetune import UsageError, open_pool
 from activetune.backbones import bundled
-from activetune.recipes import _loops, make_recipe, vecaf
+from activetune.curves import first_at, training_curve
+from activetune.recipes import _loops, make_recipe
 from activetune.recipes._language import in_domain
 from activetune.recipes._scoring import make_objective
 from activetune.text import cea, encoders
@@ -148,10 +149,10 @@ def test_the_time_to_an_accuracy_counts_selection() -> None:
         {"val_top1": 0.6, "batches": 10, "scored": 50, "seconds": 1.0},
         {"val_top1": 0.5, "batches": 15, "scored": 90, "seconds": 2.5},
     ]
-    found = vecaf._batches_to(rows, (0.2, 0.55, 0.9))
-    assert found["0.2"] == {"batches": 5, "scored": 50, "seconds": 2.0}
-    assert found["0.55"] == {"batches": 10, "scored": 50, "seconds": 3.0}
-    assert found["0.9"] is None
+    curve = training_curve([{"phase": "probe", "val_top1": 0.9}, *rows])
+    assert first_at(curve, 0.2) == {"batches": 5, "scored": 50, "seconds": 2.0, "val_top1": 0.3}
+    assert first_at(curve, 0.55) == {"batches": 10, "scored": 50, "seconds": 3.0, "val_top1": 0.6}
+    assert first_at(curve, 0.9) is None
 
 
 # Objectives ----------------------------------------------------------------------------------------------------------

@@ -12,11 +12,10 @@ memorised and tell nothing:
 - up to 2,000 labels by a pilot: phases 1 and 2 run once without a fifth of the labels, on which everything is chosen,
   and then again with all of them;
 - with more, or with ``pilot=false``, on a validation part that is held out of all phases but the last fit;
-- where that leaves fewer than 20 items to choose by, nothing is chosen: all epochs, half the way from the probe to
-  phase 2's end, and its own head.
+- where that leaves fewer than 20 items to choose by, nothing is chosen: all epochs of phase 2, and its own head.
 
-The last weights of phase 2 are rarely the best with few labels: between them and where the phase began lies a model
-that has both the pretrained features and what was learned (``interpolation``; experiments/fact/README.md).
+Between the last weights of phase 2 and where the phase began lies a model that has both the pretrained features and
+what was learned; sometimes it is the better one (``interpolation``; experiments/fact/README.md).
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class Fact(Training, Light, Probe, Recipe):
     layer_decay: float = 0.75
     patience: int = 5
     probe_by: Literal["loss", "strength"] = "strength"
-    interpolation: tuple[float, ...] = (0.5, 0.0, 0.25, 0.75, 1.0)
+    interpolation: tuple[float, ...] = (1.0, 0.0, 0.25, 0.5, 0.75)
     pilot: bool = True
 
     def __post_init__(self) -> None:

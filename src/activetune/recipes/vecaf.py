@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from activetune.curves import first_at, training_curve
 from activetune.labels import carve_validation
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
@@ -83,21 +84,7 @@ class Vecaf(LoopSettings, Recipe):
         outcome = follow(loops, task, self, phase="vecaf")
         first, *others = outcome.history
         history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
-        figures = {**outcome.figures, **loops.figures(), "batches_to": _batches_to(history, self.targets)}
+        curve = training_curve(history)
+        reached = {f"{target:g}": first_at(curve, target) for target in self.targets if curve}
+        figures = {**outcome.figures, **loops.figures(), "batches_to": reached}
         return Outcome([*rows, *history], figures, loops.files())
-
-
-def _batches_to(history: Any, targets: tuple[float, ...]) -> dict[str, dict[str, float] | None]:
-    """B2A: when validation accuracy first reached each target, in batches and seconds with selection; None: never."""
-    rows = [row for row in history if "val_top1" in row and "batches" in row]
-    found: dict[str, dict[str, float] | None] = {}
-    for target in targets if rows else ():
-        seconds = 0.0
-        reached = None
-        for row in rows:
-            seconds += row["seconds"]
-            if row["val_top1"] >= target:
-                reached = {"batches": row["batches"], "scored": row["scored"], "seconds": round(seconds, 1)}
-                break
-        found[f"{target:g}"] = reached
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from activetune.curves import Point, first_at
 from activetune.store import read_manifest, read_table
 
 RESULTS, CURVES, FAILED = "results.csv", "curves.csv", "failed.csv"
@@ -26,7 +27,7 @@ class Results:
     manifest: dict[str, Any]
     cells: dict[tuple[str, str, str], dict[str, list[float]]]
     failed: dict[str, list[Any]]
-    curves: dict[tuple[str, str, str], list[list[dict[str, float]]]] = field(default_factory=dict)
+    curves: dict[tuple[str, str, str], list[list[Point]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -90,10 +91,10 @@ class Results:
         return dict(zip(ranked, (1 + better + equal / 2).mean(axis=1).tolist(), strict=True))
 
 
-def _read_curves(path: Path) -> dict[tuple[str, str, str], list[list[dict[str, float]]]]:
+def _read_curves(path: Path) -> dict[tuple[str, str, str], list[list[Point]]]:
     """Points of the training curves by (recipe, method, budget) and seed, of recipes that count batches."""
     columns = read_table(path) if path.is_file() else {}
-    found: dict[tuple[str, str, str], dict[str, list[dict[str, float]]]] = {}
+    found: dict[tuple[str, str, str], dict[str, list[Point]]] = {}
     for row, seed in enumerate(columns.get("seed", ())):
         key = (columns["recipe"][row], columns["method"][row], columns["budget"][row])
         point = {name: float(columns[name][row]) for name in ("batches", "scored", "seconds", "val_top1")}
@@ -107,7 +108,7 @@ def efficiency_rows(results: Results, recipe: str, budget: str) -> tuple[list[st
     The targets are the highest four that some method reached with every seed.
     """
     reached = {
-        (method, target): [_first(curve, target) for curve in results.curves.get((recipe, method, budget), [])]
+        (method, target): [first_at(curve, target) for curve in results.curves.get((recipe, method, budget), [])]
         for method in results.methods
         for target in TARGETS
     }
@@ -126,10 +127,6 @@ def efficiency_rows(results: Results, recipe: str, budget: str) -> tuple[list[st
             cells.append(text + (f" ({len(points)} of {len(reached[method, target])})" if points and missing else ""))
         rows.append([method, *cells])
     return header, rows
-
-
-def _first(curve: list[dict[str, float]], target: float) -> dict[str, float] | None:
-    return next((point for point in curve if point["val_top1"] >= target), None)
 
 
 def table(folder: Path) -> str:

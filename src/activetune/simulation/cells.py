@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from activetune.curves import Point, training_curve
 from activetune.errors import ActivetuneError, UsageError, is_disk_full
 from activetune.evaluation import evaluate
 from activetune.finetuning import finetune
@@ -196,7 +197,7 @@ class Bench:
 
     def _finetuned(
         self, labels: Labels, cell: Cell, seed: int, settings: Mapping[str, Any]
-    ) -> tuple[Scores, Mapping[str, Any], list[Row]]:
+    ) -> tuple[Scores, Mapping[str, Any], list[Point]]:
         """Finetune as ``activetune finetune`` does, score as ``activetune evaluate`` does.
 
         Returns:
@@ -221,7 +222,8 @@ class Bench:
             **where,
         )
         figures = read_manifest(folder, "model")["figures"]
-        curve = _curve(folder / "history.csv")
+        columns = read_table(folder / "history.csv")
+        curve = training_curve(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         if cell.recipe.selects:
             _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
         scores = evaluate(model, setup.test, quiet=True, **where)
@@ -238,23 +240,6 @@ def _keep_last_loop(path: Path, folder: Path) -> None:
     scores = [float(columns["score"][row]) for row in rows]
     (folder / MANIFEST).unlink(missing_ok=True)
     save_selection(Selection(ids, scores, reasons, {"k": len(ids), "loop": int(columns["loop"][-1])}), folder)
-
-
-def _curve(history: Path) -> list[Row]:
-    """Validation accuracy by what was spent until then; seconds leave validation out."""
-    columns = read_table(history)
-    if "batches" not in columns or "val_top1" not in columns:
-        return []
-    found: list[Row] = []
-    seconds = 0.0
-    for batches, scored, top1, more in zip(
-        *(columns[name] for name in ("batches", "scored", "val_top1", "seconds")), strict=True
-    ):
-        if batches:
-            seconds += float(more)
-            spent = {"batches": int(batches), "scored": int(scored), "seconds": round(seconds, 3)}
-            found.append({**spent, "val_top1": float(top1)})
-    return found
 
 
 def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> LinearHead | None:
