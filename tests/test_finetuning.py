@@ -31,7 +31,7 @@ from activetune.vision import import_torchvision
 from tests.conftest import write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
-QUICK = {"epochs": 3, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 20, "rank": 2}
+QUICK = {"epochs": 3, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 20, "rank": 2, "validation_least": 1}
 QUICK |= {"batches": 6, "loops": 2, "measurements": 1, "budget": "50%", "captions": "none"}
 ONE_FIT: dict[str, Any] = {"strengths": [100.0]}  # a linear probe with nothing to choose
 

@@ -259,6 +259,8 @@ def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> Non
     trials = [Trial(1.0, 0.80, 0.5, 50, 0.70), Trial(2.0, 0.82, 0.9, 50, 0.75), Trial(3.0, 0.5, 0.1, 50, 0.99)]
     assert best_trial(trials).strength == 1.0
     assert best_trial(trials, by="smoothed").strength == 2.0
+    assert best_trial(trials, by="first").strength == 1.0
+    assert best_trial(trials[::-1], by="first").strength == 2.0
 
 
 def test_the_weakest_of_equals_is_the_simplest_model() -> None:

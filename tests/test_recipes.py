@@ -22,7 +22,7 @@ from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
 from activetune.heads.linear import Trial, best_trial
 from activetune.labels import shuffled
-from activetune.recipes import _network, auto, fact, make_recipe
+from activetune.recipes import _network, auto, make_recipe
 from activetune.recipes._batches import Batches
 from activetune.recipes._loop import _Run
 from activetune.types import Pool
@@ -297,29 +297,21 @@ def test_the_phases_are_the_recipes_they_are_named_after(pool: Pool, tmp_path: P
     assert weights(tmp_path / "fact") == weights(tmp_path / "recipe")
 
 
-@pytest.fixture
-def piloted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot even where little is left out."""
-    monkeypatch.setattr(fact, "PILOT_LEAST", 1)
-
-
-def test_a_pilot_chooses_and_leaves_no_trace(
-    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
-) -> None:
+def test_a_pilot_chooses_and_leaves_no_trace(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validated(monkeypatch, [3.0, 1.0, 2.0])
     monkeypatch.setattr(_Run, "_better", lambda run, row: run.best is None or row["val_loss"] < run.best["loss"])
     labels = some_labels(pool, 3)
     train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", "interpolation": 1})
     rows = history(tmp_path / "m")
     assert [row["phase"] for row in rows if row["epoch"]] == ["pilot full"] * 3 + ["full"] * 2
-    options = {"settings": {"phases": "probe,full", "pilot": False, "epochs": 3, "interpolation": 1}, "labels": labels}
+    settings = {"phases": "probe,full", "pilot": False, "epochs": 3, "interpolation": 1, "validation": 0}
     monkeypatch.setattr(_Run, "stalled", property(lambda run: run.epoch == 2))
-    train(pool, tmp_path / "without", "fact", **options)
+    train(pool, tmp_path / "without", "fact", labels=labels, settings=settings)
     assert weights(tmp_path / "m") == weights(tmp_path / "without")
 
 
 def test_the_best_place_between_start_and_end_is_kept(
-    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = some_labels(pool, 3)
     tried = {"interpolation": "0,0.25,1", "epochs": 1}
@@ -328,7 +320,7 @@ def test_the_best_place_between_start_and_end_is_kept(
     assert figures(tmp_path / "m")["phases"]["full"]["interpolation"] == 0.25
     found = {}
     for share in (0.0, 0.25, 1.0):
-        given = {"interpolation": share, "epochs": 1, "lr": 3e-4, "layer_decay": 0.75}
+        given = {"interpolation": share, "epochs": 1, "lr": 3e-4, "layer_decay": 0.75, "validation": 0}
         train(pool, tmp_path / str(share), "probe_then_full", labels=labels, settings=given)
         found[share] = load_file(tmp_path / str(share) / "model.safetensors")
     for name, value in load_file(tmp_path / "m" / "model.safetensors").items():
@@ -340,7 +332,7 @@ def test_the_best_place_between_start_and_end_is_kept(
 
 
 def test_where_the_probe_is_best_nothing_more_is_trained(
-    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validated(monkeypatch, [9.0], [0.7, 0.6])
     labels = some_labels(pool, 3)
@@ -352,7 +344,7 @@ def test_where_the_probe_is_best_nothing_more_is_trained(
 
 
 def test_without_enough_to_choose_by_there_is_no_pilot(pool: Pool, tmp_path: Path) -> None:
-    train(pool, tmp_path / "m", "fact", labels=some_labels(pool, 3))
+    train(pool, tmp_path / "m", "fact", labels=some_labels(pool, 3), settings={"validation_least": 200})
     assert "pilot" not in figures(tmp_path / "m")
     assert figures(tmp_path / "m")["phases"]["full"]["kept_epoch"] == 3
 
@@ -375,9 +367,7 @@ def test_what_is_asked_for_is_done_where_nothing_can_be_chosen_by(
 
 
 @pytest.mark.parametrize("saves", [1, 4])  # in the pilot, in the training after it
-def test_fact_resumes_wherever_it_was(
-    saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piloted: None
-) -> None:
+def test_fact_resumes_wherever_it_was(saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.test_finetuning import cut_off
 
     labels = some_labels(pool, 3)
@@ -391,7 +381,8 @@ def test_fact_resumes_wherever_it_was(
 
 def test_fact_resumes_among_its_views(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = some_labels(pool, 5)
-    options: dict[str, Any] = {"labels": labels, "settings": {"head": "map", "frofa": "none", "views": 6}}
+    settings = {"head": "map", "frofa": "none", "views": 6, "pilot": False, "validation": 0}
+    options: dict[str, Any] = {"labels": labels, "settings": settings}
     train(pool, tmp_path / "whole", "fact", **options)
     seen: list[int] = []
     original = activetune.Backbone.all_tokens
@@ -464,7 +455,7 @@ def test_a_light_head_is_loaded_back(pool: Pool, tmp_path: Path) -> None:
 def test_auto_takes_fact_where_there_is_time(pool: Pool, tmp_path: Path) -> None:
     labels = some_labels(pool, 5)
     train(pool, tmp_path / "auto", "auto", labels=labels)
-    train(pool, tmp_path / "fact", "fact", labels=labels, settings={"batch_size": 32})
+    train(pool, tmp_path / "fact", "fact", labels=labels, settings={"batch_size": 32, "validation_least": 200})
     assert figures(tmp_path / "auto")["recipe"] == "fact"
     assert "5.0 labels a class" in figures(tmp_path / "auto")["because"]
     assert weights(tmp_path / "auto") == weights(tmp_path / "fact")

@@ -16,7 +16,7 @@ from activetune.errors import UsageError, some
 from activetune.store import read_table
 from activetune.types import FloatArray, IntArray, Labels, Pool
 
-VALIDATION_MIN_SHOTS = 5  # labels a class below which nothing is held out
+VALIDATION_LEAST = 200  # items, below which a choice by them is luck: top-1 is then known to 2 to 3 points
 
 
 def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
@@ -111,23 +111,23 @@ def _refuse_unknown(path: str | os.PathLike[str], ids: Sequence[str], known: Col
 # Splits of few labels ---------------------------------------------------------------------------------------------
 
 
-def carve_validation(indices: IntArray, share: float, rng: np.random.Generator) -> IntArray:
+def carve_validation(
+    indices: IntArray, share: float, rng: np.random.Generator, *, least: int = VALIDATION_LEAST
+) -> IntArray:
     """Positions (V,) of a stratified validation part of labelled items.
 
-    Every class keeps at least one item in training. With fewer than five labels a class on average nothing is held
-    out: the part would be too small to choose anything by, and the labels are worth more in training.
+    Every class keeps at least one item in training.
 
     Args:
         indices: (L,) class indices. share: of each class, in [0, 1).
+        least: items, below which nothing is held out: they are worth more in training than to choose by.
     """
     classes, counts = np.unique(indices, return_counts=True)
-    if share <= 0 or counts.mean() < VALIDATION_MIN_SHOTS:
-        return np.empty(0, dtype=np.int64)
     held: list[int] = []
     for number, count in zip(classes, counts, strict=True):
         members = rng.permutation(np.flatnonzero(indices == number))
         held += members[: min(round(share * count), count - 1)].tolist()
-    return np.sort(np.asarray(held, dtype=np.int64))
+    return np.sort(np.asarray(held if len(held) >= least else [], dtype=np.int64))
 
 
 def stratified_folds(indices: IntArray, folds: int, rng: np.random.Generator) -> IntArray:

@@ -28,7 +28,7 @@ CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 NEVER = -10.0  # logit of a class without a label, against the mean of the others
 NOTHING = np.empty(0, dtype=np.int64)
-Criterion = Literal["loss", "smoothed", "strength"]
+Criterion = Literal["loss", "smoothed", "strength", "first"]
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,15 @@ def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTria
 
     Args:
         by: ``loss``, the lowest; ``smoothed``, the highest smoothed accuracy, among models whose losses do not compare;
-            ``strength``, the lowest: the simplest model that is as good.
+            ``strength``, the lowest: the simplest model that is as good; ``first``, the one given first if it is among
+            them, otherwise as ``smoothed``: of many others some are better by luck.
     """
     highest = max(trial.top1 for trial in trials)
     error = (highest * (1 - highest) / trials[0].n) ** 0.5
     equals = [trial for trial in trials if trial.top1 >= highest - error]
-    return min(equals, key=lambda trial: -trial.smoothed if by == "smoothed" else getattr(trial, by))
+    if by == "first" and trials[0] in equals:
+        return trials[0]
+    return min(equals, key=lambda trial: -trial.smoothed if by in ("smoothed", "first") else getattr(trial, by))
 
 
 def _as_views(features: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from activetune.backbones import Backbone
 from activetune.heads.linear import LinearHead
-from activetune.labels import carve_validation
+from activetune.labels import VALIDATION_LEAST, carve_validation
 from activetune.runtime import Runtime
 from activetune.types import FloatArray, IntArray, Labels, Pool
 
@@ -88,7 +88,8 @@ class Recipe(ABC):
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
         """Positions of the labels (their class indices: (L,)) that are carved out to choose by."""
         share = float(getattr(self, "validation", 0.2))
-        return carve_validation(indices, share, np.random.default_rng([seed, 1]))
+        least = int(getattr(self, "validation_least", VALIDATION_LEAST))
+        return carve_validation(indices, share, np.random.default_rng([seed, 1]), least=least)
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int

@@ -32,7 +32,7 @@ class Light(Regression, Crops):
 
     Attributes:
         head: ``map``, ``linear``, ``logistic`` (``heads/light.py``), ``keep`` the classifier that is there, or
-            ``auto``: what does best on validation.
+            ``auto``: what does best on validation, ``keep`` unless another is better by more than a standard error.
         frofa: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or ``auto``: what does
             best.
         trials: most candidates that are tried for either choice.
@@ -134,7 +134,7 @@ def run_head(
     if choice is None:
         kinds = options.kinds(present is not None)
         trials = choose_head(heads, splits, kinds, options.augmentations(), options.trials)
-        best = best_trial(trials, by="smoothed")
+        best = best_trial(trials, by="smoothed" if present is None else "first")
         choice = Choice(best.candidate, best.strength)
         figures = {"val_top1": best.top1, "trials": len(trials)}
         rows = [_row(trial) for trial in trials]

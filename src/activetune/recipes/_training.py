@@ -10,6 +10,7 @@ import numpy as np
 from activetune.config import check_settings
 from activetune.errors import UsageError
 from activetune.heads.imbalance import Imbalance
+from activetune.labels import VALIDATION_LEAST
 from activetune.recipes._batches import Crops
 
 
@@ -31,7 +32,8 @@ class Optimisation(Imbalance, Crops):
             ended (1), which often is better than either end (Wortsman et al., "Robust fine-tuning of zero-shot
             models", CVPR 2022). Of several the validation part decides; without one it is the first.
         drop_path: stochastic depth.
-        validation: share of each class held out to choose the epoch by, where labels suffice.
+        validation: share of each class held out to choose the epoch by. validation_least: items, below which nothing is
+            held out and the last epoch is kept: few labels are worth more in training.
     """
 
     batch_size: int = 32
@@ -49,6 +51,7 @@ class Optimisation(Imbalance, Crops):
     interpolation: tuple[float, ...] = (1.0,)
     drop_path: float = 0.0
     validation: float = 0.2
+    validation_least: int = VALIDATION_LEAST
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,6 +69,7 @@ class Optimisation(Imbalance, Crops):
             ("l2sp", self.l2sp, 0, np.inf),
             ("drop_path", self.drop_path, 0, 0.99),
             ("validation", self.validation, 0, 0.9),
+            ("validation_least", self.validation_least, 1, np.inf),
         )
 
         if not self.interpolation or min(self.interpolation) < 0 or max(self.interpolation) > 1:

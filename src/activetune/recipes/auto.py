@@ -65,7 +65,9 @@ class Auto(Recipe):
         """The recipe's name, the recipe, and the reason."""
         fact, lora = self._fact(), Lora(epochs=self.epochs)
         size = sum(value.numel() for value in task.backbone.network.parameters())
-        name, recipe, passes = ("lora", lora, lora.epochs) if size >= LARGE else ("fact", fact, 2 * fact.epochs)
+        name, recipe, passes = ("lora", lora, lora.epochs) if size >= LARGE else ("fact", fact, fact.epochs)
+        if recipe is fact and len(fact.left_out(task)):
+            passes *= 2  # the pilot's
         told = f"{size / 1e6:,.0f} million parameters"
         if self.minutes:
             needed = passes * len(task.labels) * _seconds_an_image(task, len(task.labels.classes)) / 60

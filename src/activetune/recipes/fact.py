@@ -9,10 +9,11 @@ The paper leaves open when a phase should end. Here the length of phase 2, the l
 chosen on labelled items that the backbone was not trained on, because features of items that it was trained on are
 memorised and tell nothing:
 
+- below 1,000 labels (``validation_least=200`` to choose by) nothing is chosen: all labels go through all epochs of
+  phase 2 and its own head is kept, which is better than a choice by few items (experiments/LOG.md);
 - up to 2,000 labels by a pilot: phases 1 and 2 run once without a fifth of the labels, on which everything is chosen,
   and then again with all of them;
-- with more, or with ``pilot=false``, on a validation part that is held out of all phases but the last fit;
-- where that leaves fewer than 20 items to choose by, nothing is chosen: all epochs of phase 2, and its own head.
+- with more, or with ``pilot=false``, on a validation part that is held out of all phases but the last fit.
 
 Between the last weights of phase 2 and where the phase began lies a model that has both the pretrained features and
 what was learned; sometimes it is the better one (``interpolation``; experiments/fact/README.md).
@@ -43,7 +44,6 @@ from activetune.types import IntArray
 
 Phase = Literal["probe", "full", "head"]
 PILOT_FOLDS = 5  # the pilot leaves out a fifth
-PILOT_LEAST = 20  # items, below which a choice by them is luck
 DEFAULT = Candidate("keep")
 
 
@@ -62,7 +62,7 @@ class Fact(Training, Light, Probe, Recipe):
 
     Attributes:
         phases: those that are run, in this order; without ``probe`` phase 2 starts from a head at zero.
-        pilot: choose by a run on four fifths of the labels, where labels are too few to spare a validation part.
+        pilot: choose by a run on four fifths of the labels, where these are too few to spare a part for good.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
@@ -96,7 +96,7 @@ class Fact(Training, Light, Probe, Recipe):
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
         plan = _Plan()
-        left_out = self._left_out(task)
+        left_out = self.left_out(task)
         if len(left_out):
             started = time.perf_counter()
             rows, plan = self._pilot(task, left_out)
@@ -104,13 +104,13 @@ class Fact(Training, Light, Probe, Recipe):
         outcome, _ = self._run_phases(task, plan)
         return Outcome([*rows, *outcome.history], {**figures, **outcome.figures})
 
-    def _left_out(self, task: Task) -> IntArray:
+    def left_out(self, task: Task) -> IntArray:
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
         if not self.pilot or "full" not in self.phases or len(task.held_out):
             return NOTHING
         fold = stratified_folds(task.labels.indices, PILOT_FOLDS, np.random.default_rng([task.seed, 3]))
         found = np.flatnonzero(fold == 0)
-        return found if len(found) >= PILOT_LEAST else NOTHING
+        return found if len(found) >= self.validation_least else NOTHING
 
     def _pilot(self, task: Task, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan]:
         """Run the phases without some items, choose by these, and put the backbone back as it was."""

@@ -25,16 +25,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from activetune.curves import first_at, training_curve
-from activetune.labels import carve_validation
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._loop import follow
 from activetune.recipes._loops import Loops, LoopSettings
 from activetune.recipes._probe import labelled_features, run_probe
-from activetune.types import IntArray
 
 PAPER = {
     "optimizer": "sgd",
@@ -61,10 +57,6 @@ class Vecaf(LoopSettings, Recipe):
     validation: float = 0.1
     probe_by: Literal["loss", "strength"] = "strength"
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
-
-    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
-        """See :class:`Recipe`."""
-        return carve_validation(indices, self.validation, np.random.default_rng([seed, 1]))
 
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
