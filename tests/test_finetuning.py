@@ -155,6 +155,7 @@ def test_history_of_a_linear_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("activetune.recipes.linear_probe.CROSS_VALIDATED", 20)
+    monkeypatch.setattr("activetune.recipes._base.VALIDATION_LEAST", 1)
     train(digits, tmp_path / "m", "linear_probe", labels=some_labels(open_pool(digits), shots))
     rows = history(tmp_path / "m")
     assert figures(tmp_path / "m").get("chosen_by") == chosen_by

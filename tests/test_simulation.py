@@ -311,7 +311,7 @@ def test_a_recipe_that_trains_the_backbone(root: Path, tmp_path: Path, monkeypat
 
 def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
-    loops = {"batches": 4, "loops": 2, "measurements": 1, "batch_size": 8, "captions": "none"}
+    loops = {"batches": 4, "loops": 2, "measurements": 1, "batch_size": 8, "captions": "none", "validation_least": 1}
     made = simulated(
         open_pool(root / "digits"),
         tmp_path / "sim",

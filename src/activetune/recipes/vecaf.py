@@ -55,6 +55,7 @@ class Vecaf(LoopSettings, Recipe):
     selects: ClassVar[bool] = True
 
     validation: float = 0.1
+    validation_least: int = 20  # here it measures; little is chosen by it
     probe_by: Literal["loss", "strength"] = "strength"
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
