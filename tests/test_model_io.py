@@ -59,6 +59,48 @@ def test_an_unknown_timm_name_gets_the_five_nearest() -> None:
     assert set(listed) <= set(backbone_names())
 
 
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("timm/test_vit@80", (5, 5)),
+        ("timm/test_convnext@64", (2, 2)),
+        ("timm/swin_tiny_patch4_window7_224@96", (3, 3)),
+    ],
+)
+def test_another_image_size(name: str, grid: tuple[int, int]) -> None:
+    backbone = load_backbone(name, pretrained=False)
+    pixels = int(name.partition("@")[2])
+    assert backbone.settings.size == (pixels, pixels)
+    assert (backbone.grid.height, backbone.grid.width) == grid
+    assert backbone.prepare(picture()).shape == (3, pixels, pixels)
+    assert backbone(torch.zeros(1, 3, pixels, pixels, dtype=torch.uint8)).shape == (1, backbone.num_features)
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ("", "asks for images of no pixels; give a number up to 4096 after the @"),
+        ("big", "asks for images of big pixels"),
+        ("0", "asks for images of 0 pixels"),
+        ("8", "can't read images of 8 pixels"),
+    ],
+)
+def test_an_image_size_that_cannot_be(size: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        load_backbone(f"timm/test_vit@{size}", pretrained=False)
+
+
+def test_weights_are_resampled_to_an_image_size(tmp_path: Path) -> None:
+    own = load_backbone("timm/test_vit", pretrained=False)
+    save_file(contiguous(own.network), tmp_path / "own.safetensors")
+    larger = load_backbone("timm/test_vit@320", tmp_path / "own.safetensors").network
+    torch.testing.assert_close(larger.blocks[0].attn.qkv.weight, own.network.blocks[0].attn.qkv.weight)
+    grid, wide = (net.pos_embed[0, 1:].unflatten(0, (side, side)) for net, side in ((own.network, 10), (larger, 20)))
+    torch.testing.assert_close(wide.mean((0, 1)), grid.mean((0, 1)), atol=1e-2, rtol=0)
+    same = load_backbone("timm/test_vit@160", tmp_path / "own.safetensors").network
+    torch.testing.assert_close(same.pos_embed, own.network.pos_embed)
+
+
 def test_a_timm_name_without_its_source_is_recognised() -> None:
     with pytest.raises(UsageError, match="do you mean 'timm/resnet18'"):
         load_backbone("resnet18")

@@ -148,6 +148,7 @@ def save_model(backbone: Backbone, classes: Sequence[str], folder: Path, details
         "format": 1,
         "backbone": backbone.name,
         "architecture": backbone.architecture,
+        "architecture_options": backbone.options,
         "num_classes": len(classes),
         "classes": list(classes),
         "image": backbone.settings.as_dict(),
@@ -172,15 +173,19 @@ def load(path: str | os.PathLike[str]) -> Model:
     try:
         config = read_json(folder / "config.json")
         settings = ImageSettings.from_dict(config["image"])
-        network = _empty_network(config["architecture"], config["num_classes"], config.get("head"))
+        options = config.get("architecture_options", {})
+        network = _empty_network(config["architecture"], options, config["num_classes"], config.get("head"))
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"the model in {folder} is damaged ({str(error).splitlines()[0]}); finetune again") from None
-    return Model(Backbone(network, config["backbone"], config["architecture"], settings), config["classes"], config)
+    backbone = Backbone(network, config["backbone"], config["architecture"], settings, options)
+    return Model(backbone, config["classes"], config)
 
 
-def _empty_network(architecture: str, classes: int, head: Mapping[str, Any] | None) -> nn.Module:
+def _empty_network(
+    architecture: str, options: Mapping[str, Any], classes: int, head: Mapping[str, Any] | None
+) -> nn.Module:
     if head is None:
-        return create_network(architecture, pretrained=False, options={"num_classes": classes})
-    body = create_network(architecture, pretrained=False, options={})
+        return create_network(architecture, pretrained=False, options={**options, "num_classes": classes})
+    body = create_network(architecture, pretrained=False, options=options)
     return Headed(body, make_head(head["kind"], head_size(body, head["kind"]), classes))

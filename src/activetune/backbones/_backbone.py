@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -47,10 +48,19 @@ class Backbone(nn.Module):
         architecture: the timm architecture.
         settings: how its images are prepared.
         network: the timm module with ``num_classes=0``.
+        options: that timm needs beside the architecture to build the same network: ``img_size``.
     """
 
-    def __init__(self, network: nn.Module, name: str, architecture: str, settings: ImageSettings):
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        architecture: str,
+        settings: ImageSettings,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ):
         super().__init__()
+        self.options = dict(options)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = name
         self.architecture = architecture

@@ -1,4 +1,7 @@
-"""Any timm model: ``timm/NAME``, published weights from the hub or a local file, its own pretrained transform."""
+"""Any timm model: ``timm/NAME``, published weights from the hub or a local file, its own pretrained transform.
+
+``timm/NAME@224`` is the same on images of 224 pixels: a transformer's position embeddings are resampled, as timm does.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,16 +67,43 @@ def _own() -> list[str]:
 
 
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
-    """Build ``name`` (an architecture, or ``architecture.tag``) and load its weights."""
+    """Build ``name`` (an architecture, or ``architecture.tag``, or either with ``@SIZE``) and load its weights."""
     timm = _timm()
+    given, (name, at, size) = name, name.partition("@")
     architecture = name.partition(".")[0]
     if not timm.is_model(name) or architecture in _vil.ARCHITECTURES:
         found = nearest(architecture, _own())
         raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
-    network = create_network(name, pretrained=pretrained and weights is None, options=options)
+    pixels = _pixels(given, size) if at else None
+    sized = {"img_size": pixels} if pixels and _takes_a_size(name) else {}
+    network = create_network(name, pretrained=pretrained and weights is None, options={**options, **sized})
     if weights is not None:
         load_weights(network, weights)
-    return Backbone(network, f"timm/{name}", architecture, image_settings(network))
+    settings = image_settings(network)
+    if pixels:
+        settings = replace(settings, size=(pixels, pixels))
+        _check_size(network, given, pixels)
+    return Backbone(network, f"timm/{given}", architecture, settings, sized)
+
+
+def _pixels(name: str, size: str) -> int:
+    if not size.isdecimal() or not 1 <= int(size) <= 4096:
+        raise UsageError(f"timm/{name} asks for images of {size or 'no'} pixels; give a number up to 4096 after the @")
+    return int(size)
+
+
+def _takes_a_size(name: str) -> bool:
+    """Whether the architecture is built for one image size, as transformers are; convolutions take any."""
+    config = _timm().get_pretrained_cfg(name, allow_unregistered=True)
+    return bool(getattr(config, "fixed_input_size", False))
+
+
+def _check_size(network: torch.nn.Module, name: str, pixels: int) -> None:
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, pixels, pixels))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"timm/{name} can't read images of {pixels} pixels ({_first_line(error)})") from None
 
 
 def image_settings(network: torch.nn.Module) -> ImageSettings:
