@@ -15,7 +15,7 @@ from torch.nn import functional
 from activetune import UsageError, open_pool
 from activetune.backbones import bundled
 from activetune.curves import first_at, training_curve
-from activetune.recipes import _loops, make_recipe
+from activetune.recipes import _language, _loops, make_recipe
 from activetune.recipes._language import in_domain
 from activetune.recipes._scoring import make_objective
 from activetune.text import cea, encoders
@@ -254,9 +254,8 @@ def test_moved_embeddings_feed_the_selection(pool: Pool, tmp_path: Path) -> None
     assert by_loop(tmp_path / "none")[0] != by_loop(tmp_path / "moved")[0]
 
 
-def test_models_describe_what_was_selected_and_nothing_else(
-    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids that a captioning model is asked for."""
     from activetune.text import captions
 
     asked: list[str] = []
@@ -266,6 +265,13 @@ def test_models_describe_what_was_selected_and_nothing_else(
         return [f"I see {pool.ids[position]}" for position in positions]
 
     monkeypatch.setattr(captions._Model, "describe", describe)
+    return asked
+
+
+def test_models_describe_what_was_selected_and_nothing_else(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = written(monkeypatch)
     run(pool, tmp_path / "m", captions="hf/somebody/something")
     assert sorted(asked) == sorted(set().union(*by_loop(tmp_path / "m")))
     assert all(row["caption"] == f"I see {row['id']}" for row in selections(tmp_path / "m"))
@@ -324,10 +330,25 @@ def test_impossible_budgets_are_a_sentence(settings: dict[str, Any], message: st
         run(pool, tmp_path / "m", **settings)
 
 
-def test_few_items_go_without_captions(pool: Pool, tmp_path: Path) -> None:
-    run(pool, tmp_path / "m", budget=4, captions="template")
+def test_few_items_go_without_captions(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(monkeypatch)
+    run(pool, tmp_path / "m", budget=4, captions="hf/somebody/something")
     assert "text_map" not in figures(tmp_path / "m")["loops"][0]
     assert cea.attention(np.eye(2, dtype=np.float32), np.ones((2, 2), dtype=np.float32)).sum() == pytest.approx(1)
+
+
+def test_few_items_take_the_map_of_the_whole_pool(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[int] = []
+    original = _language.fit_map
+
+    def fit_map(features: np.ndarray, *rest: Any, **options: Any) -> Any:
+        fitted.append(len(features))
+        return original(features, *rest, **options)
+
+    monkeypatch.setattr(_language, "fit_map", fit_map)
+    run(pool, tmp_path / "m", budget=4, captions="template")
+    assert "text_map" in figures(tmp_path / "m")["loops"][0]
+    assert fitted == [54, 54, 54]
 
 
 def test_first_losses_are_those_of_probes_that_have_not_seen_the_item(

@@ -112,8 +112,8 @@ class Describer:
             self.embedded |= dict(zip(waiting, rows, strict=True))
         return np.stack([self.embedded[int(position)] for position in positions])
 
-    def move(self, positions: IntArray, features_KD: Float32) -> tuple[Moved, TextMap] | None:
-        """CEA of some items, by a map fitted on them; None where they are too few for one."""
+    def fit(self, positions: IntArray, features_KD: Float32) -> TextMap | None:
+        """A map from the texts of some items to their image embeddings; None where they are too few for one."""
         if len(positions) < LEAST and self.options.text_map != "none":
             note(
                 f"{len(positions)} items are too few to map captions to images; going on without them", self.task.quiet
@@ -121,11 +121,14 @@ class Describer:
             return None
         texts_KM = self.describe(positions)
         sentences = [self.sentences[int(position)] for position in positions]
-        found = fit_map(features_KD, texts_KM, sentences, method=self.options.text_map, seed=self.task.seed)
-        texts_KD = found(texts_KM)
+        return fit_map(features_KD, texts_KM, sentences, method=self.options.text_map, seed=self.task.seed)
+
+    def move(self, positions: IntArray, features_KD: Float32, text_map: TextMap) -> Moved:
+        """CEA of some items."""
+        texts_KD = text_map(self.describe(positions))
         steps_K = cea.steps(cea.attention(features_KD, texts_KD), self.options.eta)
         length = float(np.linalg.norm(features_KD, axis=1).mean())
-        return Moved(positions, steps_K, unit_rows(texts_KD) * length), found
+        return Moved(positions, steps_K, unit_rows(texts_KD) * length)
 
 
 def in_domain(caption: str, phrases: tuple[str, ...]) -> str:

@@ -36,6 +36,7 @@ from activetune.selection.budget import parse_budget
 from activetune.selectors import Selector, make_selector
 from activetune.store import read_json, replacing, write_json
 from activetune.text import cea
+from activetune.text.alignment import TextMap
 from activetune.types import Evidence, IntArray, Picks
 
 MODEL_GIVES = {"features_ND", "losses_N", "probs_NC"}  # what scoring itself knows of each item
@@ -200,8 +201,9 @@ class Loops(Course):
             return _Loop(picks, everything, None, {"scored": 0, "seconds": 0.0})
         scored = self._score(loop)
         losses_S = scored.losses_S
+        augmented_SD, text_map = self._augmented(scored)
         evidence = Evidence(
-            unit_rows(self._augmented(scored)),
+            unit_rows(augmented_SD),
             device=str(self.task.runtime.device),
             losses_N=losses_S,
             probs_NC=scored.probs_SC,
@@ -213,9 +215,10 @@ class Loops(Course):
         moved = None
         if self.options.captions != "none":
             order = np.argsort(picks.positions)
-            found = self.describer.move(picks.positions[order], scored.features_SD[rows[order]])
-            if found is not None:
-                moved, about["text_map"] = found[0], told(found[1])
+            positions, features_KD = picks.positions[order], scored.features_SD[rows[order]]
+            text_map = text_map if self.describer.everything else self.describer.fit(positions, features_KD)
+            if text_map is not None:
+                moved, about["text_map"] = self.describer.move(positions, features_KD, text_map), told(text_map)
         self._warm_up(loop, picks)
         about["seconds"] = round(time.perf_counter() - started, 3)
         note(
@@ -253,21 +256,21 @@ class Loops(Course):
         selector = self.options.selector()
         return selector is not None and "probs_NC" in selector.needs | selector.uses
 
-    def _augmented(self, scored: Scored) -> np.ndarray:
-        """Features in which described items stand where CEA has moved them."""
+    def _augmented(self, scored: Scored) -> tuple[np.ndarray, TextMap | None]:
+        """Features in which described items stand where CEA has moved them, and the map from texts that did it."""
         if self.options.captions == "none":
-            return scored.features_SD
+            return scored.features_SD, None
         rows = np.arange(len(scored.positions))
         if not self.describer.everything:
             rows = self._selected_before(scored)
         if len(rows) < 2:
-            return scored.features_SD
-        found = self.describer.move(scored.positions[rows], scored.features_SD[rows])
-        if found is None:
-            return scored.features_SD
-        features_SD, moved = scored.features_SD.copy(), found[0]
-        features_SD[rows] = cea.augmented(features_SD[rows], moved.texts_KD, moved.steps_K[:, None])
-        return features_SD
+            return scored.features_SD, None
+        positions, features_SD = scored.positions[rows], scored.features_SD.copy()
+        text_map = self.describer.fit(positions, features_SD[rows])
+        if text_map is not None:
+            moved = self.describer.move(positions, features_SD[rows], text_map)
+            features_SD[rows] = cea.augmented(features_SD[rows], moved.texts_KD, moved.steps_K[:, None])
+        return features_SD, text_map
 
     def _selected_before(self, scored: Scored) -> IntArray:
         """The rows of the scored items that an earlier loop selected."""
