@@ -10,7 +10,7 @@ import pytest
 
 from activetune import Embeddings, UsageError, select
 from activetune.selectors import _ensemble, make_selector
-from activetune.selectors._engine import CentroidLoss, PaperLoss, ReleasedLoss
+from activetune.selectors._losses import Assigned, CentroidLoss, PaperLoss, ReleasedLoss
 from activetune.types import Evidence
 
 
@@ -111,7 +111,7 @@ def test_a_weight_of_two_is_the_item_twice(loss: CentroidLoss) -> None:
     found = []
     for items, given in ((rows, weights * 9 / weights.sum()), (rows[repeated], None)):
         similarity, owner = (items @ centroids.T).max(1)
-        found.append(loss(items, centroids, owner, similarity, given))
+        found.append(loss(centroids, Assigned(items, owner, similarity, given)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
 

@@ -15,7 +15,8 @@ from activetune import Embeddings, UsageError, select
 from activetune.distances import distinct_nearest, unit_rows
 from activetune.heads.linear import LinearHead
 from activetune.selectors import make_selector, typiclust, usl
-from activetune.selectors._engine import PaperLoss, ReleasedLoss, minimise
+from activetune.selectors._engine import minimise
+from activetune.selectors._losses import PaperLoss, ReleasedLoss
 from activetune.selectors.auto import SHOTS, choose
 from activetune.selectors.bilaf import BiLAF, shares_by_size
 from activetune.selectors.free_sel import local_patterns

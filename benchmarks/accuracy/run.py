@@ -35,7 +35,7 @@ from activetune.backbones import Backbone
 from activetune.distances import coverage, nearest_centroid, unit_rows
 from activetune.embedding import take
 from activetune.fingerprint import digest, digest_stream
-from activetune.selectors._engine import PaperLoss
+from activetune.selectors._losses import Assigned, PaperLoss
 from activetune.simulation import HEADER
 from activetune.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
 from activetune.simulation.plan import Entry, Job, Plan, read_budgets, read_methods, read_recipes, read_start
@@ -190,8 +190,8 @@ class Run:
             features_ND = unit_rows(self.bench.pool.features_ND)
             picks_KD = features_ND[[self.bench.pool.position[item] for item in chosen.ids]]
             owner_N, similarity_N = nearest_centroid(features_ND, picks_KD)
-            tensors = map(torch.from_numpy, (features_ND, picks_KD, owner_N, similarity_N))
-            loss, _ = PaperLoss(0.07, 1.0)(*tensors)
+            assigned = Assigned(*map(torch.from_numpy, (features_ND, owner_N, similarity_N)))
+            loss, _ = PaperLoss(0.07, 1.0)(torch.from_numpy(picks_KD), assigned)
             manifest = {**chosen.manifest, "figures": {**figures, "paper_loss": loss}}
             figures = save_selection(replace(chosen, manifest=manifest), folder).manifest["figures"]
         return float(figures["paper_loss"])

@@ -17,7 +17,8 @@ from torch.nn.functional import normalize
 from activetune import distances
 from activetune.distances import distinct_nearest, nearest_centroid, pieces, unit_rows
 from activetune.selectors import _engine
-from activetune.selectors._engine import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss, minimise
+from activetune.selectors._engine import minimise
+from activetune.selectors._losses import Assigned, CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
 from activetune.selectors._nearest import NEIGHBOURS, NearestCentroid, neighbours
 
 LOSSES = [PaperLoss, ReleasedLoss, ContrastiveLoss]
@@ -114,7 +115,8 @@ def assert_same_loss(
     """Value and gradient by hand are those of autograd, for the exact assignment or the one given."""
     owner = nearest_centroid(features, centroids)[0] if owner is None else owner
     similarity = (features * centroids[owner]).sum(axis=1)
-    value, gradient = loss(*map(torch.from_numpy, (features, centroids, owner, similarity)))
+    rows, centres = torch.from_numpy(features), torch.from_numpy(centroids)
+    value, gradient = loss(centres, Assigned(rows, torch.from_numpy(owner), torch.from_numpy(similarity)))
     leaf = torch.from_numpy(centroids.astype(np.float64)).requires_grad_()
     expected = dense(loss, torch.from_numpy(features.astype(np.float64)), leaf, torch.from_numpy(owner))
     (expected_gradient,) = torch.autograd.grad(expected, leaf)
@@ -175,7 +177,7 @@ def test_without_repulsion_the_attraction_alone_is_left(kind: Kind) -> None:
 def test_released_without_repulsion_is_nearly_zero() -> None:
     features, centroids = map(torch.from_numpy, (sphere(50, 6, seed=1), sphere(5, 6, seed=2)))
     best = (features @ centroids.T).max(dim=1)
-    value, gradient = ReleasedLoss(0.07, 0.0)(features, centroids, best.indices, best.values)
+    value, gradient = ReleasedLoss(0.07, 0.0)(centroids, Assigned(features, best.indices, best.values))
     assert value == pytest.approx(0, abs=1e-6)
     assert gradient.abs().max() < 1e-6
 

@@ -1,23 +1,22 @@
 """The centroid engine: K unit vectors moved over the sphere until they stand for N features.
 
-A loss gives its value and its gradient by hand: an argmax over centroids, a scatter-add of the features and the K x K
-repulsion, in pieces. There is no autograd graph and nothing of size N x K. Two optimisers: Adam as ActiveFT's Algorithm
-1 has it, and a descent that never goes up and stops when it has arrived.
+An evaluation is an argmax over centroids, a scatter-add of the features and the K x K repulsion, in pieces
+(``_losses.py``). There is no autograd graph and nothing of size N x K. Two optimisers: Adam as ActiveFT's Algorithm 1
+has it, and a descent that never goes up and stops when it has arrived.
 Shape legend: N items, D feature size, K free centroids, L fixed ones (labelled items), M = K + L.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from activetune.distances import Float32, pieces
+from activetune.selectors._losses import Assigned, CentroidLoss
 from activetune.selectors._nearest import NearestCentroid
 from activetune.types import IntArray
 
@@ -35,155 +34,6 @@ class Solution:
     assignment_N: IntArray
     losses: list[float]
     evaluations: int
-
-
-@dataclass(frozen=True)
-class CentroidLoss(ABC):
-    """A loss on centroids of unit length.
-
-    Attributes:
-        temperature: tau > 0. balance: lambda >= 0, the weight of the repulsion.
-        unit_steps: whether rows are renormalised after each step of Adam (the paper), or only where they are used.
-    """
-
-    unit_steps: ClassVar[bool] = True
-
-    temperature: float
-    balance: float
-
-    @abstractmethod
-    def __call__(
-        self,
-        features_ND: Tensor,
-        centroids_MD: Tensor,
-        assignment_N: Tensor,
-        similarity_N: Tensor,
-        weights_N: Tensor | None = None,
-    ) -> tuple[float, Tensor]:
-        """The loss and its gradient (M, D), given each item's nearest centroid and what it weighs (mean 1)."""
-
-    def attraction(
-        self,
-        features_ND: Tensor,
-        centroids_MD: Tensor,
-        assignment_N: Tensor,
-        similarity_N: Tensor,
-        weights_N: Tensor | None = None,
-    ) -> tuple[float, Tensor]:
-        """``-mean_i w_i f_i.c(i) / tau`` and its gradient; w_i is 1 without weights."""
-        scale = 1 / (self.temperature * len(features_ND))
-        gradient = torch.zeros_like(centroids_MD)
-        if weights_N is None:
-            gradient.index_add_(0, assignment_N, features_ND)
-        else:
-            similarity_N = similarity_N * weights_N
-            for part in pieces(*features_ND.shape):
-                gradient.index_add_(0, assignment_N[part], features_ND[part] * weights_N[part, None])
-        return -float(similarity_N.sum(dtype=torch.float64)) * scale, gradient.mul_(-scale)
-
-
-@dataclass(frozen=True)
-class PaperLoss(CentroidLoss):
-    """Equation 11: ``-mean_i f_i.c(i) / tau + lambda mean_j log sum_{k != j} exp(c_j.c_k / tau)``.
-
-    With a single centroid the sum is empty and the repulsion is left out.
-    """
-
-    def __call__(
-        self,
-        features_ND: Tensor,
-        centroids_MD: Tensor,
-        assignment_N: Tensor,
-        similarity_N: Tensor,
-        weights_N: Tensor | None = None,
-    ) -> tuple[float, Tensor]:
-        """See :class:`CentroidLoss`."""
-        loss, gradient = self.attraction(features_ND, centroids_MD, assignment_N, similarity_N, weights_N)
-        count = len(centroids_MD)
-        if count == 1 or self.balance == 0:
-            return loss, gradient
-        # exp(1 / tau) fits into float32 above tau = 1 / 70, so no row needs its maximum taken out first.
-        rows_MD = centroids_MD if self.temperature > 1 / 70 else centroids_MD.double()
-        scaled_MD = rows_MD / self.temperature
-        weight = self.balance / count
-        for part in pieces(count, count):
-            near = (scaled_MD[part] @ rows_MD.T).exp_()
-            near.diagonal(part.start).zero_()
-            total = near.sum(1)
-            loss += weight * float(total.log().sum(dtype=torch.float64))
-            share = weight / self.temperature / total
-            if len(near) == count:  # a single piece: near is symmetric, one product gives both sides of the gradient
-                gradient += (near.mul_(share[:, None] + share) @ rows_MD).to(gradient)
-            else:
-                gradient[part] += (near @ rows_MD * share[:, None]).to(gradient)
-                gradient += (near.T @ (rows_MD[part] * share[:, None])).to(gradient)
-        return loss, gradient
-
-
-@dataclass(frozen=True)
-class ReleasedLoss(CentroidLoss):
-    """The authors' released code: ``-mean_i log [e^{s_i} / (e^{s_i} + lambda sum_k e^{sg(c_k).c(i) / tau})]``.
-
-    ``s_i = f_i.c(i) / tau``; the sum holds the self term, ``sg`` stops the gradient on one side, and rows are
-    normalised where they are used, never in place. Computed in log space: plain float32 exponentials overflow for
-    tau < 0.0113.
-    """
-
-    unit_steps: ClassVar[bool] = False
-
-    def __call__(
-        self,
-        features_ND: Tensor,
-        centroids_MD: Tensor,
-        assignment_N: Tensor,
-        similarity_N: Tensor,
-        weights_N: Tensor | None = None,
-    ) -> tuple[float, Tensor]:
-        """See :class:`CentroidLoss`."""
-        count, items = len(centroids_MD), len(features_ND)
-        crowd_M = torch.empty_like(centroids_MD[:, 0])  # log lambda sum_k e^{c_k.c_j / tau}
-        pull_MD = torch.empty_like(centroids_MD)  # its gradient
-        for part in pieces(count, count):
-            logits = centroids_MD[part] @ centroids_MD.T / self.temperature
-            crowd_M[part] = torch.logsumexp(logits, 1) + np.log(max(self.balance, 1e-30))
-            pull_MD[part] = torch.softmax(logits, 1) @ centroids_MD / self.temperature
-        margin_N = crowd_M[assignment_N] - similarity_N / self.temperature
-        each_N = torch.ones_like(margin_N) if weights_N is None else weights_N
-        weight_N = torch.sigmoid(margin_N) * each_N / items
-        attracted = torch.zeros_like(centroids_MD)
-        for part in pieces(items, features_ND.shape[1]):
-            attracted.index_add_(0, assignment_N[part], features_ND[part] * weight_N[part, None])
-        weight_M = torch.zeros_like(crowd_M).index_add_(0, assignment_N, weight_N)
-        gradient = pull_MD * weight_M[:, None] - attracted / self.temperature
-        return float((torch.nn.functional.softplus(margin_N) * each_N).mean(dtype=torch.float64)), gradient
-
-
-@dataclass(frozen=True)
-class ContrastiveLoss(CentroidLoss):
-    """The paper's ablation: ``-mean_i log [e^{f_i.c(i) / tau} / sum_k e^{f_k.c(i) / tau}]``, k over all N items.
-
-    Each centroid is pushed away from every item, in proportion to how many items are its own. ``balance`` weighs the
-    push. Needs 4 N M D operations an evaluation: nothing about it is local.
-    """
-
-    def __call__(
-        self,
-        features_ND: Tensor,
-        centroids_MD: Tensor,
-        assignment_N: Tensor,
-        similarity_N: Tensor,
-        weights_N: Tensor | None = None,
-    ) -> tuple[float, Tensor]:
-        """See :class:`CentroidLoss`."""
-        loss, gradient = self.attraction(features_ND, centroids_MD, assignment_N, similarity_N, weights_N)
-        share_M = torch.bincount(assignment_N, weights_N, len(centroids_MD)).to(similarity_N) / len(features_ND)
-        for part in pieces(len(centroids_MD), len(features_ND)):
-            logits = centroids_MD[part] @ features_ND.T / self.temperature
-            weight = self.balance * share_M[part]
-            loss += float((weight * torch.logsumexp(logits, 1)).sum(dtype=torch.float64))
-            pulled = torch.softmax(logits, 1) @ features_ND / self.temperature
-            gradient[part] += pulled * weight[:, None]
-        return loss, gradient
 
 
 def minimise(
@@ -223,7 +73,7 @@ def minimise(
             found = held, _own_similarity(features, centroids, held)
         else:
             found = (nearest.exact if exact else nearest.near)(centroids)
-        value, gradient = loss(features, centroids, *found, weights)
+        value, gradient = loss(centroids, Assigned(features, *found, weights))
         return value, gradient[: len(rows)]
 
     if optimiser == "adam":

@@ -1,6 +1,6 @@
 """ActiveFT (Xie et al., "Active Finetuning", CVPR 2023), taken to its optimum.
 
-K centroids on the unit sphere start at random pool items and minimise equation 11 (``_engine.PaperLoss``). They settle
+K centroids on the unit sphere start at random pool items and minimise equation 11 (``_losses.PaperLoss``). They settle
 among their items, each takes its most similar pool item, and picks are swapped for other items while that lowers the
 mean of ``d^p``, d an item's distance to its nearest pick (``_swaps.py``); for p = 1 that is the Earth Mover's Distance
 which section 3.4 of the paper shows the loss to stand for.
@@ -24,7 +24,8 @@ import numpy as np
 from activetune.distances import Float32, distinct_nearest
 from activetune.errors import UsageError
 from activetune.selectors._base import Selector
-from activetune.selectors._engine import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss, Solution, minimise
+from activetune.selectors._engine import Solution, minimise
+from activetune.selectors._losses import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
 from activetune.selectors._swaps import picks_of_centroids, weight_of_each
 from activetune.types import Evidence, Picks
 
