@@ -2,7 +2,7 @@
 
 python experiments/fact/measure.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
-Labels are ActiveFT's picks. FACT is run once: its classifier after phase 2 is recorded on the way, and each light head
+Labels are ActiveFT's picks, but for one row: full finetuning on random ones. FACT is run once: its classifier after phase 2 is recorded on the way, and each light head
 is fitted on the features of that backbone. A row is one JSON file in --work, so a run can be cut off and begun again.
 Scores are on 2,000 items of the test set, drawn once; ``--side rest`` takes 2,000 items of the pool that are not
 labelled in their place: settings are compared on these.
@@ -51,7 +51,9 @@ TASKS = {  # lowest budgets first: three seeds there, one above
     "cifar10_lt-250": 3,
 }
 LONG_TAIL = (100, 60, 36, 22, 13, 8, 5, 3, 2, 1)  # labels of the classes by name: imbalance 100
+UNIFORM = "full, random labels"
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    UNIFORM: ("full", {}),
     "linear_probe": ("linear_probe", {}),
     "full": ("full", {}),
     "probe_then_full": ("probe_then_full", {}),
@@ -129,7 +131,7 @@ def _cifar10(options: argparse.Namespace) -> Given:
 
 def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.Namespace) -> None:
     chosen = _long_tail(given, seed) if "_lt" in name else _picks(given, budget, seed)
-    answers = {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen}
+    answers = _answers(given, chosen)
     test, scored = given.test, sorted(given.test.ids)
     if options.side == "rest":
         test, scored = given.pool, sorted(set(given.picked_from) - set(chosen))
@@ -140,15 +142,20 @@ def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.
     wanted = options.rows or [*rows, *([] if "_lt" in name else [WITHOUT, *HEADS])]
     for row, (recipe, settings) in rows.items():
         if row in wanted and not _file(folder, row, options).is_file():
-            _write(folder, row, options, _trained(folder / row, recipe, settings, given, answers, test, seed, options))
+            taken = _answers(given, _picks(given, budget, seed, "random")) if row == UNIFORM else answers
+            _write(folder, row, options, _trained(folder / row, recipe, settings, given, taken, test, seed, options))
     if any(row in wanted and not _file(folder, row, options).is_file() for row in (WITHOUT, *HEADS)):
         for row, found in _heads(folder, given, answers, test, seed):
             _write(folder, row, options, found)
 
 
-def _picks(given: Given, budget: int, seed: int) -> list[str]:
+def _picks(given: Given, budget: int, seed: int, method: str = "activeft") -> list[str]:
     embeddings = take(given.embeddings, given.picked_from)
-    return list(activetune.select(embeddings, budget=budget, method="activeft", seed=seed).ids)
+    return list(activetune.select(embeddings, budget=budget, method=method, seed=seed).ids)
+
+
+def _answers(given: Given, chosen: list[str]) -> dict[str, str]:
+    return {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen}
 
 
 def _long_tail(given: Given, seed: int) -> list[str]:
