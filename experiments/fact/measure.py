@@ -2,10 +2,10 @@
 
 python experiments/fact/measure.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
-Labels are ActiveFT's picks, but for one row: full finetuning on random ones. FACT is run once: its classifier after phase 2 is recorded on the way, and each light head
-is fitted on the features of that backbone. A row is one JSON file in --work, so a run can be cut off and begun again.
-Scores are on 2,000 items of the test set, drawn once; ``--side rest`` takes 2,000 items of the pool that are not
-labelled in their place: settings are compared on these.
+Labels are ActiveFT's picks, but for one row: full finetuning on random ones. FACT is run once: its classifier after
+phase 2 is recorded on the way, and each light head is fitted on the features of that backbone. A row is one JSON file
+in --work, so a run can be cut off and begun again. Scores are on 2,000 items of the test set, drawn once; ``--side
+rest`` takes 2,000 items of the pool that are not labelled in their place: settings are compared on these.
 """
 
 from __future__ import annotations
