@@ -278,7 +278,7 @@ def _task(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed:
 
 
 def _collect(name: str, options: argparse.Namespace) -> None:
-    """The single values of a task's rows, beside this file; of the test set alone."""
+    """Print a task's rows as a table; those of the test set are kept as single values beside this file."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in dict.fromkeys(ROWS):
         paths = [_file(options.work / f"{name}-{seed}", row, options) for seed in range(options.seeds or TASKS[name])]
@@ -287,7 +287,7 @@ def _collect(name: str, options: argparse.Namespace) -> None:
         if found:
             top1 = 100 * np.asarray([one["top1"] for one in found])
             seconds = np.median([one["seconds"] for one in found])
-            print(f"{name} {row:<38} {top1.mean():5.1f} ± {top1.std():.1f}  {seconds:.0f} s")
+            print(f"| {row} | {top1.mean():.1f} ± {top1.std():.1f} | {seconds:.0f} | {found[0]['parameters']:,} |")
     if options.side == "test":
         results = HERE / "results"
         results.mkdir(exist_ok=True)
