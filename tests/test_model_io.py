@@ -85,9 +85,11 @@ def test_another_image_size(name: str, grid: tuple[int, int]) -> None:
         ("8", "can't read images of 8 pixels"),
     ],
 )
-def test_an_image_size_that_cannot_be(size: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        load_backbone(f"timm/test_vit@{size}", pretrained=False)
+def test_an_image_size_that_cannot_be(size: str, says: str, tmp_path: Path) -> None:
+    save_file(contiguous(load_backbone("timm/test_vit", pretrained=False).network), tmp_path / "own.safetensors")
+    for weights in (None, tmp_path / "own.safetensors"):
+        with pytest.raises(UsageError, match=says):
+            load_backbone(f"timm/test_vit@{size}", weights, pretrained=False)
 
 
 def test_weights_are_resampled_to_an_image_size(tmp_path: Path) -> None:

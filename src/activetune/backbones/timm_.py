@@ -76,13 +76,14 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
     pixels = _pixels(given, size) if at else None
     sized = {"img_size": pixels} if pixels and _takes_a_size(name) else {}
+    if pixels:  # before weights are resampled, which fails in its own words
+        _check_size(create_network(name, pretrained=False, options={**options, **sized}), given, pixels)
     network = create_network(name, pretrained=pretrained and weights is None, options={**options, **sized})
     if weights is not None:
         load_weights(network, weights)
     settings = image_settings(network)
     if pixels:
         settings = replace(settings, size=(pixels, pixels))
-        _check_size(network, given, pixels)
     return Backbone(network, f"timm/{given}", architecture, settings, sized)
 
 
