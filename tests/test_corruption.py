@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import activetune
 from activetune import UsageError, open_pool
 from activetune.cli import run
+from activetune.corruption import KINDS
 from activetune.images import decode_image
 from tests.conftest import write_digits
 from tests.test_cli import wrong
@@ -59,6 +61,18 @@ def test_an_image_is_corrupted_the_same_whoever_does_it(digits: Path, tmp_path: 
         assert pq.read_table(first).equals(pq.read_table(second))
     other = activetune.corrupt(big, kinds=["gaussian_noise"], severities=[2], out=tmp_path / "o", seed=1, quiet=True)
     assert not pq.read_table(one[0]).equals(pq.read_table(other[0]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_changes_every_image(kind: str, tmp_path: Path) -> None:
+    original = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)  # grey can't be saturated
+    (tmp_path / "few").mkdir()
+    for number, image in enumerate(original):
+        Image.fromarray(image).save(tmp_path / "few" / f"{number}.png")
+    pool = tmp_path / "few"
+    (path,) = activetune.corrupt(pool, kinds=[kind], severities=[3], out=tmp_path / "c", workers=0, quiet=True)
+    for found, image in zip(pixels(path), original, strict=True):
+        assert (found != image).any()
 
 
 def test_it_goes_on_with_what_is_missing(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -481,5 +481,7 @@ def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path, m
 def test_training_goes_on_from_the_weakest_of_equal_probes(recipe: str, pool: Pool, tmp_path: Path) -> None:
     train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 6), settings={"epochs": 1})
     trials = [row for row in history(tmp_path / "m") if row["phase"] == "probe"]
-    tried = [Trial(*(float(row[name]) for name in ("strength", "val_top1", "val_loss")), 12) for row in trials]
-    assert figures(tmp_path / "m")["strength"] == best_trial(tried, by="strength").strength
+    found = figures(tmp_path / "m")
+    names = ("strength", "val_top1", "val_loss")
+    tried = [Trial(*(float(row[name]) for name in names), found["n_validation"]) for row in trials]
+    assert found["strength"] == best_trial(tried, by="strength").strength

@@ -15,7 +15,7 @@ from torch.nn import functional
 from activetune import UsageError, open_pool
 from activetune.backbones import bundled
 from activetune.curves import first_at, training_curve
-from activetune.recipes import _language, _loops, make_recipe
+from activetune.recipes import _language, _selection_loops, make_recipe
 from activetune.recipes._language import in_domain
 from activetune.recipes._scoring import make_objective
 from activetune.text import cea, encoders
@@ -211,9 +211,11 @@ def test_the_forward_pass_moves_what_the_head_reads(
 ) -> None:
     """The loss's gradient reaches the pooled feature times (1 - (1 - lambda) s), and the head sees the moved one."""
     checked: list[int] = []
-    original = _loops.Loops.logits
+    original = _selection_loops.Loops.logits
 
-    def logits(self: _loops.Loops, backbone: Any, images: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self: _selection_loops.Loops, backbone: Any, images: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
         found = original(self, backbone, images, positions)
         moved = self.done[-1].moved
         assert moved is not None
@@ -235,7 +237,7 @@ def test_the_forward_pass_moves_what_the_head_reads(
         checked.append(len(rows))
         return found
 
-    monkeypatch.setattr(_loops.Loops, "logits", logits)
+    monkeypatch.setattr(_selection_loops.Loops, "logits", logits)
     run(pool, tmp_path / "m", captions="template", lambda_bw=0.5, place=place, batches=6)
     assert sum(checked) == 6 * 8
 

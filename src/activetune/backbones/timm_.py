@@ -76,9 +76,11 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
     pixels = _pixels(given, size) if at else None
     sized = {"img_size": pixels} if pixels and _takes_a_size(name) else {}
+    options, fetch = {**options, **sized}, pretrained and weights is None
+    network = create_network(name, pretrained=fetch and not pixels, options=options)
     if pixels:  # before weights are resampled, which fails in its own words
-        _check_size(create_network(name, pretrained=False, options={**options, **sized}), given, pixels)
-    network = create_network(name, pretrained=pretrained and weights is None, options={**options, **sized})
+        _check_size(network, given, pixels)
+        network = create_network(name, pretrained=True, options=options) if fetch else network
     if weights is not None:
         load_weights(network, weights)
     settings = image_settings(network)

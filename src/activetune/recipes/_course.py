@@ -7,7 +7,22 @@ from typing import Any
 from torch import Tensor
 
 from activetune.backbones import Backbone
+from activetune.recipes._base import Task
 from activetune.recipes._batches import Batches
+from activetune.recipes._training import Optimisation
+
+
+def batches_of(task: Task, options: Optimisation, *, count: int | None = None) -> Batches:
+    """Batches of the items that are not held out; ``count`` as :class:`Batches` has it."""
+    return Batches(
+        task.training,
+        task.labels.indices,
+        options.batch_size,
+        task.seed,
+        accumulation=options.accumulation,
+        balance=options.balance,
+        count=count,
+    )
 
 
 class Course:

@@ -10,21 +10,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._loop import train
-from activetune.recipes._probe import Probe, run_probe
+from activetune.recipes._probe import FirstProbe, run_probe
 from activetune.recipes._training import Training
 
 
 @dataclass(frozen=True)
-class FromProbe(Training, Probe, Recipe):
+class FromProbe(Training, FirstProbe, Recipe):
     """The linear probe's head on the pretrained backbone, then a training of what :meth:`prepared` leaves trainable."""
 
     phase: ClassVar[str]
-
-    probe_by: Literal["loss", "strength"] = "strength"
 
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""

@@ -22,8 +22,8 @@ from activetune.fingerprint import as_json, digest, digest_json
 from activetune.heads.linear import Trial, best_trial
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
-from activetune.recipes._batches import AugmentedImages, Batches, derive
-from activetune.recipes._course import Course
+from activetune.recipes._batches import AugmentedImages, derive
+from activetune.recipes._course import Course, batches_of
 from activetune.recipes._network import (
     between,
     compute_activations_again,
@@ -44,14 +44,7 @@ def train(task: Task, options: Training, *, phase: str, stop_after: int | None =
         phase: the name of this training in the history and in the checkpoint's file name.
         stop_after: epochs after which to stop, on the schedule of all ``options.epochs``.
     """
-    batches = Batches(
-        task.training,
-        task.labels.indices,
-        options.batch_size,
-        task.seed,
-        accumulation=options.accumulation,
-        balance=options.balance,
-    )
+    batches = batches_of(task, options)
     warmup = int(min(options.warmup_epochs, options.epochs / 2) * batches.count)
     course = Course(batches, options.epochs, warmup=warmup, patience=options.patience)
     return follow(course, task, options, phase=phase, stop_after=stop_after)

@@ -25,6 +25,7 @@ def weights_below_classifier(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state that training no longer changes."""
     return {name: value.clone() for name, value in state.items()}
 
 
@@ -56,6 +57,11 @@ def to_training(network: nn.Module) -> None:
 
 
 def compute_activations_again(network: nn.Module) -> None:
+    """Gradient checkpointing.
+
+    Raises:
+        UsageError: an architecture without it.
+    """
     try:
         network.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError, TypeError):

@@ -74,6 +74,13 @@ class Probe(Regression, Crops):
         return Fitted(head, fitted.trials, fitted.strength)
 
 
+@dataclass(frozen=True)
+class FirstProbe(Probe):
+    """The probe of a recipe that goes on training from it."""
+
+    probe_by: Literal["loss", "strength"] = "strength"
+
+
 def run_probe(
     task: Task, options: Probe, *, keep_held_out: bool = False, features_LD: FloatArray | None = None
 ) -> Outcome:

@@ -36,7 +36,8 @@ from activetune.model import add_classifier, classifier_of
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._light import Choice, Light, run_head
 from activetune.recipes._loop import train
-from activetune.recipes._probe import Probe, run_probe
+from activetune.recipes._network import copied
+from activetune.recipes._probe import FirstProbe, run_probe
 from activetune.recipes._training import Training
 from activetune.recipes.full import PAPER
 from activetune.runtime import note
@@ -57,7 +58,7 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class Fact(Training, Light, Probe, Recipe):
+class Fact(Training, Light, FirstProbe, Recipe):
     """Probe, full finetuning, light head.
 
     Attributes:
@@ -71,7 +72,6 @@ class Fact(Training, Light, Probe, Recipe):
     lr: float = 3e-4
     layer_decay: float = 0.75
     patience: int = 5
-    probe_by: Literal["loss", "strength"] = "strength"
     interpolation: tuple[float, ...] = (1.0, 0.0, 0.25, 0.5, 0.75)
     pilot: bool = True
 
@@ -118,7 +118,7 @@ class Fact(Training, Light, Probe, Recipe):
         work = task.work / "pilot"
         work.mkdir(exist_ok=True)
         network = task.backbone.network
-        before = {name: value.clone() for name, value in network.state_dict().items()}
+        before = copied(network.state_dict())
         outcome, plan = self._run_phases(replace(task, held_out=left_out, work=work), _Plan(), only_choose=True)
         network.reset_classifier(0)  # type: ignore[operator]
         network.load_state_dict(before)

@@ -23,14 +23,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from activetune.curves import first_at, training_curve
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._loop import follow
-from activetune.recipes._loops import Loops, LoopSettings
 from activetune.recipes._probe import labelled_features, run_probe
+from activetune.recipes._selection_loops import Loops, LoopSettings
 
 PAPER = {
     "optimizer": "sgd",
@@ -56,7 +56,6 @@ class Vecaf(LoopSettings, Recipe):
 
     validation: float = 0.1
     validation_least: int = 20  # here it measures; little is chosen by it
-    probe_by: Literal["loss", "strength"] = "strength"
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
     def run(self, task: Task) -> Outcome:

@@ -25,10 +25,9 @@ from activetune.evidence import gather
 from activetune.heads.linear import CROSS_VALIDATED, NOTHING
 from activetune.model import classifier_of
 from activetune.recipes._base import Task
-from activetune.recipes._batches import Batches
-from activetune.recipes._course import Course
+from activetune.recipes._course import Course, batches_of
 from activetune.recipes._language import Describer, Language, Moved, told
-from activetune.recipes._probe import Probe
+from activetune.recipes._probe import FirstProbe
 from activetune.recipes._scoring import Scored, make_objective, score, score_across, score_features
 from activetune.recipes._training import Optimisation
 from activetune.runtime import note
@@ -45,7 +44,7 @@ WARMUP = 0.05  # of the batches
 
 
 @dataclass(frozen=True)
-class LoopSettings(Optimisation, Language, Probe):
+class LoopSettings(Optimisation, Language, FirstProbe):
     """How the loops go, beside how the network is trained in them.
 
     Attributes:
@@ -128,15 +127,7 @@ class Loops(Course):
         selects = options.selector() is not None and self.budget < len(self.candidates)
         self.first = self._first() if selects else None  # now, as a run that goes on has another classifier
         stretches = options.loops * options.measurements
-        batches = Batches(
-            self.candidates,
-            task.labels.indices,
-            options.batch_size,
-            task.seed,
-            accumulation=options.accumulation,
-            balance=options.balance,
-            count=options.batches // stretches,
-        )
+        batches = batches_of(task, options, count=options.batches // stretches)
         super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
 
     def begin(self, epoch: int) -> None:
