@@ -20,12 +20,13 @@ from activetune import UsageError, load_backbone, open_pool
 from activetune.backbones import bundled
 from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
-from activetune.heads.linear import Trial, best_trial
+from activetune.heads.linear import NOTHING, Trial, best_trial
 from activetune.labels import shuffled
-from activetune.recipes import _network, auto, make_recipe
+from activetune.recipes import Task, _network, auto, make_recipe
 from activetune.recipes._batches import Batches
 from activetune.recipes._loop import _Run
-from activetune.types import Pool
+from activetune.runtime import resolve_runtime
+from activetune.types import Labels, Pool
 from activetune.vision import import_torchvision
 from tests.conftest import write_digits
 from tests.test_finetuning import history, learnt, some_labels, train, weights
@@ -468,6 +469,17 @@ def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Pat
     assert figures(tmp_path / "m")["recipe"] == "frozen_map"
     assert figures(tmp_path / "m")["because"].startswith("as fact would need")
     assert not moved(tmp_path / "m", dict(load_backbone("bundled").network.state_dict()))
+
+
+@pytest.mark.parametrize("count, passes", [(500, 15), (1500, 30), (2500, 15)])  # the pilot runs below 2,000 alone
+def test_auto_counts_the_pilot_where_it_runs(
+    count: int, passes: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 60.0)
+    labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
+    task = Task(pool, labels, NOTHING, pool, load_backbone("bundled"), resolve_runtime(), 0, tmp_path)
+    _, _, because = auto.Auto(minutes=1e9)._choose(task)
+    assert f"about {passes * count:,.1f} of" in because
 
 
 def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

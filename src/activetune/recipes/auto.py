@@ -66,7 +66,8 @@ class Auto(Recipe):
         fact, lora = self._fact(), Lora(epochs=self.epochs)
         size = sum(value.numel() for value in task.backbone.network.parameters())
         name, recipe, passes = ("lora", lora, lora.epochs) if size >= LARGE else ("fact", fact, fact.epochs)
-        if recipe is fact and len(fact.left_out(task)):
+        held_out = fact.hold_out(task.labels.indices, task.seed)
+        if recipe is fact and len(fact.left_out(replace(task, held_out=held_out))):
             passes *= 2  # the pilot's
         told = f"{size / 1e6:,.0f} million parameters"
         if self.minutes:
