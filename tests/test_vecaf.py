@@ -15,7 +15,7 @@ from torch.nn import functional
 from activetune import UsageError, open_pool
 from activetune.backbones import bundled
 from activetune.curves import first_at, training_curve
-from activetune.recipes import _language, _selection_loops, make_recipe
+from activetune.recipes import _language, _selection_loops, make_recipe, vecaf
 from activetune.recipes._language import in_domain
 from activetune.recipes._scoring import make_objective
 from activetune.text import cea, encoders
@@ -141,6 +141,17 @@ def test_where_the_first_classifier_comes_from(warm_up: str, pool: Pool, tmp_pat
         np.testing.assert_allclose(list(first), np.log(5), rtol=1e-4)
     second = {row["loss"] for row in selections(tmp_path / "m") if row["loop"] == "2"}
     assert len(second) > 6
+
+
+def test_everything_is_what_was_selected(pool: Pool, tmp_path: Path) -> None:
+    for name in ("pool", "selected"):
+        run(pool, tmp_path / name, warm_up=name, select_with="all", batches=6)
+    assert weights(tmp_path / "pool") == weights(tmp_path / "selected")
+
+
+def test_features_are_made_for_what_reads_them(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vecaf, "labelled_features", lambda _: pytest.fail("nothing reads them"))
+    run(pool, tmp_path / "m", warm_up="none", select_with="all", batches=6)
 
 
 def test_the_time_to_an_accuracy_counts_selection() -> None:

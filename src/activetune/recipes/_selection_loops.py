@@ -23,6 +23,7 @@ from activetune.distances import Float32, unit_rows
 from activetune.errors import UsageError
 from activetune.evidence import gather
 from activetune.heads.linear import CROSS_VALIDATED, NOTHING
+from activetune.labels import carve_validation
 from activetune.model import classifier_of
 from activetune.recipes._base import Task
 from activetune.recipes._course import Course, batches_of
@@ -80,6 +81,23 @@ class LoopSettings(Optimisation, Language, FirstProbe):
         )
         self.selector()
 
+    def items(self, total: int) -> int:
+        """K of a loop, up to ``total``, the items that are not held out.
+
+        Raises:
+            UsageError: a budget beyond them.
+        """
+        if self.select_with == "all":
+            return total
+        kind, value = parse_budget(self.budget)
+        if kind == "share":
+            return max(1, round(value * total))
+        if kind != "count" or value > total:
+            raise UsageError(
+                f"vecaf: budget can't be {self.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
+            )
+        return int(value)
+
     def selector(self) -> Selector | None:
         """What selects; None for everything.
 
@@ -112,23 +130,29 @@ class Loops(Course):
     What a loop has selected and described lies in the unfinished run's folder: a run that is cut off goes on with it.
 
     Args:
-        features_LD: of the labelled items, by the pretrained network. The classifier is the first one.
+        features_LD: of the labelled items, by the pretrained network; None where everything is trained on. The
+            classifier is the first one.
         strength: of the probe that it is, None where it is none.
     """
 
-    def __init__(self, task: Task, options: LoopSettings, features_LD: Float32, strength: float | None):
+    def __init__(self, task: Task, options: LoopSettings, features_LD: Float32 | None, strength: float | None):
         self.task, self.options = task, options
         self.objective = make_objective(options.objective, task.labels.classes)
         self.describer = Describer(task, options)
         self.candidates = task.training
-        self.budget = _items(options, len(self.candidates))
+        self.budget = options.items(len(self.candidates))
         self.done: list[_Loop] = []
         self.features_LD, self.strength = features_LD, strength
-        selects = options.selector() is not None and self.budget < len(self.candidates)
-        self.first = self._first() if selects else None  # now, as a run that goes on has another classifier
+        # Now, as a run that goes on has another classifier.
+        self.first = self._first(features_LD) if features_LD is not None and not self.everything else None
         stretches = options.loops * options.measurements
         batches = batches_of(task, options, count=options.batches // stretches)
         super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
+
+    @property
+    def everything(self) -> bool:
+        """Whether a loop trains on all items."""
+        return self.budget == len(self.candidates)
 
     def begin(self, epoch: int) -> None:
         """See :class:`Course`; the first stretch of a loop selects."""
@@ -186,7 +210,7 @@ class Loops(Course):
     def _select(self, loop: int) -> _Loop:
         started = time.perf_counter()
         selector = self.options.selector()
-        if selector is None or self.budget >= len(self.candidates):
+        if selector is None or self.everything:
             everything = np.zeros(len(self.candidates))
             picks = Picks(self.candidates, everything, ["everything is trained on"] * len(everything))
             return _Loop(picks, everything, None, {"scored": 0, "seconds": 0.0})
@@ -228,9 +252,9 @@ class Loops(Course):
         drawn = np.sort(rng.choice(self.candidates, count, replace=False))
         return score(self.task, drawn, self.objective, probs=self._wants_probs)
 
-    def _first(self) -> Scored:
+    def _first(self, features_LD: Float32) -> Scored:
         """All candidates under the pretrained network and the first classifier, as far as it has not seen them."""
-        features_SD = self.features_LD[self.candidates]
+        features_SD = features_LD[self.candidates]
         if self.strength is not None:
             return score_across(
                 self.task,
@@ -289,14 +313,16 @@ class Loops(Course):
 
     def _warm_up(self, loop: int, picks: Picks) -> None:
         """Fit the first classifier on the first selection, where that is asked for."""
-        if loop or self.options.warm_up != "selected":
+        if loop or self.options.warm_up != "selected" or self.features_LD is None:
             return
         rows = np.sort(picks.positions)
+        indices = self.task.labels.indices[rows]
+        rng = np.random.default_rng([self.task.seed, 9])
         fitted = self.options.fit(
             self.features_LD[rows],
-            self.task.labels.indices[rows],
+            indices,
             classes=len(self.task.labels.classes),
-            held_out=NOTHING if len(rows) <= CROSS_VALIDATED else np.arange(len(rows))[::5],
+            held_out=NOTHING if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
             seed=self.task.seed,
         )
         fitted.head.write_to(classifier_of(self.task.backbone.network))
@@ -337,20 +363,6 @@ class Loops(Course):
                     )
                 )
         return {"selections.csv": text.getvalue().encode()}
-
-
-def _items(options: LoopSettings, total: int) -> int:
-    """K of a loop."""
-    if options.select_with == "all":
-        return total
-    kind, value = parse_budget(options.budget)
-    if kind == "share":
-        return max(1, round(value * total))
-    if kind != "count" or value > total:
-        raise UsageError(
-            f"vecaf: budget can't be {options.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
-        )
-    return int(value)
 
 
 def _arrays(loop: _Loop) -> dict[str, np.ndarray]:

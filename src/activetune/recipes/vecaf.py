@@ -63,8 +63,10 @@ class Vecaf(LoopSettings, Recipe):
         started = time.perf_counter()
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
-        features_LD = labelled_features(task)
-        if self.warm_up == "pool":
+        everything = self.items(len(task.training)) == len(task.training)
+        warm_up = "pool" if everything and self.warm_up == "selected" else self.warm_up
+        features_LD = None if everything and warm_up == "none" else labelled_features(task)
+        if warm_up == "pool":
             given = features_LD if self.probe_views == 1 else None
             probe = run_probe(task, self, keep_held_out=True, features_LD=given)
             rows += probe.history
