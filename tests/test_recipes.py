@@ -355,7 +355,7 @@ def test_without_enough_to_choose_by_there_is_no_pilot(pool: Pool, tmp_path: Pat
     [
         ({}, "keep"),
         ({"head": "logistic"}, "logistic"),
-        ({"head": "map"}, "map with c2frofa:brightness:0.8"),
+        ({"head": "map"}, "map with c2frofa:brightness:0.2"),
         ({"head": "map", "frofa": "none"}, "map"),
         ({"head": "linear", "frofa": "frofa:contrast:2"}, "linear with frofa:contrast:2"),
     ],

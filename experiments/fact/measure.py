@@ -74,8 +74,8 @@ HEADS = {
     "fact: linear": ("linear", ""),
     "fact: logistic": ("logistic", ""),
     "fact: map": ("map", ""),
-    "fact: map, brightness": ("map", "c2frofa:brightness:0.8"),
-    "fact: map, brightness and posterize": ("map", "c2frofa:brightness:0.8 + cfrofa:posterize:4"),
+    "fact: map, brightness": ("map", "c2frofa:brightness:0.2"),
+    "fact: map, brightness and posterize": ("map", "c2frofa:brightness:0.2 + cfrofa:posterize:4"),
 }
 ROWS = [*RECIPES, *REMEDIES, WITHOUT, *HEADS]
 SCORED = 2000

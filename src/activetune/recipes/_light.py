@@ -22,7 +22,7 @@ from activetune.recipes._batches import Crops
 from activetune.recipes._views import embed_views
 from activetune.types import IntArray
 
-AUGMENTATION = parse_steps("c2frofa:brightness:0.8")  # under attention pooling, where nothing can be chosen by
+AUGMENTATION = parse_steps("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by
 HeadName = Literal["auto", "keep", "map", "linear", "logistic"]
 
 
