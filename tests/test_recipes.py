@@ -482,6 +482,19 @@ def test_auto_counts_the_pilot_where_it_runs(
     assert f"about {passes * count:,.1f} of" in because
 
 
+def test_auto_trains_for_as_many_batches_as_fit(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 0.01)
+    monkeypatch.setattr(auto, "LEAST", 6)
+    labels = some_labels(pool, 50)
+    seconds = 0.01 * (len(labels) / 3 + 32 * 7.5)  # the features and seven batches and a half
+    train(pool, tmp_path / "m", "auto", labels=labels, settings={"minutes": seconds / 60, "epochs": 15})
+    found = figures(tmp_path / "m")
+    assert (found["recipe"], found["batches"]) == ("vecaf", 6)  # a multiple of its three measurements
+    assert found["because"].endswith("7 batches of all labels do")
+    assert found["scored_items"] == 0
+    assert found["n_train"] + found["n_validation"] == len(labels)
+
+
 def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "LARGE", 1000)
     train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 2))

@@ -1,9 +1,11 @@
 """Chooses a recipe by the labels a class, the size of the backbone and the time there is.
 
 FACT is the choice where its time is at hand: it keeps what its phases have learned unless validation says that another
-head is better. Its time is estimated by two steps of training on black images. A backbone too
-large for the optimiser's memory gets LoRA. Where neither fits into ``minutes``, the backbone stays frozen and the
-light head that does best in cross-validation on cached features is taken.
+head is better. Its time is estimated by two steps of training on black images. A backbone too large for the optimiser's
+memory gets LoRA. Where there is less time than FACT takes, as with many labels, the network is trained on all of them
+for as many batches as fit, from the linear probe's head and on a schedule of that length: VeCAF's recipe without a
+selection, which loses to this where the start is a good one (experiments/vecaf). Where hardly any batch fits, the
+backbone stays frozen, and the light head that does best in cross-validation on cached features is taken.
 """
 
 from __future__ import annotations
@@ -18,19 +20,22 @@ from activetune.config import check_settings
 from activetune.heads.linear import NOTHING
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
+from activetune.recipes._selection_loops import FORWARD
 from activetune.recipes.fact import Fact
 from activetune.recipes.frozen_map import FrozenMap
 from activetune.recipes.lora import Lora
+from activetune.recipes.vecaf import Vecaf
 from activetune.runtime import note
 from activetune.types import IntArray
 
 LARGE = 300_000_000  # parameters from which on LoRA is trained: Adam alone needs 12 bytes for each
+LEAST = 20  # batches that are worth it (experiments/LOG.md)
 TIMED = 8  # images in a timed step
 
 
 @dataclass(frozen=True)
 class Auto(Recipe):
-    """Runs ``fact``, ``lora``, or a light head on the frozen backbone; the manifest says which, and why.
+    """Runs ``fact``, ``lora``, some batches from a probe, or a light head alone; the manifest says which, and why.
 
     Attributes:
         minutes: what training may take, about; 0 is as long as it takes.
@@ -71,14 +76,23 @@ class Auto(Recipe):
             passes *= 2  # the pilot's
         told = f"{size / 1e6:,.0f} million parameters"
         if self.minutes:
-            needed = passes * len(task.labels) * _seconds_an_image(task, len(task.labels.classes)) / 60
+            an_image = _seconds_an_image(task, len(task.labels.classes))
+            needed = passes * len(task.labels) * an_image / 60
             told += f", about {needed:,.1f} of {self.minutes:g} minutes"
             if needed > self.minutes:
-                return "frozen_map", self._frozen(), f"as {name} would need {told}"
+                because = f"as {name} would need {told}"
+                features = FORWARD * len(task.labels) * an_image
+                batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
+                if recipe is fact and batches >= LEAST:
+                    return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
+                return "frozen_map", self._frozen(), because
         return name, recipe, f"for {len(task.labels) / len(set(task.labels.names)):,.1f} labels a class and {told}"
 
     def _fact(self) -> Fact:
         return Fact(epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps)
+
+    def _batches(self, count: int) -> Vecaf:
+        return Vecaf(batches=count, loops=1, select_with="all", captions="none")
 
     def _frozen(self) -> FrozenMap:
         return FrozenMap(head="auto", frofa="none", views=self.views, trials=self.trials, head_steps=self.head_steps)
