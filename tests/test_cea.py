@@ -112,6 +112,17 @@ def test_the_map_is_judged_on_sentences_it_has_not_seen() -> None:
     assert set(found.tried) >= {"ridge 0.1", "procrustes"}
 
 
+@pytest.mark.parametrize("method", ["ridge", "procrustes"])
+def test_mapped_texts_lie_as_far_from_the_mean_as_images(method: alignment.Method) -> None:
+    """However little they tell of the images: a fit by least squares would leave them all near the mean."""
+    image, text, sentences = pairs(400, 6, 9, 3.0)
+    image = alignment.unit_rows(image + 5)
+    found = alignment.fit_map(image, text, sentences, method=method)
+    assert found.similarity < 0.9
+    around = [np.square(rows - image.mean(0)).sum(1).mean() for rows in (found(text), image)]
+    np.testing.assert_allclose(around[0], around[1], rtol=1e-3)
+
+
 def test_spaces_that_are_one_need_no_map() -> None:
     image = rows(5, 4)
     found = alignment.fit_map(image, image, list("abcde"), method="none")

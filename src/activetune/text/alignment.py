@@ -4,6 +4,8 @@ CEA needs both in one space. Where they differ in size or geometry, a linear map
 pool: ridge regression, or the orthogonal map of Procrustes' problem, which only turns (and, between sizes, drops or
 leaves out directions). Both act on rows of unit length around their means. Which of them, and how strongly regularised,
 is chosen by cross-validation over the pairs, grouped by sentence, so that no text is validated that was fitted on.
+The fits shrink what texts tell little of: mapped ones would crowd around the images' mean, and CEA would move all images
+there. So the map is scaled until mapped texts lie as far from the mean as the images do (root mean square).
 Shape legend: P pairs, D size of image embeddings, M size of text embeddings, F folds.
 """
 
@@ -104,17 +106,18 @@ def _ridge(strength: float) -> Solve:
 
 
 def _procrustes(image_PD: np.ndarray, text_PM: np.ndarray) -> np.ndarray:
-    """``scale R`` with orthonormal rows or columns that comes nearest: R from the singular vectors of ``I^T T``."""
-    left, values, right = np.linalg.svd(image_PD.T @ text_PM, full_matrices=False)
-    turned = left @ right
-    energy = np.square(text_PM @ turned.T).sum()
-    return np.asarray(turned * (values.sum() / max(float(energy), 1e-12)))
+    """The matrix of orthonormal rows or columns that comes nearest: from the singular vectors of ``I^T T``."""
+    left, _, right = np.linalg.svd(image_PD.T @ text_PM, full_matrices=False)
+    return np.asarray(left @ right)
 
 
 def _solved(solve: Solve, image_PD: Float32, text_PM: Float32) -> tuple[Float32, Float32, Float32]:
     """The weight (D, M) between centred rows, and both centres."""
     centre_M, bias_D = text_PM.mean(axis=0), image_PD.mean(axis=0)
-    weight_DM = solve((image_PD - bias_D).astype(np.float64), (text_PM - centre_M).astype(np.float64))
+    images_PD, texts_PM = (image_PD - bias_D).astype(np.float64), (text_PM - centre_M).astype(np.float64)
+    weight_DM = solve(images_PD, texts_PM)
+    reached = np.square(texts_PM @ weight_DM.T).sum()
+    weight_DM *= np.sqrt(np.square(images_PD).sum() / max(float(reached), 1e-12))
     return weight_DM.astype(np.float32), centre_M, bias_D
 
 
