@@ -4,7 +4,7 @@ CEA needs both in one space. Where they differ in size or geometry, a linear map
 pool: ridge regression, or the orthogonal map of Procrustes' problem, which only turns (and, between sizes, drops or
 leaves out directions). Both act on rows of unit length around their means. Which of them, and how strongly regularised,
 is chosen by cross-validation over the pairs, grouped by sentence, so that no text is validated that was fitted on.
-The fits shrink what texts tell little of: mapped ones would crowd around the images' mean, and CEA would move all images
+The fits shrink what texts tell little of: mapped ones would crowd around the mean, and CEA would move all images
 there. So the map is scaled until mapped texts lie as far from the mean as the images do (root mean square).
 Shape legend: P pairs, D size of image embeddings, M size of text embeddings, F folds.
 """
