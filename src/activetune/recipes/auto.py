@@ -18,6 +18,7 @@ import torch
 
 from activetune.config import check_settings
 from activetune.heads.linear import NOTHING
+from activetune.labels import VALIDATION_LEAST
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._selection_loops import FORWARD
@@ -92,7 +93,8 @@ class Auto(Recipe):
         return Fact(epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps)
 
     def _batches(self, count: int) -> Vecaf:
-        return Vecaf(batches=count, loops=1, select_with="all", captions="none")
+        least = VALIDATION_LEAST  # few labels are all trained on
+        return Vecaf(batches=count, loops=1, select_with="all", captions="none", validation_least=least)
 
     def _frozen(self) -> FrozenMap:
         return FrozenMap(head="auto", frofa="none", views=self.views, trials=self.trials, head_steps=self.head_steps)
