@@ -466,7 +466,7 @@ def test_auto_takes_fact_where_there_is_time(pool: Pool, tmp_path: Path) -> None
 
 def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Path) -> None:
     train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 5), settings={"minutes": 1e-6})
-    assert figures(tmp_path / "m")["recipe"] == "frozen_map"
+    assert figures(tmp_path / "m")["recipe"] == "linear_probe"
     assert figures(tmp_path / "m")["because"].startswith("as fact would need")
     assert not moved(tmp_path / "m", dict(load_backbone("bundled").network.state_dict()))
 

@@ -1,11 +1,12 @@
 """Chooses a recipe by the labels a class, the size of the backbone and the time there is.
 
 FACT is the choice where its time is at hand: it keeps what its phases have learned unless validation says that another
-head is better. Its time is estimated by two steps of training on black images. A backbone too large for the optimiser's
-memory gets LoRA. Where there is less time than FACT takes, as with many labels, the network is trained on all of them
-for as many batches as fit, from the linear probe's head and on a schedule of that length: VeCAF's recipe without a
-selection, which loses to this where the start is a good one (experiments/vecaf). Where hardly any batch fits, the
-backbone stays frozen, and the light head that does best in cross-validation on cached features is taken.
+head is better. Its time is estimated by a few steps of training on black images. A backbone too large for the
+optimiser's memory gets LoRA. Where there is less time than FACT takes, as with many labels, the network is trained on
+all of them for as many batches as fit, from the linear probe's head and on a schedule of that length: VeCAF's recipe
+without a selection, which loses to this where the start is a good one (experiments/vecaf). Where hardly any batch fits,
+the linear probe is all, its strength chosen by cross-validation on cached features: other light heads take longer than
+it takes to train on few labels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._selection_loops import FORWARD
 from activetune.recipes.fact import Fact
-from activetune.recipes.frozen_map import FrozenMap
+from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
 from activetune.recipes.vecaf import Vecaf
 from activetune.runtime import note
@@ -31,12 +32,12 @@ from activetune.types import IntArray
 
 LARGE = 300_000_000  # parameters from which on LoRA is trained: Adam alone needs 12 bytes for each
 LEAST = 20  # batches that are worth it (experiments/LOG.md)
-TIMED = 8  # images in a timed step
+TIMED, STEPS = 8, 5  # images in a timed step; steps
 
 
 @dataclass(frozen=True)
 class Auto(Recipe):
-    """Runs ``fact``, ``lora``, some batches from a probe, or a light head alone; the manifest says which, and why.
+    """Runs ``fact``, ``lora``, some batches from a probe, or the probe alone; the manifest says which, and why.
 
     Attributes:
         minutes: what training may take, about; 0 is as long as it takes.
@@ -86,7 +87,7 @@ class Auto(Recipe):
                 batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
                 if recipe is fact and batches >= LEAST:
                     return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
-                return "frozen_map", self._frozen(), because
+                return "linear_probe", LinearProbe(), because
         return name, recipe, f"for {len(task.labels) / len(set(task.labels.names)):,.1f} labels a class and {told}"
 
     def _fact(self) -> Fact:
@@ -96,23 +97,24 @@ class Auto(Recipe):
         least = VALIDATION_LEAST  # few labels are all trained on
         return Vecaf(batches=count, loops=1, select_with="all", captions="none", validation_least=least)
 
-    def _frozen(self) -> FrozenMap:
-        return FrozenMap(head="auto", frofa="none", views=self.views, trials=self.trials, head_steps=self.head_steps)
-
 
 def _seconds_an_image(task: Task, classes: int) -> float:
-    """The time that one image takes forth and back through the network, from the second of two steps."""
+    """The time that one image takes forth and back through the network: the shortest of a few steps.
+
+    Others may be at work on the machine for a moment, and the first step is never the usual one.
+    """
     backbone = task.backbone
     add_classifier(backbone, classes)
     images = torch.zeros((TIMED, 3, *backbone.settings.size), dtype=torch.uint8, device=task.runtime.device)
-    for _ in range(2):
+    seconds = []
+    for _ in range(STEPS):
         started = time.perf_counter()
         with task.runtime.autocast():
             logits = backbone.network(backbone.normalise(images))
         logits.float().square().mean().backward()
         if task.runtime.device.type == "cuda":
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+        seconds.append(time.perf_counter() - started)
     backbone.network.zero_grad(set_to_none=True)
     backbone.network.reset_classifier(0)  # type: ignore[operator]
-    return seconds / TIMED
+    return min(seconds) / TIMED
