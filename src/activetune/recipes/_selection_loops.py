@@ -98,6 +98,10 @@ class LoopSettings(Optimisation, Language, FirstProbe):
             )
         return int(value)
 
+    def selects_from(self, total: int) -> bool:
+        """Whether a loop trains on fewer items than all of them."""
+        return self.items(total) < total
+
     def selector(self) -> Selector | None:
         """What selects; None for everything.
 
@@ -130,8 +134,8 @@ class Loops(Course):
     What a loop has selected and described lies in the unfinished run's folder: a run that is cut off goes on with it.
 
     Args:
-        features_LD: of the labelled items, by the pretrained network; None where everything is trained on. The
-            classifier is the first one.
+        features_LD: of the labelled items, by the pretrained network; None where nothing reads them. The classifier
+            is the first one.
         strength: of the probe that it is, None where it is none.
     """
 
@@ -143,16 +147,12 @@ class Loops(Course):
         self.budget = options.items(len(self.candidates))
         self.done: list[_Loop] = []
         self.features_LD, self.strength = features_LD, strength
+        self.selects = options.selects_from(len(self.candidates))
         # Now, as a run that goes on has another classifier.
-        self.first = self._first(features_LD) if features_LD is not None and not self.everything else None
+        self.first = self._first(features_LD) if features_LD is not None and self.selects else None
         stretches = options.loops * options.measurements
         batches = batches_of(task, options, count=options.batches // stretches)
         super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
-
-    @property
-    def everything(self) -> bool:
-        """Whether a loop trains on all items."""
-        return self.budget == len(self.candidates)
 
     def begin(self, epoch: int) -> None:
         """See :class:`Course`; the first stretch of a loop selects."""
@@ -210,7 +210,7 @@ class Loops(Course):
     def _select(self, loop: int) -> _Loop:
         started = time.perf_counter()
         selector = self.options.selector()
-        if selector is None or self.everything:
+        if selector is None or not self.selects:
             everything = np.zeros(len(self.candidates))
             picks = Picks(self.candidates, everything, ["everything is trained on"] * len(everything))
             return _Loop(picks, everything, None, {"scored": 0, "seconds": 0.0})

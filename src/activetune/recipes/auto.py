@@ -70,25 +70,30 @@ class Auto(Recipe):
 
     def _choose(self, task: Task) -> tuple[str, Recipe, str]:
         """The recipe's name, the recipe, and the reason."""
-        fact, lora = self._fact(), Lora(epochs=self.epochs)
-        size = sum(value.numel() for value in task.backbone.network.parameters())
-        name, recipe, passes = ("lora", lora, lora.epochs) if size >= LARGE else ("fact", fact, fact.epochs)
-        held_out = fact.hold_out(task.labels.indices, task.seed)
-        if recipe is fact and len(fact.left_out(replace(task, held_out=held_out))):
-            passes *= 2  # the pilot's
+        labels, size = task.labels, sum(value.numel() for value in task.backbone.network.parameters())
+        large = size >= LARGE
+        name, recipe = ("lora", Lora(epochs=self.epochs)) if large else ("fact", self._fact())
+        shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels a class and "
         told = f"{size / 1e6:,.0f} million parameters"
-        if self.minutes:
-            an_image = _seconds_an_image(task, len(task.labels.classes))
-            needed = passes * len(task.labels) * an_image / 60
-            told += f", about {needed:,.1f} of {self.minutes:g} minutes"
-            if needed > self.minutes:
-                because = f"as {name} would need {told}"
-                features = FORWARD * len(task.labels) * an_image
-                batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
-                if recipe is fact and batches >= LEAST:
-                    return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
-                return "linear_probe", LinearProbe(), because
-        return name, recipe, f"for {len(task.labels) / len(set(task.labels.names)):,.1f} labels a class and {told}"
+        if not self.minutes:
+            return name, recipe, shots + told
+        an_image = _seconds_an_image(task, len(labels.classes))
+        pilots = not large and self._has_pilot(task)
+        needed = self.epochs * (2 if pilots else 1) * len(labels) * an_image / 60
+        told += f", about {needed:,.1f} of {self.minutes:g} minutes"
+        if needed <= self.minutes:
+            return name, recipe, shots + told
+        because = f"as {name} would need {told}"
+        features = FORWARD * len(labels) * an_image
+        batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
+        if large or batches < LEAST:
+            return "linear_probe", LinearProbe(), because
+        return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
+
+    def _has_pilot(self, task: Task) -> bool:
+        fact = self._fact()
+        held_out = fact.hold_out(task.labels.indices, task.seed)
+        return len(fact.left_out(replace(task, held_out=held_out))) > 0
 
     def _fact(self) -> Fact:
         return Fact(epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps)

@@ -63,9 +63,9 @@ class Vecaf(LoopSettings, Recipe):
         started = time.perf_counter()
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
-        everything = self.items(len(task.training)) == len(task.training)
-        warm_up = "pool" if everything and self.warm_up == "selected" else self.warm_up
-        features_LD = None if everything and warm_up == "none" else labelled_features(task)
+        selects = self.selects_from(len(task.training))
+        warm_up = "pool" if self.warm_up == "selected" and not selects else self.warm_up
+        features_LD = labelled_features(task) if selects or warm_up != "none" else None
         if warm_up == "pool":
             given = features_LD if self.probe_views == 1 else None
             probe = run_probe(task, self, keep_held_out=True, features_LD=given)
