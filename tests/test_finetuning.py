@@ -606,7 +606,8 @@ def test_a_class_whose_only_image_is_corrupt_is_named(digits: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("recipe", "settings", "sentence"),
     [
-        ("full", {"epochs": 0}, "epochs can't be 0; allowed: 1 to"),
+        ("full", {"epochs": 0}, "epochs can't be 0; allowed: 1 or more"),
+        ("full", {"lr": float("inf")}, "lr can't be inf; allowed: 0 or more"),
         ("full", {"lr": -1}, "lr can't be -1"),
         ("full", {"lr": float("nan")}, "lr can't be nan"),
         ("full", {"optimizer": "lion"}, "optimizer can't be 'lion'"),
@@ -616,7 +617,7 @@ def test_a_class_whose_only_image_is_corrupt_is_named(digits: Path, tmp_path: Pa
         ("full", {"validation": 1}, "validation can't be 1"),
         ("linear_probe", {"strength": 1}, "did you mean 'strengths'"),
         ("linear_probe", {"strengths": [-1.0]}, "strengths can't be .*; allowed: positive numbers"),
-        ("linear_probe", {"folds": 1}, "folds can't be 1; allowed: 2 to"),
+        ("linear_probe", {"folds": 1}, "folds can't be 1; allowed: 2 or more"),
     ],
 )
 def test_impossible_settings_are_explained(recipe: str, settings: dict[str, Any], sentence: str) -> None:

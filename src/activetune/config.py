@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -139,8 +140,9 @@ def check_settings(what: str, *settings: tuple[str, float, float, float]) -> Non
     """Hold settings, given as (name, value, least, most), to their ranges.
 
     Raises:
-        UsageError: a value out of its range, or not a number.
+        UsageError: a value out of its range, or not a finite number.
     """
     for name, value, least, most in settings:
-        if not least <= value <= most:
-            raise UsageError(f"{what}: {name} can't be {value}; allowed: {least:g} to {most:g}")
+        if not (least <= value <= most and math.isfinite(value)):
+            allowed = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+            raise UsageError(f"{what}: {name} can't be {value}; allowed: {allowed}")

@@ -76,9 +76,14 @@ class LoopSettings(Optimisation, Language, FirstProbe):
             "vecaf",
             ("loops", self.loops, 1, 1000),
             ("measurements", self.measurements, 1, 1000),
-            ("batches", self.batches, self.loops * self.measurements, np.inf),
+            ("batches", self.batches, 1, np.inf),
             ("score_share", self.score_share, 0.001, 1),
         )
+        if self.batches < self.loops * self.measurements:
+            raise UsageError(
+                f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
+                f"measurements each; give at least {self.loops * self.measurements}, or fewer loops"
+            )
         self.selector()
 
     def items(self, total: int) -> int:
