@@ -76,12 +76,12 @@ class Moved:
 
 @dataclass
 class Describer:
-    """Captions and texts of a task's items; each is asked for once a run."""
+    """Captions of a task's items and their embeddings; each is asked for once a run."""
 
     task: Task
     options: Language
-    sentences: dict[int, str] = field(default_factory=dict)
-    embedded: dict[int, Float32] = field(default_factory=dict)
+    captions: dict[int, str] = field(default_factory=dict)
+    embedded: dict[str, Float32] = field(default_factory=dict)
 
     @property
     def everything(self) -> bool:
@@ -100,35 +100,46 @@ class Describer:
         options = self.options
         return load_text_encoder(options.text_encoder, pooling=options.text_pooling, device=self.task.runtime.device)
 
-    def describe(self, positions: IntArray) -> Float32:
-        """Text embeddings (K, M) of unit length."""
-        waiting = [int(position) for position in positions if int(position) not in self.embedded]
+    def describe(self, positions: IntArray) -> list[str]:
+        """Captions, as the captioner gives them."""
+        waiting = [int(position) for position in positions if int(position) not in self.captions]
         if waiting:
             names = [self.task.labels.names[position] for position in waiting]
             said = self.captioner.describe(self.task.pool, waiting, names, quiet=self.task.quiet)
-            texts = [in_domain(caption, self.options.target_domain) for caption in said]
-            self.sentences |= dict(zip(waiting, texts, strict=True))
-            rows = self.encoder.encode(texts, quiet=self.task.quiet)
-            self.embedded |= dict(zip(waiting, rows, strict=True))
-        return np.stack([self.embedded[int(position)] for position in positions])
+            self.captions |= dict(zip(waiting, said, strict=True))
+        return [self.captions[int(position)] for position in positions]
+
+    def in_domain(self, positions: IntArray) -> list[str]:
+        """Captions with the sentences of the target domain."""
+        return [in_domain(caption, self.options.target_domain) for caption in self.describe(positions)]
 
     def fit(self, positions: IntArray, features_KD: Float32) -> TextMap | None:
-        """A map from the texts of some items to their image embeddings; None where they are too few for one."""
+        """A map from the captions of some items to their image embeddings; None where they are too few for one.
+
+        The target domain's sentences are no part of it: these images are not of that domain.
+        """
         if len(positions) < LEAST and self.options.text_map != "none":
             note(
                 f"{len(positions)} items are too few to map captions to images; going on without them", self.task.quiet
             )
             return None
-        texts_KM = self.describe(positions)
-        sentences = [self.sentences[int(position)] for position in positions]
-        return fit_map(features_KD, texts_KM, sentences, method=self.options.text_map, seed=self.task.seed)
+        captions = self.describe(positions)
+        return fit_map(features_KD, self._embed(captions), captions, method=self.options.text_map, seed=self.task.seed)
 
     def move(self, positions: IntArray, features_KD: Float32, text_map: TextMap) -> Moved:
-        """CEA of some items."""
-        texts_KD = text_map(self.describe(positions))
+        """CEA of some items, towards their captions in the target domain."""
+        texts_KD = text_map(self._embed(self.in_domain(positions)))
         steps_K = cea.steps(cea.attention(features_KD, texts_KD), self.options.eta)
         length = float(np.linalg.norm(features_KD, axis=1).mean())
         return Moved(positions, steps_K, unit_rows(texts_KD) * length)
+
+    def _embed(self, sentences: list[str]) -> Float32:
+        """Text embeddings (K, M) of unit length; equal sentences are computed once."""
+        waiting = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.embedded]
+        if waiting:
+            rows = self.encoder.encode(waiting, quiet=self.task.quiet)
+            self.embedded |= dict(zip(waiting, rows, strict=True))
+        return np.stack([self.embedded[sentence] for sentence in sentences])
 
 
 def in_domain(caption: str, phrases: tuple[str, ...]) -> str:

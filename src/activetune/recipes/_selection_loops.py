@@ -129,7 +129,8 @@ class _Loop:
 
     picks: Picks
     losses_K: np.ndarray
-    moved: Moved | None
+    moved: Moved | None = None
+    captions: list[str] = field(default_factory=list)  # of the picks; none where nothing is described
     told: dict[str, Any] = field(default_factory=dict)
 
 
@@ -209,7 +210,7 @@ class Loops(Course):
             found = self._select(loop)
             with replacing(arrays) as partial:
                 partial.write_bytes(save(_arrays(found)))
-            write_json(state, {**found.told, "reasons": list(found.picks.reasons)})
+            write_json(state, {"told": found.told, "reasons": list(found.picks.reasons), "captions": found.captions})
         self.done.append(_read(read_json(state), load_file(arrays)))
 
     def _select(self, loop: int) -> _Loop:
@@ -218,7 +219,7 @@ class Loops(Course):
         if selector is None or not self.selects:
             everything = np.zeros(len(self.candidates))
             picks = Picks(self.candidates, everything, ["everything is trained on"] * len(everything))
-            return _Loop(picks, everything, None, {"scored": 0, "seconds": 0.0})
+            return _Loop(picks, everything, told={"scored": 0, "seconds": 0.0})
         scored = self._score(loop)
         losses_S = scored.losses_S
         augmented_SD, text_map = self._augmented(scored)
@@ -232,13 +233,14 @@ class Loops(Course):
         rows = chosen.positions
         picks = replace(chosen, positions=scored.positions[rows])
         about: dict[str, Any] = {"scored": 0 if scored is self.first and loop else len(scored.positions)}
-        moved = None
+        moved, captions = None, []
         if self.options.captions != "none":
             order = np.argsort(picks.positions)
             positions, features_KD = picks.positions[order], scored.features_SD[rows[order]]
             text_map = text_map if self.describer.everything else self.describer.fit(positions, features_KD)
             if text_map is not None:
                 moved, about["text_map"] = self.describer.move(positions, features_KD, text_map), told(text_map)
+                captions = self.describer.in_domain(picks.positions)
         self._warm_up(loop, picks)
         about["seconds"] = round(time.perf_counter() - started, 3)
         note(
@@ -246,7 +248,7 @@ class Loops(Course):
             f"their mean loss {losses_S[rows].mean():.3f} (all: {losses_S.mean():.3f})",
             self.task.quiet,
         )
-        return _Loop(picks, losses_S[rows], moved, about)
+        return _Loop(picks, losses_S[rows], moved, captions, about)
 
     def _score(self, loop: int) -> Scored:
         """The candidates under the pretrained network with the first classifier, later under the network as it is."""
@@ -364,7 +366,7 @@ class Loops(Course):
                         f"{picks.scores[rank]:.6g}",
                         f"{done.losses_K[rank]:.6g}",
                         picks.reasons[rank],
-                        self.describer.sentences.get(int(position), ""),
+                        done.captions[rank] if done.captions else "",
                     )
                 )
         return {"selections.csv": text.getvalue().encode()}
@@ -386,5 +388,4 @@ def _read(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> _Loop:
     moved = None
     if "steps" in arrays:
         moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
-    about = {name: value for name, value in state.items() if name != "reasons"}
-    return _Loop(picks, arrays["losses"], moved, about)
+    return _Loop(picks, arrays["losses"], moved, state["captions"], state["told"])
