@@ -1,8 +1,9 @@
 """A paper's tables as TOML files: run what they say, and fill in what was measured.
 
 A TOML file holds the command of each part of a table (``activetune simulate``), the published figures (mean, standard
-deviation) and those measured here, a row for a method, or for a recipe where a table compares these; single values go
-to results/. A run that was cut off goes on where it was.
+deviation) and those measured here, a row for a method, or for a recipe where a table compares these; single values, and
+the training curves of recipes that select themselves, go to results/. A run that names ``classes`` keeps
+the accuracy on each; the column ``classes`` is their mean. A run that was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ import numpy as np
 from machine import machine
 
 COLUMNS = ("top1", "balanced_accuracy", "classes_met", "emd", "radius", "select_seconds", "train_seconds")
+SHARES = ("top1", "classes")  # told in %
+CELL = ("method", "recipe", "budget")
+CURVE = ("batches", "scored", "val_top1")  # a point, one curve a seed
 
 
 def main(folder: Path, description: str) -> None:
@@ -71,13 +75,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
     if not (folder / "results.csv").is_file():
         print(f"{folder} holds no results", flush=True)
         return
-    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        cell = found.setdefault((row["method"], row["recipe"], row["budget"]), {})
-        for name in COLUMNS:
-            cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
+    found = _cells(folder, recipe["runs"][number].get("classes", []))
     about = machine()
     suffix = f"-{number + 1}" if len(recipe["runs"]) > 1 else ""
     content = {**about, "rows": [{"method": m, "recipe": r, "budget": b, **cell} for (m, r, b), cell in found.items()]}
@@ -85,13 +83,44 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
     results.mkdir(exist_ok=True)
     (results / f"{path.stem}{suffix}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     measured: dict[tuple[str, str], str] = {}
-    factor = 100 if recipe["column"] == "top1" else 1
+    factor = 100 if recipe["column"] in SHARES else 1
     for (method, trained, budget), cell in found.items():
-        values = factor * np.asarray(cell[recipe["column"]])
+        values = cell[recipe["column"]]
+        if isinstance(values, dict):
+            values = np.mean(list(values.values()), axis=0)
+        values = factor * np.asarray(values)
         told = f'"{budget}" = [{values.mean():.1f}, {values.std():.1f}]'
         for key in ((method, trained), (method, "")):  # a table of one recipe does not name it in its rows
             measured[key] = f"{measured[key]}, {told}" if key in measured else told
     _fill_in(path, number, measured, f"{about['date']}, commit {about['commit']}")
+
+
+def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Figures by (method, recipe, budget), a list over the seeds each."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in _rows(folder / "results.csv"):
+        cell = found.setdefault(tuple(row[name] for name in CELL), {})
+        for name in COLUMNS:
+            cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
+    for row in _rows(folder / "per_class.csv"):
+        if row["class"] in classes:
+            of_cell = found[tuple(row[name] for name in CELL)].setdefault("classes", {})
+            of_cell.setdefault(row["class"], []).append(float(row["top1"]))
+    curves: dict[tuple[str, ...], list[Any]] = {}
+    for row in _rows(folder / "curves.csv"):
+        point = [float(row[name]) for name in CURVE]
+        curves.setdefault((*(row[name] for name in CELL), row["seed"]), []).append(point)
+    for (*key, _), curve in curves.items():
+        found[tuple(key)].setdefault("curves", []).append(curve)
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Of a CSV file; none where it is not there."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _fill_in(path: Path, number: int, measured: Mapping[tuple[str, str], str], when: str) -> None:

@@ -126,6 +126,18 @@ def test_the_results_hold_to_their_contract(root: Path) -> None:
         assert float(row["seconds"]) == pytest.approx(sum(parts), abs=1e-3)
 
 
+def test_classes_are_told_one_by_one(root: Path) -> None:
+    rows, classes = read_table(root / "sim" / "results.csv"), read_table(root / "sim" / "per_class.csv")
+    assert list(classes) == ["method", "recipe", "budget", "seed", "class", "top1", "n"]
+    right: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+    for *cell, top1, n in zip(*(classes[name] for name in ("method", "budget", "seed", "top1", "n")), strict=True):
+        right.setdefault(tuple(cell), []).append((float(top1), int(n)))
+    for *cell, top1 in zip(*(rows[name] for name in ("method", "budget", "seed", "top1")), strict=True):
+        found = right.pop(tuple(cell))
+        assert sum(share * n for share, n in found) / sum(n for _, n in found) == pytest.approx(float(top1))
+    assert not right
+
+
 def test_classes_met_are_those_of_the_picks(root: Path) -> None:
     for row in rows_of(root / "sim"):
         chosen = picks(root / "sim", row["method"], row["budget"], int(row["seed"]))

@@ -1,4 +1,4 @@
-"""The smaller CIFAR-10 that the tables measured here use: 20,000 training and 2,000 test images, drawn once.
+"""The smaller CIFAR-10 that the tables measured here use: 10,000 training and 2,000 test images, drawn once.
 
 python experiments/vecaf/pools.py --data DIR
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-POOLS = (("train", "cifar10-20000", 20_000), ("test", "cifar10-test-2000", 2_000))
+POOLS = (("train", "cifar10-10000", 10_000), ("test", "cifar10-test-2000", 2_000))
 
 
 def main() -> None:

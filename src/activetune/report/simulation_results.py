@@ -11,7 +11,7 @@ import numpy as np
 from activetune.curves import Point, first_at
 from activetune.store import read_manifest, read_table
 
-RESULTS, CURVES, FAILED = "results.csv", "curves.csv", "failed.csv"
+RESULTS, PER_CLASS, CURVES, FAILED = "results.csv", "per_class.csv", "curves.csv", "failed.csv"
 TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)  # accuracies whose first time is told
 
 

@@ -21,7 +21,7 @@ from activetune.embedding import EmbedOptions
 from activetune.errors import UsageError
 from activetune.fingerprint import digest_json
 from activetune.report import write_report
-from activetune.report.simulation_results import CURVES, FAILED, RESULTS, table
+from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
 from activetune.runtime import note, progress, resolve_runtime
 from activetune.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
 from activetune.simulation.plan import (
@@ -49,11 +49,12 @@ from activetune.store import (
 from activetune.types import Pool
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
-FILES = (RESULTS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
+FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
 HEADER = (
     *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
     *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored"),
 )
+CLASS_HEADER = ("method", "recipe", "budget", "seed", "class", "top1", "n")
 CURVE_HEADER = ("method", "recipe", "budget", "seed", "batches", "scored", "seconds", "val_top1")
 
 
@@ -271,13 +272,19 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
                 run_jobs(setup, todo, min(processes, len(todo)), done)
         finally:
             simulation = _sorted(plan, setup.folder, rows)
-            rows_of = [[row.get(name, "") for name in HEADER] for row in simulation.rows]
-            write_csv(setup.folder / RESULTS, HEADER, rows_of)
-            points = [{**row, **point} for row in simulation.rows for point in row.get("curve", ())]
-            if points:
-                curves = [[point[name] for name in CURVE_HEADER] for point in points]
-                write_csv(setup.folder / CURVES, CURVE_HEADER, curves)
+            _write_tables(simulation)
     return simulation
+
+
+def _write_tables(simulation: Simulation) -> None:
+    """A table of the cells, one of their classes, and one of the points of their training curves."""
+    rows = simulation.rows
+    classes = [{**row, "class": name, **found} for row in rows for name, found in row.get("per_class", {}).items()]
+    points = [{**row, **point} for row in rows for point in row.get("curve", ())]
+    tables = ((RESULTS, HEADER, rows), (PER_CLASS, CLASS_HEADER, classes), (CURVES, CURVE_HEADER, points))
+    for name, header, lines in tables:
+        if lines or name == RESULTS:
+            write_csv(simulation.folder / name, header, [[line.get(column, "") for column in header] for line in lines])
 
 
 def _sorted(plan: Plan, folder: Path, rows: Iterable[Row]) -> Simulation:

@@ -160,10 +160,9 @@ class Bench:
             seconds = float(made["seconds"])
         figures = selection.manifest["figures"]
         return {
-            "top1": scores.top1,
+            **_scored(scores),
             "seconds": round(figures["seconds"] + seconds, 4),
             "k": len(labels),
-            "balanced_accuracy": float(np.mean([row["top1"] for row in scores.per_class.values()])),
             "classes_met": len(labels.classes),
             "emd": figures["emd"],
             "radius": figures["radius"],
@@ -183,10 +182,9 @@ class Bench:
         scores, figures, curve = self._finetuned(answers, cell, seed, settings)
         selecting = round(sum(loop["seconds"] for loop in figures["loops"]), 4)
         return {
-            "top1": scores.top1,
+            **_scored(scores),
             "seconds": figures["seconds"],
             "k": budget.count,
-            "balanced_accuracy": float(np.mean([row["top1"] for row in scores.per_class.values()])),
             "classes_met": len(answers.classes),
             "select_seconds": selecting,
             "train_seconds": round(figures["seconds"] - selecting, 4),
@@ -230,6 +228,11 @@ class Bench:
         if not setup.keep_models:
             shutil.rmtree(folder)
         return scores, figures, curve
+
+
+def _scored(scores: Scores) -> Row:
+    balanced = float(np.mean([row["top1"] for row in scores.per_class.values()]))
+    return {"top1": scores.top1, "balanced_accuracy": balanced, "per_class": scores.per_class}
 
 
 def _keep_last_loop(path: Path, folder: Path) -> None:
