@@ -132,6 +132,14 @@ def test_the_model_in_a_package_knows_what_words_mean() -> None:
     assert min(dog @ puppy, lorry @ truck) > 0.1 + max(dog @ lorry, dog @ truck, puppy @ lorry, puppy @ truck)
 
 
+def test_loading_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny(tmp_path, "bert")
+    capsys.readouterr()
+    load_text_encoder(f"hf/{folder}")
+    assert capsys.readouterr() == ("", "")
+    assert transformers.utils.logging.is_progress_bar_enabled()
+
+
 @pytest.mark.parametrize("name", ["nonsense", "hf/", "clip/ViT", "open_clip/"])
 def test_unknown_sources_are_a_sentence(name: str) -> None:
     with pytest.raises(UsageError, match=r"unknown text encoder .*; there are: minilm, open_clip/MODEL#WEIGHTS"):

@@ -211,15 +211,20 @@ def _training_curves(results: Results, recipe: str, budget: str) -> Any:
 
 
 def _times(results: Results) -> Any:
-    """Seconds of a selection against K."""
+    """Seconds of a selection against K; those of recipes that select themselves are in their own tables."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    looped = {recipe for recipe, _, _ in results.curves}
+    recipes = [recipe for recipe in results.recipes if recipe not in looped] or results.recipes
     for number, method in enumerate(results.methods):
-        seconds = [results.seconds(method, budget) for budget in results.budgets]
+        found = [
+            [value for recipe in recipes if (value := results.seconds(recipe, method, budget)) is not None]
+            for budget in results.budgets
+        ]
         figure.add_scatter(
             x=results.counts,
-            y=[None if value is None else max(value, 1e-4) for value in seconds],
+            y=[max(np.mean(seconds), 1e-4) if seconds else None for seconds in found],
             name=method,
             mode="lines+markers",
             line=_line(number),

@@ -74,9 +74,9 @@ class Results:
         missing = f" ({len(values)} of {seeds})" if len(values) < seeds else ""
         return f"{100 * np.mean(values):.1f}{spread}{missing}"
 
-    def seconds(self, method: str, budget: str) -> float | None:
-        """Mean seconds of a selection."""
-        found = [v for recipe in self.recipes for v in self.values(recipe, method, budget, "select_seconds")]
+    def seconds(self, recipe: str, method: str, budget: str) -> float | None:
+        """Mean seconds of a selection, or of all selections of a recipe that selects itself."""
+        found = self.values(recipe, method, budget, "select_seconds")
         return float(np.mean(found)) if found else None
 
     def ranks(self) -> dict[str, float]:
@@ -152,13 +152,14 @@ def table_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[
     header = ["selector", *(_heading(results, number) for number in range(len(results.budgets))), "rank", "select, s"]
     rows = []
     for method in results.methods:
-        times = [seconds for budget in results.budgets if (seconds := results.seconds(method, budget)) is not None]
+        times = [results.seconds(recipe, method, budget) for budget in results.budgets]
+        told = [seconds for seconds in times if seconds is not None]
         rows.append(
             [
                 method,
                 *(results.told(recipe, method, budget, name) for budget in results.budgets),
                 f"{ranks[method]:.1f}" if method in ranks else "-",
-                f"{np.mean(times):.3f}" if times else "-",
+                f"{np.mean(told):.3f}" if told else "-",
             ]
         )
     return header, rows

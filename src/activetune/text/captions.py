@@ -29,7 +29,7 @@ from activetune.fingerprint import digest, digest_bytes
 from activetune.images import decode_image
 from activetune.runtime import note, progress
 from activetune.store import read_table
-from activetune.text.encoders import explained
+from activetune.text.encoders import loading
 from activetune.types import Pool
 from activetune.vision import import_torchvision
 
@@ -211,7 +211,7 @@ class _Speaker:
         except ImportError:
             raise MissingExtra("transformers", "text") from None
         library: Any = transformers
-        with explained(name):
+        with loading(name):
             self.network: Any = library.AutoModelForImageTextToText.from_pretrained(model).to(device).eval()
             self.processor: Any = library.AutoProcessor.from_pretrained(model)
             if not hasattr(self.processor, "tokenizer"):  # an encoder and a decoder put together: no prompt

@@ -17,8 +17,11 @@ Shape legend: S sentences, B of them in a batch, T tokens, M size of an embeddin
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -110,7 +113,7 @@ class _SentenceEncoder(TextEncoder):
         except ImportError:
             raise MissingExtra("sentence-transformers", "text") from None
         self.name, self.pooling = name, _fixed(pooling, name)
-        with explained(name):
+        with loading(name):
             self.model = SentenceTransformer(model, device=str(device))
         self.size = int(self.model.get_embedding_dimension() or 0)
 
@@ -137,7 +140,7 @@ class _OpenClip(TextEncoder):
                 f"{name} does not say which weights; give one of open_clip/{architecture}#"
                 f"{', #'.join(open_clip.list_pretrained_tags_by_model(architecture)) or 'FILE'}"
             )
-        with explained(name):
+        with loading(name):
             network = open_clip.create_model(architecture, pretrained=weights or None, device=device)
             self.tokenizer = open_clip.get_tokenizer(architecture)
         network.visual = None  # the text tower is enough
@@ -157,7 +160,7 @@ class _Transformer(TextEncoder):
             import transformers
         except ImportError:
             raise MissingExtra("transformers", "text") from None
-        with explained(name):
+        with loading(name):
             config = transformers.AutoConfig.from_pretrained(model)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model)
             encodes = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING and config.is_encoder_decoder
@@ -199,16 +202,23 @@ def _pooled(states_BTM: Tensor, mask_BT: Tensor, pooling: str) -> Tensor:
     return (states_BTM * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
-class explained:
-    """Turns what a library raises about an unknown, unreachable or damaged model into a sentence."""
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Turn what a library raises about an unknown, unreachable or damaged model into a sentence.
 
-    def __init__(self, name: str):
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError | RuntimeError | KeyError):
-            first = str(error).strip().splitlines() or [type(error).__name__]
-            raise UsageError(f"the model {self.name} can't be loaded ({first[0]})") from None
+    transformers' bar over the weights in a file is left out; that of a download is shown.
+    """
+    has_bars = importlib.util.find_spec("transformers") is not None  # open_clip does without
+    bars: Any = importlib.import_module("transformers.utils.logging") if has_bars else None
+    shown = has_bars and bars.is_progress_bar_enabled()
+    if shown:
+        bars.disable_progress_bar()
+        importlib.import_module("huggingface_hub.utils").enable_progress_bars()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(f"the model {name} can't be loaded ({first[0]})") from None
+    finally:
+        if shown:
+            bars.enable_progress_bar()
