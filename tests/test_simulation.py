@@ -21,7 +21,7 @@ from activetune.report import simulation as report
 from activetune.report.simulation_results import Results, efficiency_rows
 from activetune.selectors import selectors
 from activetune.simulation import cells as cells_module
-from activetune.simulation.plan import Entry, Plan, read_budgets, read_methods, read_start
+from activetune.simulation.plan import Entry, Plan, read_budgets, read_methods, read_recipes, read_start
 from activetune.store import file_name, read_table
 from tests.conftest import write_digits
 
@@ -345,7 +345,11 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
     assert curves["batches"] == ["2", "4"] * 8
     assert "Batches to an accuracy: vecaf" in (tmp_path / "sim" / "report.html").read_text()
     kept = [path.name for path in (tmp_path / "sim" / "selections").iterdir()]
-    assert len(kept) == 8
+    assert len(kept) == 6  # training on everything is the same for both methods
+    assert len(list((tmp_path / "sim" / "cells").iterdir())) == 6
+    whole = [tuple(row[name] for name in ("seed", "top1", "seconds")) for row in rows if row["budget"] == "100%"]
+    assert whole[:2] == whole[2:]
+    assert {row["started_by"] for row in rows} == {""}
     again = simulated(
         open_pool(root / "digits"),
         tmp_path / "sim",
@@ -361,7 +365,8 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_the_first_time_of_an_accuracy_is_told(root: Path, tmp_path: Path) -> None:
-    manifest = {"methods": ["a", "b"], "recipes": ["vecaf"], "budgets": [{"text": "5%", "k": 5}], "seeds": [0, 1]}
+    budgets = [{"text": "5%", "k": 5}, {"text": "100%", "k": 100}]
+    manifest = {"methods": ["a", "b"], "recipes": ["vecaf"], "budgets": budgets, "pool_items": 100, "seeds": [0, 1]}
 
     def curve(*values: float) -> list[dict[str, float]]:
         return [
@@ -372,11 +377,13 @@ def test_the_first_time_of_an_accuracy_is_told(root: Path, tmp_path: Path) -> No
     curves = {
         ("vecaf", "a", "5%"): [curve(0.2, 0.55), curve(0.51, 0.61)],
         ("vecaf", "b", "5%"): [curve(0.1), curve(0.52)],
+        ("vecaf", "a", "100%"): [curve(0.3, 0.4), curve(0.3, 0.4)],
     }
     header, rows = efficiency_rows(Results(tmp_path, manifest, {}, {}, curves), "vecaf", "5%")
     assert header == ["selector", "to 30 %", "to 40 %", "to 50 %"]
     assert rows[0] == ["a", "15 batches, 3 s", "15 batches, 3 s", "15 batches, 3 s"]
     assert rows[1] == ["b", *["10 batches, 2 s (1 of 2)"] * 3]
+    assert rows[2] == ["everything", "10 batches, 2 s", "20 batches, 4 s", "never"]
 
 
 def test_a_failing_cell_does_not_stop_the_others(
@@ -612,6 +619,25 @@ def test_keys_depend_on_what_a_cell_is_made_from() -> None:
     assert set(base) - set(more) == {base[1]}  # margin's last round alone
     assert not set(keys(plan_of("k_means:iterations=5", ["10", "20"]))) & set(base)
     assert not set(keys(replace(plan_of("k_means,margin", ["10", "20"]), made_from="other"))) & set(base)
+
+
+def test_a_loop_over_the_whole_pool_is_one_cell_for_all_methods() -> None:
+    plan = replace(plan_of("margin,random", ["10", "100"]), recipes=read_recipes("linear_probe,vecaf", {}))
+    cells = [
+        (job.method.name, step.budget.count, cell.recipe.name)
+        for job in plan.jobs()
+        for step in job.steps
+        for cell in step.cells
+    ]
+    assert sorted(cell for cell in cells if cell[2] == "vecaf") == [
+        ("margin", 10, "vecaf"),
+        ("margin", 100, "vecaf"),
+        ("random", 10, "vecaf"),
+    ]
+    assert len([cell for cell in cells if cell[2] == "linear_probe"]) == 4
+    row = {"method": "margin", "recipe": "vecaf", "budget": "100", "seed": 0, "top1": 0.5}
+    others = [{**row, "budget": "10"}, {**row, "recipe": "linear_probe"}]
+    assert plan.shared([row, *others]) == [{**row, "method": "random"}]
 
 
 def test_file_names_can_be_read_and_stay_distinct() -> None:

@@ -97,12 +97,13 @@ def _efficiency(page: Page, results: Results) -> None:
     for recipe in dict.fromkeys(recipe for recipe, _, _ in results.curves):
         page.heading(f"Batches to an accuracy: {recipe}")
         for budget in results.budgets:
-            if any((recipe, method, budget) in results.curves for method in results.methods):
+            looped = any((recipe, method, budget) in results.curves for method in results.methods)
+            if looped and budget != results.whole:
                 page.paragraph(f"{budget} a loop")
                 page.plot(_training_curves(results, recipe, budget))
                 page.table(*efficiency_rows(results, recipe, budget))
         page.paragraph(
-            "Accuracy on the held-out part of the pool as training goes on, mean over the seeds; the table has the "
+            "Accuracy on the held-out part of the pool as training goes on, mean over the seeds. The table has the "
             "batches and seconds until it first reached a value. Seconds hold scoring the pool and selecting, not "
             "validation."
         )
@@ -168,7 +169,7 @@ def _curves(results: Results, recipe: str) -> Any:
         margin={"t": 20, "b": 40},
         hovermode="x unified",
         xaxis={
-            "title": "labels",
+            "title": "items a loop" if any(looped == recipe for looped, _, _ in results.curves) else "labels",
             "tickvals": results.counts,
             "ticktext": [f"{count:,}" for count in results.counts],
             "type": "log" if wide else "linear",
@@ -183,8 +184,7 @@ def _training_curves(results: Results, recipe: str, budget: str) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for number, method in enumerate(results.methods):
-        curves = results.curves.get((recipe, method, budget), [])
+    for number, (method, curves) in enumerate(results.training(recipe, budget).items()):
         if curves:
             count = min(map(len, curves))
             top1 = 100 * np.asarray([[point["val_top1"] for point in curve[:count]] for curve in curves])
@@ -273,7 +273,7 @@ def _views(results: Results, embeddings: Embeddings) -> list[View]:
     for budget, count in zip(results.budgets, results.counts, strict=True):
         names = {f"{method}, {count:,}": file_name(method, budget, seed) for method in results.methods}
         for recipe, method, looped in results.curves:
-            if looped == budget:
+            if looped == budget != results.whole:
                 names[f"{recipe}: {method}, last {count:,}"] = file_name(method, recipe, budget, seed)
         for name, place in names.items():
             try:

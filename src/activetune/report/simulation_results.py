@@ -61,6 +61,18 @@ class Results:
         """The budgets as numbers of items."""
         return [int(budget["k"]) for budget in self.manifest["budgets"]]
 
+    @property
+    def whole(self) -> str | None:
+        """The budget that is the whole pool, if there is one beside others."""
+        last = self.manifest["budgets"][-1]
+        return str(last["text"]) if len(self.counts) > 1 and last["k"] == self.manifest["pool_items"] else None
+
+    def training(self, recipe: str, budget: str) -> dict[str, list[list[Point]]]:
+        """Training curves by method, one a seed, and those of training on everything beside them."""
+        found = {method: self.curves.get((recipe, method, budget), []) for method in self.methods}
+        everything = self.curves.get((recipe, self.methods[0], self.whole or ""), [])
+        return {**found, "everything": everything} if everything else found
+
     def values(self, recipe: str, method: str, budget: str, name: str = "top1") -> list[float]:
         """A column of one cell over its seeds; empty where all of them failed."""
         return self.cells.get((recipe, method, budget), {}).get(name, [])
@@ -107,17 +119,14 @@ def efficiency_rows(results: Results, recipe: str, budget: str) -> tuple[list[st
 
     The targets are the highest four that some method reached with every seed.
     """
+    curves = results.training(recipe, budget)
     reached = {
-        (method, target): [first_at(curve, target) for curve in results.curves.get((recipe, method, budget), [])]
-        for method in results.methods
-        for target in TARGETS
+        (method, target): [first_at(one, target) for one in curves[method]] for method in curves for target in TARGETS
     }
-    told = [
-        target for target in TARGETS if any(all(reached[m, target]) and reached[m, target] for m in results.methods)
-    ]
+    told = [target for target in TARGETS if any(all(reached[m, target]) and reached[m, target] for m in curves)]
     header = ["selector", *(f"to {100 * target:g} %" for target in told[-4:])]
     rows = []
-    for method in results.methods:
+    for method in curves:
         cells = []
         for target in told[-4:]:
             points = [point for point in reached[method, target] if point]

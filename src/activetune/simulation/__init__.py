@@ -271,7 +271,7 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
             if todo:
                 run_jobs(setup, todo, min(processes, len(todo)), done)
         finally:
-            simulation = _sorted(plan, setup.folder, rows)
+            simulation = _sorted(plan, setup.folder, [*rows, *plan.shared(rows)])
             _write_tables(simulation)
     return simulation
 

@@ -131,7 +131,7 @@ class Bench:
             "recipe": cell.recipe.text,
             "budget": step.budget.text,
             "seed": job.seed,
-            "started_by": job.steps[0].by.text if job.method.rounds else "",
+            "started_by": job.steps[0].by.text if job.method.rounds and not cell.recipe.selects else "",
         }
         try:
             if cell.recipe.selects:

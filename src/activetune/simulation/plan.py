@@ -47,11 +47,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget: ``text`` as it was asked for, ``count`` items in all; ``per_class`` of each class, where it is one."""
+    """A budget: ``text`` as it was asked for, ``count`` items in all; ``per_class`` of each class, where it is one.
+
+    Attributes:
+        whole: whether it is the whole pool.
+    """
 
     text: str
     count: int
     per_class: int | None = None
+    whole: bool = False
 
     def beyond(self, earlier: Budget | None) -> str:
         """What a selection must add to an earlier, smaller one, as a budget of its own."""
@@ -115,6 +120,13 @@ class Plan:
                 found += [Job(method, seed, steps)] if method.rounds else [Job(method, seed, [step]) for step in steps]
         return found
 
+    def shared(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Rows for the other methods where the first one's cell is theirs too: a loop over the whole pool."""
+        looped = {recipe.text for recipe in self.recipes if recipe.selects}
+        whole = {budget.text for budget in self.budgets if budget.whole}
+        found = [row for row in rows if row["recipe"] in looped and row["budget"] in whole]
+        return [{**row, "method": method.text} for row in found for method in self.methods[1:]]
+
     def _alone(self, method: Entry, seed: int) -> list[Step]:
         """One selection a budget, none of which knows of the others."""
         return [self._step(method, method, budget, None, "", seed) for budget in self.budgets]
@@ -140,6 +152,7 @@ class Plan:
                 digest_json({"selection": key, "recipe": recipe.name, "options": recipe.options, "seed": seed}),
             )
             for recipe in self.recipes
+            if method is self.methods[0] or not (recipe.selects and budget.whole)
         ]
         return Step(budget, by, more, file_name(method.text, budget.text, seed), key, cells)
 
@@ -268,7 +281,7 @@ def _budget(text: str, labels: Sequence[str | None]) -> Budget:
     count = max(1, round(value * total)) if kind == "share" else int(value)
     if count > total:
         raise UsageError(f"the budget {text} is over the pool: {total:,} items can be picked")
-    return Budget(text, count)
+    return Budget(text, count, whole=count == total)
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:
