@@ -1,0 +1,57 @@
+"""How soon each selection is as accurate as training on everything is at its end, from the curves in results/.
+
+python experiments/vecaf/efficiency.py caltech101
+
+Validation accuracy, mean over the seeds. An item's forward pass is a third of its training step, so 96 scored items
+count as a batch of 32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+SCORED = 96  # items that are a batch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", help="caltech101, cifar10 or loops")
+    table = parser.parse_args().table
+    rows = [row for path in sorted(RESULTS.glob(f"here_{table}-*.json")) for row in _rows(path)]
+    ends = {row["recipe"]: mean_curve(row["curves"])[-1, 2] for row in rows if row["budget"] == "100%"}
+    print("| selection | recipe | a loop | top-1 | batches | with scoring |", "|---|---|---|---|---|---|", sep="\n")
+    for row in rows:
+        top1 = 100 * np.asarray(row["top1"])
+        cells = [row["method"], row["recipe"], row["budget"], f"{top1.mean():.1f} ± {top1.std():.1f}"]
+        end = ends.get(row["recipe"], next(iter(ends.values()), np.inf))  # with captions: the same without
+        print("|", " | ".join([*cells, *reached(mean_curve(row["curves"]), end)]), "|")
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return found
+
+
+def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
+    """(points, 3): batches, items scored until then, accuracy."""
+    return np.asarray(curves).mean(axis=0)
+
+
+def reached(curve: np.ndarray, end: float) -> tuple[str, str]:
+    """Batches until ``end``, without and with scoring."""
+    after = np.flatnonzero(curve[:, 2] >= end)
+    if not len(after):
+        return "never", "never"
+    batches, scored, _ = curve[after[0]]
+    return f"{batches:.0f}", f"{batches + scored / SCORED:.0f}"
+
+
+if __name__ == "__main__":
+    main()
