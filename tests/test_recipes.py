@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from activetune import UsageError, load_backbone, open_pool
 from activetune.backbones import bundled
 from activetune.errors import MissingExtra
 from activetune.finetuning import WORK
+from activetune.heads.imbalance import cross_entropy
 from activetune.heads.linear import NOTHING, Trial, best_trial
 from activetune.labels import shuffled
 from activetune.recipes import Task, _network, auto, make_recipe
@@ -252,6 +254,31 @@ def test_logit_adjustment_favours_the_small_class(recipe: str, pool: Pool, tmp_p
         paths = [tmp_path / "digits" / item for item in others[1:]]
         shares.append(model.predict(paths, precision="fp32")[:, 1].mean())
     assert shares[1] > shares[0]
+
+
+def test_smoothing_is_the_usual_one_where_nothing_is_added() -> None:
+    logits, targets = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 3, 0])
+    answers = torch.nn.functional.one_hot(targets, 4).float()
+    usual = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
+    torch.testing.assert_close(cross_entropy(logits, answers, torch.zeros(4), 0.1), usual)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.3])
+def test_smoothing_does_not_teach_that_a_rare_class_is_as_likely(smoothing: float) -> None:
+    """At the loss's minimum the logits that are left still tell the large class's items."""
+    added = torch.log(torch.tensor([0.9, 0.09, 0.01]))
+    logits = torch.zeros(1, 3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        found = cross_entropy(logits, torch.tensor([[1.0, 0.0, 0.0]]), added, smoothing)
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    own, *others = logits.detach()[0].tolist()
+    assert all(own - other > math.log((1 - smoothing) / smoothing) for other in others)
 
 
 @pytest.mark.parametrize("recipe", ["linear_probe", "full", "fact", "frozen_map", "lora"])

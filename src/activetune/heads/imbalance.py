@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+from torch.nn import functional
+
 from activetune.config import Checked, check_settings
 from activetune.labels import log_shares
 from activetune.types import FloatArray, IntArray
@@ -31,3 +34,17 @@ class Imbalance(Checked):
         """(C,) numbers, from the classes of the training items."""
         added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
         return added
+
+
+def cross_entropy(logits_BC: Tensor, answers_BC: Tensor, added_C: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy of logits to which ``added_to_logits`` are added.
+
+    Label smoothing is spread over the classes by their adjusted shares, so evenly where nothing is added. Spread evenly
+    under an adjustment, it would teach that a rare class is as likely as an item's own: the small probability that it
+    asks for is what the class's share alone makes.
+
+    Args:
+        answers_BC: probabilities. smoothing: in [0, 1).
+    """
+    answers_BC = (1 - smoothing) * answers_BC + smoothing * added_C.softmax(0)
+    return functional.cross_entropy(logits_BC + added_C, answers_BC)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from activetune.config import check_settings
 from activetune.frofa import Grid, Step, augment, mix
-from activetune.heads.imbalance import Imbalance
+from activetune.heads.imbalance import Imbalance, cross_entropy
 from activetune.heads.light import Head
 from activetune.labels import shuffled
 from activetune.runtime import torch_generator
@@ -117,8 +117,7 @@ def train_head(
         answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
         for one in mixing:
             features, answers = mix(features, answers, one.strength, generator)
-        logits = _logits(head, features, views) + added
-        loss = functional.cross_entropy(logits, answers, label_smoothing=options.label_smoothing)
+        loss = cross_entropy(_logits(head, features, views), answers, added, options.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

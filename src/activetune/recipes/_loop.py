@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from activetune.errors import UsageError
 from activetune.fingerprint import as_json, digest, digest_json
+from activetune.heads.imbalance import cross_entropy
 from activetune.heads.linear import Trial, best_trial
 from activetune.loading import PoolImages, choose_workers, start_worker
 from activetune.recipes._base import Outcome, Task
@@ -328,6 +330,7 @@ def _loss(
     added = torch.from_numpy(options.added_to_logits(targets, classes)).float().to(device)
 
     def loss(logits_BC: Tensor, targets_B: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(logits_BC + added, targets_B, label_smoothing=options.label_smoothing)
+        answers_BC = functional.one_hot(targets_B, classes).float()
+        return cross_entropy(logits_BC, answers_BC, added, options.label_smoothing)
 
     return loss
