@@ -279,19 +279,19 @@ class Loops(Course):
         return selector is not None and "probs_NC" in selector.needs | selector.uses
 
     def _augmented(self, scored: Scored) -> tuple[np.ndarray, TextMap | None]:
-        """Features in which described items stand where CEA has moved them, and the map from texts that did it."""
+        """Features in which items of earlier loops stand where CEA has moved them, and the map from texts."""
         if self.options.captions == "none":
             return scored.features_SD, None
-        rows = np.arange(len(scored.positions))
-        if not self.describer.everything:
-            rows = self._selected_before(scored)
-        if len(rows) < 2:
+        before = self._selected_before(scored)
+        known = np.arange(len(scored.positions)) if self.describer.everything else before
+        if len(known) < 2:
             return scored.features_SD, None
-        positions, features_SD = scored.positions[rows], scored.features_SD.copy()
-        text_map = self.describer.fit(positions, features_SD[rows])
-        if text_map is not None:
-            moved = self.describer.move(positions, features_SD[rows], text_map)
-            features_SD[rows] = cea.augmented(features_SD[rows], moved.texts_KD, moved.steps_K[:, None])
+        text_map = self.describer.fit(scored.positions[known], scored.features_SD[known])
+        if text_map is None or len(before) < 2:
+            return scored.features_SD, text_map
+        features_SD = scored.features_SD.copy()
+        moved = self.describer.move(scored.positions[before], features_SD[before], text_map)
+        features_SD[before] = cea.augmented(features_SD[before], moved.texts_KD, moved.steps_K[:, None])
         return features_SD, text_map
 
     def _selected_before(self, scored: Scored) -> IntArray:
