@@ -24,6 +24,7 @@ from activetune import embedding
 from activetune.backbones import Backbone
 from activetune.embedding import EmbedOptions, embed, features_of, take
 from activetune.errors import ActivetuneError, UsageError
+from activetune.loading import choose_workers
 from activetune.pool import open_pool
 from activetune.store import load_embeddings
 from activetune.types import Embeddings
@@ -161,6 +162,13 @@ def test_a_worker_process_gives_the_same_bytes(few: Path, bundled: Backbone, tmp
     run(few, bundled, tmp_path / "here", use_cache=False)
     run(few, bundled, tmp_path / "there", use_cache=False, options=replace(OPTIONS, workers=1))
     assert (tmp_path / "here" / "features.npy").read_bytes() == (tmp_path / "there" / "features.npy").read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say which cores are usable")
+def test_no_more_decoding_processes_than_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
+    assert choose_workers(-1, 10_000) == 1
 
 
 def test_tokens_are_n_x_t_x_d_and_average_to_the_features(few: Path, bundled: Backbone, tmp_path: Path) -> None:

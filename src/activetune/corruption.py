@@ -26,7 +26,7 @@ from activetune.errors import MissingExtra, RejectedImage, UsageError, unknown_n
 from activetune.fingerprint import digest
 from activetune.images import decode_image
 from activetune.pool import open_pool
-from activetune.runtime import note, progress
+from activetune.runtime import note, progress, usable_cores
 from activetune.store import MANIFEST, prepare_folder, read_manifest, replacing, write_manifest
 from activetune.types import Pool
 
@@ -123,7 +123,7 @@ class _Hands:
 
     def __init__(self, pool: Pool, seed: int, workers: int):
         self.pool, self.seed = pool, seed
-        self.count = workers if workers >= 0 else (os.cpu_count() or 1)
+        self.count = workers if workers >= 0 else usable_cores()
         self.executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> _Hands:

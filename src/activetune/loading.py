@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from activetune.errors import RejectedImage
 from activetune.images import decode_image
+from activetune.runtime import usable_cores
 from activetune.types import Pool
 
 
@@ -33,7 +34,7 @@ def choose_workers(workers: int, items: int) -> int:
     """-1: one process a core, at most 8, and none for a pool so small that starting them costs more."""
     if workers >= 0:
         return workers
-    return 0 if items < 256 else min(8, os.cpu_count() or 1)
+    return 0 if items < 256 else min(8, usable_cores())
 
 
 def start_worker(worker: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -63,6 +64,13 @@ def _native_precision(device: torch.device) -> str:
         capabilities = torch.cpu.get_capabilities()
         return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
     return "fp32"
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use, which in a container or under a scheduler may be few of many."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def torch_generator(rng: np.random.Generator, device: str | torch.device) -> torch.Generator:

@@ -17,15 +17,14 @@ from concurrent.futures.process import BrokenProcessPool
 import torch
 
 from activetune.errors import ActivetuneError
-from activetune.runtime import limited_threads
+from activetune.runtime import limited_threads, usable_cores
 from activetune.simulation.cells import Bench, Row, Setup
 from activetune.simulation.plan import Job
 
 
 def choose_processes(workers: int, jobs: int, device: torch.device) -> int:
     """-1: a process a core, and one where an accelerator does the work; never more than there are jobs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = workers if workers >= 0 else cores if device.type == "cpu" else 1
+    wanted = workers if workers >= 0 else usable_cores() if device.type == "cpu" else 1
     return max(1, min(wanted, jobs))
 
 
