@@ -122,6 +122,7 @@ def test_a_replaced_lora_model_leaves_no_adapter(pool: Pool, tmp_path: Path) -> 
 def test_lora_names_the_layers_that_there_are(pool: Pool, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no layer named 'w_qs'; give some of these .*conv1, conv2"):
         train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), settings={"targets": "w_qs"})
+    assert not (tmp_path / "m").exists()  # the next try needs no --overwrite
 
 
 def test_lora_without_peft_says_what_to_install(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,12 @@ def finetune(
         workers=workers,
         quiet=quiet,
     )
-    return _save(task, chosen.run(task), {**run, "run": digest_json(run), "rejected": rejected}, folder, started)
+    try:
+        outcome = chosen.run(task)
+    except UsageError:
+        _withdraw(folder)
+        raise
+    return _save(task, outcome, {**run, "run": digest_json(run), "rejected": rejected}, folder, started)
 
 
 def _save(task: Task, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:
@@ -178,6 +183,17 @@ def _open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Pa
     (folder / WORK).mkdir()
     write_json(folder / RUN, {"run": run})
     return folder
+
+
+def _withdraw(folder: Path) -> None:
+    """Leave no trace of a run that was refused before it had kept anything."""
+    if any((folder / WORK).iterdir()):
+        return
+    (folder / WORK).rmdir()
+    for name in (RUN, "rejected.csv"):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
