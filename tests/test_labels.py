@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from activetune import Labels, Pool, UsageError, open_pool, read_labels
 from activetune.labels import (
     carve_validation,
+    describe_imbalance,
     describe_shortage,
     keep,
     pool_labels,
@@ -193,6 +194,15 @@ def test_shortage_names_classes_without_a_label() -> None:
     assert describe_shortage(with_classes(Labels.of({"1": "a", "2": "a"}), ["x", "a", "y"])) == [
         "2 classes have no label ('x', 'y'): in the model's outputs, but nothing teaches them"
     ]
+
+
+def test_imbalance_is_told_from_twenty_to_one_on() -> None:
+    def with_count(count: int) -> Labels:
+        return Labels.of({"rare": "b", **{str(number): "a" for number in range(count)}})
+
+    assert describe_imbalance(with_count(19)) == []
+    (told,) = describe_imbalance(with_count(20))
+    assert told.startswith("classes have from 1 label ('b') to 20 ('a')")
 
 
 @pytest.mark.parametrize(("classes", "sentence"), [(["a", "b", "a"], "name 'a' twice"), (["b"], "the labels hold 'a'")])

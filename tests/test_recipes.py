@@ -492,6 +492,19 @@ def test_auto_takes_fact_where_there_is_time(pool: Pool, tmp_path: Path) -> None
     assert weights(tmp_path / "auto") == weights(tmp_path / "fact")
 
 
+@pytest.mark.parametrize("minutes, recipe", [(0, "fact"), (1e-6, "linear_probe")])
+def test_auto_hands_on_what_is_asked_for_classes_of_different_size(
+    minutes: float, recipe: str, pool: Pool, tmp_path: Path
+) -> None:
+    labels = dict(list(some_labels(pool, 6).items())[:-4])
+    remedy = {"logit_adjustment": 1, "balance": 0.5}
+    train(pool, tmp_path / "auto", "auto", labels=labels, settings={"minutes": minutes, **remedy})
+    others = {} if recipe == "linear_probe" else {"batch_size": 32, "validation_least": 200}
+    train(pool, tmp_path / "given", recipe, labels=labels, settings={**remedy, **others})
+    assert figures(tmp_path / "auto")["recipe"] == recipe
+    assert weights(tmp_path / "auto") == weights(tmp_path / "given")
+
+
 def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Path) -> None:
     train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 5), settings={"minutes": 1e-6})
     assert figures(tmp_path / "m")["recipe"] == "linear_probe"

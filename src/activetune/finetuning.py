@@ -13,7 +13,8 @@ from typing import Any
 from activetune.backbones import load_backbone
 from activetune.errors import UsageError, some
 from activetune.fingerprint import as_json, digest, digest_json
-from activetune.labels import describe_shortage, keep, pool_labels, read_labels, with_classes
+from activetune.heads.imbalance import Imbalance
+from activetune.labels import describe_imbalance, describe_shortage, keep, pool_labels, read_labels, with_classes
 from activetune.loading import rejected_items
 from activetune.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
 from activetune.pool import open_pool
@@ -100,8 +101,9 @@ def finetune(
     started = time.perf_counter()
     usable, rejected = _usable(pool, given, folder, workers, quiet)
     held_out = chosen.hold_out(usable.indices, seed)
-    for shortage in describe_shortage(usable):
-        note(shortage, quiet)
+    treated = isinstance(chosen, Imbalance) and any(chosen.remedies.values())
+    for told in [*describe_shortage(usable), *([] if treated else describe_imbalance(usable))]:
+        note(told, quiet)
     task = Task(
         pool=pool.subset(usable.ids),
         labels=usable,

@@ -17,6 +17,7 @@ from activetune.store import read_table
 from activetune.types import FloatArray, IntArray, Labels, Pool
 
 VALIDATION_LEAST = 200  # items, below which a choice by them is luck: top-1 is then known to 2 to 3 points
+IMBALANCE = 20  # labels of the largest class for one of the smallest, from which on it is worth a word
 
 
 def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
@@ -183,6 +184,18 @@ def log_shares(indices: IntArray, classes: int) -> FloatArray:
     counts = np.maximum(np.bincount(indices, minlength=classes), 0.5)
     shares: FloatArray = np.log(counts / len(indices))
     return shares
+
+
+def describe_imbalance(labels: Labels) -> list[str]:
+    """A sentence where the largest class has ``IMBALANCE`` times the labels of the smallest that has any."""
+    ordered = Counter(labels.names).most_common()
+    (most, count), (least, few) = ordered[0], ordered[-1]
+    if count < IMBALANCE * few:
+        return []
+    return [
+        f"classes have from {few:,} label{'s' if few > 1 else ''} ({least!r}) to {count:,} ({most!r}), and the model "
+        "will lean towards the large ones; --set logit_adjustment=1 answers for evenly frequent classes"
+    ]
 
 
 def describe_shortage(labels: Labels) -> list[str]:

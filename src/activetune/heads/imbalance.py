@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
@@ -29,6 +30,11 @@ class Imbalance(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_settings("training", ("balance", self.balance, 0, 1), ("logit_adjustment", self.logit_adjustment, 0, 10))
+
+    @property
+    def remedies(self) -> dict[str, Any]:
+        """Both settings by name."""
+        return {"balance": self.balance, "logit_adjustment": self.logit_adjustment}
 
     def added_to_logits(self, indices: IntArray, classes: int) -> FloatArray:
         """(C,) numbers, from the classes of the training items."""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from activetune.config import check_settings
+from activetune.heads.imbalance import Imbalance
 from activetune.heads.linear import NOTHING
 from activetune.labels import VALIDATION_LEAST
 from activetune.model import add_classifier
@@ -36,7 +37,7 @@ TIMED, STEPS = 8, 5  # images in a timed step; steps
 
 
 @dataclass(frozen=True)
-class Auto(Recipe):
+class Auto(Imbalance, Recipe):
     """Runs ``fact``, ``lora``, some batches from a probe, or the probe alone; the manifest says which, and why.
 
     Attributes:
@@ -51,6 +52,7 @@ class Auto(Recipe):
     head_steps: int = 400
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings("auto", ("minutes", self.minutes, 0, np.inf))
         self._fact()
 
@@ -72,7 +74,7 @@ class Auto(Recipe):
         """The recipe's name, the recipe, and the reason."""
         labels, size = task.labels, sum(value.numel() for value in task.backbone.network.parameters())
         large = size >= LARGE
-        name, recipe = ("lora", Lora(epochs=self.epochs)) if large else ("fact", self._fact())
+        name, recipe = ("lora", Lora(epochs=self.epochs, **self.remedies)) if large else ("fact", self._fact())
         shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels a class and "
         told = f"{size / 1e6:,.0f} million parameters"
         if not self.minutes:
@@ -87,7 +89,7 @@ class Auto(Recipe):
         features = FORWARD * len(labels) * an_image
         batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
         if large or batches < LEAST:
-            return "linear_probe", LinearProbe(), because
+            return "linear_probe", LinearProbe(**self.remedies), because
         return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
 
     def _has_pilot(self, task: Task) -> bool:
@@ -96,11 +98,15 @@ class Auto(Recipe):
         return len(fact.left_out(replace(task, held_out=held_out))) > 0
 
     def _fact(self) -> Fact:
-        return Fact(epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps)
+        return Fact(
+            epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps, **self.remedies
+        )
 
     def _batches(self, count: int) -> Vecaf:
         least = VALIDATION_LEAST  # few labels are all trained on
-        return Vecaf(batches=count, loops=1, select_with="all", captions="none", validation_least=least)
+        return Vecaf(
+            batches=count, loops=1, select_with="all", captions="none", validation_least=least, **self.remedies
+        )
 
 
 def _seconds_an_image(task: Task, classes: int) -> float:
