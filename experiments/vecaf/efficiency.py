@@ -2,8 +2,8 @@
 
 python experiments/vecaf/efficiency.py caltech101
 
-Validation accuracy, mean over the seeds. An item's forward pass is a third of its training step, so 96 scored items
-count as a batch of 32.
+Prints a table, and draws the curves of the table's first run. Validation accuracy, mean over the seeds. An item's
+forward pass is a third of its training step, so 96 scored items count as a batch of 32.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 SCORED = 96  # items that are a batch
 
 
@@ -32,6 +34,7 @@ def main() -> None:
         cells = [row["method"], row["recipe"], row["budget"], f"{top1.mean():.1f} ± {top1.std():.1f}"]
         end = ends.get(row["recipe"], next(iter(ends.values()), np.inf))  # with captions: the same without
         print("|", " | ".join([*cells, *reached(mean_curve(row["curves"]), end)]), "|")
+    draw(_rows(next(iter(sorted(RESULTS.glob(f"here_{table}-*.json"))))), HERE / f"{table}.png")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -51,6 +54,24 @@ def reached(curve: np.ndarray, end: float) -> tuple[str, str]:
         return "never", "never"
     batches, scored, _ = curve[after[0]]
     return f"{batches:.0f}", f"{batches + scored / SCORED:.0f}"
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Accuracy by batches, a line a selection with one standard deviation over the seeds around it."""
+    figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
+    for row in rows:
+        everything = row["budget"] == "100%"
+        curves = np.asarray(row["curves"])
+        batches, accuracy = curves[0, :, 0], 100 * curves[:, :, 2]
+        mean, spread = accuracy.mean(axis=0), accuracy.std(axis=0)
+        (line,) = axis.plot(batches, mean, "k--" if everything else "o-", label="all" if everything else row["method"])
+        axis.fill_between(batches, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
+        if everything:
+            axis.axhline(mean[-1], color="black", linewidth=0.7, linestyle=":")
+    axis.set(xlabel="batches", ylabel="validation top-1, %")
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
