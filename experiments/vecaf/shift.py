@@ -1,0 +1,57 @@
+"""From clear to snowy and foggy images: models that the tables ``cifar10`` and ``shift`` kept, on shifted test sets.
+
+python experiments/vecaf/shift.py
+
+Run it after ``run.py --table cifar10`` and ``--table shift``, with the same --out. Severity 3 of ImageNet-C's five, on
+2,000 test images; every model's scores are kept in --out, so a run that is cut off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import machine
+
+import activetune
+
+HERE = Path(__file__).parent
+KINDS, SEVERITY = ("snow", "fog"), 3
+ROWS = {  # name: the simulation, and the beginnings of its models' names
+    "all": ("cifar10-selections", "random-*-100%-*"),
+    "random": ("cifar10-selections", "random-*-5%-*"),
+    "ActiveFT": ("cifar10-selections", "activeft-*-5%-*"),
+    "ODS": ("cifar10-selections", "ods-*-5%-*"),
+    "VeCAF, captions of a snowy day": ("shift-snowy", "ods-*-5%-*"),
+    "VeCAF, captions of a foggy day": ("shift-foggy", "ods-*-5%-*"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/vecaf"))
+    out: Path = parser.parse_args().out
+    shifted, test = out / "cifar10-shifted", out / "cifar10-test-2000.parquet"
+    activetune.corrupt(test, kinds=KINDS, severities=(SEVERITY,), out=shifted, resume=True)
+    found: dict[str, dict[str, list[float]]] = {}
+    for row, (simulation, pattern) in ROWS.items():
+        scores: dict[str, list[float]] = {name: [] for name in ("clear", *KINDS)}
+        for folder in sorted((out / f"here-{simulation}" / "models").glob(pattern)):
+            clear = activetune.evaluate(folder, test, out=folder / "scores.json", resume=True, quiet=True)
+            shifts = activetune.evaluate_shifts(folder, shifted, out=folder / "shifts.json", resume=True, quiet=True)
+            for name, value in {"clear": clear.top1, **{kind: shifts[kind][SEVERITY] for kind in KINDS}}.items():
+                scores[name].append(value)
+        found[row] = scores
+        cells = [f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}" for values in scores.values() if values]
+        print(f"| {row} | {' | '.join(cells)} |", flush=True)
+    content = {**machine(), "severity": SEVERITY, "top1": found}
+    (HERE / "results" / "shift.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
