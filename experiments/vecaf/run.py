@@ -4,7 +4,8 @@ python experiments/vecaf/run.py --table 1 --data DIR --weights DIR
 python experiments/vecaf/run.py --list
 
 DIR: data sets and weights by the names in the commands. See ``../tables.py``. The tables ``caltech101``, ``cifar10``,
-``loops``, ``one_vs_all`` and ``shift`` were measured here; those on CIFAR-10 need the pools of ``pools.py``. ``efficiency.py``, ``shift.py`` and ``picks.py`` read what they leave.
+``loops``, ``one_vs_all`` and ``shift`` were measured here; those on CIFAR-10 need the pools of ``pools.py``.
+``efficiency.py``, ``shift.py`` and ``picks.py`` read what they leave.
 """
 
 from __future__ import annotations
