@@ -20,6 +20,7 @@ import numpy as np
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCORED = 96  # items that are a batch
+EVERYTHING = "all"
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("table", help="caltech101, cifar10 or loops")
     table = parser.parse_args().table
     rows = [row for path in sorted(RESULTS.glob(f"here_{table}-*.json")) for row in _rows(path)]
-    ends = {row["recipe"]: mean_curve(row["curves"])[-1, 2] for row in rows if row["budget"] == "100%"}
+    ends = {row["recipe"]: mean_curve(row["curves"])[-1, 2] for row in rows if row["method"] == EVERYTHING}
     print("| selection | recipe | a loop | top-1 | batches | with scoring |", "|---|---|---|---|---|---|", sep="\n")
     for row in rows:
         top1 = 100 * np.asarray(row["top1"])
@@ -38,8 +39,12 @@ def main() -> None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return found
+    """A run's rows; everything is the same whatever would have selected, and comes once."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        method = EVERYTHING if row["budget"] == "100%" else row["method"]
+        found.setdefault((method, row["recipe"], row["budget"]), {**row, "method": method})
+    return list(found.values())
 
 
 def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
@@ -60,11 +65,11 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Accuracy by batches, a line a selection with one standard deviation over the seeds around it."""
     figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
     for row in rows:
-        everything = row["budget"] == "100%"
+        everything = row["method"] == EVERYTHING
         curves = np.asarray(row["curves"])
         batches, accuracy = curves[0, :, 0], 100 * curves[:, :, 2]
         mean, spread = accuracy.mean(axis=0), accuracy.std(axis=0)
-        (line,) = axis.plot(batches, mean, "k--" if everything else "o-", label="all" if everything else row["method"])
+        (line,) = axis.plot(batches, mean, "k--" if everything else "o-", label=row["method"])
         axis.fill_between(batches, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
         if everything:
             axis.axhline(mean[-1], color="black", linewidth=0.7, linestyle=":")
