@@ -18,7 +18,7 @@ from activetune import Simulation, UsageError, evaluate, finetune, open_pool, si
 from activetune.backbones import bundled
 from activetune.cli import run
 from activetune.report import simulation as report
-from activetune.report.simulation_results import Results, efficiency_rows
+from activetune.report.simulation_results import Results, best_rows, efficiency_rows, table_rows
 from activetune.selectors import selectors
 from activetune.simulation import cells as cells_module
 from activetune.simulation.plan import Entry, Plan, read_budgets, read_methods, read_recipes, read_start
@@ -343,7 +343,9 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
     }
     curves = read_table(tmp_path / "sim" / "curves.csv")
     assert curves["batches"] == ["2", "4"] * 8
-    assert "Batches to an accuracy: vecaf" in (tmp_path / "sim" / "report.html").read_text()
+    page = (tmp_path / "sim" / "report.html").read_text()
+    assert "Batches to an accuracy: vecaf" in page
+    assert "In rounds:" not in page and "Time to select" not in page  # loops are neither
     kept = [path.name for path in (tmp_path / "sim" / "selections").iterdir()]
     assert len(kept) == 6  # training on everything is the same for both methods
     assert len(list((tmp_path / "sim" / "cells").iterdir())) == 6
@@ -384,6 +386,24 @@ def test_the_first_time_of_an_accuracy_is_told(root: Path, tmp_path: Path) -> No
     assert rows[0] == ["a", "15 batches, 3 s", "15 batches, 3 s", "15 batches, 3 s"]
     assert rows[1] == ["b", *["10 batches, 2 s (1 of 2)"] * 3]
     assert rows[2] == ["everything", "10 batches, 2 s", "20 batches, 4 s", "never"]
+
+
+def test_training_on_everything_is_a_row_of_recipes_that_select_themselves(tmp_path: Path) -> None:
+    budgets = [{"text": "5%", "k": 5}, {"text": "100%", "k": 100}]
+    manifest = {"methods": ["a", "b"], "recipes": ["vecaf", "linear_probe"], "budgets": budgets, "pool_items": 100}
+    top1 = {("a", "5%"): 0.5, ("b", "5%"): 0.7, ("a", "100%"): 0.6, ("b", "100%"): 0.6}
+    cells = {
+        (recipe, *key): {"top1": [value], "select_seconds": [1.0]}
+        for recipe in manifest["recipes"]
+        for key, value in top1.items()
+    }
+    curves = {("vecaf", method, budget): [[]] for method, budget in top1}
+    results = Results(tmp_path, {**manifest, "seeds": [0]}, cells, {}, curves)
+    header, rows = table_rows(results, "vecaf")
+    assert header == ["selector", "5% (5)", "rank", "select, s"]
+    assert [row[:2] for row in rows] == [["a", "50.0"], ["b", "70.0"], ["everything", "60.0"]]
+    assert best_rows(results, "vecaf") == {1}
+    assert [len(row) for row in table_rows(results, "linear_probe")[1]] == [5, 5]  # labels, as ever
 
 
 def test_a_failing_cell_does_not_stop_the_others(

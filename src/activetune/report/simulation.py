@@ -14,7 +14,7 @@ import numpy as np
 from activetune.errors import ActivetuneError
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
-from activetune.report.simulation_results import Results, best_rows, efficiency_rows, table_rows
+from activetune.report.simulation_results import EVERYTHING, Results, best_rows, efficiency_rows, table_rows
 from activetune.store import file_name, load_embeddings, load_selection, replacing
 from activetune.types import Embeddings
 
@@ -48,12 +48,13 @@ def write_simulation_report(folder: Path) -> Path:
     )
     _tables(page, results)
     _efficiency(page, results)
-    page.heading("Time to select")
-    page.plot(_times(results))
-    page.paragraph(
-        "Seconds that a selection of K items takes, both axes logarithmic; a method that learns from labels counts all "
-        "rounds that led there."
-    )
+    if set(results.recipes) - results.looped:
+        page.heading("Time to select")
+        page.plot(_times(results))
+        page.paragraph(
+            "Seconds that a selection of K items takes, both axes logarithmic; a method that learns from labels counts "
+            "all rounds that led there."
+        )
     _add_map(page, results)
     _failures(page, results)
     return page.write(folder / "report.html")
@@ -74,7 +75,7 @@ def _tables(page: Page, results: Results) -> None:
         "selection."
     )
     manifest = results.manifest
-    if manifest["rounds"]:
+    if manifest["rounds"] and set(results.recipes) - results.looped:
         page.paragraph(
             f"In rounds: {', '.join(manifest['rounds'])}. These learn from labels: {manifest['start']} chooses "
             "the first budget, and each further one adds to the picks before, with all their labels known."
@@ -94,11 +95,10 @@ def _tables(page: Page, results: Results) -> None:
 
 def _efficiency(page: Page, results: Results) -> None:
     """Training curves and B2A of recipes that select themselves and count batches."""
-    for recipe in dict.fromkeys(recipe for recipe, _, _ in results.curves):
+    for recipe in (recipe for recipe in results.recipes if recipe in results.looped):
         page.heading(f"Batches to an accuracy: {recipe}")
-        for budget in results.budgets:
-            looped = any((recipe, method, budget) in results.curves for method in results.methods)
-            if looped and budget != results.whole:
+        for budget, _ in results.budgets_of(recipe):
+            if any((recipe, method, budget) in results.curves for method in results.methods):
                 page.paragraph(f"{budget} a loop")
                 page.plot(_training_curves(results, recipe, budget))
                 page.table(*efficiency_rows(results, recipe, budget))
@@ -130,10 +130,12 @@ def _curves(results: Results, recipe: str) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    budgets, whole = results.budgets_of(recipe), results.whole_of(recipe)
+    counts_shown = [count for _, count in budgets]
     for number, method in enumerate(results.methods):
         found = [
             (count, 100 * np.mean(values), 100 * np.std(values))
-            for count, budget in zip(results.counts, results.budgets, strict=True)
+            for budget, count in budgets
             if (values := results.values(recipe, method, budget))
         ]
         if not found:
@@ -162,16 +164,18 @@ def _curves(results: Results, recipe: str) -> Any:
             customdata=spread,
             hovertemplate="%{y:.1f} ± %{customdata:.1f}",
         )
-    wide = max(results.counts) > 8 * min(results.counts)
+    if whole is not None and (values := results.values(recipe, results.methods[0], whole)):
+        figure.add_hline(y=100 * np.mean(values), line={"dash": "dash", "width": 1}, annotation_text=EVERYTHING)
+    wide = max(counts_shown) > 8 * min(counts_shown)
     figure.update_layout(
         template="plotly_white",
         height=440,
         margin={"t": 20, "b": 40},
         hovermode="x unified",
         xaxis={
-            "title": "items a loop" if any(looped == recipe for looped, _, _ in results.curves) else "labels",
-            "tickvals": results.counts,
-            "ticktext": [f"{count:,}" for count in results.counts],
+            "title": "items a loop" if recipe in results.looped else "labels",
+            "tickvals": counts_shown,
+            "ticktext": [f"{count:,}" for count in counts_shown],
             "type": "log" if wide else "linear",
         },
         yaxis={"title": "top-1 on the test set, %"},
@@ -211,12 +215,11 @@ def _training_curves(results: Results, recipe: str, budget: str) -> Any:
 
 
 def _times(results: Results) -> Any:
-    """Seconds of a selection against K; those of recipes that select themselves are in their own tables."""
+    """Seconds of a selection against K, without recipes that select themselves: their tables have these."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    looped = {recipe for recipe, _, _ in results.curves}
-    recipes = [recipe for recipe in results.recipes if recipe not in looped] or results.recipes
+    recipes = [recipe for recipe in results.recipes if recipe not in results.looped]
     for number, method in enumerate(results.methods):
         found = [
             [value for recipe in recipes if (value := results.seconds(recipe, method, budget)) is not None]

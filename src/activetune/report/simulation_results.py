@@ -12,6 +12,7 @@ from activetune.curves import Point, first_at
 from activetune.store import read_manifest, read_table
 
 RESULTS, PER_CLASS, CURVES, FAILED = "results.csv", "per_class.csv", "curves.csv", "failed.csv"
+EVERYTHING = "everything"  # the row of training on everything, beside a recipe's selections
 TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)  # accuracies whose first time is told
 
 
@@ -67,11 +68,25 @@ class Results:
         last = self.manifest["budgets"][-1]
         return str(last["text"]) if len(self.counts) > 1 and last["k"] == self.manifest["pool_items"] else None
 
+    @property
+    def looped(self) -> frozenset[str]:
+        """The recipes that select themselves."""
+        return frozenset(recipe for recipe, _, _ in self.curves)
+
+    def whole_of(self, recipe: str) -> str | None:
+        """The budget at which a recipe that selects itself trains on everything, the same for all methods."""
+        return self.whole if recipe in self.looped else None
+
+    def budgets_of(self, recipe: str) -> list[tuple[str, int]]:
+        """The budgets at which a recipe's methods differ, in ascending order, with their numbers of items."""
+        known = zip(self.budgets, self.counts, strict=True)
+        return [(text, count) for text, count in known if text != self.whole_of(recipe)]
+
     def training(self, recipe: str, budget: str) -> dict[str, list[list[Point]]]:
         """Training curves by method, one a seed, and those of training on everything beside them."""
         found = {method: self.curves.get((recipe, method, budget), []) for method in self.methods}
         everything = self.curves.get((recipe, self.methods[0], self.whole or ""), [])
-        return {**found, "everything": everything} if everything else found
+        return {**found, EVERYTHING: everything} if everything else found
 
     def values(self, recipe: str, method: str, budget: str, name: str = "top1") -> list[float]:
         """A column of one cell over its seeds; empty where all of them failed."""
@@ -93,7 +108,7 @@ class Results:
 
     def ranks(self) -> dict[str, float]:
         """Mean rank of each method that finished everywhere: 1 is the highest mean top-1, equal ones share theirs."""
-        blocks = [(recipe, budget) for recipe in self.recipes for budget in self.budgets]
+        blocks = [(recipe, budget) for recipe in self.recipes for budget, _ in self.budgets_of(recipe)]
         ranked = [method for method in self.methods if all(self.values(r, method, b) for r, b in blocks)]
         if not ranked:
             return {}
@@ -157,32 +172,35 @@ def table(folder: Path) -> str:
 
 def table_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[str], list[list[str]]]:
     """Header and rows of one recipe's table."""
-    ranks = results.ranks()
-    header = ["selector", *(_heading(results, number) for number in range(len(results.budgets))), "rank", "select, s"]
+    ranks, whole = results.ranks(), results.whole_of(recipe)
+    budgets = [budget for budget, _ in results.budgets_of(recipe)]
+    header = ["selector", *(_heading(text, count) for text, count in results.budgets_of(recipe)), "rank", "select, s"]
     rows = []
     for method in results.methods:
-        times = [results.seconds(recipe, method, budget) for budget in results.budgets]
+        times = [results.seconds(recipe, method, budget) for budget in budgets]
         told = [seconds for seconds in times if seconds is not None]
         rows.append(
             [
                 method,
-                *(results.told(recipe, method, budget, name) for budget in results.budgets),
+                *(results.told(recipe, method, budget, name) for budget in budgets),
                 f"{ranks[method]:.1f}" if method in ranks else "-",
                 f"{np.mean(told):.3f}" if told else "-",
             ]
         )
+    if whole is not None:
+        told_of_all = results.told(recipe, results.methods[0], whole, name)
+        rows.append([EVERYTHING, *[told_of_all] * len(budgets), "-", "-"])
     return header, rows
 
 
 def best_rows(results: Results, recipe: str, name: str = "top1") -> frozenset[int]:
     """The rows that are best at some budget."""
     best = set()
-    for budget in results.budgets:
+    for budget, _ in results.budgets_of(recipe):
         means = [np.mean(results.values(recipe, m, budget, name) or [-1.0]) for m in results.methods]
         best |= {int(np.argmax(means))} if max(means) >= 0 else set()
     return frozenset(best)
 
 
-def _heading(results: Results, number: int) -> str:
-    text, count = results.budgets[number], f"{results.counts[number]:,}"
-    return count if text.replace(",", "").replace("_", "") == count.replace(",", "") else f"{text} ({count})"
+def _heading(text: str, count: int) -> str:
+    return f"{count:,}" if text.replace(",", "").replace("_", "") == str(count) else f"{text} ({count:,})"
