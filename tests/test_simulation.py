@@ -337,9 +337,11 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
     assert not made.failures
     rows = rows_of(tmp_path / "sim")
     assert len(rows) == 8
-    assert {(row["batches"], row["budget"], row["scored"] == "0") for row in rows} == {
-        ("4", "20%", False),
-        ("4", "100%", True),
+    assert {(row["method"], row["batches"], row["budget"], row["scored"] == "0") for row in rows} == {
+        ("random", "4", "20%", True),  # drawing looks at nothing
+        ("ods:ensemble=2", "4", "20%", False),
+        ("random", "4", "100%", True),
+        ("ods:ensemble=2", "4", "100%", True),
     }
     curves = read_table(tmp_path / "sim" / "curves.csv")
     assert curves["batches"] == ["2", "4"] * 8

@@ -130,6 +130,16 @@ def test_selecting_everything_is_training_on_everything(pool: Pool, tmp_path: Pa
     assert figures(tmp_path / "m")["scored_items"] == 0
 
 
+def test_drawing_at_random_looks_at_nothing(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vecaf, "labelled_features", lambda _: pytest.fail("nothing reads them"))
+    monkeypatch.setattr(_selection_loops, "score", lambda *_, **__: pytest.fail("nothing reads it"))
+    run(pool, tmp_path / "m", select_with="random", warm_up="none")
+    assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [12, 12, 12]
+    assert len(set.union(*by_loop(tmp_path / "m"))) > 24  # each loop draws anew
+    assert figures(tmp_path / "m")["scored_items"] == 0
+    assert {row["loss"] for row in selections(tmp_path / "m")} == {""}
+
+
 @pytest.mark.parametrize("warm_up", ["pool", "selected", "none"])
 def test_where_the_first_classifier_comes_from(warm_up: str, pool: Pool, tmp_path: Path) -> None:
     run(pool, tmp_path / "m", warm_up=warm_up, strengths="10,100")

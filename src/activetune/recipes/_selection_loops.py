@@ -107,6 +107,12 @@ class LoopSettings(Optimisation, Language, FirstProbe):
         """Whether a loop trains on fewer items than all of them."""
         return self.items(total) < total
 
+    def scores(self, total: int) -> bool:
+        """Whether a loop looks at the items that it selects from; drawing at random does not."""
+        selector = self.selector()
+        looks = selector is not None and bool(selector.needs | selector.uses)
+        return self.selects_from(total) and (looks or self.captions != "none")
+
     def selector(self) -> Selector | None:
         """What selects; None for everything.
 
@@ -125,10 +131,10 @@ class LoopSettings(Optimisation, Language, FirstProbe):
 
 @dataclass
 class _Loop:
-    """A loop's selection and what it took."""
+    """A loop's selection and what it took; its losses are not known where nothing was scored."""
 
     picks: Picks
-    losses_K: np.ndarray
+    losses_K: np.ndarray | None = None
     moved: Moved | None = None
     captions: list[str] = field(default_factory=list)  # of the picks; none where nothing is described
     told: dict[str, Any] = field(default_factory=dict)
@@ -153,9 +159,9 @@ class Loops(Course):
         self.budget = options.items(len(self.candidates))
         self.done: list[_Loop] = []
         self.features_LD, self.strength = features_LD, strength
-        self.selects = options.selects_from(len(self.candidates))
+        self.scores = options.scores(len(self.candidates))
         # Now, as a run that goes on has another classifier.
-        self.first = self._first(features_LD) if features_LD is not None and self.selects else None
+        self.first = self._first(features_LD) if features_LD is not None and self.scores else None
         stretches = options.loops * options.measurements
         batches = batches_of(task, options, count=options.batches // stretches)
         super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
@@ -216,10 +222,10 @@ class Loops(Course):
     def _select(self, loop: int) -> _Loop:
         started = time.perf_counter()
         selector = self.options.selector()
-        if selector is None or not self.selects:
-            everything = np.zeros(len(self.candidates))
-            picks = Picks(self.candidates, everything, ["everything is trained on"] * len(everything))
-            return _Loop(picks, everything, told={"scored": 0, "seconds": 0.0})
+        if selector is None or not self.scores:
+            picks = self._pick_unseen(selector, loop)
+            self._warm_up(loop, picks)
+            return _Loop(picks, told={"scored": 0, "seconds": round(time.perf_counter() - started, 3)})
         scored = self._score(loop)
         losses_S = scored.losses_S
         augmented_SD, text_map = self._augmented(scored)
@@ -299,9 +305,21 @@ class Loops(Course):
         before = np.concatenate([NOTHING, *(done.picks.positions for done in self.done)])
         return np.flatnonzero(np.isin(scored.positions, before))
 
+    def _pick_unseen(self, selector: Selector | None, loop: int) -> Picks:
+        """Everything, or items that are drawn without a look at any."""
+        count = len(self.candidates)
+        if selector is None or self.budget == count:
+            return Picks(self.candidates, np.zeros(count), ["everything is trained on"] * count)
+        unseen = Evidence(np.empty((count, 0), dtype=np.float32))
+        chosen = selector.select(unseen, self.budget, np.random.default_rng(self._seed(loop)))
+        return replace(chosen, positions=self.candidates[chosen.positions])
+
+    def _seed(self, loop: int) -> int:
+        return int(np.random.SeedSequence([self.task.seed, 7, loop]).generate_state(1)[0])
+
     def _pick(self, selector: Selector, evidence: Evidence, scored: Scored, loop: int) -> Picks:
         """Positions among the scored items."""
-        seed = int(np.random.SeedSequence([self.task.seed, 7, loop]).generate_state(1)[0])
+        seed = self._seed(loop)
         missing = selector.needs - MODEL_GIVES
         if missing:
             labelled = self._selected_before(scored)
@@ -320,7 +338,12 @@ class Loops(Course):
 
     def _warm_up(self, loop: int, picks: Picks) -> None:
         """Fit the first classifier on the first selection, where that is asked for."""
-        if loop or self.options.warm_up != "selected" or self.features_LD is None:
+        if (
+            loop
+            or self.options.warm_up != "selected"
+            or self.features_LD is None
+            or self.budget == len(self.candidates)
+        ):
             return
         rows = np.sort(picks.positions)
         indices = self.task.labels.indices[rows]
@@ -344,10 +367,7 @@ class Loops(Course):
             "batches": batches,
             "scored_items": scored,
             "batches_with_scoring": round(batches + FORWARD * scored / self.options.batch_size, 1),
-            "loops": [
-                {"k": len(done.picks.positions), "mean_loss": float(np.mean(done.losses_K)), **done.told}
-                for done in self.done
-            ],
+            "loops": [{"k": len(done.picks.positions), **_mean_loss(done.losses_K), **done.told} for done in self.done],
         }
 
     def files(self) -> dict[str, bytes]:
@@ -364,7 +384,7 @@ class Loops(Course):
                         self.task.pool.ids[position],
                         rank + 1,
                         f"{picks.scores[rank]:.6g}",
-                        f"{done.losses_K[rank]:.6g}",
+                        "" if done.losses_K is None else f"{done.losses_K[rank]:.6g}",
                         picks.reasons[rank],
                         done.captions[rank] if done.captions else "",
                     )
@@ -372,12 +392,17 @@ class Loops(Course):
         return {"selections.csv": text.getvalue().encode()}
 
 
+def _mean_loss(losses_K: np.ndarray | None) -> dict[str, float]:
+    return {} if losses_K is None else {"mean_loss": float(losses_K.mean())}
+
+
 def _arrays(loop: _Loop) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {
         "positions": np.asarray(loop.picks.positions, dtype=np.int64),
         "scores": np.asarray(loop.picks.scores, dtype=np.float64),
-        "losses": np.asarray(loop.losses_K, dtype=np.float32),
     }
+    if loop.losses_K is not None:
+        arrays["losses"] = np.asarray(loop.losses_K, dtype=np.float32)
     if loop.moved is not None:
         arrays |= {"steps": loop.moved.steps_K, "texts": np.ascontiguousarray(loop.moved.texts_KD, dtype=np.float32)}
     return arrays
@@ -388,4 +413,4 @@ def _read(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> _Loop:
     moved = None
     if "steps" in arrays:
         moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
-    return _Loop(picks, arrays["losses"], moved, state["captions"], state["told"])
+    return _Loop(picks, arrays.get("losses"), moved, state["captions"], state["told"])

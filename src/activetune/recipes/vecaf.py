@@ -15,7 +15,8 @@ Settled here, as the paper leaves it open or its code does it otherwise:
   described. Moving the whole pool where captions are free makes all items of a caption alike, and was worse.
 - Selectors that learn from answers get the items of earlier loops as labelled, and start with random ones.
 - Scoring costs forward passes. They are counted beside the batches; an item's forward pass is a third of its training
-  step. ``score_share`` scores a random part of the pool, ``score_loops=first`` scores once.
+  step. ``score_share`` scores a random part of the pool, ``score_loops=first`` scores once; drawing at random
+  scores nothing.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ class Vecaf(LoopSettings, Recipe):
         started = time.perf_counter()
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
-        selects = self.selects_from(len(task.training))
-        warm_up = "pool" if self.warm_up == "selected" and not selects else self.warm_up
-        features_LD = labelled_features(task) if selects or warm_up != "none" else None
+        total = len(task.training)
+        warm_up = "pool" if self.warm_up == "selected" and not self.selects_from(total) else self.warm_up
+        features_LD = labelled_features(task) if self.scores(total) or warm_up != "none" else None
         if warm_up == "pool":
             given = features_LD if self.probe_views == 1 else None
             probe = run_probe(task, self, keep_held_out=True, features_LD=given)
