@@ -76,12 +76,14 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
         print(f"{folder} holds no results", flush=True)
         return
     found = _cells(folder, recipe["runs"][number].get("classes", []))
-    about = machine()
+    rows = [{"method": m, "recipe": r, "budget": b, **cell} for (m, r, b), cell in found.items()]
     suffix = f"-{number + 1}" if len(recipe["runs"]) > 1 else ""
-    content = {**about, "rows": [{"method": m, "recipe": r, "budget": b, **cell} for (m, r, b), cell in found.items()]}
-    results = path.parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"{path.stem}{suffix}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    kept = path.parent / "results" / f"{path.stem}{suffix}.json"
+    content = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    if content.get("rows") != rows:  # figures that are collected again were measured when they were
+        content = {**machine(), "rows": rows}
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     measured: dict[tuple[str, str], str] = {}
     factor = 100 if recipe["column"] in SHARES else 1
     for (method, trained, budget), cell in found.items():
@@ -92,7 +94,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
         told = f'"{budget}" = [{values.mean():.1f}, {values.std():.1f}]'
         for key in ((method, trained), (method, "")):  # a table of one recipe does not name it in its rows
             measured[key] = f"{measured[key]}, {told}" if key in measured else told
-    _fill_in(path, number, measured, f"{about['date']}, commit {about['commit']}")
+    _fill_in(path, number, measured, f"{content['date']}, commit {content['commit']}")
 
 
 def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
