@@ -25,7 +25,7 @@ EVERYTHING = "all"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", help="caltech101, cifar10 or loops")
+    parser.add_argument("table", choices=["caltech101", "cifar10"])
     table = parser.parse_args().table
     rows = [row for path in sorted(RESULTS.glob(f"here_{table}-*.json")) for row in _rows(path)]
     ends = {row["recipe"]: mean_curve(row["curves"])[-1, 2] for row in rows if row["method"] == EVERYTHING}
