@@ -38,6 +38,8 @@ def main(folder: Path, description: str) -> None:
         if options.table not in (None, str(recipe["table"])):
             continue
         for number, run in enumerate(recipe["runs"]):
+            if options.run not in (None, run["name"]):
+                continue
             print(f"{path.stem}, {run['name']}:", run.get("later") or run["command"].strip(), sep="\n", flush=True)
             if options.list or "later" in run:
                 continue
@@ -56,6 +58,7 @@ def _options(folder: Path, description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     tables = [str(tomllib.loads(path.read_text(encoding="utf-8"))["table"]) for path in sorted(folder.glob("*.toml"))]
     parser.add_argument("--table", choices=tables, help="default: all that can be run")
+    parser.add_argument("--run", help="the name of one run of a table; default: all of them")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--out", type=Path, default=Path("build") / folder.name)
