@@ -8,9 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from activetune.backbones import Backbone
-from activetune.config import check_settings, parse_settings
 from activetune.distances import Float32, unit_rows
 from activetune.errors import UsageError
 from activetune.evidence import gather
@@ -27,12 +26,10 @@ from activetune.labels import carve_validation
 from activetune.model import classifier_of
 from activetune.recipes._base import Task
 from activetune.recipes._course import Course, batches_of
-from activetune.recipes._language import Describer, Language, Moved, told
-from activetune.recipes._probe import FirstProbe
+from activetune.recipes._language import Describer, Moved, told
+from activetune.recipes._loop_settings import LoopSettings
 from activetune.recipes._scoring import Scored, make_objective, score, score_across, score_features
-from activetune.recipes._training import Optimisation
 from activetune.runtime import note
-from activetune.selection.budget import parse_budget
 from activetune.selectors import Selector, make_selector
 from activetune.store import read_json, replacing, write_json
 from activetune.text import cea
@@ -42,91 +39,6 @@ from activetune.types import Evidence, IntArray, Picks
 MODEL_GIVES = {"features_ND", "losses_N", "probs_NC"}  # what scoring itself knows of each item
 FORWARD = 1 / 3  # of a training step: the backward pass costs two more
 WARMUP = 0.05  # of the batches
-
-
-@dataclass(frozen=True)
-class LoopSettings(Optimisation, Language, FirstProbe):
-    """How the loops go, beside how the network is trained in them.
-
-    Attributes:
-        batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
-        loops: L. budget: items a loop, ``5%`` or a number. measurements: validations in a loop.
-        select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
-        objective: whose losses select: ``cross_entropy``, ``one_vs_all:CLASS``, or (in Python) a function from logits
-            (B, C) and classes (B,) to losses (B,).
-        warm_up: where the first classifier comes from: a probe on the ``pool``, on the first items ``selected``, or
-            ``none``: zero.
-        score_share: part of the pool that is scored in a loop after the first. score_loops: ``every`` or ``first``.
-    """
-
-    batches: int = 300
-    loops: int = 3
-    budget: int | float | str = "5%"
-    measurements: int = 3
-    select_with: str = "ods"
-    select_settings: tuple[str, ...] = ()
-    objective: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
-    warm_up: Literal["pool", "selected", "none"] = "pool"
-    score_share: float = 1.0
-    score_loops: Literal["every", "first"] = "every"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_settings(
-            "vecaf",
-            ("loops", self.loops, 1, 1000),
-            ("measurements", self.measurements, 1, 1000),
-            ("batches", self.batches, 1, np.inf),
-            ("score_share", self.score_share, 0.001, 1),
-        )
-        if self.batches < self.loops * self.measurements:
-            raise UsageError(
-                f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
-                f"measurements each; give at least {self.loops * self.measurements}, or fewer loops"
-            )
-        self.selector()
-
-    def items(self, total: int) -> int:
-        """K of a loop, up to ``total``, the items that are not held out.
-
-        Raises:
-            UsageError: a budget beyond them.
-        """
-        if self.select_with == "all":
-            return total
-        kind, value = parse_budget(self.budget)
-        if kind == "share":
-            return max(1, round(value * total))
-        if kind != "count" or value > total:
-            raise UsageError(
-                f"vecaf: budget can't be {self.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
-            )
-        return int(value)
-
-    def selects_from(self, total: int) -> bool:
-        """Whether a loop trains on fewer items than all of them."""
-        return self.items(total) < total
-
-    def scores(self, total: int) -> bool:
-        """Whether a loop looks at the items that it selects from; drawing at random does not."""
-        selector = self.selector()
-        looks = selector is not None and bool(selector.needs | selector.uses)
-        return self.selects_from(total) and (looks or self.captions != "none")
-
-    def selector(self) -> Selector | None:
-        """What selects; None for everything.
-
-        Raises:
-            UsageError: unknown selector or setting, or one that reads patch tokens.
-        """
-        if self.select_with == "all":
-            return None
-        selector = make_selector(self.select_with, None, parse_settings(self.select_settings))
-        if "tokens_NTD" in selector.needs:
-            raise UsageError(
-                f"vecaf: {self.select_with} reads patch tokens, which a loop does not score; choose another"
-            )
-        return selector
 
 
 @dataclass

@@ -30,8 +30,9 @@ from activetune.curves import first_at, training_curve
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._loop import follow
+from activetune.recipes._loop_settings import LoopSettings
 from activetune.recipes._probe import labelled_features, run_probe
-from activetune.recipes._selection_loops import Loops, LoopSettings
+from activetune.recipes._selection_loops import Loops
 
 PAPER = {
     "optimizer": "sgd",

@@ -48,7 +48,7 @@ def write_simulation_report(folder: Path) -> Path:
     )
     _tables(page, results)
     _efficiency(page, results)
-    if set(results.recipes) - results.looped:
+    if results.unlooped:
         page.heading("Time to select")
         page.plot(_times(results))
         page.paragraph(
@@ -75,7 +75,7 @@ def _tables(page: Page, results: Results) -> None:
         "selection."
     )
     manifest = results.manifest
-    if manifest["rounds"] and set(results.recipes) - results.looped:
+    if manifest["rounds"] and results.unlooped:
         page.paragraph(
             f"In rounds: {', '.join(manifest['rounds'])}. These learn from labels: {manifest['start']} chooses "
             "the first budget, and each further one adds to the picks before, with all their labels known."
@@ -219,10 +219,9 @@ def _times(results: Results) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    recipes = [recipe for recipe in results.recipes if recipe not in results.looped]
     for number, method in enumerate(results.methods):
         found = [
-            [value for recipe in recipes if (value := results.seconds(recipe, method, budget)) is not None]
+            [value for recipe in results.unlooped if (value := results.seconds(recipe, method, budget)) is not None]
             for budget in results.budgets
         ]
         figure.add_scatter(

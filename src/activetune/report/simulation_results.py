@@ -73,14 +73,19 @@ class Results:
         """The recipes that select themselves."""
         return frozenset(recipe for recipe, _, _ in self.curves)
 
+    @property
+    def unlooped(self) -> list[str]:
+        """The others: a method selects for them, and its labels are all that they train on."""
+        return [recipe for recipe in self.recipes if recipe not in self.looped]
+
     def whole_of(self, recipe: str) -> str | None:
         """The budget at which a recipe that selects itself trains on everything, the same for all methods."""
         return self.whole if recipe in self.looped else None
 
     def budgets_of(self, recipe: str) -> list[tuple[str, int]]:
         """The budgets at which a recipe's methods differ, in ascending order, with their numbers of items."""
-        known = zip(self.budgets, self.counts, strict=True)
-        return [(text, count) for text, count in known if text != self.whole_of(recipe)]
+        whole = self.whole_of(recipe)
+        return [(text, count) for text, count in zip(self.budgets, self.counts, strict=True) if text != whole]
 
     def training(self, recipe: str, budget: str) -> dict[str, list[list[Point]]]:
         """Training curves by method, one a seed, and those of training on everything beside them."""

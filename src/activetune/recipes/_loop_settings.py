@@ -1,0 +1,103 @@
+"""The settings of VeCAF's loops, and what follows from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from activetune.config import check_settings, parse_settings
+from activetune.errors import UsageError
+from activetune.recipes._language import Language
+from activetune.recipes._probe import FirstProbe
+from activetune.recipes._training import Optimisation
+from activetune.selection.budget import parse_budget
+from activetune.selectors import Selector, make_selector
+
+
+@dataclass(frozen=True)
+class LoopSettings(Optimisation, Language, FirstProbe):
+    """How the loops go, beside how the network is trained in them.
+
+    Attributes:
+        batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
+        loops: L. budget: items a loop, ``5%`` or a number. measurements: validations in a loop.
+        select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
+        objective: whose losses select: ``cross_entropy``, ``one_vs_all:CLASS``, or (in Python) a function from logits
+            (B, C) and classes (B,) to losses (B,).
+        warm_up: where the first classifier comes from: a probe on the ``pool``, on the first items ``selected``, or
+            ``none``: zero.
+        score_share: part of the pool that is scored in a loop after the first. score_loops: ``every`` or ``first``.
+    """
+
+    batches: int = 300
+    loops: int = 3
+    budget: int | float | str = "5%"
+    measurements: int = 3
+    select_with: str = "ods"
+    select_settings: tuple[str, ...] = ()
+    objective: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
+    warm_up: Literal["pool", "selected", "none"] = "pool"
+    score_share: float = 1.0
+    score_loops: Literal["every", "first"] = "every"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "vecaf",
+            ("loops", self.loops, 1, 1000),
+            ("measurements", self.measurements, 1, 1000),
+            ("batches", self.batches, 1, np.inf),
+            ("score_share", self.score_share, 0.001, 1),
+        )
+        if self.batches < self.loops * self.measurements:
+            raise UsageError(
+                f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
+                f"measurements each; give at least {self.loops * self.measurements}, or fewer loops"
+            )
+        self.selector()
+
+    def items(self, total: int) -> int:
+        """K of a loop, up to ``total``, the items that are not held out.
+
+        Raises:
+            UsageError: a budget beyond them.
+        """
+        if self.select_with == "all":
+            return total
+        kind, value = parse_budget(self.budget)
+        if kind == "share":
+            return max(1, round(value * total))
+        if kind != "count" or value > total:
+            raise UsageError(
+                f"vecaf: budget can't be {self.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
+            )
+        return int(value)
+
+    def selects_from(self, total: int) -> bool:
+        """Whether a loop trains on fewer items than all of them."""
+        return self.items(total) < total
+
+    def scores(self, total: int) -> bool:
+        """Whether a loop looks at the items that it selects from; drawing at random does not."""
+        selector = self.selector()
+        looks = selector is not None and bool(selector.needs | selector.uses)
+        return self.selects_from(total) and (looks or self.captions != "none")
+
+    def selector(self) -> Selector | None:
+        """What selects; None for everything.
+
+        Raises:
+            UsageError: unknown selector or setting, or one that reads patch tokens.
+        """
+        if self.select_with == "all":
+            return None
+        selector = make_selector(self.select_with, None, parse_settings(self.select_settings))
+        if "tokens_NTD" in selector.needs:
+            raise UsageError(
+                f"vecaf: {self.select_with} reads patch tokens, which a loop does not score; choose another"
+            )
+        return selector
