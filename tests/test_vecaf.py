@@ -17,6 +17,7 @@ from activetune.backbones import bundled
 from activetune.curves import first_at, training_curve
 from activetune.recipes import _language, _selection_loops, make_recipe, vecaf
 from activetune.recipes._language import in_domain
+from activetune.recipes._probe import labelled_features
 from activetune.recipes._scoring import make_objective
 from activetune.text import cea, encoders
 from activetune.types import Pool
@@ -109,6 +110,28 @@ def test_scoring_can_be_spared(pool: Pool, tmp_path: Path) -> None:
     assert [loop["scored"] for loop in figures(tmp_path / "first")["loops"]] == [54, 0, 0]
 
 
+@pytest.mark.parametrize("warm_up", ["none", "selected"])
+def test_only_what_is_scored_is_looked_at(
+    warm_up: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+
+    def record(task: Any, positions: Any) -> Any:
+        embedded.append(len(positions))
+        return labelled_features(task, positions)
+
+    monkeypatch.setattr(vecaf, "labelled_features", record)
+    run(pool, tmp_path / "m", score_first=0.5, score_share=0.25, warm_up=warm_up)
+    assert embedded == [27]
+    assert [loop["scored"] for loop in figures(tmp_path / "m")["loops"]] == [27, 14, 14]
+    assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [12, 12, 12]
+
+
+def test_a_probe_on_the_pool_reads_all_of_it(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"score_first can't be 0\.5 .* warm_up=selected or warm_up=none"):
+        run(pool, tmp_path / "m", score_first=0.5)
+
+
 @pytest.mark.parametrize(
     "method", ["random", "activeft", "margin", "top_loss", "ods", "auto", "alfa_mix", "learn_loss"]
 )
@@ -131,7 +154,7 @@ def test_selecting_everything_is_training_on_everything(pool: Pool, tmp_path: Pa
 
 
 def test_drawing_at_random_looks_at_nothing(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vecaf, "labelled_features", lambda _: pytest.fail("nothing reads them"))
+    monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("nothing reads them"))
     monkeypatch.setattr(_selection_loops, "score", lambda *_, **__: pytest.fail("nothing reads it"))
     run(pool, tmp_path / "m", select_with="random", warm_up="none")
     assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [12, 12, 12]
@@ -160,7 +183,7 @@ def test_everything_is_what_was_selected(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_features_are_made_for_what_reads_them(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vecaf, "labelled_features", lambda _: pytest.fail("nothing reads them"))
+    monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("nothing reads them"))
     run(pool, tmp_path / "m", warm_up="none", select_with="all", batches=6)
 
 

@@ -16,6 +16,7 @@ from activetune.recipes._probe import FirstProbe
 from activetune.recipes._training import Optimisation
 from activetune.selection.budget import parse_budget
 from activetune.selectors import Selector, make_selector
+from activetune.types import IntArray
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class LoopSettings(Optimisation, Language, FirstProbe):
             (B, C) and classes (B,) to losses (B,).
         warm_up: where the first classifier comes from: a probe on the ``pool``, on the first items ``selected``, or
             ``none``: zero.
-        score_share: part of the pool that is scored in a loop after the first. score_loops: ``every`` or ``first``.
+        score_first: part of the pool that is scored in the first loop, where no probe on the pool reads all of it.
+        score_share: that of the loops after it. score_loops: ``every`` or ``first``.
     """
 
     batches: int = 300
@@ -41,6 +43,7 @@ class LoopSettings(Optimisation, Language, FirstProbe):
     select_settings: tuple[str, ...] = ()
     objective: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
     warm_up: Literal["pool", "selected", "none"] = "pool"
+    score_first: float = 1.0
     score_share: float = 1.0
     score_loops: Literal["every", "first"] = "every"
 
@@ -51,8 +54,14 @@ class LoopSettings(Optimisation, Language, FirstProbe):
             ("loops", self.loops, 1, 1000),
             ("measurements", self.measurements, 1, 1000),
             ("batches", self.batches, 1, np.inf),
+            ("score_first", self.score_first, 0.001, 1),
             ("score_share", self.score_share, 0.001, 1),
         )
+        if self.score_first < 1 and self.warm_up == "pool":
+            raise UsageError(
+                f"vecaf: score_first can't be {self.score_first:g} where the first classifier is a probe on the pool, "
+                "which reads all of it; give warm_up=selected or warm_up=none too"
+            )
         if self.batches < self.loops * self.measurements:
             raise UsageError(
                 f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
@@ -86,6 +95,12 @@ class LoopSettings(Optimisation, Language, FirstProbe):
         selector = self.selector()
         looks = selector is not None and bool(selector.needs | selector.uses)
         return self.selects_from(total) and (looks or self.captions != "none")
+
+    def looked_at(self, candidates: IntArray, loop: int, seed: int) -> IntArray:
+        """Those of the items that a loop scores, in order: all, or a random part that suffices to select from."""
+        share = self.score_share if loop else self.score_first
+        count = max(self.items(len(candidates)), round(share * len(candidates)))
+        return np.sort(np.random.default_rng([seed, 6, loop]).choice(candidates, count, replace=False))
 
     def selector(self) -> Selector | None:
         """What selects; None for everything.

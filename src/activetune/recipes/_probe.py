@@ -119,14 +119,18 @@ def _features(task: Task, options: Probe) -> FloatArray:
     return labelled_features(task)
 
 
-def labelled_features(task: Task) -> FloatArray:
-    """Features (L, D) float32 of the labelled items by the backbone as it is, which has no classifier yet."""
+def labelled_features(task: Task, positions: IntArray | None = None) -> FloatArray:
+    """Features (L, D) float32 of the labelled items by the backbone as it is, which has no classifier yet.
+
+    Args:
+        positions: of some of them alone.
+    """
     embedding = EmbedOptions(
         workers=task.workers, device=str(task.runtime.device), precision=task.runtime.precision, dtype="float16"
     )
     embeddings = features_of(
         task.whole_pool,
-        task.labels.ids,
+        task.labels.ids if positions is None else [task.labels.ids[position] for position in positions],
         backbone=task.backbone,
         options=embedding,
         use_cache=task.use_cache,

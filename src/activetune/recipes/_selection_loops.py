@@ -52,28 +52,39 @@ class _Loop:
     told: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Known:
+    """Features (L, D) of labelled items by the pretrained network, and their positions (L,), in order."""
+
+    positions: IntArray
+    features_LD: Float32
+
+    def of(self, positions: IntArray) -> Float32:
+        """Those of some of the items."""
+        return self.features_LD[np.searchsorted(self.positions, positions)]
+
+
 class Loops(Course):
     """The course of VeCAF: an epoch is the stretch between two measurements, a loop is some of these.
 
     What a loop has selected and described lies in the unfinished run's folder: a run that is cut off goes on with it.
 
     Args:
-        features_LD: of the labelled items, by the pretrained network; None where nothing reads them. The classifier
-            is the first one.
+        known: features of what the first loop looks at; None where nothing reads them. The classifier is the first one.
         strength: of the probe that it is, None where it is none.
     """
 
-    def __init__(self, task: Task, options: LoopSettings, features_LD: Float32 | None, strength: float | None):
+    def __init__(self, task: Task, options: LoopSettings, known: Known | None, strength: float | None):
         self.task, self.options = task, options
         self.objective = make_objective(options.objective, task.labels.classes)
         self.describer = Describer(task, options)
         self.candidates = task.training
         self.budget = options.items(len(self.candidates))
         self.done: list[_Loop] = []
-        self.features_LD, self.strength = features_LD, strength
+        self.known, self.strength = known, strength
         self.scores = options.scores(len(self.candidates))
         # Now, as a run that goes on has another classifier.
-        self.first = self._first(features_LD) if features_LD is not None and self.scores else None
+        self.first = self._first(known) if known is not None and self.scores else None
         stretches = options.loops * options.measurements
         batches = batches_of(task, options, count=options.batches // stretches)
         super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
@@ -172,24 +183,16 @@ class Loops(Course):
         """The candidates under the pretrained network with the first classifier, later under the network as it is."""
         if self.first is not None and (loop == 0 or self.options.score_loops == "first"):
             return self.first
-        count = max(self.budget, round(self.options.score_share * len(self.candidates)))
-        rng = np.random.default_rng([self.task.seed, 6, loop])
-        drawn = np.sort(rng.choice(self.candidates, count, replace=False))
+        drawn = self.options.looked_at(self.candidates, loop, self.task.seed)
         return score(self.task, drawn, self.objective, probs=self._wants_probs)
 
-    def _first(self, features_LD: Float32) -> Scored:
-        """All candidates under the pretrained network and the first classifier, as far as it has not seen them."""
-        features_SD = features_LD[self.candidates]
+    def _first(self, known: Known) -> Scored:
+        """Candidates under the pretrained network and the first classifier, as far as it has not seen them."""
+        drawn = self.options.looked_at(self.candidates, 0, self.task.seed)
+        given = self.task, drawn, known.of(drawn), self.objective
         if self.strength is not None:
-            return score_across(
-                self.task,
-                self.candidates,
-                features_SD,
-                self.objective,
-                probs=self._wants_probs,
-                strength=self.strength,
-            )
-        return score_features(self.task, self.candidates, features_SD, self.objective, probs=self._wants_probs)
+            return score_across(*given, probs=self._wants_probs, strength=self.strength)
+        return score_features(*given, probs=self._wants_probs)
 
     @property
     def _wants_probs(self) -> bool:
@@ -250,18 +253,13 @@ class Loops(Course):
 
     def _warm_up(self, loop: int, picks: Picks) -> None:
         """Fit the first classifier on the first selection, where that is asked for."""
-        if (
-            loop
-            or self.options.warm_up != "selected"
-            or self.features_LD is None
-            or self.budget == len(self.candidates)
-        ):
+        if loop or self.options.warm_up != "selected" or self.known is None or self.budget == len(self.candidates):
             return
         rows = np.sort(picks.positions)
         indices = self.task.labels.indices[rows]
         rng = np.random.default_rng([self.task.seed, 9])
         fitted = self.options.fit(
-            self.features_LD[rows],
+            self.known.of(rows),
             indices,
             classes=len(self.task.labels.classes),
             held_out=NOTHING if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),

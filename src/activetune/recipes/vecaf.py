@@ -15,8 +15,8 @@ Settled here, as the paper leaves it open or its code does it otherwise:
   described. Moving the whole pool where captions are free makes all items of a caption alike, and was worse.
 - Selectors that learn from answers get the items of earlier loops as labelled, and start with random ones.
 - Scoring costs forward passes. They are counted beside the batches; an item's forward pass is a third of its training
-  step. ``score_share`` scores a random part of the pool, ``score_loops=first`` scores once; drawing at random
-  scores nothing.
+  step. ``score_first`` and ``score_share`` score a random part of the pool, ``score_loops=first`` scores once;
+  drawing at random scores nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from activetune.curves import first_at, training_curve
 from activetune.model import add_classifier
 from activetune.recipes._base import Outcome, Recipe, Task
 from activetune.recipes._loop import follow
 from activetune.recipes._loop_settings import LoopSettings
 from activetune.recipes._probe import labelled_features, run_probe
-from activetune.recipes._selection_loops import Loops
+from activetune.recipes._selection_loops import Known, Loops
 
 PAPER = {
     "optimizer": "sgd",
@@ -67,15 +69,19 @@ class Vecaf(LoopSettings, Recipe):
         strength: float | None = None
         total = len(task.training)
         warm_up = "pool" if self.warm_up == "selected" and not self.selects_from(total) else self.warm_up
-        features_LD = labelled_features(task) if self.scores(total) or warm_up != "none" else None
+        known = None
+        if self.scores(total) or warm_up != "none":
+            in_part = self.scores(total) and self.score_first < 1
+            positions = self.looked_at(task.training, 0, task.seed) if in_part else np.arange(len(task.labels))
+            known = Known(positions, labelled_features(task, positions))
         if warm_up == "pool":
-            given = features_LD if self.probe_views == 1 else None
+            given = known.features_LD if known is not None and self.probe_views == 1 else None
             probe = run_probe(task, self, keep_held_out=True, features_LD=given)
             rows += probe.history
             strength = float(probe.figures["strength"])
         else:
             add_classifier(task.backbone, len(task.labels.classes))
-        loops = Loops(task, self, features_LD, strength)
+        loops = Loops(task, self, known, strength)
         before = time.perf_counter() - started
         outcome = follow(loops, task, self, phase="vecaf")
         first, *others = outcome.history
