@@ -380,6 +380,27 @@ def test_impossible_budgets_are_a_sentence(settings: dict[str, Any], message: st
         run(pool, tmp_path / "m", **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "one_vs_all:33"}, "there is no class '33'"),
+        ({"captions": "captions.csv"}, "captions.csv does not exist"),
+        ({"captions": "others.csv"}, r"others.csv has no caption for any of 54 items, such as '0/00"),
+        ({"captions": "template", "text_encoder": "mniilm"}, "unknown text encoder 'mniilm'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_the_pool_is_read(
+    settings: dict[str, Any], message: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("too early"))
+    monkeypatch.setattr("activetune.recipes._language.load_text_encoder", encoders.load_text_encoder)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "others.csv").write_text("id,caption\nsomething,a thing\n")
+    with pytest.raises(UsageError, match=message):
+        run(pool, tmp_path / "m", **settings)
+    assert not (tmp_path / "m").exists()
+
+
 def test_the_map_is_learnt_without_the_target_domain(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,15 @@ class Describer:
         options = self.options
         return load_text_encoder(options.text_encoder, pooling=options.text_pooling, device=self.task.runtime.device)
 
+    def open(self, positions: IntArray) -> None:
+        """Find out early what is wrong: an unknown encoder, a missing package, a file without captions of these items.
+
+        Captions that cost something are asked for when they are needed.
+        """
+        _ = self.captioner, self.encoder
+        if self.everything:
+            self.describe(positions)
+
     def describe(self, positions: IntArray) -> list[str]:
         """Captions, as the captioner gives them."""
         waiting = [int(position) for position in positions if int(position) not in self.captions]

@@ -69,25 +69,37 @@ class Loops(Course):
 
     What a loop has selected and described lies in the unfinished run's folder: a run that is cut off goes on with it.
 
-    Args:
-        known: features of what the first loop looks at; None where nothing reads them. The classifier is the first one.
-        strength: of the probe that it is, None where it is none.
+    Making it computes nothing, and says what can't be: an objective, a budget, captions, a text encoder. ``start``
+    comes before it is followed.
     """
 
-    def __init__(self, task: Task, options: LoopSettings, known: Known | None, strength: float | None):
+    def __init__(self, task: Task, options: LoopSettings):
         self.task, self.options = task, options
         self.objective = make_objective(options.objective, task.labels.classes)
-        self.describer = Describer(task, options)
         self.candidates = task.training
         self.budget = options.items(len(self.candidates))
-        self.done: list[_Loop] = []
-        self.known, self.strength = known, strength
         self.scores = options.scores(len(self.candidates))
-        # Now, as a run that goes on has another classifier.
-        self.first = self._first(known) if known is not None and self.scores else None
+        self.describer = Describer(task, options)
+        if options.captions != "none" and self.scores:
+            self.describer.open(self.candidates)
+        self.done: list[_Loop] = []
+        self.known: Known | None = None
+        self.strength: float | None = None
+        self.first: Scored | None = None
         stretches = options.loops * options.measurements
         batches = batches_of(task, options, count=options.batches // stretches)
         super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
+
+    def start(self, known: Known | None, strength: float | None) -> None:
+        """Score what the first loop looks at, by the classifier as it is now: a run that goes on has another one later.
+
+        Args:
+            known: features of what the first loop looks at; None where nothing reads them.
+            strength: of the probe that the classifier is, None where it is none.
+        """
+        self.known, self.strength = known, strength
+        if known is not None and self.scores:
+            self.first = self._first(known)
 
     def begin(self, epoch: int) -> None:
         """See :class:`Course`; the first stretch of a loop selects."""

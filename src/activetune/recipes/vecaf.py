@@ -65,6 +65,7 @@ class Vecaf(LoopSettings, Recipe):
     def run(self, task: Task) -> Outcome:
         """See :class:`Recipe`."""
         started = time.perf_counter()
+        loops = Loops(task, self)
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
         total = len(task.training)
@@ -81,7 +82,7 @@ class Vecaf(LoopSettings, Recipe):
             strength = float(probe.figures["strength"])
         else:
             add_classifier(task.backbone, len(task.labels.classes))
-        loops = Loops(task, self, known, strength)
+        loops.start(known, strength)
         before = time.perf_counter() - started
         outcome = follow(loops, task, self, phase="vecaf")
         first, *others = outcome.history
