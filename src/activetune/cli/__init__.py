@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
         return _say("interrupted; what was finished is kept, --resume goes on", 130)
     except _WrongUse as error:
         message = " ".join(error.format_message().split())
-        return _say(f"error: {message} See 'activetune {_command_of(arguments)}--help'.", 2)
+        return _say(f"error: {message.rstrip('.')} (see 'activetune {_command_of(arguments)}--help')", 2)
     except ActivetuneError as error:
         return _say(f"error: {error}", error.exit_code)
     except BrokenPipeError:
