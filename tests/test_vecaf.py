@@ -206,18 +206,22 @@ def test_one_vs_all_is_a_question_on_one_class() -> None:
     logits, targets = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 4
     found = make_objective("one_vs_all:c", ["a", "b", "c", "d"])(logits, targets)
     probs = torch.softmax(logits, 1)[:, 2]
-    even = probs / (probs + (1 - probs) / 3)  # as if every second item were of the class
-    torch.testing.assert_close(found, -torch.where(targets == 2, even, 1 - even).log())
+    expected = -torch.where(targets == 2, probs, 1 - probs).log()
+    torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         make_objective("cross_entropy", ["a"])(logits, targets),
         functional.cross_entropy(logits, targets, reduction="none"),
     )
 
 
-def test_a_classifier_that_knows_nothing_has_one_loss_for_all() -> None:
-    """Else the first loop would select that class alone, and the model would say nothing but it."""
-    found = make_objective("one_vs_all:c", ["a", "b", "c", "d"])(torch.zeros(9, 4), torch.arange(9) % 4)
-    torch.testing.assert_close(found, torch.full((9,), np.log(2.0), dtype=torch.float32))
+@pytest.mark.parametrize("warm_up", ["none", "selected"])
+def test_a_classifier_at_zero_has_one_loss_for_all(warm_up: str, pool: Pool, tmp_path: Path) -> None:
+    """Else the first loop would select the class that an objective asks for and nothing else."""
+    run(pool, tmp_path / "m", objective="one_vs_all:3", warm_up=warm_up, batches=6)
+    run(pool, tmp_path / "all", warm_up=warm_up, batches=6)
+    assert len({row["loss"] for row in selections(tmp_path / "m") if row["loop"] == "1"}) == 1
+    assert by_loop(tmp_path / "m")[0] == by_loop(tmp_path / "all")[0]
+    assert by_loop(tmp_path / "m")[1] != by_loop(tmp_path / "all")[1]
 
 
 def test_an_objective_decides_what_is_selected(pool: Pool, tmp_path: Path) -> None:

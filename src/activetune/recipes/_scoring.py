@@ -3,9 +3,7 @@
 An objective gives each item a loss of at least 0 from logits (B, C) and classes (B,):
 
 - ``cross_entropy``, over all classes;
-- ``one_vs_all:NAME``: is it that class or not, binary cross-entropy as if every second item were of that class. By its
-  real share a classifier at zero would find each of its items twenty times as hard as any other (of ten classes): the
-  first loop would train on that class alone, and the second would have to unlearn it (experiments/LOG.md);
+- ``one_vs_all:NAME``: is it that class or not, binary cross-entropy of its logit against the log-sum-exp of the others;
 - any function of Python.
 
 Shape legend: S scored items, B of them in a batch, D feature size, C classes.
@@ -13,7 +11,6 @@ Shape legend: S scored items, B of them in a batch, D feature size, C classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -173,7 +170,7 @@ class _OneVsAll:
 
     def __call__(self, logits_BC: Tensor, targets_B: Tensor) -> Tensor:
         others = torch.cat([logits_BC[:, : self.index], logits_BC[:, self.index + 1 :]], 1)
-        margin = logits_BC[:, self.index] - others.logsumexp(1) + math.log(others.shape[1])
+        margin = logits_BC[:, self.index] - others.logsumexp(1)
         return functional.binary_cross_entropy_with_logits(
             margin, (targets_B == self.index).to(margin.dtype), reduction="none"
         )

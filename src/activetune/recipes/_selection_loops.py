@@ -204,7 +204,10 @@ class Loops(Course):
         given = self.task, drawn, known.of(drawn), self.objective
         if self.strength is not None:
             return score_across(*given, probs=self._wants_probs, strength=self.strength)
-        return score_features(*given, probs=self._wants_probs)
+        scored = score_features(*given, probs=self._wants_probs)
+        # A classifier at zero knows classes at most, not items: one against all, the first loop would train on that
+        # class alone, and the second would have to unlearn it (experiments/LOG.md).
+        return replace(scored, losses_S=np.full_like(scored.losses_S, scored.losses_S.mean()))
 
     @property
     def _wants_probs(self) -> bool:
