@@ -10,7 +10,7 @@ Settled here, as the paper leaves it open or its code does it otherwise:
 
 - Losses of a random head are noise: before the first loop a linear probe is fitted, on the pool's (cached) features or
   on the first selection. The first loop scores these features, so its pass over the pool is not made twice, and an item
-  is scored by a probe that was fitted without it.
+  is scored by a probe that was fitted without it. Under a classifier at zero all items count the same.
 - Moved embeddings stand in for the image's own in the next selection for the items of earlier loops, as these have been
   described. Moving the whole pool where captions are free makes all items of a caption alike, and was worse.
 - Selectors that learn from answers get the items of earlier loops as labelled, and start with random ones.
