@@ -18,7 +18,7 @@ from activetune.curves import first_at, training_curve
 from activetune.recipes import _language, _selection_loops, make_recipe, vecaf
 from activetune.recipes._language import in_domain
 from activetune.recipes._probe import labelled_features
-from activetune.recipes._scoring import make_objective
+from activetune.recipes._scoring import OneVsAll, make_objective
 from activetune.text import cea, encoders
 from activetune.types import Pool
 from tests.conftest import write_digits
@@ -212,6 +212,15 @@ def test_one_vs_all_is_a_question_on_one_class() -> None:
         make_objective("cross_entropy", ["a"])(logits, targets),
         functional.cross_entropy(logits, targets, reduction="none"),
     )
+
+
+def test_one_class_and_the_rest_have_the_same_weight() -> None:
+    objective = make_objective("one_vs_all:b", ["a", "b", "c"])
+    assert isinstance(objective, OneVsAll)
+    losses, targets = np.array([4.0, 2.0, 0.5, 0.1], np.float32), np.array([1, 1, 0, 2])
+    found = objective.evened(losses, targets)
+    np.testing.assert_allclose(found, [2.2, 1.1, 2.75, 0.55], rtol=1e-6)
+    np.testing.assert_allclose(objective.evened(losses, np.ones(4, int)).sum(), 3.3, rtol=1e-6)  # it alone: half
 
 
 @pytest.mark.parametrize("warm_up", ["none", "selected"])

@@ -3,7 +3,9 @@
 An objective gives each item a loss of at least 0 from logits (B, C) and classes (B,):
 
 - ``cross_entropy``, over all classes;
-- ``one_vs_all:NAME``: is it that class or not, binary cross-entropy of its logit against the log-sum-exp of the others;
+- ``one_vs_all:NAME``: is it that class or not, binary cross-entropy of its logit against the log-sum-exp of the others.
+  Of the scored items' losses the class has one half and the rest the other: otherwise a loop selects almost nothing but
+  that class, the next one nothing of it, and so on (experiments/LOG.md);
 - any function of Python.
 
 Shape legend: S scored items, B of them in a batch, D feature size, C classes.
@@ -137,7 +139,10 @@ def _collected(
         if wants_probs:
             probs.append(torch.softmax(logits_BC, 1).numpy())
     found = np.concatenate(probs) if wants_probs else None
-    return Scored(positions, np.concatenate(features), np.concatenate(losses), found)
+    losses_S: Float32 = np.concatenate(losses)
+    if isinstance(objective, OneVsAll):
+        losses_S = objective.evened(losses_S, targets_S.numpy())
+    return Scored(positions, np.concatenate(features), losses_S, found)
 
 
 def make_objective(given: str | Objective, classes: Sequence[str]) -> Objective:
@@ -152,7 +157,7 @@ def make_objective(given: str | Objective, classes: Sequence[str]) -> Objective:
     if name == "cross_entropy" and not wanted:
         return _cross_entropy
     if name == "one_vs_all" and wanted in classes:
-        return _OneVsAll(list(classes).index(wanted))
+        return OneVsAll(list(classes).index(wanted))
     if name == "one_vs_all":
         raise UsageError(f"there is no class {wanted!r}; the nearest are: {', '.join(nearest(wanted, classes, 3))}")
     raise UsageError(
@@ -165,8 +170,16 @@ def _cross_entropy(logits_BC: Tensor, targets_B: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _OneVsAll:
+class OneVsAll:
     index: int
+
+    def evened(self, losses_S: Float32, targets_S: IntArray) -> Float32:
+        """The losses, scaled so that the class and the rest have the same sum, and the mean is what it was."""
+        of_class = targets_S == self.index
+        found = losses_S.astype(np.float64)
+        for part in (of_class, ~of_class):
+            found[part] *= 0.5 * losses_S.sum(dtype=np.float64) / max(found[part].sum(), 1e-12)
+        return found.astype(np.float32)
 
     def __call__(self, logits_BC: Tensor, targets_B: Tensor) -> Tensor:
         others = torch.cat([logits_BC[:, : self.index], logits_BC[:, self.index + 1 :]], 1)
