@@ -171,6 +171,8 @@ def _cross_entropy(logits_BC: Tensor, targets_B: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OneVsAll:
+    """Whether an item is of the class of this index or of any other."""
+
     index: int
 
     def evened(self, losses_S: Float32, targets_S: IntArray) -> Float32:
