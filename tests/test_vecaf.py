@@ -223,6 +223,27 @@ def test_one_class_and_the_rest_have_the_same_weight() -> None:
     np.testing.assert_allclose(objective.evened(losses, np.ones(4, int)).sum(), 3.3, rtol=1e-6)  # it alone: half
 
 
+def test_a_class_has_half_of_all_losses_whatever_the_folds(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class of one item is scored apart from the folds of the others."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    original = _selection_loops.Loops.start
+
+    def start(self: _selection_loops.Loops, *given: Any) -> None:
+        original(self, *given)
+        assert self.first is not None
+        found.append((self.first.losses_S, self.task.labels.indices[self.first.positions]))
+
+    monkeypatch.setattr(_selection_loops.Loops, "start", start)
+    alone = next(item for item in pool.ids if item.startswith("9/"))
+    labels = {**some_labels(pool, 12, classes=5), alone: "9"}
+    train(pool, tmp_path / "m", "vecaf", labels=labels, settings={**SHORT, "batches": 6, "objective": "one_vs_all:3"})
+    ((losses, targets),) = found
+    assert np.bincount(targets)[-1] == 1
+    assert losses[targets == 3].sum() == pytest.approx(losses.sum() / 2, rel=1e-5)
+
+
 @pytest.mark.parametrize("warm_up", ["none", "selected"])
 def test_a_classifier_at_zero_has_one_loss_for_all(warm_up: str, pool: Pool, tmp_path: Path) -> None:
     """Else the first loop would select the class that an objective asks for and nothing else."""

@@ -14,7 +14,7 @@ Shape legend: S scored items, B of them in a batch, D feature size, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def score(task: Task, positions: IntArray, objective: Objective, *, probs: bool)
                 yield found
                 meter.advance(len(batch.images))
 
-    return _collected(task, positions, batches(), objective, probs)
+    return _weighed(task, objective, _collected(task, positions, batches(), objective, probs))
 
 
 def score_features(
@@ -101,7 +101,7 @@ def score_across(
     order = np.argsort(np.concatenate(rows))
     losses_S = np.concatenate([part.losses_S for part in found])[order]
     probs_SC = np.concatenate([part.probs_SC for part in found if part.probs_SC is not None])[order] if probs else None
-    return Scored(positions, features_SD, losses_S, probs_SC)
+    return _weighed(task, objective, Scored(positions, features_SD, losses_S, probs_SC))
 
 
 def _collected(
@@ -139,10 +139,15 @@ def _collected(
         if wants_probs:
             probs.append(torch.softmax(logits_BC, 1).numpy())
     found = np.concatenate(probs) if wants_probs else None
-    losses_S: Float32 = np.concatenate(losses)
-    if isinstance(objective, OneVsAll):
-        losses_S = objective.evened(losses_S, targets_S.numpy())
-    return Scored(positions, np.concatenate(features), losses_S, found)
+    return Scored(positions, np.concatenate(features), np.concatenate(losses), found)
+
+
+def _weighed(task: Task, objective: Objective, scored: Scored) -> Scored:
+    """With what an objective makes of all losses together."""
+    if not isinstance(objective, OneVsAll):
+        return scored
+    targets_S = task.labels.indices[scored.positions]
+    return replace(scored, losses_S=objective.evened(scored.losses_S, targets_S))
 
 
 def make_objective(given: str | Objective, classes: Sequence[str]) -> Objective:

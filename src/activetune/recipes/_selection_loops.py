@@ -200,7 +200,7 @@ class Loops(Course):
 
     def _first(self, known: Known) -> Scored:
         """Candidates under the pretrained network and the first classifier, as far as it has not seen them."""
-        drawn = self.options.looked_at(self.candidates, 0, self.task.seed)
+        drawn = np.intersect1d(known.positions, self.candidates)
         given = self.task, drawn, known.of(drawn), self.objective
         if self.strength is not None:
             return score_across(*given, probs=self._wants_probs, strength=self.strength)
