@@ -25,15 +25,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from machine import machine
 
 import activetune
-from activetune.frofa import parse_steps
-from activetune.heads.light import make_head
-from activetune.heads.linear import NOTHING, fit_linear
-from activetune.heads.training import HeadTraining, Views, train_head
-from activetune.labels import pool_labels
-from activetune.recipes import Task
-from activetune.recipes._batches import AugmentedImages, Crops, Turn
-from activetune.recipes._views import embed_views
-from activetune.runtime import resolve_runtime
+from activetune.base.runtime import resolve_runtime
+from activetune.data.labels import pool_labels
+from activetune.networks.frofa import parse_steps
+from activetune.networks.heads.light import make_head
+from activetune.networks.regression import NOTHING, fit_linear
+from activetune.training.batches import AugmentedImages, Crops, Turn
+from activetune.training.head_training import HeadTraining, Views, train_head
+from activetune.training.job import Job
+from activetune.training.views import embed_views
 
 VIEWS = 4
 CASES = {  # head, what it reads, augmentation, items a step, steps timed
@@ -55,8 +55,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        task = _task(options, Path(work))
-        found = {name: statistics.median(case(task) for _ in range(options.rounds)) for name, case in _cases(task)}
+        job = _job(options, Path(work))
+        found = {name: statistics.median(case(job) for _ in range(options.rounds)) for name, case in _cases(job)}
     plain = found.pop("backbone every epoch")
     rows = {
         name: {"samples_per_second": round(value), "times_plain": round(value / plain)} for name, value in found.items()
@@ -64,7 +64,7 @@ def main() -> None:
     content = {
         **machine(),
         "backbone": options.backbone,
-        "images": len(task.labels),
+        "images": len(job.labels),
         "views": VIEWS,
         "backbone_every_epoch": round(plain, 1),
         "rows": rows,
@@ -73,20 +73,20 @@ def main() -> None:
     print(json.dumps(content, indent=1))
 
 
-def _task(options: argparse.Namespace, work: Path) -> Task:
+def _job(options: argparse.Namespace, work: Path) -> Job:
     pool = activetune.open_pool(options.pool)
     drawn = np.random.default_rng(0).permutation(len(pool))[: options.images]
     pool = pool.subset([pool.ids[row] for row in np.sort(drawn)])
     backbone = activetune.load_backbone(options.backbone, options.weights)
     runtime = resolve_runtime()
     backbone.to(runtime.device)
-    return Task(pool, pool_labels(pool), NOTHING, pool, backbone, runtime, 0, work, quiet=True)
+    return Job(pool, pool_labels(pool), NOTHING, pool, backbone, runtime, 0, work, quiet=True)
 
 
-def _cases(task: Task) -> list[tuple[str, Callable[[Task], float]]]:
+def _cases(job: Job) -> list[tuple[str, Callable[[Job], float]]]:
     """Each gives samples a second."""
-    tokens, pooled = (embed_views(task, VIEWS, Crops(), tokens=tokens) for tokens in (True, False))
-    found: list[tuple[str, Callable[[Task], float]]] = [("backbone every epoch", _backbone)]
+    tokens, pooled = (embed_views(job, VIEWS, Crops(), tokens=tokens) for tokens in (True, False))
+    found: list[tuple[str, Callable[[Job], float]]] = [("backbone every epoch", _backbone)]
     for name, (kind, reads_tokens, steps, size, count) in CASES.items():
         views = tokens if reads_tokens else Views(pooled.features.float())
         training = HeadTraining(steps=count, batch_size=size, augmentation=parse_steps(steps))
@@ -95,19 +95,19 @@ def _cases(task: Task) -> list[tuple[str, Callable[[Task], float]]]:
     return found
 
 
-def _head(kind: str, views: Views, training: HeadTraining) -> Callable[[Task], float]:
-    def samples_per_second(task: Task) -> float:
-        head = make_head(kind, views.features.shape[-1], len(task.labels.classes))  # type: ignore[arg-type]
-        rows = np.arange(len(task.labels))
+def _head(kind: str, views: Views, training: HeadTraining) -> Callable[[Job], float]:
+    def samples_per_second(job: Job) -> float:
+        head = make_head(kind, views.features.shape[-1], len(job.labels.classes))  # type: ignore[arg-type]
+        rows = np.arange(len(job.labels))
         seen = training.steps * len(rows) / -(-len(rows) // training.batch_size)
         started = time.perf_counter()
-        train_head(head, views, task.labels.indices, rows, training, seed=0)
+        train_head(head, views, job.labels.indices, rows, training, seed=0)
         return seen / (time.perf_counter() - started)
 
     return samples_per_second
 
 
-def _closed(views: Views) -> Callable[[Task], float]:
+def _closed(views: Views) -> Callable[[Job], float]:
     """L-BFGS passes over all views; its iterations are counted."""
     from sklearn.linear_model import LogisticRegression
 
@@ -119,8 +119,8 @@ def _closed(views: Views) -> Callable[[Task], float]:
         counted.append(int(self.n_iter_.max()))
         return self
 
-    def samples_per_second(task: Task) -> float:
-        features, targets = views.pooled(), task.labels.indices
+    def samples_per_second(job: Job) -> float:
+        features, targets = views.pooled(), job.labels.indices
         LogisticRegression.fit = fit
         started = time.perf_counter()
         fit_linear(features, targets, 100.0)
@@ -131,16 +131,16 @@ def _closed(views: Views) -> Callable[[Task], float]:
     return samples_per_second
 
 
-def _backbone(task: Task) -> float:
+def _backbone(job: Job) -> float:
     """An epoch of augmented images through the frozen backbone, decoding included, at most 256 of them."""
-    settings = task.backbone.settings
-    images = AugmentedImages(task.pool, settings, seed=0, crops=Crops())
-    count = min(256, len(task.labels))
+    settings = job.backbone.settings
+    images = AugmentedImages(job.pool, settings, seed=0, crops=Crops())
+    count = min(256, len(job.labels))
     started = time.perf_counter()
     for part in np.array_split(np.arange(count), -(-count // 32)):
         batch = torch.stack([images[Turn(0, int(position))][0] for position in part])
-        with torch.inference_mode(), task.runtime.autocast():
-            task.backbone.eval()(batch.to(task.runtime.device))
+        with torch.inference_mode(), job.runtime.autocast():
+            job.backbone.eval()(batch.to(job.runtime.device))
     return count / (time.perf_counter() - started)
 
 

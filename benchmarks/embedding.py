@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 import activetune
-from activetune.embedding import EmbedOptions, embed
-from activetune.loading import image_loader
-from activetune.runtime import resolve_runtime
+from activetune.base.runtime import resolve_runtime
+from activetune.data.loading import image_loader
+from activetune.features.embedding import EmbedOptions, embed
 
 
 def main() -> None:

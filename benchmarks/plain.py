@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activetune.distances import unit_rows
+from activetune.features.distances import unit_rows
 
 SIZE = 384  # D
 TEMPERATURE = 0.07

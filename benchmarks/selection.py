@@ -28,7 +28,7 @@ import numpy as np
 import plain
 import torch
 
-from activetune.distances import unit_rows
+from activetune.features.distances import unit_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from machine import machine

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 import activetune
 from activetune import ActivetuneError, Backbone, UsageError, finetune, load_backbone
-from activetune.backbones import backbone_names
-from activetune.backbones._vil import ARCHITECTURES, Architecture, VisionLSTM, block
-from activetune.backbones._vil import mlstm as recurrence
-from activetune.backbones._vil.block import Block
-from activetune.backbones._vil.mlstm import mlstm
-from activetune.backbones.timm_ import create_network
-from activetune.model import add_classifier
+from activetune.networks.backbones import backbone_names
+from activetune.networks.backbones._vil import ARCHITECTURES, Architecture, VisionLSTM, block
+from activetune.networks.backbones._vil import mlstm as recurrence
+from activetune.networks.backbones._vil.block import Block
+from activetune.networks.backbones._vil.mlstm import mlstm
+from activetune.networks.backbones.timm_ import create_network
+from activetune.networks.model import add_classifier
 
 SMALL = "vil/test_vil"
 VERSIONS = [1, 2]

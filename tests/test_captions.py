@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from activetune import UsageError, open_pool
-from activetune.text.captions import filled, make_captioner, read_captions
-from activetune.types import Pool
-from activetune.vision import import_torchvision
+from activetune.base.torchvision_ import import_torchvision
+from activetune.data.pool import Pool
+from activetune.features.text.captions import filled, make_captioner, read_captions
 from tests.conftest import write_digits
 
 import_torchvision()
@@ -168,7 +168,7 @@ def test_models_describe_images_in_batches_and_are_asked_once(
     assert len(first) == 6
     assert all(text and "describe the image" not in text for text in first)
 
-    from activetune.text import captions
+    from activetune.features.text import captions
 
     def refuse(*_: object) -> None:
         raise AssertionError("the model was asked again")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activetune import UsageError
-from activetune.text import alignment, cea
+from activetune.features.text import alignment, cea
 
 
 def rows(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from activetune.frofa import parse_steps
-from activetune.heads.choosing import Candidate, HeadTrial, LightHeads, choose_head
-from activetune.heads.light import Kind, power_normalised
-from activetune.heads.linear import fit_best, fit_linear
-from activetune.heads.training import HeadTraining, Views, head_logits
-from activetune.types import IntArray
+from activetune.base.arrays import IntArray
+from activetune.networks.frofa import parse_steps
+from activetune.networks.heads.light import Kind, power_normalised
+from activetune.networks.regression import fit_best, fit_linear
+from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
+from activetune.training.head_training import HeadTraining, Views, head_logits
 
 
 def toy(items: int = 40, views: int = 2, classes: int = 4, tokens: int = 3, size: int = 8) -> LightHeads:

@@ -527,7 +527,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("activetune.selection.select", fail)
+    monkeypatch.setattr("activetune.selection.select.select", fail)
     return ["select", "emb", "--budget", "3", "--out", "sel"]
 
 

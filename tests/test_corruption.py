@@ -14,8 +14,8 @@ from PIL import Image
 import activetune
 from activetune import UsageError, open_pool
 from activetune.cli import run
-from activetune.corruption import KINDS
-from activetune.images import decode_image
+from activetune.data.corruption import KINDS
+from activetune.data.images import decode_image
 from tests.conftest import write_digits
 from tests.test_cli import wrong
 from tests.test_finetuning import train

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from activetune.cli import commands
-from activetune.recipes import recipes
-from activetune.selectors import selectors
+from activetune.selection.selectors import selectors
+from activetune.training.recipe import recipes
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {

@@ -20,14 +20,13 @@ import torch
 from PIL import Image
 
 import activetune
-from activetune import embedding
-from activetune.backbones import Backbone
-from activetune.embedding import EmbedOptions, embed, features_of, take
-from activetune.errors import ActivetuneError, UsageError
-from activetune.loading import choose_workers
-from activetune.pool import open_pool
-from activetune.store import load_embeddings
-from activetune.types import Embeddings
+from activetune.base.errors import ActivetuneError, UsageError
+from activetune.data.loading import choose_workers
+from activetune.data.opening import open_pool
+from activetune.features import embedding
+from activetune.features.artefact import Embeddings, load_embeddings
+from activetune.features.embedding import EmbedOptions, embed, features_of, take
+from activetune.networks.backbones import Backbone
 from tests.conftest import write_digits
 
 OPTIONS = EmbedOptions(batch_size=4, workers=0, device="cpu", precision="fp32")
@@ -658,7 +657,7 @@ def test_a_run_cut_off_while_it_is_sealed_can_be_resumed(
 
 KILLED = """
 import os, signal, sys
-from activetune import embedding
+from activetune.features import embedding
 from activetune.cli import main
 
 forward, left = embedding._forward, iter(range(3))

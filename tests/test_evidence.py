@@ -14,14 +14,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata, spearmanr
 
 from activetune import UsageError
-from activetune.distances import unit_rows
-from activetune.evidence import gather, probe, sources
-from activetune.evidence._training import Inputs, batches, perceptron
-from activetune.evidence.adversarial import Adversary, ranks
-from activetune.evidence.dropout import DropoutHead
-from activetune.evidence.loss_prediction import LossPrediction, ranking_loss
-from activetune.runtime import torch_generator
-from activetune.types import DropoutDraws, Evidence
+from activetune.base.runtime import torch_generator
+from activetune.features.distances import unit_rows
+from activetune.selection.evidence import gather, probe, sources
+from activetune.selection.evidence._training import Inputs, batches, perceptron
+from activetune.selection.evidence.adversarial import Adversary, ranks
+from activetune.selection.evidence.dropout import DropoutHead
+from activetune.selection.evidence.loss_prediction import LossPrediction, ranking_loss
+from activetune.selection.problem import DropoutDraws, Evidence
 
 FIELDS = ("probs_NC", "dropout", "predicted_loss_N", "likeness_N", "ranked_likeness_N")
 SHORT = 20  # steps where it does not matter what is learnt
@@ -264,7 +264,7 @@ def test_without_dropout_all_draws_are_one() -> None:
 def test_the_pieces_of_a_pool_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = labelled(*blobs(noise=0.3))
     whole = {field: QUICK[field](evidence, 0) for field in FIELDS}
-    monkeypatch.setattr("activetune.distances.CHUNK_NUMBERS", 256 * 7)
+    monkeypatch.setattr("activetune.features.distances.CHUNK_NUMBERS", 256 * 7)
     for field in FIELDS:
         for one, two in zip(numbers(whole[field]), numbers(QUICK[field](evidence, 0)), strict=True):
             np.testing.assert_allclose(one, two, atol=1e-4)
@@ -346,7 +346,9 @@ def test_what_stands_beside_the_code_is_seen() -> None:
 
 
 def test_predicted_losses_that_are_there_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activetune.evidence.adversarial.Adversary", lambda: Adversary(least_steps=1, most_steps=SHORT))
+    monkeypatch.setattr(
+        "activetune.selection.evidence.adversarial.Adversary", lambda: Adversary(least_steps=1, most_steps=SHORT)
+    )
     evidence = labelled(*blobs(size=10), each=3)
     source, wanted = sources()["ranked_likeness_N"], frozenset({"ranked_likeness_N"})
     given_losses = rng(7).normal(size=40).astype(np.float32)

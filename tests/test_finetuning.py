@@ -16,18 +16,20 @@ from sklearn.linear_model import LogisticRegression
 
 import activetune
 from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, open_pool, predict
-from activetune.backbones import bundled
-from activetune.config import field_types
-from activetune.finetuning import RUN, WORK
-from activetune.heads.linear import LinearHead, Trial
-from activetune.labels import pool_labels
-from activetune.model import ADAPTER_FILES
-from activetune.recipes import Outcome, Task, _from_probe, make_recipe, recipes
-from activetune.recipes._batches import AugmentedImages, Batches, Turn
-from activetune.recipes._loop import _Run
-from activetune.recipes._views import VIEW_EPOCH
-from activetune.types import Pool
-from activetune.vision import import_torchvision
+from activetune.base.config import field_types
+from activetune.base.torchvision_ import import_torchvision
+from activetune.data.labels import pool_labels
+from activetune.data.pool import Pool
+from activetune.networks.backbones import bundled
+from activetune.networks.model import ADAPTER_FILES
+from activetune.networks.regression import LinearHead, Trial
+from activetune.recipes import _from_probe
+from activetune.training.batches import AugmentedImages, Batches, Turn
+from activetune.training.finetune import RUN, WORK
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import _Run
+from activetune.training.recipe import make_recipe, recipes
+from activetune.training.views import VIEW_EPOCH
 from tests.conftest import write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
@@ -155,7 +157,7 @@ def test_history_of_a_linear_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("activetune.recipes.linear_probe.CROSS_VALIDATED", 20)
-    monkeypatch.setattr("activetune.recipes._base.VALIDATION_LEAST", 1)
+    monkeypatch.setattr("activetune.training.recipe.VALIDATION_LEAST", 1)
     train(digits, tmp_path / "m", "linear_probe", labels=some_labels(open_pool(digits), shots))
     rows = history(tmp_path / "m")
     assert figures(tmp_path / "m").get("chosen_by") == chosen_by
@@ -406,7 +408,7 @@ def test_a_finished_model_is_kept_with_resume(
     train(digits, tmp_path / "m", "linear_probe", **options)
     before = weights(tmp_path / "m")
 
-    def run(self: object, task: Task) -> Outcome:
+    def run(self: object, job: Job) -> Outcome:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(recipes()["linear_probe"], "run", run)
@@ -448,18 +450,18 @@ def test_the_number_of_workers_changes_nothing_with_stochastic_depth(digits: Pat
 # Fairness of the choices ----------------------------------------------------------------------------------------------
 
 
-def recorded_task(monkeypatch: pytest.MonkeyPatch, recipe: str) -> list[Task]:
-    """The task that a recipe is given, once it has run."""
-    tasks: list[Task] = []
+def recorded_job(monkeypatch: pytest.MonkeyPatch, recipe: str) -> list[Job]:
+    """The job that a recipe is given, once it has run."""
+    jobs: list[Job] = []
     cls = recipes()[recipe]
     original = cls.run
 
-    def run(self: Any, task: Task) -> Outcome:
-        tasks.append(task)
-        return original(self, task)
+    def run(self: Any, job: Job) -> Outcome:
+        jobs.append(job)
+        return original(self, job)
 
     monkeypatch.setattr(cls, "run", run)
-    return tasks
+    return jobs
 
 
 @pytest.mark.parametrize("recipe", sorted({*TRAINED} - {"auto", "fact"}))
@@ -474,9 +476,9 @@ def test_held_out_items_are_never_trained_on(
         return original(self, turn)
 
     monkeypatch.setattr(AugmentedImages, "__getitem__", record)
-    tasks = recorded_task(monkeypatch, recipe)
+    jobs = recorded_job(monkeypatch, recipe)
     train(digits, tmp_path / "m", recipe, labels=some_labels(open_pool(digits), shots=10))
-    held_out = set(tasks[0].held_out.tolist())
+    held_out = set(jobs[0].held_out.tolist())
     assert len(held_out) == 8
     assert set(asked) == set(range(40)) - held_out
     assert sorted(asked) == sorted(3 * list(set(range(40)) - held_out))  # each once an epoch
@@ -493,8 +495,8 @@ def test_the_head_that_probe_then_full_starts_from_has_not_seen_the_held_out_ite
         fitted.append(len(indices))
         return original(self, features, indices, *rest)
 
-    def only_start(task: Task, options: Any, *, phase: str) -> Outcome:
-        held_out.extend(task.held_out.tolist())
+    def only_start(job: Job, options: Any, *, phase: str) -> Outcome:
+        held_out.extend(job.held_out.tolist())
         return Outcome([])
 
     monkeypatch.setattr(LogisticRegression, "fit", fit)
@@ -527,10 +529,10 @@ def test_the_best_epoch_on_validation_is_kept(
 def test_validation_scores_the_items_as_evaluation_does(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
-    tasks = recorded_task(monkeypatch, "full")
+    jobs = recorded_job(monkeypatch, "full")
     labels = some_labels(open_pool(digits), shots=10)
     train(digits, tmp_path / "m", labels=labels, settings={"lr": 1e-3})
-    held = [tasks[0].labels.ids[position] for position in tasks[0].held_out]
+    held = [jobs[0].labels.ids[position] for position in jobs[0].held_out]
     scores = score(tmp_path / "m", digits, labels=Labels.of({item: labels[item] for item in held}))
     kept = figures(tmp_path / "m")["kept_epoch"]
     assert scores.top1 == pytest.approx(float(history(tmp_path / "m")[kept - 1]["val_top1"]))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
 
-from activetune import frofa
-from activetune.errors import UsageError
-from activetune.frofa import (
+from activetune.base.errors import UsageError
+from activetune.networks import frofa
+from activetune.networks.frofa import (
     KNOWN,
     OPERATIONS,
     SCOPES,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from activetune.frofa import Grid, parse_steps
-from activetune.heads.attention import AttentionPool, heads_for
-from activetune.heads.light import KINDS, Head, make_head, power_normalised
-from activetune.heads.training import HeadTraining, Views, head_logits, train_head
-from activetune.vision import import_torchvision
+from activetune.base.torchvision_ import import_torchvision
+from activetune.networks.frofa import Grid, parse_steps
+from activetune.networks.heads.attention import AttentionPool, heads_for
+from activetune.networks.heads.light import KINDS, Head, make_head, power_normalised
+from activetune.training.head_training import HeadTraining, Views, head_logits, train_head
 
 CLASSES, SIZE, TOKENS = 3, 16, 6
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from activetune import images
-from activetune.errors import RejectedImage
-from activetune.images import decode_image
+from activetune.base.errors import RejectedImage
+from activetune.data import images
+from activetune.data.images import decode_image
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 

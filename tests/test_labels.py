@@ -13,16 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activetune import Labels, Pool, UsageError, open_pool, read_labels
-from activetune.labels import (
-    carve_validation,
-    describe_imbalance,
-    describe_shortage,
-    keep,
-    pool_labels,
-    read_ids,
-    stratified_folds,
-    with_classes,
-)
+from activetune.data.labels import describe_imbalance, describe_shortage, keep, pool_labels, read_ids, with_classes
+from activetune.data.splits import carve_validation, stratified_folds
 
 
 class NoImages:

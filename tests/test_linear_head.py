@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from activetune.heads.linear import (
+from activetune.networks.regression import (
     DEFAULT_STRENGTH,
     STRENGTHS,
     LinearHead,

@@ -16,9 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from activetune import ActivetuneError, UsageError, load_backbone
-from activetune.backbones import ImageSettings, backbone_names, bundled
-from activetune.model import Model, add_classifier, classifier_of
-from activetune.vision import import_torchvision
+from activetune.base.torchvision_ import import_torchvision
+from activetune.networks.backbones import ImageSettings, backbone_names, bundled
+from activetune.networks.model import Model, add_classifier, classifier_of
 
 SMALL = "timm/test_resnet"  # half a million parameters
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from activetune import Embeddings, UsageError, select
-from activetune.selectors import _ensemble, make_selector
-from activetune.selectors._losses import Assigned, CentroidLoss, PaperLoss, ReleasedLoss
-from activetune.types import Evidence
+from activetune.selection.problem import Evidence
+from activetune.selection.selectors import _ensemble, make_selector
+from activetune.selection.selectors._losses import Assigned, CentroidLoss, PaperLoss, ReleasedLoss
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

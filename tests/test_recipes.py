@@ -18,18 +18,22 @@ from safetensors.torch import load_file, save_file
 
 import activetune
 from activetune import UsageError, load_backbone, open_pool
-from activetune.backbones import bundled
-from activetune.errors import MissingExtra
-from activetune.finetuning import WORK
-from activetune.heads.imbalance import cross_entropy
-from activetune.heads.linear import NOTHING, Trial, best_trial
-from activetune.labels import shuffled
-from activetune.recipes import Task, _network, auto, make_recipe
-from activetune.recipes._batches import Batches
-from activetune.recipes._loop import _Run
-from activetune.runtime import resolve_runtime
-from activetune.types import Labels, Pool
-from activetune.vision import import_torchvision
+from activetune.base.errors import MissingExtra
+from activetune.base.runtime import resolve_runtime
+from activetune.base.torchvision_ import import_torchvision
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.data.splits import shuffled
+from activetune.networks.backbones import bundled
+from activetune.networks.imbalance import cross_entropy
+from activetune.networks.regression import NOTHING, Trial, best_trial
+from activetune.recipes import auto
+from activetune.training import network_state as _network
+from activetune.training.batches import Batches
+from activetune.training.finetune import WORK
+from activetune.training.job import Job
+from activetune.training.loop import _Run
+from activetune.training.recipe import make_recipe
 from tests.conftest import write_digits
 from tests.test_finetuning import history, learnt, some_labels, train, weights
 
@@ -165,7 +169,7 @@ def test_attention_is_fused_again_after_training(pool: Pool, vit: Path, tmp_path
     original = _Run._backward
 
     def backward(self: _Run, *given: Any) -> Any:
-        layers = [one for one in self.task.backbone.network.modules() if hasattr(one, "fused_attn")]
+        layers = [one for one in self.job.backbone.network.modules() if hasattr(one, "fused_attn")]
         seen.extend(layer.fused_attn for layer in layers)
         return original(self, *given)
 
@@ -518,8 +522,8 @@ def test_auto_counts_the_pilot_where_it_runs(
 ) -> None:
     monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 60.0)
     labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
-    task = Task(pool, labels, NOTHING, pool, load_backbone("bundled"), resolve_runtime(), 0, tmp_path)
-    _, _, because = auto.Auto(minutes=1e9)._choose(task)
+    job = Job(pool, labels, NOTHING, pool, load_backbone("bundled"), resolve_runtime(), 0, tmp_path)
+    _, _, because = auto.Auto(minutes=1e9)._choose(job)
     assert f"about {passes * count:,.1f} of" in because
 
 

@@ -19,17 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from activetune import Embeddings, Labels, UsageError, distances, select
-from activetune import selectors as selectors_package
+from activetune import Embeddings, Labels, UsageError, select
 from activetune.cli import run
-from activetune.distances import Float32
+from activetune.features import distances
+from activetune.features.artefact import save_embeddings
+from activetune.features.distances import Float32
+from activetune.selection import selectors as selectors_package
+from activetune.selection.artefact import Selection
 from activetune.selection.budget import Coverage, Groups, parse_budget, water_fill
 from activetune.selection.picking import keep_distance, pick
-from activetune.selectors import _radius, make_selector
-from activetune.selectors._base import Selector
-from activetune.selectors._radius import clustered_radius, pseudo_labels, pure_radius, typical_radius
-from activetune.store import save_embeddings
-from activetune.types import Evidence, Picks, Selection
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import _radius, make_selector
+from activetune.selection.selectors._base import Selector
+from activetune.selection.selectors._radius import clustered_radius, pseudo_labels, pure_radius, typical_radius
 
 FEATURES_ALONE = sorted(
     name for name, cls in selectors_package.selectors().items() if cls.needs <= {"features_ND"} and name != "auto"

@@ -12,15 +12,15 @@ import pytest
 from sklearn.datasets import load_digits
 
 from activetune import Embeddings, UsageError, select
-from activetune.distances import distinct_nearest, unit_rows
-from activetune.heads.linear import LinearHead
-from activetune.selectors import make_selector, typiclust, usl
-from activetune.selectors._engine import minimise
-from activetune.selectors._losses import PaperLoss, ReleasedLoss
-from activetune.selectors.auto import SHOTS, choose
-from activetune.selectors.bilaf import BiLAF, shares_by_size
-from activetune.selectors.free_sel import local_patterns
-from activetune.types import Evidence, Picks
+from activetune.features.distances import distinct_nearest, unit_rows
+from activetune.networks.regression import LinearHead
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import make_selector, typiclust, usl
+from activetune.selection.selectors._engine import minimise
+from activetune.selection.selectors._losses import PaperLoss, ReleasedLoss
+from activetune.selection.selectors.auto import SHOTS, choose
+from activetune.selection.selectors.bilaf import BiLAF, shares_by_size
+from activetune.selection.selectors.free_sel import local_patterns
 
 SEEDS = range(5)
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activetune import UsageError
-from activetune.distances import unit_rows
-from activetune.evidence import gather
-from activetune.heads.linear import LinearHead
-from activetune.selectors import make_selector, selectors
-from activetune.selectors.alfa_mix import class_anchors, turning_eps
-from activetune.types import DropoutDraws, Evidence, Picks
+from activetune.features.distances import unit_rows
+from activetune.networks.regression import LinearHead
+from activetune.selection.evidence import gather
+from activetune.selection.problem import DropoutDraws, Evidence, Picks
+from activetune.selection.selectors import make_selector, selectors
+from activetune.selection.selectors.alfa_mix import class_anchors, turning_eps
 
 RANKINGS = ("least_confidence", "margin", "entropy", "bald", "learn_loss", "vaal", "ta_vaal")
 NAMES = (*RANKINGS, "coreset", "badge", "alfa_mix")
@@ -149,7 +149,7 @@ def test_a_prefix_is_the_smaller_selection(name: str, some_labelled: bool) -> No
 @EVERY
 def test_from_labels_to_picks_with_what_the_helpers_train(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for field in ("dropout.DropoutHead", "loss_prediction.LossPrediction", "adversarial.Adversary"):
-        module, cls = f"activetune.evidence.{field}".rsplit(".", 1)
+        module, cls = f"activetune.selection.evidence.{field}".rsplit(".", 1)
         short = {"least_steps": 1, "most_steps": 20} if cls == "Adversary" else {"steps": 20}
         original = getattr(__import__(module, fromlist=[cls]), cls)
         monkeypatch.setattr(f"{module}.{cls}", lambda original=original, short=short: original(**short))

@@ -15,14 +15,15 @@ import pytest
 
 import activetune
 from activetune import Simulation, UsageError, evaluate, finetune, open_pool, simulate
-from activetune.backbones import bundled
+from activetune.base.files import file_name
+from activetune.base.tables import read_table
 from activetune.cli import run
+from activetune.networks.backbones import bundled
 from activetune.report import simulation as report
 from activetune.report.simulation_results import Results, best_rows, efficiency_rows, table_rows
-from activetune.selectors import selectors
-from activetune.simulation import cells as cells_module
-from activetune.simulation.plan import Entry, Plan, read_budgets, read_methods, read_recipes, read_start
-from activetune.store import file_name, read_table
+from activetune.selection.selectors import selectors
+from activetune.studies.simulation import cells as cells_module
+from activetune.studies.simulation.plan import Entry, Plan, read_budgets, read_methods, read_recipes, read_start
 from tests.conftest import write_digits
 
 CONTRACT = ["method", "recipe", "budget", "seed", "top1", "seconds"]

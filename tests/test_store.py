@@ -12,22 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from activetune.errors import ActivetuneError, UsageError
-from activetune.store import (
-    load_embeddings,
-    load_selection,
-    prepare_file,
-    prepare_folder,
-    read_json,
-    read_manifest,
-    replacing,
-    save_embeddings,
-    save_selection,
-    write_csv,
-    write_json,
-    write_manifest,
-)
-from activetune.types import Embeddings, Selection
+from activetune.base.artefact import prepare_folder, read_manifest, write_manifest
+from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.files import prepare_file, read_json, replacing, write_json
+from activetune.base.tables import write_csv
+from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
+from activetune.selection.artefact import Selection, load_selection, save_selection
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from activetune import UsageError
-from activetune.text.encoders import TextEncoder, load_text_encoder
-from activetune.vision import import_torchvision
+from activetune.base.torchvision_ import import_torchvision
+from activetune.features.text.encoders import TextEncoder, load_text_encoder
 
 import_torchvision()
 transformers = pytest.importorskip("transformers", reason="the extra 'text' is not installed")

@@ -13,14 +13,17 @@ import torch
 from torch.nn import functional
 
 from activetune import UsageError, open_pool
-from activetune.backbones import bundled
-from activetune.curves import first_at, training_curve
-from activetune.recipes import _language, _selection_loops, make_recipe, vecaf
-from activetune.recipes._language import in_domain
-from activetune.recipes._probe import labelled_features
-from activetune.recipes._scoring import OneVsAll, make_objective
-from activetune.text import cea, encoders
-from activetune.types import Pool
+from activetune.data.pool import Pool
+from activetune.evaluation.curves import first_at, training_curve
+from activetune.features.text import cea, encoders
+from activetune.networks.backbones import bundled
+from activetune.recipes import vecaf
+from activetune.recipes.vecaf import language as _language
+from activetune.recipes.vecaf import loops as _selection_loops
+from activetune.recipes.vecaf.language import in_domain
+from activetune.recipes.vecaf.scoring import OneVsAll, make_objective
+from activetune.training.probe_phase import labelled_features
+from activetune.training.recipe import make_recipe
 from tests.conftest import write_digits
 from tests.test_finetuning import cut_off, figures, history, learnt, some_labels, train, weights
 
@@ -39,7 +42,7 @@ SHORT: dict[str, Any] = {
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundled network on 32 px images, and texts by a table instead of a model."""
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
-    monkeypatch.setattr("activetune.recipes._language.load_text_encoder", lambda *_, **__: Table())
+    monkeypatch.setattr("activetune.recipes.vecaf.language.load_text_encoder", lambda *_, **__: Table())
 
 
 class Table(encoders.TextEncoder):
@@ -78,7 +81,7 @@ def by_loop(folder: Path) -> list[set[str]]:
 def test_each_loop_trains_on_its_selection_for_its_share_of_the_batches(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from activetune.recipes._batches import AugmentedImages, Turn
+    from activetune.training.batches import AugmentedImages, Turn
 
     seen: list[int] = []
     original = AugmentedImages.__getitem__
@@ -233,7 +236,7 @@ def test_a_class_has_half_of_all_losses_whatever_the_folds(
     def start(self: _selection_loops.Loops, *given: Any) -> None:
         original(self, *given)
         assert self.first is not None
-        found.append((self.first.losses_S, self.task.labels.indices[self.first.positions]))
+        found.append((self.first.losses_S, self.job.labels.indices[self.first.positions]))
 
     monkeypatch.setattr(_selection_loops.Loops, "start", start)
     alone = next(item for item in pool.ids if item.startswith("9/"))
@@ -344,7 +347,7 @@ def test_moved_embeddings_feed_the_selection(pool: Pool, tmp_path: Path) -> None
 
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids that a captioning model is asked for."""
-    from activetune.text import captions
+    from activetune.features.text import captions
 
     asked: list[str] = []
 
@@ -433,7 +436,7 @@ def test_what_is_wrong_is_told_before_the_pool_is_read(
     settings: dict[str, Any], message: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("too early"))
-    monkeypatch.setattr("activetune.recipes._language.load_text_encoder", encoders.load_text_encoder)
+    monkeypatch.setattr("activetune.recipes.vecaf.language.load_text_encoder", encoders.load_text_encoder)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "others.csv").write_text("id,caption\nsomething,a thing\n")
     with pytest.raises(UsageError, match=message):
@@ -482,7 +485,7 @@ def test_few_items_take_the_map_of_the_whole_pool(pool: Pool, tmp_path: Path, mo
 def test_first_losses_are_those_of_probes_that_have_not_seen_the_item(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from activetune.recipes import _scoring
+    from activetune.recipes.vecaf import scoring as _scoring
 
     fitted: list[np.ndarray] = []
     original = _scoring.fit_linear

@@ -31,17 +31,20 @@ from peers import PART, PEERS, TooSlow, select_with
 from tasks import ALONE, ROUNDS, TASKS, Task
 
 import activetune
-from activetune.backbones import Backbone
-from activetune.distances import coverage, nearest_centroid, unit_rows
-from activetune.embedding import take
-from activetune.fingerprint import digest, digest_stream
-from activetune.selectors._losses import Assigned, PaperLoss
-from activetune.simulation import HEADER
-from activetune.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
-from activetune.simulation.plan import Entry, Job, Plan, read_budgets, read_methods, read_recipes, read_start
-from activetune.simulation.pools import POOL, TEST
-from activetune.store import MANIFEST, load_selection, read_json, save_embeddings, save_selection, write_csv, write_json
-from activetune.types import Selection
+from activetune.base.artefact import MANIFEST
+from activetune.base.files import read_json, write_json
+from activetune.base.fingerprint import digest, digest_stream
+from activetune.base.tables import write_csv
+from activetune.features.artefact import save_embeddings
+from activetune.features.distances import coverage, nearest_centroid, unit_rows
+from activetune.features.embedding import take
+from activetune.networks.backbones import Backbone
+from activetune.selection.artefact import Selection, load_selection, save_selection
+from activetune.selection.selectors._losses import Assigned, PaperLoss
+from activetune.studies.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
+from activetune.studies.simulation.plan import Entry, Job, Plan, read_budgets, read_methods, read_recipes, read_start
+from activetune.studies.simulation.pools import POOL, TEST
+from activetune.studies.simulation.simulate import HEADER
 
 COLUMNS = (*HEADER, "paper_loss")
 Skipped = dict[str, Any]

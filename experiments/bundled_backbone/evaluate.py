@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
-from activetune.backbones import Backbone
-from activetune.distances import unit_rows
-from activetune.embedding import EmbedOptions, embed
-from activetune.heads.linear import fit_linear
-from activetune.runtime import resolve_runtime
+from activetune.base.runtime import resolve_runtime
+from activetune.features.distances import unit_rows
+from activetune.features.embedding import EmbedOptions, embed
+from activetune.networks.backbones import Backbone
+from activetune.networks.regression import fit_linear
 
 
 def probe(embeddings: activetune.Embeddings, seed: int) -> float:

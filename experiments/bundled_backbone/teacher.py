@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from views import cut, decode_parquet, random_boxes
 
-from activetune.vision import import_torchvision
+from activetune.base.torchvision_ import import_torchvision
 
 import_torchvision()
 import timm  # noqa: E402  (timm imports torchvision)

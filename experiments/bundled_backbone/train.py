@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from views import cut, decode_parquet
 
-from activetune.vision import import_torchvision
+from activetune.base.torchvision_ import import_torchvision
 
 import_torchvision()
 import timm  # noqa: E402  (timm imports torchvision)

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
-from activetune.distances import unit_rows
-from activetune.embedding import take
-from activetune.heads.linear import fit_linear
+from activetune.features.distances import unit_rows
+from activetune.features.embedding import take
+from activetune.networks.regression import fit_linear
 
 HERE = Path(__file__).parent
 BACKBONE = "timm/vit_tiny_patch16_224"

@@ -20,15 +20,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
-from activetune.frofa import parse_steps
-from activetune.heads.choosing import Candidate, LightHeads
-from activetune.heads.linear import NOTHING
-from activetune.heads.training import HeadTraining, head_logits
-from activetune.recipes import Task
-from activetune.recipes._batches import Crops
-from activetune.recipes._views import embed_views
-from activetune.runtime import resolve_runtime
-from activetune.types import Labels, Pool
+from activetune.base.runtime import resolve_runtime
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.networks.frofa import parse_steps
+from activetune.networks.regression import NOTHING
+from activetune.training.batches import Crops
+from activetune.training.head_choice import Candidate, LightHeads
+from activetune.training.head_training import HeadTraining, head_logits
+from activetune.training.job import Job
+from activetune.training.views import embed_views
 
 SHOTS = (1, 5, 10, 25)
 STEPS = {
@@ -84,8 +85,8 @@ def main() -> None:
 def _tokens(pool: Pool, weights: Path, work: Path):
     backbone = activetune.load_backbone("timm/vit_tiny_patch16_224", weights)
     labels = Labels.of(dict.fromkeys(pool.ids, "a"), ["a", "b"])  # read by nothing here
-    task = Task(pool, labels, NOTHING, pool, backbone, resolve_runtime(), 0, work, quiet=True)
-    return embed_views(task, 1, Crops(), tokens=True)
+    job = Job(pool, labels, NOTHING, pool, backbone, resolve_runtime(), 0, work, quiet=True)
+    return embed_views(job, 1, Crops(), tokens=True)
 
 
 if __name__ == "__main__":

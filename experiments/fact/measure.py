@@ -28,16 +28,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
-from activetune.embedding import take
-from activetune.frofa import parse_steps
-from activetune.heads.choosing import Candidate, LightHeads
-from activetune.heads.linear import NOTHING
-from activetune.heads.training import HeadTraining, head_logits
-from activetune.recipes import Task, fact
-from activetune.recipes._batches import Crops
-from activetune.recipes._views import embed_views
-from activetune.runtime import resolve_runtime
-from activetune.types import Labels, Pool
+from activetune.base.runtime import resolve_runtime
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.features.embedding import take
+from activetune.networks.frofa import parse_steps
+from activetune.networks.regression import NOTHING
+from activetune.recipes import fact
+from activetune.training.batches import Crops
+from activetune.training.head_choice import Candidate, LightHeads
+from activetune.training.head_training import HeadTraining, head_logits
+from activetune.training.job import Job
+from activetune.training.views import embed_views
 
 HERE = Path(__file__).parent
 BACKBONE = "timm/vit_tiny_patch16_224"
@@ -223,10 +225,10 @@ def _recorded(path: Path) -> Iterator[None]:
     """Keeps the classifier that FACT has after phase 2, which its light head replaces."""
     original = fact.run_head
 
-    def run_head(task: Task, *given: Any, **options: Any) -> Any:
+    def run_head(job: Job, *given: Any, **options: Any) -> Any:
         if options["put"]:
             save_file({name: value.cpu() for name, value in options["present"].state_dict().items()}, path)
-        return original(task, *given, **options)
+        return original(job, *given, **options)
 
     fact.run_head = run_head
     try:
@@ -246,11 +248,11 @@ def _heads(
     work = folder / "heads"
     work.mkdir(exist_ok=True)
     started = time.perf_counter()
-    views = embed_views(_task(given.pool.subset(list(answers)), labels, model, work, seed), 4, Crops(), tokens=True)
+    views = embed_views(_job(given.pool.subset(list(answers)), labels, model, work, seed), 4, Crops(), tokens=True)
     embedding = time.perf_counter() - started
     truth = np.asarray([str(name) for name in test.labels])
     unused = Labels.of(dict.fromkeys(test.ids, model.classes[0]), model.classes)  # scoring reads the truth alone
-    seen = embed_views(_task(test, unused, model, work, seed), 1, Crops(), tokens=True)
+    seen = embed_views(_job(test, unused, model, work, seed), 1, Crops(), tokens=True)
     present = load_file(folder / "phase2.safetensors")
     kept = nn.Linear(present["weight"].shape[1], len(model.classes))
     kept.load_state_dict(present)
@@ -272,13 +274,13 @@ def _heads(
         path.unlink()
 
 
-def _task(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed: int) -> Task:
+def _job(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed: int) -> Job:
     runtime = resolve_runtime()
-    return Task(pool, labels, NOTHING, pool, model.backbone, runtime, seed, work, quiet=True)
+    return Job(pool, labels, NOTHING, pool, model.backbone, runtime, seed, work, quiet=True)
 
 
 def _collect(name: str, options: argparse.Namespace) -> None:
-    """Print a task's rows as a table; those of the test set are kept as single values beside this file."""
+    """Print a job's rows as a table; those of the test set are kept as single values beside this file."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in dict.fromkeys(ROWS):
         paths = [_file(options.work / f"{name}-{seed}", row, options) for seed in range(options.seeds or TASKS[name])]

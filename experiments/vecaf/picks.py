@@ -22,9 +22,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
-from activetune.distances import pieces, unit_rows
+from activetune.features.artefact import load_embeddings
+from activetune.features.distances import pieces, unit_rows
 from activetune.report.maps import tsne_places
-from activetune.store import load_embeddings
 
 HERE = Path(__file__).parent
 METHODS = {

@@ -13,50 +13,52 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from activetune.backbones import Backbone, load_backbone
-    from activetune.captioning import caption
-    from activetune.corruption import corrupt
-    from activetune.digits_demo import demo
-    from activetune.embedding import EmbedOptions, embed
-    from activetune.errors import ActivetuneError, UsageError
-    from activetune.evaluation import evaluate, evaluate_shifts, predict
-    from activetune.finetuning import finetune
-    from activetune.labels import read_labels
-    from activetune.model import Model, load
-    from activetune.pool import open_pool
-    from activetune.selection import select
-    from activetune.simulation import Simulation, simulate
-    from activetune.store import load_embeddings, load_selection
-    from activetune.types import Embeddings, Labels, Pool, Scores, Selection
+    from activetune.base.errors import ActivetuneError, UsageError
+    from activetune.data.corruption import corrupt
+    from activetune.data.labels import Labels, read_labels
+    from activetune.data.opening import open_pool
+    from activetune.data.pool import Pool
+    from activetune.evaluation.evaluate import evaluate, evaluate_shifts, predict
+    from activetune.evaluation.scores import Scores
+    from activetune.features.artefact import Embeddings, load_embeddings
+    from activetune.features.embedding import EmbedOptions, embed
+    from activetune.features.text.captioning import caption
+    from activetune.networks.backbones import Backbone, load_backbone
+    from activetune.networks.model import Model, load
+    from activetune.selection.artefact import Selection, load_selection
+    from activetune.selection.select import select
+    from activetune.studies.demo import demo
+    from activetune.studies.simulation.simulate import Simulation, simulate
+    from activetune.training.finetune import finetune
 
 _HOME = {
-    "ActivetuneError": "errors",
-    "Backbone": "backbones",
-    "EmbedOptions": "embedding",
-    "Embeddings": "types",
-    "Labels": "types",
-    "Model": "model",
-    "Pool": "types",
-    "Scores": "types",
-    "Selection": "types",
-    "Simulation": "simulation",
-    "UsageError": "errors",
-    "caption": "captioning",
-    "corrupt": "corruption",
-    "demo": "digits_demo",
-    "embed": "embedding",
-    "evaluate": "evaluation",
-    "evaluate_shifts": "evaluation",
-    "finetune": "finetuning",
-    "load": "model",
-    "load_backbone": "backbones",
-    "load_embeddings": "store",
-    "load_selection": "store",
-    "open_pool": "pool",
-    "predict": "evaluation",
-    "read_labels": "labels",
-    "select": "selection",
-    "simulate": "simulation",
+    "ActivetuneError": "base.errors",
+    "Backbone": "networks.backbones",
+    "EmbedOptions": "features.embedding",
+    "Embeddings": "features.artefact",
+    "Labels": "data.labels",
+    "Model": "networks.model",
+    "Pool": "data.pool",
+    "Scores": "evaluation.scores",
+    "Selection": "selection.artefact",
+    "Simulation": "studies.simulation.simulate",
+    "UsageError": "base.errors",
+    "caption": "features.text.captioning",
+    "corrupt": "data.corruption",
+    "demo": "studies.demo",
+    "embed": "features.embedding",
+    "evaluate": "evaluation.evaluate",
+    "evaluate_shifts": "evaluation.evaluate",
+    "finetune": "training.finetune",
+    "load": "networks.model",
+    "load_backbone": "networks.backbones",
+    "load_embeddings": "features.artefact",
+    "load_selection": "selection.artefact",
+    "open_pool": "data.opening",
+    "predict": "evaluation.evaluate",
+    "read_labels": "data.labels",
+    "select": "selection.select",
+    "simulate": "studies.simulation.simulate",
 }
 
 __all__ = [

@@ -18,11 +18,11 @@ from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
 from activetune import Embeddings, UsageError, select
-from activetune.config import field_types
-from activetune.heads.linear import LinearHead
-from activetune.selection import parse_budget
-from activetune.selectors import make_selector, selectors
-from activetune.types import DropoutDraws, Evidence, Picks
+from activetune.base.config import field_types
+from activetune.networks.regression import LinearHead
+from activetune.selection.problem import DropoutDraws, Evidence, Picks
+from activetune.selection.select import parse_budget
+from activetune.selection.selectors import make_selector, selectors
 
 NAMES = sorted(selectors())
 EVERY = pytest.mark.parametrize("name", NAMES)

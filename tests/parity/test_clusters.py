@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
-from activetune import distances
-from activetune.distances import unit_rows
-from activetune.selectors import _clusters, _nearest
-from activetune.selectors._clusters import cluster, mean_distance_to_nearest, members
+from activetune.features import distances
+from activetune.features.distances import unit_rows
+from activetune.selection.selectors import _clusters, _nearest
+from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members
 
 SEEDS = range(5)
 

@@ -14,12 +14,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from activetune import distances
-from activetune.distances import distinct_nearest, nearest_centroid, pieces, unit_rows
-from activetune.selectors import _engine
-from activetune.selectors._engine import minimise
-from activetune.selectors._losses import Assigned, CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
-from activetune.selectors._nearest import NEIGHBOURS, NearestCentroid, neighbours
+from activetune.features import distances
+from activetune.features.distances import distinct_nearest, nearest_centroid, pieces, unit_rows
+from activetune.selection.selectors import _engine
+from activetune.selection.selectors._engine import minimise
+from activetune.selection.selectors._losses import Assigned, CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
+from activetune.selection.selectors._nearest import NEIGHBOURS, NearestCentroid, neighbours
 
 LOSSES = [PaperLoss, ReleasedLoss, ContrastiveLoss]
 EACH = pytest.mark.parametrize("kind", LOSSES)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from activetune import distances
-from activetune.distances import unit_rows
-from activetune.selectors import _greedy, make_selector
-from activetune.selectors._greedy import farthest_first, gaussian, greedy_coverage, jury_of
-from activetune.types import Evidence, Picks
+from activetune.features import distances
+from activetune.features.distances import unit_rows
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import _greedy, make_selector
+from activetune.selection.selectors._greedy import farthest_first, gaussian, greedy_coverage, jury_of
 
 SEEDS = range(4)
 NOBODY = np.empty(0, dtype=np.int64)

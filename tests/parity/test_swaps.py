@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from activetune import distances
-from activetune.distances import unit_rows
-from activetune.selectors import _swaps
-from activetune.selectors._swaps import _Search, _settle, picks_of_centroids
-from activetune.types import Evidence
+from activetune.features import distances
+from activetune.features.distances import unit_rows
+from activetune.selection.problem import Evidence
+from activetune.selection.selectors import _swaps
+from activetune.selection.selectors._swaps import _Search, _settle, picks_of_centroids
 
 SEEDS = range(3)
 POWERS = pytest.mark.parametrize("power", [1.0, 2.0, 3.0])

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activetune.distances import unit_rows
-from activetune.selectors import make_selector, selectors
-from activetune.selectors._swaps import _settle, picks_of_centroids
-from activetune.types import Evidence, Picks
+from activetune.features.distances import unit_rows
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import make_selector, selectors
+from activetune.selection.selectors._swaps import _settle, picks_of_centroids
 
 FEATURES_ONLY = sorted(name for name, cls in selectors().items() if cls.needs <= {"features_ND"})
 DRAWABLE = {"features_ND", "probs_NC", "tokens_NTD"}  # what these tests can make up

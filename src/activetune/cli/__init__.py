@@ -12,8 +12,8 @@ import sys
 import typer
 
 from activetune.cli import selecting, models, simulating, preparing, showing  # isort: skip  (this is their order in --help)
+from activetune.base.errors import ActivetuneError, is_disk_full
 from activetune.cli._app import app, commands
-from activetune.errors import ActivetuneError, is_disk_full
 
 __all__ = ["app", "commands", "main", "models", "preparing", "run", "selecting", "showing", "simulating"]
 

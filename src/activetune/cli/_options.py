@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from activetune.base.config import read_config
 from activetune.cli._app import commands
-from activetune.config import read_config
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from activetune.base.config import parse_settings
+from activetune.base.errors import UsageError
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
@@ -26,8 +28,6 @@ from activetune.cli._options import (
     Weights,
     Workers,
 )
-from activetune.config import parse_settings
-from activetune.errors import UsageError
 
 
 @app.command()
@@ -55,7 +55,7 @@ def finetune(
     quiet: Quiet = False,
 ) -> None:
     """Train a classifier on the labelled items of a pool."""
-    from activetune.finetuning import finetune as run
+    from activetune.training.finetune import finetune as run
 
     model = run(
         pool,
@@ -104,8 +104,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a model on the labelled items of a pool, or on each pool in a folder of 'corrupt'."""
-    from activetune.corruption import is_shifted
-    from activetune.evaluation import evaluate as run
+    from activetune.data.corruption import is_shifted
+    from activetune.evaluation.evaluate import evaluate as run
 
     if is_shifted(Path(pool)):
         if labels is not None:
@@ -132,7 +132,7 @@ def evaluate(
 
 def _shifts(model: Path, folder: Path, path: Path, **options: Any) -> str:
     """Top-1 by kind (rows) and severity (columns), in percent."""
-    from activetune.evaluation import evaluate_shifts
+    from activetune.evaluation.evaluate import evaluate_shifts
 
     found = evaluate_shifts(model, folder, out=path, **options)
     severities = sorted({severity for row in found.values() for severity in row})
@@ -162,7 +162,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Predict the class of every image of a pool."""
-    from activetune.evaluation import predict as run
+    from activetune.evaluation.evaluate import predict as run
 
     rows = run(
         model,

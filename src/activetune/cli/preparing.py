@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from activetune.base.errors import UsageError
 from activetune.cli._app import app
 from activetune.cli._options import (
     Config,
@@ -21,7 +22,6 @@ from activetune.cli._options import (
     Seed,
     Workers,
 )
-from activetune.errors import UsageError
 
 
 @app.command()
@@ -45,7 +45,7 @@ def caption(
     quiet: Quiet = False,
 ) -> None:
     """Describe every image of a pool in a sentence."""
-    from activetune.captioning import caption as run
+    from activetune.features.text.captioning import caption as run
 
     found = run(
         pool,
@@ -80,8 +80,8 @@ def corrupt(
     quiet: Quiet = False,
 ) -> None:
     """Write corrupted copies of a pool, a Parquet file for each kind and severity."""
-    from activetune.corruption import KINDS
-    from activetune.corruption import corrupt as run
+    from activetune.data.corruption import KINDS
+    from activetune.data.corruption import corrupt as run
 
     names = list(KINDS) if kinds == "all" else [name.strip() for name in kinds.split(",") if name.strip()]
     paths = run(

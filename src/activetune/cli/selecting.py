@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from activetune.base.config import parse_settings
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
@@ -25,7 +26,6 @@ from activetune.cli._options import (
     Weights,
     Workers,
 )
-from activetune.config import parse_settings
 
 
 @app.command()
@@ -48,8 +48,8 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Compute the features of every image of a pool."""
-    from activetune.embedding import EmbedOptions
-    from activetune.embedding import embed as run
+    from activetune.features.embedding import EmbedOptions
+    from activetune.features.embedding import embed as run
 
     options = EmbedOptions(
         tokens=tokens, dtype=dtype, batch_size=batch_size, workers=workers, device=device, precision=precision
@@ -99,7 +99,7 @@ def select(
     quiet: Quiet = False,
 ) -> None:
     """Choose which items to label."""
-    from activetune.selection import select as run
+    from activetune.selection.select import select as run
 
     selection = run(
         embeddings,

@@ -35,7 +35,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Run the whole loop on real handwritten digits, offline: a table here and report.html."""
-    from activetune.digits_demo import demo as run
+    from activetune.studies.demo import demo as run
 
     table = run(
         out,
@@ -58,7 +58,7 @@ def list_(
     quiet: Quiet = False,
 ) -> None:
     """List what can be named: selectors, recipes, backbones, formats."""
-    from activetune.catalogue import catalogue
+    from activetune.cli.catalogue import catalogue
 
     for line in catalogue(what.value):
         typer.echo(line)

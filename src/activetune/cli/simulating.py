@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
@@ -22,7 +23,6 @@ from activetune.cli._options import (
     Weights,
     load_config,
 )
-from activetune.errors import ActivetuneError, UsageError
 
 
 def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
@@ -72,7 +72,7 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Compare selectors and recipes on a pool whose labels are known: results.csv and report.html."""
-    from activetune.simulation import simulate as run
+    from activetune.studies.simulation.simulate import simulate as run
 
     simulation = run(
         pool,

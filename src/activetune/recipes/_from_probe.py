@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._loop import train
-from activetune.recipes._probe import FirstProbe, run_probe
-from activetune.recipes._training import Training
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import train
+from activetune.training.probe_phase import FirstProbe, run_probe
+from activetune.training.recipe import Recipe
+from activetune.training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class FromProbe(Training, FirstProbe, Recipe):
 
     phase: ClassVar[str]
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        probe = run_probe(task, self, keep_held_out=True)
-        with self.prepared(task) as files:
-            tuned = train(task, self, phase=self.phase)
+        probe = run_probe(job, self, keep_held_out=True)
+        with self.prepared(job) as files:
+            tuned = train(job, self, phase=self.phase)
         return Outcome([*probe.history, *tuned.history], {**probe.figures, **tuned.figures}, files)
 
     @contextlib.contextmanager
-    def prepared(self, task: Task) -> Iterator[dict[str, bytes]]:
+    def prepared(self, job: Job) -> Iterator[dict[str, bytes]]:
         """The network as it is while it is trained, by default all of it; at the end, files to lie beside the model."""
         yield {}

@@ -17,19 +17,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from activetune.config import check_settings
-from activetune.heads.imbalance import Imbalance
-from activetune.heads.linear import NOTHING
-from activetune.labels import VALIDATION_LEAST
-from activetune.model import add_classifier
-from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._selection_loops import FORWARD
+from activetune.base.arrays import IntArray
+from activetune.base.config import check_settings
+from activetune.base.progress import note
+from activetune.data.splits import VALIDATION_LEAST
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.model import add_classifier
+from activetune.networks.regression import NOTHING
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
 from activetune.recipes.vecaf import Vecaf
-from activetune.runtime import note
-from activetune.types import IntArray
+from activetune.recipes.vecaf.loops import FORWARD
+from activetune.training.job import Job, Outcome
+from activetune.training.recipe import Recipe
 
 LARGE = 300_000_000  # parameters from which on LoRA is trained: Adam alone needs 12 bytes for each
 LEAST = 20  # batches that are worth it (experiments/LOG.md)
@@ -60,27 +61,27 @@ class Auto(Imbalance, Recipe):
         """See :class:`Recipe`: the chosen recipe holds out what it needs."""
         return NOTHING
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        name, recipe, because = self._choose(task)
-        note(f"auto: {name}, {because}", task.quiet)
-        held_out = recipe.hold_out(task.labels.indices, task.seed)
-        outcome = recipe.run(replace(task, held_out=held_out))
+        name, recipe, because = self._choose(job)
+        note(f"auto: {name}, {because}", job.quiet)
+        held_out = recipe.hold_out(job.labels.indices, job.seed)
+        outcome = recipe.run(replace(job, held_out=held_out))
         figures = {"recipe": name, "because": because, **outcome.figures}
-        counts = {"n_train": len(task.labels) - len(held_out), "n_validation": len(held_out)}
+        counts = {"n_train": len(job.labels) - len(held_out), "n_validation": len(held_out)}
         return Outcome(outcome.history, {**figures, **counts}, outcome.files)
 
-    def _choose(self, task: Task) -> tuple[str, Recipe, str]:
+    def _choose(self, job: Job) -> tuple[str, Recipe, str]:
         """The recipe's name, the recipe, and the reason."""
-        labels, size = task.labels, sum(value.numel() for value in task.backbone.network.parameters())
+        labels, size = job.labels, sum(value.numel() for value in job.backbone.network.parameters())
         large = size >= LARGE
         name, recipe = ("lora", Lora(epochs=self.epochs, **self.remedies)) if large else ("fact", self._fact())
         shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels a class and "
         told = f"{size / 1e6:,.0f} million parameters"
         if not self.minutes:
             return name, recipe, shots + told
-        an_image = _seconds_an_image(task, len(labels.classes))
-        pilots = not large and self._has_pilot(task)
+        an_image = _seconds_an_image(job, len(labels.classes))
+        pilots = not large and self._has_pilot(job)
         needed = self.epochs * (2 if pilots else 1) * len(labels) * an_image / 60
         told += f", about {needed:,.1f} of {self.minutes:g} minutes"
         if needed <= self.minutes:
@@ -92,10 +93,10 @@ class Auto(Imbalance, Recipe):
             return "linear_probe", LinearProbe(**self.remedies), because
         return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
 
-    def _has_pilot(self, task: Task) -> bool:
+    def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()
-        held_out = fact.hold_out(task.labels.indices, task.seed)
-        return len(fact.left_out(replace(task, held_out=held_out))) > 0
+        held_out = fact.hold_out(job.labels.indices, job.seed)
+        return len(fact.left_out(replace(job, held_out=held_out))) > 0
 
     def _fact(self) -> Fact:
         return Fact(
@@ -109,21 +110,21 @@ class Auto(Imbalance, Recipe):
         )
 
 
-def _seconds_an_image(task: Task, classes: int) -> float:
+def _seconds_an_image(job: Job, classes: int) -> float:
     """The time that one image takes forth and back through the network: the shortest of a few steps.
 
     Others may be at work on the machine for a moment, and the first step is never the usual one.
     """
-    backbone = task.backbone
+    backbone = job.backbone
     add_classifier(backbone, classes)
-    images = torch.zeros((TIMED, 3, *backbone.settings.size), dtype=torch.uint8, device=task.runtime.device)
+    images = torch.zeros((TIMED, 3, *backbone.settings.size), dtype=torch.uint8, device=job.runtime.device)
     seconds = []
     for _ in range(STEPS):
         started = time.perf_counter()
-        with task.runtime.autocast():
+        with job.runtime.autocast():
             logits = backbone.network(backbone.normalise(images))
         logits.float().square().mean().backward()
-        if task.runtime.device.type == "cuda":
+        if job.runtime.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
     backbone.network.zero_grad(set_to_none=True)

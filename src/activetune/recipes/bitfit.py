@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from activetune.model import classifier_of
-from activetune.recipes._base import Task
+from activetune.networks.model import classifier_of
 from activetune.recipes._from_probe import FromProbe
+from activetune.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class BitFit(FromProbe):
     lr: float = 1e-3
 
     @contextlib.contextmanager
-    def prepared(self, task: Task) -> Iterator[dict[str, bytes]]:
+    def prepared(self, job: Job) -> Iterator[dict[str, bytes]]:
         """See :class:`FromProbe`."""
-        network = task.backbone.network
+        network = job.backbone.network
         for name, value in network.named_parameters():
             value.requires_grad_(name.endswith("bias"))
         classifier_of(network).requires_grad_(True)

@@ -28,20 +28,21 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from activetune.errors import UsageError
-from activetune.heads.choosing import Candidate
-from activetune.heads.linear import CROSS_VALIDATED, NOTHING
-from activetune.labels import stratified_folds, validation_splits
-from activetune.model import add_classifier, classifier_of
-from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._light import Choice, Light, run_head
-from activetune.recipes._loop import train
-from activetune.recipes._network import copied
-from activetune.recipes._probe import FirstProbe, run_probe
-from activetune.recipes._training import Training
+from activetune.base.arrays import IntArray
+from activetune.base.errors import UsageError
+from activetune.base.progress import note
+from activetune.data.splits import stratified_folds, validation_splits
+from activetune.networks.model import add_classifier, classifier_of
+from activetune.networks.regression import CROSS_VALIDATED, NOTHING
 from activetune.recipes.full import PAPER
-from activetune.runtime import note
-from activetune.types import IntArray
+from activetune.training.head_choice import Candidate
+from activetune.training.head_phase import Choice, Light, run_head
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import train
+from activetune.training.network_state import copied
+from activetune.training.probe_phase import FirstProbe, run_probe
+from activetune.training.recipe import Recipe
+from activetune.training.settings import Training
 
 Phase = Literal["probe", "full", "head"]
 PILOT_FOLDS = 5  # the pilot leaves out a fifth
@@ -91,77 +92,77 @@ class Fact(Training, Light, FirstProbe, Recipe):
         piloted = self.pilot and "full" in self.phases
         return NOTHING if piloted and len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
         plan = _Plan()
-        left_out = self.left_out(task)
+        left_out = self.left_out(job)
         if len(left_out):
             started = time.perf_counter()
-            rows, plan = self._pilot(task, left_out)
+            rows, plan = self._pilot(job, left_out)
             figures["pilot"] = {"n_validation": len(left_out), "seconds": round(time.perf_counter() - started, 3)}
-        outcome, _ = self._run_phases(task, plan)
+        outcome, _ = self._run_phases(job, plan)
         return Outcome([*rows, *outcome.history], {**figures, **outcome.figures})
 
-    def left_out(self, task: Task) -> IntArray:
+    def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
-        if not self.pilot or "full" not in self.phases or len(task.held_out):
+        if not self.pilot or "full" not in self.phases or len(job.held_out):
             return NOTHING
-        fold = stratified_folds(task.labels.indices, PILOT_FOLDS, np.random.default_rng([task.seed, 3]))
+        fold = stratified_folds(job.labels.indices, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
         found = np.flatnonzero(fold == 0)
         return found if len(found) >= self.validation_least else NOTHING
 
-    def _pilot(self, task: Task, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan]:
+    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan]:
         """Run the phases without some items, choose by these, and put the backbone back as it was."""
-        note(f"pilot: {len(left_out)} of {len(task.labels)} labels are left out to choose by", task.quiet)
-        work = task.work / "pilot"
+        note(f"pilot: {len(left_out)} of {len(job.labels)} labels are left out to choose by", job.quiet)
+        work = job.work / "pilot"
         work.mkdir(exist_ok=True)
-        network = task.backbone.network
+        network = job.backbone.network
         before = copied(network.state_dict())
-        outcome, plan = self._run_phases(replace(task, held_out=left_out, work=work), _Plan(), only_choose=True)
+        outcome, plan = self._run_phases(replace(job, held_out=left_out, work=work), _Plan(), only_choose=True)
         network.reset_classifier(0)  # type: ignore[operator]
         network.load_state_dict(before)
         return [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history], plan
 
-    def _run_phases(self, task: Task, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
+    def _run_phases(self, job: Job, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
         rows: list[Mapping[str, Any]] = []
         phases: dict[str, Any] = {}
         epochs, share, choice = plan.epochs, plan.interpolation, plan.choice
         if "probe" in self.phases:
             started = time.perf_counter()
-            probe = run_probe(task, self, keep_held_out="full" in self.phases)
+            probe = run_probe(job, self, keep_held_out="full" in self.phases)
             rows += probe.history
             phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
         if "full" in self.phases:
             if "probe" not in self.phases:
-                add_classifier(task.backbone, len(task.labels.classes))
+                add_classifier(job.backbone, len(job.labels.classes))
             started = time.perf_counter()
             options = self if share is None else replace(self, interpolation=(share,))
             if share == 0:  # the pilot has found that nothing is better than the probe
                 tuned = Outcome([], {"kept_epoch": 0, "interpolation": share})
             else:
-                tuned = train(task, options, phase="full", stop_after=epochs)
+                tuned = train(job, options, phase="full", stop_after=epochs)
             rows += tuned.history
             phases["full"] = {**tuned.figures, "seconds": round(time.perf_counter() - started, 3)}
             epochs, share = int(tuned.figures["kept_epoch"]), tuned.figures.get("interpolation")
         if "head" in self.phases:
             tuned_here = "full" in self.phases
             light, choice = run_head(
-                task,
+                job,
                 self,
-                splits=self._splits(task),
+                splits=self._splits(job),
                 choice=choice,
                 auto=DEFAULT if tuned_here else Candidate("linear"),
-                present=classifier_of(task.backbone.network) if tuned_here else None,
+                present=classifier_of(job.backbone.network) if tuned_here else None,
                 put=not only_choose,
             )
             rows += light.history
             phases["head"] = light.figures
         return Outcome(rows, {"phases": phases}), _Plan(epochs, share, choice)
 
-    def _splits(self, task: Task) -> list[IntArray]:
+    def _splits(self, job: Job) -> list[IntArray]:
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
-        if "full" in self.phases and not len(task.held_out):
+        if "full" in self.phases and not len(job.held_out):
             return []
-        return validation_splits(task.labels.indices, task.held_out, self.folds, np.random.default_rng(task.seed))
+        return validation_splits(job.labels.indices, job.held_out, self.folds, np.random.default_rng(job.seed))

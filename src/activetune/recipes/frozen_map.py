@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from activetune.heads.choosing import Candidate
-from activetune.heads.linear import CROSS_VALIDATED, NOTHING
-from activetune.labels import validation_splits
-from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._light import HeadName, Light, run_head
-from activetune.types import IntArray
+from activetune.base.arrays import IntArray
+from activetune.data.splits import validation_splits
+from activetune.networks.regression import CROSS_VALIDATED, NOTHING
+from activetune.training.head_choice import Candidate
+from activetune.training.head_phase import HeadName, Light, run_head
+from activetune.training.job import Job, Outcome
+from activetune.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class FrozenMap(Light, Recipe):
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
         return NOTHING if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        rng = np.random.default_rng(task.seed)
-        splits = validation_splits(task.labels.indices, task.held_out, self.folds, rng)
-        outcome, _ = run_head(task, self, splits=splits, auto=Candidate("map"))
+        rng = np.random.default_rng(job.seed)
+        splits = validation_splits(job.labels.indices, job.held_out, self.folds, rng)
+        outcome, _ = run_head(job, self, splits=splits, auto=Candidate("map"))
         return outcome

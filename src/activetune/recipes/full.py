@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from activetune.model import add_classifier
-from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._loop import train
-from activetune.recipes._training import Training
+from activetune.networks.model import add_classifier
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import train
+from activetune.training.recipe import Recipe
+from activetune.training.settings import Training
 
 PAPER = {
     "optimizer": "sgd",
@@ -36,7 +37,7 @@ class Full(Training, Recipe):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        add_classifier(task.backbone, len(task.labels.classes))
-        return train(task, self, phase="full")
+        add_classifier(job.backbone, len(job.labels.classes))
+        return train(job, self, phase="full")

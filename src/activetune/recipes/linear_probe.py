@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activetune.heads.linear import CROSS_VALIDATED, NOTHING, LinearHead
-from activetune.recipes._base import Outcome, Recipe, Task
-from activetune.recipes._probe import Probe, run_probe
-from activetune.types import FloatArray, IntArray
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.networks.regression import CROSS_VALIDATED, NOTHING, LinearHead
+from activetune.training.job import Job, Outcome
+from activetune.training.probe_phase import Probe, run_probe
+from activetune.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class LinearProbe(Probe, Recipe):
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
         return NOTHING if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        return run_probe(task, self)
+        return run_probe(job, self)
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int

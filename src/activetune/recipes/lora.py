@@ -23,12 +23,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from activetune.config import check_settings
-from activetune.errors import MissingExtra, UsageError, some
-from activetune.model import ADAPTER_FILES, classifier_of
-from activetune.recipes._base import Task
-from activetune.recipes._batches import derive
+from activetune.base.config import check_settings
+from activetune.base.errors import MissingExtra, UsageError, some
+from activetune.networks.model import ADAPTER_FILES, classifier_of
 from activetune.recipes._from_probe import FromProbe
+from activetune.training.batches import derive
+from activetune.training.job import Job
 
 PARTS = ("q", "k", "v")
 USUAL = (  # for targets=auto, the first that is there
@@ -71,15 +71,15 @@ class Lora(FromProbe):
             raise UsageError("lora: targets is empty; give the names of layers, for instance q,v")
 
     @contextlib.contextmanager
-    def prepared(self, task: Task) -> Iterator[dict[str, bytes]]:
+    def prepared(self, job: Job) -> Iterator[dict[str, bytes]]:
         """See :class:`FromProbe`; ends with the merged network and the adapter's files."""
-        network = task.backbone.network
+        network = job.backbone.network
         files: dict[str, bytes] = {}
         if set(self.targets) & {*PARTS, "auto"}:
             _take_apart(network)
         layers = _resolve(network, self.targets)
         network.requires_grad_(False)
-        _inject(network, layers, self, seed=derive(task.seed, 0, -1))
+        _inject(network, layers, self, seed=derive(job.seed, 0, -1))
         classifier_of(network).requires_grad_(True)
         yield files
         files |= _adapter_files(network, self)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from activetune.errors import UsageError
+from activetune.base.artefact import MANIFEST
+from activetune.base.errors import UsageError
+from activetune.base.files import read_json
 from activetune.report.demo import write_demo_report
 from activetune.report.simulation import write_simulation_report
-from activetune.store import MANIFEST, read_json
 
 __all__ = ["write_report"]
 

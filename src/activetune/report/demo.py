@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from activetune.base.artefact import read_manifest
+from activetune.base.tables import read_table
+from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
-from activetune.store import load_embeddings, load_selection, read_manifest, read_table
-from activetune.types import Embeddings
+from activetune.selection.artefact import load_selection
 
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#9d755d", "#b279a2")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activetune.distances import unit_rows
-from activetune.types import FloatArray, IntArray
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.features.distances import unit_rows
 
 IN_LEGEND = 20  # more classes than this are told apart by hovering
 

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from activetune.store import replacing
+from activetune.base.files import replacing
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from activetune.errors import ActivetuneError
+from activetune.base.errors import ActivetuneError
+from activetune.base.files import file_name, replacing
+from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
 from activetune.report.simulation_results import EVERYTHING, Results, best_rows, efficiency_rows, table_rows
-from activetune.store import file_name, load_embeddings, load_selection, replacing
-from activetune.types import Embeddings
+from activetune.selection.artefact import load_selection
 
 MAP = "map.npy"
 UNBALANCED = 3  # largest over smallest class, from which balanced accuracy is shown

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from activetune.curves import Point, first_at
-from activetune.store import read_manifest, read_table
+from activetune.base.artefact import read_manifest
+from activetune.base.tables import read_table
+from activetune.evaluation.curves import Point, first_at
 
 RESULTS, PER_CLASS, CURVES, FAILED = "results.csv", "per_class.csv", "curves.csv", "failed.csv"
 EVERYTHING = "everything"  # the row of training on everything, beside a recipe's selections

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activetune.errors import UsageError
-from activetune.types import IntArray
+from activetune.base.arrays import IntArray
+from activetune.base.errors import UsageError
 
 BUDGET_FORMS = (
     "a number (500), a share (5% or 0.05), a number a class (2/class) or a share to cover (coverage:0.95, or with its "

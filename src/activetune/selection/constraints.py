@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from activetune.distances import Float32
-from activetune.errors import UsageError, nearest
-from activetune.labels import read_ids
-from activetune.store import read_table
-from activetune.types import Embeddings, IntArray, Labels
+from activetune.base.arrays import IntArray
+from activetune.base.errors import UsageError, nearest
+from activetune.base.tables import read_table
+from activetune.data.labels import Labels, read_ids
+from activetune.features.artefact import Embeddings
+from activetune.features.distances import Float32
 
 Ids = Sequence[str] | str | os.PathLike[str]
 Answers = Ids | Mapping[str, str | None] | Labels

@@ -12,10 +12,11 @@ import copy
 
 import numpy as np
 
-from activetune.distances import pieces
+from activetune.base.arrays import IntArray
+from activetune.features.distances import pieces
 from activetune.selection.picking import FIRST_ASK, SLACK, join, pick, similarity_at
-from activetune.selectors import Selector
-from activetune.types import Evidence, IntArray, Picks
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import Selector
 
 
 def pick_covering(

@@ -14,10 +14,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from activetune.distances import Float32, pieces
+from activetune.base.arrays import IntArray
+from activetune.features.distances import Float32, pieces
 from activetune.selection.budget import Groups, water_fill
-from activetune.selectors import Selector
-from activetune.types import Evidence, IntArray, Picks
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import Selector
 
 SLACK = 1e-6
 FIRST_ASK = 64  # picks asked for at first where it is not known how many are needed

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from activetune.errors import UsageError, some
+from activetune.base.arrays import IntArray
+from activetune.base.errors import UsageError, some
+from activetune.features.artefact import Embeddings
 from activetune.selection.budget import Coverage, Groups, parse_budget, water_fill
 from activetune.selection.constraints import PREDICTED, Limits, Metadata, describe_unavailable, read_column
 from activetune.selection.covering import pick_covering
 from activetune.selection.picking import pick, pick_balanced, pick_shares
-from activetune.selectors import Selector, selectors
-from activetune.selectors._radius import typical_radius
-from activetune.types import Embeddings, Evidence, IntArray, Picks
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors import Selector, selectors
+from activetune.selection.selectors._radius import typical_radius
 
 
 @dataclass(frozen=True)

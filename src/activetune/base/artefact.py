@@ -1,0 +1,80 @@
+"""``manifest.json``, the last file of every artefact.
+
+A folder without one is not an artefact: whatever was killed while writing leaves none behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from activetune.base.errors import UsageError, some
+from activetune.base.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+FORMAT = 1
+
+
+def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False) -> Path:
+    """Make an output folder ready: it must be new or empty, or ``overwrite`` given.
+
+    ``files`` are the names that the artefact owns; overwriting removes these (the manifest first) and nothing else.
+
+    Raises:
+        UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; --out must name a folder")
+    present = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+    if present and not overwrite:
+        raise UsageError(
+            f"the output folder {path} is not empty (it holds {some(present)}); nothing was written: "
+            "choose another --out, or give --overwrite"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    for name in (MANIFEST, *files):
+        (path / name).unlink(missing_ok=True)
+    return path
+
+
+def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``manifest.json``, the last file of an artefact, and return it."""
+    from activetune import __version__
+
+    stamped = {
+        "kind": kind,
+        "format": FORMAT,
+        "activetune": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **content,
+    }
+    write_json(folder / MANIFEST, stamped)
+    return stamped
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """Read a folder's manifest and check that it is an artefact of this kind.
+
+    Raises:
+        UsageError: no such folder, no manifest (unfinished or foreign), or another kind.
+    """
+    if not folder.exists():
+        raise UsageError(f"{folder} does not exist; expected {_article(kind)} folder made by activetune")
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(
+            f"{folder} is not {_article(kind)} artefact: it has no {MANIFEST} (unfinished, or made by something else)"
+        )
+    manifest = read_json(folder / MANIFEST)
+    if manifest.get("kind") != kind:
+        raise UsageError(f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected")
+    if manifest.get("format", 0) > FORMAT:
+        raise UsageError(f"{folder} was made by a newer activetune ({manifest.get('activetune')}); update to read it")
+    return manifest
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind!r}"

@@ -1,0 +1,148 @@
+"""Settings: from strings, TOML or Python values to a checked dataclass, with the nearest name for a wrong one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from activetune.base.errors import UsageError, nearest, unknown_name
+
+Settings = TypeVar("Settings")
+
+
+def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> Settings:
+    """Build a settings dataclass from loose values (``"0.07"`` becomes 0.07).
+
+    Raises:
+        UsageError: a name that is no field (the nearest is named), or a value of the wrong kind.
+    """
+    types = field_types(cls)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            has = f"did you mean {nearest(name, types, 1)[0]!r}? It has: {', '.join(types)}" if types else "it has none"
+            raise UsageError(f"{what} has no setting {name!r}; {has}")
+        if typing.get_origin(types[name]) is tuple:
+            value = _as_list(value)
+        try:
+            checked[name] = TypeAdapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise UsageError(f"{what}: {name} can't be {value!r} ({problem[0].lower()}{problem[1:]})") from None
+    return cls(**checked)
+
+
+def build(
+    known: Mapping[str, type[Settings]], name: str, preset: str | None, settings: Mapping[str, Any], *, kind: str
+) -> Settings:
+    """Build one of the known methods from its name, a preset of its ``presets`` and single settings (these win).
+
+    Raises:
+        UsageError: unknown name, preset or setting (the nearest is named), or a value of the wrong kind.
+    """
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    presets: Mapping[str, Mapping[str, Any]] = getattr(known[name], "presets", {})
+    if preset is not None and preset not in presets:
+        has = ", ".join(sorted(presets)) or "none"
+        raise UsageError(f"the {kind} {name} has no preset {preset!r}; it has: {has}")
+    return configure(known[name], {**(presets[preset] if preset else {}), **settings}, what=f"{kind} {name}")
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """The fields of a settings dataclass and their types."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+
+
+def field_defaults(cls: type) -> dict[str, Any]:
+    """The fields of a settings dataclass and their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(cls) if field.init}
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, str]:
+    """``["loss=released", "lr=0.01"]`` to a mapping.
+
+    Raises:
+        UsageError: an entry without ``=``.
+    """
+    settings: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set {text!r} is not of the form name=value")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
+def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iterable[str]) -> dict[str, Any]:
+    """Options of one command from a TOML file: top-level keys, and those of the table ``[command]`` (these win).
+
+    Keys are option names with ``-`` or ``_``; ``set`` is a table of settings.
+
+    Raises:
+        UsageError: no such file, no TOML, a key that the command does not have, or a table that is no command
+            (the nearest is named).
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the config file {path} can't be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the config file {path} is not TOML ({error})") from None
+    names = sorted(allowed)
+    tables = {key: value for key, value in content.items() if isinstance(value, dict) and key != "set"}
+    plain = {key: value for key, value in content.items() if key not in tables}
+    for table in tables:
+        if table not in (known := sorted(commands)):
+            raise UsageError(
+                f"{path}: [{table}] is no command; the nearest is [{nearest(table, known, 1)[0]}] "
+                f"(all: {', '.join(known)})"
+            )
+    options: dict[str, Any] = {}
+    for section, values in (("", plain), (f"[{command}] ", tables.get(command, {}))):
+        for key, value in values.items():
+            name = key.replace("-", "_")
+            if name not in names:
+                raise UsageError(
+                    f"{path}: {section}{key!r} is not an option of '{command}'; "
+                    f"the nearest is {nearest(name, names, 1)[0]!r} (all: {', '.join(names)})"
+                )
+            if name == "set":
+                value = [f"{field}={setting}" for field, setting in value.items()] if isinstance(value, dict) else value
+            options[name] = value
+    return options
+
+
+def _as_list(value: Any) -> Any:
+    """The parts of ``"a, b"``, and a number by itself as the only one."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Base of settings that are put together by inheritance: each checks its own, then hands on with ``super()``."""
+
+    def __post_init__(self) -> None:
+        """Hold the settings to their ranges."""
+
+
+def check_settings(what: str, *settings: tuple[str, float, float, float]) -> None:
+    """Hold settings, given as (name, value, least, most), to their ranges.
+
+    Raises:
+        UsageError: a value out of its range, or not a finite number.
+    """
+    for name, value, least, most in settings:
+        if not (least <= value <= most and math.isfinite(value)):
+            allowed = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+            raise UsageError(f"{what}: {name} can't be {value}; allowed: {allowed}")

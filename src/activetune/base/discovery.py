@@ -1,0 +1,35 @@
+"""Finding the modules of a package: a new file is a new method, no table to edit."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+def modules_of(package: str) -> dict[str, ModuleType]:
+    """The public modules of a package by their command-line name (the file's name without a trailing ``_``).
+
+    The package is imported when this is called: a room may find what stands above it, and still import only downwards.
+    """
+    return {name: importlib.import_module(f"{package}.{file}") for name, file in _files(package).items()}
+
+
+@functools.cache
+def _files(package: str) -> dict[str, str]:
+    path = importlib.import_module(package).__path__
+    names = sorted(info.name for info in pkgutil.iter_modules(path) if not info.name.startswith("_"))
+    return {name.rstrip("_"): name for name in names}
+
+
+def class_of(module: ModuleType, base: type) -> type:
+    """The one class that a method's module defines."""
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define one {base.__name__}, it defines {len(found)}")
+    return found[0]

@@ -1,0 +1,79 @@
+"""Output folders and files: each file appears under its name at once, complete."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.fingerprint import digest
+
+
+def prepare_file(path: Path, *, overwrite: bool = False) -> Path:
+    """Make ready for one output file: it must not exist yet, or ``overwrite`` given."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; --out must name a file")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists already; nothing was written: choose another --out, or give --overwrite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to; on success it takes ``path``'s place in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())  # some writers make their files for one reader alone
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def file_name(*parts: object) -> str:
+    """A file's name that can be read; where a sign had to be replaced, a digest keeps it distinct."""
+    text = "-".join(map(str, parts))
+    safe = re.sub(r"[^\w.%=-]+", "_", text, flags=re.ASCII)[:120]
+    return safe if safe == text else f"{safe}-{digest(text)[:8]}"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a damaged file is an error with its name."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ActivetuneError(f"{path} is damaged ({error}); make the artefact again") from None
+    if not isinstance(content, dict):
+        raise ActivetuneError(f"{path} does not hold a JSON object; make the artefact again")
+    return content
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,41 @@
+"""What can be named on the command line, with one line on each: the text of ``activetune list``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+from activetune.base.config import field_defaults
+
+
+def catalogue(what: str) -> Iterator[str]:
+    """Lines for ``selectors``, ``recipes``, ``backbones`` or ``formats``."""
+    if what == "selectors":
+        from activetune.selection.selectors import selectors
+
+        yield from _methods(selectors())
+    elif what == "recipes":
+        from activetune.training.recipe import recipes
+
+        yield from _methods(recipes())
+    elif what == "backbones":
+        from activetune.networks.backbones import backbone_names
+
+        yield from backbone_names()
+    else:
+        from activetune.data.opening import IMAGE_SUFFIXES
+
+        yield f"folder of images ({', '.join(sorted(IMAGE_SUFFIXES))}), searched recursively"
+        yield ".csv or .parquet manifest with the columns path, label (optional), id (optional)"
+        yield ".parquet in Hugging Face image schema (image{bytes,path}, label)"
+        yield ".zip of images"
+
+
+def _methods(found: dict[str, type]) -> Iterator[str]:
+    """Name, first line of the docstring, settings with their defaults, presets."""
+    for name, cls in sorted(found.items()):
+        yield f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}"
+        for field, default in field_defaults(cls).items():
+            yield f"    {field} = {default!r}"
+        for preset, values in getattr(cls, "presets", {}).items():
+            yield f"    --preset {preset}: " + ", ".join(f"{key}={value}" for key, value in values.items())

@@ -1,0 +1,1 @@
+"""Pools of images, their pixels, their labels, and splits of these."""

@@ -1,0 +1,222 @@
+"""Pool -> shifted pools: the common corruptions of ImageNet-C (Hendrycks & Dietterich, ICLR 2019) on any images.
+
+Each kind and severity becomes one Parquet file in Hugging Face's image schema, which is a pool with the ids and labels
+of the one it was made from. Images keep their size and are stored without loss. The corruptions are the package
+imagecorruptions-imaug's; an image's randomness follows from the seed, the kind, the severity and its id alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
+from activetune.base.errors import MissingExtra, RejectedImage, UsageError, unknown_name
+from activetune.base.files import replacing
+from activetune.base.fingerprint import digest
+from activetune.base.progress import note, progress
+from activetune.base.runtime import usable_cores
+from activetune.data.images import decode_image
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+
+KINDS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+)
+SEEDED = ("glass_blur", "impulse_noise")
+SEVERITIES = (1, 2, 3, 4, 5)
+LEAST_SIDE = 32  # pixels, below which the corruptions are not defined; smaller images are enlarged to it
+PIECE = 64  # images that a process takes at a time
+
+
+def corrupt(
+    pool: Pool | str | os.PathLike[str],
+    *,
+    kinds: Sequence[str],
+    severities: Sequence[int] = SEVERITIES,
+    out: str | os.PathLike[str],
+    seed: int = 0,
+    workers: int = -1,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> list[Path]:
+    """Write corrupted copies of a pool: ``OUT/fog-3.parquet`` and so on.
+
+    Args:
+        kinds: of :data:`KINDS`. severities: 1 to 5.
+        workers: processes; -1 is one a core. resume: keep the files that are complete.
+
+    Returns:
+        The files, by kind and severity.
+
+    Raises:
+        UsageError: unknown kind or severity, or ``out`` not empty. MissingExtra: the package is not installed.
+    """
+    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown_name("corruption", kind, KINDS)
+    if not kinds or not severities or set(severities) - set(SEVERITIES):
+        raise UsageError(
+            f"severities can't be {list(severities)}; allowed: 1 to 5, at least one, and at least one kind"
+        )
+    _library()
+    names = [f"{kind}-{severity}.parquet" for kind in dict.fromkeys(kinds) for severity in sorted(set(severities))]
+    folder = Path(out)
+    made_from = {"pool_fingerprint": pool.fingerprint, "seed": seed}
+    going_on = resume and not overwrite and (folder / MANIFEST).is_file()
+    if going_on:
+        before = read_manifest(folder, "corruptions")
+        if any(before.get(name) != value for name, value in made_from.items()):
+            raise UsageError(
+                f"{folder} holds corruptions of another pool or seed; choose another --out, or give --overwrite"
+            )
+    else:
+        prepare_folder(folder, _files_of(folder), overwrite=overwrite)
+        write_manifest(folder, "corruptions", {**made_from, "pool": pool.name})
+    waiting = [name for name in names if not (folder / name).is_file()]
+    with progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter, _Hands(pool, seed, workers) as hands:
+        for name in waiting:
+            with replacing(folder / name) as partial:
+                rejected = _write(partial, pool, hands.pieces(*_kind_and_severity(name)), meter.advance)
+            told = f"{name}: {rejected:,} of {len(pool):,} images were skipped: they can't be decoded"
+            note(told, quiet or not rejected)
+    return [folder / name for name in names]
+
+
+def _kind_and_severity(name: str) -> tuple[str, int]:
+    stem = Path(name).stem
+    return stem[:-2], int(stem[-1])
+
+
+def _files_of(folder: Path) -> list[str]:
+    """The files of an earlier run, which ``overwrite`` may replace."""
+    return [path.name for path in folder.glob("*-[1-5].parquet") if path.stem[:-2] in KINDS] if folder.is_dir() else []
+
+
+def _library() -> Any:
+    try:
+        import imagecorruptions
+    except ImportError:
+        raise MissingExtra("imagecorruptions-imaug", "corrupt") from None
+    return imagecorruptions
+
+
+Corrupted = list[tuple[int, bytes | None]]  # positions with their PNG, None where the image can't be decoded
+
+
+class _Hands:
+    """Processes that corrupt pieces of a pool, or this one alone."""
+
+    def __init__(self, pool: Pool, seed: int, workers: int):
+        self.pool, self.seed = pool, seed
+        self.count = workers if workers >= 0 else usable_cores()
+        self.executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> _Hands:
+        if self.count > 1 and len(self.pool) > PIECE:
+            context = multiprocessing.get_context("spawn")
+            self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=_start_worker)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.executor is not None:
+            self.executor.shutdown(cancel_futures=True)
+
+    def pieces(self, kind: str, severity: int) -> Iterator[Corrupted]:
+        """The corrupted images in the pool's order, piece by piece."""
+        work = functools.partial(_corrupt_piece, self.pool, kind, severity, self.seed)
+        parts = [range(start, min(start + PIECE, len(self.pool))) for start in range(0, len(self.pool), PIECE)]
+        yield from map(work, parts) if self.executor is None else self.executor.map(work, parts)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+
+
+def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, part: range) -> Corrupted:
+    library = _library()
+    found: Corrupted = []
+    for position in part:
+        try:
+            pixels = np.asarray(_large_enough(decode_image(pool.read(position))))
+        except RejectedImage:
+            found.append((position, None))
+            continue
+        encoded = io.BytesIO()
+        changed = corrupted(pixels, library, kind, severity, digest(str(seed), pool.ids[position]))
+        Image.fromarray(changed).save(encoded, "PNG", compress_level=1)
+        found.append((position, encoded.getvalue()))
+    return found
+
+
+def _write(path: Path, pool: Pool, pieces: Iterable[Corrupted], advance: Callable[[int], None]) -> int:
+    """Write one shifted pool; returns how many images could not be decoded."""
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", image), *([("label", pa.string())] if pool.labels is not None else [])])
+    rejected = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for piece in pieces:
+            good = [(position, encoded) for position, encoded in piece if encoded is not None]
+            rows: dict[str, list[Any]] = {
+                "image": [{"bytes": encoded, "path": pool.ids[position]} for position, encoded in good]
+            }
+            if pool.labels is not None:
+                rows["label"] = [pool.labels[position] for position, _ in good]
+            writer.write_table(pa.table(rows, schema=schema))
+            rejected += len(piece) - len(good)
+            advance(len(piece))
+    return rejected
+
+
+def _large_enough(image: Image.Image) -> Image.Image:
+    short = min(image.size)
+    if short >= LEAST_SIDE:
+        return image
+    return image.resize([max(LEAST_SIDE, round(side * LEAST_SIDE / short)) for side in image.size])  # type: ignore[arg-type]
+
+
+def corrupted(pixels: np.ndarray, library: Any, kind: str, severity: int, key: str) -> np.ndarray:
+    """One image (H, W, 3) uint8; kinds that take no seed draw from NumPy's global state, set here and put back."""
+    seed = int(digest(key, kind, str(severity))[:8], 16)
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(seed)  # noqa: NPY002
+        given = {"seed": seed} if kind in SEEDED else {}
+        found: np.ndarray = library.corrupt(pixels, corruption_name=kind, severity=severity, **given)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    return found
+
+
+def shifted_pools(folder: Path) -> Iterator[tuple[str, int, Path]]:
+    """Kind, severity and file of each shifted pool in a folder of :func:`corrupt`."""
+    for path in sorted(folder.glob("*-[1-5].parquet")):
+        if path.stem[:-2] in KINDS:
+            yield path.stem[:-2], int(path.stem[-1]), path
+
+
+def is_shifted(path: Path) -> bool:
+    """Whether a folder was made by :func:`corrupt`."""
+    if not (path / MANIFEST).is_file():
+        return False
+    try:
+        read_manifest(path, "corruptions")
+    except UsageError:
+        return False
+    return True

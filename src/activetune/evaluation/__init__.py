@@ -1,0 +1,1 @@
+"""Model x pool -> scores and predictions."""

@@ -1,0 +1,241 @@
+"""Model x pool -> scores, and model x pool -> predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.files import prepare_file, read_json, replacing, write_json
+from activetune.base.fingerprint import digest
+from activetune.base.progress import note
+from activetune.base.runtime import resolve_runtime
+from activetune.base.tables import write_csv
+from activetune.data.corruption import shifted_pools
+from activetune.data.labels import Labels, pool_labels, read_labels
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.evaluation.scores import Scores
+from activetune.networks.model import Model, load, predictions
+
+
+def evaluate(
+    model: Model | str | os.PathLike[str],
+    pool: Pool | str | os.PathLike[str],
+    *,
+    labels: Labels | str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int = -1,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Scores:
+    """Score a model on the labelled items of a pool.
+
+    Args:
+        labels: answers, or a file of them; None takes the pool's own. Items without an answer are left out.
+        out: a file for ``scores.json``.
+        resume: keep ``out`` if it holds the scores of this model, pool and labels already.
+
+    Returns:
+        Top-1 over all items and over each class. A class that the model does not know counts as wrong.
+
+    Raises:
+        UsageError: no labels, ids that the pool does not have, no class in common.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    answers = labels if isinstance(labels, Labels) else read_labels(labels, pool) if labels else pool_labels(pool)
+    key = digest(model.backbone.fingerprint, pool.fingerprint, *answers.ids, *answers.names)
+    if out is not None and resume and Path(out).is_file() and (found := read_json(Path(out))).get("key") == key:
+        return Scores(found["top1"], found["n"], found["per_class"])
+    path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
+    if not set(answers.names) & set(model.classes):
+        raise UsageError(
+            f"the labels ({some(answers.classes)}) and the model ({some(model.classes)}) have no class in common"
+        )
+    foreign = sorted(set(answers.names) - set(model.classes))
+    if foreign:
+        note(f"the model does not know {some(foreign)}; their items count as wrong", quiet)
+
+    runtime = resolve_runtime(device, precision)
+    seen: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    rejected = 0
+    for batch in predictions(model, pool.subset(answers.ids), runtime=runtime, workers=workers, quiet=quiet):
+        rejected += len(batch.rejected)
+        for position, best in zip(batch.positions, batch.probs_BC.argmax(axis=1), strict=True):
+            truth = answers.names[position]
+            seen[truth] += 1
+            right[truth] += model.classes[best] == truth
+    total = sum(seen.values())
+    if not total:
+        raise ActivetuneError(f"none of the {len(answers):,} labelled images of {pool.name} can be decoded")
+    if rejected:
+        note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", quiet)
+    per_class = {name: {"top1": right[name] / seen[name], "n": seen[name]} for name in sorted(seen)}
+    scores = Scores(sum(right.values()) / total, total, per_class)
+    if path is not None:
+        write_json(path, {**scores.as_dict(), "pool": pool.name, "rejected": rejected, "key": key})
+    return scores
+
+
+def evaluate_shifts(
+    model: Model | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int = -1,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> dict[str, dict[int, float]]:
+    """Score a model on every shifted pool in a folder of :func:`activetune.corrupt`.
+
+    Args:
+        out: a JSON file. resume: keep the scores of this model in it and add those that are missing.
+
+    Returns:
+        Top-1 by kind and severity.
+
+    Raises:
+        UsageError: no shifted pool there.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    pools = list(shifted_pools(Path(folder)))
+    if not pools:
+        raise UsageError(f"{folder} holds no shifted pool; make some with: activetune corrupt POOL --out {folder}")
+    content: dict[str, Any] = {"model": model.backbone.fingerprint, "sets": {}}
+    path = None if out is None else Path(out)
+    if path is not None:
+        before = read_json(path) if resume and path.is_file() else {}
+        if before.get("model") == content["model"]:
+            content = before
+        else:
+            prepare_file(path, overwrite=overwrite)
+    found: dict[str, dict[int, float]] = {}
+    for kind, severity, file in pools:
+        pool = open_pool(file)
+        known = content["sets"].get(file.stem, {})
+        if known.get("pool_fingerprint") != pool.fingerprint:
+            note(file.stem, quiet)
+            scores = evaluate(model, pool, device=device, precision=precision, workers=workers, quiet=quiet)
+            known = {"top1": scores.top1, "n": scores.n, "pool_fingerprint": pool.fingerprint}
+            content["sets"][file.stem] = known
+            content["mean_top1"] = float(np.mean([one["top1"] for one in content["sets"].values()]))
+            if path is not None:
+                write_json(path, content)
+        found.setdefault(kind, {})[severity] = known["top1"]
+    return found
+
+
+def predict(
+    model: Model | str | os.PathLike[str],
+    pool: Pool | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int = -1,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> list[tuple[str, str, float]]:
+    """Predict the class of every image of a pool.
+
+    Args:
+        out: a ``.csv`` or ``.parquet`` file with the columns id, label, probability; images that can't be decoded
+            are listed beside it in ``NAME.rejected.csv``.
+        resume: go on with a run to the same ``out`` that was cut off.
+
+    Returns:
+        (id, class name, its probability) in the pool's order, without the images that can't be decoded.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
+    if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError(f"{path}: predictions are written as .csv or .parquet")
+    runtime = resolve_runtime(device, precision)
+    journal = None if path is None else _Journal(path, digest(model.backbone.fingerprint, pool.fingerprint), resume)
+    rows: list[tuple[str, str, float]] = []
+    rejected: list[tuple[str, str]] = []
+    for done_rows, done_rejected in journal.done if journal else ():
+        rows += [(item, name, prob) for item, name, prob in done_rows]
+        rejected += [(item, reason) for item, reason in done_rejected]
+    first_batch = len(journal.done) if journal else 0
+    for batch in predictions(model, pool, runtime=runtime, workers=workers, first_batch=first_batch, quiet=quiet):
+        best = batch.probs_BC.argmax(axis=1)
+        probs = batch.probs_BC[np.arange(len(best)), best]
+        found = [
+            (pool.ids[position], model.classes[index], float(prob))
+            for position, index, prob in zip(batch.positions, best, probs, strict=True)
+        ]
+        refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
+        if journal:
+            journal.add(found, refused)
+        rows += found
+        rejected += refused
+    if path is not None:
+        _write_predictions(path, rows)
+        if rejected:
+            listing = prepare_file(path.with_name(f"{path.stem}.rejected.csv"), overwrite=True)
+            write_csv(listing, ("id", "reason"), rejected)
+            note(f"{len(rejected):,} of {len(pool):,} images were skipped; {listing.name} lists the reasons", quiet)
+    if journal:
+        journal.remove()
+    return rows
+
+
+class _Journal:
+    """What a prediction run has finished, batch by batch, beside its output: a line of JSON each."""
+
+    def __init__(self, path: Path, key: str, resume: bool):
+        self.path = path.with_name(f".{path.name}.partial.jsonl")
+        self.done: list[tuple[list[Any], list[Any]]] = []
+        lines = self.path.read_text(encoding="utf-8").splitlines() if resume and self.path.is_file() else []
+        if lines and lines[0] != key:
+            raise UsageError(
+                f"{path} was begun with another model or pool; give the same ones to go on with --resume, "
+                "or leave --resume out to start again"
+            )
+        for line in lines[1:]:
+            try:
+                self.done.append(json.loads(line))
+            except json.JSONDecodeError:  # the line that was being written when the process died
+                break
+        content = [key, *(json.dumps(batch) for batch in self.done)]
+        with replacing(self.path) as partial:
+            partial.write_text("\n".join(content) + "\n", encoding="utf-8")
+
+    def add(self, rows: list[tuple[str, str, float]], rejected: list[tuple[str, str]]) -> None:
+        """Note a finished batch."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([rows, rejected]) + "\n")
+
+    def remove(self) -> None:
+        """The output is complete."""
+        self.path.unlink(missing_ok=True)
+
+
+def _write_predictions(path: Path, rows: list[tuple[str, str, float]]) -> None:
+    header = ("id", "label", "probability")
+    if path.suffix.lower() == ".csv":
+        write_csv(path, header, [(item, name, f"{prob:.6f}") for item, name, prob in rows])
+        return
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    types = (pa.string(), pa.string(), pa.float32())
+    table = pa.table({name: pa.array(c, t) for name, c, t in zip(header, columns, types, strict=True)})
+    with replacing(path) as partial:
+        pq.write_table(table, partial)

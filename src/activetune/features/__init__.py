@@ -1,0 +1,1 @@
+"""Pool x backbone -> embeddings, and products of many features with few."""

@@ -1,0 +1,172 @@
+"""Features of a pool, in memory and as the folder ``EMB``.
+
+Saved features are digested: files that do not belong together are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from activetune.base.arrays import FloatArray
+from activetune.base.artefact import read_manifest, write_manifest
+from activetune.base.errors import UsageError, repeated, some
+from activetune.base.files import replacing
+from activetune.base.fingerprint import digest, digest_array, digest_stream
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Features of N items.
+
+    Attributes:
+        ids: N item ids.
+        features_ND: (N, D) pooled features, or (N, T, D) patch tokens; float16 or float32, not normalised;
+            a read-only memory map when loaded from disk.
+        labels: N class names (None where unknown), or None.
+        manifest: what they were made from (pool, backbone, weights, transform) and figures of the run.
+    """
+
+    ids: Sequence[str]
+    features_ND: FloatArray
+    labels: Sequence[str | None] | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def position(self) -> Mapping[str, int]:
+        """Item id to position."""
+        return {item: index for index, item in enumerate(self.ids)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the ids and of the features' content."""
+        features = self.manifest.get("features") or digest_array(np.asarray(self.features_ND))
+        return digest(features, self.manifest.get("items") or digest_stream(self.ids))
+
+    @classmethod
+    def from_numpy(
+        cls,
+        features_ND: npt.ArrayLike,
+        ids: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
+    ) -> Embeddings:
+        """Features made elsewhere: (N, D), finite; ids default to ``"0" … "N-1"``.
+
+        Raises:
+            UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ.
+        """
+        features = np.asarray(features_ND)
+        if features.ndim not in (2, 3) or 0 in features.shape:
+            raise UsageError(f"features must be N x D (or N x T x D tokens) and not empty, not {features.shape}")
+        if features.dtype not in (np.float16, np.float32):
+            features = features.astype(np.float32)
+        finite = np.empty(len(features), dtype=bool)
+        for start in range(0, len(features), 4096):  # in pieces: features may fill the memory as they are
+            rows = features[start : start + 4096]
+            finite[start : start + 4096] = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        if not finite.all():
+            raise UsageError(
+                f"{int((~finite).sum()):,} of {len(features):,} feature rows hold NaN or infinite values, "
+                f"the first at row {int(np.argmin(finite))}; remove or recompute them"
+            )
+        names = [str(index) for index in range(len(features))] if ids is None else [str(item) for item in ids]
+        if len(names) != len(features) or (labels is not None and len(labels) != len(features)):
+            raise UsageError(f"{len(features):,} feature rows, but {len(names):,} ids" + _label_count(labels))
+        if len(set(names)) < len(names):
+            raise UsageError(f"ids must be distinct; repeated: {some(repeated(names))}")
+        return cls(names, features, None if labels is None else list(labels))
+
+
+def _label_count(labels: Sequence[str | None] | None) -> str:
+    return "" if labels is None else f" and {len(labels):,} labels"
+
+
+EMBEDDING_FILES = ("features.npy", "items.parquet", "rejected.csv")
+
+
+def save_items(path: Path, ids: Sequence[str], labels: Sequence[str | None] | None) -> None:
+    """Write ``items.parquet``: id and label (null where unknown)."""
+    names = [None] * len(ids) if labels is None else list(labels)
+    table = pa.table({"id": pa.array(ids, pa.string()), "label": pa.array(names, pa.string())})
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
+
+
+def save_embeddings(embeddings: Embeddings, folder: Path) -> Embeddings:
+    """Write ``features.npy``, ``items.parquet`` and the manifest into a prepared folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "features.npy") as partial, partial.open("wb") as file:
+        np.save(file, embeddings.features_ND)
+    save_items(folder / "items.parquet", embeddings.ids, embeddings.labels)
+    return seal_embeddings(folder, embeddings.manifest)
+
+
+def seal_embeddings(folder: Path, manifest: Mapping[str, Any]) -> Embeddings:
+    """Complete a folder that holds features and items: digest them, write the manifest, load the result."""
+    features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+    ids = pq.read_table(folder / "items.parquet", columns=["id"]).column("id").to_pylist()
+    content = {
+        **manifest,
+        "n": len(features),
+        "shape": list(features.shape),
+        "features": digest_array(features),
+        "items": digest_stream(ids),
+    }
+    write_manifest(folder, "embeddings", content)
+    return load_embeddings(folder)
+
+
+def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
+    """Load an ``EMB`` folder, or features made elsewhere (``.npy``; ``.npz`` with features, ids, labels).
+
+    Raises:
+        UsageError: not embeddings, or files that do not belong together.
+    """
+    path = Path(path)
+    if path.suffix in (".npy", ".npz"):
+        return _load_foreign(path)
+    manifest = read_manifest(path, "embeddings")
+    try:
+        features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
+        table = pq.read_table(path / "items.parquet", columns=["id", "label"])
+    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
+        raise UsageError(f"{path} is damaged ({error}); embed again with --overwrite") from None
+    ids = table.column("id").to_pylist()
+    if (
+        list(features.shape) != manifest.get("shape")
+        or digest_stream(ids) != manifest.get("items")
+        or digest_array(features) != manifest.get("features")
+    ):
+        raise UsageError(f"the files in {path} do not belong to its manifest; embed again with --overwrite")
+    labels = table.column("label")
+    return Embeddings(ids, features, None if labels.null_count == len(ids) else labels.to_pylist(), manifest)
+
+
+def _load_foreign(path: Path) -> Embeddings:
+    """Features from a NumPy file; pickled objects are refused."""
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    try:
+        content = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return Embeddings.from_numpy(content)
+        if "features" not in content:
+            raise UsageError(f"{path} has no array 'features'; it holds {some(content.files)}")
+        ids = [str(item) for item in content["ids"]] if "ids" in content else None
+        labels = [str(item) for item in content["labels"]] if "labels" in content else None
+        return Embeddings.from_numpy(content["features"], ids, labels)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} can't be read as features ({error}); expected an N x D number array") from None

@@ -1,0 +1,133 @@
+"""Products of many rows with few, in pieces: nothing here holds N x K numbers.
+
+Rows have unit length, so similarity is the dot product and distance is ``sqrt(2 - 2 similarity)``.
+Shape legend: N items, D feature size, K centroids or picks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from activetune.base.arrays import IntArray
+
+Float32 = npt.NDArray[np.float32]
+CHUNK_NUMBERS = 2**23  # numbers in one piece of an N x K product: 32 MB
+
+
+def unit_rows(features_ND: npt.ArrayLike) -> Float32:
+    """A float32 copy with rows of unit length; zero rows stay zero. Works through a memory map in pieces."""
+    source = np.asanyarray(features_ND)
+    rows_ND = np.empty(source.shape, dtype=np.float32)
+    for part in pieces(len(source), source.shape[1]):
+        rows_ND[part] = source[part]
+        norms = np.linalg.norm(rows_ND[part], axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # infinite features become NaN, which the caller refuses in a sentence
+            np.divide(rows_ND[part], norms, out=rows_ND[part], where=norms > 0)
+    return rows_ND
+
+
+def pieces(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of ``rows`` whose products with ``columns`` stay within ``CHUNK_NUMBERS``."""
+    step = max(1, CHUNK_NUMBERS // max(1, columns))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def distances_from(similarity: Float32) -> Float32:
+    """Euclidean distances of unit rows from their similarities, in [0, 2]."""
+    return np.sqrt(np.maximum(2 - 2 * similarity, 0))
+
+
+def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntArray, Float32]:
+    """Each item's most similar centroid and that similarity, (N,) each; a tie goes to the lower index.
+
+    Cost: O(N K D) operations, O(N + chunk) memory.
+    """
+    index = np.empty(len(features_ND), dtype=np.int64)
+    similarity = np.empty(len(features_ND), dtype=np.float32)
+    for part in pieces(len(features_ND), len(centroids_KD)):
+        product = features_ND[part] @ centroids_KD.T
+        index[part] = product.argmax(axis=1)
+        similarity[part] = product[np.arange(len(product)), index[part]]
+    return index, similarity
+
+
+def coverage(features_ND: Float32, chosen: IntArray, population: IntArray | None = None) -> dict[str, float]:
+    """How well chosen items stand for a population (default: all N).
+
+    Returns:
+        ``emd``: mean over the population of the distance to the nearest chosen item, the Earth Mover's Distance of
+        ActiveFT's section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
+    """
+    _, similarity = nearest_centroid(features_ND, features_ND[chosen])
+    distance_N = np.sqrt(np.clip(2 - 2 * similarity.astype(np.float64), 0, None))
+    distance_N[chosen] = 0  # without rounding, and for zero vectors, which are similar to nothing
+    distance = distance_N if population is None else distance_N[population]
+    return {"emd": float(distance.mean()), "radius": float(distance.max())}
+
+
+def distinct_nearest(
+    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, depth: int = 16
+) -> tuple[IntArray, Float32]:
+    """One distinct candidate a centroid, by similarity: the most similar pair of all is joined first, then the next.
+
+    A centroid gets its own nearest candidate unless one closer to it takes that. The answer does not depend on the
+    order of the centroids (equal similarities go to the lower item, then to the lower centroid).
+
+    Args:
+        candidates: (M,) positions that may be taken, M >= K.
+        depth: nearest candidates looked at for a centroid in one pass; those left over get another pass.
+
+    Returns:
+        positions (K,) and similarities (K,). Cost: O(M K D) for a pass, O(K depth + chunk) memory.
+    """
+    taken = np.full(len(centroids_KD), -1, dtype=np.int64)
+    similarity = np.empty(len(centroids_KD), dtype=np.float32)
+    free = candidates
+    while (waiting := np.flatnonzero(taken < 0)).size:
+        count = min(depth, len(free))
+        items, values = _top_candidates(centroids_KD[waiting], features_ND, free, count)
+        owners = np.repeat(waiting, count)
+        unseen = dict.fromkeys(waiting.tolist(), count)
+        used: set[int] = set()
+        for pair in np.lexsort((owners, items.ravel(), -values.ravel())):
+            item, owner = int(items.flat[pair]), int(owners[pair])
+            unseen[owner] -= 1
+            if taken[owner] >= 0:
+                continue
+            if item not in used:
+                taken[owner], similarity[owner] = item, values.flat[pair]
+                used.add(item)
+            elif not unseen[owner] and count < len(free):
+                break  # its next candidate is not listed and may come before every pair that is left
+        free = np.setdiff1d(free, taken[taken >= 0], assume_unique=True)
+        depth *= 2
+    return taken, similarity
+
+
+def _top_candidates(
+    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, count: int
+) -> tuple[IntArray, Float32]:
+    """The ``count`` most similar candidates of each centroid: positions and similarities, (K, count) each."""
+    items = np.empty((len(centroids_KD), 0), dtype=np.int64)
+    values = np.empty((len(centroids_KD), 0), dtype=np.float32)
+    for part in pieces(len(candidates), max(centroids_KD.shape)):  # which copies rows, too
+        product = centroids_KD @ features_ND[candidates[part]].T
+        items = np.hstack([items, np.broadcast_to(candidates[part], product.shape)])
+        values = np.hstack([values, product])
+        if values.shape[1] > count:
+            best = _largest(values, count)
+            items, values = np.take_along_axis(items, best, 1), np.take_along_axis(values, best, 1)
+    return items, values
+
+
+def _largest(values: Float32, count: int) -> IntArray:
+    """Columns of the ``count`` largest values of each row, (K, count); of equal ones the lower columns."""
+    best = np.argpartition(-values, count - 1, axis=1)[:, :count]
+    least = np.take_along_axis(values, best, 1).min(axis=1, keepdims=True)
+    tied = np.flatnonzero((values >= least).sum(axis=1) > count)  # a partition keeps any of those that are equal
+    best[tied] = np.argsort(-values[tied], axis=1, kind="stable")[:, :count]
+    return best

@@ -1,0 +1,90 @@
+"""Pool -> captions: a sentence for every image, as a file that ``--recipe vecaf`` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from activetune.base.errors import UsageError
+from activetune.base.files import prepare_file, replacing
+from activetune.base.progress import note
+from activetune.base.runtime import resolve_runtime
+from activetune.base.tables import write_csv
+from activetune.data.labels import Labels, read_labels
+from activetune.data.loading import rejected_items
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.features.text.captions import make_captioner, read_captions
+
+UNKNOWN = "thing"  # stands for the class name where there is none
+
+
+def caption(
+    pool: Pool | str | os.PathLike[str],
+    *,
+    captioner: str | os.PathLike[str] | Mapping[str, str] = "template",
+    labels: Labels | str | os.PathLike[str] | None = None,
+    prompt: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    batch_size: int = 8,
+    device: str = "auto",
+    workers: int = -1,
+    use_cache: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> dict[str, str]:
+    """Describe every image of a pool.
+
+    Args:
+        captioner: ``template``, ``hf/MODEL``, or a file (or mapping) of captions, see docs/captions.md.
+        labels: answers, for the class name in the prompt; None takes the pool's own where it has them.
+        prompt: replaces the captioner's own; ``{class_name}`` in it stands for the class.
+        out: a ``.csv`` or ``.parquet`` file with the columns id and caption.
+        use_cache: keep what a model said, so that a run that is cut off goes on. resume: keep ``out`` if it is there.
+
+    Returns:
+        ``{id: caption}``, without the images that can't be decoded.
+
+    Raises:
+        UsageError: unknown captioner or model, a prompt that asks for a class where none is known.
+    """
+    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    if out is not None and resume and not overwrite and Path(out).is_file():
+        return read_captions(out)
+    path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
+    if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError(f"{path}: captions are written as .csv or .parquet")
+    runtime = resolve_runtime(device, "fp32")
+    speaker = make_captioner(
+        captioner, prompt=prompt, batch_size=batch_size, device=runtime.device, use_cache=use_cache
+    )
+    names = _class_names(pool, labels)
+    if speaker.name == "template" and not any(names.values()):
+        raise UsageError(
+            f"the template needs class names, and the pool {pool.name} has none; give --labels, or --with hf/MODEL"
+        )
+    rejected = rejected_items(pool, workers=workers) if speaker.name.startswith("hf/") else {}
+    note(f"{len(rejected):,} of {len(pool):,} images were skipped: they can't be decoded", quiet or not rejected)
+    positions = [position for position, item in enumerate(pool.ids) if item not in rejected]
+    given = [names.get(pool.ids[position]) or UNKNOWN for position in positions]
+    sentences = speaker.describe(pool, positions, given, quiet=quiet)
+    found = dict(zip((pool.ids[position] for position in positions), sentences, strict=True))
+    if path is not None and path.suffix.lower() == ".csv":
+        write_csv(path, ("id", "caption"), list(found.items()))
+    elif path is not None:
+        with replacing(path) as partial:
+            pq.write_table(pa.table({"id": list(found), "caption": list(found.values())}), partial)
+    return found
+
+
+def _class_names(pool: Pool, labels: Labels | str | os.PathLike[str] | None) -> dict[str, str]:
+    """Class name by id, as far as known."""
+    if labels is not None:
+        answers = labels if isinstance(labels, Labels) else read_labels(labels, pool)
+        return dict(zip(answers.ids, answers.names, strict=True))
+    return {item: name for item, name in zip(pool.ids, pool.labels or (), strict=False) if name is not None}

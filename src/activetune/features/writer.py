@@ -1,0 +1,159 @@
+"""Features that grow on disk batch by batch and survive any kill.
+
+``features.partial`` is a ``.npy`` file whose number of rows is filled in at the end. ``progress.json`` says how many
+batches and rows of it are sure; it is replaced in one step, after the rows have reached the disk. Going on cuts the
+file to that length, so that whatever a dying process left behind it is gone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+
+from activetune.base.errors import UsageError
+from activetune.base.files import read_json, write_json
+
+FEATURES, PARTIAL, PROGRESS = "features.npy", "features.partial", "progress.json"
+HEADER_BYTES = 128
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is sure on disk: ``batches`` of ``batch_size`` images gave ``rows`` rows; the rest were rejected.
+
+    Replaced as a whole, never changed: an interrupt between two fields would leave it wrong.
+    """
+
+    key: str
+    batch_size: int
+    batches: int = 0
+    rows: int = 0
+    rejected: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Images dealt with, rejected ones included."""
+        return self.rows + len(self.rejected)
+
+
+class FeatureWriter:
+    """Appends batches of features to a file in ``folder``; use it as a context manager.
+
+    Going on after a kill: construct it with the same folder and key. On leaving the context, by whatever exception,
+    everything appended so far is made sure.
+
+    Raises:
+        UsageError: the folder's unfinished run has another key, or its files are damaged.
+    """
+
+    def __init__(self, folder: Path, key: str, *, batch_size: int, dtype: str):
+        self._folder, self._dtype = folder, np.dtype(dtype)
+        self._partial = folder / PARTIAL
+        self._row_shape: tuple[int, ...] = ()
+        self.progress = Progress(key, batch_size)
+        if (folder / PROGRESS).is_file():
+            self.progress = _read_progress(folder, key)
+        else:
+            self._save()
+        if not self._partial.exists() and (folder / FEATURES).is_file() and self.progress.rows:
+            (folder / FEATURES).rename(self._partial)  # it died between the file's last name and the manifest
+        self._file: BinaryIO = self._partial.open("r+b" if self._partial.exists() else "w+b")
+        self._cut()
+
+    def __enter__(self) -> FeatureWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self._file.closed:
+                self.save()
+        finally:
+            self._file.close()
+
+    def append(self, features: np.ndarray | None, rejected: list[tuple[str, str]]) -> None:
+        """One batch: features (B, D) or (B, T, D), None where it has no usable image; (id, reason) of the others."""
+        if features is not None:
+            if not self._row_shape:
+                self._row_shape = features.shape[1:]
+                self._write_header(0)
+            self._file.write(np.ascontiguousarray(features, dtype=self._dtype).data)
+        before = self.progress
+        self.progress = replace(
+            before,
+            batches=before.batches + 1,
+            rows=before.rows + (0 if features is None else len(features)),
+            rejected=(*before.rejected, *rejected),
+        )
+
+    def save(self) -> None:
+        """Make everything appended so far sure."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._save()
+
+    def finish(self) -> Path:
+        """Fill in the number of rows and give the file its last name."""
+        self._write_header(self.progress.rows)
+        self.save()
+        self._file.close()
+        return self._partial.rename(self._folder / FEATURES)
+
+    def _save(self) -> None:
+        write_json(self._folder / PROGRESS, asdict(self.progress))
+
+    def _cut(self) -> None:
+        """Drop whatever lies beyond the rows that are sure."""
+        if self.progress.rows:
+            self._row_shape = _row_shape(self._partial)
+        row_bytes = int(np.prod(self._row_shape)) * self._dtype.itemsize
+        size = HEADER_BYTES + self.progress.rows * row_bytes
+        if self.progress.rows and self._partial.stat().st_size < size:
+            raise UsageError(
+                f"{self._partial} is shorter than {PROGRESS} says; start again with --overwrite instead of --resume"
+            )
+        self._file.truncate(size)
+        self._file.seek(0, os.SEEK_END)
+
+    def _write_header(self, rows: int) -> None:
+        buffer = io.BytesIO()
+        description = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, *self._row_shape)}
+        np.lib.format.write_array_header_1_0(buffer, description)
+        header = buffer.getvalue()
+        if len(header) != HEADER_BYTES:
+            raise AssertionError(f"NumPy wrote a header of {len(header)} bytes, {HEADER_BYTES} are kept for it")
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.seek(0, os.SEEK_END)
+
+
+def _read_progress(folder: Path, key: str) -> Progress:
+    content = read_json(folder / PROGRESS)
+    try:
+        content["rejected"] = tuple((item, reason) for item, reason in content["rejected"])
+        found = Progress(**content)
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{folder / PROGRESS} is damaged; start again with --overwrite instead of --resume") from None
+    if found.key != key:
+        raise UsageError(
+            f"{folder} holds an unfinished embedding of another pool, backbone or transform; "
+            "give the same ones to go on with --resume, or --overwrite to start again"
+        )
+    return found
+
+
+def _row_shape(path: Path) -> tuple[int, ...]:
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is damaged ({error}); start again with --overwrite instead of --resume") from None
+    return tuple(shape[1:])

@@ -1,0 +1,1 @@
+"""Backbones, heads, and models made of both."""

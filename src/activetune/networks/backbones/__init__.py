@@ -1,0 +1,61 @@
+"""Pretrained networks by name; one module a source.
+
+A source is a module here with ``PREFIX`` (the part of a name before ``/``, or the whole name), ``names()`` and
+``load(name, weights, *, pretrained, options)``. Adding a source is adding a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from activetune.base.discovery import modules_of
+from activetune.base.errors import UsageError, unknown_name
+from activetune.networks.backbones._backbone import Backbone, ImageSettings
+
+__all__ = ["Backbone", "ImageSettings", "backbone_names", "load_backbone", "sources"]
+
+
+def sources() -> dict[str, Any]:
+    """The sources by prefix."""
+    return {module.PREFIX: module for module in modules_of(__name__).values()}
+
+
+def backbone_names() -> list[str]:
+    """Every name that :func:`load_backbone` knows."""
+    return [name for source in sources().values() for name in source.names()]
+
+
+def load_backbone(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    pretrained: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Load a pretrained backbone without its classifier.
+
+    Args:
+        name: ``bundled`` or ``SOURCE/NAME``, for instance ``timm/vit_tiny_patch16_224``.
+        weights: a local ``.safetensors`` or ``.pth`` file instead of the published weights.
+        pretrained: False leaves the network at its random start (no download).
+        options: construction options, for instance ``drop_path_rate``.
+
+    Raises:
+        UsageError: unknown name (the nearest ones are named), weights that do not fit, a download that failed.
+    """
+    prefix, _, rest = name.partition("/")
+    known = sources()
+    if prefix not in known:
+        names = backbone_names()
+        meant = [f"{source}/{name}" for source in known if f"{source}/{name}" in names]
+        if meant:
+            raise UsageError(f"unknown backbone {name!r}; do you mean {' or '.join(map(repr, meant))}?")
+        raise unknown_name("backbone", name, names)
+    if weights is not None and not Path(weights).is_file():
+        raise UsageError(f"the weights file {weights} does not exist")
+    backbone: Backbone = known[prefix].load(
+        rest, Path(weights) if weights else None, pretrained=pretrained, options=dict(options or {})
+    )
+    return backbone

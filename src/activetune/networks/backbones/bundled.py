@@ -1,0 +1,35 @@
+"""``bundled``: the small backbone in the package, a ``resnet10t`` that needs no download.
+
+Trained by ``experiments/bundled_backbone`` (data, recipe, figures and limits: docs/bundled_backbone.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from activetune.base.errors import unknown_name
+from activetune.networks.backbones._backbone import Backbone, ImageSettings
+from activetune.networks.backbones.timm_ import create_network, load_weights
+
+PREFIX = "bundled"
+ARCHITECTURE = "resnet10t"
+WEIGHTS = Path(str(files("activetune.networks.backbones"))) / "bundled.safetensors"
+SETTINGS = ImageSettings(size=(96, 96), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def names() -> list[str]:
+    """The one name of this source."""
+    return [PREFIX]
+
+
+def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
+    """Build the network and load the weights that come with the package (or ``weights``)."""
+    if name:
+        raise unknown_name("backbone", f"{PREFIX}/{name}", [PREFIX])
+    network = create_network(ARCHITECTURE, pretrained=False, options=options)
+    if pretrained:
+        load_weights(network, weights or WEIGHTS)
+    return Backbone(network.float(), PREFIX, ARCHITECTURE, SETTINGS)

@@ -1,0 +1,202 @@
+"""Any timm model: ``timm/NAME``, published weights from the hub or a local file, its own pretrained transform.
+
+``timm/NAME@224`` is the same on images of 224 pixels: a transformer's position embeddings are resampled, as timm does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from activetune.base.errors import ActivetuneError, UsageError, nearest, some
+from activetune.base.torchvision_ import import_torchvision
+from activetune.networks.backbones import _vil
+from activetune.networks.backbones._backbone import Backbone, ImageSettings
+
+PREFIX = "timm"
+BACKBONE = "backbone."  # what a multi-crop wrapper puts before the names of its network
+SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin")
+
+
+@cache
+def _timm() -> Any:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import_torchvision()
+    import timm
+
+    _vil.register()  # here, so that a saved model of it opens too
+    return timm
+
+
+@contextlib.contextmanager
+def _hub() -> Iterator[None]:
+    """Without a network the hub's client would try again for most of a minute: ask its local cache alone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        if not urllib.request.getproxies():
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def names() -> list[str]:
+    """Every architecture, as ``timm/NAME``."""
+    return [f"timm/{name}" for name in _own()]
+
+
+def _own() -> list[str]:
+    """The architectures that timm itself brings."""
+    return [name for name in _timm().list_models() if name not in _vil.ARCHITECTURES]
+
+
+def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
+    """Build ``name`` (an architecture, or ``architecture.tag``, or either with ``@SIZE``) and load its weights."""
+    timm = _timm()
+    given, (name, at, size) = name, name.partition("@")
+    architecture = name.partition(".")[0]
+    if not timm.is_model(name) or architecture in _vil.ARCHITECTURES:
+        found = nearest(architecture, _own())
+        raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
+    pixels = _pixels(given, size) if at else None
+    sized = {"img_size": pixels} if pixels and _takes_a_size(name) else {}
+    options, fetch = {**options, **sized}, pretrained and weights is None
+    network = create_network(name, pretrained=fetch and not pixels, options=options)
+    if pixels:  # before weights are resampled, which fails in its own words
+        _check_size(network, given, pixels)
+        network = create_network(name, pretrained=True, options=options) if fetch else network
+    if weights is not None:
+        load_weights(network, weights)
+    settings = image_settings(network)
+    if pixels:
+        settings = replace(settings, size=(pixels, pixels))
+    return Backbone(network, f"timm/{given}", architecture, settings, sized)
+
+
+def _pixels(name: str, size: str) -> int:
+    if not size.isdecimal() or not 1 <= int(size) <= 4096:
+        raise UsageError(f"timm/{name} asks for images of {size or 'no'} pixels; give a number up to 4096 after the @")
+    return int(size)
+
+
+def _takes_a_size(name: str) -> bool:
+    """Whether the architecture is built for one image size, as transformers are; convolutions take any."""
+    config = _timm().get_pretrained_cfg(name, allow_unregistered=True)
+    return bool(getattr(config, "fixed_input_size", False))
+
+
+def _check_size(network: torch.nn.Module, name: str, pixels: int) -> None:
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, pixels, pixels))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"timm/{name} can't read images of {pixels} pixels ({_first_line(error)})") from None
+
+
+def image_settings(network: torch.nn.Module) -> ImageSettings:
+    """How the publisher of a network's weights prepares its images."""
+    config = _timm().data.resolve_model_data_config(network)
+    return ImageSettings(
+        size=tuple(config["input_size"][1:]),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+    )
+
+
+def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> torch.nn.Module:
+    """``timm.create_model`` without classifier; failures in one sentence.
+
+    Raises:
+        UsageError: an option that the architecture does not have.
+        ActivetuneError: published weights that can't be fetched.
+    """
+    timm = _timm()
+    options = {"num_classes": 0, **options}
+    try:
+        with warnings.catch_warnings(), _hub() if pretrained else contextlib.nullcontext():
+            warnings.simplefilter("ignore")
+            network: torch.nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError as error:
+        raise UsageError(f"timm/{name} does not take these options ({error})") from None
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise UsageError(f"timm/{name} can't be built ({error})") from None
+        raise ActivetuneError(
+            f"the published weights of timm/{name} can't be fetched ({_first_line(error)}); "
+            "give a local file with --weights FILE, or use --backbone bundled"
+        ) from None
+    return network.eval()
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load a file of tensors (see ``SUFFIXES``), never unpickled; a classifier in it is left out.
+
+    Raises:
+        UsageError: not a weights file, or weights of another architecture.
+    """
+    state = read_state(path)
+    with contextlib.suppress(
+        AttributeError, KeyError
+    ):  # published layouts and other image sizes, where timm knows them
+        module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
+        state = module.checkpoint_filter_fn(state, network)
+    wanted = network.state_dict()
+    classifiers = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    left = {key for key in state if key not in wanted and key.startswith(tuple(f"{head}." for head in heads))}
+    missing = sorted(wanted.keys() - state.keys())
+    foreign = sorted(state.keys() - wanted.keys() - left)
+    shapes = sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
+    if missing or foreign or shapes:
+        problems = [("missing", missing), ("unexpected", foreign), ("of another shape", shapes)]
+        told = "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in problems if keys)
+        raise UsageError(f"the weights in {path} do not fit this backbone ({told}); check --backbone and --weights")
+    network.load_state_dict({key: state[key] for key in wanted})
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint; wrappers such as ``state_dict``, ``module.`` and ``backbone.`` are taken off.
+
+    Of a self-supervised training's checkpoint (DINO, iBOT), which holds two networks, the teacher's backbone is taken.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path} is not a weights file; expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    try:
+        _timm()
+        from timm.models import clean_state_dict, load_state_dict
+
+        state = load_state_dict(str(path), weights_only=True)
+        if isinstance(state.get("teacher"), Mapping):
+            state = clean_state_dict(state["teacher"])
+        backbone = {key: value for key, value in state.items() if key.startswith(BACKBONE)}
+        state = {key.removeprefix(BACKBONE): value for key, value in (backbone or state).items()}
+    except Exception as error:  # every reader has its own errors for a damaged or a pickled file
+        raise UsageError(
+            f"the weights file {path} can't be read ({_first_line(error)}); only safetensors and plain tensor "
+            "checkpoints are loaded, never pickled objects"
+        ) from None
+    return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,56 @@
+"""Classes of different size: what every training of a classifier can do about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.config import Checked, check_settings
+from activetune.data.splits import log_shares
+
+
+@dataclass(frozen=True)
+class Imbalance(Checked):
+    """Two remedies for classes of different size, both off by default.
+
+    Attributes:
+        balance: how evenly classes are drawn, or weigh: 0 every item alike, 1 every class alike.
+        logit_adjustment: factor on log class shares, added to the logits of the loss, so that the logits left answer
+            for evenly frequent classes (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation
+            10; 1 there). A logistic regression has them taken off after the fit (equation 9).
+    """
+
+    balance: float = 0.0
+    logit_adjustment: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings("training", ("balance", self.balance, 0, 1), ("logit_adjustment", self.logit_adjustment, 0, 10))
+
+    @property
+    def remedies(self) -> dict[str, Any]:
+        """Both settings by name."""
+        return {"balance": self.balance, "logit_adjustment": self.logit_adjustment}
+
+    def added_to_logits(self, indices: IntArray, classes: int) -> FloatArray:
+        """(C,) numbers, from the classes of the training items."""
+        added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
+        return added
+
+
+def cross_entropy(logits_BC: Tensor, answers_BC: Tensor, added_C: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy of logits to which ``added_to_logits`` are added.
+
+    Label smoothing is spread over the classes by their adjusted shares, so evenly where nothing is added. Spread evenly
+    under an adjustment, it would teach that a rare class is as likely as an item's own: the small probability that it
+    asks for is what the class's share alone makes.
+
+    Args:
+        answers_BC: probabilities. smoothing: in [0, 1).
+    """
+    answers_BC = (1 - smoothing) * answers_BC + smoothing * added_C.softmax(0)
+    return functional.cross_entropy(logits_BC + added_C, answers_BC)

@@ -1,0 +1,94 @@
+"""VeCAF: many labels, little compute. A few items are chosen again and again, by what the model still gets wrong.
+
+Zhang et al., "VeCAF: Vision-language Collaborative Active Finetuning with Training Objective Awareness". The budget is
+a number of batches, shared out evenly among L loops. Each loop scores the pool with the model as it is, lets a selector
+choose K items (``ods``, equation 7, by default), describes them, moves their embeddings towards the descriptions (CEA,
+``text/cea.py``), and trains on them alone for its share of the batches. The learning rate follows one schedule over all
+loops. Any other selector runs in the same loop (``select_with``); ``select_with=all`` is training on everything.
+
+Settled here, as the paper leaves it open or its code does it otherwise:
+
+- Losses of a random head are noise: before the first loop a linear probe is fitted, on the pool's (cached) features or
+  on the first selection. The first loop scores these features, so its pass over the pool is not made twice, and an item
+  is scored by a probe that was fitted without it. Under a classifier at zero all items count the same.
+- Moved embeddings stand in for the image's own in the next selection for the items of earlier loops, as these have been
+  described. Moving the whole pool where captions are free makes all items of a caption alike, and was worse.
+- Selectors that learn from answers get the items of earlier loops as labelled, and start with random ones.
+- Scoring costs forward passes. They are counted beside the batches; an item's forward pass is a third of its training
+  step. ``score_first`` and ``score_share`` score a random part of the pool, ``score_loops=first`` scores once;
+  drawing at random scores nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.evaluation.curves import first_at, training_curve
+from activetune.networks.model import add_classifier
+from activetune.recipes.vecaf.loops import Known, Loops
+from activetune.recipes.vecaf.settings import LoopSettings
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import follow
+from activetune.training.probe_phase import labelled_features, run_probe
+from activetune.training.recipe import Recipe
+
+PAPER = {
+    "optimizer": "sgd",
+    "lr": 5e-4,
+    "weight_decay": 1e-4,
+    "momentum": 0.9,
+    "batch_size": 512,
+    "warm_up": "none",
+    "min_crop": 0.08,
+}
+
+
+@dataclass(frozen=True)
+class Vecaf(LoopSettings, Recipe):
+    """Loops of select, describe, augment, finetune, within a number of batches.
+
+    Attributes:
+        targets: accuracies whose first time is told, in batches and seconds (B2A).
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
+    selects: ClassVar[bool] = True
+
+    validation: float = 0.1
+    validation_least: int = 20  # here it measures; little is chosen by it
+    targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+
+    def run(self, job: Job) -> Outcome:
+        """See :class:`Recipe`."""
+        started = time.perf_counter()
+        loops = Loops(job, self)
+        rows: list[Mapping[str, Any]] = []
+        strength: float | None = None
+        total = len(job.training)
+        warm_up = "pool" if self.warm_up == "selected" and not self.selects_from(total) else self.warm_up
+        known = None
+        if self.scores(total) or warm_up != "none":
+            in_part = self.scores(total) and self.score_first < 1
+            positions = self.looked_at(job.training, 0, job.seed) if in_part else np.arange(len(job.labels))
+            known = Known(positions, labelled_features(job, positions))
+        if warm_up == "pool":
+            given = known.features_LD if known is not None and self.probe_views == 1 else None
+            probe = run_probe(job, self, keep_held_out=True, features_LD=given)
+            rows += probe.history
+            strength = float(probe.figures["strength"])
+        else:
+            add_classifier(job.backbone, len(job.labels.classes))
+        loops.start(known, strength)
+        before = time.perf_counter() - started
+        outcome = follow(loops, job, self, phase="vecaf")
+        first, *others = outcome.history
+        history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
+        curve = training_curve(history)
+        reached = {f"{target:g}": first_at(curve, target) for target in self.targets if curve}
+        figures = {**outcome.figures, **loops.figures(), "batches_to": reached}
+        return Outcome([*rows, *history], figures, loops.files())

@@ -1,0 +1,118 @@
+"""The settings of VeCAF's loops, and what follows from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from activetune.base.arrays import IntArray
+from activetune.base.config import check_settings, parse_settings
+from activetune.base.errors import UsageError
+from activetune.recipes.vecaf.language import Language
+from activetune.selection.budget import parse_budget
+from activetune.selection.selectors import Selector, make_selector
+from activetune.training.probe_phase import FirstProbe
+from activetune.training.settings import Optimisation
+
+
+@dataclass(frozen=True)
+class LoopSettings(Optimisation, Language, FirstProbe):
+    """How the loops go, beside how the network is trained in them.
+
+    Attributes:
+        batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
+        loops: L. budget: items a loop, ``5%`` or a number. measurements: validations in a loop.
+        select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
+        objective: whose losses select: ``cross_entropy``, ``one_vs_all:CLASS``, or (in Python) a function from logits
+            (B, C) and classes (B,) to losses (B,).
+        warm_up: where the first classifier comes from: a probe on the ``pool``, on the first items ``selected``, or
+            ``none``: zero.
+        score_first: part of the pool that is scored in the first loop, where no probe on the pool reads all of it.
+        score_share: that of the loops after it. score_loops: ``every`` or ``first``.
+    """
+
+    batches: int = 300
+    loops: int = 3
+    budget: int | float | str = "5%"
+    measurements: int = 3
+    select_with: str = "ods"
+    select_settings: tuple[str, ...] = ()
+    objective: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
+    warm_up: Literal["pool", "selected", "none"] = "pool"
+    score_first: float = 1.0
+    score_share: float = 1.0
+    score_loops: Literal["every", "first"] = "every"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "vecaf",
+            ("loops", self.loops, 1, 1000),
+            ("measurements", self.measurements, 1, 1000),
+            ("batches", self.batches, 1, np.inf),
+            ("score_first", self.score_first, 0.001, 1),
+            ("score_share", self.score_share, 0.001, 1),
+        )
+        if self.score_first < 1 and self.warm_up == "pool":
+            raise UsageError(
+                f"vecaf: score_first can't be {self.score_first:g} where the first classifier is a probe on the pool, "
+                "which reads all of it; give warm_up=selected or warm_up=none too"
+            )
+        if self.batches < self.loops * self.measurements:
+            raise UsageError(
+                f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
+                f"measurements each; give at least {self.loops * self.measurements}, or fewer loops"
+            )
+        self.selector()
+
+    def items(self, total: int) -> int:
+        """K of a loop, up to ``total``, the items that are not held out.
+
+        Raises:
+            UsageError: a budget beyond them.
+        """
+        if self.select_with == "all":
+            return total
+        kind, value = parse_budget(self.budget)
+        if kind == "share":
+            return max(1, round(value * total))
+        if kind != "count" or value > total:
+            raise UsageError(
+                f"vecaf: budget can't be {self.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
+            )
+        return int(value)
+
+    def selects_from(self, total: int) -> bool:
+        """Whether a loop trains on fewer items than all of them."""
+        return self.items(total) < total
+
+    def scores(self, total: int) -> bool:
+        """Whether a loop looks at the items that it selects from; drawing at random does not."""
+        selector = self.selector()
+        looks = selector is not None and bool(selector.needs | selector.uses)
+        return self.selects_from(total) and (looks or self.captions != "none")
+
+    def looked_at(self, candidates: IntArray, loop: int, seed: int) -> IntArray:
+        """Those of the items that a loop scores, in order: all, or a random part that suffices to select from."""
+        share = self.score_share if loop else self.score_first
+        count = max(self.items(len(candidates)), round(share * len(candidates)))
+        return np.sort(np.random.default_rng([seed, 6, loop]).choice(candidates, count, replace=False))
+
+    def selector(self) -> Selector | None:
+        """What selects; None for everything.
+
+        Raises:
+            UsageError: unknown selector or setting, or one that reads patch tokens.
+        """
+        if self.select_with == "all":
+            return None
+        selector = make_selector(self.select_with, None, parse_settings(self.select_settings))
+        if "tokens_NTD" in selector.needs:
+            raise UsageError(
+                f"vecaf: {self.select_with} reads patch tokens, which a loop does not score; choose another"
+            )
+        return selector

@@ -1,0 +1,61 @@
+"""A selection, in memory and as the folder ``SEL``."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from activetune.base.artefact import read_manifest, write_manifest
+from activetune.base.errors import UsageError
+from activetune.base.fingerprint import digest_stream
+from activetune.base.tables import write_csv
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen items, best first; ``manifest`` holds method, options, seed and figures."""
+
+    ids: Sequence[str]
+    scores: Sequence[float]
+    reasons: Sequence[str]
+    manifest: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+SELECTION_FILES = ("selection.csv",)
+
+
+def save_selection(selection: Selection, folder: Path) -> Selection:
+    """Write ``selection.csv`` (id, rank, score, reason) and the manifest into a prepared folder."""
+    columns = zip(selection.ids, selection.scores, selection.reasons, strict=True)
+    rows = ((item, rank, f"{score:.6g}", reason) for rank, (item, score, reason) in enumerate(columns, start=1))
+    write_csv(folder / "selection.csv", ("id", "rank", "score", "reason"), rows)
+    manifest = write_manifest(folder, "selection", {**selection.manifest, "picks": digest_stream(selection.ids)})
+    return Selection(selection.ids, selection.scores, selection.reasons, manifest)
+
+
+def load_selection(path: str | os.PathLike[str]) -> Selection:
+    """Load a ``SEL`` folder.
+
+    Raises:
+        UsageError: not a selection, or a ``selection.csv`` that its manifest does not know.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, "selection")
+    try:
+        with (path / "selection.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        ids = [row["id"] for row in rows]
+        scores = [float(row["score"]) for row in rows]
+        reasons = [row["reason"] for row in rows]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"{path / 'selection.csv'} can't be read ({error}); select again") from None
+    if digest_stream(ids) != manifest.get("picks"):
+        raise UsageError(f"{path / 'selection.csv'} was changed after it was made; select again with --overwrite")
+    return Selection(ids, scores, reasons, manifest)

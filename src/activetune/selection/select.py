@@ -1,0 +1,234 @@
+"""Embeddings -> selection: which items to label."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from activetune.base.arrays import IntArray
+from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
+from activetune.base.errors import UsageError
+from activetune.base.fingerprint import digest_array, digest_stream
+from activetune.base.progress import note
+from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
+from activetune.features.artefact import Embeddings, load_embeddings
+from activetune.features.distances import Float32, coverage, pieces, unit_rows
+from activetune.selection.artefact import SELECTION_FILES, Selection, load_selection, save_selection
+from activetune.selection.budget import parse_budget
+from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Losses, Metadata, read_limits, read_losses
+from activetune.selection.evidence import gather
+from activetune.selection.plan import Outcome, Plan, carry_out, make_plan, needs_order
+from activetune.selection.problem import Evidence
+from activetune.selection.selectors import Selector, make_selector, selectors
+
+__all__ = ["parse_budget", "select"]
+
+
+def select(
+    embeddings: Embeddings | str | os.PathLike[str],
+    *,
+    budget: int | float | str,
+    method: str = "auto",
+    seed: int = 0,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    labelled: Answers | None = None,
+    exclude: Ids | None = None,
+    candidates: Ids | None = None,
+    min_distance: float | None = None,
+    balance: str | None = None,
+    metadata: Metadata | None = None,
+    losses: Losses | None = None,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = -1,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Selection:
+    """Choose the items to label.
+
+    Args:
+        embeddings: embeddings (N x D, or N x T x D for methods that read patch tokens), or a folder or NumPy file.
+        budget: how many: a number, a share of the items (``"5%"``, ``0.05``), ``"2/class"`` where labels are known, or
+            ``"coverage:0.95"`` / ``"coverage:0.95@0.6"``: the fewest of an ordered method that cover so much.
+        method: a selector's name. preset, settings: its settings, see ``activetune list selectors``.
+        labelled: items that have a label already, never picked: ids, ``{id: class name}``, :class:`Labels`, or a
+            CSV/Parquet file with the columns ``id`` and, for methods that learn from answers, ``label``.
+        exclude: ids (or a file of them) that are treated as if they were not there.
+        candidates: ids (or a file of them): only these may be picked; the others are still to be covered.
+        min_distance: no pick nearer than this to another or to a labelled item; Euclidean on features of unit length.
+        balance: a column (``label``, one of ``metadata``, or ``predicted``) whose values get equal shares.
+        metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
+        losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a CSV/Parquet file with the
+            columns ``id`` and ``loss``. Without them the labels known so far tell which losses to expect.
+        out: folder for ``selection.csv`` and ``manifest.json``; it must be empty unless ``overwrite``.
+        device: where heavy products run. precision: ``fp32``, and ``auto`` is the same.
+        threads: processor threads used, -1 for all. quiet: no notes on stderr.
+        resume: keep what ``out`` holds if it is this very selection, finished.
+
+    Returns:
+        The selection, best first where the method ranks; its manifest holds figures, notes and any shortfall.
+
+    Raises:
+        UsageError: unknown method, setting, id or column; a budget that is impossible; labels that the method needs
+            and that are not known; features of the wrong shape.
+    """
+    embeddings = embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
+    selector = make_selector(method, preset, dict(settings or {}))
+    _refuse_wrong_shape(embeddings, selector, method)
+    limits = read_limits(embeddings, labelled, exclude, candidates)
+    losses_N = None if losses is None else read_losses(embeddings, losses)
+    plan = make_plan(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
+    stand_in = {}
+    if plan.coverage is not None:
+        ordered = selector.in_order()
+        if ordered is None:
+            raise needs_order(method, budget)
+        if ordered is not selector:
+            name = next(name for name, cls in selectors().items() if type(ordered) is cls)
+            stand_in = {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
+        selector = ordered
+    if precision not in ("auto", "fp32"):
+        raise UsageError(f"select computes in fp32, not in {precision}; leave --precision out")
+    runtime = resolve_runtime(device, "fp32")
+    asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
+    request = {**asked, **_request_of(embeddings, limits, plan, losses_N)}
+    if out is not None and resume and not overwrite and _is_done(Path(out), request):
+        return load_selection(out)
+    if out is not None and not (overwrite and Path(out).is_dir()):
+        prepare_folder(Path(out), SELECTION_FILES)  # refuses now; what is to be overwritten is kept until the end
+
+    with limited_threads(threads):
+        evidence = replace(_evidence(embeddings, limits, selector, str(runtime.device)), losses_N=losses_N)
+        outcome, figures = _compute(embeddings, evidence, limits, plan, selector, method, seed)
+    picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
+    manifest = {**request, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
+    ids = [embeddings.ids[row] for row in picks.positions]
+    selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
+    if out is not None:
+        selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
+    for sentence in (*notes.values(), outcome.entries.get("shortfall", "")):
+        note(sentence, quiet or not sentence)
+    return selection
+
+
+def _compute(
+    embeddings: Embeddings,
+    evidence: Evidence,
+    limits: Limits,
+    plan: Plan,
+    selector: Selector,
+    method: str,
+    seed: int,
+) -> tuple[Outcome, dict[str, Any]]:
+    """The outcome and its figures."""
+    started = time.perf_counter()
+    wanted = _wanted(selector, limits) | ({"probs_NC"} if plan.column == PREDICTED else set())
+    outcome = carry_out(plan, selector, gather(evidence, wanted, method=method, seed=seed), seed)
+    seconds = time.perf_counter() - started
+    return outcome, _figures(embeddings, evidence, outcome, seconds)
+
+
+# Evidence ---------------------------------------------------------------------------------------------------------
+
+
+def _refuse_wrong_shape(embeddings: Embeddings, selector: Selector, method: str) -> None:
+    tokens = embeddings.features_ND.ndim == 3
+    if tokens and "tokens_NTD" not in selector.needs:
+        raise UsageError(f"{method} reads pooled features (N x D), not patch tokens; embed without --tokens")
+    if not tokens and "tokens_NTD" in selector.needs:
+        raise UsageError(f"{method} reads patch tokens (N x T x D), not pooled features; embed with --tokens")
+
+
+def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device: str) -> Evidence:
+    """What is known without training anything."""
+    source = embeddings.features_ND
+    features_ND = unit_rows(source) if source.ndim == 2 else _token_means(source)
+    if not all(np.isfinite(features_ND[part]).all() for part in pieces(*features_ND.shape)):
+        raise UsageError("the features hold NaN or infinite values; embed again")
+    return Evidence(
+        features_ND,
+        limits.labelled,
+        limits.excluded,
+        limits.closed,
+        device=device,
+        answers_L=limits.answers_L,
+        tokens_NTD=source if source.ndim == 3 else None,
+    )
+
+
+def _token_means(tokens_NTD: np.ndarray) -> Float32:
+    """(N, D) rows of unit length along the mean of an item's tokens."""
+    count, tokens, size = tokens_NTD.shape
+    features_ND = np.empty((count, size), dtype=np.float32)
+    for part in pieces(count, tokens * size):
+        features_ND[part] = unit_rows(tokens_NTD[part].mean(axis=1, dtype=np.float32))
+    return features_ND
+
+
+def _wanted(selector: Selector, limits: Limits) -> frozenset[str]:
+    """The fields that the method is given: what it uses only once two classes are known to learn from."""
+    return selector.needs | (selector.uses - {"tokens_NTD"} if len(limits.classes) >= 2 else frozenset())
+
+
+# Figures and manifest ---------------------------------------------------------------------------------------------
+
+
+def _figures(embeddings: Embeddings, evidence: Evidence, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    cover = np.concatenate([outcome.picks.positions, evidence.labelled])
+    figures = {
+        **outcome.picks.figures,
+        **outcome.figures,
+        **coverage(evidence.features_ND, cover, evidence.population),
+        "seconds": round(seconds, 4),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+    if embeddings.labels is not None:
+        figures["classes_met"] = len({embeddings.labels[row] for row in outcome.picks.positions} - {None})
+        figures["classes_known"] = len({embeddings.labels[row] for row in evidence.population} - {None})
+    return figures
+
+
+def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan, losses_N: Float32 | None) -> dict[str, Any]:
+    """What a selection depends on, beside the method, as the manifest keeps it; None: not asked for."""
+
+    def digest_of(rows: IntArray) -> str | None:
+        return digest_stream(embeddings.ids[row] for row in rows) if len(rows) else None
+
+    answers = (
+        None if limits.answers_L is None else [limits.classes[row] if row >= 0 else "" for row in limits.answers_L]
+    )
+    values = None if plan.column is None or plan.groups is None else plan.groups
+    return {
+        "n": len(embeddings),
+        "labelled": len(limits.labelled),
+        "labelled_ids": digest_stream(embeddings.ids[row] for row in limits.labelled),
+        "answers": None if answers is None else digest_stream(answers),
+        "excluded": len(limits.excluded) or None,
+        "excluded_ids": digest_of(limits.excluded),
+        "closed": len(limits.closed) or None,
+        "closed_ids": digest_of(limits.closed),
+        "min_distance": plan.min_distance or None,
+        "balance_by": plan.column,
+        "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
+        "losses": None if losses_N is None else digest_array(losses_N),
+        "embeddings": embeddings.fingerprint,
+        "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),
+    }
+
+
+def _is_done(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Whether a folder holds the finished answer to this request."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(folder, "selection")
+    return all(manifest.get(name) == value for name, value in json.loads(json.dumps(request, default=str)).items())

@@ -1,0 +1,45 @@
+"""The contract of every selector.
+
+A selector is a frozen dataclass whose fields are its settings. It reads evidence, never images, and never trains. It
+returns exactly ``budget`` distinct candidates (so never a labelled or excluded item), the same ones for the same
+generator state, and leaves the evidence as it was. ``tests/contract/test_selectors.py`` holds every selector to it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.selection.problem import Evidence, Picks
+
+
+@dataclass(frozen=True)
+class Selector(ABC):
+    """Base class of the selectors.
+
+    Attributes:
+        needs: the fields of :class:`Evidence` that the method can't do without.
+        uses: those that it reads where labels are known, and does without otherwise.
+        ordered: whether every prefix of a selection is the selection of that smaller budget (same generator state);
+            its figures then do not depend on the budget.
+        randomised: whether the seed changes the answer (for most pools).
+        presets: named settings, for instance ``paper``.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"features_ND"})
+    uses: ClassVar[frozenset[str]] = frozenset()
+    ordered: ClassVar[bool] = False
+    randomised: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def in_order(self) -> Selector | None:
+        """The selector to take where prefixes are asked for: this one if it is ordered, None if there is none."""
+        return self if self.ordered else None
+
+    @abstractmethod
+    def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
+        """Pick ``budget`` of the candidates; ``1 <= budget <= len(evidence.candidates)`` is the caller's promise."""

@@ -1,0 +1,112 @@
+"""Clusters of features of unit length: k-means with cosine similarity, for thousands of centroids and a million items.
+
+Seeds by k-means++ (scikit-learn's greedy variant) on a random sample, then Lloyd's iterations: each item to its most
+similar centroid, each centroid to the direction of its items' sum. Only every tenth assignment is exact, those between
+look nearby (``_nearest.py``); a cluster that runs empty takes the item that is least like its own centroid.
+Cost: 2 S K D operations for the seeds (times 2 + log K trials up to K = 2,000), an iteration 2 N R D, or 2 N K D where
+exact; O(N + K D) memory. S sampled items: max(8,192, 8 K) at most; R = 16 neighbours.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from activetune.base.arrays import IntArray
+from activetune.base.runtime import one_thread
+from activetune.features.distances import Float32, distances_from, pieces
+from activetune.selection.selectors._nearest import AssignedSums, NearestCentroid
+
+SAMPLE, SAMPLE_A_SEED = 8_192, 8
+MANY = 2_000  # seeds from which on greedy trials cost more than they bring
+REFRESH = 10
+
+
+def cluster(
+    features_ND: Float32,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    population: IntArray | None = None,
+    iterations: int = 100,
+    device: str = "cpu",
+) -> tuple[Float32, IntArray, Float32]:
+    """Spherical k-means of the population (default: all rows).
+
+    Returns:
+        centroids of unit length (K, D), and for all N rows their cluster and the similarity to its centroid; rows
+        outside the population have cluster -1. With fewer distinct rows than ``count`` some clusters are empty.
+    """
+    whole = population is None or len(population) == len(features_ND)
+    rows_ND = features_ND if whole else features_ND[population]
+    centroids = torch.from_numpy(_seeds(rows_ND, count, rng)).to(device)
+    rows = torch.from_numpy(rows_ND).to(device)
+    nearest, assigned = NearestCentroid(rows), AssignedSums(rows, count)
+    owner, similarity = nearest.exact(centroids)
+    last = -np.inf
+    for number in range(iterations):
+        sums = assigned.of(owner).clone()
+        _revive(sums, rows, owner, similarity)
+        lengths = sums.norm(dim=1, keepdim=True)
+        centroids = torch.where(lengths > 0, sums / lengths.clamp_min(1e-12), centroids)
+        exact = number % REFRESH == REFRESH - 1
+        owner, similarity = (nearest.exact if exact else nearest.near)(centroids)
+        if exact:
+            total = float(similarity.sum(dtype=torch.float64))
+            if total - last < 3e-4 * abs(total):
+                break
+            last = total
+    owner, similarity = nearest.exact(centroids)
+    if whole:
+        return centroids.cpu().numpy(), owner.cpu().numpy(), similarity.cpu().numpy()
+    clusters = np.full(len(features_ND), -1, dtype=np.int64)
+    values = np.zeros(len(features_ND), dtype=np.float32)
+    clusters[population], values[population] = owner.cpu().numpy(), similarity.cpu().numpy()
+    return centroids.cpu().numpy(), clusters, values
+
+
+def _seeds(rows_ND: Float32, count: int, rng: np.random.Generator) -> Float32:
+    """k-means++ on a sample that is large enough for its seeds to lie as they would in the whole."""
+    from sklearn.cluster import kmeans_plusplus
+
+    size = max(SAMPLE, SAMPLE_A_SEED * count)
+    sample = rows_ND if len(rows_ND) <= size else rows_ND[np.sort(rng.choice(len(rows_ND), size, replace=False))]
+    trials = None if count <= MANY else 1
+    with one_thread():  # thousands of small products
+        _, chosen = kmeans_plusplus(
+            sample.astype(np.float64),  # float32 would be converted again in every step
+            count,
+            n_local_trials=trials,
+            random_state=int(rng.integers(2**31)),
+        )
+    seeds: Float32 = sample[chosen]
+    return seeds
+
+
+def _revive(sums: torch.Tensor, rows: torch.Tensor, owner: torch.Tensor, similarity: torch.Tensor) -> None:
+    """Give each empty cluster one of the items that are least like their own centroid (in place)."""
+    empty = torch.nonzero(torch.bincount(owner, minlength=len(sums)) == 0).ravel()
+    if len(empty):
+        unlike = torch.where(rows.any(dim=1), similarity, torch.inf)  # a zero vector gives no direction
+        worst = torch.topk(unlike, min(len(empty), len(similarity)), largest=False).indices
+        sums[empty[: len(worst)]] = rows[worst]
+
+
+def members(clusters_N: IntArray, count: int) -> list[IntArray]:
+    """Positions of each cluster's items, ascending; rows of cluster -1 are in none."""
+    order = np.argsort(clusters_N, kind="stable")
+    bounds = np.searchsorted(clusters_N[order], np.arange(count + 1))
+    return [order[start:stop] for start, stop in itertools.pairwise(bounds)]
+
+
+def mean_distance_to_nearest(rows_ND: Float32, count: int) -> Float32:
+    """Mean distance of each row to its ``count`` nearest other ones (N,), in pieces."""
+    found = np.empty(len(rows_ND), dtype=np.float32)
+    for part in pieces(len(rows_ND), len(rows_ND)):
+        product = rows_ND[part] @ rows_ND.T
+        product[np.arange(len(product)), np.arange(part.start, part.stop)] = -np.inf
+        nearest = -np.partition(-product, count - 1, axis=1)[:, :count]
+        found[part] = distances_from(nearest).mean(axis=1)
+    return found

@@ -1,0 +1,57 @@
+"""The choice of a selector by what is known, from what was measured (benchmarks/accuracy).
+
+- No answers yet: ``activeft``, the best of the methods that need features alone, or level with it, at every budget
+  measured.
+- Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers a class, as a model
+  learned from fewer is a poor guide; ``uncertainty_medoids`` from there on.
+- A budget that asks for prefixes (``coverage:0.95``) needs an ordered method: ``max_herding``.
+The manifest's notes say what was chosen, and why.
+Cost: that of the method chosen. Not ordered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from activetune.selection.problem import Evidence, Picks
+from activetune.selection.selectors._base import Selector
+from activetune.selection.selectors.activeft import ActiveFT
+from activetune.selection.selectors.max_herding import MaxHerding
+from activetune.selection.selectors.uncertainty_medoids import UncertaintyMedoids
+
+SHOTS = 2
+
+
+@dataclass(frozen=True)
+class Auto(Selector):
+    """Chooses a method by what is known: labels, how many a class. Score: the chosen method's."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"answers_L", "probs_NC"})
+
+    def in_order(self) -> Selector:
+        """MaxHerding, the best of the ordered methods."""
+        return MaxHerding()
+
+    def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
+        """See :class:`Selector`; ``notes`` say which method was chosen and why."""
+        selector, why = choose(evidence)
+        picks = selector.select(evidence, budget, rng)
+        return Picks(picks.positions, picks.scores, picks.reasons, picks.figures, {**picks.notes, "auto": why})
+
+
+def choose(evidence: Evidence) -> tuple[Selector, str]:
+    """The method for this evidence, and one sentence on why."""
+    if evidence.answers_L is None or evidence.probs_NC is None:
+        return ActiveFT(), "activeft: no model can be learned from labels yet, so the features alone decide"
+    known = evidence.answers_L[evidence.answers_L >= 0]
+    shots = len(known) / max(1, len(np.unique(known)))
+    if shots < SHOTS:
+        return ActiveFT(), (
+            f"activeft: {shots:.1f} labels a class; below {SHOTS} a model's doubts are a poorer guide than coverage"
+        )
+    return UncertaintyMedoids(), (
+        f"uncertainty_medoids: {shots:.1f} labels a class are enough for a model whose doubts are worth following"
+    )

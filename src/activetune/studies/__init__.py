@@ -1,0 +1,1 @@
+"""Whole experiments: the simulation of learning curves, and the demo."""

@@ -1,0 +1,1 @@
+"""Labelled pool -> learning curves of selectors x recipes x budgets x seeds."""

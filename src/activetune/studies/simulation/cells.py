@@ -1,0 +1,304 @@
+"""One job of a simulation: selections, and a model trained and scored for each of their cells.
+
+Labels of the pool are revealed for picked items alone. The test set chooses nothing: it is read when a finished model
+is scored. A finished cell is one JSON file, written in one step, so a kill loses no more than the cells it hits.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from activetune.base.artefact import MANIFEST, read_manifest
+from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
+from activetune.base.files import read_json, write_json
+from activetune.base.tables import read_table
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.evaluation.curves import Point, training_curve
+from activetune.evaluation.evaluate import evaluate
+from activetune.evaluation.scores import Scores
+from activetune.features.artefact import Embeddings, load_embeddings
+from activetune.networks.regression import LinearHead
+from activetune.selection.artefact import Selection, load_selection, save_selection
+from activetune.selection.budget import parse_budget
+from activetune.selection.select import select
+from activetune.selection.selectors import make_selector
+from activetune.studies.simulation.plan import Budget, Cell, Entry, Job, Step
+from activetune.studies.simulation.pools import POOL, TEST
+from activetune.training.finetune import finetune
+from activetune.training.recipe import Recipe, make_recipe
+
+CELLS, SELECTIONS, MODELS = "cells", "selections", "models"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process needs to know to run jobs; it can be sent to another one.
+
+    Attributes:
+        folder: of the simulation, with the embeddings of pool and test set in it.
+        images: the pool's images without their labels, for recipes that train the backbone. test: with labels.
+        workers: decoding processes. keep_models: whether the models of such recipes stay.
+    """
+
+    folder: Path
+    images: Pool
+    test: Pool
+    backbone: str
+    weights: str | None
+    device: str
+    precision: str
+    workers: int
+    use_cache: bool
+    keep_models: bool
+
+
+class Bench:
+    """The simulation as one process sees it: features as memory maps, and the answers that it may reveal."""
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        known = load_embeddings(setup.folder / POOL)
+        self.answers = dict(zip(known.ids, known.labels or (), strict=True))
+        self.labelled_pool = known
+        self.pool = replace(known, labels=None)
+        self.test = load_embeddings(setup.folder / TEST)
+        for module in ("sklearn.linear_model", "sklearn.cluster"):
+            importlib.import_module(module)  # now, so that it is not counted as the first cell's time
+
+    def run(self, job: Job) -> list[Row]:
+        """Do what is missing of a job; its new cells as rows, failed ones with their sentence as ``error``."""
+        return [row for step_rows in self._steps(job) for row in step_rows]
+
+    def _steps(self, job: Job) -> Iterator[list[Row]]:
+        chosen: Selection | None = None
+        problem = ""
+        for step in job.steps:
+            if not problem and not all(cell.recipe.selects for cell in step.cells):
+                try:
+                    chosen = self._selection(job, step, chosen)
+                except Exception as error:
+                    problem = explain(error)
+            missing = [cell for cell in step.cells if kept_cell(self.setup.folder, cell) is None]
+            yield [self._cell(job, step, cell, chosen, problem) for cell in missing]
+
+    # Selecting ----------------------------------------------------------------------------------------------------
+
+    def _selection(self, job: Job, step: Step, before: Selection | None) -> Selection:
+        """The kept selection of this key, or a new one: what was chosen before, and what the step adds."""
+        folder = self.setup.folder / SELECTIONS / step.name
+        kept = _kept_selection(folder, step.key)
+        if kept is not None:
+            return kept
+        chosen = select(
+            self.labelled_pool if step.budget.per_class is not None else self.pool,
+            budget=step.more,
+            method=step.by.name,
+            seed=job.seed,
+            preset=step.by.preset,
+            settings=step.by.settings,
+            labelled=None if before is None else self._reveal(before),
+            device=self.setup.device,
+            quiet=True,
+        )
+        joined = _joined(before, chosen, {"key": step.key, "budget": step.budget.text, "seed": job.seed})
+        (folder / MANIFEST).unlink(missing_ok=True)
+        return save_selection(joined, folder)
+
+    def _reveal(self, selection: Selection) -> Labels:
+        """The answers of the chosen items, in their order."""
+        return Labels.of({item: str(self.answers[item]) for item in selection.ids})
+
+    # Training and scoring -----------------------------------------------------------------------------------------
+
+    def _cell(self, job: Job, step: Step, cell: Cell, selection: Selection | None, problem: str) -> Row:
+        """Train and score one model, and keep the row."""
+        row: dict[str, Any] = {
+            "method": job.method.text,
+            "recipe": cell.recipe.text,
+            "budget": step.budget.text,
+            "seed": job.seed,
+            "started_by": job.steps[0].by.text if job.method.rounds and not cell.recipe.selects else "",
+        }
+        try:
+            if cell.recipe.selects:
+                row |= self._score_selecting(job.method, step.budget, cell, job.seed)
+            elif problem or selection is None:
+                raise ActivetuneError(problem)
+            else:
+                row |= self._score(selection, cell, job.seed)
+        except Exception as error:
+            row["error"] = explain(error)
+        write_json(self.setup.folder / CELLS / f"{cell.name}.json", {"key": cell.key, **row})
+        return row
+
+    def _score(self, selection: Selection, cell: Cell, seed: int) -> Row:
+        labels = self._reveal(selection)
+        if len(labels.classes) < 2:
+            raise UsageError(f"all {len(labels):,} labels are {labels.classes[0]!r}; at least two classes are needed")
+        started = time.perf_counter()
+        recipe = make_recipe(cell.recipe.name, cell.recipe.preset, dict(cell.recipe.settings))
+        head = fit_head(recipe, self.pool, labels, seed)
+        if head is not None:
+            seconds = time.perf_counter() - started
+            scores = score_head(head, labels.classes, self.test)
+        else:
+            scores, made, _ = self._finetuned(labels, cell, seed, cell.recipe.settings)
+            seconds = float(made["seconds"])
+        figures = selection.manifest["figures"]
+        return {
+            **_scored(scores),
+            "seconds": round(figures["seconds"] + seconds, 4),
+            "k": len(labels),
+            "classes_met": len(labels.classes),
+            "emd": figures["emd"],
+            "radius": figures["radius"],
+            "select_seconds": figures["seconds"],
+            "train_seconds": round(seconds, 4),
+        }
+
+    def _score_selecting(self, method: Entry, budget: Budget, cell: Cell, seed: int) -> Row:
+        """A recipe that selects itself, among all labels: the method and the budget are its settings."""
+        answers = Labels.of({item: str(name) for item, name in self.answers.items()})
+        usual = asdict(make_selector(method.name))
+        own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
+        items = (
+            budget.text if parse_budget(budget.text)[0] == "share" else budget.count
+        )  # a share leaves held-out ones out
+        settings = {**cell.recipe.settings, "budget": items, "select_with": method.name, "select_settings": own}
+        scores, figures, curve = self._finetuned(answers, cell, seed, settings)
+        selecting = round(sum(loop["seconds"] for loop in figures["loops"]), 4)
+        return {
+            **_scored(scores),
+            "seconds": figures["seconds"],
+            "k": budget.count,
+            "classes_met": len(answers.classes),
+            "select_seconds": selecting,
+            "train_seconds": round(figures["seconds"] - selecting, 4),
+            "batches": figures["batches"],
+            "scored": figures["scored_items"],
+            "curve": curve,
+        }
+
+    def _finetuned(
+        self, labels: Labels, cell: Cell, seed: int, settings: Mapping[str, Any]
+    ) -> tuple[Scores, Mapping[str, Any], list[Point]]:
+        """Finetune as ``activetune finetune`` does, score as ``activetune evaluate`` does.
+
+        Returns:
+            The scores, the figures of the manifest, and the rows of the history that count batches.
+        """
+        setup = self.setup
+        folder = setup.folder / MODELS / f"{cell.name}-{cell.key[:8]}"
+        where: dict[str, Any] = {"device": setup.device, "precision": setup.precision, "workers": setup.workers}
+        model = finetune(
+            setup.images,
+            out=folder,
+            labels=labels,
+            backbone=setup.backbone,
+            weights=setup.weights,
+            recipe=cell.recipe.name,
+            preset=cell.recipe.preset,
+            settings=settings,
+            seed=seed,
+            use_cache=setup.use_cache,
+            resume=True,
+            quiet=True,
+            **where,
+        )
+        figures = read_manifest(folder, "model")["figures"]
+        columns = read_table(folder / "history.csv")
+        curve = training_curve(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        if cell.recipe.selects:
+            _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
+        scores = evaluate(model, setup.test, quiet=True, **where)
+        if not setup.keep_models:
+            shutil.rmtree(folder)
+        return scores, figures, curve
+
+
+def _scored(scores: Scores) -> Row:
+    balanced = float(np.mean([row["top1"] for row in scores.per_class.values()]))
+    return {"top1": scores.top1, "balanced_accuracy": balanced, "per_class": scores.per_class}
+
+
+def _keep_last_loop(path: Path, folder: Path) -> None:
+    """What a recipe that selects itself trained on at last, for the report's map."""
+    columns = read_table(path)
+    rows = [row for row, loop in enumerate(columns["loop"]) if loop == columns["loop"][-1]]
+    ids, reasons = ([columns[name][row] for row in rows] for name in ("id", "reason"))
+    scores = [float(columns["score"][row]) for row in rows]
+    (folder / MANIFEST).unlink(missing_ok=True)
+    save_selection(Selection(ids, scores, reasons, {"k": len(ids), "loop": int(columns["loop"][-1])}), folder)
+
+
+def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> LinearHead | None:
+    """The classifier of a recipe that leaves the backbone as it is, from features that are there already."""
+    features_LD = pool.features_ND[[pool.position[item] for item in labels.ids]]
+    held_out = recipe.hold_out(labels.indices, seed)
+    return recipe.fit_on_features(features_LD, labels.indices, held_out=held_out, seed=seed)
+
+
+def score_head(head: LinearHead, classes: Sequence[str], test: Embeddings) -> Scores:
+    """Top-1 of a classifier on features whose labels are known; a class that it does not know counts as wrong."""
+    index = {name: number for number, name in enumerate(classes)}
+    names = [str(name) for name in test.labels or ()]
+    right_N = head.logits(test.features_ND).argmax(axis=1) == np.asarray([index.get(name, -1) for name in names])
+    rows: dict[str, list[bool]] = {name: [] for name in sorted(set(names))}
+    for name, right in zip(names, right_N.tolist(), strict=True):
+        rows[name].append(right)
+    per_class = {name: {"top1": sum(found) / len(found), "n": len(found)} for name, found in rows.items()}
+    return Scores(float(right_N.mean()), len(names), per_class)
+
+
+def kept_cell(folder: Path, cell: Cell) -> Row | None:
+    """The row of a cell that is finished, made from the same, and did not fail."""
+    path = folder / CELLS / f"{cell.name}.json"
+    try:
+        found = read_json(path) if path.is_file() else {}
+    except ActivetuneError:  # damaged: it is made again
+        return None
+    return found if found.pop("key", None) == cell.key and "error" not in found else None
+
+
+def explain(error: Exception) -> str:
+    """A failure as the sentence that is kept for it; a full disk is raised again, as it stops everything."""
+    if is_disk_full(error):
+        raise error
+    if isinstance(error, ActivetuneError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory; try fewer workers or a smaller budget"
+    told = str(error).strip().splitlines() or [""]
+    return f"unexpected {type(error).__name__}: {told[0][:300]}"
+
+
+def _kept_selection(folder: Path, key: str) -> Selection | None:
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        found = load_selection(folder)
+    except ActivetuneError:
+        return None
+    return found if found.manifest.get("key") == key else None
+
+
+def _joined(before: Selection | None, new: Selection, made_from: Row) -> Selection:
+    """All picks so far; seconds are those of all rounds, distances are to all picks."""
+    manifest = {**new.manifest, **made_from}
+    if before is None:
+        return Selection(new.ids, new.scores, new.reasons, manifest)
+    figures = dict(new.manifest["figures"])
+    figures["seconds"] = round(figures["seconds"] + before.manifest["figures"]["seconds"], 4)
+    manifest |= {"k": len(before) + len(new), "figures": figures}
+    return Selection([*before.ids, *new.ids], [*before.scores, *new.scores], [*before.reasons, *new.reasons], manifest)

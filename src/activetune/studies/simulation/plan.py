@@ -1,0 +1,298 @@
+"""What a simulation consists of: methods, budgets, recipes and seeds, and a key a cell for what it is made from.
+
+A *cell* is one trained and scored model: (method, recipe, budget, seed). A *step* is one selection and the cells that
+train on it. A *job* is what one process does: a single step for a method that needs no labels; for one that learns from
+labels all budgets in ascending order, each step choosing what is missing to the next budget with all labels so far.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from activetune.base.config import parse_settings
+from activetune.base.errors import UsageError, repeated, some
+from activetune.base.files import file_name
+from activetune.base.fingerprint import as_json, digest_json
+from activetune.selection.budget import parse_budget
+from activetune.selection.selectors import make_selector
+from activetune.training.recipe import make_recipe
+
+WITHOUT_LABELS = frozenset({"features_ND"})  # evidence that needs no label
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A selector or a recipe with its settings; ``text``, as it was asked for, names its rows.
+
+    Attributes:
+        options: all settings in force. rounds: whether it is a selector that learns from labels.
+        selects: whether it is a recipe that selects itself; the selector and the budget are then its settings.
+    """
+
+    text: str
+    name: str
+    preset: str | None
+    settings: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rounds: bool = False
+    selects: bool = False
+
+    def asked(self) -> dict[str, Any]:
+        """What it takes to build it again."""
+        return {"text": self.text, "name": self.name, "preset": self.preset, "settings": dict(self.settings)}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A budget: ``text`` as it was asked for, ``count`` items in all; ``per_class`` of each class, where it is one.
+
+    Attributes:
+        whole: whether it is the whole pool.
+    """
+
+    text: str
+    count: int
+    per_class: int | None = None
+    whole: bool = False
+
+    def beyond(self, earlier: Budget | None) -> str:
+        """What a selection must add to an earlier, smaller one, as a budget of its own."""
+        if self.per_class is not None:
+            return f"{self.per_class - (earlier.per_class or 0 if earlier else 0)}/class"
+        return str(self.count - (earlier.count if earlier else 0))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to train; ``name`` is its file, ``key`` says what it is made from."""
+
+    recipe: Entry
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One selection, made by ``by``: ``more`` items beyond the step before, and the cells that train on all of them."""
+
+    budget: Budget
+    by: Entry
+    more: str
+    name: str
+    key: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Steps that build on each other, for one process."""
+
+    method: Entry
+    seed: int
+    steps: Sequence[Step]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid: every method with every recipe, budget (ascending) and seed.
+
+    Attributes:
+        start: the method that chooses the first budget for methods that learn from labels.
+        made_from: digest of pool, test set, backbone and precision.
+    """
+
+    methods: Sequence[Entry]
+    recipes: Sequence[Entry]
+    budgets: Sequence[Budget]
+    seeds: Sequence[int]
+    start: Entry
+    made_from: str
+
+    def jobs(self) -> list[Job]:
+        """All jobs; those of several rounds come first, as they take longest."""
+        found: list[Job] = []
+        for method in sorted(self.methods, key=lambda method: not method.rounds):
+            for seed in self.seeds:
+                steps = self._rounds(method, seed) if method.rounds else self._alone(method, seed)
+                found += [Job(method, seed, steps)] if method.rounds else [Job(method, seed, [step]) for step in steps]
+        return found
+
+    def shared(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Rows for the other methods where the first one's cell is theirs too: a loop over the whole pool."""
+        looped = {recipe.text for recipe in self.recipes if recipe.selects}
+        whole = {budget.text for budget in self.budgets if budget.whole}
+        found = [row for row in rows if row["recipe"] in looped and row["budget"] in whole]
+        return [{**row, "method": method.text} for row in found for method in self.methods[1:]]
+
+    def _alone(self, method: Entry, seed: int) -> list[Step]:
+        """One selection a budget, none of which knows of the others."""
+        return [self._step(method, method, budget, None, "", seed) for budget in self.budgets]
+
+    def _rounds(self, method: Entry, seed: int) -> list[Step]:
+        """The first budget by the method that starts, each next one by the method itself."""
+        steps: list[Step] = []
+        for number, budget in enumerate(self.budgets):
+            by = method if number else self.start
+            earlier, before = (steps[-1].budget, steps[-1].key) if steps else (None, "rounds")
+            steps.append(self._step(method, by, budget, earlier, before, seed))
+        return steps
+
+    def _step(self, method: Entry, by: Entry, budget: Budget, earlier: Budget | None, before: str, seed: int) -> Step:
+        more = budget.beyond(earlier)
+        key = digest_json(
+            {"from": self.made_from, "by": by.name, "options": by.options, "more": more, "after": before, "seed": seed}
+        )
+        cells = [
+            Cell(
+                recipe,
+                file_name(method.text, recipe.text, budget.text, seed),
+                digest_json({"selection": key, "recipe": recipe.name, "options": recipe.options, "seed": seed}),
+            )
+            for recipe in self.recipes
+            if method is self.methods[0] or not (recipe.selects and budget.whole)
+        ]
+        return Step(budget, by, more, file_name(method.text, budget.text, seed), key, cells)
+
+
+# Reading what was asked for ---------------------------------------------------------------------------------------
+
+
+def split_list(values: str | Iterable[object]) -> list[str]:
+    """``"a, b"`` or ``["a", "b"]`` as texts, each once."""
+    parts = values.split(",") if isinstance(values, str) else map(str, values)
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def read_methods(texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
+    """The selectors that are asked for.
+
+    Args:
+        texts: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value`` each.
+        settings: more settings, by an entry's text or name.
+
+    Raises:
+        UsageError: none at all; an unknown name, preset or setting; a method that reads patch tokens.
+    """
+    listed = _some_of(split_list(texts), "method", "--methods k_means,random")
+    return [_method(_entry(text, settings)) for text in listed]
+
+
+def read_recipes(texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
+    """The recipes that are asked for; like :func:`read_methods`."""
+    listed = _some_of(split_list(texts), "recipe", "--recipes linear_probe")
+    return [_recipe(_entry(text, settings)) for text in listed]
+
+
+def read_start(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
+    """The method that makes the first selection of several rounds.
+
+    Raises:
+        UsageError: it learns from labels itself.
+    """
+    start = _method(_entry(text.strip(), settings))
+    if start.rounds:
+        raise UsageError(
+            f"{start.name} learns from labels, so it can't make the first selection; "
+            "give --start a method that needs features alone (random, k_means)"
+        )
+    return start
+
+
+def together(earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], *, recipes: bool = False) -> list[Entry]:
+    """What an earlier run of a simulation was asked for, then what is new; the same text again counts as new."""
+    read = _recipe if recipes else _method
+    texts = {entry.text for entry in asked}
+    kept = [read(Entry(**row)) for row in earlier]
+    renewed = {entry.text: entry for entry in asked}
+    known = {entry.text for entry in kept}
+    return [renewed.get(entry.text, entry) for entry in kept] + [e for e in asked if e.text in texts - known]
+
+
+def _some_of(texts: list[str], kind: str, example: str) -> list[str]:
+    if not texts:
+        raise UsageError(f"a simulation needs at least one {kind}, for instance {example}")
+    return texts
+
+
+def _entry(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
+    name, _, rest = text.partition(":")
+    parts = [part.strip() for part in rest.split(";") if part.strip()]
+    presets = [part for part in parts if "=" not in part]
+    if len(presets) > 1 or not name.strip() or any(part.startswith("=") for part in parts):
+        raise UsageError(f"{text!r} is not understood; it can be NAME, NAME:PRESET or NAME:setting=value;setting=value")
+    name = name.strip()
+    own = parse_settings(part for part in parts if "=" in part)
+    everything = {**settings.get(name, {}), **settings.get(text, {}), **own}
+    return Entry(text, name, presets[0] if presets else None, everything)
+
+
+def _method(entry: Entry) -> Entry:
+    selector = make_selector(entry.name, entry.preset, dict(entry.settings))
+    if "tokens_NTD" in selector.needs:
+        raise UsageError(f"{entry.name} reads patch tokens, and a simulation computes pooled features only")
+    return replace(entry, options=asdict(selector), rounds=bool(selector.needs - WITHOUT_LABELS))
+
+
+def _recipe(entry: Entry) -> Entry:
+    recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
+    options = as_json(asdict(recipe))  # type: ignore[call-overload]
+    return replace(entry, options=options, selects=recipe.selects)
+
+
+# Budgets ----------------------------------------------------------------------------------------------------------
+
+
+def read_budgets(texts: Iterable[str], labels: Sequence[str | None]) -> list[Budget]:
+    """Budgets in ascending order.
+
+    Args:
+        texts: numbers, shares (``"5%"``) or ``"2/class"``. labels: the pool's, one an item.
+
+    Raises:
+        UsageError: none at all; not understood; over the pool; two that are the same number of items.
+    """
+    found = sorted((_budget(text, labels) for text in texts), key=lambda budget: budget.count)
+    if not found:
+        raise UsageError("a simulation needs at least one budget, for instance --budgets 1%,2%,5%")
+    same = repeated([str(budget.count) for budget in found])
+    if same:
+        texts = [budget.text for budget in found if str(budget.count) == same[0]]
+        raise UsageError(f"the budgets {some(texts)} are all {int(same[0]):,} items of this pool; leave one out")
+    return found
+
+
+def _budget(text: str, labels: Sequence[str | None]) -> Budget:
+    kind, value = parse_budget(text)
+    total = len(labels)
+    if kind == "per_class":
+        counts = Counter(name for name in labels if name is not None)
+        smallest = min(counts, key=lambda name: counts[name])
+        if counts[smallest] < value:
+            raise UsageError(
+                f"the budget {text} is over what class {smallest!r} of the pool has: {counts[smallest]:,} items; "
+                "give a smaller budget"
+            )
+        return Budget(text, int(value) * len(counts), int(value))
+    if kind not in ("count", "share"):
+        raise UsageError(f"a simulation needs budgets of a known size, not {text!r}; give 500, 5% or 2/class")
+    count = max(1, round(value * total)) if kind == "share" else int(value)
+    if count > total:
+        raise UsageError(f"the budget {text} is over the pool: {total:,} items can be picked")
+    return Budget(text, count, whole=count == total)
+
+
+def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:
+    """Rounds add to each other, which a number and a number a class can't.
+
+    Raises:
+        UsageError: both kinds of budgets, and a method that works in rounds.
+    """
+    names = [method.text for method in methods if method.rounds]
+    if names and len({budget.per_class is None for budget in budgets}) > 1:
+        raise UsageError(
+            f"{names[0]} goes through the budgets in rounds, so they must be of one kind: "
+            "all a number a class (2/class), or all numbers and shares"
+        )

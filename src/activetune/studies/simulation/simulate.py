@@ -1,0 +1,320 @@
+"""Labelled pool -> learning curves of selectors x recipes x budgets x seeds.
+
+The pool's labels are hidden and revealed for picked items alone; models are scored on a test set that chooses nothing.
+The parts: ``plan.py`` what is to be done, ``cells.py`` one selection, model and score,
+``processes.py`` several at once, ``report/simulation.py`` the page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from activetune.base.artefact import MANIFEST, prepare_folder, write_manifest
+from activetune.base.errors import UsageError
+from activetune.base.files import read_json, write_json
+from activetune.base.fingerprint import digest_json
+from activetune.base.progress import note, progress
+from activetune.base.runtime import resolve_runtime
+from activetune.base.tables import write_csv
+from activetune.data.pool import Pool
+from activetune.features.artefact import load_embeddings
+from activetune.features.embedding import EmbedOptions
+from activetune.networks.backbones import load_backbone
+from activetune.report import write_report
+from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
+from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
+from activetune.studies.simulation.plan import (
+    Entry,
+    Plan,
+    read_budgets,
+    read_methods,
+    read_recipes,
+    read_start,
+    refuse_mixed_rounds,
+    split_list,
+    together,
+)
+from activetune.studies.simulation.pools import POOL, SPLIT, TEST, embed_parts, open_parts
+from activetune.studies.simulation.processes import choose_processes, run_jobs
+
+MARKER, MADE_BY = "simulation.json", "activetune simulate"
+FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
+HEADER = (
+    *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
+    *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored"),
+)
+CLASS_HEADER = ("method", "recipe", "budget", "seed", "class", "top1", "n")
+CURVE_HEADER = ("method", "recipe", "budget", "seed", "batches", "scored", "seconds", "val_top1")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A finished simulation.
+
+    Attributes:
+        folder: where it lies. rows: finished cells, the columns of ``results.csv``.
+        failures: cells that failed, with their sentence as ``error``.
+    """
+
+    folder: Path
+    rows: Sequence[Row]
+    failures: Sequence[Row]
+
+    def table(self) -> str:
+        """Top-1, mean ± standard deviation over the seeds, as aligned text."""
+        return table(self.folder)
+
+
+def simulate(
+    pool: Pool | str | os.PathLike[str],
+    *,
+    test: Pool | str | os.PathLike[str],
+    methods: str | Iterable[str],
+    budgets: str | int | float | Iterable[str | int | float],
+    recipes: str | Iterable[str] = ("linear_probe",),
+    seeds: int = 3,
+    out: str | os.PathLike[str],
+    backbone: str = "bundled",
+    weights: str | Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    rounds_start: str = "random",
+    keep_models: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int = -1,
+    use_cache: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Simulation:
+    """Compare selectors and recipes on a pool whose labels are known.
+
+    Args:
+        pool: a pool, or what :func:`activetune.open_pool` opens; items without a label are left out.
+        test: another pool for scoring, or a share of ``pool`` (``"30%"``) that is held out, always the same items.
+        methods: selectors: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``. recipes: the same.
+        budgets: numbers, shares (``"1%"``) or ``"2/class"``.
+        seeds: repetitions, with the seeds ``seed``, ``seed + 1``, ...
+        out: folder for ``results.csv``, ``report.html`` and what they are made from.
+        backbone, weights: see :func:`activetune.load_backbone`.
+        settings: settings of methods and recipes by their name, or by their whole text.
+        rounds_start: the method that makes the first selection for methods that learn from labels.
+        keep_models: keep the models of recipes that train the backbone.
+        workers: processes; -1: one a core, or one where an accelerator does the work. Results do not depend on it.
+        overwrite: begin again. resume: keep what ``out`` holds of this simulation, and add what is new in methods,
+            recipes, budgets and seeds.
+
+    Returns:
+        The finished cells and the failed ones; a failure does not stop the others.
+
+    Raises:
+        UsageError: unknown names, impossible budgets, labels that are not known, ``out`` not empty or of another pool.
+        ActivetuneError: a process died.
+    """
+    given = dict(settings or {})
+    asked = _Asked(
+        read_methods(methods, given),
+        read_recipes(recipes, given),
+        split_list([budgets] if isinstance(budgets, int | float) else budgets),
+        list(range(seed, seed + _at_least_one(seeds))),
+        read_start(rounds_start, given),
+    )
+    parts = open_parts(pool, test, quiet)
+    runtime = resolve_runtime(device, precision)
+    network = load_backbone(backbone, weights)
+    made_from = {**parts.made_from(), "backbone": network.name, "weights": network.fingerprint}
+    made_from["precision"] = runtime.precision
+    folder = Path(out)
+    begun = _begun(folder, made_from, overwrite=overwrite, resume=resume)
+    asked = asked if begun is None else asked.beside(begun)
+    asked.plan(parts.pool.labels or (), "")  # what is impossible is refused before anything is written
+    _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=overwrite)
+    options = EmbedOptions(device=device, precision=precision, workers=workers)
+    embed_parts(parts, network, options, folder, use_cache=use_cache, quiet=quiet)
+    plan = asked.plan(load_embeddings(folder / POOL).labels or (), digest_json(made_from))
+    jobs = plan.jobs()
+    processes = choose_processes(workers, len(jobs), runtime.device)
+    setup = Setup(
+        folder=folder,
+        images=replace(parts.images, labels=None),
+        test=parts.test,
+        backbone=backbone,
+        weights=None if weights is None else str(weights),
+        device=device,
+        precision=precision,
+        workers=workers if processes == 1 else 0,
+        use_cache=use_cache,
+        keep_models=keep_models,
+    )
+    started = time.perf_counter()
+    simulation = _run(plan, setup, processes, quiet)
+    content = {**parts.figures(), "made_from": made_from, "seconds": round(time.perf_counter() - started, 3)}
+    _finish(simulation, plan, content, quiet)
+    return simulation
+
+
+# What is asked for ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The grid before its budgets are counted out."""
+
+    methods: Sequence[Entry]
+    recipes: Sequence[Entry]
+    budgets: Sequence[str]
+    seeds: Sequence[int]
+    start: Entry
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the marker that the next run reads."""
+        return {
+            "methods": [method.asked() for method in self.methods],
+            "recipes": [recipe.asked() for recipe in self.recipes],
+            "budgets": list(self.budgets),
+            "seeds": list(self.seeds),
+        }
+
+    def beside(self, earlier: Mapping[str, Any]) -> _Asked:
+        """The grid widened by what an earlier run was asked for."""
+        return _Asked(
+            together(earlier["methods"], self.methods),
+            together(earlier["recipes"], self.recipes, recipes=True),
+            list(dict.fromkeys([*earlier["budgets"], *self.budgets])),
+            sorted({*earlier["seeds"], *self.seeds}),
+            self.start,
+        )
+
+    def plan(self, labels: Sequence[str | None], made_from: str) -> Plan:
+        """Count the budgets out against the pool's labels."""
+        budgets = read_budgets(self.budgets, labels)
+        refuse_mixed_rounds(self.methods, budgets)
+        return Plan(self.methods, self.recipes, budgets, self.seeds, self.start, made_from)
+
+
+def _at_least_one(seeds: int) -> int:
+    if seeds < 1:
+        raise UsageError(f"a simulation needs at least one seed, not {seeds}")
+    return seeds
+
+
+def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resume: bool) -> Mapping[str, Any] | None:
+    """What an earlier run in the folder was asked for, to go on with it; None: begin afresh.
+
+    Raises:
+        UsageError: the folder holds a simulation that nobody asked to go on with, or one made from something else.
+    """
+    begun = None if overwrite else _marker(folder)
+    if begun is None:
+        return None
+    if not resume:
+        raise UsageError(f"{folder} holds a simulation; add to it with --resume, or start again with --overwrite")
+    other = [name for name, value in made_from.items() if begun["made_from"].get(name) != value]
+    if other:
+        raise UsageError(
+            f"{folder} holds a simulation made from another {' and '.join(other)}; give the same to go on with "
+            "--resume, or --overwrite to start again"
+        )
+    return begun
+
+
+def _marker(folder: Path) -> Mapping[str, Any] | None:
+    """The note that a simulation leaves in its folder first; None: the folder is none of ours."""
+    found = read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
+    return found if found.get("made_by") == MADE_BY else None
+
+
+def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: bool) -> None:
+    """Make the folder ready and leave a note in it of what it is for; the manifest comes last."""
+    ours = _marker(folder) is not None
+    if afresh:
+        prepare_folder(folder, FILES, overwrite=overwrite)
+        for name in (CELLS, SELECTIONS, MODELS, "embeddings") if ours else ():
+            shutil.rmtree(folder / name, ignore_errors=True)
+    for leftover in folder.rglob(".*.partial") if ours else ():  # what a killed process was writing
+        leftover.unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_json(folder / MARKER, {"made_by": MADE_BY, **marker})
+
+
+# Running ----------------------------------------------------------------------------------------------------------
+
+
+def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
+    """Do what is missing; whatever ends this early leaves the finished cells and their ``results.csv``."""
+    jobs = plan.jobs()
+    cells = {cell.name: cell for job in jobs for step in job.steps for cell in step.cells}
+    kept = {name: row for name, cell in cells.items() if (row := kept_cell(setup.folder, cell)) is not None}
+    if kept:
+        note(f"{len(kept):,} of {len(cells):,} cells are finished already", quiet)
+    rows: list[Row] = list(kept.values())
+    todo = [job for job in jobs if any(cell.name not in kept for step in job.steps for cell in step.cells)]
+    with progress(len(cells), "simulating", unit="cells", done=len(kept), quiet=quiet) as meter:
+
+        def done(new: list[Row]) -> None:
+            rows.extend(new)
+            meter.advance(len(new))
+
+        try:
+            if todo:
+                run_jobs(setup, todo, min(processes, len(todo)), done)
+        finally:
+            simulation = _sorted(plan, setup.folder, [*rows, *plan.shared(rows)])
+            _write_tables(simulation)
+    return simulation
+
+
+def _write_tables(simulation: Simulation) -> None:
+    """A table of the cells, one of their classes, and one of the points of their training curves."""
+    rows = simulation.rows
+    classes = [{**row, "class": name, **found} for row in rows for name, found in row.get("per_class", {}).items()]
+    points = [{**row, **point} for row in rows for point in row.get("curve", ())]
+    tables = ((RESULTS, HEADER, rows), (PER_CLASS, CLASS_HEADER, classes), (CURVES, CURVE_HEADER, points))
+    for name, header, lines in tables:
+        if lines or name == RESULTS:
+            write_csv(simulation.folder / name, header, [[line.get(column, "") for column in header] for line in lines])
+
+
+def _sorted(plan: Plan, folder: Path, rows: Iterable[Row]) -> Simulation:
+    """Rows in the order of the plan, whatever the order in which they were finished; failed ones apart."""
+    texts = [[entry.text for entry in entries] for entries in (plan.recipes, plan.methods, plan.budgets)]
+
+    def place(row: Row) -> tuple[int, ...]:
+        names = (row["recipe"], row["method"], row["budget"])
+        return (*(known.index(name) for known, name in zip(texts, names, strict=True)), row["seed"])
+
+    ordered = sorted(rows, key=place)
+    fine, failed = ([row for row in ordered if ("error" in row) is bad] for bad in (False, True))
+    return Simulation(folder, fine, failed)
+
+
+def _finish(simulation: Simulation, plan: Plan, content: Mapping[str, Any], quiet: bool) -> None:
+    """Write the failures, the manifest and the report."""
+    folder = simulation.folder
+    with contextlib.suppress(OSError):  # where no model was kept it is empty
+        (folder / MODELS).rmdir()
+    columns = ("method", "recipe", "budget", "seed", "error")
+    write_csv(folder / FAILED, columns, [[row[name] for name in columns] for row in simulation.failures])
+    pool, test = load_embeddings(folder / POOL), load_embeddings(folder / TEST)
+    described = {
+        "methods": [method.text for method in plan.methods],
+        "recipes": [recipe.text for recipe in plan.recipes],
+        "budgets": [{"text": budget.text, "k": budget.count} for budget in plan.budgets],
+        "seeds": list(plan.seeds),
+        "rounds": [method.text for method in plan.methods if method.rounds],
+        "start": plan.start.text,
+        "settings": {entry.text: dict(entry.options) for entry in (*plan.methods, *plan.recipes)},
+        "pool_items": len(pool),
+        "test_items": len(test),
+    }
+    write_manifest(folder, "simulation", {**described, **content, "failed": len(simulation.failures)})
+    note("writing the report", quiet)
+    write_report(folder, overwrite=True)

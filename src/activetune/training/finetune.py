@@ -1,0 +1,215 @@
+"""Pool x labels x backbone -> model, by a recipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
+from activetune.base.errors import UsageError, some
+from activetune.base.files import read_json, replacing, write_json
+from activetune.base.fingerprint import as_json, digest, digest_json
+from activetune.base.progress import note
+from activetune.base.runtime import peak_memory_mb, resolve_runtime
+from activetune.base.tables import write_csv
+from activetune.data.labels import (
+    Labels,
+    describe_imbalance,
+    describe_shortage,
+    keep,
+    pool_labels,
+    read_labels,
+    with_classes,
+)
+from activetune.data.loading import rejected_items
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.networks.backbones import load_backbone
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
+from activetune.training.job import Job, Outcome
+from activetune.training.recipe import make_recipe
+
+WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
+OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", RUN)
+
+
+def finetune(
+    pool: Pool | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    labels: Labels | Mapping[str, str] | str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    backbone: str = "bundled",
+    weights: str | Path | None = None,
+    recipe: str = "linear_probe",
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int = -1,
+    use_cache: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Model:
+    """Train a classifier on the labelled items of a pool.
+
+    Args:
+        pool: a pool, or what :func:`activetune.open_pool` opens.
+        out: folder for ``model.safetensors``, ``config.json``, ``history.csv`` and ``manifest.json``.
+        labels: answers, ``{id: class}``, or a file with the columns id and label; None takes the pool's own.
+        classes: names of the model's outputs, in order; those without a label get an output too. None takes the
+            classes that occur.
+        backbone, weights: see :func:`activetune.load_backbone`.
+        recipe, preset, settings: see ``activetune list recipes``.
+        overwrite: replace what ``out`` holds. resume: go on from the last epoch of a run that was cut off in ``out``.
+
+    Returns:
+        The model, saved. The items chosen on (epoch, strength) are carved out of ``labels``; nothing else is looked at.
+
+    Raises:
+        UsageError: labels that do not fit the pool, fewer than two classes, ``out`` not empty, unknown names.
+    """
+    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    given = _labels_of(labels, pool)
+    given = given if classes is None else with_classes(given, classes)
+    if len(set(given.names)) < 2:
+        raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
+    chosen = make_recipe(recipe, preset, dict(settings or {}))
+    runtime = resolve_runtime(device, precision)
+    network = load_backbone(backbone, weights, options=chosen.construction())
+    run = {
+        "pool_fingerprint": pool.fingerprint,
+        "labels": digest(*given.ids, *given.names, *(given.classes if classes else ())),
+        "backbone": network.name,
+        "weights": network.fingerprint,
+        "recipe": recipe,
+        "options": as_json(asdict(chosen)),  # type: ignore[call-overload]
+        "seed": seed,
+        "precision": runtime.precision,
+    }
+    folder = Path(out)
+    if resume and not overwrite and _finished(folder, digest_json(run)):
+        note(f"{folder} holds this model already, finished", quiet)
+        return load(folder)
+    folder = _open_folder(folder, digest_json(run), overwrite=overwrite, resume=resume)
+
+    started = time.perf_counter()
+    usable, rejected = _usable(pool, given, folder, workers, quiet)
+    held_out = chosen.hold_out(usable.indices, seed)
+    treated = isinstance(chosen, Imbalance) and any(chosen.remedies.values())
+    for told in [*describe_shortage(usable), *([] if treated else describe_imbalance(usable))]:
+        note(told, quiet)
+    job = Job(
+        pool=pool.subset(usable.ids),
+        labels=usable,
+        held_out=held_out,
+        whole_pool=pool,
+        backbone=network.to(runtime.device),
+        runtime=runtime,
+        seed=seed,
+        work=folder / WORK,
+        resume=resume,
+        use_cache=use_cache,
+        workers=workers,
+        quiet=quiet,
+    )
+    try:
+        outcome = chosen.run(job)
+    except UsageError:
+        _withdraw(folder)
+        raise
+    return _save(job, outcome, {**run, "run": digest_json(run), "rejected": rejected}, folder, started)
+
+
+def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:
+    """Write the artefact, its manifest last, and drop what only an unfinished run needs."""
+    columns = list(dict.fromkeys(name for row in outcome.history for name in row))
+    rows = [[row.get(name, "") for name in columns] for row in outcome.history]
+    write_csv(folder / "history.csv", columns or ["phase"], rows)
+    for name, content in outcome.files.items():
+        with replacing(folder / name) as partial:
+            partial.write_bytes(content)
+    details = {name: made_from[name] for name in ("recipe", "options")}
+    model = save_model(job.backbone, job.labels.classes, folder, details)
+    figures = {
+        "n_train": len(job.training),
+        "n_validation": len(job.held_out),
+        **outcome.figures,
+        "classes_without_label": len(set(job.labels.classes) - set(job.labels.names)),
+        "seconds": round(time.perf_counter() - started, 3),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+    write_manifest(folder, "model", {**made_from, "figures": figures})
+    (folder / RUN).unlink(missing_ok=True)
+    shutil.rmtree(folder / WORK)
+    return model
+
+
+def _labels_of(labels: Labels | Mapping[str, str] | str | os.PathLike[str] | None, pool: Pool) -> Labels:
+    if labels is None:
+        return pool_labels(pool)
+    if isinstance(labels, Labels | Mapping):
+        found = labels if isinstance(labels, Labels) else Labels.of({k: str(v) for k, v in labels.items()})
+        if not len(found):
+            raise UsageError("no label was given: the mapping is empty")
+        unknown = [item for item in found.ids if item not in pool.position]
+        if unknown:
+            raise UsageError(f"{len(unknown):,} labelled ids are not in the pool {pool.name}: {some(unknown)}")
+        return found
+    return read_labels(labels, pool)
+
+
+def _finished(folder: Path, run: str) -> bool:
+    return (folder / MANIFEST).is_file() and read_manifest(folder, "model").get("run") == run
+
+
+def _open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Path:
+    """A folder to work in: new, emptied of a model, or that of the same run cut off earlier."""
+    unfinished = (folder / RUN).is_file() and not (folder / MANIFEST).is_file()
+    if unfinished and not overwrite:
+        if not resume:
+            raise UsageError(f"{folder} holds an unfinished run; go on with --resume or start again with --overwrite")
+        if read_json(folder / RUN).get("run") != run:
+            raise UsageError(
+                f"{folder} holds an unfinished run with another pool, labels, backbone, settings or seed; "
+                "give the same ones to go on with --resume, or --overwrite to start again"
+            )
+        return folder
+    prepare_folder(folder, OWN_FILES, overwrite=overwrite)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    (folder / WORK).mkdir()
+    write_json(folder / RUN, {"run": run})
+    return folder
+
+
+def _withdraw(folder: Path) -> None:
+    """Leave no trace of a run that was refused before it had kept anything."""
+    if any((folder / WORK).iterdir()):
+        return
+    (folder / WORK).rmdir()
+    for name in (RUN, "rejected.csv"):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
+    """The labels whose image can be decoded; the others go to ``rejected.csv``."""
+    rejected = rejected_items(pool.subset(labels.ids), workers=workers)
+    write_csv(folder / "rejected.csv", ("id", "reason"), list(rejected.items()))
+    if not rejected:
+        return labels, 0
+    note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; rejected.csv lists the reasons", quiet)
+    kept = keep(labels, [item for item in labels.ids if item not in rejected])
+    lost = sorted(set(labels.names) - set(kept.names))
+    if lost:
+        raise UsageError(f"no labelled image of {some(lost)} can be decoded (rejected.csv); label others of that class")
+    return kept, len(rejected)

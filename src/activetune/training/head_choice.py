@@ -1,0 +1,173 @@
+"""Which light head, and which frozen feature augmentation under it, by trials on items that a trial does not see.
+
+The order of the trials is fixed, a budget cuts it off: every kind of head as it is; then, for a head that reads tokens,
+brightness with a range for each channel, the single augmentation that helped most in "Frozen Feature Augmentation"
+(CVPR 2024), at all its strengths, contrast and posterize at theirs, and the best so far followed by posterize.
+Shape legend: V views, L labelled items, T tokens, D feature size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.networks.frofa import OPERATIONS, Step
+from activetune.networks.heads.light import Head, Kind, LogisticHead, MapHead, make_head, power_normalised
+from activetune.networks.regression import STRENGTHS, Trial, best_trial, choose_strength, fit_linear
+from activetune.training.head_training import HeadTraining, Views, head_logits, train_head
+
+SEARCHED = (("c2frofa", "brightness"), ("c2frofa", "contrast"), ("cfrofa", "posterize"))
+SEQUEL = ("cfrofa", "posterize")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kind of head, and the augmentation that it is trained under; ``keep`` is the classifier that is there."""
+
+    kind: Kind | Literal["keep"]
+    augmentation: tuple[Step, ...] = ()
+
+    def __str__(self) -> str:
+        """``map with c2frofa:brightness:0.8``."""
+        return " with ".join([self.kind, *([" + ".join(map(str, self.augmentation))] if self.augmentation else [])])
+
+
+@dataclass(frozen=True)
+class HeadTrial(Trial):
+    """A candidate's score. Its strength is the logistic regression's C; other heads have none (0)."""
+
+    candidate: Candidate = field(kw_only=True)
+    seconds: float = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class LightHeads:
+    """Fits light heads on the cached features of labelled items.
+
+    Attributes:
+        targets: (L,) class indices. classes: how many there are, with those that have no label.
+        training: of the heads that are trained by steps: ``map``, and any under an augmentation. ``linear`` and
+            ``logistic`` without one are a logistic regression, at the best of ``strengths``.
+        present: the classifier that is there, which ``keep`` means.
+    """
+
+    views: Views
+    targets: IntArray
+    classes: int
+    training: HeadTraining
+    strengths: Sequence[float] = STRENGTHS
+    present: nn.Linear | None = None
+    seed: int = 0
+
+    def fit(self, candidate: Candidate, rows: IntArray, strength: float) -> Head:
+        """Fit a candidate on some of the items."""
+        if candidate.kind == "keep":
+            return self._kept()
+        head = self._empty(candidate.kind)
+        if self._in_closed_form(candidate):
+            found = fit_linear(
+                self._pooled(candidate.kind)[:, rows],
+                self.targets[rows],
+                strength,
+                classes=self.classes,
+                balance=self.training.balance,
+            )
+            found.less(self.training.added_to_logits(self.targets[rows], self.classes)).write_to(head.classifier)
+            return head.eval()
+        training = replace(self.training, augmentation=candidate.augmentation)
+        train_head(head, self.views, self.targets, rows, training, seed=self.seed)
+        return head
+
+    def score(self, candidate: Candidate, splits: Sequence[IntArray]) -> HeadTrial:
+        """Fit a candidate on what each split leaves, and score it on the split, under view 0."""
+        started = time.perf_counter()
+        if self._in_closed_form(candidate):
+            pooled, balance = self._pooled(candidate.kind), self.training.balance
+            trial = best_trial(choose_strength(pooled, self.targets, self.strengths, splits, balance=balance))
+        else:
+            trial = self._score_trained(candidate, splits)
+        seconds = round(time.perf_counter() - started, 3)
+        return HeadTrial(**vars(trial), candidate=candidate, seconds=seconds)
+
+    def _score_trained(self, candidate: Candidate, splits: Sequence[IntArray]) -> Trial:
+        logits = []
+        for split in splits:
+            head = self.fit(candidate, np.setdiff1d(np.arange(len(self.targets)), split), 0.0)
+            logits.append(head_logits(head, self.views, split))
+        return Trial.of(0.0, np.concatenate(logits), self.targets[np.concatenate(splits)])
+
+    def _in_closed_form(self, candidate: Candidate) -> bool:
+        return candidate.kind in ("linear", "logistic") and not candidate.augmentation
+
+    def _kept(self) -> Head:
+        assert self.present is not None
+        head = make_head("linear", self.present.in_features, self.classes)
+        head.classifier.load_state_dict(self.present.state_dict())
+        return head.eval()
+
+    def _empty(self, kind: Kind) -> Head:
+        size = self.views.features.shape[-1] if kind == "map" else self._pooled_features.shape[-1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            head = make_head(kind, size, self.classes)
+        if isinstance(head, MapHead):
+            head.fit_scale(self.views.features)
+        return head
+
+    def _pooled(self, kind: str) -> FloatArray:
+        pooled = self._pooled_features
+        if kind != LogisticHead.kind:
+            return pooled
+        return power_normalised(torch.from_numpy(pooled).flatten(0, 1)).numpy().reshape(pooled.shape)
+
+    @cached_property
+    def _pooled_features(self) -> FloatArray:
+        """(V, L, D) float32."""
+        return self.views.pooled()
+
+
+def choose_head(
+    heads: LightHeads,
+    splits: Sequence[IntArray],
+    kinds: Sequence[Kind | Literal["keep"]],
+    augmentations: Sequence[tuple[Step, ...]] | None,
+    trials: int,
+) -> list[HeadTrial]:
+    """Score at most ``trials`` candidates; :func:`~activetune.networks.regression.best_trial` then chooses among them
+    by smoothed accuracy.
+
+    Args:
+        augmentations: those tried, ``()`` for none; None searches, under heads that read tokens.
+    """
+    found: list[HeadTrial] = []
+    if augmentations is None:
+        candidates = _search(kinds, found)
+    else:
+        candidates = (Candidate(kind, steps) for kind in kinds for steps in ([()] if kind == "keep" else augmentations))
+    for candidate, _ in zip(candidates, range(trials), strict=False):
+        found.append(heads.score(candidate, splits))
+    return found
+
+
+def _search(kinds: Sequence[Kind | Literal["keep"]], found: list[HeadTrial]) -> Iterator[Candidate]:
+    """The candidates one after the other; ``found`` holds the trials of those given so far."""
+    yield from map(Candidate, kinds)
+    if "map" not in kinds:
+        return
+    for scope, name in SEARCHED:
+        for strength in OPERATIONS[name].tried:
+            yield Candidate("map", (Step(scope, name, strength),))  # type: ignore[arg-type]
+    others = [
+        trial for trial in found if trial.candidate.augmentation and trial.candidate.augmentation[0].name != SEQUEL[1]
+    ]
+    first = best_trial(others, by="smoothed").candidate.augmentation
+    for strength in OPERATIONS[SEQUEL[1]].tried:
+        yield Candidate("map", (*first, Step(*SEQUEL, strength)))  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""FACT's third phase: a light head on features of the backbone as it is, under frozen feature augmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from activetune.base.arrays import IntArray
+from activetune.base.config import check_settings
+from activetune.networks.frofa import Step, parse_steps
+from activetune.networks.heads.light import KINDS
+from activetune.networks.model import put_head
+from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
+from activetune.training.batches import Crops
+from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
+from activetune.training.head_training import HeadTraining
+from activetune.training.job import Job, Outcome
+from activetune.training.views import embed_views
+
+AUGMENTATION = parse_steps("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by
+HeadName = Literal["auto", "keep", "map", "linear", "logistic"]
+
+
+@dataclass(frozen=True)
+class Light(Regression, Crops):
+    """How the light head is found.
+
+    Attributes:
+        head: ``map``, ``linear``, ``logistic`` (``heads/light.py``), ``keep`` the classifier that is there, or
+            ``auto``: what does best on validation, ``keep`` unless another is better by more than a standard error.
+        frofa: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or ``auto``: what does
+            best.
+        trials: most candidates that are tried for either choice.
+        views: of each image whose features are computed; the first is not augmented, the others are
+            cropped and flipped as in training.
+        head_steps, head_batch, head_lr, head_weight_decay, head_smoothing: of heads that are trained by steps.
+    """
+
+    head: HeadName = "auto"
+    frofa: str = "auto"
+    trials: int = 12
+    views: int = 4
+    head_steps: int = 400
+    head_batch: int = 64
+    head_lr: float = 1e-3
+    head_weight_decay: float = 0.05
+    head_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings("head", ("trials", self.trials, 1, 10_000), ("views", self.views, 1, 1000))
+        self.head_training()
+        self.augmentations()
+
+    def head_training(self) -> HeadTraining:
+        """The settings of heads that are trained by steps."""
+        return HeadTraining(
+            balance=self.balance,
+            logit_adjustment=self.logit_adjustment,
+            steps=self.head_steps,
+            batch_size=self.head_batch,
+            lr=self.head_lr,
+            weight_decay=self.head_weight_decay,
+            label_smoothing=self.head_smoothing,
+        )
+
+    def augmentations(self) -> list[tuple[Step, ...]] | None:
+        """The only augmentations tried; None: a search."""
+        if self.frofa == "auto":
+            return None
+        return [() if self.frofa == "none" else parse_steps(self.frofa)]
+
+    def kinds(self, present: bool) -> tuple[Any, ...]:
+        """The kinds of head tried; ``keep`` only where a trained classifier is present."""
+        if self.head != "auto":
+            return (self.head,)
+        return ("keep", *KINDS) if present else KINDS
+
+    def unchosen(self, auto: Candidate) -> Candidate:
+        """The candidate where there is nothing to choose by: what is asked for, or ``auto``."""
+        if self.head == "auto":
+            return auto
+        given = self.augmentations()
+        if self.head == "keep" or (given is None and self.head != "map"):
+            return Candidate(self.head)
+        return Candidate(self.head, AUGMENTATION if given is None else given[0])
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether some candidate reads more than pooled features."""
+        return self.head in ("auto", "map") or (self.head != "keep" and self.frofa not in ("auto", "none"))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that was chosen, and the strength of its logistic regression."""
+
+    candidate: Candidate
+    strength: float
+
+
+def run_head(
+    job: Job,
+    options: Light,
+    *,
+    splits: Sequence[IntArray],
+    choice: Choice | None = None,
+    auto: Candidate,
+    present: nn.Linear | None = None,
+    put: bool = True,
+) -> tuple[Outcome, Choice]:
+    """Choose a light head by trials on the splits, fit it on every labelled item, and put it on the backbone.
+
+    Args:
+        splits: parts that are validated on, whose items the backbone has not been trained on; without any, what
+            ``options`` ask for is taken, and ``auto`` for their ``auto``. choice: made before; no trials then.
+        present: the trained classifier that ``keep`` means.
+        put: False only chooses.
+    """
+    started = time.perf_counter()
+    if choice is None and not splits:
+        only = options.strengths[0] if len(options.strengths) == 1 else DEFAULT_STRENGTH
+        choice = Choice(options.unchosen(auto), only)
+    if choice is not None and choice.candidate.kind == "keep":
+        return Outcome([], {"head": "keep", "seconds": 0.0}), choice
+    heads = _light_heads(job, options, present)
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, Any] = {}
+    if choice is None:
+        kinds = options.kinds(present is not None)
+        trials = choose_head(heads, splits, kinds, options.augmentations(), options.trials)
+        best = best_trial(trials, by="smoothed" if present is None else "first")
+        choice = Choice(best.candidate, best.strength)
+        figures = {"val_top1": best.top1, "trials": len(trials)}
+        rows = [_row(trial) for trial in trials]
+    if put:
+        head = heads.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)
+        put_head(job.backbone, head.to(job.runtime.device))
+        figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
+    figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
+    return Outcome(rows, figures), choice
+
+
+def _light_heads(job: Job, options: Light, present: nn.Linear | None) -> LightHeads:
+    views = embed_views(job, options.views, options, tokens=options.needs_tokens)
+    return LightHeads(
+        views,
+        job.labels.indices,
+        len(job.labels.classes),
+        options.head_training(),
+        options.strengths,
+        present=present,
+        seed=job.seed,
+    )
+
+
+def _row(trial: HeadTrial) -> dict[str, Any]:
+    """A trial's row of ``history.csv``."""
+    return {
+        "phase": "head",
+        "head": str(trial.candidate),
+        "strength": trial.strength,
+        "val_loss": trial.loss,
+        "val_top1": trial.top1,
+        "smoothed": round(trial.smoothed, 5),
+        "seconds": trial.seconds,
+    }

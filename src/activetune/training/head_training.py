@@ -1,0 +1,159 @@
+"""Training a light head on cached features: the loop of every head that has no closed solution.
+
+An item's features may be cached under several views (augmented images); each step draws one of them, then FroFA acts.
+All randomness follows from the seed: torch's global state is neither read nor changed.
+Shape legend: V views, L labelled items, T tokens, D feature size, B items of a batch, Y classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.config import check_settings
+from activetune.base.runtime import torch_generator
+from activetune.base.torchvision_ import import_torchvision
+from activetune.data.splits import shuffled
+from activetune.networks.frofa import Grid, Step, augment, mix
+from activetune.networks.heads.light import Head
+from activetune.networks.imbalance import Imbalance, cross_entropy
+
+
+@dataclass(frozen=True)
+class Views:
+    """Cached features of labelled items.
+
+    Attributes:
+        features: (V, L, T, D) tokens, or (V, L, D) pooled; view 0 is the one that evaluation sees. Heads compute with
+            tokens in their precision, and with everything else in float32.
+        grid: how the tokens lie. pool: makes pooled features of tokens, for heads that read those.
+        device: where heads are trained.
+    """
+
+    features: Tensor
+    grid: Grid | None = None
+    pool: Callable[[Tensor], Tensor] | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
+        """(B, T, D) or (B, D) of some items, each under one view."""
+        chosen = torch.from_numpy(views * self.features.shape[1] + rows)
+        return self.features.flatten(0, 1).index_select(0, chosen).to(self.device)
+
+    def pooled(self, batch_size: int = 256) -> FloatArray:
+        """Pooled features (V, L, D) float32 of all items under all views."""
+        if self.features.ndim == 3:
+            found: FloatArray = self.features.float().numpy()
+            return found
+        assert self.pool is not None
+        parts = self.features.flatten(0, 1).split(batch_size)  # type: ignore[no-untyped-call]
+        with torch.inference_mode():
+            rows = torch.cat([self.pool(part.to(self.device).float()).cpu() for part in parts])
+        return rows.view(*self.features.shape[:2], -1).numpy()
+
+
+@dataclass(frozen=True)
+class HeadTraining(Imbalance):
+    """How a head is trained.
+
+    Attributes:
+        steps: batches. batch_size: items a step. lr, weight_decay: AdamW's, on a cosine with a short warm-up.
+        label_smoothing: in [0, 1). augmentation: FroFA's steps.
+    """
+
+    steps: int = 400
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    augmentation: Sequence[Step] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "head",
+            ("steps", self.steps, 1, np.inf),
+            ("batch_size", self.batch_size, 1, np.inf),
+            ("lr", self.lr, 0, np.inf),
+            ("weight_decay", self.weight_decay, 0, np.inf),
+            ("label_smoothing", self.label_smoothing, 0, 0.99),
+        )
+
+
+def train_head(
+    head: Head, views: Views, targets: IntArray, rows: IntArray, options: HeadTraining, *, seed: int
+) -> list[float]:
+    """Train a head in place on some of the items; returns the mean loss of each tenth of the steps.
+
+    Args:
+        targets: (L,) class indices. rows: positions that are trained on.
+    """
+    import_torchvision()  # timm needs it
+    from timm.scheduler import CosineLRScheduler
+
+    rng = np.random.default_rng([seed, 2])
+    generator = torch_generator(rng, views.device)
+    head.to(views.device).train()
+    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=options.lr, fused=True)
+    scheduler = CosineLRScheduler(
+        optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
+    )
+    classes = head.classifier.out_features
+    added = torch.from_numpy(options.added_to_logits(targets[rows], classes)).float().to(views.device)
+    mixing = [step for step in options.augmentation if step.name == "mixup"]
+    count, losses = int(views.features.shape[0]), np.empty(options.steps)
+    batches = _batches(rows, targets, options, rng)
+    for step, chosen in zip(range(options.steps), batches, strict=False):
+        scheduler.step(step + 1)
+        features = views.batch(chosen, rng.integers(count, size=len(chosen)))
+        if options.augmentation:
+            features = augment(features.float(), options.augmentation, generator, grid=views.grid).to(features.dtype)
+        answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
+        for one in mixing:
+            features, answers = mix(features, answers, one.strength, generator)
+        loss = cross_entropy(_logits(head, features, views), answers, added, options.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses[step] = float(loss.detach())
+    head.eval()
+    return [float(part.mean()) for part in np.array_split(losses, min(10, options.steps))]
+
+
+def head_logits(head: Head, views: Views, rows: IntArray, batch_size: int = 256) -> FloatArray:
+    """Logits (B, Y) of items under view 0."""
+    with torch.inference_mode():
+        found = [
+            _logits(head, views.batch(part), views).float().cpu().numpy()
+            for part in np.array_split(rows, max(1, -(-len(rows) // batch_size)))
+        ]
+    return np.concatenate(found)
+
+
+def _logits(head: Head, features: Tensor, views: Views) -> Tensor:
+    if not head.reads_tokens:
+        features = features.float()
+        if features.ndim == 3:
+            assert views.pool is not None
+            features = views.pool(features)
+    logits: Tensor = head(features)
+    return logits
+
+
+def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
+    """No decay on norms, biases and the query, as elsewhere."""
+    decayed = [value for value in head.parameters() if value.ndim == 2]
+    others = [value for value in head.parameters() if value.ndim != 2]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _batches(rows: IntArray, targets: IntArray, options: HeadTraining, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Endless batches; each pass is shuffled anew, and its batches differ by one item at most."""
+    while True:
+        yield from np.array_split(shuffled(rows, targets, rng, options.balance), -(-len(rows) // options.batch_size))

@@ -1,0 +1,63 @@
+"""What a recipe gets, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from activetune.base.arrays import IntArray
+from activetune.base.runtime import Runtime
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.networks.backbones import Backbone
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a recipe gets.
+
+    Attributes:
+        pool: the labelled items alone, all of them decodable, in the order of ``labels``.
+        labels: their answers; a class may have none, at least two have some.
+        held_out: positions carved out for validation (empty where labels are too few); never trained on by a
+            recipe that chooses by them, except in a final fit after the choice.
+        whole_pool: the pool that they come from, whose features may be cached.
+        work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
+        resume: go on from what is there.
+    """
+
+    pool: Pool
+    labels: Labels
+    held_out: IntArray
+    whole_pool: Pool
+    backbone: Backbone
+    runtime: Runtime
+    seed: int
+    work: Path
+    resume: bool = False
+    use_cache: bool = True
+    workers: int = -1
+    quiet: bool = False
+
+    @property
+    def training(self) -> IntArray:
+        """Positions that are not held out."""
+        return np.setdiff1d(np.arange(len(self.labels)), self.held_out)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe leaves: the backbone now carries the classifier.
+
+    Attributes:
+        history: one row an epoch or trial. figures: for the manifest.
+        files: names and contents of what is to lie beside the model.
+    """
+
+    history: Sequence[Mapping[str, Any]]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,139 @@
+"""Phase one of every recipe: logistic regression on the frozen backbone's features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.config import check_settings
+from activetune.features.embedding import EmbedOptions, features_of
+from activetune.networks.model import add_classifier
+from activetune.networks.regression import Fitted, Regression, best_trial, fit_best
+from activetune.training.batches import Crops
+from activetune.training.job import Job, Outcome
+from activetune.training.views import embed_views
+
+
+@dataclass(frozen=True)
+class Probe(Regression, Crops):
+    """How the linear probe is fitted.
+
+    Attributes:
+        folds: of the cross-validation, where nothing is held out. iterations: most L-BFGS iterations.
+        probe_views: views of each image that it is fitted on, the first of them not augmented.
+        probe_by: among strengths of the same accuracy within a standard error, the one of the lowest ``loss``, or the
+            lowest ``strength``. The first is the better model, the second the better start of a training: a strong
+            probe is all but sure of each label, and the small gradients that are left point nowhere, which steps of
+            Adam's size follow all the same (experiments/LOG.md).
+    """
+
+    folds: int = 5
+    iterations: int = 1000
+    probe_views: int = 1
+    probe_by: Literal["loss", "strength"] = "loss"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "probe",
+            ("folds", self.folds, 2, np.inf),
+            ("iterations", self.iterations, 1, np.inf),
+            ("probe_views", self.probe_views, 1, 1000),
+        )
+
+    def fit(
+        self,
+        features_LD: FloatArray,
+        indices: IntArray,
+        *,
+        classes: int | None = None,
+        held_out: IntArray,
+        seed: int,
+        keep_held_out: bool = False,
+    ) -> Fitted:
+        """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`."""
+        fitted = fit_best(
+            features_LD,
+            indices,
+            classes=classes,
+            rng=np.random.default_rng(seed),
+            strengths=self.strengths,
+            held_out=held_out,
+            folds=self.folds,
+            iterations=self.iterations,
+            keep_held_out=keep_held_out,
+            balance=self.balance,
+            by=self.probe_by,
+        )
+        if not self.logit_adjustment:
+            return fitted
+        head = fitted.head.less(self.added_to_logits(indices, len(fitted.head.bias_C)))
+        return Fitted(head, fitted.trials, fitted.strength)
+
+
+@dataclass(frozen=True)
+class FirstProbe(Probe):
+    """The probe of a recipe that goes on training from it."""
+
+    probe_by: Literal["loss", "strength"] = "strength"
+
+
+def run_probe(
+    job: Job, options: Probe, *, keep_held_out: bool = False, features_LD: FloatArray | None = None
+) -> Outcome:
+    """Fit a linear probe on the labelled items' features and put it on the backbone.
+
+    Args:
+        keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
+        features_LD: those of the labelled items, where they are known.
+    """
+    probe = options.fit(
+        _features(job, options) if features_LD is None else features_LD,
+        job.labels.indices,
+        classes=len(job.labels.classes),
+        held_out=job.held_out,
+        seed=job.seed,
+        keep_held_out=keep_held_out,
+    )
+    layer = add_classifier(job.backbone, len(job.labels.classes))
+    probe.head.write_to(layer)
+    figures: dict[str, Any] = {"strength": probe.strength}
+    if probe.trials:
+        figures["chosen_by"] = "validation" if len(job.held_out) else "cross-validation"
+        figures["val_top1"] = best_trial(probe.trials, by=options.probe_by).top1
+    figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
+    rows = [
+        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, "val_top1": trial.top1}
+        for trial in probe.trials
+    ]
+    return Outcome(rows, figures)
+
+
+def _features(job: Job, options: Probe) -> FloatArray:
+    """Features (L, D) of the labelled items by the backbone as it is, or (V, L, D) under several views."""
+    if options.probe_views > 1:
+        return embed_views(job, options.probe_views, options, tokens=False).pooled()
+    return labelled_features(job)
+
+
+def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray:
+    """Features (L, D) float32 of the labelled items by the backbone as it is, which has no classifier yet.
+
+    Args:
+        positions: of some of them alone.
+    """
+    embedding = EmbedOptions(
+        workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
+    )
+    embeddings = features_of(
+        job.whole_pool,
+        job.labels.ids if positions is None else [job.labels.ids[position] for position in positions],
+        backbone=job.backbone,
+        options=embedding,
+        use_cache=job.use_cache,
+        quiet=job.quiet,
+    )
+    return np.asarray(embeddings.features_ND, dtype=np.float32)

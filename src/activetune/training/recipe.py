@@ -1,0 +1,78 @@
+"""The contract of every recipe, and recipes by name.
+
+A recipe is a frozen dataclass whose fields are its settings, with one method ``run``. Each recipe is one module of
+``activetune.recipes``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.config import build
+from activetune.base.discovery import class_of, modules_of
+from activetune.data.splits import VALIDATION_LEAST, carve_validation
+from activetune.networks.regression import LinearHead
+from activetune.training.job import Job, Outcome
+
+ROOM = "activetune.recipes"  # imported when a recipe is asked for, so that training stays below its recipes
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """Base class of the recipes.
+
+    Attributes:
+        presets: named settings, for instance ``paper``.
+        selects: whether the recipe itself selects, again and again, among items whose labels are all known; it then
+            has the settings ``select_with``, ``select_settings`` and ``budget``.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    selects: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, job: Job) -> Outcome:
+        """Train ``job.backbone`` in place, with a classifier of ``len(job.labels.classes)`` outputs."""
+
+    def construction(self) -> dict[str, Any]:
+        """Options that the backbone must be built with for this recipe."""
+        return {}
+
+    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+        """Positions of the labels (their class indices: (L,)) that are carved out to choose by."""
+        share = float(getattr(self, "validation", 0.2))
+        least = int(getattr(self, "validation_least", VALIDATION_LEAST))
+        return carve_validation(indices, share, np.random.default_rng([seed, 1]), least=least)
+
+    def fit_on_features(
+        self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int
+    ) -> LinearHead | None:
+        """The classifier alone, where the recipe leaves the backbone as it is: the one that ``run`` would put on it.
+
+        Args:
+            features_LD: the pretrained backbone's features of the labelled items, in the order of ``indices``.
+
+        Returns:
+            None for a recipe that trains the backbone too, and so has to be run.
+        """
+        return None
+
+
+def recipes() -> dict[str, type[Recipe]]:
+    """The recipe classes by name."""
+    return {name: class_of(module, Recipe) for name, module in modules_of(ROOM).items()}
+
+
+def make_recipe(name: str, preset: str | None = None, settings: dict[str, Any] | None = None) -> Recipe:
+    """Build a recipe from its name, a preset and single settings (these win).
+
+    Raises:
+        UsageError: unknown recipe, preset or setting, or a value of the wrong kind.
+    """
+    return build(recipes(), name, preset, settings or {}, kind="recipe")
