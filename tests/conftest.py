@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +22,10 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Problems this small are slower on several threads, much slower where other work runs beside the tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _threads_as_before() -> Iterator[None]:
+    """A test may ask for another number of threads than ``tests/__init__.py`` does; the next one starts as it did."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from activetune.features import distances
-from activetune.features.distances import distinct_nearest, nearest_centroid, pieces, unit_rows
+from activetune.features.distances import coverage, distinct_nearest, nearest_centroid, pieces, unit_rows
 from activetune.selection.selectors import _engine
 from activetune.selection.selectors._engine import minimise
 from activetune.selection.selectors._losses import Assigned, CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
@@ -57,6 +57,33 @@ def drawn(features: np.ndarray, free: int, fixed: int, seed: int = 0) -> tuple[n
     """Some items to start at, and others that stay."""
     order = np.random.default_rng(seed).permutation(len(features))
     return features[order[:free]], features[order[free : free + fixed]]
+
+
+# How well picks cover -------------------------------------------------------------------------------------------------
+
+
+@EACH_POOL
+@pytest.mark.parametrize("chunk", [2**8, 2**23])
+def test_coverage_is_the_plain_mean_and_maximum(pool: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances, "CHUNK_NUMBERS", chunk)
+    features = POOLS[pool]()
+    chosen = np.random.default_rng(0).choice(len(features), 9, replace=False)
+    rows = features.astype(np.float64)
+    plain = np.linalg.norm(rows[:, None] - rows[None, chosen], axis=2).min(axis=1)
+    figures = coverage(features, chosen)
+    assert figures == {"emd": pytest.approx(plain.mean(), abs=1e-6), "radius": pytest.approx(plain.max(), abs=1e-6)}
+
+
+def test_a_twin_of_a_pick_is_covered_without_rounding() -> None:
+    features = np.repeat(digits(60, centred=True), 2, axis=0)
+    assert coverage(features, np.arange(0, 120, 2)) == {"emd": 0, "radius": 0}
+
+
+def test_a_zero_vector_is_as_far_from_every_pick_as_a_right_angle() -> None:
+    features = blobs(2, 5, seed=0)
+    features[[0, 7]] = 0
+    assert coverage(features, np.array([7, 1]))["radius"] == pytest.approx(np.sqrt(2), abs=1e-6)
+    assert coverage(features, np.arange(10)) == {"emd": 0, "radius": 0}
 
 
 # The equations, dense and in float64 ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from activetune.base.arrays import IntArray
 
 Float32 = npt.NDArray[np.float32]
 CHUNK_NUMBERS = 2**23  # numbers in one piece of an N x K product: 32 MB
+DECIMALS = 6  # of a distance that is written down: float32 features know no more
 
 
 def unit_rows(features_ND: npt.ArrayLike) -> Float32:
@@ -62,11 +63,25 @@ def coverage(features_ND: Float32, chosen: IntArray, population: IntArray | None
         ``emd``: mean over the population of the distance to the nearest chosen item, the Earth Mover's Distance of
         ActiveFT's section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
     """
-    _, similarity = nearest_centroid(features_ND, features_ND[chosen])
-    distance_N = np.sqrt(np.clip(2 - 2 * similarity.astype(np.float64), 0, None))
-    distance_N[chosen] = 0  # without rounding, and for zero vectors, which are similar to nothing
+    nearest, _ = nearest_centroid(features_ND, features_ND[chosen])
+    distance_N = _own_distances(features_ND, chosen[nearest])
+    distance_N[chosen] = 0  # a zero vector is similar to nothing, not even to itself
     distance = distance_N if population is None else distance_N[population]
-    return {"emd": float(distance.mean()), "radius": float(distance.max())}
+    return {"emd": round(float(distance.mean()), DECIMALS), "radius": round(float(distance.max()), DECIMALS)}
+
+
+def _own_distances(features_ND: Float32, partners_N: IntArray) -> npt.NDArray[np.float64]:
+    """(N,) distance of each item to its partner, sqrt(2) where either is a zero vector; in float64, on one thread.
+
+    The last digits of a matrix product depend on the number of threads and on the processor, and the square root of
+    a small difference lifts them into the seventh digit. NumPy adds up a row of differences in one order everywhere.
+    """
+    distance_N = np.empty(len(features_ND))
+    for part in pieces(len(features_ND), 3 * features_ND.shape[1]):
+        left, right = features_ND[part].astype(np.float64), features_ND[partners_N[part]].astype(np.float64)
+        distance_N[part] = np.sqrt(((left - right) ** 2).sum(axis=1))
+        distance_N[part][~(left.any(axis=1) & right.any(axis=1))] = np.sqrt(2)
+    return distance_N
 
 
 def distinct_nearest(
