@@ -292,7 +292,7 @@ def test_every_row_of_every_row_group_is_read(tmp_path: Path) -> None:
 
 
 def test_old_row_groups_make_room_for_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activetune.data.opening.ROW_GROUP_CACHE_BYTES", 1)
+    monkeypatch.setattr("activetune.data.sources.huggingface.ROW_GROUP_CACHE_BYTES", 1)
     pool = open_pool(write_hf(tmp_path / "a.parquet", [f"{row}.png" for row in range(4)], group=1))
     assert [shade_of(pool.read(row)) for row in (0, 3, 0)] == [0, 3, 0]
     assert len(pool.source._groups) == 1  # type: ignore[attr-defined]

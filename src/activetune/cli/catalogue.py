@@ -23,12 +23,9 @@ def catalogue(what: str) -> Iterator[str]:
 
         yield from backbone_names()
     else:
-        from activetune.data.opening import IMAGE_SUFFIXES
+        from activetune.data.sources import sources
 
-        yield f"folder of images ({', '.join(sorted(IMAGE_SUFFIXES))}), searched recursively"
-        yield ".csv or .parquet manifest with the columns path, label (optional), id (optional)"
-        yield ".parquet in Hugging Face image schema (image{bytes,path}, label)"
-        yield ".zip of images"
+        yield from (module.ABOUT for module in sources().values())
 
 
 def _methods(found: dict[str, type]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 
 import numpy as np
@@ -10,7 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from activetune.base.errors import RejectedImage
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 89_478_485  # Pillow's own threshold for a decompression bomb: 1 GiB of RGBX divided by 3 x 4
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's suffix is one of an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def decode_image(encoded: bytes) -> Image.Image:
