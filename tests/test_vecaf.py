@@ -143,6 +143,67 @@ def test_any_selector_runs_in_the_loop(method: str, pool: Pool, tmp_path: Path) 
     assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [12, 12, 12]
 
 
+@pytest.fixture
+def long_tail(pool: Pool) -> dict[str, str]:
+    """Labels of which 0 has twelve, 1, 2 and 3 eight each, and 4 two."""
+    names = some_labels(pool, 12, classes=5)
+    of_class = {name: [item for item in names if names[item] == name] for name in "01234"}
+    counts = {"0": 12, "1": 8, "2": 8, "3": 8, "4": 2}
+    return {item: name for name, items in of_class.items() for item in items[: counts[name]]}
+
+
+def classes_by_loop(folder: Path, labels: dict[str, str]) -> list[list[int]]:
+    """How many items of the classes 0 to 4 each loop selected."""
+    return [[[labels[item] for item in chosen].count(name) for name in "01234"] for chosen in by_loop(folder)]
+
+
+@pytest.mark.parametrize("method", ["random", "activeft", "top_loss", "ods", "margin", "learn_loss"])
+def test_a_budget_spread_over_the_classes(method: str, pool: Pool, long_tail: dict[str, str], tmp_path: Path) -> None:
+    settings = {**SHORT, "select_with": method, "select_within": "classes", "validation": 0.0, "batches": 6}
+    train(pool, tmp_path / "m", "vecaf", labels=long_tail, settings={**settings, "budget": 10})
+    loops = classes_by_loop(tmp_path / "m", long_tail)
+    assert loops[0] == [2, 2, 2, 2, 2]
+    if method != "learn_loss":  # it takes no item twice: 4 has none left
+        assert loops == [[2] * 5] * 3
+        return
+    for number, counts in enumerate(loops[1:], start=1):
+        assert counts[4] == 0, number
+        assert sorted(counts[:4]) == [2, 2, 3, 3]
+
+
+def test_a_class_with_few_items_gives_all_of_them(pool: Pool, long_tail: dict[str, str], tmp_path: Path) -> None:
+    settings = {**SHORT, "select_within": "classes", "budget": 22, "batches": 6, "validation": 0.0}
+    train(pool, tmp_path / "m", "vecaf", labels=long_tail, settings=settings)
+    assert classes_by_loop(tmp_path / "m", long_tail) == [[5, 5, 5, 5, 2]] * 3
+
+
+def test_over_the_loops_every_class_has_its_turn(pool: Pool, long_tail: dict[str, str], tmp_path: Path) -> None:
+    """Three items a loop for five classes: nine items in all, so that no class is chosen more than twice."""
+    settings = {**SHORT, "select_within": "classes", "budget": 3, "batches": 6, "validation": 0.0}
+    train(pool, tmp_path / "m", "vecaf", labels=long_tail, settings=settings)
+    total = np.sum(classes_by_loop(tmp_path / "m", long_tail), axis=0)
+    assert sorted(total.tolist()) == [1, 2, 2, 2, 2]
+
+
+def test_within_a_class_the_selector_decides(pool: Pool, long_tail: dict[str, str], tmp_path: Path) -> None:
+    settings = {**SHORT, "select_with": "top_loss", "batches": 6, "validation": 0.0}
+    train(pool, tmp_path / "all", "vecaf", labels=long_tail, settings={**settings, "budget": "100%"})
+    within = {"select_within": "classes", "budget": 8}
+    train(pool, tmp_path / "m", "vecaf", labels=long_tail, settings={**settings, **within})
+    rows = [row for row in selections(tmp_path / "m") if row["loop"] == "1"]
+    for name in "01234":
+        losses = [float(row["loss"]) for row in rows if long_tail[row["id"]] == name]
+        assert losses == sorted(losses, reverse=True)
+    assert figures(tmp_path / "m")["loops"][0]["k"] == 8
+
+
+def test_the_scored_part_is_spread_over_the_classes_too(pool: Pool, long_tail: dict[str, str], tmp_path: Path) -> None:
+    settings = {**SHORT, "select_within": "classes", "budget": 10, "batches": 6, "validation": 0.0}
+    train(pool, tmp_path / "m", "vecaf", labels=long_tail, settings={**settings, "score_share": 0.01})
+    assert [loop["scored"] for loop in figures(tmp_path / "m")["loops"]] == [38, 10, 10]
+    assert classes_by_loop(tmp_path / "m", long_tail) == [[2] * 5] * 3
+
+
 def test_items_with_the_largest_losses_are_the_top_losses(pool: Pool, tmp_path: Path) -> None:
     run(pool, tmp_path / "m", select_with="top_loss")
     losses = [float(row["loss"]) for row in selections(tmp_path / "m") if row["loop"] == "2"]
@@ -379,6 +440,7 @@ def test_models_describe_what_was_selected_and_nothing_else(
         (5, {"captions": "template", "target_domain": "snowy"}),
         (3, {"score_loops": "first"}),
         (2, {"select_with": "alfa_mix"}),
+        (2, {"select_within": "classes", "score_share": 0.5}),
     ],
 )
 def test_a_run_goes_on_wherever_it_was(
@@ -399,6 +461,7 @@ def test_a_run_goes_on_wherever_it_was(
     [
         ({"batches": 3, "loops": 3, "measurements": 2}, "3 batches can't be shared out .* give at least 6"),
         ({"select_with": "nothing"}, "unknown selector 'nothing'"),
+        ({"select_with": "all", "select_within": "classes"}, "give a selector, or balance=1"),
         ({"select_with": "free_sel"}, "free_sel reads patch tokens"),
         ({"select_settings": "temprature=1"}, "did you mean 'temperature'"),
         ({"captions": "none", "target_domain": "snowy"}, "target_domain is added to captions"),

@@ -74,7 +74,9 @@ class Vecaf(LoopSettings, Recipe):
         known = None
         if self.scores(total) or warm_up != "none":
             in_part = self.scores(total) and self.score_first < 1
-            positions = self.looked_at(job.training, 0, job.seed) if in_part else np.arange(len(job.labels))
+            positions = (
+                self.looked_at(job.training, job.labels.indices, 0, job.seed) if in_part else np.arange(len(job.labels))
+            )
             known = Known(positions, labelled_features(job, positions))
         if warm_up == "pool":
             given = known.features_LD if known is not None and self.probe_views == 1 else None

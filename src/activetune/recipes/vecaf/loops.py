@@ -32,6 +32,7 @@ from activetune.recipes.vecaf.language import Describer, Moved, told
 from activetune.recipes.vecaf.scoring import Scored, make_objective, score, score_across, score_features
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.selection.evidence import gather
+from activetune.selection.picking import pick_balanced
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import Selector, make_selector
 from activetune.training.course import Course, batches_of
@@ -196,7 +197,7 @@ class Loops(Course):
         """The candidates under the pretrained network with the first classifier, later under the network as it is."""
         if self.first is not None and (loop == 0 or self.options.score_loops == "first"):
             return self.first
-        drawn = self.options.looked_at(self.candidates, loop, self.job.seed)
+        drawn = self.options.looked_at(self.candidates, self.job.labels.indices, loop, self.job.seed)
         return score(self.job, drawn, self.objective, probs=self._wants_probs)
 
     def _first(self, known: Known) -> Scored:
@@ -242,7 +243,7 @@ class Loops(Course):
         if selector is None or self.budget == count:
             return Picks(self.candidates, np.zeros(count), ["everything is trained on"] * count)
         unseen = Evidence(np.empty((count, 0), dtype=np.float32))
-        chosen = selector.select(unseen, self.budget, np.random.default_rng(self._seed(loop)))
+        chosen = self._pick_within(selector, unseen, self.candidates, loop)
         return replace(chosen, positions=self.candidates[chosen.positions])
 
     def _seed(self, loop: int) -> int:
@@ -250,7 +251,6 @@ class Loops(Course):
 
     def _pick(self, selector: Selector, evidence: Evidence, scored: Scored, loop: int) -> Picks:
         """Positions among the scored items."""
-        seed = self._seed(loop)
         missing = selector.needs - MODEL_GIVES
         if missing:
             labelled = self._selected_before(scored)
@@ -259,13 +259,27 @@ class Loops(Course):
             else:
                 answers = self.job.labels.indices[scored.positions[labelled]]
                 evidence = replace(evidence, labelled=labelled, answers_L=answers)
-                evidence = gather(evidence, missing, method=self.options.select_with, seed=seed)
+                evidence = gather(evidence, missing, method=self.options.select_with, seed=self._seed(loop))
         if len(evidence.candidates) < self.budget:
             raise UsageError(
                 f"loop {loop + 1} has {len(evidence.candidates):,} items left to select {self.budget:,} from; give "
                 "fewer loops or a smaller budget"
             )
-        return selector.select(evidence, self.budget, np.random.default_rng(seed))
+        return self._pick_within(selector, evidence, scored.positions, loop)
+
+    def _pick_within(self, selector: Selector, evidence: Evidence, positions: IntArray, loop: int) -> Picks:
+        """A loop's budget of picks, from all of the evidence or evenly from the classes in it.
+
+        Args:
+            positions: (N,) the items that the evidence's rows are.
+        """
+        rng = np.random.default_rng(self._seed(loop))
+        if self.options.select_within == "pool":
+            return selector.select(evidence, self.budget, rng)
+        groups = self.options.groups(self.job.labels.indices, self.job.seed, start=loop * self.budget)
+        return pick_balanced(
+            selector, evidence, replace(groups, numbers_N=groups.numbers_N[positions]), self.budget, rng
+        )
 
     def _warm_up(self, loop: int, picks: Picks) -> None:
         """Fit the first classifier on the first selection, where that is asked for."""

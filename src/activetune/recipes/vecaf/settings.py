@@ -13,7 +13,7 @@ from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings, parse_settings
 from activetune.base.errors import UsageError
 from activetune.recipes.vecaf.language import Language
-from activetune.selection.budget import parse_budget
+from activetune.selection.budget import Groups, parse_budget, water_fill
 from activetune.selection.selectors import Selector, make_selector
 from activetune.training.probe_phase import FirstProbe
 from activetune.training.settings import Optimisation
@@ -27,6 +27,9 @@ class LoopSettings(Optimisation, Language, FirstProbe):
         batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
         loops: L. budget: items a loop, ``5%`` or a number. measurements: validations in a loop.
         select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
+        select_within: ``pool``, or ``classes``: the budget is spread evenly over the classes, and the selector picks
+            its share of each class among the items of that class alone. A class with fewer items gives all of them,
+            and the others more.
         objective: whose losses select: ``cross_entropy``, ``one_vs_all:CLASS``, or (in Python) a function from logits
             (B, C) and classes (B,) to losses (B,).
         warm_up: where the first classifier comes from: a probe on the ``pool``, on the first items ``selected``, or
@@ -41,6 +44,7 @@ class LoopSettings(Optimisation, Language, FirstProbe):
     measurements: int = 3
     select_with: str = "ods"
     select_settings: tuple[str, ...] = ()
+    select_within: Literal["pool", "classes"] = "pool"
     objective: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
     warm_up: Literal["pool", "selected", "none"] = "pool"
     score_first: float = 1.0
@@ -66,6 +70,11 @@ class LoopSettings(Optimisation, Language, FirstProbe):
             raise UsageError(
                 f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
                 f"measurements each; give at least {self.loops * self.measurements}, or fewer loops"
+            )
+        if self.select_with == "all" and self.select_within == "classes":
+            raise UsageError(
+                "vecaf: select_within=classes spreads a selection over the classes, and select_with=all selects "
+                "nothing; give a selector, or balance=1 to train on all items with each class as often as any other"
             )
         self.selector()
 
@@ -96,11 +105,36 @@ class LoopSettings(Optimisation, Language, FirstProbe):
         looks = selector is not None and bool(selector.needs | selector.uses)
         return self.selects_from(total) and (looks or self.captions != "none")
 
-    def looked_at(self, candidates: IntArray, loop: int, seed: int) -> IntArray:
-        """Those of the items that a loop scores, in order: all, or a random part that suffices to select from."""
+    def looked_at(self, candidates: IntArray, indices: IntArray, loop: int, seed: int) -> IntArray:
+        """The items that a loop scores, in order: all, or a random part that suffices to select from.
+
+        Args:
+            candidates: positions to choose from. indices: the classes of all items, by position.
+        """
         share = self.score_share if loop else self.score_first
         count = max(self.items(len(candidates)), round(share * len(candidates)))
-        return np.sort(np.random.default_rng([seed, 6, loop]).choice(candidates, count, replace=False))
+        rng = np.random.default_rng([seed, 6, loop])
+        if self.select_within == "pool" or count == len(candidates):
+            return np.sort(rng.choice(candidates, count, replace=False))
+        groups = self.groups(indices, seed, start=loop * self.items(len(candidates)))
+        members = [candidates[groups.numbers_N[candidates] == group] for group in range(len(groups.names))]
+        counts_G = water_fill(count, groups.counts(candidates))
+        drawn = [rng.choice(group, size, replace=False) for group, size in zip(members, counts_G, strict=True)]
+        return np.sort(np.concatenate(drawn))
+
+    def groups(self, indices: IntArray, seed: int, *, start: int) -> Groups:
+        """The classes (L,) of items as the groups of a loop's selection.
+
+        A budget that the classes don't divide gives the first groups one item more. So the order is a random one, and
+        a loop begins with the class at which the loop before it ended: over the loops every class has its turn.
+
+        Args:
+            start: how many items earlier loops have selected.
+        """
+        classes = np.unique(indices)
+        order = np.random.default_rng([seed, 10]).permutation(classes)
+        order = np.roll(order, -(start % len(order)))
+        return Groups([str(index) for index in order], np.argsort(order)[np.searchsorted(classes, indices)])
 
     def selector(self) -> Selector | None:
         """What selects; None for everything.
