@@ -18,6 +18,7 @@ DEPENDENCIES = [
     "numpy>=1.26",
     "pillow>=11.0",
     "plotly>=6.0",
+    "psutil>=5.9",
     "pyarrow>=17.0",
     "pydantic>=2.7",
     "rich>=13.7",

@@ -12,6 +12,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError, some
 from activetune.base.files import read_json, write_json
+from activetune.base.locks import LOCK
 
 MANIFEST = "manifest.json"
 
@@ -29,7 +30,7 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False)
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; --out must name a folder")
-    present = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+    present = contents(path)
     if present and not overwrite:
         raise UsageError(
             f"the output folder {path} is not empty (it holds {some(present)}); nothing was written: "
@@ -39,6 +40,11 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False)
     for name in (MANIFEST, *files):
         (path / name).unlink(missing_ok=True)
     return path
+
+
+def contents(folder: Path) -> list[str]:
+    """What lies in an output folder, apart from the lock of the run that asks; nothing where it does not exist."""
+    return sorted({entry.name for entry in folder.iterdir()} - {LOCK}) if folder.exists() else []
 
 
 def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, wr
 from activetune.base.errors import MissingExtra, RejectedImage, UsageError, unknown_name
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest
+from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.runtime import usable_cores
 from activetune.data.images import decode_image
@@ -43,6 +44,7 @@ LEAST_SIDE = 32  # pixels, below which the corruptions are not defined; smaller 
 PIECE = 64  # images that a process takes at a time
 
 
+@holds_output(folder=True)
 def corrupt(
     pool: Pool | str | os.PathLike[str],
     *,

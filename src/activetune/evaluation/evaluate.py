@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import prepare_file, read_json, replacing, write_json
 from activetune.base.fingerprint import digest
+from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
@@ -26,6 +27,7 @@ from activetune.evaluation.scores import Scores
 from activetune.networks.model import Model, load, predictions
 
 
+@holds_output(folder=False)
 def evaluate(
     model: Model | str | os.PathLike[str],
     pool: Pool | str | os.PathLike[str],
@@ -89,6 +91,7 @@ def evaluate(
     return scores
 
 
+@holds_output(folder=False)
 def evaluate_shifts(
     model: Model | str | os.PathLike[str],
     folder: str | os.PathLike[str],
@@ -140,6 +143,7 @@ def evaluate_shifts(
     return found
 
 
+@holds_output(folder=False)
 def predict(
     model: Model | str | os.PathLike[str],
     pool: Pool | str | os.PathLike[str],

@@ -22,6 +22,7 @@ from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json
 from activetune.base.fingerprint import digest_json
+from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
@@ -63,6 +64,7 @@ class EmbedOptions:
             raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
 
 
+@holds_output(folder=True)
 def embed(
     pool: Pool | str | os.PathLike[str],
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from activetune.base.artefact import MANIFEST
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json
+from activetune.base.locks import holds_output
 from activetune.report.demo import write_demo_report
 from activetune.report.simulation import write_simulation_report
 
@@ -15,6 +16,7 @@ __all__ = ["write_report"]
 _WRITERS = {"demo": write_demo_report, "simulation": write_simulation_report}
 
 
+@holds_output("folder", folder=True)
 def write_report(folder: Path, *, overwrite: bool = False) -> Path:
     """Make ``report.html`` from what a folder holds.
 

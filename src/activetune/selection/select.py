@@ -16,6 +16,7 @@ from activetune.base.arrays import IntArray
 from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_array, digest_stream
+from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.features.artefact import Embeddings, load_embeddings
@@ -31,6 +32,7 @@ from activetune.selection.selectors import Selector, make_selector, selectors
 __all__ = ["parse_budget", "select"]
 
 
+@holds_output(folder=True)
 def select(
     embeddings: Embeddings | str | os.PathLike[str],
     *,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from activetune.base.artefact import MANIFEST, write_manifest
+from activetune.base.artefact import MANIFEST, contents, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import write_json
+from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.tables import write_csv
 from activetune.data.labels import Labels
@@ -38,6 +39,7 @@ MARKER = "demo.json"
 HEADER = ("method", "features", "budget", "seed", "top1", "seconds")
 
 
+@holds_output(folder=True)
 def demo(
     out: str | os.PathLike[str],
     *,
@@ -104,7 +106,7 @@ def _open(folder: Path, overwrite: bool) -> Path:
     """A new folder, or one that an earlier demo began; the manifest goes first, as it is written last."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; --out must name a folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file() and not overwrite:
+    if contents(folder) and not (folder / MARKER).is_file() and not overwrite:
         raise UsageError(f"the output folder {folder} is not empty; choose another --out, or give --overwrite")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, wr
 from activetune.base.errors import UsageError, some
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import as_json, digest, digest_json
+from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.runtime import peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
@@ -39,6 +40,7 @@ WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the ru
 OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", RUN)
 
 
+@holds_output(folder=True)
 def finetune(
     pool: Pool | str | os.PathLike[str],
     *,
@@ -197,8 +199,6 @@ def _withdraw(folder: Path) -> None:
     (folder / WORK).rmdir()
     for name in (RUN, "rejected.csv"):
         (folder / name).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:

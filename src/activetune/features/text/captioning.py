@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
 from activetune.base.files import prepare_file, replacing
+from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
@@ -23,6 +24,7 @@ from activetune.features.text.captions import make_captioner, read_captions
 UNKNOWN = "thing"  # stands for the class name where there is none
 
 
+@holds_output(folder=False)
 def caption(
     pool: Pool | str | os.PathLike[str],
     *,

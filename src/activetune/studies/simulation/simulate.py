@@ -20,6 +20,7 @@ from activetune.base.artefact import MANIFEST, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest_json
+from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
@@ -72,6 +73,7 @@ class Simulation:
         return table(self.folder)
 
 
+@holds_output(folder=True)
 def simulate(
     pool: Pool | str | os.PathLike[str],
     *,
