@@ -20,6 +20,8 @@ ROOMS = (
     *("report", "studies", "cli"),
 )
 LEVEL = {room: level for level, room in enumerate(ROOMS)}
+# A setting is chosen by the metric that scores the model, so every room reads these; they import base alone.
+GROUND = {f"activetune.evaluation.{name}" for name in ("metrics", "statistics")}
 SOURCE = Path(activetune.__file__).parent
 
 
@@ -34,6 +36,11 @@ MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
 def room_of(module: str) -> str:
     """The room that a module stands in."""
     return module.split(".")[1]
+
+
+def level_of(module: str) -> int:
+    """How high a module stands."""
+    return LEVEL["base"] if module in GROUND or module == "activetune.evaluation" else LEVEL[room_of(module)]
 
 
 def executed(node: ast.AST) -> Iterator[ast.AST]:
@@ -72,8 +79,8 @@ def test_imports_go_down_only(module: str) -> None:
     if module == "activetune":
         assert not imported, f"import activetune must load nothing else, it loads {', '.join(sorted(imported))}"
         return
-    own = LEVEL[room_of(module)]
-    above = sorted(name for name in imported if LEVEL[room_of(name)] > own)
+    own = level_of(module)
+    above = sorted(name for name in imported if level_of(name) > own)
     assert not above, f"{module} imports from above its room: {', '.join(above)}"
 
 

@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from activetune.evaluation.metrics import margins_of, smoothed_accuracy
 from activetune.networks.regression import (
     DEFAULT_STRENGTH,
     STRENGTHS,
@@ -17,8 +18,6 @@ from activetune.networks.regression import (
     choose_strength,
     fit_best,
     fit_linear,
-    margins_of,
-    smoothed_accuracy,
 )
 
 

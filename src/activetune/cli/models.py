@@ -127,6 +127,7 @@ def evaluate(
         resume=resume,
         quiet=quiet,
     )
+    typer.echo(scores.table())
     typer.echo(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from activetune.data.corruption import shifted_pools
 from activetune.data.labels import Labels, pool_labels, read_labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.evaluation.scores import Scores
+from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.networks.model import Model, load, predictions
 
 
@@ -49,7 +48,8 @@ def evaluate(
         resume: keep ``out`` if it holds the scores of this model, pool and labels already.
 
     Returns:
-        Top-1 over all items and over each class. A class that the model does not know counts as wrong.
+        Top-1 over all items and over each class, balanced accuracy, macro F1, top-5, calibration error and a confusion
+        matrix. A class that the model does not know counts as wrong.
 
     Raises:
         UsageError: no labels, ids that the pool does not have, no class in common.
@@ -58,8 +58,9 @@ def evaluate(
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     answers = labels if isinstance(labels, Labels) else read_labels(labels, pool) if labels else pool_labels(pool)
     key = digest(model.backbone.fingerprint, pool.fingerprint, *answers.ids, *answers.names)
-    if out is not None and resume and Path(out).is_file() and (found := read_json(Path(out))).get("key") == key:
-        return Scores(found["top1"], found["n"], found["per_class"])
+    kept = _kept_scores(Path(out), key) if out is not None and resume else None
+    if kept is not None:
+        return kept
     path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
     if not set(answers.names) & set(model.classes):
         raise UsageError(
@@ -70,25 +71,28 @@ def evaluate(
         note(f"the model does not know {some(foreign)}; their items count as wrong", quiet)
 
     runtime = resolve_runtime(device, precision)
-    seen: Counter[str] = Counter()
-    right: Counter[str] = Counter()
+    keeper = ScoreKeeper(model.classes, answers.names)
     rejected = 0
     for batch in predictions(model, pool.subset(answers.ids), runtime=runtime, workers=workers, quiet=quiet):
         rejected += len(batch.rejected)
-        for position, best in zip(batch.positions, batch.probs_BC.argmax(axis=1), strict=True):
-            truth = answers.names[position]
-            seen[truth] += 1
-            right[truth] += model.classes[best] == truth
-    total = sum(seen.values())
-    if not total:
+        keeper.add(batch.probs_BC, [answers.names[position] for position in batch.positions])
+    if not len(keeper):
         raise ActivetuneError(f"none of the {len(answers):,} labelled images of {pool.name} can be decoded")
     if rejected:
         note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", quiet)
-    per_class = {name: {"top1": right[name] / seen[name], "n": seen[name]} for name in sorted(seen)}
-    scores = Scores(sum(right.values()) / total, total, per_class)
+    scores = keeper.scores()
     if path is not None:
         write_json(path, {**scores.as_dict(), "pool": pool.name, "rejected": rejected, "key": key})
     return scores
+
+
+def _kept_scores(path: Path, key: str) -> Scores | None:
+    """The scores in a file, if they are those of this model, pool and labels; None where a score is missing."""
+    found = read_json(path) if path.is_file() else {}
+    try:
+        return Scores.from_dict(found) if found.get("key") == key else None
+    except KeyError:
+        return None
 
 
 @holds_output(folder=False)

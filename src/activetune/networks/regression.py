@@ -21,6 +21,7 @@ import torch
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.data.splits import validation_splits
+from activetune.evaluation import metrics
 from activetune.networks.imbalance import Imbalance
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -71,7 +72,7 @@ class LinearHead:
 
 @dataclass(frozen=True)
 class Trial:
-    """One strength and how well it did on ``n`` items that it was not fitted on: see :func:`smoothed_accuracy`."""
+    """One strength, and how well it did on ``n`` items that it was not fitted on (``evaluation/metrics.py``)."""
 
     strength: float
     top1: float
@@ -86,10 +87,10 @@ class Trial:
         own_N = logits_NC[np.arange(len(indices)), indices]
         return cls(
             strength,
-            top1=float((logits_NC.argmax(axis=1) == indices).mean()),
+            top1=metrics.top1(logits_NC, indices),
             loss=float((np.logaddexp.reduce(logits_NC, axis=1) - own_N).mean()),
             n=len(indices),
-            smoothed=smoothed_accuracy(margins_of(logits_NC, indices)),
+            smoothed=metrics.smoothed_accuracy(metrics.margins_of(logits_NC, indices)),
         )
 
 
@@ -185,26 +186,6 @@ def choose_strength(
             logits[strength].append(head.logits(views_VLD[0, split]))
     tried = indices[np.concatenate(splits)]
     return [Trial.of(strength, np.concatenate(logits[strength]), tried) for strength in strengths]
-
-
-def margins_of(logits_NC: FloatArray, indices: IntArray) -> FloatArray:
-    """How far the logit of each item's class lies above the highest of the others, (N,)."""
-    rows = np.arange(len(indices))
-    others_NC = np.array(logits_NC, dtype=np.float64)
-    others_NC[rows, indices] = -np.inf
-    found: FloatArray = logits_NC[rows, indices] - others_NC.max(axis=1)
-    return found
-
-
-def smoothed_accuracy(margins_N: FloatArray) -> float:
-    """``mean_i sigmoid(3 m_i / mean |m|)``: accuracy that also counts by how much an item is right or wrong.
-
-    On few items accuracy is mostly luck, and a loss also tells how sure a model is, in which models of different kinds
-    differ for other reasons (label smoothing, their length of training). Margins relative to their own mean leave that
-    out (experiments/LOG.md).
-    """
-    scale = max(float(np.abs(margins_N).mean()), 1e-12)
-    return float((1 / (1 + np.exp(-np.clip(3 * margins_N / scale, -60, 60)))).mean())
 
 
 def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTrial:

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
 from activetune.base.files import read_json, write_json
@@ -24,7 +22,8 @@ from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.curves import Point, training_curve
 from activetune.evaluation.evaluate import evaluate
-from activetune.evaluation.scores import Scores
+from activetune.evaluation.metrics import softmax
+from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.networks.regression import LinearHead
 from activetune.selection.artefact import Selection, load_selection, save_selection
@@ -228,8 +227,7 @@ class Bench:
 
 
 def _scored(scores: Scores) -> Row:
-    balanced = float(np.mean([row["top1"] for row in scores.per_class.values()]))
-    return {"top1": scores.top1, "balanced_accuracy": balanced, "per_class": scores.per_class}
+    return {"top1": scores.top1, "balanced_accuracy": scores.balanced_accuracy, "per_class": scores.per_class}
 
 
 def _keep_last_loop(path: Path, folder: Path) -> None:
@@ -250,15 +248,11 @@ def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> Lin
 
 
 def score_head(head: LinearHead, classes: Sequence[str], test: Embeddings) -> Scores:
-    """Top-1 of a classifier on features whose labels are known; a class that it does not know counts as wrong."""
-    index = {name: number for number, name in enumerate(classes)}
+    """Scores of a classifier on features whose labels are known; a class that it does not know counts as wrong."""
     names = [str(name) for name in test.labels or ()]
-    right_N = head.logits(test.features_ND).argmax(axis=1) == np.asarray([index.get(name, -1) for name in names])
-    rows: dict[str, list[bool]] = {name: [] for name in sorted(set(names))}
-    for name, right in zip(names, right_N.tolist(), strict=True):
-        rows[name].append(right)
-    per_class = {name: {"top1": sum(found) / len(found), "n": len(found)} for name, found in rows.items()}
-    return Scores(float(right_N.mean()), len(names), per_class)
+    keeper = ScoreKeeper(classes, names)
+    keeper.add(softmax(head.logits(test.features_ND)), names)
+    return keeper.scores()
 
 
 def kept_cell(folder: Path, cell: Cell) -> Row | None:

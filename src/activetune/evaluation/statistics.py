@@ -1,0 +1,50 @@
+"""How sure a figure is: the spread over seeds, and the interval of a share. One home for both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from activetune.base.arrays import FloatArray
+
+SURE = 1.959963984540054  # standard deviations of a normal distribution that hold 95 %
+
+
+def spread(values: Sequence[float] | FloatArray) -> float | None:
+    """The sample standard deviation (n - 1 in the denominator) over seeds; None for fewer than two values.
+
+    >>> spread([0.5])
+    >>> round(spread([1.0, 2.0, 3.0]), 9)
+    1.0
+    """
+    found = np.asarray(values, dtype=np.float64)
+    return float(found.std(ddof=1)) if len(found) > 1 else None
+
+
+def mean_and_spread(values: Sequence[float] | FloatArray, digits: int = 1, factor: float = 1.0) -> str:
+    """``85.0 ± 0.3``: the mean and the sample standard deviation; the mean alone for a single value.
+
+    Args:
+        factor: of the values, 100 tells shares in percent.
+    """
+    told = f"{factor * float(np.mean(values)):.{digits}f}"
+    found = spread(values)
+    return told if found is None else f"{told} ± {factor * found:.{digits}f}"
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """Bounds in [0, 1] of a share of which ``right`` of ``n`` items were seen, at 95 %.
+
+    Wilson's score interval (1927): ``(p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)``. It stays inside
+    [0, 1] and holds at few items and at shares near 0 or 1, where the normal approximation fails.
+
+    >>> [round(bound, 3) for bound in wilson_interval(9, 10)]
+    [0.596, 0.982]
+    """
+    share, part = right / n, SURE**2 / n
+    middle = share + part / 2
+    reach = SURE * math.sqrt(share * (1 - share) / n + part / (4 * n))
+    low, high = (middle - reach) / (1 + part), (middle + reach) / (1 + part)
+    return max(low, 0.0), min(high, 1.0)
