@@ -25,6 +25,7 @@ DEPENDENCIES = [
     "safetensors>=0.5",
     "scikit-learn>=1.5",
     "threadpoolctl>=3.5",
+    "tifffile>=2023.7",
     "timm>=1.0.15",
     "torch>=2.6",
     "typer>=0.15",

@@ -9,12 +9,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from activetune.base.errors import RejectedImage
-from activetune.data import images
+from activetune.data import depth, formats, images
 from activetune.data.images import decode_image
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
@@ -64,6 +65,28 @@ def test_exif_orientation_is_applied(orientation: int, turn: Image.Transpose) ->
 def test_damaged_exif_does_not_cost_the_image() -> None:
     encoded = encode(noise(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xab" * 40)
     assert decode_image(encoded).size == (32, 24)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_no_damage_to_exif_costs_the_image(kind: str, changes: list[tuple[float, int]]) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x011A], exif[0x0112] = "maker", 72.0, 1
+    exif[0x8769] = {0x9003: "2020:01:01 00:00:00", 0x829A: 0.01}
+    content = bytearray(exif.tobytes())
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    assert set(decode_image(encode(noise(), kind, exif=bytes(content))).size) == {32, 24}
+
+
+def test_the_orientation_is_taken_from_exif_whose_other_fields_can_t_be_written_again() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    content = exif.tobytes()
+    broken = content.replace(b"\x01\x1a\0\x05", b"\x01\x1a\0\x02")  # a resolution that claims to be text
+    assert broken != content
+    assert decode_image(encode(noise(), exif=broken)).size == (24, 32)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
@@ -158,7 +181,86 @@ def test_16_bit_greys_are_scaled_to_8(kind: str) -> None:
 
 def test_dark_16_bit_greys_stay_dark() -> None:
     deep = np.full((4, 4), 255, dtype=np.uint16)
-    assert decode_image(encode(Image.fromarray(deep))).getpixel((0, 0)) == (0, 0, 0)
+    assert max(decode_image(encode(Image.fromarray(deep))).getpixel((0, 0))) < 16
+
+
+@pytest.mark.parametrize("white", [4095, 16383, 65535])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_camera_s_bits_in_16_reach_from_black_to_white(kind: str, white: int) -> None:
+    deep = np.array([[0, white // 2, white]], dtype=np.uint16)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(deep), kind)))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 127, 255])
+
+
+def write_tiff(pixels: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.float32, np.float64])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_where_zero_is_white_it_is(dtype: type, compression: str | None) -> None:
+    top = {np.int16: 16383, np.float32: 1, np.float64: 1}.get(dtype, 255 if dtype is np.uint8 else 65535)
+    encoded = write_tiff(np.array([[0, top]], dtype=dtype), photometric="miniswhite", compression=compression)
+    np.testing.assert_array_equal(np.asarray(decode_image(encoded))[0, :, 0], [255, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_colours_of_any_depth_keep_their_balance(dtype: type, planarconfig: str, compression: str | None) -> None:
+    white = 1 if np.issubdtype(dtype, np.floating) else 65535
+    colours = np.array([[[1, 0, 0], [0, 0.5, 0]], [[1, 1, 1], [0.25, 0.5, 0.75]]])
+    pixels = (colours * white).astype(dtype)
+    layers = pixels if planarconfig == "contig" else np.moveaxis(pixels, -1, 0)
+    encoded = write_tiff(layers, photometric="rgb", planarconfig=planarconfig, compression=compression)
+    np.testing.assert_allclose(np.asarray(decode_image(encoded)), colours * 255, atol=1)
+
+
+def test_a_camera_s_colours_in_16_bits_are_not_dark() -> None:
+    colours = np.array([[[0, 2048, 4095]]], dtype=np.uint16)
+    decoded = decode_image(write_tiff(colours, photometric="rgb"))
+    np.testing.assert_allclose(decoded.getpixel((0, 0)), (0, 127, 255), atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+def test_the_alpha_of_deep_colours_is_laid_over_white(dtype: type) -> None:
+    white = 1 if np.issubdtype(dtype, np.floating) else 65535
+    pixels = np.array([[[1, 0, 0, 1], [1, 0, 0, 0]]], dtype=dtype) * dtype(white)
+    decoded = decode_image(write_tiff(pixels, photometric="rgb", extrasamples=["unassalpha"]))
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE]
+
+
+def test_the_orientation_of_a_deep_tiff_is_applied() -> None:
+    pixels = np.zeros((2, 3, 3))
+    encoded = write_tiff(pixels, photometric="rgb", extratags=[(0x0112, "H", 1, 6, True)])
+    assert decode_image(encoded).size == (2, 3)
+
+
+def test_what_a_tiff_declares_as_its_largest_value_is_white() -> None:
+    pixels = np.array([[0, 500, 1000]], dtype=np.uint16)
+    decoded = decode_image(write_tiff(pixels, extratags=[(281, "H", 1, 1000, True)]))
+    assert [decoded.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
+
+
+def test_more_channels_than_a_picture_has_are_unsupported() -> None:
+    encoded = write_tiff(np.zeros((4, 4, 7), dtype=np.float32), photometric="minisblack", planarconfig="contig")
+    assert reason(encoded).startswith("unsupported: a TIFF of 7 channels of float32")
+
+
+def test_a_strip_that_unpacks_to_more_than_its_pixels_is_refused_before_it_does() -> None:
+    small = write_tiff(np.zeros((8, 8, 3)), photometric="rgb", compression="zlib", rowsperstrip=8)
+    with tifffile.TiffFile(io.BytesIO(small)) as file:
+        tags = file.pages.first.tags
+        where, length = tags[273].valueoffset, tags[279].valueoffset
+    bomb = zlib.compress(bytes(2**24))
+    grown = bytearray(small + bomb)
+    grown[where : where + 4], grown[length : length + 4] = (
+        len(small).to_bytes(4, "little"),
+        len(bomb).to_bytes(4, "little"),
+    )
+    assert reason(bytes(grown)).startswith("oversized: a strip unpacks to more than the 1,536 bytes")
 
 
 def test_32_bit_integers_that_hold_16_bit_greys_are_scaled() -> None:
@@ -180,6 +282,27 @@ def test_float_greys_are_read_by_their_range(top: float, grey: float) -> None:
     np.testing.assert_array_equal(decoded[0, :, 0], [0, 127, 255])
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 300), (0, 65535), (0, 1e9), (-1, 1), (-1024, 3071)])
+def test_floats_of_any_unit_reach_from_black_to_white(low: float, high: float) -> None:
+    values = np.array([[low, (low + high) / 2, high]], dtype=np.float32)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(values), "TIFF")))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 127, 255])
+
+
+def test_infinite_floats_are_the_ends_of_the_finite_ones() -> None:
+    values = np.array([[-np.inf, 0, 0.5, 1, np.inf]], dtype=np.float32)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(values), "TIFF")))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 0, 127, 255, 255])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64])
+def test_large_arrays_are_scaled_as_small_ones_are(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = (np.random.default_rng(0).random((40, 7)) * 3000).astype(dtype)
+    whole = depth.to_8_bits(values)
+    monkeypatch.setattr(depth, "BLOCK", 10)
+    np.testing.assert_array_equal(depth.to_8_bits(values), whole)
+
+
 def test_float_greys_that_are_not_numbers_become_black() -> None:
     values = np.array([[np.nan, 1.0]], dtype=np.float32)
     decoded = np.asarray(decode_image(encode(Image.fromarray(values), "TIFF")))
@@ -191,6 +314,38 @@ def test_an_animation_gives_its_first_frame(kind: str) -> None:
     first, second = Image.new("RGB", (16, 16), RED), Image.new("RGB", (16, 16), GREEN)
     encoded = encode(first, kind, save_all=True, append_images=[second])
     np.testing.assert_allclose(decode_image(encoded).getpixel((8, 8)), RED, atol=8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *[(kind, {}) for kind in ("AVIF", "JPEG2000", "PPM", "DIB", "ICO", "PCX", "SGI", "TGA", "DDS", "QOI")],
+        *[("TIFF", {"compression": method}) for method in ("tiff_lzw", "packbits", "jpeg", "tiff_adobe_deflate")],
+    ],
+)
+def test_every_format_that_is_opened_is(kind: str, options: dict[str, str]) -> None:
+    side = 64
+    decoded = decode_image(encode(Image.new("RGB", (side, side), RED), kind, **options))
+    assert decoded.size == (side, side)
+    np.testing.assert_allclose(decoded.getpixel((side // 2, side // 2)), RED, atol=6)
+
+
+def test_lab_colours_become_rgb() -> None:
+    grey = decode_image(encode(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF")).getpixel((0, 0))
+    np.testing.assert_allclose(grey, (255, 255, 255), atol=2)
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (3, 1000)])
+def test_of_a_thin_image_the_middle_is_taken(size: tuple[int, int]) -> None:
+    decoded = decode_image(encode(Image.new("RGB", size, GREEN)))
+    assert max(decoded.size) == 64 * min(decoded.size)
+    assert min(decoded.size) == min(size)
+
+
+def test_the_middle_of_a_thin_image_is_its_middle() -> None:
+    values = np.arange(200, dtype=np.uint8)[None, :]
+    decoded = np.asarray(decode_image(encode(Image.fromarray(values))))
+    np.testing.assert_array_equal(decoded[0, :, 0], np.arange(68, 132))
 
 
 # What is rejected -------------------------------------------------------------------------------------------------
@@ -211,6 +366,25 @@ def test_no_bytes_are_empty() -> None:
 )
 def test_garbage_is_corrupt(garbage: bytes) -> None:
     assert reason(garbage).startswith("corrupt: ")
+
+
+def test_a_postscript_file_under_another_name_reaches_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = mock.Mock(side_effect=AssertionError("Ghostscript was asked"))
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", called)
+    monkeypatch.setattr("subprocess.Popen", called)
+    drawn = encode(Image.new("RGB", (8, 8), RED), "EPS")
+    assert reason(drawn).startswith("corrupt: ")
+    assert not called.called
+
+
+@pytest.mark.parametrize("kind", ["EPS", "WMF", "BUFR", "GRIB", "HDF5", "FITS", "MPEG"])
+def test_formats_that_other_programs_would_read_are_not_opened(kind: str) -> None:
+    assert kind not in formats.openable()
+
+
+def test_an_encoded_image_beyond_all_bounds_is_oversized(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    assert reason(encode(noise())).startswith("oversized: ")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -256,7 +430,7 @@ def decodes_or_is_rejected(encoded: bytes) -> None:
         try:
             assert decode_image(encoded).mode == "RGB"
         except RejectedImage as error:
-            assert str(error).split(":")[0] in {"empty", "corrupt", "truncated", "oversized"}
+            assert str(error).split(":")[0] in {"empty", "corrupt", "truncated", "oversized", "unsupported"}
 
 
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=200))
@@ -276,3 +450,39 @@ def test_damaged_images_decode_or_are_rejected(kind: str, changes: list[tuple[fl
     for place, value in changes:
         encoded[int(place * len(encoded))] = value
     decodes_or_is_rejected(bytes(encoded[: int(kept * len(encoded))]))
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"]))
+@settings(deadline=None, max_examples=50)
+def test_anything_that_begins_like_a_tiff_decodes_or_is_rejected(rest: bytes, start: bytes) -> None:
+    decodes_or_is_rejected(start + rest)
+
+
+@given(
+    dtype=st.sampled_from(["float64", "float32", "uint16", "uint32"]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
+    compression=st.sampled_from([None, "zlib"]),
+)
+@settings(deadline=None, max_examples=100)
+def test_damaged_deep_tiffs_decode_or_are_rejected(
+    dtype: str, changes: list[tuple[int, int]], compression: str | None
+) -> None:
+    encoded = bytearray(write_tiff(np.ones((8, 8, 3), dtype=dtype), photometric="rgb", compression=compression))
+    for place, value in changes:
+        encoded[place % len(encoded)] = value
+    decodes_or_is_rejected(bytes(encoded))
+
+
+def test_what_begins_like_an_image_is_told_from_what_does_not() -> None:
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "DDS", "ICNS"):
+        assert formats.looks_like_image(encode(Image.new("RGB", (64, 64), RED), kind)[: formats.START]), kind
+    for text in (
+        b"",
+        b"BMW rules the road, said nobody",
+        b"P3",
+        b"PK\x03\x04",
+        b"%!PS-Adobe",
+        b"RIFF....WAVEfmt ",
+        b"#!/bin/sh",
+    ):
+        assert not formats.looks_like_image(text[: formats.START]), text

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
+import logging
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from activetune.base.errors import RejectedImage
+from activetune.data.depth import to_8_bits
+from activetune.data.formats import TIFF_STARTS, openable
+from activetune.data.tiff import decode_deep_tiff
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 89_478_485  # Pillow's own threshold for a decompression bomb: 1 GiB of RGBX divided by 3 x 4
+MAX_BYTES = 512 * 2**20  # of an encoded image: more than that many pixels take without any compression
+LONGEST = 64  # times the short side; what a resize to a given short side makes is bounded by it
 
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's suffix is one of an image."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+ORIENTATION = 0x0112  # EXIF and TIFF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+PHOTOMETRIC, BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 262, 258, 281  # TIFF tags
+MIN_IS_WHITE = 0
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what is wrong before it raises
 
 
 def decode_image(encoded: bytes) -> Image.Image:
     """Decode to an RGB image, upright, 8 bits a channel.
 
-    EXIF orientation is applied; the first frame of an animation is taken; alpha is laid over white; 16-bit greys are
-    scaled to 8; float greys are taken as [0, 1] where they lie in it, as [0, 255] otherwise.
+    EXIF orientation is applied, and damaged EXIF ignored; the first frame of an animation is taken; alpha is laid over
+    white; deep and floating pixels are scaled to 8 bits (:mod:`activetune.data.depth`); of an image more than 64 times
+    as long as wide the middle is taken.
 
     Raises:
-        RejectedImage: empty, corrupt, truncated or larger than 89 million pixels; the message is the reason.
+        RejectedImage: empty, corrupt, truncated, of no format that is opened, or larger than 89 million pixels or
+            512 MiB; the message is the reason.
     """
     if not encoded:
         raise RejectedImage("empty: 0 bytes")
+    if len(encoded) > MAX_BYTES:
+        raise RejectedImage(f"oversized: {len(encoded):,} bytes, {MAX_BYTES:,} are allowed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(encoded))
-            if image.width * image.height > MAX_PIXELS:
-                raise RejectedImage(
-                    f"oversized: {image.width} x {image.height} pixels, {MAX_PIXELS:,} are allowed (decompression bomb)"
-                )
-            image.load()
-            return to_rgb(image)
+            return to_rgb(*_load(encoded))
     except RejectedImage:
         raise
     except Image.DecompressionBombError:
@@ -52,21 +64,91 @@ def decode_image(encoded: bytes) -> Image.Image:
         raise RejectedImage(f"{kind}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as upright 8-bit RGB; see :func:`decode_image`."""
-    image = ImageOps.exif_transpose(image)
+def _load(encoded: bytes) -> tuple[Image.Image, int | None]:
+    """The first frame as Pillow, or else tifffile, decodes it, with its orientation where Pillow does not know it."""
+    is_tiff = encoded.startswith(TIFF_STARTS)
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=openable())
+        _refuse_oversized(image)
+        if is_tiff and _loses_depth(image):
+            with contextlib.suppress(Exception):  # whatever it is, Pillow's 8 bits are better than nothing
+                return decode_deep_tiff(encoded, MAX_PIXELS)
+        image.load()
+        _refuse_oversized(image)  # an icon may hold another size than it declares
+        return image, None
+    except (UnidentifiedImageError, ValueError) as error:
+        unknown = isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error)
+        if not (unknown and is_tiff):
+            raise
+    return decode_deep_tiff(encoded, MAX_PIXELS)
+
+
+def _loses_depth(image: Image.Image) -> bool:
+    """Whether Pillow keeps the upper 8 bits of deep colours only, or mixes up two channels."""
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    return len(bits) == 2 or (len(bits) > 2 and max(bits) > 8)
+
+
+def _refuse_oversized(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise RejectedImage(
+            f"oversized: {image.width} x {image.height} pixels, {MAX_PIXELS:,} are allowed (decompression bomb)"
+        )
+
+
+def to_rgb(image: Image.Image, orientation: int | None = None) -> Image.Image:
+    """An opened image as upright 8-bit RGB; see :func:`decode_image`.
+
+    Args:
+        orientation: EXIF's, 1 to 8; None asks the image.
+    """
+    turn = TURNS.get(_orientation(image) if orientation is None else orientation)
+    upright = image if turn is None else image.transpose(turn)
+    return _middle(_coloured(upright, image))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, or 1 where these data are damaged: the pixels are good all the same."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow's EXIF reader raises nearly anything on damaged data
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _coloured(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """8-bit RGB of an image; ``opened`` is the same as it came from the file."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode.startswith("I"):  # I;16 and I (32-bit integers that hold 16-bit greys)
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, None)
-        scale = 257 if image.mode.startswith("I;16") or grey.max() > 255 else 1
-        return Image.fromarray(np.clip(grey // scale, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        grey = np.nan_to_num(np.asarray(image))
-        unit = grey.max() <= 1.0
-        return Image.fromarray(np.clip(grey * (255 if unit else 1), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F" or image.mode.startswith("I"):
+        white, inverted = _declared(opened)
+        return Image.fromarray(to_8_bits(np.asarray(image), white=white, inverted=inverted)).convert("RGB")
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        return image.convert("RGB") if converted is None else converted
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _declared(image: Image.Image) -> tuple[float | None, bool]:
+    """What a TIFF says of its deep greys: the value of white, and whether 0 is white."""
+    tags = getattr(image, "tag_v2", {})
+    bits, largest = tags.get(BITS_PER_SAMPLE, (16,))[0], tags.get(MAX_SAMPLE_VALUE, (0,))
+    white = 2.0**bits - 1 if bits < 16 else float(max(largest) if isinstance(largest, tuple) else largest)
+    fits = white > 0 and image.getextrema()[1] <= white  # type: ignore[operator]
+    return white if fits else None, tags.get(PHOTOMETRIC) == MIN_IS_WHITE
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of an image that is too thin: its short side enlarged, the whole would fill the memory."""
+    across = LONGEST * min(image.size)
+    if max(image.size) <= across:
+        return image
+    left, top = (max(0, side - across) // 2 for side in image.size)
+    return image.crop((left, top, left + min(image.width, across), top + min(image.height, across)))

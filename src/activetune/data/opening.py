@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from activetune.base.errors import UsageError, repeated, some
-from activetune.data.images import IMAGE_SUFFIXES
+from activetune.data.formats import IMAGE_SUFFIXES
 from activetune.data.pool import Pool
 from activetune.data.sources import finders, suffixes
 from activetune.data.sources._listing import Listing, OpenOptions

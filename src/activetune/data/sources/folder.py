@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from activetune.base.errors import UsageError
-from activetune.data.images import IMAGE_SUFFIXES, is_image_name
+from activetune.data.formats import IMAGE_SUFFIXES, is_image_name
 from activetune.data.sources._files import FileSource, folder_labels
 from activetune.data.sources._listing import Listing, OpenOptions
 

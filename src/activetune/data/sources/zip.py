@@ -13,7 +13,7 @@ from typing import Any
 
 from activetune.base.errors import RejectedImage
 from activetune.base.fingerprint import digest_stream
-from activetune.data.images import is_image_name
+from activetune.data.formats import is_image_name
 from activetune.data.sources._files import folder_labels
 from activetune.data.sources._listing import Listing, OpenOptions
 
