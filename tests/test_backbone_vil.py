@@ -317,6 +317,14 @@ def test_features_tokens_and_grid(backbone: Backbone) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize(("version", "epsilons"), [(1, (1e-5, 1e-5, 1e-6)), (2, (1e-5, 1e-6, 1e-5))])
+def test_norms_have_the_published_epsilons(version: int, epsilons: tuple[float, ...]) -> None:
+    """Of a block, after all blocks, and of the joined tokens."""
+    network = VisionLSTM(Architecture(32, 2, version=version, image=32, patch=8, stride=8))
+    norms = (network.blocks[0].norm, network.norm, network.pooled_norm)
+    assert tuple(norm.eps for norm in norms) == epsilons
+
+
 def test_the_first_and_the_last_token_are_averaged_or_side_by_side() -> None:
     tokens_BTD = torch.randn(2, 16, 32)
     ends = [tokens_BTD[:, 0], tokens_BTD[:, 15]]

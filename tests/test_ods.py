@@ -35,12 +35,29 @@ def test_equal_losses_are_activeft(loss: float, settings: dict[str, object]) -> 
     assert picks("ods", given, ensemble=1, **settings) == picks("activeft", given, **settings)
 
 
-def test_the_largest_losses_are_the_optimum_without_diversity() -> None:
+def test_without_repulsion_losses_that_outweigh_all_others_are_picked() -> None:
     losses = np.full(200, 1e-4, dtype=np.float32)
     heavy = np.random.default_rng(1).choice(200, 12, replace=False)
     losses[heavy] = np.linspace(50, 60, 12)
     for ensemble in (1, 5):
         assert set(picks("ods", evidence(losses), balance=0.0, ensemble=ensemble)) == set(heavy.tolist())
+
+
+def test_without_repulsion_it_is_no_ranking_by_losses() -> None:
+    losses = np.random.default_rng(1).uniform(0.5, 1.5, 200).astype(np.float32)
+    largest = set(np.argsort(-losses)[:12].tolist())
+    assert len(largest & set(picks("ods", evidence(losses), balance=0.0))) < 8
+
+
+def test_picks_of_an_ensemble_stand_for_the_losses_as_well_as_one_solutions() -> None:
+    losses = np.random.default_rng(4).exponential(size=200).astype(np.float32)
+    given = evidence(losses)
+    distances = {}
+    for ensemble in (1, 5):
+        found = make_selector("ods", settings={"ensemble": ensemble}).select(given, 12, np.random.default_rng(3))
+        nearest = 2 - 2 * (given.features_ND @ given.features_ND[found.positions].T).max(axis=1)
+        distances[ensemble] = float(losses @ nearest)
+    assert distances[5] == pytest.approx(distances[1], rel=0.03)
 
 
 def test_a_larger_loss_pulls_harder() -> None:
@@ -63,7 +80,8 @@ def test_an_ensemble_of_one_is_plain() -> None:
     np.testing.assert_allclose(_ensemble.without_the_start([one]), one, atol=1e-6)
     given = evidence(np.random.default_rng(4).random(200).astype(np.float32))
     assert picks("ods", given, ensemble=1) == picks("ods", given, **dataclasses.asdict(make_selector("ods", "plain")))
-    assert picks("ods", given, ensemble=1) != picks("ods", given, ensemble=5)
+    assert make_selector("ods").ensemble == 1  # type: ignore[attr-defined]
+    assert make_selector("ods", "paper").ensemble == 5  # type: ignore[attr-defined]
 
 
 def test_centroids_are_paired_across_solutions() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from activetune import Embeddings, UsageError, select
@@ -17,6 +18,7 @@ from activetune.networks.regression import LinearHead
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import make_selector, typiclust, usl
 from activetune.selection.selectors._engine import minimise
+from activetune.selection.selectors._greedy import gaussian
 from activetune.selection.selectors._losses import PaperLoss, ReleasedLoss
 from activetune.selection.selectors.auto import SHOTS, choose
 from activetune.selection.selectors.bilaf import BiLAF, shares_by_size
@@ -581,6 +583,14 @@ def test_shares_of_any_sizes_add_up() -> None:
         assert all(abs(share - size * sum(shares) / whole) < 1 for share, size in zip(shares, sizes, strict=True))
 
 
+def test_the_released_kernel_of_max_herding_is_its_formula() -> None:
+    """``exp(-(d / h)^2)`` with h = 1."""
+    selector = make_selector("max_herding", "released")
+    similarity = torch.linspace(-1, 1, 9)
+    expected = torch.exp(-(2 - 2 * similarity))
+    np.testing.assert_allclose(gaussian(selector.bandwidth)(similarity.clone()), expected, rtol=1e-5)  # type: ignore[attr-defined]
+
+
 # FreeSel --------------------------------------------------------------------------------------------------------------
 
 
@@ -620,15 +630,15 @@ def test_patterns_of_labelled_images_count_as_covered(seed: int) -> None:
     tokens = images(*["aabb"] * 10, "aacc", "ccaa", *["bbaa"] * 10)
     picks = pick("free_sel", with_tokens(tokens, labelled=np.array([0])), 1, seed, patterns=2)
     assert picks.positions[0] in (10, 11)
-    assert picks.scores[0] == pytest.approx(np.sqrt(2), abs=1e-3)
+    assert picks.scores[0] == pytest.approx(1, abs=1e-6)
     both = pick("free_sel", with_tokens(tokens, labelled=np.array([0, 10])), 3, seed, patterns=2)
-    assert both.scores == pytest.approx(0, abs=2e-3)  # nothing new is left
+    assert both.scores == pytest.approx(0, abs=1e-6)  # nothing new is left
 
 
-def test_free_sel_draws_in_proportion_to_squared_distance() -> None:
+def test_free_sel_draws_in_proportion_to_the_squared_cosine_distance() -> None:
     near = np.sqrt(1 - 0.2**2)
     tokens = np.zeros((3, 1, 3), dtype=np.float32)
-    tokens[:, 0] = [[1, 0, 0], [0.2, near, 0], [0.8, 0, 0.6]]  # squared distances from the first: 1.6 and 0.4
+    tokens[:, 0] = [[1, 0, 0], [0.2, near, 0], [0.6, 0, 0.8]]  # cosine distances from the first: 0.8 and 0.4
     evidence = with_tokens(tokens, labelled=np.array([0]))
     drawn = [int(pick("free_sel", evidence, 1, seed).positions[0]) for seed in range(300)]
     assert np.mean(np.asarray(drawn) == 1) == pytest.approx(0.8, abs=0.06)

@@ -86,6 +86,24 @@ def test_a_zero_vector_is_as_far_from_every_pick_as_a_right_angle() -> None:
     assert coverage(features, np.arange(10)) == {"emd": 0, "radius": 0}
 
 
+@pytest.mark.parametrize("scale", [1e-38, 1e-30, 1e-16, 1.0, 1e25, 1e37])
+def test_rows_of_any_size_come_out_with_unit_length(scale: float) -> None:
+    rows = np.random.default_rng(0).uniform(-1, 1, size=(20, 30))
+    rows[3] = 0
+    found = unit_rows((rows * scale).astype(np.float32))
+    assert not found[3].any()
+    np.testing.assert_allclose(found, unit_rows(rows), atol=1e-6 if scale > 1e-38 else 1e-2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_stays_one_that_is_refused(value: float) -> None:
+    rows = np.ones((4, 3))
+    rows[2, 1] = value
+    found = unit_rows(rows)
+    assert np.isnan(found[2]).any()
+    assert np.isfinite(found[[0, 1, 3]]).all()
+
+
 # The equations, dense and in float64 ----------------------------------------------------------------------------------
 
 

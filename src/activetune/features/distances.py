@@ -15,18 +15,27 @@ from activetune.base.arrays import IntArray
 
 Float32 = npt.NDArray[np.float32]
 CHUNK_NUMBERS = 2**23  # numbers in one piece of an N x K product: 32 MB
+SMALLEST_NORM = 1e-15  # below it float32 loses digits of a sum of squares
 DECIMALS = 6  # of a distance that is written down: float32 features know no more
 
 
 def unit_rows(features_ND: npt.ArrayLike) -> Float32:
-    """A float32 copy with rows of unit length; zero rows stay zero. Works through a memory map in pieces."""
+    """A float32 copy with rows of unit length; zero rows stay zero. Works through a memory map in pieces.
+
+    Rows of any finite size come out right; one that holds NaN or an infinite value comes out with NaN.
+    """
     source = np.asanyarray(features_ND)
     rows_ND = np.empty(source.shape, dtype=np.float32)
     for part in pieces(len(source), source.shape[1]):
-        rows_ND[part] = source[part]
-        norms = np.linalg.norm(rows_ND[part], axis=1, keepdims=True)
-        with np.errstate(invalid="ignore"):  # infinite features become NaN, which the caller refuses in a sentence
-            np.divide(rows_ND[part], norms, out=rows_ND[part], where=norms > 0)
+        rows = rows_ND[part]
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows[:] = source[part]
+            norms = np.linalg.norm(rows, axis=1)
+            odd = np.flatnonzero(~((norms > SMALLEST_NORM) & (norms < np.inf)))  # squares that leave float32's range
+            largest = np.abs(rows[odd]).max(axis=1, initial=0)
+            rows[odd] /= np.where(largest == 0, 1, largest)[:, None]
+            norms[odd] = np.linalg.norm(rows[odd], axis=1)
+            rows /= np.where(norms == 0, 1, norms)[:, None]
     return rows_ND
 
 

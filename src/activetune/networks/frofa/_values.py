@@ -1,5 +1,7 @@
 """Augmentations that look at each number, or at how numbers are spread, and not at where they lie.
 
+Deviation: ``equalize`` spreads values by their cumulative histogram as it is (the lowest level goes to 0, the highest
+to 1), with probability v; image libraries, whose operations the paper takes, round it to a table of whole levels.
 Shape legend: B items of a batch, T tokens, C channels.
 """
 

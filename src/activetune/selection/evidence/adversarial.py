@@ -10,8 +10,10 @@ Each step draws one batch of labelled and one of unlabelled items and takes two 
 TA-VAAL (Kim et al., "Task-Aware Variational Adversarial Active Learning", CVPR 2021): the decoder and the
 discriminator also get the normalised rank in [0, 1] of the loss that a loss-prediction module expects.
 Deviations, of both: the autoencoder codes features of a frozen backbone, not images, so it is two small perceptrons.
-log p and KL are sums over features and over the code, as the papers write them; the released codes take the mean
-squared error, which weighs the adversary some D times as much: on features hardly anything is told apart then.
+Both networks take one step per pair of batches; VAAL's released code gives the autoencoder two, on two pairs, for each
+of the discriminator's. log p and KL are sums over features and over the code, as the papers write them; the released
+codes take the mean squared error, which weighs the adversary some D times as much: on features hardly anything is
+told apart then.
 Of TA-VAAL: the rank among all items is used, where the released code passes the predicted loss itself (through a
 sigmoid for the decoder).
 Items that wait for their answer count as labelled; excluded ones take no part.

@@ -23,7 +23,7 @@ from activetune.selection.problem import Evidence, Picks
 
 FRONT = 4_096  # items whose distances are kept up to date between two products over all
 LAZY_BLOCK, LARGEST_BLOCK = 64, 256  # candidates whose gains are computed again in one product, growing while in vain
-NOTHING = 1e-6  # a gain in coverage that may be rounding
+SMALLEST_GAIN = 1e-6  # of coverage; a smaller one may be rounding
 
 
 def farthest_first(
@@ -59,7 +59,8 @@ def _catch_up(features_ND: Float32, similarity_N: Float32, candidates: IntArray,
     everything = len(candidates) == len(features_ND)
     for part in pieces(len(candidates), max(len(centres), features_ND.shape[1])):
         rows = part if everything else candidates[part]
-        nearest = (features_ND[rows] @ features_ND[centres].T).max(axis=1)
+        with np.errstate(invalid="ignore"):  # some BLAS raise it for the lanes that pad a tiny matrix; rows are finite
+            nearest = (features_ND[rows] @ features_ND[centres].T).max(axis=1)
         similarity_N[rows] = np.maximum(similarity_N[rows], nearest)
 
 
@@ -146,7 +147,7 @@ def greedy_coverage(
             computed[top] = len(picks)
             block = min(2 * block, LARGEST_BLOCK)
             continue
-        if bounds[best] <= NOTHING:
+        if bounds[best] <= SMALLEST_GAIN:
             break
         picks.append(int(candidates[best]))
         won.append(float(bounds[best]))

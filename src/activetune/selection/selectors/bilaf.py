@@ -6,8 +6,18 @@ outliers are peeled off (the items with the largest mean distance to their 10 ne
 then those with the lowest ``(d_out - d_in) / max(d_out, d_in)`` are taken one by one; ``d_in`` is the item's distance
 to its own class, ``d_out`` to the nearest other one, times ``penalty^t`` where that class was the opponent of t items
 taken before.
-Deviations: an item's distance to a class is the root mean square of its distances to the class's items, which needs
-the class's mean alone; classes of labelled items take part as cores that cost nothing.
+Deviations from the authors' code, which
+
+- denoises from the inside: a class grows from its core by the tenth of the rest that is nearest to what has been taken
+  in, and the last tenth is dropped; here the sparsest are peeled off from the outside;
+- drops the n / budget items nearest to a taken one, so that a class of n items gives picks that lie apart; here the
+  opponent's penalty alone keeps them apart;
+- takes ``d_in`` as the mean distance to the class's items and ``d_out`` as that to the nearest other core; here both
+  are root mean squares over a class's items, which need its mean alone;
+- multiplies ``d_out`` by the penalty in the numerator alone, for an opponent that is chosen once; here the penalised
+  distance also chooses the opponent and divides;
+- knows no labelled items; here their classes take part as cores that cost nothing.
+
 Cost: ActiveFT with K / 4 centroids, 20 n^2 D operations a class of n items, 2 N K D for the scores in pieces of
 n x K. Not ordered.
 """

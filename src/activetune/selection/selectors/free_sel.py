@@ -1,10 +1,10 @@
 """FreeSel (Xie, Ding, Yang & Zhan, "Towards Free Data Selection with General-Purpose Models", NeurIPS 2023).
 
 Each image is described by a few local patterns of its patch tokens. Patterns are then sampled far from those of the
-images picked so far, with a probability in proportion to the squared distance (D^2 sampling), and the image of a
-sampled pattern is picked; all its patterns count as covered from then on.
-Deviations: patterns are the directions of a small k-means over the image's tokens; the paper clusters the tokens that
-the class token attends to, and attention maps are not part of the evidence. Distances are of unit rows.
+images picked so far, with a probability in proportion to the square of the cosine distance, ``(1 - cos)^2``, to the
+nearest of these, and the image of a sampled pattern is picked; all its patterns count as covered from then on.
+Deviation: patterns are the directions of a small k-means over the image's tokens; the paper clusters the tokens that
+the class token attends to, and attention maps are not part of the evidence.
 Cost: 16 N T P D operations for the patterns, 2 N K P^2 D for the sampling; O(N P D) memory, P = 5 times that of the
 pooled features. T tokens, P patterns. Ordered.
 """
@@ -24,11 +24,12 @@ from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._ranking import given
 
 ROUNDS = 8
+ROUNDING = 1e-6  # a cosine distance that may be rounding
 
 
 @dataclass(frozen=True)
 class FreeSel(Selector):
-    """D^2 sampling of local patterns of patch tokens. Score: the sampled pattern's distance when picked.
+    """D^2 sampling of local patterns of patch tokens. Score: the sampled pattern's cosine distance, 0 to 2.
 
     Attributes:
         patterns: of an image, >= 1.
@@ -47,16 +48,16 @@ class FreeSel(Selector):
         """See :class:`Selector`."""
         patterns_NPD = local_patterns(given(evidence.tokens_NTD), self.patterns)
         rows = patterns_NPD[evidence.candidates]
-        square_CP = np.full(rows.shape[:2], 4.0)  # squared distance to the nearest covered pattern
+        distance_CP = np.full(rows.shape[:2], 2.0)  # cosine distance to the nearest covered pattern, in [0, 2]
         for position in evidence.labelled:
-            _cover(square_CP, rows, patterns_NPD[position])
+            _cover(distance_CP, rows, patterns_NPD[position])
         open_C = np.ones(len(rows), dtype=bool)
         picks: list[int] = []
         scores: list[float] = []
         for _ in range(budget):
-            mass = np.where(open_C[:, None], square_CP, 0).ravel()
+            mass = np.where(open_C[:, None], distance_CP**2, 0).ravel()
             total = mass.sum()
-            if total > 1e-9:
+            if total > 0:
                 drawn = int(np.searchsorted(np.cumsum(mass), rng.random() * total, side="right"))
             else:  # only duplicates are left
                 drawn = int(rng.choice(np.flatnonzero(open_C))) * rows.shape[1]
@@ -65,17 +66,18 @@ class FreeSel(Selector):
                 best = int(np.flatnonzero(open_C)[-1])
             open_C[best] = False
             picks.append(int(evidence.candidates[best]))
-            scores.append(float(np.sqrt(square_CP[best, pattern])))
-            _cover(square_CP, rows, rows[best])
-        reasons = [f"holds a pattern at distance {score:.3f} from all earlier picks" for score in scores]
+            scores.append(float(distance_CP[best, pattern]))
+            _cover(distance_CP, rows, rows[best])
+        reasons = [f"holds a pattern at cosine distance {score:.3f} from all earlier picks" for score in scores]
         return Picks(np.asarray(picks, dtype=np.int64), np.asarray(scores), reasons)
 
 
-def _cover(square_CP: np.ndarray, rows_CPD: Float32, patterns_PD: Float32) -> None:
+def _cover(distance_CP: np.ndarray, rows_CPD: Float32, patterns_PD: Float32) -> None:
     """Count an image's patterns as covered (in place)."""
     for part in pieces(len(rows_CPD), rows_CPD.shape[1] * max(len(patterns_PD), rows_CPD.shape[2])):
         similarity = (rows_CPD[part] @ patterns_PD.T).max(axis=2)
-        np.minimum(square_CP[part], np.maximum(2 - 2 * similarity, 0), out=square_CP[part])
+        distance = 1 - similarity
+        np.minimum(distance_CP[part], np.where(distance > ROUNDING, distance, 0), out=distance_CP[part])
 
 
 def local_patterns(tokens_NTD: FloatArray, count: int) -> Float32:

@@ -2,6 +2,8 @@
 
 Greedily picks the candidate that adds most to the mean kernel coverage ``mean_i max_(picks) k(f_i, f_pick)``, with
 ``k(x, y) = exp(-|x - y|^2 / (2 sigma^2))`` on features of unit length. Labelled items cover from the start.
+The authors' code writes the kernel ``exp(-(|x - y| / h)^2)`` with h = 1, which is a sigma of 0.7071 here (``--preset
+released``); with it accuracy is lower (Caltech-101, ViT-Tiny, K = 120: 80 % against 82).
 Deviations: gains are evaluated lazily (``_greedy.py``), which gives the same picks; in a pool of more than ``jury``
 items a random jury of that size stands for all in the mean. Deterministic otherwise: the seed draws only the jury.
 Cost: 2 N J D + about 128 K J D operations with J = min(N, jury), O(J D) memory. Ordered.
@@ -9,8 +11,9 @@ Cost: 2 N J D + about 128 K J D operations with J = min(N, jury), O(J D) memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +33,7 @@ class MaxHerding(Selector):
 
     ordered: ClassVar[bool] = True
     randomised: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"released": {"bandwidth": 0.5**0.5}}
 
     bandwidth: float = 1.0
     jury: int = 20_000

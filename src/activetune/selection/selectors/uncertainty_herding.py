@@ -5,7 +5,8 @@ Greedily picks the candidate that adds most to the uncertainty coverage ``mean_i
 MaxHerding's objective with each item weighed by its uncertainty ``u_i = 1 - (p_(1) - p_(2))``, one less the margin
 between its two likeliest classes. Labelled items cover from the start.
 Deviations: the model's regularisation is chosen by cross-validation, which takes the place of the paper's temperature
-scaling; the bandwidth is fixed. Gains are evaluated lazily (``_greedy.py``); in a pool of more than ``jury`` items a
+scaling; the bandwidth is fixed, where the paper adapts it to the labelled items, and is a sigma as in
+``max_herding``. Gains are evaluated lazily (``_greedy.py``); in a pool of more than ``jury`` items a
 random jury of that size stands for all in the mean.
 Cost: 2 N J D + about 128 K J D operations with J = min(N, jury), O(J D) memory. Ordered.
 """

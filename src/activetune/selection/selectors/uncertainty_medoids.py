@@ -25,7 +25,7 @@ from activetune.selection.selectors._clusters import cluster
 from activetune.selection.selectors._ranking import given, less_the_margin
 from activetune.selection.selectors._swaps import picks_of_centroids, weight_of_each
 
-LEAST = 1e-3  # an item's least weight: where the model is sure of everything the distance alone decides
+SMALLEST_WEIGHT = 1e-3  # of an item: where the model is sure of everything, the distance alone decides
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class UncertaintyMedoids(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        doubt_N: Float32 = np.maximum(less_the_margin(given(evidence.probs_NC)), LEAST).astype(np.float32)
+        doubt_N: Float32 = np.maximum(less_the_margin(given(evidence.probs_NC)), SMALLEST_WEIGHT).astype(np.float32)
         open_ = replace(
             evidence,
             labelled=evidence.labelled[:0],

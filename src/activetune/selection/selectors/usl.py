@@ -4,7 +4,8 @@ Each of K + L clusters gives the candidate of the highest utility ``U(i) = 1 / m
 lambda Reg(i)``. The regulariser keeps picks of different clusters apart: ``Reg(i) = mean_j 1 / d(i, pick_j)^alpha``
 over the picks of other clusters, as a moving average over the rounds (the first round goes by density alone).
 Deviations: the regulariser is a mean where the paper has a sum, so that lambda means the same for every budget (with
-the sum, hundreds of far picks outweigh the density: Caltech-101, K 120, 73 % against 78 %). Nearest items are looked
+the sum, hundreds of far picks outweigh the density: Caltech-101, K 120, 73 % against 78 %). Distances are Euclidean, as
+the paper writes them; the authors' code squares them in the density and in the regulariser. Nearest items are looked
 for in the item's own cluster, and the regulariser runs over the 256 clusters nearest to it: that of farther ones
 hardly differs. Clusters that hold a labelled item give none; that item counts as their pick in the regulariser.
 Cost: k-means (``_clusters.py``), 2 N n D for the densities with n items a cluster, 2 N min(K, 256) D a round; O(N)

@@ -18,6 +18,7 @@ classifies. Two versions were published:
 | convolution | 4 tokens, causal along the sequence | 3 x 3 over the places |
 | biases of projections and norms | none | all |
 | first and last token are | averaged | put side by side |
+| epsilon of the norm after the blocks, of the joined tokens | 1e-5, 1e-6 | 1e-6, 1e-5 |
 
 ``mlstm.py`` is the recurrence, ``block.py`` a block, ``network.py`` the rest and the checkpoints' names.
 """

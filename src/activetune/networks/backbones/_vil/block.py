@@ -113,16 +113,16 @@ class Cell(nn.Module):
 class OffsetNorm(nn.Module):
     """Layer norm whose weight is written as its difference from one, over all features or over groups of them."""
 
-    def __init__(self, size: int, *, bias: bool, groups: int = 1):
+    def __init__(self, size: int, *, bias: bool, groups: int = 1, eps: float = 1e-5):
         super().__init__()
-        self.groups = groups
+        self.groups, self.eps = groups, eps
         self.weight = nn.Parameter(torch.zeros(size))
         self.bias = nn.Parameter(torch.zeros(size)) if bias else None
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
         """See :class:`OffsetNorm`."""
         grouped = tokens_BTD.view(*tokens_BTD.shape[:2], self.groups, -1)
-        normed_BTD = functional.layer_norm(grouped, grouped.shape[3:], eps=1e-5).flatten(2) * (1 + self.weight)
+        normed_BTD = functional.layer_norm(grouped, grouped.shape[3:], eps=self.eps).flatten(2) * (1 + self.weight)
         return normed_BTD if self.bias is None else normed_BTD + self.bias
 
 

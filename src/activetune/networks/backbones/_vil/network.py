@@ -55,8 +55,9 @@ class VisionLSTM(nn.Module):
             Block(cfg.dim, first=first, backwards=number % 2 == 1, drop_path_rate=drop_path_rate)
             for number in range(cfg.depth)
         )
-        self.norm = OffsetNorm(cfg.dim, bias=not first)
-        self.pooled_norm = nn.LayerNorm(self.head_hidden_size, eps=1e-6)
+        after_blocks, after_pooling = (1e-5, 1e-6) if first else (1e-6, 1e-5)  # as the publisher's two versions have it
+        self.norm = OffsetNorm(cfg.dim, bias=not first, eps=after_blocks)
+        self.pooled_norm = nn.LayerNorm(self.head_hidden_size, eps=after_pooling)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.reset_classifier(num_classes)
 
