@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from activetune.base.errors import ActivetuneError, UsageError
+    from activetune.base.run import RunOptions
     from activetune.data.corruption import corrupt
     from activetune.data.labels import Labels, read_labels
     from activetune.data.opening import open_pool
@@ -39,6 +40,7 @@ _HOME = {
     "Labels": "data.labels",
     "Model": "networks.model",
     "Pool": "data.pool",
+    "RunOptions": "base.run",
     "Scores": "evaluation.scores",
     "Selection": "selection.artefact",
     "Simulation": "studies.simulation.simulate",
@@ -69,6 +71,7 @@ __all__ = [
     "Labels",
     "Model",
     "Pool",
+    "RunOptions",
     "Scores",
     "Selection",
     "Simulation",

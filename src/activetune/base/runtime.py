@@ -8,15 +8,12 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from activetune.base.errors import UsageError
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)

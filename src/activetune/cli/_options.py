@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from activetune.base.config import read_config
+from activetune.base.run import Run
 from activetune.cli._app import commands
+
+Command = Callable[..., None]
+ConfigLoader = Callable[[typer.Context, Path | None], Path | None]
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -23,20 +29,58 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def with_run_options(config: ConfigLoader = load_config) -> Callable[[Command], Command]:
+    """Give a command ``--config`` and the options of every stage, which it gets as ``**run_options``.
+
+    Args:
+        config: what reads the file of ``--config``, where the command has lists or tables of its own.
+    """
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        reader = typer.Option(help="TOML file with this command's options.", callback=config, is_eager=True)
+        shared = {"config": (Annotated[Path | None, reader], None), **_RUN_OPTIONS}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        added = [
+            inspect.Parameter(name, keyword, annotation=hint, default=default)
+            for name, (hint, default) in shared.items()
+        ]
+
+        def run(**values: Any) -> None:
+            values.pop("config")  # its callback has read it already
+            command(**values)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+        return run
+
+    return decorate
+
+
+_RUN_OPTIONS: dict[str, tuple[Any, object]] = {
+    "seed": (Annotated[int, typer.Option(help="Seed of every random choice.", min=0)], Run.seed),
+    "device": (Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")], Run.device),
+    "precision": (Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")], Run.precision),
+    "workers": (Annotated[int, typer.Option(help="Processes; -1 chooses, 0 is this one.", min=-1)], Run.workers),
+    "overwrite": (Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")], Run.overwrite),
+    "resume": (Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")], Run.resume),
+    "quiet": (Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")], Run.quiet),
+}
+
 PoolArgument = Annotated[
     str, typer.Argument(metavar="POOL", help="Folder of images, CSV/Parquet manifest, Hugging Face Parquet, or .zip.")
 ]
 Out = Annotated[Path, typer.Option(help="Where the result goes.", show_default=False)]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 Config = Annotated[
     Path | None,
     typer.Option(help="TOML file with this command's options.", callback=load_config, is_eager=True),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
-Workers = Annotated[int, typer.Option(help="Decoding processes; -1 chooses.", min=-1)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor fill the cache of embeddings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; can be repeated.")]

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import typer
 
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError
+from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
-    Config,
-    Device,
     LabelsOption,
     NoCache,
     Out,
-    Overwrite,
     PoolArgument,
-    PrecisionOption,
     Preset,
-    Quiet,
-    Resume,
-    Seed,
     Set,
     Weights,
-    Workers,
+    with_run_options,
 )
 
 
 @app.command()
+@with_run_options()
 def finetune(
     pool: PoolArgument,
     out: Out,
@@ -45,14 +40,7 @@ def finetune(
     preset: Preset = None,
     set_: Set = None,
     no_cache: NoCache = False,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Train a classifier on the labelled items of a pool."""
     from activetune.training.finetune import finetune as run
@@ -67,14 +55,8 @@ def finetune(
         recipe=recipe,
         preset=preset,
         settings=parse_settings(set_ or ()),
-        seed=seed,
-        device=device,
-        precision=precision,
-        workers=workers,
         use_cache=not no_cache,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(f"{out}: {recipe} on {backbone}, {len(model.classes):,} classes")
 
@@ -89,19 +71,13 @@ def _class_names(text: str | None) -> list[str] | None:
 
 
 @app.command()
+@with_run_options()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
     labels: LabelsOption = None,
     out: Annotated[Path | None, typer.Option(help="The scores' file; default: MODEL/scores.json.")] = None,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Score a model on the labelled items of a pool, or on each pool in a folder of 'corrupt'."""
     from activetune.data.corruption import is_shifted
@@ -111,8 +87,7 @@ def evaluate(
         if labels is not None:
             raise UsageError("shifted pools carry their own labels; leave --labels out")
         path = out or model / "shifts.json"
-        runtime = {"device": device, "precision": precision, "workers": workers, "quiet": quiet}
-        typer.echo(_shifts(model, Path(pool), path, overwrite=overwrite, resume=resume, **runtime))
+        typer.echo(_shifts(model, Path(pool), path, run_options))
         return
     path = out or model / "scores.json"
     scores = run(
@@ -120,22 +95,17 @@ def evaluate(
         pool,
         labels=labels,
         out=path,
-        device=device,
-        precision=precision,
-        workers=workers,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(scores.table())
     typer.echo(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
 
 
-def _shifts(model: Path, folder: Path, path: Path, **options: Any) -> str:
+def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> str:
     """Top-1 by kind (rows) and severity (columns), in percent."""
     from activetune.evaluation.evaluate import evaluate_shifts
 
-    found = evaluate_shifts(model, folder, out=path, **options)
+    found = evaluate_shifts(model, folder, out=path, **run_options)
     severities = sorted({severity for row in found.values() for severity in row})
     width = max(len("mean"), *map(len, found))
     lines = [" ".join([f"{'top-1, %':<{width}}", *(f"{severity:>6}" for severity in severities), "  mean"])]
@@ -149,18 +119,12 @@ def _shifts(model: Path, folder: Path, path: Path, **options: Any) -> str:
 
 
 @app.command()
+@with_run_options()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
     out: Out,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Predict the class of every image of a pool."""
     from activetune.evaluation.evaluate import predict as run
@@ -169,11 +133,6 @@ def predict(
         model,
         pool,
         out=out,
-        device=device,
-        precision=precision,
-        workers=workers,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(f"{out}: {len(rows):,} predictions")

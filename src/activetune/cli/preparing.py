@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from activetune.base.errors import UsageError
+from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import (
-    Config,
-    Device,
-    LabelsOption,
-    NoCache,
-    Out,
-    Overwrite,
-    PoolArgument,
-    PrecisionOption,
-    Quiet,
-    Resume,
-    Seed,
-    Workers,
-)
+from activetune.cli._options import LabelsOption, NoCache, Out, PoolArgument, with_run_options
 
 
 @app.command()
+@with_run_options()
 def caption(
     pool: PoolArgument,
     out: Out,
@@ -35,14 +24,7 @@ def caption(
     prompt: Annotated[str | None, typer.Option(help="Replaces the captioner's own; may hold {class_name}.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
     no_cache: NoCache = False,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Describe every image of a pool in a sentence."""
     from activetune.features.text.captioning import caption as run
@@ -54,30 +36,20 @@ def caption(
         prompt=prompt,
         out=out,
         batch_size=batch_size,
-        device=device,
-        workers=workers,
         use_cache=not no_cache,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(f"{out}: {len(found):,} captions, {len(set(found.values())):,} of them different")
 
 
 @app.command()
+@with_run_options()
 def corrupt(
     pool: PoolArgument,
     out: Out,
     kinds: Annotated[str, typer.Option(help="fog,snow,… or all.")] = "all",
     severity: Annotated[str, typer.Option(help="1 to 5: 3, 1,3,5 or 1-5.")] = "1-5",
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Write corrupted copies of a pool, a Parquet file for each kind and severity."""
     from activetune.data.corruption import KINDS
@@ -89,11 +61,7 @@ def corrupt(
         kinds=names,
         severities=_severities(severity),
         out=out,
-        seed=seed,
-        workers=workers,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(f"{out}: {len(paths):,} pools, {paths[0].name} to {paths[-1].name}")
 

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from activetune.base.config import parse_settings
+from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
-    Config,
-    Device,
     NoCache,
     Out,
-    Overwrite,
     PoolArgument,
-    PrecisionOption,
     Preset,
-    Quiet,
-    Resume,
-    Seed,
     Set,
     Weights,
-    Workers,
+    with_run_options,
 )
 
 
 @app.command()
+@with_run_options()
 def embed(
     pool: PoolArgument,
     out: Out,
@@ -38,22 +33,13 @@ def embed(
     dtype: Annotated[str, typer.Option(help="float16 or float32 on disk.")] = "float16",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 32,
     no_cache: NoCache = False,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Compute the features of every image of a pool."""
     from activetune.features.embedding import EmbedOptions
     from activetune.features.embedding import embed as run
 
-    options = EmbedOptions(
-        tokens=tokens, dtype=dtype, batch_size=batch_size, workers=workers, device=device, precision=precision
-    )
+    options = EmbedOptions(tokens=tokens, dtype=dtype, batch_size=batch_size)
     embeddings = run(
         pool,
         backbone=backbone,
@@ -61,9 +47,7 @@ def embed(
         out=out,
         options=options,
         use_cache=not no_cache,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     shape = " x ".join(f"{size:,}" for size in embeddings.features_ND.shape)
     rejected = embeddings.manifest.get("rejected", 0)
@@ -71,6 +55,7 @@ def embed(
 
 
 @app.command()
+@with_run_options()
 def select(
     embeddings: Annotated[str, typer.Argument(metavar="EMB", help="Embeddings: a folder of 'embed', .npy or .npz.")],
     budget: Annotated[str, typer.Option(help="500, 5%, 2/class or coverage:0.95.", show_default=False)],
@@ -89,14 +74,7 @@ def select(
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods.")] = None,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label."""
     from activetune.selection.select import select as run
@@ -105,7 +83,6 @@ def select(
         embeddings,
         budget=budget,
         method=method,
-        seed=seed,
         preset=preset,
         settings=parse_settings(set_ or ()),
         labelled=labelled,
@@ -116,12 +93,7 @@ def select(
         metadata=metadata,
         losses=losses,
         out=out,
-        device=device,
-        precision=precision,
-        threads=workers,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     figures = selection.manifest["figures"]
     covered = ""

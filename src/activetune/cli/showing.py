@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
+from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import Config, Device, Out, Overwrite, PrecisionOption, Quiet, Resume, Seed, Workers
+from activetune.cli._options import Config, Out, Quiet, with_run_options
 
 
 class Listing(StrEnum):
@@ -22,17 +23,11 @@ class Listing(StrEnum):
 
 
 @app.command()
+@with_run_options()
 def demo(
     out: Out = Path("activetune-demo"),
     seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
-    seed: Seed = 0,
-    config: Config = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Workers = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Run the whole loop on real handwritten digits, offline: a table here and report.html."""
     from activetune.studies.demo import demo as run
@@ -40,12 +35,7 @@ def demo(
     table = run(
         out,
         seeds=seeds,
-        seed=seed,
-        device=device,
-        precision=precision,
-        workers=workers,
-        overwrite=overwrite or resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(table)
     typer.echo(f"report: {out / 'report.html'}")
@@ -65,13 +55,12 @@ def list_(
 
 
 @app.command()
+@with_run_options()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo' or 'simulate'.")],
-    config: Config = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Make report.html from the results in a folder."""
     from activetune.report import write_report
 
-    typer.echo(f"report: {write_report(folder, overwrite=overwrite)}")
+    typer.echo(f"report: {write_report(folder, **run_options)}")

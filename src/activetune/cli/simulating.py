@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
 
 from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import (
-    Backbone,
-    Device,
-    NoCache,
-    Out,
-    Overwrite,
-    PoolArgument,
-    PrecisionOption,
-    Quiet,
-    Resume,
-    Seed,
-    Weights,
-    load_config,
-)
+from activetune.cli._options import Backbone, NoCache, Out, PoolArgument, Weights, load_config, with_run_options
 
 
 def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
@@ -43,6 +31,7 @@ def _joined(value: Any) -> Any:
 
 
 @app.command()
+@with_run_options(config=_load_simulation)
 def simulate(
     pool: PoolArgument,
     test: Annotated[str, typer.Option(help="Another pool, or the share to hold out: 30%.", show_default=False)],
@@ -59,17 +48,7 @@ def simulate(
     ] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep finetuned models.")] = False,
     no_cache: NoCache = False,
-    seed: Seed = 0,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="TOML file with this command's options.", callback=_load_simulation, is_eager=True),
-    ] = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Annotated[int, typer.Option(help="Processes; -1 chooses.", min=-1)] = -1,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    quiet: Quiet = False,
+    **run_options: Unpack[RunOptions],
 ) -> None:
     """Compare selectors and recipes on a pool whose labels are known: results.csv and report.html."""
     from activetune.studies.simulation.simulate import simulate as run
@@ -87,14 +66,8 @@ def simulate(
         settings=_by_name(settings or []),
         rounds_start=start,
         keep_models=keep_models,
-        seed=seed,
-        device=device,
-        precision=precision,
-        workers=workers,
         use_cache=not no_cache,
-        overwrite=overwrite,
-        resume=resume,
-        quiet=quiet,
+        **run_options,
     )
     typer.echo(simulation.table())
     typer.echo(f"report: {out / 'report.html'}")

@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from activetune.base.files import replacing
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
+from activetune.base.run import NO_PRODUCTS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.base.runtime import usable_cores
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
@@ -51,17 +52,14 @@ def corrupt(
     kinds: Sequence[str],
     severities: Sequence[int] = SEVERITIES,
     out: str | os.PathLike[str],
-    seed: int = 0,
-    workers: int = -1,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> list[Path]:
     """Write corrupted copies of a pool: ``OUT/fog-3.parquet`` and so on.
 
     Args:
         kinds: of :data:`KINDS`. severities: 1 to 5.
-        workers: processes; -1 is one a core. resume: keep the files that are complete.
+        run_options: see :class:`activetune.RunOptions`; ``workers`` are processes, -1 is one per core; ``resume``
+            keeps the files that are complete. ``device`` and ``precision`` can't be chosen.
 
     Returns:
         The files, by kind and severity.
@@ -69,6 +67,8 @@ def corrupt(
     Raises:
         UsageError: unknown kind or severity, or ``out`` not empty. MissingExtra: the package is not installed.
     """
+    run = Run.of("corrupt", run_options, device=PROCESSOR_ONLY, precision=NO_PRODUCTS)
+    seed, quiet = run.seed, run.quiet
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     for kind in kinds:
         if kind not in KINDS:
@@ -81,7 +81,7 @@ def corrupt(
     names = [f"{kind}-{severity}.parquet" for kind in dict.fromkeys(kinds) for severity in sorted(set(severities))]
     folder = Path(out)
     made_from = {"pool_fingerprint": pool.fingerprint, "seed": seed}
-    going_on = resume and not overwrite and (folder / MANIFEST).is_file()
+    going_on = run.resume and not run.overwrite and (folder / MANIFEST).is_file()
     if going_on:
         before = read_manifest(folder, "corruptions")
         if any(before.get(name) != value for name, value in made_from.items()):
@@ -89,10 +89,13 @@ def corrupt(
                 f"{folder} holds corruptions of another pool or seed; choose another --out, or give --overwrite"
             )
     else:
-        prepare_folder(folder, _files_of(folder), overwrite=overwrite)
+        prepare_folder(folder, _files_of(folder), overwrite=run.overwrite)
         write_manifest(folder, "corruptions", {**made_from, "pool": pool.name})
     waiting = [name for name in names if not (folder / name).is_file()]
-    with progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter, _Hands(pool, seed, workers) as hands:
+    with (
+        progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter,
+        _Hands(pool, seed, run.workers) as hands,
+    ):
         for name in waiting:
             with replacing(folder / name) as partial:
                 rejected = _write(partial, pool, hands.pieces(*_kind_and_severity(name)), meter.advance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from activetune.base.files import prepare_file, read_json, replacing, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
+from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.corruption import shifted_pools
@@ -33,19 +34,15 @@ def evaluate(
     *,
     labels: Labels | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = -1,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> Scores:
     """Score a model on the labelled items of a pool.
 
     Args:
         labels: answers, or a file of them; None takes the pool's own. Items without an answer are left out.
         out: a file for ``scores.json``.
-        resume: keep ``out`` if it holds the scores of this model, pool and labels already.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps ``out`` if it holds the scores of this
+            model, pool and labels already. Nothing is drawn here, so no ``seed``.
 
     Returns:
         Top-1 over all items and over each class, balanced accuracy, macro F1, top-5, calibration error and a confusion
@@ -54,32 +51,33 @@ def evaluate(
     Raises:
         UsageError: no labels, ids that the pool does not have, no class in common.
     """
+    run = Run.of("evaluate", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     answers = labels if isinstance(labels, Labels) else read_labels(labels, pool) if labels else pool_labels(pool)
     key = digest(model.backbone.fingerprint, pool.fingerprint, *answers.ids, *answers.names)
-    kept = _kept_scores(Path(out), key) if out is not None and resume else None
+    kept = _kept_scores(Path(out), key) if out is not None and run.resume else None
     if kept is not None:
         return kept
-    path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
+    path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
     if not set(answers.names) & set(model.classes):
         raise UsageError(
             f"the labels ({some(answers.classes)}) and the model ({some(model.classes)}) have no class in common"
         )
     foreign = sorted(set(answers.names) - set(model.classes))
     if foreign:
-        note(f"the model does not know {some(foreign)}; their items count as wrong", quiet)
+        note(f"the model does not know {some(foreign)}; their items count as wrong", run.quiet)
 
-    runtime = resolve_runtime(device, precision)
+    runtime = resolve_runtime(run.device, run.precision)
     keeper = ScoreKeeper(model.classes, answers.names)
     rejected = 0
-    for batch in predictions(model, pool.subset(answers.ids), runtime=runtime, workers=workers, quiet=quiet):
+    for batch in predictions(model, pool.subset(answers.ids), runtime=runtime, workers=run.workers, quiet=run.quiet):
         rejected += len(batch.rejected)
         keeper.add(batch.probs_BC, [answers.names[position] for position in batch.positions])
     if not len(keeper):
         raise ActivetuneError(f"none of the {len(answers):,} labelled images of {pool.name} can be decoded")
     if rejected:
-        note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", quiet)
+        note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", run.quiet)
     scores = keeper.scores()
     if path is not None:
         write_json(path, {**scores.as_dict(), "pool": pool.name, "rejected": rejected, "key": key})
@@ -101,17 +99,14 @@ def evaluate_shifts(
     folder: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = -1,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> dict[str, dict[int, float]]:
     """Score a model on every shifted pool in a folder of :func:`activetune.corrupt`.
 
     Args:
-        out: a JSON file. resume: keep the scores of this model in it and add those that are missing.
+        out: a JSON file.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps the scores of this model in ``out`` and
+            adds those that are missing. Nothing is drawn here, so no ``seed``.
 
     Returns:
         Top-1 by kind and severity.
@@ -119,6 +114,7 @@ def evaluate_shifts(
     Raises:
         UsageError: no shifted pool there.
     """
+    run = Run.of("evaluate", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pools = list(shifted_pools(Path(folder)))
     if not pools:
@@ -126,18 +122,18 @@ def evaluate_shifts(
     content: dict[str, Any] = {"model": model.backbone.fingerprint, "sets": {}}
     path = None if out is None else Path(out)
     if path is not None:
-        before = read_json(path) if resume and path.is_file() else {}
+        before = read_json(path) if run.resume and path.is_file() else {}
         if before.get("model") == content["model"]:
             content = before
         else:
-            prepare_file(path, overwrite=overwrite)
+            prepare_file(path, overwrite=run.overwrite)
     found: dict[str, dict[int, float]] = {}
     for kind, severity, file in pools:
         pool = open_pool(file)
         known = content["sets"].get(file.stem, {})
         if known.get("pool_fingerprint") != pool.fingerprint:
-            note(file.stem, quiet)
-            scores = evaluate(model, pool, device=device, precision=precision, workers=workers, quiet=quiet)
+            note(file.stem, run.quiet)
+            scores = evaluate(model, pool, **run.within())
             known = {"top1": scores.top1, "n": scores.n, "pool_fingerprint": pool.fingerprint}
             content["sets"][file.stem] = known
             content["mean_top1"] = float(np.mean([one["top1"] for one in content["sets"].values()]))
@@ -153,37 +149,35 @@ def predict(
     pool: Pool | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = -1,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> list[tuple[str, str, float]]:
     """Predict the class of every image of a pool.
 
     Args:
         out: a ``.csv`` or ``.parquet`` file with the columns id, label, probability; images that can't be decoded
             are listed beside it in ``NAME.rejected.csv``.
-        resume: go on with a run to the same ``out`` that was cut off.
+        run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
 
     Returns:
         (id, class name, its probability) in the pool's order, without the images that can't be decoded.
     """
+    run = Run.of("predict", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
+    path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(f"{path}: predictions are written as .csv or .parquet")
-    runtime = resolve_runtime(device, precision)
-    journal = None if path is None else _Journal(path, digest(model.backbone.fingerprint, pool.fingerprint), resume)
+    runtime = resolve_runtime(run.device, run.precision)
+    journal = None if path is None else _Journal(path, digest(model.backbone.fingerprint, pool.fingerprint), run.resume)
     rows: list[tuple[str, str, float]] = []
     rejected: list[tuple[str, str]] = []
     for done_rows, done_rejected in journal.done if journal else ():
         rows += [(item, name, prob) for item, name, prob in done_rows]
         rejected += [(item, reason) for item, reason in done_rejected]
     first_batch = len(journal.done) if journal else 0
-    for batch in predictions(model, pool, runtime=runtime, workers=workers, first_batch=first_batch, quiet=quiet):
+    for batch in predictions(
+        model, pool, runtime=runtime, workers=run.workers, first_batch=first_batch, quiet=run.quiet
+    ):
         best = batch.probs_BC.argmax(axis=1)
         probs = batch.probs_BC[np.arange(len(best)), best]
         found = [
@@ -200,7 +194,7 @@ def predict(
         if rejected:
             listing = prepare_file(path.with_name(f"{path.stem}.rejected.csv"), overwrite=True)
             write_csv(listing, ("id", "reason"), rejected)
-            note(f"{len(rejected):,} of {len(pool):,} images were skipped; {listing.name} lists the reasons", quiet)
+            note(f"{len(rejected):,} of {len(pool):,} images were skipped; {listing.name} lists the reasons", run.quiet)
     if journal:
         journal.remove()
     return rows

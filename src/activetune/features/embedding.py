@@ -11,9 +11,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from activetune.base.files import read_json
 from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
+from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.loading import Loaded, image_loader
@@ -63,6 +64,12 @@ class EmbedOptions:
         if self.batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
 
+    def within(self, run: Run) -> EmbedOptions:
+        """These options with the run's workers, device and precision where they have none of their own."""
+        names = ("workers", "device", "precision")
+        own = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(EmbedOptions, name)}
+        return replace(self, **{**{name: getattr(run, name) for name in names}, **own})
+
 
 @holds_output(folder=True)
 def embed(
@@ -73,9 +80,7 @@ def embed(
     out: str | os.PathLike[str] | None = None,
     options: EmbedOptions | None = None,
     use_cache: bool = True,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> Embeddings:
     """Compute the features of every image of a pool.
 
@@ -84,8 +89,9 @@ def embed(
         backbone: a name (see :func:`activetune.networks.backbones.load_backbone`) or a loaded backbone.
         weights: a local weights file for a named backbone.
         out: the artefact's folder; None keeps it in the cache only (in memory with ``use_cache=False``).
+        options: what is computed; its ``workers``, ``device`` and ``precision`` go before those of the run.
         use_cache: reuse the features of the same pool, weights and transform where they are known.
-        overwrite: replace what ``out`` holds. resume: go on with an unfinished run in ``out``.
+        run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
 
     Returns:
         Embeddings of the images that can be decoded, in the pool's order.
@@ -94,8 +100,10 @@ def embed(
         UsageError: ``out`` holds something else, or an unfinished run and ``resume`` is off.
         ActivetuneError: no image could be decoded; features beyond the range of float16.
     """
+    run = Run.of("embed", run_options, seed=NO_CHANCE)
+    overwrite, resume, quiet = run.overwrite, run.resume, run.quiet
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    options = options or EmbedOptions()
+    options = (options or EmbedOptions()).within(run)
     network = backbone if isinstance(backbone, Backbone) else load_backbone(backbone, weights)
     recipe = _recipe(pool, network, options)
     key = digest_json(recipe)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 from activetune.base.artefact import MANIFEST
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json
 from activetune.base.locks import holds_output
+from activetune.base.progress import note
+from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.report.demo import write_demo_report
 from activetune.report.simulation import write_simulation_report
 
@@ -17,16 +20,27 @@ _WRITERS = {"demo": write_demo_report, "simulation": write_simulation_report}
 
 
 @holds_output("folder", folder=True)
-def write_report(folder: Path, *, overwrite: bool = False) -> Path:
+def write_report(folder: Path, **run_options: Unpack[RunOptions]) -> Path:
     """Make ``report.html`` from what a folder holds.
+
+    Args:
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps a report that is there. A report draws nothing
+            and runs no network: the other options can't be chosen.
 
     Raises:
         UsageError: the folder holds no results that there is a report for, or a report already.
     """
+    run = Run.of(
+        "report", run_options, seed=NO_CHANCE, device=PROCESSOR_ONLY, precision=NO_PRODUCTS, workers=ONE_PROCESS
+    )
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
     writer = _WRITERS.get(str(manifest.get("kind")))
     if writer is None:
         raise UsageError(f"{folder} holds nothing to report on; expected a finished folder of: {', '.join(_WRITERS)}")
-    if (folder / "report.html").exists() and not overwrite:
+    there = (folder / "report.html").exists()
+    if there and run.resume and not run.overwrite:
+        return folder / "report.html"
+    if there and not run.overwrite:
         raise UsageError(f"{folder / 'report.html'} exists already; give --overwrite to make it again")
+    note("writing the report", run.quiet)
     return writer(folder)

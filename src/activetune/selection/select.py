@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_array, digest_stream
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
+from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
@@ -38,7 +39,6 @@ def select(
     *,
     budget: int | float | str,
     method: str = "auto",
-    seed: int = 0,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     labelled: Answers | None = None,
@@ -49,12 +49,8 @@ def select(
     metadata: Metadata | None = None,
     losses: Losses | None = None,
     out: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    threads: int = -1,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    threads: int | None = None,
+    **run_options: Unpack[RunOptions],
 ) -> Selection:
     """Choose the items to label.
 
@@ -73,9 +69,9 @@ def select(
         losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a CSV/Parquet file with the
             columns ``id`` and ``loss``. Without them the labels known so far tell which losses to expect.
         out: folder for ``selection.csv`` and ``manifest.json``; it must be empty unless ``overwrite``.
-        device: where heavy products run. precision: ``fp32``, and ``auto`` is the same.
-        threads: processor threads used, -1 for all. quiet: no notes on stderr.
-        resume: keep what ``out`` holds if it is this very selection, finished.
+        threads: processor threads used, -1 for all: what ``workers`` means here.
+        run_options: see :class:`activetune.RunOptions`. ``device`` is where heavy products run; ``resume`` keeps
+            what ``out`` holds if it is this very selection, finished.
 
     Returns:
         The selection, best first where the method ranks; its manifest holds figures, notes and any shortfall.
@@ -84,6 +80,8 @@ def select(
         UsageError: unknown method, setting, id or column; a budget that is impossible; labels that the method needs
             and that are not known; features of the wrong shape.
     """
+    run = Run.of("select", run_options, precision=FULL_PRECISION)
+    seed = run.seed
     embeddings = embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
     selector = make_selector(method, preset, dict(settings or {}))
     _refuse_wrong_shape(embeddings, selector, method)
@@ -99,17 +97,15 @@ def select(
             name = next(name for name, cls in selectors().items() if type(ordered) is cls)
             stand_in = {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
         selector = ordered
-    if precision not in ("auto", "fp32"):
-        raise UsageError(f"select computes in fp32, not in {precision}; leave --precision out")
-    runtime = resolve_runtime(device, "fp32")
+    runtime = resolve_runtime(run.device, "fp32")
     asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
     request = {**asked, **_request_of(embeddings, limits, plan, losses_N)}
-    if out is not None and resume and not overwrite and _is_done(Path(out), request):
+    if out is not None and run.resume and not run.overwrite and _is_done(Path(out), request):
         return load_selection(out)
-    if out is not None and not (overwrite and Path(out).is_dir()):
+    if out is not None and not (run.overwrite and Path(out).is_dir()):
         prepare_folder(Path(out), SELECTION_FILES)  # refuses now; what is to be overwritten is kept until the end
 
-    with limited_threads(threads):
+    with limited_threads(run.workers if threads is None else threads):
         evidence = replace(_evidence(embeddings, limits, selector, str(runtime.device)), losses_N=losses_N)
         outcome, figures = _compute(embeddings, evidence, limits, plan, selector, method, seed)
     picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
@@ -119,7 +115,7 @@ def select(
     if out is not None:
         selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
     for sentence in (*notes.values(), outcome.entries.get("shortfall", "")):
-        note(sentence, quiet or not sentence)
+        note(sentence, run.quiet or not sentence)
     return selection
 
 

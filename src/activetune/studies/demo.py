@@ -8,17 +8,18 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from PIL import Image
 
-from activetune.base.artefact import MANIFEST, contents, write_manifest
+from activetune.base.artefact import MANIFEST, contents, read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import write_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
-from activetune.base.tables import write_csv
+from activetune.base.run import Run, RunOptions
+from activetune.base.tables import read_table, write_csv
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -44,14 +45,12 @@ def demo(
     out: str | os.PathLike[str],
     *,
     seeds: int = 3,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = -1,
-    overwrite: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> str:
     """Run the loop and write ``results.csv`` and ``report.html``; a second run in ``out`` reuses the embeddings.
+
+    Args:
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps a finished demo of the same seeds.
 
     Returns:
         The table: mean ± standard deviation of top-1 over the seeds, and seconds, as text.
@@ -59,9 +58,15 @@ def demo(
     Raises:
         UsageError: ``out`` holds something else and ``overwrite`` is off.
     """
-    folder = _open(Path(out), overwrite)
+    run = Run.of("demo", run_options)
+    seed, quiet = run.seed, run.quiet
+    folder = Path(out)
+    if run.resume and not run.overwrite and _finished(folder, seed, seeds):
+        note(f"{folder} holds this demo already, finished", quiet)
+        return _table(summarise(read_table(folder / "results.csv")))
+    folder = _open(folder, run.overwrite)
     _write_digits(folder / "images")
-    options = EmbedOptions(device=device, precision=precision, workers=workers)
+    options = EmbedOptions().within(run)
     embeddings = _embed(open_pool(folder / "images"), folder / "embeddings", options, quiet)
     pixels = Embeddings.from_numpy(_pixels(folder / "images", embeddings.ids), embeddings.ids, embeddings.labels)
     order = np.random.default_rng(seed).permutation(len(embeddings))
@@ -75,7 +80,7 @@ def demo(
             source = sources[features]
             # One thread: products this small gain nothing from more, and lose much where the machine is shared.
             chosen = select(
-                take(source, pool), budget=budget, method=method, seed=seed + number, device=device, threads=1
+                take(source, pool), budget=budget, method=method, seed=seed + number, device=run.device, workers=1
             )
             top1 = _probe(source, chosen, test, seed + number)
             results.append((method, features, budget, seed + number, top1, chosen.manifest["figures"]["seconds"]))
@@ -96,8 +101,7 @@ def demo(
             "embeddings": embeddings.fingerprint,
         },
     )
-    note("writing the report", quiet)
-    write_report(folder, overwrite=True)
+    write_report(folder, overwrite=True, quiet=quiet)
     columns = dict(zip(HEADER, map(list, zip(*results, strict=True)), strict=True))
     return _table(summarise(columns))
 
@@ -112,6 +116,13 @@ def _open(folder: Path, overwrite: bool) -> Path:
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / MARKER, {"made_by": "activetune demo"})
     return folder
+
+
+def _finished(folder: Path, seed: int, seeds: int) -> bool:
+    if not (folder / MANIFEST).is_file() or not (folder / "report.html").is_file():
+        return False
+    manifest = read_manifest(folder, "demo")
+    return (manifest["seed"], manifest["seeds"]) == (seed, seeds)
 
 
 def _embed(pool: Pool, folder: Path, options: EmbedOptions, quiet: bool) -> Embeddings:

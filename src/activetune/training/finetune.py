@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
 from activetune.base.errors import UsageError, some
@@ -16,6 +16,7 @@ from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
+from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.labels import (
@@ -52,14 +53,8 @@ def finetune(
     recipe: str = "linear_probe",
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = -1,
     use_cache: bool = True,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> Model:
     """Train a classifier on the labelled items of a pool.
 
@@ -71,7 +66,8 @@ def finetune(
             classes that occur.
         backbone, weights: see :func:`activetune.load_backbone`.
         recipe, preset, settings: see ``activetune list recipes``.
-        overwrite: replace what ``out`` holds. resume: go on from the last epoch of a run that was cut off in ``out``.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` goes on from the last epoch of a run that was cut
+            off in ``out``.
 
     Returns:
         The model, saved. The items chosen on (epoch, strength) are carved out of ``labels``; nothing else is looked at.
@@ -79,36 +75,37 @@ def finetune(
     Raises:
         UsageError: labels that do not fit the pool, fewer than two classes, ``out`` not empty, unknown names.
     """
+    run = Run.of("finetune", run_options)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     given = _labels_of(labels, pool)
     given = given if classes is None else with_classes(given, classes)
     if len(set(given.names)) < 2:
         raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
     chosen = make_recipe(recipe, preset, dict(settings or {}))
-    runtime = resolve_runtime(device, precision)
+    runtime = resolve_runtime(run.device, run.precision)
     network = load_backbone(backbone, weights, options=chosen.construction())
-    run = {
+    made_from = {
         "pool_fingerprint": pool.fingerprint,
         "labels": digest(*given.ids, *given.names, *(given.classes if classes else ())),
         "backbone": network.name,
         "weights": network.fingerprint,
         "recipe": recipe,
         "options": as_json(asdict(chosen)),  # type: ignore[call-overload]
-        "seed": seed,
+        "seed": run.seed,
         "precision": runtime.precision,
     }
     folder = Path(out)
-    if resume and not overwrite and _finished(folder, digest_json(run)):
-        note(f"{folder} holds this model already, finished", quiet)
+    if run.resume and not run.overwrite and _finished(folder, digest_json(made_from)):
+        note(f"{folder} holds this model already, finished", run.quiet)
         return load(folder)
-    folder = _open_folder(folder, digest_json(run), overwrite=overwrite, resume=resume)
+    folder = _open_folder(folder, digest_json(made_from), overwrite=run.overwrite, resume=run.resume)
 
     started = time.perf_counter()
-    usable, rejected = _usable(pool, given, folder, workers, quiet)
-    held_out = chosen.hold_out(usable.indices, seed)
+    usable, rejected = _usable(pool, given, folder, run.workers, run.quiet)
+    held_out = chosen.hold_out(usable.indices, run.seed)
     treated = isinstance(chosen, Imbalance) and any(chosen.remedies.values())
     for told in [*describe_shortage(usable), *([] if treated else describe_imbalance(usable))]:
-        note(told, quiet)
+        note(told, run.quiet)
     job = Job(
         pool=pool.subset(usable.ids),
         labels=usable,
@@ -116,19 +113,19 @@ def finetune(
         whole_pool=pool,
         backbone=network.to(runtime.device),
         runtime=runtime,
-        seed=seed,
+        seed=run.seed,
         work=folder / WORK,
-        resume=resume,
+        resume=run.resume,
         use_cache=use_cache,
-        workers=workers,
-        quiet=quiet,
+        workers=run.workers,
+        quiet=run.quiet,
     )
     try:
         outcome = chosen.run(job)
     except UsageError:
         _withdraw(folder)
         raise
-    return _save(job, outcome, {**run, "run": digest_json(run), "rejected": rejected}, folder, started)
+    return _save(job, outcome, {**made_from, "run": digest_json(made_from), "rejected": rejected}, folder, started)
 
 
 def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:

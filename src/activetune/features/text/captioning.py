@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from activetune.base.errors import UsageError
 from activetune.base.files import prepare_file, replacing
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
+from activetune.base.run import FULL_PRECISION, NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.labels import Labels, read_labels
@@ -33,12 +35,8 @@ def caption(
     prompt: str | None = None,
     out: str | os.PathLike[str] | None = None,
     batch_size: int = 8,
-    device: str = "auto",
-    workers: int = -1,
     use_cache: bool = True,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> dict[str, str]:
     """Describe every image of a pool.
 
@@ -47,7 +45,9 @@ def caption(
         labels: answers, for the class name in the prompt; None takes the pool's own where it has them.
         prompt: replaces the captioner's own; ``{class_name}`` in it stands for the class.
         out: a ``.csv`` or ``.parquet`` file with the columns id and caption.
-        use_cache: keep what a model said, so that a run that is cut off goes on. resume: keep ``out`` if it is there.
+        use_cache: keep what a model said, so that a run that is cut off goes on.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps ``out`` if it is there. Nothing is drawn
+            here, so no ``seed``, and models run in full precision.
 
     Returns:
         ``{id: caption}``, without the images that can't be decoded.
@@ -55,13 +55,14 @@ def caption(
     Raises:
         UsageError: unknown captioner or model, a prompt that asks for a class where none is known.
     """
+    run = Run.of("caption", run_options, seed=NO_CHANCE, precision=FULL_PRECISION)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    if out is not None and resume and not overwrite and Path(out).is_file():
+    if out is not None and run.resume and not run.overwrite and Path(out).is_file():
         return read_captions(out)
-    path = None if out is None else prepare_file(Path(out), overwrite=overwrite)
+    path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(f"{path}: captions are written as .csv or .parquet")
-    runtime = resolve_runtime(device, "fp32")
+    runtime = resolve_runtime(run.device, "fp32")
     speaker = make_captioner(
         captioner, prompt=prompt, batch_size=batch_size, device=runtime.device, use_cache=use_cache
     )
@@ -70,11 +71,11 @@ def caption(
         raise UsageError(
             f"the template needs class names, and the pool {pool.name} has none; give --labels, or --with hf/MODEL"
         )
-    rejected = rejected_items(pool, workers=workers) if speaker.name.startswith("hf/") else {}
-    note(f"{len(rejected):,} of {len(pool):,} images were skipped: they can't be decoded", quiet or not rejected)
+    rejected = rejected_items(pool, workers=run.workers) if speaker.name.startswith("hf/") else {}
+    note(f"{len(rejected):,} of {len(pool):,} images were skipped: they can't be decoded", run.quiet or not rejected)
     positions = [position for position, item in enumerate(pool.ids) if item not in rejected]
-    given = [names.get(pool.ids[position]) or UNKNOWN for position in positions]
-    sentences = speaker.describe(pool, positions, given, quiet=quiet)
+    known = [names.get(pool.ids[position]) or UNKNOWN for position in positions]
+    sentences = speaker.describe(pool, positions, known, quiet=run.quiet)
     found = dict(zip((pool.ids[position] for position in positions), sentences, strict=True))
     if path is not None and path.suffix.lower() == ".csv":
         write_csv(path, ("id", "caption"), list(found.items()))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from activetune.base.artefact import MANIFEST, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
@@ -22,6 +22,7 @@ from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
+from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.pool import Pool
@@ -88,14 +89,8 @@ def simulate(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     rounds_start: str = "random",
     keep_models: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = -1,
     use_cache: bool = True,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> Simulation:
     """Compare selectors and recipes on a pool whose labels are known.
 
@@ -110,9 +105,9 @@ def simulate(
         settings: settings of methods and recipes by their name, or by their whole text.
         rounds_start: the method that makes the first selection for methods that learn from labels.
         keep_models: keep the models of recipes that train the backbone.
-        workers: processes; -1: one a core, or one where an accelerator does the work. Results do not depend on it.
-        overwrite: begin again. resume: keep what ``out`` holds of this simulation, and add what is new in methods,
-            recipes, budgets and seeds.
+        run_options: see :class:`activetune.RunOptions`. ``workers`` are processes; -1: one a core, or one where an
+            accelerator does the work; results do not depend on it. ``overwrite`` begins again; ``resume`` keeps what
+            ``out`` holds of this simulation, and adds what is new in methods, recipes, budgets and seeds.
 
     Returns:
         The finished cells and the failed ones; a failure does not stop the others.
@@ -121,45 +116,46 @@ def simulate(
         UsageError: unknown names, impossible budgets, labels that are not known, ``out`` not empty or of another pool.
         ActivetuneError: a process died.
     """
-    given = dict(settings or {})
+    run = Run.of("simulate", run_options)
+    own = dict(settings or {})
     asked = _Asked(
-        read_methods(methods, given),
-        read_recipes(recipes, given),
+        read_methods(methods, own),
+        read_recipes(recipes, own),
         split_list([budgets] if isinstance(budgets, int | float) else budgets),
-        list(range(seed, seed + _at_least_one(seeds))),
-        read_start(rounds_start, given),
+        list(range(run.seed, run.seed + _at_least_one(seeds))),
+        read_start(rounds_start, own),
     )
-    parts = open_parts(pool, test, quiet)
-    runtime = resolve_runtime(device, precision)
+    parts = open_parts(pool, test, run.quiet)
+    runtime = resolve_runtime(run.device, run.precision)
     network = load_backbone(backbone, weights)
     made_from = {**parts.made_from(), "backbone": network.name, "weights": network.fingerprint}
     made_from["precision"] = runtime.precision
     folder = Path(out)
-    begun = _begun(folder, made_from, overwrite=overwrite, resume=resume)
+    begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)
     asked = asked if begun is None else asked.beside(begun)
     asked.plan(parts.pool.labels or (), "")  # what is impossible is refused before anything is written
-    _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=overwrite)
-    options = EmbedOptions(device=device, precision=precision, workers=workers)
-    embed_parts(parts, network, options, folder, use_cache=use_cache, quiet=quiet)
+    _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
+    options = EmbedOptions().within(run)
+    embed_parts(parts, network, options, folder, use_cache=use_cache, quiet=run.quiet)
     plan = asked.plan(load_embeddings(folder / POOL).labels or (), digest_json(made_from))
     jobs = plan.jobs()
-    processes = choose_processes(workers, len(jobs), runtime.device)
+    processes = choose_processes(run.workers, len(jobs), runtime.device)
     setup = Setup(
         folder=folder,
         images=replace(parts.images, labels=None),
         test=parts.test,
         backbone=backbone,
         weights=None if weights is None else str(weights),
-        device=device,
-        precision=precision,
-        workers=workers if processes == 1 else 0,
+        device=run.device,
+        precision=run.precision,
+        workers=run.workers if processes == 1 else 0,
         use_cache=use_cache,
         keep_models=keep_models,
     )
     started = time.perf_counter()
-    simulation = _run(plan, setup, processes, quiet)
+    simulation = _run(plan, setup, processes, run.quiet)
     content = {**parts.figures(), "made_from": made_from, "seconds": round(time.perf_counter() - started, 3)}
-    _finish(simulation, plan, content, quiet)
+    _finish(simulation, plan, content, run.quiet)
     return simulation
 
 
@@ -318,5 +314,4 @@ def _finish(simulation: Simulation, plan: Plan, content: Mapping[str, Any], quie
         "test_items": len(test),
     }
     write_manifest(folder, "simulation", {**described, **content, "failed": len(simulation.failures)})
-    note("writing the report", quiet)
-    write_report(folder, overwrite=True)
+    write_report(folder, overwrite=True, quiet=quiet)
