@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activetune import Labels, Pool, UsageError, open_pool, read_labels
-from activetune.data.labels import describe_imbalance, describe_shortage, keep, pool_labels, read_ids, with_classes
+from activetune.data.ids import read_ids
+from activetune.data.label_notes import describe_imbalance, describe_shortage
+from activetune.data.labels import keep, pool_labels, with_classes
 from activetune.data.splits import carve_validation, stratified_folds
 
 
@@ -133,7 +135,7 @@ def test_a_selection_of_a_pool_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("l.csv", b"id,label\n4.png\n", "line 2 has another number of fields than the header"),
+        ("l.csv", b"id,label\n4.png\n", "line 2 has another number of fields"),
         ("l.csv", b"id,label\n4.png,\xff\xfe\n", "can't be read as CSV or Parquet"),
         ("l.parquet", b"PAR1 and no more", "can't be read as CSV or Parquet"),
     ],

@@ -1,47 +1,224 @@
-"""CSV and Parquet tables."""
+"""Tables by columns: CSV in its dialects, Parquet and JSON lines are read, CSV is written.
+
+CSV is read as UTF-8 or UTF-16, with or without a byte order mark, with commas, semicolons or tabs between its fields,
+and must begin with a line of column names. What is written is UTF-8 with commas, and every text comes back as it was.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, repeated, some
 from activetune.base.files import replacing
+
+JSON_LINES = frozenset({".jsonl", ".ndjson"})
+SEPARATORS = ",\t;"  # the first wins where a header could be read with several
+IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+Columns = dict[str, list[Any]]
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file (UTF-8, header line) in one step."""
+    """Write a CSV file (UTF-8, header line) in one step.
+
+    Cells are written as they are, also those that a spreadsheet would take for a formula: ids must come back unchanged.
+    """
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        lines = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in (header, *rows):
+            # csv.writer itself leaves a carriage return bare, which ends the line for whoever reads it
+            bare = any(isinstance(cell, str) and "\r" in cell for cell in row)
+            (quoted if bare else lines).writerow(row)
 
 
-def read_table(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
-    """A CSV or Parquet file as columns.
+def read_table(path: str | os.PathLike[str]) -> Columns:
+    """A CSV (``.csv``, ``.tsv``), Parquet (``.parquet``) or JSON lines (``.jsonl``) file as columns.
+
+    CSV gives text, the others what they hold; JSON lines give None where a line lacks a name.
 
     Raises:
-        UsageError: no such file, neither format, or damaged.
+        UsageError: no such file, none of these formats, or damaged; the line is named.
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"the file {path} does not exist")
+        raise UsageError(f"the file {path} does not exist" if not path.exists() else f"{path} is no file")
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path)
+    text = decode_text(path)
+    return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else _read_csv(path, text)
+
+
+def need_columns(
+    columns: Mapping[str, Sequence[Any]],
+    names: Sequence[str],
+    where: object,
+    known: Collection[str] = (),
+    more: str = "",
+) -> None:
+    """Raise a :class:`UsageError` where a table lacks a column, with what was probably meant.
+
+    Args:
+        known: ids that a header would not hold; one that does is a first row. more: what the message says besides.
+    """
+    missing = [name for name in names if name not in columns]
+    if not missing:
+        return
+    given = list(columns)
+    rowlike = [cell for cell in given if cell in known or os.path.splitext(cell)[1].lower() in IMAGE_ENDINGS]
+    if rowlike:
+        raise UsageError(
+            f"{where} has no line of column names: its first line is a row ({some(given)}); "
+            f"put a line with {', '.join(names)} above it"
+        )
+    told = f"its columns are: {', '.join(given) or 'none'}"
+    alike = [cell for cell in given if cell.strip().lower() == missing[0]]
+    advice = f"rename {alike[0]!r} to {missing[0]!r}; " if alike else ""
+    raise UsageError(f"{where} has no column {missing[0]!r}{more}; {advice}{told}")
+
+
+def decode_text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, by its byte order mark or by the place of its zero bytes.
+
+    Raises:
+        UsageError: it can't be read, or it is in neither encoding.
+    """
     try:
-        if path.suffix.lower() == ".parquet":
-            return dict(pq.read_table(path).to_pydict())
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [row for row in reader if row]
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} can't be read as CSV or Parquet ({error})") from None
-    uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
-    if uneven is not None:
-        raise UsageError(f"{path}: line {uneven} has another number of fields than the header ({len(header)})")
+        with path.open("rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read ({error.strerror or error})") from None
+    encoding = _encoding_of(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line, name = content[: error.start].count(b"\n") + 1, encoding.removesuffix("-sig").upper()
+        raise UsageError(
+            f"{path} can't be read as CSV or Parquet: it is not {name} text "
+            f"(line {line}, byte {content[error.start]:#04x}); save it as UTF-8, in a spreadsheet as 'CSV UTF-8'"
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UsageError(
+            f"{path} can't be read as CSV or Parquet: line {line} holds a zero character; give text in UTF-8"
+        )
+    return text
+
+
+def _encoding_of(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    start = content[:64]
+    for encoding, zero, sign in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
+        if len(start) >= 4 and not any(start[zero::2]) and all(start[sign::2]):
+            return encoding
+    return "utf-8-sig"
+
+
+# CSV --------------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path, text: str) -> Columns:
+    names = (text.lstrip().splitlines() or [""])[0][:10_000]
+    separator = max(SEPARATORS, key=lambda sign: len(next(csv.reader([names], delimiter=sign), [])))
+    numbered = _rows(path, text, separator)
+    header = [name.strip() for name in next(numbered, (1, []))[1]]
+    twice = [name for name in repeated(header) if name]
+    if twice:
+        raise UsageError(f"{path}: the first line names the column {twice[0]!r} twice; give each its own name")
+    rows = []
+    for line, row in numbered:
+        if len(row) != len(header):
+            raise UsageError(
+                f"{path}: line {line} has another number of fields ({len(row)}) than the header "
+                f"({len(header)}: {some(header)}); "
+                "a text that holds a separator stands in quotation marks"
+            )
+        rows.append(row)
     return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, each with the number of the line that it begins in."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(f"{path}: {_told(error, line, reader.line_num)}") from None
+
+
+def _told(error: csv.Error, line: int, last: int) -> str:
+    """What is wrong with the quotation marks of a row that begins in a line."""
+    if "expected after" in str(error):
+        reached = "" if last == line else f" and reaches line {last}"
+        return (
+            f"a text in quotation marks that begins in line {line}{reached} goes on after its closing mark; "
+            "is a mark missing or too many? Inside a text each is doubled"
+        )
+    return f"a quotation mark that opens in line {line} is never closed; close it, or double it inside a text"
+
+
+# Other formats ----------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(path: Path) -> Columns:
+    try:
+        table = pq.read_table(path, partitioning=None)
+        twice = repeated(table.column_names)
+        if twice:
+            raise UsageError(f"{path} names the column {twice[0]!r} twice; give each its own name")
+        return {name: column_values(table.column(name)) for name in table.column_names}
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} can't be read as CSV or Parquet ({_first_line(error)})") from None
+
+
+def column_values(column: pa.ChunkedArray) -> list[Any]:
+    """A column as Python values; those that Python has no type for stay Arrow's."""
+    if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):  # as Python's, 0.1 would be 0.10000000149
+        return [None if np.isnan(value) else value for value in column.to_numpy()]
+    try:
+        values: list[Any] = column.to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError):  # a time that Python has no type for, among others
+        values = list(column)  # as Arrow's own scalars
+    return values
+
+
+def _read_json_lines(path: Path, text: str) -> Columns:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            told = "nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
+            raise UsageError(f"{path} can't be read as JSON lines: line {number} is no JSON ({told})") from None
+        if not isinstance(row, dict):
+            raise UsageError(
+                f"{path} must hold one JSON object a line, with the names of its columns; "
+                f"line {number} is something else"
+            )
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,7 +1,7 @@
-"""Answers: reading label files.
+"""Answers: the labels of some items, from label files, from mappings, or from the pool itself.
 
-A label file is CSV or Parquet with a column ``id`` and a column ``label``; further columns are left alone. A row with
-an empty label is an item that nobody has answered yet.
+A label file is a table (CSV, Parquet, JSON lines) with a column ``id`` and a column ``label``; further columns are left
+alone. A row without a label (see :mod:`activetune.data.answers`) is an item that nobody has answered yet.
 """
 
 from __future__ import annotations
@@ -11,56 +11,106 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import UsageError, some
-from activetune.base.tables import read_table
+from activetune.base.errors import ActivetuneError, UsageError, repeated, some
+from activetune.base.tables import Columns, need_columns, read_table
+from activetune.data.answers import class_names
+from activetune.data.ids import ids_of, refuse_unknown
 from activetune.data.pool import Pool
 
-IMBALANCE = 20  # labels of the largest class for one of the smallest, from which on it is worth a word
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Answers: one class name an item; ``classes`` is the sorted list that a model's outputs follow."""
+class Labels(Generic[Answer]):
+    """The answers to L items, all of one kind: a class name each, or whatever else a task asks for.
+
+    Attributes:
+        ids: L distinct item ids.
+        answers: L answers of one type; class names are text.
+        classes: C names in the order of a model's outputs; those that occur nowhere count too.
+    """
 
     ids: Sequence[str]
-    names: Sequence[str]
+    answers: Sequence[Answer]
     classes: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Check that ids, answers and classes belong together."""
+        if len(self.ids) != len(self.answers):
+            raise UsageError(f"{len(self.ids):,} ids, but {len(self.answers):,} answers; give one each")
+        if len(set(self.ids)) < len(self.ids):
+            raise UsageError(f"ids must be distinct; repeated: {some(repeated(self.ids))}")
+        kinds = sorted({type(answer).__name__ for answer in self.answers})
+        if len(kinds) > 1:
+            raise UsageError(f"the answers are of several kinds ({', '.join(kinds)}); give them in one")
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """L class names; an error where the answers are of another kind."""
+        if len(self.answers) and not isinstance(self.answers[0], str):
+            raise ActivetuneError(f"these answers are no class names: each is a {type(self.answers[0]).__name__}")
+        return self.answers  # type: ignore[return-value]
+
     @cached_property
     def indices(self) -> IntArray:
-        """(L,) class indices."""
+        """(L,) positions of the class names in ``classes``."""
         index = {name: number for number, name in enumerate(self.classes)}
         return np.asarray([index[name] for name in self.names], dtype=np.int64)
 
     @classmethod
-    def of(cls, answers: Mapping[str, str], classes: Sequence[str] | None = None) -> Labels:
-        """Labels from ``{id: class name}``; ``classes`` defaults to the names that occur, sorted."""
-        return cls(list(answers), list(answers.values()), list(classes or sorted(set(answers.values()))))
+    def of(cls, answers: Mapping[str, Any], classes: Sequence[str] | None = None) -> Labels[str]:
+        """Labels from ``{id: class name}``, without the items that are not answered.
+
+        Args:
+            answers: class names, or whatever :func:`activetune.data.answers.class_name` makes some of.
+            classes: all of them, in order; None takes the names that occur, sorted.
+
+        >>> Labels.of({"1.jpg": "dog", "2.jpg": "cat", "3.jpg": None}).classes
+        ['cat', 'dog']
+
+        Raises:
+            UsageError: an answer that is no single label, or none of ``classes``.
+        """
+        ids = ids_of(list(answers))
+        names = class_names(list(answers.values()), "the given labels", ids)
+        known = [(item, name) for item, name in zip(ids, names, strict=True) if name is not None]
+        found = Labels([item for item, _ in known], [name for _, name in known], sorted({name for _, name in known}))
+        return found if classes is None else with_classes(found, classes)
 
 
-def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
-    """The distinct values of a file's column ``id``, in their order.
+def labels_of(given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, pool: Pool) -> Labels[str]:
+    """The class names of items of a pool, however they are given: this is the door of every stage.
+
+    Args:
+        given: labels, ``{id: label}``, a file of them, or None for the pool's own.
 
     Raises:
-        UsageError: no such column, or ids that ``known`` does not hold.
+        UsageError: ids that the pool does not have, contradicting answers, or no answer at all.
     """
-    columns = read_table(path)
-    if "id" not in columns:
-        raise UsageError(f"{path} has no column 'id'; its columns are: {', '.join(columns) or 'none'}")
-    ids = list(dict.fromkeys(str(item) for item in columns["id"]))
-    _refuse_unknown(path, ids, known, what)
-    return ids
+    if given is None:
+        return pool_labels(pool)
+    if not isinstance(given, Labels | Mapping):
+        return read_labels(given, pool)
+    found = given if isinstance(given, Labels) else Labels.of(given)
+    if not len(found):
+        count = len(given)
+        raise UsageError(
+            f"none of the {count:,} given labels is answered; give class names" if count else "no label was given"
+        )
+    refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
+    return found
 
 
-def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels:
-    """Read answers for items of a pool.
+def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
+    """Read the class names of items of a pool from a file.
 
     A file without a column ``label`` (a ``selection.csv``) names items whose labels the pool itself knows.
 
@@ -68,95 +118,70 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels:
         UsageError: unknown ids, contradicting answers, or no answer at all.
     """
     columns = read_table(path)
-    if "id" not in columns:
-        raise UsageError(f"{path} has no column 'id'; its columns are: {', '.join(columns) or 'none'}")
-    ids = [str(item) for item in columns["id"]]
-    _refuse_unknown(path, ids, pool.position, f"the pool {pool.name}")
-    if "label" in columns:
-        given = columns["label"]
-    elif pool.labels is not None:
-        given = [pool.labels[pool.position[item]] for item in ids]
-    else:
-        raise UsageError(f"{path} has no column 'label', and the pool {pool.name} has no labels of its own")
-    answers: dict[str, str] = {}
-    for item, value in zip(ids, given, strict=True):
-        name = "" if value is None else str(value).strip()
-        if not name:
-            continue
-        if answers.setdefault(item, name) != name:
-            raise UsageError(f"{path} labels {item!r} twice, as {answers[item]!r} and as {name!r}; keep one")
+    need_columns(columns, ["id"], path, pool.position)
+    ids = ids_of(columns["id"])
+    refuse_unknown(ids, pool.position, path, f"the pool {pool.name}")
+    if "label" not in columns:
+        if pool.labels is None:
+            need_columns(columns, ["label"], path, more=f", and the pool {pool.name} has no labels of its own")
+        own = dict(zip(pool.ids, pool.labels or (), strict=True))
+        columns = {"id": ids, "label": [own[item] for item in ids]}
+    answers = {item: name for item, name in answers_of(columns, path).items() if name is not None}
     if not answers:
         raise UsageError(f"{path} holds no label: {len(ids):,} rows, none of them answered")
     return Labels.of(answers)
 
 
-def pool_labels(pool: Pool) -> Labels:
+def answers_of(columns: Columns, where: object) -> dict[str, str | None]:
+    """The class name of each item in a table, None where there is none; rows that agree count once.
+
+    Raises:
+        UsageError: an item with two class names.
+    """
+    ids = ids_of(columns["id"])
+    names = class_names(columns["label"], str(where), ids) if "label" in columns else [None] * len(ids)
+    answers: dict[str, str | None] = {}
+    for item, name in zip(ids, names, strict=True):
+        before = answers.get(item)
+        if name is not None and (before or name) != name:
+            raise UsageError(f"{where} labels {item!r} twice, as {before!r} and as {name!r}; keep one")
+        answers[item] = name or before
+    return answers
+
+
+def pool_labels(pool: Pool) -> Labels[str]:
     """The labels that a pool brings itself.
 
     Raises:
         UsageError: it brings none.
     """
-    names = pool.labels or []
-    answers = {item: name for item, name in zip(pool.ids, names, strict=False) if name is not None}
+    names = class_names(pool.labels or [None] * len(pool), f"the pool {pool.name}", pool.ids)
+    answers = {item: name for item, name in zip(pool.ids, names, strict=True) if name is not None}
     if not answers:
         raise UsageError(f"the pool {pool.name} has no labels of its own; give a file with --labels")
     return Labels.of(answers)
 
 
-def with_classes(labels: Labels, classes: Sequence[str]) -> Labels:
+def with_classes(labels: Labels[str], classes: Sequence[str]) -> Labels[str]:
     """The same answers under a given list of classes.
 
     Raises:
-        UsageError: a class given twice, or a label that is none of them.
+        UsageError: a class given twice or without a name, or a label that is none of them.
     """
-    twice = sorted(name for name, count in Counter(classes).items() if count > 1)
+    names = [name for name in class_names(classes, "the classes") if name is not None]
+    if len(names) < len(classes):
+        raise UsageError("a class in the list has no name; leave it out, or name it (nan stands for a missing label)")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UsageError(f"the classes name {some(twice)} twice; give each once")
-    unknown = sorted(set(labels.names) - set(classes))
+    unknown = sorted(set(labels.names) - set(names))
     if unknown:
         raise UsageError(f"the labels hold {some(unknown)}, which the classes do not; give all of them with --classes")
-    return Labels(labels.ids, labels.names, list(classes))
+    return Labels(labels.ids, labels.names, names)
 
 
-def keep(labels: Labels, ids: Collection[str]) -> Labels:
+def keep(labels: Labels[Answer], ids: Collection[str]) -> Labels[Answer]:
     """The labels of those items that are in ``ids``; the class list stays."""
     wanted = set(ids)
-    answers = {item: name for item, name in zip(labels.ids, labels.names, strict=True) if item in wanted}
-    return Labels.of(answers, labels.classes)
-
-
-def _refuse_unknown(path: str | os.PathLike[str], ids: Sequence[str], known: Collection[str], what: str) -> None:
-    unknown = [item for item in ids if item not in known]
-    if unknown:
-        raise UsageError(
-            f"{path}: {len(unknown):,} of {len(ids):,} ids are not in {what}: {some(unknown)}; ids are the paths "
-            "relative to the pool's root, as in items.parquet and selection.csv"
-        )
-
-
-def describe_imbalance(labels: Labels) -> list[str]:
-    """A sentence where the largest class has ``IMBALANCE`` times the labels of the smallest that has any."""
-    ordered = Counter(labels.names).most_common()
-    (most, count), (least, few) = ordered[0], ordered[-1]
-    if count < IMBALANCE * few:
-        return []
-    return [
-        f"classes have from {few:,} label{'s' if few > 1 else ''} ({least!r}) to {count:,} ({most!r}), and the model "
-        "will lean towards the large ones; --set logit_adjustment=1 answers for evenly frequent classes"
-    ]
-
-
-def describe_shortage(labels: Labels) -> list[str]:
-    """A sentence each on classes without a label and with a single one, if there are any."""
-    counts = Counter(labels.names)
-    told = (
-        "no label ({}): in the model's outputs, but nothing teaches them",
-        "a single label ({}): used for training, never for validation",
-    )
-    found = []
-    for count, sentence in enumerate(told):
-        names = [name for name in labels.classes if counts[name] == count]
-        if names:
-            verb = "class has" if len(names) == 1 else "classes have"
-            found.append(f"{len(names)} {verb} {sentence.format(some(names))}")
-    return found
+    kept = [row for row, item in enumerate(labels.ids) if item in wanted]
+    return Labels([labels.ids[row] for row in kept], [labels.answers[row] for row in kept], labels.classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -20,7 +21,7 @@ from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.corruption import shifted_pools
-from activetune.data.labels import Labels, pool_labels, read_labels
+from activetune.data.labels import Labels, labels_of
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.scores import ScoreKeeper, Scores
@@ -32,14 +33,15 @@ def evaluate(
     model: Model | str | os.PathLike[str],
     pool: Pool | str | os.PathLike[str],
     *,
-    labels: Labels | str | os.PathLike[str] | None = None,
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Scores:
     """Score a model on the labelled items of a pool.
 
     Args:
-        labels: answers, or a file of them; None takes the pool's own. Items without an answer are left out.
+        labels: answers, ``{id: class}``, or a file of them; None takes the pool's own. Items without an
+            answer are left out.
         out: a file for ``scores.json``.
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps ``out`` if it holds the scores of this
             model, pool and labels already. Nothing is drawn here, so no ``seed``.
@@ -54,7 +56,7 @@ def evaluate(
     run = Run.of("evaluate", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    answers = labels if isinstance(labels, Labels) else read_labels(labels, pool) if labels else pool_labels(pool)
+    answers = labels_of(labels, pool)
     key = digest(model.backbone.fingerprint, pool.fingerprint, *answers.ids, *answers.names)
     kept = _kept_scores(Path(out), key) if out is not None and run.resume else None
     if kept is not None:

@@ -23,6 +23,7 @@ from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import UsageError, repeated, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_array, digest_stream
+from activetune.data.answers import class_names
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,15 @@ class Embeddings:
         cls,
         features_ND: npt.ArrayLike,
         ids: Sequence[str] | None = None,
-        labels: Sequence[str | None] | None = None,
+        labels: Sequence[object] | None = None,
     ) -> Embeddings:
         """Features made elsewhere: (N, D), finite; ids default to ``"0" … "N-1"``.
 
+        Args:
+            labels: N class names or whole numbers; what is missing (None, NaN, "") is not answered.
+
         Raises:
-            UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ.
+            UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ, several labels an item.
         """
         features = np.asarray(features_ND)
         if features.ndim not in (2, 3) or 0 in features.shape:
@@ -87,19 +91,19 @@ class Embeddings:
             raise UsageError(f"{len(features):,} feature rows, but {len(names):,} ids" + _label_count(labels))
         if len(set(names)) < len(names):
             raise UsageError(f"ids must be distinct; repeated: {some(repeated(names))}")
-        return cls(names, features, None if labels is None else list(labels))
+        return cls(names, features, None if labels is None else class_names(labels, "the labels", names))
 
 
-def _label_count(labels: Sequence[str | None] | None) -> str:
+def _label_count(labels: Sequence[object] | None) -> str:
     return "" if labels is None else f" and {len(labels):,} labels"
 
 
 EMBEDDING_FILES = ("features.npy", "items.parquet", "rejected.csv")
 
 
-def save_items(path: Path, ids: Sequence[str], labels: Sequence[str | None] | None) -> None:
+def save_items(path: Path, ids: Sequence[str], labels: Sequence[object] | None) -> None:
     """Write ``items.parquet``: id and label (null where unknown)."""
-    names = [None] * len(ids) if labels is None else list(labels)
+    names = [None] * len(ids) if labels is None else class_names(labels, "the labels", ids)
     table = pa.table({"id": pa.array(ids, pa.string()), "label": pa.array(names, pa.string())})
     with replacing(path) as partial:
         pq.write_table(table, partial)
@@ -151,8 +155,8 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         or digest_array(features) != manifest.get("features")
     ):
         raise UsageError(f"the files in {path} do not belong to its manifest; embed again with --overwrite")
-    labels = table.column("label")
-    return Embeddings(ids, features, None if labels.null_count == len(ids) else labels.to_pylist(), manifest)
+    labels = class_names(table.column("label").to_pylist(), str(path / "items.parquet"), ids)
+    return Embeddings(ids, features, labels if any(name is not None for name in labels) else None, manifest)
 
 
 def _load_foreign(path: Path) -> Embeddings:
@@ -165,8 +169,21 @@ def _load_foreign(path: Path) -> Embeddings:
             return Embeddings.from_numpy(content)
         if "features" not in content:
             raise UsageError(f"{path} has no array 'features'; it holds {some(content.files)}")
-        ids = [str(item) for item in content["ids"]] if "ids" in content else None
-        labels = [str(item) for item in content["labels"]] if "labels" in content else None
-        return Embeddings.from_numpy(content["features"], ids, labels)
+        ids = None if (given := _array(content, "ids", path)) is None else [str(item) for item in given]
+        return Embeddings.from_numpy(content["features"], ids, _array(content, "labels", path))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} can't be read as features ({error}); expected an N x D number array") from None
+
+
+def _array(content: Mapping[str, Any], name: str, path: Path) -> Any:
+    """An array of an archive, None where there is none."""
+    if name not in content:
+        return None
+    try:
+        return content[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise UsageError(
+            f"{path}: {name} are Python objects, which are never unpickled; save them as text, '' where one is missing"
+        ) from None

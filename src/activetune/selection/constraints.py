@@ -15,13 +15,15 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError, nearest
-from activetune.base.tables import read_table
-from activetune.data.labels import Labels, read_ids
+from activetune.base.tables import need_columns, read_table
+from activetune.data.answers import class_name
+from activetune.data.ids import ids_of, read_ids, refuse_unknown
+from activetune.data.labels import Labels, answers_of
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import Float32
 
 Ids = Sequence[str] | str | os.PathLike[str]
-Answers = Ids | Mapping[str, str | None] | Labels
+Answers = Ids | Mapping[str, Any] | Labels
 Metadata = Mapping[str, Sequence[Any]] | str | os.PathLike[str]
 Losses = Mapping[str, float] | str | os.PathLike[str]
 PREDICTED = "predicted"  # the name under which --balance takes the current model's classes
@@ -115,17 +117,9 @@ def read_column(embeddings: Embeddings, column: str, metadata: Metadata | None) 
     )
 
 
-def text_of(value: object) -> str | None:
-    """A table's value as text without spaces around it; None for missing values."""
-    missing = value is None or (isinstance(value, float) and np.isnan(value))
-    return None if missing else str(value).strip() or None
-
-
 def _metadata(metadata: Metadata) -> Mapping[str, Sequence[Any]]:
     columns = metadata if isinstance(metadata, Mapping) else read_table(metadata)
-    if "id" not in columns:
-        where = "the metadata have" if isinstance(metadata, Mapping) else f"{metadata} has"
-        raise UsageError(f"{where} no column 'id'; the columns are: {', '.join(columns) or 'none'}")
+    need_columns(columns, ["id"], "the metadata table" if isinstance(metadata, Mapping) else metadata)
     return columns
 
 
@@ -138,7 +132,7 @@ def _aligned(embeddings: Embeddings, ids: Sequence[Any], values: Sequence[Any], 
         if row is None:
             continue
         met += 1
-        text = text_of(value)
+        text = class_name(value)
         if found[row] not in (None, text):
             raise UsageError(f"the metadata give {item!r} two values of {column!r}: {found[row]!r} and {text!r}")
         found[row] = text
@@ -156,17 +150,13 @@ def _answers(embeddings: Embeddings, labelled: Answers | None) -> Mapping[str, s
     if isinstance(labelled, Labels):
         return dict(zip(labelled.ids, labelled.names, strict=True))
     if isinstance(labelled, Mapping):
-        return {item: text_of(name) for item, name in labelled.items()}
+        return answers_of({"id": list(labelled), "label": list(labelled.values())}, "the labelled items")
     if not isinstance(labelled, str | os.PathLike):
         return dict.fromkeys(labelled)
-    ids = read_ids(labelled, embeddings.position, what="these embeddings")
-    answers: dict[str, str | None] = dict.fromkeys(ids)
     columns = read_table(labelled)
-    for item, value in zip(map(str, columns["id"]), columns.get("label", ()), strict="label" in columns):
-        name = text_of(value)
-        if name and (answers[item] or name) != name:
-            raise UsageError(f"{labelled} labels {item!r} twice, as {answers[item]!r} and as {name!r}; keep one")
-        answers[item] = name or answers[item]
+    need_columns(columns, ["id"], labelled, embeddings.position)
+    answers = answers_of(columns, labelled)
+    refuse_unknown(list(answers), embeddings.position, labelled, "these embeddings")
     return answers
 
 
@@ -178,9 +168,8 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
     """
     if isinstance(given, str | os.PathLike):
         columns, where = read_table(given), str(given)
-        if not {"id", "loss"} <= set(columns):
-            raise UsageError(f"{where} needs the columns id and loss; it has: {', '.join(columns) or 'none'}")
-        given = dict(zip(map(str, columns["id"]), columns["loss"], strict=True))
+        need_columns(columns, ["id", "loss"], where, embeddings.position)
+        given = dict(zip(ids_of(columns["id"]), columns["loss"], strict=True))
     else:
         where = "the losses"
     missing = [item for item in embeddings.ids if item not in given]
@@ -204,9 +193,7 @@ def _positions(embeddings: Embeddings, given: Ids | None, what: str) -> IntArray
         ids: Sequence[str] = read_ids(given, embeddings.position, what="these embeddings")
     else:
         ids = given
-        unknown = [item for item in ids if item not in embeddings.position]
-        if unknown:
-            raise UsageError(f"{len(unknown):,} {what} are not in these embeddings, the first: {unknown[0]!r}")
+        refuse_unknown(ids, embeddings.position, what, "these embeddings")
     return np.asarray(sorted({embeddings.position[item] for item in ids}), dtype=np.int64)
 
 

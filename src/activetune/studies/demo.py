@@ -152,7 +152,7 @@ def _pixels(folder: Path, ids: Any) -> np.ndarray:
 def _probe(embeddings: Embeddings, chosen: Selection, test: list[str], seed: int) -> float:
     """Top-1 on the held-out items of a linear probe trained on the chosen ones; they choose its strength too."""
     training = take(embeddings, chosen.ids)
-    labels = Labels.of(dict(zip(training.ids, map(str, training.labels or ()), strict=True)))
+    labels = Labels.of(dict(zip(training.ids, training.labels or (), strict=True)))
     head = fit_head(LinearProbe(), training, labels, seed)
     assert head is not None
     return score_head(head, labels.classes, take(embeddings, test)).top1

@@ -19,15 +19,8 @@ from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
-from activetune.data.labels import (
-    Labels,
-    describe_imbalance,
-    describe_shortage,
-    keep,
-    pool_labels,
-    read_labels,
-    with_classes,
-)
+from activetune.data.label_notes import describe_labels
+from activetune.data.labels import Labels, keep, labels_of, with_classes
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -46,7 +39,7 @@ def finetune(
     pool: Pool | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
-    labels: Labels | Mapping[str, str] | str | os.PathLike[str] | None = None,
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     backbone: str = "bundled",
     weights: str | Path | None = None,
@@ -61,7 +54,8 @@ def finetune(
     Args:
         pool: a pool, or what :func:`activetune.open_pool` opens.
         out: folder for ``model.safetensors``, ``config.json``, ``history.csv`` and ``manifest.json``.
-        labels: answers, ``{id: class}``, or a file with the columns id and label; None takes the pool's own.
+        labels: answers, ``{id: class}``, or a file with the columns id and label; None takes the pool's own. What is
+            missing there (None, NaN, "") is not answered.
         classes: names of the model's outputs, in order; those without a label get an output too. None takes the
             classes that occur.
         backbone, weights: see :func:`activetune.load_backbone`.
@@ -77,7 +71,7 @@ def finetune(
     """
     run = Run.of("finetune", run_options)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    given = _labels_of(labels, pool)
+    given = labels_of(labels, pool)
     given = given if classes is None else with_classes(given, classes)
     if len(set(given.names)) < 2:
         raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
@@ -104,7 +98,7 @@ def finetune(
     usable, rejected = _usable(pool, given, folder, run.workers, run.quiet)
     held_out = chosen.hold_out(usable.indices, run.seed)
     treated = isinstance(chosen, Imbalance) and any(chosen.remedies.values())
-    for told in [*describe_shortage(usable), *([] if treated else describe_imbalance(usable))]:
+    for told in describe_labels(usable, treated=treated):
         note(told, run.quiet)
     job = Job(
         pool=pool.subset(usable.ids),
@@ -150,20 +144,6 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
     (folder / RUN).unlink(missing_ok=True)
     shutil.rmtree(folder / WORK)
     return model
-
-
-def _labels_of(labels: Labels | Mapping[str, str] | str | os.PathLike[str] | None, pool: Pool) -> Labels:
-    if labels is None:
-        return pool_labels(pool)
-    if isinstance(labels, Labels | Mapping):
-        found = labels if isinstance(labels, Labels) else Labels.of({k: str(v) for k, v in labels.items()})
-        if not len(found):
-            raise UsageError("no label was given: the mapping is empty")
-        unknown = [item for item in found.ids if item not in pool.position]
-        if unknown:
-            raise UsageError(f"{len(unknown):,} labelled ids are not in the pool {pool.name}: {some(unknown)}")
-        return found
-    return read_labels(labels, pool)
 
 
 def _finished(folder: Path, run: str) -> bool:

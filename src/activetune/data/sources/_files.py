@@ -9,6 +9,7 @@ from pathlib import Path
 
 from activetune.base.errors import RejectedImage
 from activetune.base.fingerprint import digest_stream
+from activetune.data.answers import class_names
 
 
 @dataclass(frozen=True)
@@ -45,4 +46,4 @@ def folder_labels(paths: Sequence[str]) -> list[str | None] | None:
     folders = [path.rpartition("/")[0] for path in paths]
     if len(set(folders)) < 2:
         return None
-    return [folder.rpartition("/")[2] or None for folder in folders]
+    return class_names([folder.rpartition("/")[2] for folder in folders], "the folders", paths)

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from activetune.base.errors import RejectedImage
 from activetune.base.fingerprint import digest_stream
+from activetune.base.tables import column_values
+from activetune.data.answers import class_names
 from activetune.data.sources._files import FileSource, file_stamp
 from activetune.data.sources._listing import Listing, OpenOptions
-from activetune.data.sources.table import label_of
 
 ABOUT = ".parquet in Hugging Face image schema (image{bytes,path}, label)"
 SUFFIXES = (".parquet",)
@@ -79,7 +80,7 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
     for group in range(file.num_row_groups):
         starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
     count = starts.pop()
-    return Listing(_ids(file, column, count), _labels(file), ParquetSource(path, column, starts))
+    return Listing(_ids(file, column, count), _labels(file, path), ParquetSource(path, column, starts))
 
 
 def _ids(file: pq.ParquetFile, column: str, count: int) -> list[str]:
@@ -93,15 +94,13 @@ def _ids(file: pq.ParquetFile, column: str, count: int) -> list[str]:
     return [f"{row:08d}" for row in range(count)]
 
 
-def _labels(file: pq.ParquetFile) -> list[str | None] | None:
+def _labels(file: pq.ParquetFile, path: Path) -> list[str | None] | None:
     """Class names, through the ``ClassLabel`` feature that Hugging Face keeps in the schema's metadata."""
     schema = file.schema_arrow
     column = next((name for name in ("label", "labels", "fine_label") if name in schema.names), None)
     if column is None:
         return None
-    values = file.read(columns=[column]).column(0).to_pylist()
+    values = column_values(file.read(columns=[column]).column(0))
     metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
-    if names and pa.types.is_integer(schema.field(column).type):
-        return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
-    return [label_of(value) for value in values]
+    return class_names(values, f"{path}, column {column!r}", names=names or None)

@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
-from activetune.base.tables import read_table
+from activetune.base.tables import column_values, need_columns, read_table
+from activetune.data.answers import class_names
+from activetune.data.ids import ids_of
 from activetune.data.sources._files import FileSource
 from activetune.data.sources._listing import Listing, OpenOptions
 
@@ -23,18 +25,17 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
     paths = [str(value or "").strip() for value in columns["path"]]
     if "" in paths:
         raise UsageError(f"{path}: row {paths.index('') + 1:,} has an empty 'path'; give one or remove the row")
-    ids = ["" if value is None else str(value) for value in columns["id"]] if "id" in columns else paths
+    ids = ids_of(columns["id"]) if "id" in columns else paths
     if "" in ids:
         raise UsageError(f"{path}: row {ids.index('') + 1:,} has an empty 'id'; give one or remove the row")
-    labels = [label_of(value) for value in columns["label"]] if "label" in columns else None
+    labels = class_names(columns["label"], str(path), ids) if "label" in columns else None
     return Listing(ids, labels, FileSource(path.parent, paths)) if paths else None
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:
     if path.suffix.lower() != ".parquet":
         columns = read_table(path)
-        if "path" not in columns:
-            raise UsageError(f"{path} has no column 'path'; its columns are: {', '.join(columns) or 'none'}")
+        need_columns(columns, ["path"], path)
         return columns
     names = pq.ParquetFile(path).schema_arrow.names
     if "path" not in names:
@@ -43,10 +44,5 @@ def _columns(path: Path) -> dict[str, list[Any]]:
             f"its columns are: {', '.join(names)}"
         )
     wanted = [name for name in ("path", "label", "id") if name in names]
-    return dict(pq.ParquetFile(path).read(columns=wanted).to_pydict())
-
-
-def label_of(value: object) -> str | None:
-    """A cell of a label column as a class name, None where it is empty."""
-    text = "" if value is None else str(value).strip()
-    return text or None
+    table = pq.ParquetFile(path).read(columns=wanted)
+    return {name: column_values(table.column(name)) for name in wanted}

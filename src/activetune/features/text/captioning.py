@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from activetune.base.progress import note
 from activetune.base.run import FULL_PRECISION, NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
-from activetune.data.labels import Labels, read_labels
+from activetune.data.labels import Labels, labels_of
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -31,7 +31,7 @@ def caption(
     pool: Pool | str | os.PathLike[str],
     *,
     captioner: str | os.PathLike[str] | Mapping[str, str] = "template",
-    labels: Labels | str | os.PathLike[str] | None = None,
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     prompt: str | None = None,
     out: str | os.PathLike[str] | None = None,
     batch_size: int = 8,
@@ -85,9 +85,9 @@ def caption(
     return found
 
 
-def _class_names(pool: Pool, labels: Labels | str | os.PathLike[str] | None) -> dict[str, str]:
+def _class_names(pool: Pool, labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None) -> dict[str, str]:
     """Class name by id, as far as known."""
-    if labels is not None:
-        answers = labels if isinstance(labels, Labels) else read_labels(labels, pool)
-        return dict(zip(answers.ids, answers.names, strict=True))
-    return {item: name for item, name in zip(pool.ids, pool.labels or (), strict=False) if name is not None}
+    if labels is None and not any(pool.labels or ()):
+        return {}
+    answers = labels_of(labels, pool)
+    return dict(zip(answers.ids, answers.names, strict=True))

@@ -26,7 +26,7 @@ from PIL import Image
 from activetune.base.errors import MissingExtra, UsageError, some
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import note, progress
-from activetune.base.tables import read_table
+from activetune.base.tables import need_columns, read_table
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
@@ -83,10 +83,8 @@ def read_captions(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         UsageError: no such file, columns missing, or two captions for an id.
     """
-    columns = _jsonl(Path(path)) if Path(path).suffix.lower() in (".jsonl", ".ndjson") else read_table(path)
-    missing = [name for name in ("id", "caption") if name not in columns]
-    if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}; its columns are: {', '.join(columns) or 'none'}")
+    columns = read_table(path)
+    need_columns(columns, ["id", "caption"], path)
     found: dict[str, str] = {}
     for item, value in zip(columns["id"], columns["caption"], strict=True):
         caption = " ".join(str(value or "").split())
@@ -95,19 +93,6 @@ def read_captions(path: str | os.PathLike[str]) -> dict[str, str]:
                 f"{path} has two captions for {str(item)!r}: {found[str(item)]!r} and {caption!r}; keep one"
             )
     return found
-
-
-def _jsonl(path: Path) -> dict[str, list[Any]]:
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise UsageError(f"the file {path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} can't be read as JSON lines ({error})") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{path} must hold one JSON object a line, with id and caption")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def filled(prompt: str, class_name: str) -> str:

@@ -116,7 +116,7 @@ class Bench:
 
     def _reveal(self, selection: Selection) -> Labels:
         """The answers of the chosen items, in their order."""
-        return Labels.of({item: str(self.answers[item]) for item in selection.ids})
+        return Labels.of({item: self.answers[item] for item in selection.ids})
 
     # Training and scoring -----------------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class Bench:
 
     def _score_selecting(self, method: Entry, budget: Budget, cell: Cell, seed: int) -> Row:
         """A recipe that selects itself, among all labels: the method and the budget are its settings."""
-        answers = Labels.of({item: str(name) for item, name in self.answers.items()})
+        answers = Labels.of(self.answers)
         usual = asdict(make_selector(method.name))
         own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
         items = (

@@ -1,0 +1,86 @@
+"""Ids in files: which items they name, and what was probably meant where they name none."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Sequence
+
+from activetune.base.errors import UsageError, some
+from activetune.base.tables import need_columns, read_table
+
+
+def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
+    """The distinct values of a file's column ``id``, in their order.
+
+    Raises:
+        UsageError: no such column, or ids that ``known`` does not hold.
+    """
+    columns = read_table(path)
+    need_columns(columns, ["id"], path, known)
+    ids = list(dict.fromkeys(ids_of(columns["id"])))
+    refuse_unknown(ids, known, path, what)
+    return ids
+
+
+def ids_of(values: Sequence[object]) -> list[str]:
+    """A column of ids as text."""
+    return ["" if value is None else str(value) for value in values]
+
+
+def refuse_unknown(ids: Sequence[str], known: Collection[str], where: object, what: str) -> None:
+    """Raise a :class:`UsageError` where ids are not in ``known``, with what was probably meant.
+
+    Args:
+        where: what holds the ids. what: what should know them.
+    """
+    unknown = [item for item in ids if item not in known]
+    if not unknown:
+        return
+    raise UsageError(
+        f"{where}: {len(unknown):,} of {len(ids):,} ids are not in {what}: {some(unknown)}; {_advice(unknown, known)}"
+    )
+
+
+def _advice(unknown: Sequence[str], known: Collection[str]) -> str:
+    """What to do about ids that are not known; the first of them stands for all."""
+    if any("\n" in item or "\r" in item for item in unknown):
+        return "an id holds a line break, perhaps because a quotation mark is missing in the file"
+    if "" in unknown:
+        return "an id is empty: give one, or remove the row"
+    first = unknown[0]
+    meant = _tail(first, known)
+    if meant is not None and first.endswith(meant):
+        front = first[: -len(meant)]
+        return f"ids are relative to the pool's root: remove {front!r} in front, so that {first!r} becomes {meant!r}"
+    if meant is None:
+        meant = _lookalike(first, known)
+    if meant is not None:
+        return f"did you mean {meant!r} for {first!r}?"
+    example = next(iter(known), None)
+    rule = "ids are the paths relative to the pool's root, as in items.parquet and selection.csv"
+    return rule if example is None else f"{rule}, for instance {example!r}"
+
+
+def _tail(item: str, known: Collection[str]) -> str | None:
+    """The longest end of a path that is an id by itself."""
+    parts = item.replace("\\", "/").split("/")
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end and end in known), None)
+
+
+def _lookalike(item: str, known: Collection[str]) -> str | None:
+    """An id that differs in case, accents' encoding, blanks around it, its folder or its suffix only.
+
+    Where several do, none is meant.
+    """
+    for part in (str, lambda text: os.path.splitext(text)[0], lambda text: text.rpartition("/")[2]):
+        wanted = part(_plain(item))
+        met = [one for one in known if part(_plain(one)) == wanted]
+        if len(met) == 1:
+            return met[0]
+    return None
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold().strip().replace("\\", "/")

@@ -1,0 +1,68 @@
+"""What is worth a word about labels before a model is trained on them: few, uneven, or misspelt ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from activetune.base.errors import some
+from activetune.data.labels import Labels
+from activetune.data.near_names import near_names
+
+IMBALANCE = 20  # labels of the largest class for one of the smallest, from which on it is worth a word
+LIKE_MISSING = frozenset({"none", "null", "na", "n/a", "#n/a", "-", "?", "-1"})  # in lower case
+
+
+def describe_labels(labels: Labels, *, treated: bool = False) -> list[str]:
+    """All that is worth a word before training; ``treated``: the recipe itself answers for uneven classes."""
+    uneven = [] if treated else describe_imbalance(labels)
+    return [*describe_spelling(labels), *describe_shortage(labels), *uneven]
+
+
+def describe_imbalance(labels: Labels) -> list[str]:
+    """A sentence where the largest class has ``IMBALANCE`` times the labels of the smallest that has any."""
+    ordered = Counter(labels.names).most_common()
+    (most, count), (least, few) = ordered[0], ordered[-1]
+    if count < IMBALANCE * few:
+        return []
+    return [
+        f"classes have from {few:,} label{'s' if few > 1 else ''} ({least!r}) to {count:,} ({most!r}), and the model "
+        "will lean towards the large ones; --set logit_adjustment=1 answers for evenly frequent classes"
+    ]
+
+
+def describe_shortage(labels: Labels) -> list[str]:
+    """A sentence each on classes without a label and with a single one, if there are any."""
+    counts = Counter(labels.names)
+    told = (
+        "no label ({}): in the model's outputs, but nothing teaches them",
+        "a single label ({}): used for training, never for validation",
+    )
+    found = []
+    for count, sentence in enumerate(told):
+        names = [name for name in labels.classes if counts[name] == count]
+        if names:
+            verb = "class has" if len(names) == 1 else "classes have"
+            found.append(f"{len(names)} {verb} {sentence.format(some(names))}")
+    return found
+
+
+def describe_spelling(labels: Labels) -> list[str]:
+    """A sentence each on class names that are nearly equal, and on those that read like a missing answer."""
+    counts = Counter(dict.fromkeys(labels.classes, 0))
+    counts.update(labels.names)
+    pairs = near_names(counts)
+    found = []
+    if pairs:
+        shown = ", ".join(f"{a!r} ({counts[a]:,}) and {b!r} ({counts[b]:,})" for a, b in pairs[:3])
+        more = f" and {len(pairs) - 3:,} more pairs" if len(pairs) > 3 else ""
+        found.append(
+            f"some of the {len(counts):,} class names differ by case, blanks or one letter only (labels of each): "
+            f"{shown}{more}; where two mean the same, spell them alike"
+        )
+    blank = [name for name in counts if name.casefold() in LIKE_MISSING]
+    if blank:
+        found.append(
+            f"{some(blank)} {'is a class' if len(blank) == 1 else 'are classes'} here "
+            f"({sum(counts[name] for name in blank):,} labels); if it stands for a missing answer, leave the cell empty"
+        )
+    return found
