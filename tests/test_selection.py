@@ -472,9 +472,9 @@ def test_a_class_that_is_excluded_gets_no_share() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"exclude": ["item-1", "gone"]}, "1 ids to exclude are not in these embeddings, the first: 'gone'"),
-        ({"candidates": ["gone"]}, "1 candidate ids are not in these embeddings, the first: 'gone'"),
-        ({"labelled": {"gone": "a"}}, "1 labelled ids are not in these embeddings, the first: 'gone'"),
+        ({"exclude": ["item-1", "gone"]}, "ids to exclude: 1 of 1 ids are not in these embeddings: 'gone'"),
+        ({"candidates": ["gone"]}, "candidate ids: 1 of 1 ids are not in these embeddings: 'gone'"),
+        ({"labelled": {"gone": "a"}}, "labelled ids: 1 of 1 ids are not in these embeddings: 'gone'"),
         (
             {"exclude": ["item-1", "item-2"], "candidates": ["item-1", "item-2"]},
             r"none of the 20 items is left to pick: 2 are excluded, 18 are not among the candidates; .*--exclude",
@@ -503,7 +503,10 @@ def test_a_class_that_is_excluded_gets_no_share() -> None:
         ),
         ({"balance": "label", "budget": "coverage:0.5"}, "--balance shares out a number or a share"),
         ({"metadata": {"id": ["item-1"]}}, "name it with --balance COLUMN"),
-        ({"balance": "site", "metadata": {"site": ["x"]}}, "the metadata have no column 'id'; the columns are: site"),
+        (
+            {"balance": "site", "metadata": {"site": ["x"]}},
+            "the metadata table has no column 'id'; its columns are: site",
+        ),
         ({"balance": "site", "metadata": {"id": ["x"], "site": ["x"]}}, "none of the 1 ids in the metadata"),
         ({"balance": "sit", "metadata": {"id": ["item-1"], "site": ["x"]}}, "did you mean 'site'"),
         (
@@ -731,7 +734,7 @@ def metadata() -> Mapping[str, Sequence[Any]]:
 def test_small_groups_give_the_rest_to_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     selection = select(digits(50), budget=30, method="random", balance="site", metadata=metadata())
     assert selection.manifest["balance"] == {
-        "7.0": {"asked": 10, "k": 4, "available": 4},
+        "7": {"asked": 10, "k": 4, "available": 4},
         "b": {"asked": 10, "k": 10, "available": 10},
         "c": {"asked": 10, "k": 16, "available": 30},
     }
@@ -746,7 +749,7 @@ def test_small_groups_give_the_rest_to_the_others(capsys: pytest.CaptureFixture[
 def test_labelled_items_do_not_count_toward_a_share_and_are_not_available() -> None:
     arguments: dict[str, Any] = {"method": "random", "balance": "site", "metadata": metadata(), "quiet": True}
     selection = select(digits(50), budget=9, labelled=[f"item-{row}" for row in range(25)], **arguments)
-    assert {name: row["k"] for name, row in selection.manifest["balance"].items()} == {"7.0": 3, "b": 3, "c": 3}
+    assert {name: row["k"] for name, row in selection.manifest["balance"].items()} == {"7": 3, "b": 3, "c": 3}
     assert selection.manifest["balance"]["c"]["available"] == 5
 
 
