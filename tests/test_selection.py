@@ -472,7 +472,7 @@ def test_a_class_that_is_excluded_gets_no_share() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"exclude": ["item-1", "gone"]}, "ids to exclude: 1 of 1 ids are not in these embeddings: 'gone'"),
+        ({"exclude": ["item-1", "gone"]}, "ids to exclude: 1 of 2 ids are not in these embeddings: 'gone'"),
         ({"candidates": ["gone"]}, "candidate ids: 1 of 1 ids are not in these embeddings: 'gone'"),
         ({"labelled": {"gone": "a"}}, "labelled ids: 1 of 1 ids are not in these embeddings: 'gone'"),
         (
@@ -741,7 +741,7 @@ def test_small_groups_give_the_rest_to_the_others(capsys: pytest.CaptureFixture[
     assert len(selection) == selection.manifest["asked"] == 30
     notes = selection.manifest["notes"]
     assert "1 of 3 values of 'site' fell short of an equal share" in notes["balance"]
-    assert "7.0: 4 of 10" in notes["balance"]
+    assert "7: 4 of 10" in notes["balance"]
     assert "6 of 50 items that can be picked have no value of 'site'" in notes["balance_without_value"]
     assert capsys.readouterr().err == f"{notes['balance']}\n{notes['balance_without_value']}\n"
 
