@@ -35,7 +35,7 @@ from activetune.training.job import Job
 from activetune.training.loop import _Run
 from activetune.training.recipe import make_recipe
 from tests.conftest import write_digits
-from tests.test_finetuning import history, learnt, some_labels, train, weights
+from tests.test_finetuning import cut_off, history, learnt, some_labels, train, weights
 
 VIT = "timm/test_vit"
 
@@ -517,33 +517,41 @@ def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Pat
 
 
 @pytest.mark.parametrize("count, passes", [(500, 15), (1500, 30), (2500, 15)])  # the pilot runs below 2,000 alone
-def test_auto_counts_the_pilot_where_it_runs(
-    count: int, passes: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 60.0)
+def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool, tmp_path: Path) -> None:
     labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
     job = Job(pool, labels, NOTHING, pool, load_backbone("bundled"), resolve_runtime(), 0, tmp_path)
-    _, _, because = auto.Auto(minutes=1e9)._choose(job)
+    _, because, _ = auto.Auto(minutes=1e9)._choose(job, 60.0)
     assert f"about {passes * count:,.1f} of" in because
 
 
 def test_auto_trains_for_as_many_batches_as_fit(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 0.01)
-    monkeypatch.setattr(auto, "LEAST", 6)
     labels = some_labels(pool, 50)
     seconds = 0.01 * (len(labels) / 3 + 32 * 7.5)  # the features and seven batches and a half
-    train(pool, tmp_path / "m", "auto", labels=labels, settings={"minutes": seconds / 60, "epochs": 15})
+    train(
+        pool, tmp_path / "m", "auto", labels=labels, settings={"minutes": seconds / 60, "epochs": 15, "worthwhile": 6}
+    )
     found = figures(tmp_path / "m")
     assert (found["recipe"], found["batches"]) == ("vecaf", 6)  # a multiple of its three measurements
     assert found["because"].endswith("7 batches of all labels do")
     assert (found["scored_items"], found["n_train"]) == (0, len(labels))
 
 
-def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "LARGE", 1000)
-    train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 2))
+def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path) -> None:
+    train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 2), settings={"large": 1000})
     assert figures(tmp_path / "m")["recipe"] == "lora"
     assert (tmp_path / "m" / "adapter_config.json").is_file()
+
+
+def test_a_choice_by_time_outlives_the_run(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on may be on a faster machine, or on a busier one: it goes on with what was chosen."""
+    labels = some_labels(pool, 50)
+    options: dict[str, Any] = {"labels": labels, "settings": {"minutes": 0.02, "worthwhile": 3}}
+    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 0.001)
+    cut_off(monkeypatch, lambda: train(pool, tmp_path / "m", "auto", **options))
+    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 1000.0)
+    train(pool, tmp_path / "m", "auto", **options, resume=True)
+    assert figures(tmp_path / "m")["recipe"] == "vecaf"
 
 
 @pytest.mark.parametrize("recipe", ["probe_then_full", "lora", "bitfit"])

@@ -32,8 +32,6 @@ from activetune.recipes.vecaf.loops import FORWARD
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import Recipe
 
-LARGE = 300_000_000  # parameters from which on LoRA is trained: Adam alone needs 12 bytes for each
-LEAST = 20  # batches that are worth it (experiments/LOG.md)
 TIMED, STEPS = 8, 5  # images in a timed step; steps
 
 
@@ -42,11 +40,15 @@ class Auto(Imbalance, Recipe):
     """Runs ``fact``, ``lora``, some batches from a probe, or the probe alone; the manifest says which, and why.
 
     Attributes:
-        minutes: what training may take, about; 0 is as long as it takes.
+        minutes: the time that training may take, about; 0 sets no limit.
+        large: parameters from which on LoRA is trained, as Adam alone needs 12 bytes for each of them.
+        worthwhile: batches below which the probe alone is better than a training (experiments/LOG.md).
         epochs, views, trials, head_steps: of the recipe that is run, see there.
     """
 
     minutes: float = 0.0
+    large: int = 300_000_000
+    worthwhile: int = 20
     epochs: int = 15
     views: int = 4
     trials: int = 12
@@ -54,7 +56,12 @@ class Auto(Imbalance, Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_settings("auto", ("minutes", self.minutes, 0, np.inf))
+        check_settings(
+            "auto",
+            ("minutes", self.minutes, 0, np.inf),
+            ("large", self.large, 0, np.inf),
+            ("worthwhile", self.worthwhile, 1, np.inf),
+        )
         self._fact()
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
@@ -63,7 +70,8 @@ class Auto(Imbalance, Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        name, recipe, because = self._choose(job)
+        name, because, batches = self._choice(job)
+        recipe = self._recipe(name, batches)
         note(f"auto: {name}, {because}", job.quiet)
         held_out = recipe.hold_out(job.labels.indices, job.seed)
         outcome = recipe.run(replace(job, held_out=held_out))
@@ -71,27 +79,48 @@ class Auto(Imbalance, Recipe):
         counts = {"n_train": len(job.labels) - len(held_out), "n_validation": len(held_out)}
         return Outcome(outcome.history, {**figures, **counts}, outcome.files)
 
-    def _choose(self, job: Job) -> tuple[str, Recipe, str]:
-        """The recipe's name, the recipe, and the reason."""
+    def _choice(self, job: Job) -> tuple[str, str, int]:
+        """The recipe's name, the reason, and its batches if it has a number of them.
+
+        Where the time that steps take decides, a run that goes on keeps the choice of the run that was cut off.
+        """
+        if not self.minutes:
+            return self._choose(job, 0.0)
+        timed = job.once("auto", lambda: {"choice": self._choose(job, _seconds_an_image(job, len(job.labels.classes)))})
+        name, because, batches = timed["choice"]
+        return name, because, batches
+
+    def _choose(self, job: Job, an_image: float) -> tuple[str, str, int]:
+        """See :meth:`_choice`.
+
+        Args:
+            an_image: seconds per image in training.
+        """
         labels, size = job.labels, sum(value.numel() for value in job.backbone.network.parameters())
-        large = size >= LARGE
-        name, recipe = ("lora", Lora(epochs=self.epochs, **self.remedies)) if large else ("fact", self._fact())
+        large = size >= self.large
+        name = "lora" if large else "fact"
         shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels a class and "
         told = f"{size / 1e6:,.0f} million parameters"
         if not self.minutes:
-            return name, recipe, shots + told
-        an_image = _seconds_an_image(job, len(labels.classes))
+            return name, shots + told, 0
         pilots = not large and self._has_pilot(job)
         needed = self.epochs * (2 if pilots else 1) * len(labels) * an_image / 60
         told += f", about {needed:,.1f} of {self.minutes:g} minutes"
         if needed <= self.minutes:
-            return name, recipe, shots + told
+            return name, shots + told, 0
         because = f"as {name} would need {told}"
         features = FORWARD * len(labels) * an_image
         batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
-        if large or batches < LEAST:
-            return "linear_probe", LinearProbe(**self.remedies), because
-        return "vecaf", self._batches(batches), f"{because}; {batches:,} batches of all labels do"
+        if large or batches < self.worthwhile:
+            return "linear_probe", because, 0
+        return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
+
+    def _recipe(self, name: str, batches: int) -> Recipe:
+        if name == "fact":
+            return self._fact()
+        if name == "lora":
+            return Lora(epochs=self.epochs, **self.remedies)
+        return self._batches(batches) if name == "vecaf" else LinearProbe(**self.remedies)
 
     def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()

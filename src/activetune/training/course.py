@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -45,5 +46,12 @@ class Course:
         return logits
 
     def columns(self) -> dict[str, Any]:
-        """What the history tells of the epoch that was trained last, beside the usual."""
+        """More columns of the row that the history has of the epoch that was trained last."""
         return {}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that the checkpoint keeps: all of the course that its recipe reports or goes on with."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that a checkpoint has kept; no epoch may follow it."""

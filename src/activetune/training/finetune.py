@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
+
 from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
-from activetune.base.errors import UsageError, some
+from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.locks import holds_output
@@ -19,6 +21,7 @@ from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
+from activetune.data.images import decode_image
 from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, keep, labels_of, with_classes
 from activetune.data.loading import rejected_items
@@ -27,10 +30,12 @@ from activetune.data.pool import Pool
 from activetune.networks.backbones import load_backbone
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
+from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import make_recipe
 
 WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
+SHOWN = 16  # labelled images that a model must have finite outputs on before it is saved
 OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", RUN)
 
 
@@ -90,6 +95,7 @@ def finetune(
     }
     folder = Path(out)
     if run.resume and not run.overwrite and _finished(folder, digest_json(made_from)):
+        _clear(folder)
         note(f"{folder} holds this model already, finished", run.quiet)
         return load(folder)
     folder = _open_folder(folder, digest_json(made_from), overwrite=run.overwrite, resume=run.resume)
@@ -116,10 +122,22 @@ def finetune(
     )
     try:
         outcome = chosen.run(job)
-    except UsageError:
+        _refuse_not_finite(job)
+    except ActivetuneError:
         _withdraw(folder)
         raise
     return _save(job, outcome, {**made_from, "run": digest_json(made_from), "rejected": rejected}, folder, started)
+
+
+def _refuse_not_finite(job: Job) -> None:
+    """Raise :class:`NotFinite` for a model with weights, or outputs on some of its items, that are not finite."""
+    backbone, runtime = job.backbone.eval(), job.runtime
+    remedy = settings_to_change(runtime.precision, {})
+    refuse_weights(backbone, "at the end, so no model was saved", remedy)
+    shown = [backbone.prepare(decode_image(job.pool.read(row))) for row in range(min(SHOWN, len(job.pool)))]
+    with torch.inference_mode(), runtime.autocast():
+        outputs = backbone.network(backbone.normalise(torch.stack(shown).to(runtime.device)))
+    refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
 
 
 def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:
@@ -141,8 +159,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     write_manifest(folder, "model", {**made_from, "figures": figures})
-    (folder / RUN).unlink(missing_ok=True)
-    shutil.rmtree(folder / WORK)
+    _clear(folder)
     return model
 
 
@@ -169,11 +186,17 @@ def _open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Pa
     return folder
 
 
+def _clear(folder: Path) -> None:
+    """Remove what an unfinished run alone needs."""
+    (folder / RUN).unlink(missing_ok=True)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+
+
 def _withdraw(folder: Path) -> None:
     """Leave no trace of a run that was refused before it had kept anything."""
-    if any((folder / WORK).iterdir()):
+    if (folder / WORK).is_dir() and any((folder / WORK).iterdir()):
         return
-    (folder / WORK).rmdir()
+    shutil.rmtree(folder / WORK, ignore_errors=True)
     for name in (RUN, "rejected.csv"):
         (folder / name).unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from activetune.data.splits import shuffled
 from activetune.networks.frofa import Grid, Step, augment, mix
 from activetune.networks.heads.light import Head
 from activetune.networks.imbalance import Imbalance, cross_entropy
+from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Views:
     grid: Grid | None = None
     pool: Callable[[Tensor], Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def precision(self) -> str:
+        """Of the features: ``fp32``, ``bf16`` or ``fp16``."""
+        return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.features.dtype, "fp32")
 
     def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
         """(B, T, D) or (B, D) of some items, each under one view."""
@@ -107,6 +113,7 @@ def train_head(
     classes = head.classifier.out_features
     added = torch.from_numpy(options.added_to_logits(targets[rows], classes)).float().to(views.device)
     mixing = [step for step in options.augmentation if step.name == "mixup"]
+    remedy = settings_to_change(views.precision, {"head_lr": options.lr})
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
     batches = _batches(rows, targets, options, rng)
     for step, chosen in zip(range(options.steps), batches, strict=False):
@@ -122,7 +129,9 @@ def train_head(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses[step] = float(loss.detach())
+        refuse_loss(losses[step], f"at step {step + 1:,} of {options.steps:,} of the light head", remedy)
     head.eval()
+    refuse_weights(head, "after the last step of the light head", remedy)
     return [float(part.mean()) for part in np.array_split(losses, min(10, options.steps))]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from activetune.base.arrays import IntArray
+from activetune.base.files import read_json, write_json
 from activetune.base.runtime import Runtime
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -42,6 +43,16 @@ class Job:
     use_cache: bool = True
     workers: int = -1
     quiet: bool = False
+
+    def once(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The plain values that ``find`` gives, asked for once: a run that goes on reads them again.
+
+        For what is reported or decided, and comes out otherwise the second time: seconds, or a choice by them.
+        """
+        path = self.work / f"{name}.json"
+        if not path.is_file():
+            write_json(path, find())
+        return read_json(path)
 
     @property
     def training(self) -> IntArray:

@@ -27,6 +27,7 @@ from activetune.networks.imbalance import cross_entropy
 from activetune.networks.regression import Trial, best_trial
 from activetune.training.batches import AugmentedImages, derive
 from activetune.training.course import Course, batches_of
+from activetune.training.finite import refuse_loss, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import (
     between,
@@ -111,7 +112,7 @@ class _Run:
             layer.fused_attn = False
         optimizer = create_optimizer_v2(
             network,
-            opt="sgd" if options.optimizer == "sgd" else "adamw",
+            opt=_optimizer_name(options),
             lr=options.lr,
             weight_decay=options.weight_decay,
             momentum=options.momentum,
@@ -146,9 +147,12 @@ class _Run:
             update = self.epoch * batches.count + step
             self.scheduler.step_update(update + 1)
             self.optimizer.zero_grad(set_to_none=True)
+            lost = torch.zeros((), dtype=torch.float64)
             for _ in sizes:
                 images, positions = next(parts)
-                total += self._backward(images, positions, sum(sizes))
+                lost += self._backward(images, positions, sum(sizes))
+            refuse_loss(float(lost), self._at(update), self._remedy)
+            total += lost
             self._update(update)
             advance()
         next(parts, None)  # the loader closes its epoch when it finds no further batch
@@ -160,8 +164,9 @@ class _Run:
             "train_loss": float(total) / batches.items,
             **self.course.columns(),
         }
-        if not np.isfinite(row["train_loss"]):
-            raise UsageError(f"the loss is {row['train_loss']} in epoch {self.epoch}; give a lower --set lr=…")
+        refuse_weights(self.network, self._at(update), self._remedy)
+        if self.ema is not None:
+            refuse_weights(self.ema.module, self._at(update), self._remedy)
         row["seconds"] = round(time.perf_counter() - started, 3)
         if len(self.job.held_out):
             started = time.perf_counter()
@@ -173,6 +178,17 @@ class _Run:
             row["val_seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
         return row
+
+    def _at(self, update: int) -> str:
+        """Where the training is, for a sentence on numbers that are not finite."""
+        count = self.course.batches.count
+        kept = f"; the state after epoch {update // count} is kept in {self.job.work}" if update >= count else ""
+        step = f"step {update + 1:,} of {self.course.epochs * count:,}"
+        return f"at {step} ({self.phase}, epoch {update // count + 1}{kept})"
+
+    @property
+    def _remedy(self) -> str:
+        return settings_to_change(self.job.runtime.precision, {"lr": self.options.lr})
 
     def _better(self, row: Mapping[str, Any]) -> bool:
         """Whether an epoch is better than the best so far: by more than one standard error, or else by its loss."""
@@ -267,6 +283,7 @@ class _Run:
             "best": self.best,
             "network": self.job.backbone.network.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "course": self.course.state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),  # fp16 only
         }
@@ -287,6 +304,7 @@ class _Run:
         if self.ema is not None:
             self.ema.module.load_state_dict(content["ema"])
         self.epoch, self.history, self.best = content["epoch"], content["history"], content["best"]
+        self.course.restore(content["course"])
         note(f"{self.phase}: going on after epoch {self.epoch}", self.job.quiet)
 
     def _averaged(self) -> nn.Module:
@@ -306,6 +324,7 @@ class _Run:
             )
             with torch.inference_mode(), runtime.autocast():
                 found.append(network(backbone.normalise(pixels.to(runtime.device))).float().cpu())
+            refuse_outputs(found[-1], "the outputs", f"after epoch {self.epoch} ({self.phase})", self._remedy)
         return Trial.of(share, torch.cat(found).numpy(), self.job.labels.indices[self.job.held_out])
 
     def _job_digest(self) -> str:
@@ -319,6 +338,11 @@ class _Run:
             str(self.job.seed),
             self.job.runtime.precision,
         )
+
+
+def _optimizer_name(options: Optimisation) -> str:
+    """Name in timm; its ``sgd`` is Nesterov's, which needs a momentum."""
+    return "adamw" if options.optimizer == "adamw" else "sgd" if options.momentum else "momentum"
 
 
 def _loss(

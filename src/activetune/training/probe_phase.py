@@ -13,6 +13,7 @@ from activetune.features.embedding import EmbedOptions, features_of
 from activetune.networks.model import add_classifier
 from activetune.networks.regression import Fitted, Regression, best_trial, fit_best
 from activetune.training.batches import Crops
+from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.views import embed_views
 
@@ -90,14 +91,18 @@ def run_probe(
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
         features_LD: those of the labelled items, where they are known.
     """
+    features_LD = _features(job, options) if features_LD is None else features_LD
+    remedy = settings_to_change(job.runtime.precision, {})
+    refuse_outputs(features_LD, "the backbone's features", "before the probe is fitted", remedy)
     probe = options.fit(
-        _features(job, options) if features_LD is None else features_LD,
+        features_LD,
         job.labels.indices,
         classes=len(job.labels.classes),
         held_out=job.held_out,
         seed=job.seed,
         keep_held_out=keep_held_out,
     )
+    refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
     layer = add_classifier(job.backbone, len(job.labels.classes))
     probe.head.write_to(layer)
     figures: dict[str, Any] = {"strength": probe.strength}

@@ -20,6 +20,7 @@ from activetune.base.progress import progress
 from activetune.data.images import decode_image
 from activetune.data.loading import choose_workers, start_worker
 from activetune.training.batches import AugmentedImages, Crops, Turn
+from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.head_training import Views
 from activetune.training.job import Job
 
@@ -47,6 +48,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     done = int(read_json(state)["done"]) if state.is_file() and path.is_file() else 0
     size = total * math.prod(shape)
     rows = torch.from_file(str(path), shared=True, size=size, dtype=DTYPES[job.runtime.precision]).view(total, *shape)
+    remedy = settings_to_change(job.runtime.precision, {})
     workers = choose_workers(job.workers, total)
     loader = DataLoader(
         images,
@@ -60,6 +62,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
             with torch.inference_mode(), job.runtime.autocast():
                 pixels = batch.to(job.runtime.device)
                 found = backbone.all_tokens(pixels) if tokens else backbone(pixels)
+            refuse_outputs(found, "the backbone's features", "under its views", remedy)
             rows[done : done + len(batch)] = found
             done += len(batch)
             write_json(state, {"done": done})

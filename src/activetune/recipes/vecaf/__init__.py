@@ -86,7 +86,7 @@ class Vecaf(LoopSettings, Recipe):
         else:
             add_classifier(job.backbone, len(job.labels.classes))
         loops.start(known, strength)
-        before = time.perf_counter() - started
+        before = job.once("before", lambda: {"seconds": time.perf_counter() - started})["seconds"]
         outcome = follow(loops, job, self, phase="vecaf")
         first, *others = outcome.history
         history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]

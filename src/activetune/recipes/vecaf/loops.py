@@ -10,6 +10,7 @@ import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,17 +145,31 @@ class Loops(Course):
             "selection_seconds": self.done[-1].told["seconds"] if first else 0.0,
         }
 
+    def state(self) -> dict[str, Any]:
+        """See :class:`Course`: how many loops have begun; what each has selected lies in files of its own."""
+        return {"loops": len(self.done)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Course`."""
+        for loop in range(state["loops"]):
+            state_file, arrays = self._files(loop)
+            self.done.append(_read(read_json(state_file), load_file(arrays)))
+
     # A loop's beginning -------------------------------------------------------------------------------------------
 
     def _enter(self, loop: int) -> None:
         """Select and describe, or take up what was selected before the run was cut off."""
-        state, arrays = self.job.work / f"loop-{loop}.json", self.job.work / f"loop-{loop}.safetensors"
+        state, arrays = self._files(loop)
         if not state.is_file():
             found = self._select(loop)
             with replacing(arrays) as partial:
                 partial.write_bytes(save(_arrays(found)))
             write_json(state, {"told": found.told, "reasons": list(found.picks.reasons), "captions": found.captions})
         self.done.append(_read(read_json(state), load_file(arrays)))
+
+    def _files(self, loop: int) -> tuple[Path, Path]:
+        """The files that keep a loop's selection until the run is done."""
+        return self.job.work / f"loop-{loop}.json", self.job.work / f"loop-{loop}.safetensors"
 
     def _select(self, loop: int) -> _Loop:
         started = time.perf_counter()

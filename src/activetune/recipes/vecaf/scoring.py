@@ -29,6 +29,7 @@ from activetune.data.splits import stratified_folds
 from activetune.features.distances import Float32, pieces
 from activetune.networks.model import classifier_of
 from activetune.networks.regression import LinearHead, fit_linear
+from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -123,10 +124,12 @@ def _collected(
         classifier = torch.nn.Linear(classifier.in_features, classifier.out_features, device=device)
         head.write_to(classifier)
     targets_S = torch.from_numpy(job.labels.indices[positions])
+    remedy = settings_to_change(job.runtime.precision, {})
     features, losses, probs, start = [], [], [], 0
     for part in parts:
         with torch.inference_mode():
             logits_BC = classifier(part.float()).cpu()
+            refuse_outputs(logits_BC, "the outputs", "where the pool is scored", remedy)
             loss_B = torch.as_tensor(objective(logits_BC, targets_S[start : start + len(part)])).float()
         start += len(part)
         if loss_B.shape != (len(part),) or not bool(loss_B.isfinite().all()) or float(loss_B.min()) < 0:

@@ -1,0 +1,53 @@
+"""Refusing numbers that are not finite: a model that holds them is never kept, chosen by, or saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from activetune.base.arrays import FloatArray
+from activetune.base.errors import ActivetuneError
+
+
+class NotFinite(ActivetuneError):
+    """A loss, a weight, a feature or an output became NaN or infinite: training can't go on from there."""
+
+
+def settings_to_change(precision: str, rates: Mapping[str, float]) -> str:
+    """The end of a sentence on numbers that are not finite: the settings to change, and how to run again.
+
+    >>> settings_to_change("fp16", {"lr": 0.5})
+    'give a lower --set lr=… (it is 0.5), or --precision bf16 or fp32 (it is fp16), with --overwrite'
+    """
+    lower = [f"a lower --set {name}=… (it is {rate:g})" for name, rate in rates.items()]
+    precise = {"fp16": "--precision bf16 or fp32 (it is fp16)", "bf16": "--precision fp32 (it is bf16)"}
+    remedies = [*lower, *([precise[precision]] if precision in precise else [])]
+    return f"give {', or '.join(remedies) or 'other weights'}, with --overwrite"
+
+
+def refuse_loss(loss: float, where: str, remedy: str) -> None:
+    """Raise :class:`NotFinite` for a loss that is no finite number."""
+    if not np.isfinite(loss):
+        raise NotFinite(f"the loss is {loss} {where}; {remedy}")
+
+
+def refuse_weights(network: nn.Module, where: str, remedy: str) -> None:
+    """Raise :class:`NotFinite` for a network of which some weight or statistic is not finite; it names the first."""
+    if not all_finite(network.state_dict().values()):
+        name = next(name for name, value in network.state_dict().items() if not all_finite([value]))
+        raise NotFinite(f"the weights {name} are not finite {where}; {remedy}")
+
+
+def refuse_outputs(outputs: Tensor | FloatArray, what: str, where: str, remedy: str) -> None:
+    """Raise :class:`NotFinite` for features or logits that are not all finite."""
+    finite = outputs.isfinite().all() if isinstance(outputs, Tensor) else np.isfinite(outputs).all()
+    if not bool(finite):
+        raise NotFinite(f"{what} are not finite {where}; {remedy}")
+
+
+def all_finite(values: Iterable[Tensor]) -> bool:
+    """Whether all numbers of all tensors are finite; integers are."""
+    return all(bool(torch.isfinite(value).all()) for value in values if value.is_floating_point())

@@ -1,0 +1,239 @@
+"""The contract of every recipe: a new module in ``activetune/recipes`` is held to it without a line here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from activetune import Backbone, UsageError, load, load_backbone, open_pool
+from activetune.base.config import field_types
+from activetune.base.errors import ActivetuneError
+from activetune.data.images import decode_image
+from activetune.data.pool import Pool
+from activetune.networks.backbones import bundled
+from activetune.training.finetune import RUN, WORK
+from activetune.training.finite import NotFinite
+from activetune.training.recipe import recipes
+from tests.conftest import write_digits
+from tests.test_finetuning import figures, history, learnt, some_labels, train, weights
+
+RECIPES = sorted(recipes())
+QUICK = {"epochs": 2, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 6, "rank": 2, "validation_least": 1}
+QUICK |= {"batches": 4, "loops": 2, "measurements": 1, "budget": "50%", "captions": "none", "validation": 0.25}
+FROZEN = ("frozen_map", "linear_probe")
+COLUMNS = {"phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds", "strength", "head"}
+COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds"}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled network on 32 px images."""
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return open_pool(write_digits(tmp_path_factory.mktemp("pool") / "digits", 60))
+
+
+@pytest.fixture(params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def fit(recipe: str, pool: Pool, out: Path, labels: dict[str, str], **options: Any) -> Any:
+    """A quick run of any recipe."""
+    fields = field_types(recipes()[recipe])
+    settings = {name: value for name, value in {**QUICK, **options.pop("settings", {})}.items() if name in fields}
+    return train(pool, out, recipe, labels=labels, settings=settings, **options)
+
+
+def reported(folder: Path) -> dict[str, Any]:
+    """All that a finished run reports, without the seconds and the memory that it took."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = {name: content for name, content in files.items() if name not in ("history.csv", "manifest.json")}
+    return {"files": files, "figures": _timeless(figures(folder)), "history": learnt(folder)}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(part) for key, part in value.items() if key not in ("seconds", "peak_memory_mb")}
+    return [_timeless(part) for part in value] if isinstance(value, list) else value
+
+
+# The same again -------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_model(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    labels = some_labels(pool, 6)
+    for name in ("one", "two"):
+        fit(recipe, pool, tmp_path / name, labels)
+    assert reported(tmp_path / "one") == reported(tmp_path / "two")
+
+
+def test_a_run_cut_off_after_each_of_its_saves_ends_as_if_it_had_not_been(
+    recipe: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = some_labels(pool, 6)
+    fit(recipe, pool, tmp_path / "whole", labels)
+    cuts = cut_off_after_each_save(
+        monkeypatch, tmp_path / "cut", lambda: fit(recipe, pool, tmp_path / "cut", labels, resume=True)
+    )
+    assert cuts >= 6  # the marks of the run, its checkpoints, and the files of the model
+    assert reported(tmp_path / "cut") == reported(tmp_path / "whole")
+    assert not (tmp_path / "cut" / WORK).exists()
+    assert not (tmp_path / "cut" / RUN).exists()
+
+
+def cut_off_after_each_save(monkeypatch: pytest.MonkeyPatch, out: Path, run: Callable[[], Any]) -> int:
+    """Run again and again, each time up to the first save that no earlier attempt had made; returns the cuts."""
+    seen: set[tuple[Path, bytes]] = set()
+    original = os.replace
+
+    def save(source: Any, target: Any) -> None:
+        path = Path(target)
+        inside = WORK in path.parts
+        key = (path, Path(source).read_bytes() if inside else b"")
+        original(source, target)
+        if out in path.parents and key not in seen:
+            seen.add(key)
+            raise KeyboardInterrupt
+
+    for cuts in range(200):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", save)
+            try:
+                run()
+            except KeyboardInterrupt:
+                continue
+            return cuts
+    raise AssertionError("the run never ends")
+
+
+# Reports --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_history_has_known_columns_and_a_phase_in_each_row(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    fit(recipe, pool, tmp_path / "m", some_labels(pool, 6))
+    rows = history(tmp_path / "m")
+    assert rows
+    assert set(rows[0]) <= COLUMNS
+    assert all(row["phase"] for row in rows)
+    for row in rows:
+        for name in ("val_top1", "smoothed"):
+            assert not row.get(name) or 0 <= float(row[name]) <= 1
+        for name in ("train_loss", "val_loss", "seconds", "val_seconds", "lr"):
+            assert not row.get(name) or float(row[name]) >= 0
+    found = figures(tmp_path / "m")
+    assert found["n_train"] + found["n_validation"] == 24
+
+
+# The edges of labels --------------------------------------------------------------------------------------------------
+
+
+def test_one_class_alone_is_refused(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least two classes are needed"):
+        fit(recipe, pool, tmp_path / "m", some_labels(pool, 6, classes=1))
+    assert not (tmp_path / "m").exists()
+
+
+def test_one_item_a_class(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    settings = {"budget": "100%"} if recipe == "vecaf" else {}
+    fit(recipe, pool, tmp_path / "m", some_labels(pool, 1, classes=3), settings=settings)
+    assert list(load(tmp_path / "m").classes) == ["0", "1", "2"]
+
+
+def test_all_items_labelled_and_a_class_without_any(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name is not None}
+    classes = [*sorted(set(labels.values())), "never seen"]
+    model = fit(recipe, pool, tmp_path / "m", labels, classes=classes, settings={"epochs": 1, "trials": 1})
+    probs = model.predict([decode_image(pool.read(0))], device="cpu")
+    assert probs.shape == (1, 11)
+    assert np.isfinite(probs).all()
+
+
+# What stays as it is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_a_frozen_backbone_stays_what_it_was(frozen: str, pool: Pool, tmp_path: Path) -> None:
+    fit(frozen, pool, tmp_path / "m", some_labels(pool, 6))
+    after = load_file(tmp_path / "m" / "model.safetensors")
+    for name, value in load_backbone("bundled").network.state_dict().items():
+        found = next(state for key, state in after.items() if key == name or key.endswith(f".{name}"))
+        torch.testing.assert_close(found, value, rtol=0, atol=0)
+
+
+def test_global_random_state_is_not_asked(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    labels = some_labels(pool, 6)
+    for name, seed in (("one", 1), ("two", 2)):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        fit(recipe, pool, tmp_path / name, labels)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+# Numbers that are not finite ------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_is_not_finite_makes_no_model(
+    recipe: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*given: Any, **options: Any) -> Backbone:
+        backbone = load_backbone(*given, **options)
+        with torch.no_grad():
+            next(backbone.network.parameters()).fill_(float("nan"))
+        return backbone
+
+    monkeypatch.setattr("activetune.training.finetune.load_backbone", damaged)
+    with pytest.raises(ActivetuneError, match=r"not finite|NaN or infinite|the loss is nan") as found:
+        fit(recipe, pool, tmp_path / "m", some_labels(pool, 6), use_cache=False)
+    assert found.value.exit_code == 1
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+    assert not (tmp_path / "m" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("trained", [name for name in RECIPES if "lr" in field_types(recipes()[name])])
+def test_a_training_that_diverges_names_the_step_and_the_setting(trained: str, pool: Pool, tmp_path: Path) -> None:
+    settings = {"lr": 1e30, "clip": 0, "optimizer": "sgd", "momentum": 0, "warmup_epochs": 0, "pilot": False}
+    settings |= {"loops": 1}
+    with pytest.raises(NotFinite, match=r"step \d+ of \d+.*a lower --set lr=… \(it is 1e\+30\)"):
+        fit(trained, pool, tmp_path / "m", some_labels(pool, 6), settings=settings)
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+
+
+def test_the_checkpoint_before_a_divergence_is_kept(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.training.loop import _Run
+
+    original = _Run.one_epoch
+
+    def one_epoch(self: _Run, advance: Any) -> dict[str, Any]:
+        if self.epoch == 1:
+            with torch.no_grad():
+                next(self.job.backbone.network.parameters()).fill_(float("inf"))
+        return original(self, advance)
+
+    monkeypatch.setattr(_Run, "one_epoch", one_epoch)
+    with pytest.raises(NotFinite, match=r"step 3 of 4 \(full, epoch 2; the state after epoch 1 is kept in "):
+        fit("full", pool, tmp_path / "m", some_labels(pool, 6))
+    content = torch.load(tmp_path / "m" / WORK / "full.pt", weights_only=True)
+    assert content["epoch"] == 1
+    assert all(bool(value.isfinite().all()) for value in content["network"].values())
+
+
+@pytest.mark.parametrize("with_light_head", [name for name in RECIPES if "head_lr" in field_types(recipes()[name])])
+def test_a_light_head_that_diverges_names_its_own_rate(with_light_head: str, pool: Pool, tmp_path: Path) -> None:
+    settings = {"head_lr": 1e30, "head": "map", "phases": "head", "frofa": "none"}
+    with pytest.raises(NotFinite, match=r"light head.*a lower --set head_lr=… \(it is 1e\+30\)"):
+        fit(with_light_head, pool, tmp_path / "m", some_labels(pool, 6), settings=settings)
