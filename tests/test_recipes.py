@@ -546,12 +546,12 @@ def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path) -
 def test_a_choice_by_time_outlives_the_run(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on may be on a faster machine, or on a busier one: it goes on with what was chosen."""
     labels = some_labels(pool, 50)
-    options: dict[str, Any] = {"labels": labels, "settings": {"minutes": 0.02, "worthwhile": 3}}
+    options: dict[str, Any] = {"labels": labels, "settings": {"minutes": 0.02}}
     monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 0.001)
     cut_off(monkeypatch, lambda: train(pool, tmp_path / "m", "auto", **options))
     monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 1000.0)
     train(pool, tmp_path / "m", "auto", **options, resume=True)
-    assert figures(tmp_path / "m")["recipe"] == "vecaf"
+    assert figures(tmp_path / "m")["recipe"] == "fact"
 
 
 @pytest.mark.parametrize("recipe", ["probe_then_full", "lora", "bitfit"])
