@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_WRAPPED = (*_FULL, errno.EACCES, errno.EROFS)
 
 
 class ActivetuneError(Exception):
@@ -58,13 +63,35 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error (or what caused it) says that there is no space left."""
+def explain_system_error(error: BaseException) -> str | None:
+    """A sentence for a failure of the file system, be it what caused an error or wrapped in it; None: it is none."""
     chain: BaseException | None = error
     while chain is not None:
-        if isinstance(chain, OSError) and chain.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(chain):  # safetensors and Arrow wrap the system's error in their own
-            return True
+        if (sentence := _explain_one(chain)) is not None:
+            return sentence
         chain = chain.__cause__ or chain.__context__
-    return False
+    return None
+
+
+def _explain_one(error: BaseException) -> str | None:
+    number = error.errno if isinstance(error, OSError) else None
+    for known in _WRAPPED if number is None else ():  # safetensors and Arrow put the system's words into their own
+        number = known if os.strerror(known) in str(error) else number
+    if number is None:
+        return None
+    words = os.strerror(number).lower()
+    name = getattr(error, "filename", None)
+    place = None if name is None else os.fsdecode(name) if os.fsdecode(name).isprintable() else repr(os.fsdecode(name))
+    if number in _FULL:
+        return (
+            f"the disk is full{f' ({place})' if place else ''}; what was finished is kept: free some space and run the "
+            "command again (with --resume where it has one)"
+        )
+    if number in _FORBIDDEN:
+        return f"{place or 'the output'}: {words}; choose another --out"
+    return f"{place}: {words}" if place else None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error (or what caused it) says that there is no space left."""
+    return (explain_system_error(error) or "").startswith("the disk is full")

@@ -9,19 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from activetune.base.interrupts import raise_if_interrupted
+
 
 class Meter(Protocol):
     """Tells somebody how far long work has come."""
 
     def advance(self, count: int = 1) -> None:
-        """Count ``count`` more items as done."""
+        """Count ``count`` more items as done; a Ctrl-C that something swallowed is raised again here."""
         ...
 
 
 @dataclass
 class _Silent:
     def advance(self, count: int = 1) -> None:
-        """Say nothing."""
+        raise_if_interrupted()
 
 
 class _Bar:
@@ -46,6 +48,7 @@ class _Bar:
         self.bar.start()
 
     def advance(self, count: int = 1) -> None:
+        raise_if_interrupted()
         self.done += count
         rate = (self.done - self.first) / max(time.perf_counter() - self.started, 1e-9)
         self.bar.update(self.task, completed=self.done, rate=_speed(rate, self.unit))
@@ -63,6 +66,7 @@ class _Lines:
         self.started = self.spoken = time.perf_counter()
 
     def advance(self, count: int = 1) -> None:
+        raise_if_interrupted()
         self.done += count
         now = time.perf_counter()
         if now - self.spoken < self.every:

@@ -7,13 +7,12 @@ imagecorruptions-imaug's; an image's randomness follows from the seed, the kind,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -27,6 +26,7 @@ from activetune.base.errors import MissingExtra, RejectedImage, UsageError, unkn
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
+from activetune.base.processes import process_pool
 from activetune.base.progress import note, progress
 from activetune.base.run import NO_PRODUCTS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.base.runtime import usable_cores
@@ -92,13 +92,14 @@ def corrupt(
         prepare_folder(folder, _files_of(folder), overwrite=run.overwrite)
         write_manifest(folder, "corruptions", {**made_from, "pool": pool.name})
     waiting = [name for name in names if not (folder / name).is_file()]
-    with (
-        progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter,
-        _Hands(pool, seed, run.workers) as hands,
-    ):
+    count = run.workers if run.workers >= 0 else usable_cores()
+    apart = bool(waiting) and count > 1 and len(pool) > PIECE
+    processes = process_pool(count) if apart else contextlib.nullcontext()
+    with progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter, processes as executor:
         for name in waiting:
             with replacing(folder / name) as partial:
-                rejected = _write(partial, pool, hands.pieces(*_kind_and_severity(name)), meter.advance)
+                pieces = _pieces(pool, *_kind_and_severity(name), seed, executor)
+                rejected = _write(partial, pool, pieces, meter.advance)
             told = f"{name}: {rejected:,} of {len(pool):,} images were skipped: they can't be decoded"
             note(told, quiet or not rejected)
     return [folder / name for name in names]
@@ -125,33 +126,11 @@ def _library() -> Any:
 Corrupted = list[tuple[int, bytes | None]]  # positions with their PNG, None where the image can't be decoded
 
 
-class _Hands:
-    """Processes that corrupt pieces of a pool, or this one alone."""
-
-    def __init__(self, pool: Pool, seed: int, workers: int):
-        self.pool, self.seed = pool, seed
-        self.count = workers if workers >= 0 else usable_cores()
-        self.executor: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> _Hands:
-        if self.count > 1 and len(self.pool) > PIECE:
-            context = multiprocessing.get_context("spawn")
-            self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=_start_worker)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.executor is not None:
-            self.executor.shutdown(cancel_futures=True)
-
-    def pieces(self, kind: str, severity: int) -> Iterator[Corrupted]:
-        """The corrupted images in the pool's order, piece by piece."""
-        work = functools.partial(_corrupt_piece, self.pool, kind, severity, self.seed)
-        parts = [range(start, min(start + PIECE, len(self.pool))) for start in range(0, len(self.pool), PIECE)]
-        yield from map(work, parts) if self.executor is None else self.executor.map(work, parts)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+def _pieces(pool: Pool, kind: str, severity: int, seed: int, executor: Executor | None) -> Iterator[Corrupted]:
+    """The corrupted images in the pool's order, piece by piece, made by other processes or by this one alone."""
+    work = functools.partial(_corrupt_piece, pool, kind, severity, seed)
+    parts = [range(start, min(start + PIECE, len(pool))) for start in range(0, len(pool), PIECE)]
+    yield from map(work, parts) if executor is None else executor.map(work, parts)
 
 
 def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, part: range) -> Corrupted:

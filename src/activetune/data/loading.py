@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from activetune.base.errors import RejectedImage
+from activetune.base.interrupts import signals_held
+from activetune.base.processes import begin_child
 from activetune.base.runtime import usable_cores
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
@@ -43,7 +44,7 @@ def start_worker(worker: int) -> None:
     Without that a model on the same processor is held up by every thread that had to make room (13 % slower with the
     bundled backbone on 2 cores); with it, images are decoded in the time that the model leaves.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_child()
     os.nice(10)
 
 
@@ -90,7 +91,9 @@ def image_loader(
         prefetch_factor=4 if count else None,
         worker_init_fn=start_worker,
     )
-    yield from loader
+    with signals_held():
+        batches = iter(loader)
+    yield from batches
 
 
 def _collate(items: list[Item]) -> Loaded:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
+from activetune.base.interrupts import signals_held
 from activetune.base.progress import note, progress
 from activetune.data.loading import PoolImages, choose_workers, start_worker
 from activetune.networks.imbalance import cross_entropy
@@ -142,7 +143,8 @@ class _Run:
         torch.manual_seed(derive(self.job.seed, self.epoch, -1))
         to_training(self.accelerator.unwrap_model(self.network))
         total = torch.zeros((), dtype=torch.float64)
-        parts = iter(self.loader)
+        with signals_held():
+            parts = iter(self.loader)
         for step, sizes in enumerate(batches.sizes()):
             update = self.epoch * batches.count + step
             self.scheduler.step_update(update + 1)

@@ -5,18 +5,13 @@ Ctrl-C ends all of them at once: cells are written in one step, so nothing half 
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 
 import torch
 
-from activetune.base.errors import ActivetuneError
+from activetune.base.processes import process_pool
 from activetune.base.runtime import limited_threads, usable_cores
 from activetune.studies.simulation.cells import Bench, Row, Setup
 from activetune.studies.simulation.plan import Job
@@ -47,36 +42,9 @@ def run_jobs(setup: Setup, jobs: Sequence[Job], processes: int, done: Callable[[
 def _run_apart(
     setup: Setup, jobs: Sequence[Job], processes: int, threads: int, done: Callable[[list[Row]], None]
 ) -> None:
-    others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(setup, threads)
-    )
-    try:
-        with _interrupts_held():
-            futures = [executor.submit(_run, job) for job in jobs]
-        for future in as_completed(futures):
+    with process_pool(processes, _begin, setup, threads) as executor:
+        for future in as_completed([executor.submit(_run, job) for job in jobs]):
             done(future.result())
-    except BrokenProcessPool:
-        raise ActivetuneError(
-            "a process of the simulation died, most often for want of memory; finished cells are kept: go on with "
-            "--resume and fewer --workers (in a script of your own, call simulate under if __name__ == '__main__')"
-        ) from None
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Processes that are started inside never see Ctrl-C, which their parent answers; here it comes a moment later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # In a process of its own ------------------------------------------------------------------------------------------
@@ -87,7 +55,6 @@ _started: dict[str, tuple[Bench, int]] = {}
 def _begin(setup: Setup, threads: int) -> None:
     """Runs once when a process starts."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _started["bench"] = Bench(setup), threads
 
 
@@ -95,11 +62,3 @@ def _run(job: Job) -> list[Row]:
     bench, threads = _started["bench"]
     with limited_threads(threads):
         return bench.run(job)
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed can tell nobody, and its processes would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

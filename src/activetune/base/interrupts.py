@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM: an exception where the program is, so that every ``finally`` keeps what is finished.
+
+A signal may arrive where an exception is lost: in a destructor, or in an import that catches everything. So it is also
+remembered, and raised again at the next step of the work (every progress meter calls :func:`raise_if_interrupted`).
+The module loads nothing but the standard library: the command line calls :func:`answer_signals` before all else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: answered like Ctrl-C, with another exit code."""
+
+
+_received: list[int] = []  # the signals that arrived since answer_signals(), in their order
+
+
+def answer_signals() -> None:
+    """Raise KeyboardInterrupt on SIGINT and :class:`Terminated` on SIGTERM; call it in the main thread.
+
+    A signal that the caller of the program had ignored (``nohup``, a shell's background job) stays ignored.
+    """
+    _received.clear()
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+
+
+def ignore_signals() -> None:
+    """From here on the work is done: what arrives now changes nothing."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def interrupted_by() -> int | None:
+    """The signal that arrived first; None: none did."""
+    return _received[0] if _received else None
+
+
+def raise_if_interrupted() -> None:
+    """Raise again what a signal raised and something else swallowed."""
+    if _received:
+        raise _exception(_received[0])
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Processes that are started inside have these signals blocked from birth; here they come a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    raise _exception(number)
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
