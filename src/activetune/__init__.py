@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from activetune.features.text.captioning import caption
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.networks.model import Model, load
+    from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.select import select
     from activetune.studies.demo import demo
@@ -46,6 +47,7 @@ _HOME = {
     "Simulation": "studies.simulation.simulate",
     "UsageError": "base.errors",
     "caption": "features.text.captioning",
+    "contact_sheet": "report.contact_sheet",
     "corrupt": "data.corruption",
     "demo": "studies.demo",
     "embed": "features.embedding",
@@ -77,6 +79,7 @@ __all__ = [
     "Simulation",
     "UsageError",
     "caption",
+    "contact_sheet",
     "corrupt",
     "demo",
     "embed",

@@ -76,7 +76,9 @@ def select(
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods.")] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Choose which items to label."""
+    """Choose which items to label; picks.html shows them, labels.csv waits for their labels."""
+    from activetune.report.contact_sheet import contact_sheet
+    from activetune.selection.artefact import ANSWERS, explained_figures
     from activetune.selection.select import select as run
 
     selection = run(
@@ -101,5 +103,6 @@ def select(
         covered = f"{100 * figures['coverage']:.1f} % within {figures['coverage_radius']:.3f}, "
     typer.echo(
         f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by {method}, {covered}"
-        f"EMD {figures['emd']:.4f}, radius {figures['radius']:.4f}, {figures['seconds']:.2f} s"
+        f"{explained_figures(figures)}, {figures['seconds']:.2f} s"
     )
+    typer.echo(f"{contact_sheet(out)}: the picks to look at; {out / ANSWERS}: for their labels")

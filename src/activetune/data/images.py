@@ -34,12 +34,16 @@ MIN_IS_WHITE = 0
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what is wrong before it raises
 
 
-def decode_image(encoded: bytes) -> Image.Image:
+def decode_image(encoded: bytes, *, about: int = 0) -> Image.Image:
     """Decode to an RGB image, upright, 8 bits a channel.
 
     EXIF orientation is applied, and damaged EXIF ignored; the first frame of an animation is taken; alpha is laid over
     white; deep and floating pixels are scaled to 8 bits (:mod:`activetune.data.depth`); of an image more than 64 times
     as long as wide the middle is taken.
+
+    Args:
+        about: pixels per side that are enough, 0 for all: a JPEG is then decoded at the smallest of its sizes that has
+            as many, which is several times faster for a photo.
 
     Raises:
         RejectedImage: empty, corrupt, truncated, of no format that is opened, or larger than 89 million pixels or
@@ -52,7 +56,7 @@ def decode_image(encoded: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return to_rgb(*_load(encoded))
+            return to_rgb(*_load(encoded, about))
     except RejectedImage:
         raise
     except Image.DecompressionBombError:
@@ -64,7 +68,7 @@ def decode_image(encoded: bytes) -> Image.Image:
         raise RejectedImage(f"{kind}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
 
 
-def _load(encoded: bytes) -> tuple[Image.Image, int | None]:
+def _load(encoded: bytes, about: int) -> tuple[Image.Image, int | None]:
     """The first frame as Pillow, or else tifffile, decodes it, with its orientation where Pillow does not know it."""
     is_tiff = encoded.startswith(TIFF_STARTS)
     try:
@@ -73,6 +77,8 @@ def _load(encoded: bytes) -> tuple[Image.Image, int | None]:
         if is_tiff and _loses_depth(image):
             with contextlib.suppress(Exception):  # whatever it is, Pillow's 8 bits are better than nothing
                 return decode_deep_tiff(encoded, MAX_PIXELS)
+        if about:
+            image.draft(None, (about, about))
         image.load()
         _refuse_oversized(image)  # an icon may hold another size than it declares
         return image, None

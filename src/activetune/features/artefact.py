@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.arrays import FloatArray
-from activetune.base.artefact import read_manifest, write_manifest
+from activetune.base.artefact import MANIFEST, read_manifest, write_manifest
 from activetune.base.errors import UsageError, repeated, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_array, digest_stream
 from activetune.data.answers import class_names
+from activetune.data.formats import is_image_name
+from activetune.data.sources import suffixes
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def _label_count(labels: Sequence[object] | None) -> str:
     return "" if labels is None else f" and {len(labels):,} labels"
 
 
+LOOKED_AT = 100  # entries of a folder, to tell a pool from embeddings
 EMBEDDING_FILES = ("features.npy", "items.parquet", "rejected.csv")
 
 
@@ -142,6 +146,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     path = Path(path)
     if path.suffix in (".npy", ".npz"):
         return _load_foreign(path)
+    _refuse_pool(path)
     manifest = read_manifest(path, "embeddings")
     try:
         features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
@@ -157,6 +162,21 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         raise UsageError(f"the files in {path} do not belong to its manifest; embed again with --overwrite")
     labels = class_names(table.column("label").to_pylist(), str(path / "items.parquet"), ids)
     return Embeddings(ids, features, labels if any(name is not None for name in labels) else None, manifest)
+
+
+def _refuse_pool(path: Path) -> None:
+    """Say what to do with images where their features are asked for."""
+    if (path / MANIFEST).exists() or not path.exists():
+        return
+    if path.suffix.lower() in suffixes() if path.is_file() else _holds_image(path):
+        raise UsageError(f"{path} holds images, not their features; embed first: activetune embed {path} --out EMB")
+
+
+def _holds_image(folder: Path) -> bool:
+    """Whether an image is among the first entries of a folder or of the folders in it."""
+    entries = list(islice(folder.iterdir(), LOOKED_AT))
+    below = (entry for inner in entries if inner.is_dir() for entry in islice(inner.iterdir(), LOOKED_AT))
+    return any(is_image_name(entry.name) for entry in (*entries, *below))
 
 
 def _load_foreign(path: Path) -> Embeddings:

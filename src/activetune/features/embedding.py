@@ -234,7 +234,12 @@ def _copy_cached(found: Embeddings, source: Path, folder: Path, pool: Pool) -> E
     save_items(folder / "items.parquet", found.ids, found.labels)
     for name in (PARTIAL, PROGRESS):
         (folder / name).unlink(missing_ok=True)
-    return seal_embeddings(folder, {**found.manifest, "pool": pool.name, "cache": "hit"})
+    return seal_embeddings(folder, {**found.manifest, **_origin(pool), "cache": "hit"})
+
+
+def _origin(pool: Pool) -> dict[str, str | None]:
+    """The pool as it was named, and where that is, so that its images are found from another folder too."""
+    return {"pool": pool.name, "pool_path": os.path.abspath(pool.name) if os.path.exists(pool.name) else None}
 
 
 # Computing --------------------------------------------------------------------------------------------------------
@@ -315,7 +320,7 @@ def _seal(
     save_items(folder / "items.parquet", [pool.ids[index] for index in kept], labels)
     manifest = {
         "key": done.key,
-        "pool": pool.name,
+        **_origin(pool),
         "backbone": backbone.name,
         **recipe,
         "rejected": len(rejected),

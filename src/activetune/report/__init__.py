@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
@@ -11,17 +12,24 @@ from activetune.base.files import read_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
+from activetune.report.contact_sheet import contact_sheet
 from activetune.report.demo import write_demo_report
 from activetune.report.simulation import write_simulation_report
+from activetune.selection.artefact import CONTACT_SHEET
 
 __all__ = ["write_report"]
 
-_WRITERS = {"demo": write_demo_report, "simulation": write_simulation_report}
+REPORT = "report.html"
+_WRITERS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "demo": (write_demo_report, REPORT),
+    "selection": (contact_sheet, CONTACT_SHEET),
+    "simulation": (write_simulation_report, REPORT),
+}
 
 
 @holds_output("folder", folder=True)
 def write_report(folder: Path, **run_options: Unpack[RunOptions]) -> Path:
-    """Make ``report.html`` from what a folder holds.
+    """Make ``report.html`` from what a folder holds, of a selection its contact sheet ``picks.html``.
 
     Args:
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps a report that is there. A report draws nothing
@@ -34,13 +42,14 @@ def write_report(folder: Path, **run_options: Unpack[RunOptions]) -> Path:
         "report", run_options, seed=NO_CHANCE, device=PROCESSOR_ONLY, precision=NO_PRODUCTS, workers=ONE_PROCESS
     )
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-    writer = _WRITERS.get(str(manifest.get("kind")))
-    if writer is None:
+    kind = str(manifest.get("kind"))
+    if kind not in _WRITERS:
         raise UsageError(f"{folder} holds nothing to report on; expected a finished folder of: {', '.join(_WRITERS)}")
-    there = (folder / "report.html").exists()
+    writer, name = _WRITERS[kind]
+    there = (folder / name).exists()
     if there and run.resume and not run.overwrite:
-        return folder / "report.html"
+        return folder / name
     if there and not run.overwrite:
-        raise UsageError(f"{folder / 'report.html'} exists already; give --overwrite to make it again")
+        raise UsageError(f"{folder / name} exists already; give --overwrite to make it again")
     note("writing the report", run.quiet)
     return writer(folder)

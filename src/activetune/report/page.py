@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,22 @@ tr.best td { font-weight: 600; background: var(--soft); }
 .strip { display: flex; flex-wrap: wrap; gap: 4px; margin: .3rem 0 1rem; }
 .strip figure { margin: 0; text-align: center; font-size: 11px; }
 .strip img { width: 44px; height: 44px; image-rendering: pixelated; border-radius: 4px; display: block; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 12px; margin: 1rem 0; }
+.cards figure { margin: 0; padding: 6px; border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
+.cards img { width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--soft); border-radius: 4px; }
+.cards figcaption { font-size: 12px; line-height: 1.35; overflow-wrap: anywhere; }
+.cards figcaption b { display: block; } .cards figcaption span { display: block; opacity: .75; }
 .plot { background: #fff; border-radius: 6px; margin-top: .6rem; }
 """
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture (a data URI, or empty for none) with a title and lines of text."""
+
+    picture: str
+    title: str
+    lines: Sequence[str]
 
 
 class Page:
@@ -62,6 +77,10 @@ class Page:
         )
         self._parts.append(f'<div class="strip">{cells}</div>')
 
+    def cards(self, cards: Iterable[Card]) -> None:
+        """Pictures in a grid, as many in a row as the window has room for."""
+        self._parts.append(f'<div class="cards">{"".join(map(_card, cards))}</div>')
+
     def plot(self, figure: Any) -> None:
         """A plotly figure; the library itself is embedded with the first one."""
         html = figure.to_html(full_html=False, include_plotlyjs=self._plots == 0, config={"displaylogo": False})
@@ -79,6 +98,12 @@ class Page:
         with replacing(path) as partial:
             partial.write_text(content, encoding="utf-8")
         return path
+
+
+def _card(card: Card) -> str:
+    image = f'<img src="{escape(card.picture)}" alt="{escape(card.title)}" loading="lazy">' if card.picture else ""
+    lines = "".join(f"<span>{escape(line)}</span>" for line in card.lines)
+    return f"<figure>{image}<figcaption><b>{escape(card.title)}</b>{lines}</figcaption></figure>"
 
 
 def _data_uri(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_stream
-from activetune.base.tables import write_csv
+from activetune.base.tables import read_table, write_csv
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Selection:
         return len(self.ids)
 
 
-SELECTION_FILES = ("selection.csv",)
+CONTACT_SHEET = "picks.html"
+SELECTION_FILES = ("selection.csv", CONTACT_SHEET)
+ANSWERS = "labels.csv"  # for people to fill in; not a file that is replaced
 
 
 def save_selection(selection: Selection, folder: Path) -> Selection:
@@ -38,6 +40,37 @@ def save_selection(selection: Selection, folder: Path) -> Selection:
     write_csv(folder / "selection.csv", ("id", "rank", "score", "reason"), rows)
     manifest = write_manifest(folder, "selection", {**selection.manifest, "picks": digest_stream(selection.ids)})
     return Selection(selection.ids, selection.scores, selection.reasons, manifest)
+
+
+def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
+    """Write ``labels.csv`` (id, label) with an empty label for each pick; a file that holds anything else is kept.
+
+    Returns:
+        A sentence where a file is kept, else "".
+    """
+    path = folder / ANSWERS
+    if path.exists():
+        try:
+            columns = read_table(path)
+        except UsageError as error:
+            return f"{path} is kept as it is: {error}"
+        answered = sum(bool(str(label or "").strip()) for label in columns.get("label", ()))
+        if answered or set(columns) != {"id", "label"}:
+            missing = len(set(ids) - set(map(str, columns.get("id", ()))))
+            return (
+                f"{path} is kept, as it holds {answered:,} answers"
+                + (f"; {missing:,} of the {len(ids):,} picks are not in it" if missing else "")
+            )
+    write_csv(path, ("id", "label"), ((item, "") for item in ids))
+    return ""
+
+
+def explained_figures(figures: Mapping[str, Any]) -> str:
+    """EMD and radius with half a sentence each."""
+    return (
+        f"EMD {figures['emd']:.4f} (mean distance of an item to its nearest pick, 0 to 2), "
+        f"radius {figures['radius']:.4f} (the largest)"
+    )
 
 
 def load_selection(path: str | os.PathLike[str]) -> Selection:

@@ -22,7 +22,14 @@ from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
-from activetune.selection.artefact import SELECTION_FILES, Selection, load_selection, save_selection
+from activetune.selection.artefact import (
+    ANSWERS,
+    SELECTION_FILES,
+    Selection,
+    load_selection,
+    save_selection,
+    write_blank_labels,
+)
 from activetune.selection.budget import parse_budget
 from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Losses, Metadata, read_limits, read_losses
 from activetune.selection.evidence import gather
@@ -68,7 +75,8 @@ def select(
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
         losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a CSV/Parquet file with the
             columns ``id`` and ``loss``. Without them the labels known so far tell which losses to expect.
-        out: folder for ``selection.csv`` and ``manifest.json``; it must be empty unless ``overwrite``.
+        out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` to fill in; it must be empty unless
+            ``overwrite``. A ``labels.csv`` that holds answers is kept.
         threads: processor threads used, -1 for all: what ``workers`` means here.
         run_options: see :class:`activetune.RunOptions`. ``device`` is where heavy products run; ``resume`` keeps
             what ``out`` holds if it is this very selection, finished.
@@ -101,6 +109,8 @@ def select(
     asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
     request = {**asked, **_request_of(embeddings, limits, plan, losses_N)}
     if out is not None and run.resume and not run.overwrite and _is_done(Path(out), request):
+        if not (Path(out) / ANSWERS).exists():
+            write_blank_labels(load_selection(out).ids, Path(out))
         return load_selection(out)
     if out is not None and not (run.overwrite and Path(out).is_dir()):
         prepare_folder(Path(out), SELECTION_FILES)  # refuses now; what is to be overwritten is kept until the end
@@ -109,12 +119,15 @@ def select(
         evidence = replace(_evidence(embeddings, limits, selector, str(runtime.device)), losses_N=losses_N)
         outcome, figures = _compute(embeddings, evidence, limits, plan, selector, method, seed)
     picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
-    manifest = {**request, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
-    ids = [embeddings.ids[row] for row in picks.positions]
+    where = {name: embeddings.manifest.get(name) for name in ("pool", "pool_path")}
+    manifest = {**request, **where, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
+    ids, kept = [embeddings.ids[row] for row in picks.positions], ""
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
     if out is not None:
-        selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
-    for sentence in (*notes.values(), outcome.entries.get("shortfall", "")):
+        folder = prepare_folder(Path(out), SELECTION_FILES, overwrite=True)
+        kept = write_blank_labels(ids, folder)
+        selection = save_selection(selection, folder)
+    for sentence in (*notes.values(), outcome.entries.get("shortfall", ""), kept):
         note(sentence, run.quiet or not sentence)
     return selection
 

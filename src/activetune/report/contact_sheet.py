@@ -1,0 +1,125 @@
+"""The contact sheet of a selection: ``picks.html``, one page with a small picture of every pick in the order of rank.
+
+The images come from the pool that the embeddings were made from. Where it can't be reached the page has the table alone
+and says so: a selection is of use without its pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+
+from activetune.base.errors import ActivetuneError, RejectedImage, UsageError
+from activetune.base.locks import holds_output
+from activetune.data.images import decode_image
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.report.page import Card, Page
+from activetune.selection.artefact import CONTACT_SHEET, Selection, explained_figures, load_selection
+
+MOST_SHOWN = 200  # picks on a page
+SIDE = 128  # pixels of a picture's long side
+QUALITY = 60  # of JPEG: about 4 kB per picture
+
+
+@holds_output("folder", folder=True)
+def contact_sheet(
+    folder: str | os.PathLike[str],
+    *,
+    pool: Pool | str | os.PathLike[str] | None = None,
+    most: int = MOST_SHOWN,
+) -> Path:
+    """Write ``picks.html`` into a folder that ``select`` made, and return its path; an earlier page is replaced.
+
+    Args:
+        folder: a selection, ``SEL``.
+        pool: where the images are; None: the pool that the embeddings name, if it can be reached from here.
+        most: picks that are shown, the first by rank.
+
+    Raises:
+        UsageError: the folder is not a selection, or ``pool`` is given and can't be opened.
+
+    Example:
+        >>> activetune.select("emb", budget=50, out="sel")  # doctest: +SKIP
+        >>> activetune.contact_sheet("sel")  # doctest: +SKIP
+        PosixPath('sel/picks.html')
+    """
+    folder = Path(folder)
+    selection = load_selection(folder)
+    problem = ""
+    opened: Pool | None = None
+    if pool is not None:
+        opened = pool if isinstance(pool, Pool) else open_pool(pool)
+    else:
+        try:
+            opened = _named_pool(selection)
+        except (ActivetuneError, OSError) as error:
+            problem = str(error)
+    page = Page(f"{len(selection):,} picks", _lead(selection))
+    if problem:
+        page.paragraph(
+            f"The images can't be shown: {problem}. Where they are at hand: "
+            f"activetune.contact_sheet({str(folder)!r}, pool=FOLDER) in Python."
+        )
+    if len(selection) > most:
+        page.paragraph(f"The first {most:,} of {len(selection):,} picks by rank; all are in selection.csv.")
+    page.cards(_cards(selection, opened, most))
+    page.heading("Next")
+    page.paragraph(
+        f"Write each pick's class into the column label of {folder / 'labels.csv'}, then: "
+        f"activetune finetune {quote(str(selection.manifest.get('pool') or 'POOL'))} "
+        f"--labels {quote(str(folder / 'labels.csv'))} --out MODEL"
+    )
+    return page.write(folder / CONTACT_SHEET)
+
+
+def _named_pool(selection: Selection) -> Pool:
+    """The pool that the embeddings were made from: under its name from here, or where it was then.
+
+    Raises:
+        UsageError: the embeddings name none, or it is not there.
+    """
+    name, path = (selection.manifest.get(key) for key in ("pool", "pool_path"))
+    if not name:
+        raise UsageError("the features were made elsewhere, so the pool is not known")
+    places = [Path(place).expanduser() for place in (path, name) if place]
+    there = next((place for place in places if place.exists()), None)
+    if there is None:
+        raise UsageError(f"the pool {name} is not there")
+    return open_pool(there)
+
+
+def _lead(selection: Selection) -> str:
+    manifest = selection.manifest
+    return (
+        f"chosen from {manifest['n']:,} items by {manifest['method']}, seed {manifest['seed']}; "
+        f"{explained_figures(manifest['figures'])}"
+    )
+
+
+def _cards(selection: Selection, pool: Pool | None, most: int) -> Iterator[Card]:
+    columns = zip(selection.ids, selection.scores, selection.reasons, strict=True)
+    for rank, (item, score, reason) in enumerate(columns, start=1):
+        if rank > most:
+            return
+        picture, problem = _picture(pool, item) if pool is not None else ("", "")
+        yield Card(picture, f"{rank}. {item}", [f"score {score:.4g}", reason, *([problem] if problem else [])])
+
+
+def _picture(pool: Pool, item: str) -> tuple[str, str]:
+    """A small picture as a data URI, or the reason why there is none."""
+    if item not in pool.position:
+        return "", "not in the pool any more"
+    try:
+        image = decode_image(pool.read(pool.position[item]), about=SIDE)
+    except (RejectedImage, ActivetuneError, OSError) as error:
+        return "", f"can't be shown: {error}"
+    image.thumbnail((SIDE, SIDE))
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", ""
+
