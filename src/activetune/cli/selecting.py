@@ -78,7 +78,7 @@ def select(
 ) -> None:
     """Choose which items to label; picks.html shows them, labels.csv waits for their labels."""
     from activetune.report.contact_sheet import contact_sheet
-    from activetune.selection.artefact import ANSWERS, explained_figures
+    from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
     from activetune.selection.select import select as run
 
     selection = run(
@@ -105,4 +105,7 @@ def select(
         f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by {method}, {covered}"
         f"{explained_figures(figures)}, {figures['seconds']:.2f} s"
     )
-    typer.echo(f"{contact_sheet(out)}: the picks to look at; {out / ANSWERS}: for their labels")
+    sheet = out / CONTACT_SHEET
+    if not sheet.exists():  # a new selection has removed an earlier one's
+        contact_sheet(out)
+    typer.echo(f"{sheet}: the picks to look at; {out / ANSWERS}: for their labels")

@@ -57,10 +57,10 @@ def list_(
 @app.command()
 @with_run_options()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo' or 'simulate'.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate' or 'select'.")],
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Make report.html from the results in a folder."""
+    """Make report.html from the results in a folder, of a selection picks.html."""
     from activetune.report import write_report
 
     typer.echo(f"report: {write_report(folder, **run_options)}")

@@ -239,7 +239,7 @@ def _copy_cached(found: Embeddings, source: Path, folder: Path, pool: Pool) -> E
 
 def _origin(pool: Pool) -> dict[str, str | None]:
     """The pool as it was named, and where that is, so that its images are found from another folder too."""
-    return {"pool": pool.name, "pool_path": os.path.abspath(pool.name) if os.path.exists(pool.name) else None}
+    return {"pool": pool.name, "pool_path": str(Path(pool.name).absolute()) if Path(pool.name).exists() else None}
 
 
 # Computing --------------------------------------------------------------------------------------------------------

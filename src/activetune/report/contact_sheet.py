@@ -22,8 +22,8 @@ from activetune.report.page import Card, Page
 from activetune.selection.artefact import CONTACT_SHEET, Selection, explained_figures, load_selection
 
 MOST_SHOWN = 200  # picks on a page
-SIDE = 128  # pixels of a picture's long side
-QUALITY = 60  # of JPEG: about 4 kB per picture
+SIDE = 112  # pixels of a picture's long side
+QUALITY = 55  # of JPEG: about 3 kB per picture
 
 
 @holds_output("folder", folder=True)
@@ -122,4 +122,3 @@ def _picture(pool: Pool, item: str) -> tuple[str, str]:
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", ""
-

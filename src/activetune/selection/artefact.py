@@ -57,9 +57,8 @@ def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
         answered = sum(bool(str(label or "").strip()) for label in columns.get("label", ()))
         if answered or set(columns) != {"id", "label"}:
             missing = len(set(ids) - set(map(str, columns.get("id", ()))))
-            return (
-                f"{path} is kept, as it holds {answered:,} answers"
-                + (f"; {missing:,} of the {len(ids):,} picks are not in it" if missing else "")
+            return f"{path} is kept, as it holds {answered:,} answers" + (
+                f"; {missing:,} of the {len(ids):,} picks are not in it" if missing else ""
             )
     write_csv(path, ("id", "label"), ((item, "") for item in ids))
     return ""
