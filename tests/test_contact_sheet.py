@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ def test_select_shows_its_picks_and_leaves_a_file_for_their_labels(
 ) -> None:
     out = tmp_path / "sel"
     assert run(["select", str(embedded), "--budget", "12", "--method", "k_means", "--out", str(out)]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr()
+    told = printed.out + printed.err
     assert "mean distance of an item to its nearest pick" in told
     assert str(out / "picks.html") in told
     assert str(out / "labels.csv") in told
@@ -177,15 +179,19 @@ def test_a_large_photo_is_decoded_small_and_upright() -> None:
 # Labels to fill in ------------------------------------------------------------------------------------------------
 
 
-def test_the_filled_in_file_trains_a_model(digits: Path, embedded: Path, tmp_path: Path) -> None:
+def test_the_filled_in_file_trains_a_model(
+    digits: Path, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     selection = select(embedded, budget=24, method="k_means", out=tmp_path / "sel", quiet=True)
     path = tmp_path / "sel" / "labels.csv"
     rows = [(item, item.split("/")[0] if number % 4 else "") for number, item in enumerate(selection.ids)]
+    how: dict[str, Any] = {"recipe": "linear_probe", "device": "cpu", "workers": 0}
+    with pytest.raises(UsageError, match="24 rows, none of them answered; write each item's class"):
+        activetune.finetune(digits, labels=path, out=tmp_path / "none", **how)
     path.write_text("id,label\n" + "".join(f"{item},{name}\n" for item, name in rows))
-    model = activetune.finetune(
-        digits, labels=path, recipe="linear_probe", out=tmp_path / "model", device="cpu", workers=0, quiet=True
-    )
+    model = activetune.finetune(digits, labels=path, out=tmp_path / "model", **how)
     assert set(model.classes) == {name for _, name in rows if name}
+    assert "6 of 24 listed items are not answered yet" in capsys.readouterr().err
 
 
 def test_answers_are_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +204,7 @@ def test_answers_are_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFix
     assert re.search(r"holds 1 answers; \d of the 9 picks are not in it", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("text", ["id,label,comment\n3,,look again\n", "id;label\n3;\n", "\xff\xfe"])
+@pytest.mark.parametrize("text", ["id,label,comment\n3,,look again\n", "id;label\n3;cat\n", "\xff\xfe"])
 def test_what_is_not_ours_is_kept(text: str, tmp_path: Path) -> None:
     out = tmp_path / "sel"
     select(made_elsewhere(), budget=5, method="random", out=out, quiet=True)

@@ -15,7 +15,15 @@ LIKE_MISSING = frozenset({"none", "null", "na", "n/a", "#n/a", "-", "?", "-1"}) 
 def describe_labels(labels: Labels, *, treated: bool = False) -> list[str]:
     """All that is worth a word before training; ``treated``: the recipe itself answers for uneven classes."""
     uneven = [] if treated else describe_imbalance(labels)
-    return [*describe_spelling(labels), *describe_shortage(labels), *uneven]
+    return [*describe_unanswered(labels), *describe_spelling(labels), *describe_shortage(labels), *uneven]
+
+
+def describe_unanswered(labels: Labels) -> list[str]:
+    """A sentence where some of the listed items wait for their answer."""
+    if not labels.unanswered:
+        return []
+    listed = len(labels) + labels.unanswered
+    return [f"{labels.unanswered:,} of {listed:,} listed items are not answered yet and are left out"]
 
 
 def describe_imbalance(labels: Labels) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -33,11 +33,13 @@ class Labels(Generic[Answer]):
         ids: L distinct item ids.
         answers: L answers of one type; class names are text.
         classes: C names in the order of a model's outputs; those that occur nowhere count too.
+        unanswered: items that were listed beside these, without an answer yet.
     """
 
     ids: Sequence[str]
     answers: Sequence[Answer]
     classes: Sequence[str]
+    unanswered: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         """Check that ids, answers and classes belong together."""
@@ -82,7 +84,8 @@ class Labels(Generic[Answer]):
         ids = ids_of(list(answers))
         names = class_names(list(answers.values()), "the given labels", ids)
         known = [(item, name) for item, name in zip(ids, names, strict=True) if name is not None]
-        found = Labels([item for item, _ in known], [name for _, name in known], sorted({name for _, name in known}))
+        classes_met = sorted({name for _, name in known})
+        found = Labels([item for item, _ in known], [name for _, name in known], classes_met, len(ids) - len(known))
         return found if classes is None else with_classes(found, classes)
 
 
@@ -126,9 +129,12 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
             need_columns(columns, ["label"], path, more=f", and the pool {pool.name} has no labels of its own")
         own = dict(zip(pool.ids, pool.labels or (), strict=True))
         columns = {"id": ids, "label": [own[item] for item in ids]}
-    answers = {item: name for item, name in answers_of(columns, path).items() if name is not None}
-    if not answers:
-        raise UsageError(f"{path} holds no label: {len(ids):,} rows, none of them answered")
+    answers = answers_of(columns, path)
+    if all(name is None for name in answers.values()):
+        raise UsageError(
+            f"{path} holds no label: {len(ids):,} rows, none of them answered; write each item's class into its column "
+            "label"
+        )
     return Labels.of(answers)
 
 
@@ -177,11 +183,11 @@ def with_classes(labels: Labels[str], classes: Sequence[str]) -> Labels[str]:
     unknown = sorted(set(labels.names) - set(names))
     if unknown:
         raise UsageError(f"the labels hold {some(unknown)}, which the classes do not; give all of them with --classes")
-    return Labels(labels.ids, labels.names, names)
+    return replace(labels, classes=names)
 
 
 def keep(labels: Labels[Answer], ids: Collection[str]) -> Labels[Answer]:
     """The labels of those items that are in ``ids``; the class list stays."""
     wanted = set(ids)
     kept = [row for row, item in enumerate(labels.ids) if item in wanted]
-    return Labels([labels.ids[row] for row in kept], [labels.answers[row] for row in kept], labels.classes)
+    return replace(labels, ids=[labels.ids[row] for row in kept], answers=[labels.answers[row] for row in kept])

@@ -55,6 +55,8 @@ def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
         except UsageError as error:
             return f"{path} is kept as it is: {error}"
         answered = sum(bool(str(label or "").strip()) for label in columns.get("label", ()))
+        if not answered and list(columns.get("id", ())) == list(ids):
+            return ""
         if answered or set(columns) != {"id", "label"}:
             missing = len(set(ids) - set(map(str, columns.get("id", ()))))
             return f"{path} is kept, as it holds {answered:,} answers" + (

@@ -23,7 +23,6 @@ from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_run
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
 from activetune.selection.artefact import (
-    ANSWERS,
     SELECTION_FILES,
     Selection,
     load_selection,
@@ -109,9 +108,9 @@ def select(
     asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
     request = {**asked, **_request_of(embeddings, limits, plan, losses_N)}
     if out is not None and run.resume and not run.overwrite and _is_done(Path(out), request):
-        if not (Path(out) / ANSWERS).exists():
-            write_blank_labels(load_selection(out).ids, Path(out))
-        return load_selection(out)
+        selection = load_selection(out)
+        write_blank_labels(selection.ids, Path(out))
+        return selection
     if out is not None and not (run.overwrite and Path(out).is_dir()):
         prepare_folder(Path(out), SELECTION_FILES)  # refuses now; what is to be overwritten is kept until the end
 
@@ -124,9 +123,8 @@ def select(
     ids, kept = [embeddings.ids[row] for row in picks.positions], ""
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
     if out is not None:
-        folder = prepare_folder(Path(out), SELECTION_FILES, overwrite=True)
-        kept = write_blank_labels(ids, folder)
-        selection = save_selection(selection, folder)
+        selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
+        kept = write_blank_labels(ids, Path(out))
     for sentence in (*notes.values(), outcome.entries.get("shortfall", ""), kept):
         note(sentence, run.quiet or not sentence)
     return selection
