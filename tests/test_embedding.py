@@ -23,8 +23,8 @@ import activetune
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.data.loading import choose_workers
 from activetune.data.opening import open_pool
-from activetune.features import embedding
-from activetune.features.artefact import Embeddings, load_embeddings
+from activetune.features import computing, embedding
+from activetune.features.artefact import Embeddings, load_embeddings, save_items, seal_embeddings
 from activetune.features.embedding import EmbedOptions, embed, features_of, take
 from activetune.networks.backbones import Backbone
 from tests.conftest import write_digits
@@ -73,13 +73,13 @@ def read_rows(path: Path) -> list[list[str]]:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Grows by one entry for every embedding that is really computed."""
     calls: list[object] = []
-    compute = embedding._compute
+    compute = embedding.compute
 
     def counting(*arguments: object, **options: object) -> Embeddings:
         calls.append(arguments[0])
         return compute(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embedding, "_compute", counting)
+    monkeypatch.setattr(embedding, "compute", counting)
     return calls
 
 
@@ -270,7 +270,7 @@ def test_a_second_folder_is_filled_from_the_cache(
     few: Path, bundled: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(few, bundled, tmp_path / "one")
-    monkeypatch.setattr(embedding, "_compute", refuse)
+    monkeypatch.setattr(embedding, "compute", refuse)
     run(few, bundled, tmp_path / "two")
     one, two = tree(tmp_path / "one"), tree(tmp_path / "two")
     assert two.keys() == FILES
@@ -283,7 +283,7 @@ def test_the_same_folder_again_is_kept_as_it_is(
 ) -> None:
     run(few, bundled, tmp_path / "emb")
     before = tree(tmp_path / "emb")
-    monkeypatch.setattr(embedding, "_compute", refuse)
+    monkeypatch.setattr(embedding, "compute", refuse)
     assert len(run(few, bundled, tmp_path / "emb")) == 20
     assert tree(tmp_path / "emb") == before
 
@@ -292,7 +292,7 @@ def test_features_in_memory_come_from_the_cache_too(
     few: Path, bundled: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(few, bundled)
-    monkeypatch.setattr(embedding, "_compute", refuse)
+    monkeypatch.setattr(embedding, "compute", refuse)
     np.testing.assert_array_equal(run(few, bundled).features_ND, first.features_ND)
 
 
@@ -382,11 +382,45 @@ def test_a_cache_that_can_t_be_written_costs_only_a_note(
     assert "can't be written" in capsys.readouterr().err
 
 
-def test_a_damaged_cache_entry_is_computed_again(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+def cut_features(entry: Path) -> None:
+    (entry / "features.npy").write_bytes(b"damaged")
+
+
+def lengthen_rejects(entry: Path) -> None:
+    with (entry / "rejected.csv").open("a") as file:
+        file.write("0/0000.png,corrupt: so they say\n")
+
+
+def empty_manifest(entry: Path) -> None:
+    (entry / "manifest.json").write_text("")
+
+
+def no_rows(entry: Path) -> None:
+    """An entry that is sound in itself, but holds no image."""
+    np.save(entry / "features.npy", np.empty((0, 512), dtype=np.float16))
+    save_items(entry / "items.parquet", [], None)
+    (entry / "rejected.csv").write_text("id,reason\n")
+    seal_embeddings(entry, {**json.loads((entry / "manifest.json").read_text()), "images": 0})
+
+
+@pytest.mark.parametrize("damage", [cut_features, lengthen_rejects, empty_manifest, no_rows])
+def test_a_damaged_cache_entry_is_computed_again_with_a_note(
+    few: Path,
+    bundled: Backbone,
+    tmp_path: Path,
+    computed: list[object],
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+) -> None:
     run(few, bundled)
     (entry,) = (tmp_path / "cache" / "embeddings").iterdir()
-    (entry / "features.npy").write_bytes(b"damaged")
-    assert len(run(few, bundled, tmp_path / "emb")) == 20
+    damage(entry)
+    assert len(run(few, bundled, tmp_path / "emb", quiet=False)) == 20
+    assert "the cached features are damaged" in capsys.readouterr().err
+    assert len(computed) == 2
+    (entry,) = (tmp_path / "cache" / "embeddings").iterdir()  # repaired
+    assert len(run(few, bundled, tmp_path / "other")) == 20
+    assert len(computed) == 2
 
 
 def test_the_cache_takes_only_the_artefacts_own_files(few: Path, bundled: Backbone, tmp_path: Path) -> None:
@@ -401,7 +435,7 @@ def test_features_of_some_items_come_out_of_the_whole_pools(
     few: Path, bundled: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(few, bundled)
-    monkeypatch.setattr(embedding, "_compute", refuse)
+    monkeypatch.setattr(embedding, "compute", refuse)
     wanted = [whole.ids[15], whole.ids[2]]
     found = features_of(open_pool(few), wanted, backbone=bundled, options=OPTIONS, quiet=True)
     assert list(found.ids) == wanted
@@ -466,7 +500,7 @@ def test_a_folder_with_other_things_is_refused_before_any_work(
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Make the next embedding stop, as by Ctrl-C, when its n-th batch is to be computed; 0 lets it run."""
-    forward = embedding._forward
+    forward = computing._forward
 
     def at(batch: int) -> None:
         left = iter(range(batch - 1))
@@ -476,7 +510,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 raise KeyboardInterrupt
             return forward(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(embedding, "_forward", stopping if batch else forward)
+        monkeypatch.setattr(computing, "_forward", stopping if batch else forward)
 
     return at
 
@@ -510,13 +544,13 @@ def test_a_resumed_run_computes_only_what_is_missing(
     few: Path, bundled: Backbone, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off(few, bundled, tmp_path / "emb", interrupt, 4)
-    forward, batches = embedding._forward, []
+    forward, batches = computing._forward, []
 
     def counting(*arguments: object) -> np.ndarray:
         batches.append(arguments)
         return forward(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embedding, "_forward", counting)
+    monkeypatch.setattr(computing, "_forward", counting)
     run(few, bundled, tmp_path / "emb", resume=True)
     assert len(batches) == 2
 
@@ -628,7 +662,7 @@ def test_resume_of_a_finished_run_keeps_it(
 ) -> None:
     run(few, bundled, tmp_path / "emb")
     before = tree(tmp_path / "emb")
-    monkeypatch.setattr(embedding, "_compute", refuse)
+    monkeypatch.setattr(embedding, "compute", refuse)
     run(few, bundled, tmp_path / "emb", resume=True)
     assert tree(tmp_path / "emb") == before
 
@@ -649,7 +683,7 @@ def test_a_run_cut_off_while_it_is_sealed_can_be_resumed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(embedding, "seal_embeddings", killed)
+        patched.setattr(computing, "seal_embeddings", killed)
         run(few, bundled, tmp_path / "emb")
     run(few, bundled, tmp_path / "emb", resume=True)
     assert (tmp_path / "emb" / "features.npy").read_bytes() == whole
@@ -657,18 +691,18 @@ def test_a_run_cut_off_while_it_is_sealed_can_be_resumed(
 
 KILLED = """
 import os, signal, sys
-from activetune.features import embedding
+from activetune.features import computing
 from activetune.cli import main
 
-forward, left = embedding._forward, iter(range(3))
-embedding.SAVE_EVERY_SECONDS = float(sys.argv[1])
+forward, left = computing._forward, iter(range(3))
+computing.compute.__kwdefaults__["save_every"] = float(sys.argv[1])
 
 def dying(*arguments):
     if next(left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
     return forward(*arguments)
 
-embedding._forward = dying
+computing._forward = dying
 main(sys.argv[2:])
 """
 

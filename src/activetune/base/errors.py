@@ -17,6 +17,9 @@ class ActivetuneError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str = ""):
+        super().__init__(_without_traceback(message, type(self).__name__))
+
 
 class UsageError(ActivetuneError):
     """The command or call itself is wrong (unknown name, impossible budget, bad file); exit code 2."""
@@ -28,11 +31,21 @@ class RejectedImage(ActivetuneError):
     """One image that can't be used; the message is the reason written to ``rejected.csv``."""
 
 
+class ReadingFault(ActivetuneError):
+    """The bytes of an image can't be read at present, which says nothing of the image: no artefact is made of it."""
+
+
 class MissingExtra(ActivetuneError):
     """A feature needs a package that is not installed."""
 
     def __init__(self, package: str, extra: str):
         super().__init__(f"this needs the package {package}; install it with: pip install 'activetune[{extra}]'")
+
+
+def _without_traceback(message: str, kind: str) -> str:
+    """The sentence alone: a decoding process hands its error on as text, with the traceback in it."""
+    wrapped = "\nOriginal Traceback (most recent call" in message
+    return message.rpartition(f"{kind}: ")[2].strip() if wrapped else message
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 5) -> list[str]:

@@ -16,6 +16,12 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.fingerprint import digest
 
 
+def cache_folder(what: str) -> Path:
+    """A folder of the user's cache: ``$ACTIVETUNE_CACHE`` (default ``~/.cache/activetune``), and in it ``what``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / what
+
+
 def prepare_file(path: Path, *, overwrite: bool = False) -> Path:
     """Make ready for one output file: it must not exist yet, or ``overwrite`` given."""
     if path.is_dir():

@@ -32,7 +32,7 @@ from activetune.base.run import NO_PRODUCTS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.base.runtime import usable_cores
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
-from activetune.data.pool import Pool
+from activetune.data.pool import Pool, check_complete
 
 KINDS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -153,7 +153,7 @@ def _write(path: Path, pool: Pool, pieces: Iterable[Corrupted], advance: Callabl
     """Write one shifted pool; returns how many images could not be decoded."""
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("image", image), *([("label", pa.string())] if pool.labels is not None else [])])
-    rejected = 0
+    written = rejected = 0
     with pq.ParquetWriter(path, schema) as writer:
         for piece in pieces:
             good = [(position, encoded) for position, encoded in piece if encoded is not None]
@@ -163,8 +163,10 @@ def _write(path: Path, pool: Pool, pieces: Iterable[Corrupted], advance: Callabl
             if pool.labels is not None:
                 rows["label"] = [pool.labels[position] for position, _ in good]
             writer.write_table(pa.table(rows, schema=schema))
+            written += len(good)
             rejected += len(piece) - len(good)
             advance(len(piece))
+    check_complete(len(pool), written, rejected, str(path.parent / path.name))
     return rejected
 
 

@@ -6,29 +6,42 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from activetune.base.errors import RejectedImage
+from activetune.base.errors import ActivetuneError, RejectedImage
 from activetune.base.interrupts import signals_held
 from activetune.base.processes import begin_child
 from activetune.base.runtime import usable_cores
+from activetune.data.identity import Contents, content_digest, reason_digest
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One batch: images (B, 3, H, W) uint8, their positions in the pool, (position, reason) of the rejected, and the
-    processor seconds that reading and decoding took.
+    """One batch.
+
+    Attributes:
+        images: (B, 3, H, W) uint8. positions: theirs in the pool. rejected: (position, reason) of those that can't be
+            used.
+        cpu_seconds: what reading and decoding took.
+        digests: of the bytes of all images, rejected ones included, in the pool's order; empty where not asked for.
     """
 
     images: torch.Tensor
     positions: Sequence[int]
     rejected: Sequence[tuple[int, str]]
-    cpu_seconds: float = 0.0
+    cpu_seconds: float
+    digests: Sequence[bytes]
+
+    @property
+    def read(self) -> Sequence[int]:
+        """The positions of all images, rejected ones included, in the pool's order."""
+        return sorted([*self.positions, *(position for position, _ in self.rejected)])
 
 
 def choose_workers(workers: int, items: int) -> int:
@@ -48,27 +61,56 @@ def start_worker(worker: int) -> None:
     os.nice(10)
 
 
-Item = tuple[int, torch.Tensor | str, float]
+class Item(NamedTuple):
+    """An image of a pool: pixels (3, H, W) uint8 or the reason for none, the digest of its bytes where that is wanted,
+    and the processor seconds that reading and decoding took.
+    """
+
+    position: int
+    image: torch.Tensor | str
+    digest: bytes
+    seconds: float
 
 
 class PoolImages(Dataset[Item]):
-    """A pool as a torch data set: position to (position, prepared image or the reason for none, processor seconds)."""
+    """A pool as a torch data set, prepared for a network; ``digests`` asks for those of the images' bytes."""
 
-    def __init__(self, pool: Pool, prepare: Callable[[Image.Image], torch.Tensor]):
+    def __init__(self, pool: Pool, prepare: Callable[[Image.Image], torch.Tensor], *, digests: bool = False):
         self.pool = pool
         self.prepare = prepare
+        self.digests = digests
 
     def __len__(self) -> int:
         return len(self.pool)
 
     def __getitem__(self, position: int) -> Item:
+        """An image, or why it can't be used.
+
+        Raises:
+            ReadingFault: it can't be read at present.
+        """
         started = time.thread_time()
         found: torch.Tensor | str
+        digest = b""
         try:
-            found = self.prepare(decode_image(self.pool.read(position)))
+            encoded = self.pool.read(position)
+            digest = content_digest(encoded) if self.digests else b""
+            found = self.prepare(decode_image(encoded))
         except RejectedImage as error:
             found = str(error)
-        return position, found, time.thread_time() - started
+            digest = digest or (reason_digest(found) if self.digests else b"")
+        return Item(position, found, digest, time.thread_time() - started)
+
+    def usable(self, position: int) -> torch.Tensor:
+        """The pixels of an image that could be decoded when the run began.
+
+        Raises:
+            ActivetuneError: it no longer can.
+        """
+        image = self[position].image
+        if isinstance(image, str):
+            raise _changed(self.pool, position, image)
+        return image
 
 
 def image_loader(
@@ -78,12 +120,22 @@ def image_loader(
     batch_size: int,
     workers: int = -1,
     first_batch: int = 0,
+    contents: Contents | None = None,
+    all_usable: bool = False,
 ) -> Iterator[Loaded]:
-    """The pool's images in order, from batch ``first_batch`` on; a rejected image leaves its batch smaller."""
+    """The pool's images in order, from batch ``first_batch`` on; a rejected image leaves its batch smaller.
+
+    Args:
+        contents: takes note of the digests of the bytes that are read.
+        all_usable: the images could all be decoded before, and it is an error if one no longer can.
+
+    Raises:
+        ReadingFault: an image can't be read at present; the batches before it have been given.
+    """
     positions = range(first_batch * batch_size, len(pool))
     count = choose_workers(workers, len(positions))
     loader: DataLoader[Item] = DataLoader(
-        PoolImages(pool, prepare),
+        PoolImages(pool, prepare, digests=contents is not None),
         batch_size=batch_size,
         sampler=positions,
         num_workers=count,
@@ -93,14 +145,30 @@ def image_loader(
     )
     with signals_held():
         batches = iter(loader)
-    yield from batches
+    for batch in batches:
+        if contents is not None:
+            contents.note(batch.read, batch.digests)
+        if all_usable and batch.rejected:
+            raise _changed(pool, *batch.rejected[0])
+        yield batch
 
 
 def _collate(items: list[Item]) -> Loaded:
-    good = [(position, image) for position, image, _ in items if isinstance(image, torch.Tensor)]
-    rejected = [(position, reason) for position, reason, _ in items if isinstance(reason, str)]
-    images = torch.stack([image for _, image in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    return Loaded(images, [position for position, _ in good], rejected, sum(seconds for *_, seconds in items))
+    good = [(item.position, item.image) for item in items if isinstance(item.image, torch.Tensor)]
+    return Loaded(
+        images=torch.stack([image for _, image in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
+        positions=[position for position, _ in good],
+        rejected=[(item.position, item.image) for item in items if isinstance(item.image, str)],
+        cpu_seconds=sum(item.seconds for item in items),
+        digests=[item.digest for item in items],
+    )
+
+
+def _changed(pool: Pool, position: int, reason: str) -> ActivetuneError:
+    return ActivetuneError(
+        f"{pool.ids[position]} of {pool.name} can't be decoded ({reason}), although it could when the run began; "
+        "the pool was changed meanwhile: start again with --overwrite"
+    )
 
 
 def rejected_items(pool: Pool, *, workers: int = -1) -> dict[str, str]:

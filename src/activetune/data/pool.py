@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.fingerprint import digest
+from activetune.base.errors import ActivetuneError, ReadingFault
+from activetune.data.identity import Contents, Place
 
 
 class ImageSource(Protocol):
-    """Where the encoded images of a pool lie; picklable, so that decoding workers can have their own."""
+    """Where the encoded images of a pool lie; picklable, so that decoding workers can have their own.
+
+    Attributes:
+        parallel: several threads may call ``read`` at a time.
+    """
+
+    @property
+    def parallel(self) -> bool: ...  # noqa: D102
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of item ``index``."""
+        """The encoded bytes of item ``index``.
+
+        Raises:
+            RejectedImage: they are damaged, or were missing when the pool was opened.
+            OSError: they can't be read now; it is tried again.
+        """
         ...
 
-    def stamp(self) -> str:
-        """A digest that changes when any item is added, removed or replaced; reads no image."""
+    def place(self, index: int) -> Place | None:
+        """The file that item ``index`` is read from and its state, without reading it; None where that is not known."""
         ...
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often reading is tried again, and after how many seconds each time: 26 s in all, a share that comes back.
+
+    Attributes:
+        waits: seconds before the second, third, … attempt. sleep: waits that long.
+    """
+
+    waits: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
+    sleep: Callable[[float], object] = time.sleep
+
+    def read(self, source: ImageSource, index: int) -> bytes:
+        """Read an item, again and again while the system answers with an error; the last one is raised."""
+        for wait in self.waits:
+            try:
+                return source.read(index)
+            except OSError:
+                self.sleep(wait)
+        return source.read(index)
 
 
 @dataclass(frozen=True)
@@ -35,6 +70,7 @@ class Pool:
         labels: N class names, None where unknown; or None when the pool has no labels at all.
         source: reads an item's bytes.
         rows: position of each item inside ``source`` (None: the same position).
+        patience: with faults of reading.
     """
 
     name: str
@@ -42,6 +78,7 @@ class Pool:
     labels: Sequence[str | None] | None
     source: ImageSource
     rows: IntArray | None = None
+    patience: Patience = field(default_factory=Patience)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,15 +90,53 @@ class Pool:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of which items these are and of their content's stamps (size and time, or checksum)."""
-        return digest(self.source.stamp(), *self.ids)
+        """Digest of the ids and of every image's bytes; what has changed since it was last read is read now."""
+        return Contents(self).fingerprint
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several threads may read at a time."""
+        return self.source.parallel
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of the item at ``index``."""
-        return self.source.read(index if self.rows is None else int(self.rows[index]))
+        """The encoded bytes of the item at ``index``.
+
+        Raises:
+            RejectedImage: they are damaged, or were missing when the pool was opened.
+            ReadingFault: they can't be read at present, however often it was tried.
+        """
+        try:
+            return self.patience.read(self.source, self._row(index))
+        except OSError as error:
+            raise ReadingFault(
+                f"{self.ids[index]} of {self.name} can't be read ({error.strerror or error}), although it is part of "
+                f"the pool; it was tried {len(self.patience.waits) + 1} times within {sum(self.patience.waits):.0f} s. "
+                "What is finished is kept: when the pool can be read again, go on with --resume. "
+                "A file that never can be is best replaced by an empty one, which is listed as rejected"
+            ) from error
+
+    def place(self, index: int) -> Place | None:
+        """The file that the item at ``index`` is read from and its state; None where that is not known."""
+        return self.source.place(self._row(index))
 
     def subset(self, ids: Sequence[str]) -> Pool:
         """The pool of the given ids, in their order."""
         rows = np.asarray([self.position[item] for item in ids], dtype=np.int64)
         labels = None if self.labels is None else [self.labels[row] for row in rows]
-        return Pool(self.name, list(ids), labels, self.source, rows if self.rows is None else self.rows[rows])
+        return replace(self, ids=list(ids), labels=labels, rows=rows if self.rows is None else self.rows[rows])
+
+    def _row(self, index: int) -> int:
+        return index if self.rows is None else int(self.rows[index])
+
+
+def check_complete(images: int, used: int, rejected: int, what: str) -> None:
+    """Check that each image was either used or rejected, before a result is sealed.
+
+    Raises:
+        ActivetuneError: some were neither, or both.
+    """
+    if used + rejected != images:
+        raise ActivetuneError(
+            f"{what} would hold {used:,} images and {rejected:,} rejected ones of {images:,}; nothing was sealed: run "
+            "the command again with --overwrite, and report this if it comes back"
+        )

@@ -21,9 +21,10 @@ from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.corruption import shifted_pools
+from activetune.data.identity import Contents
 from activetune.data.labels import Labels, labels_of
 from activetune.data.opening import open_pool
-from activetune.data.pool import Pool
+from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.networks.model import Model, load, predictions
 
@@ -57,10 +58,12 @@ def evaluate(
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
     answers = labels_of(labels, pool)
-    key = digest(model.backbone.fingerprint, pool.fingerprint, *answers.ids, *answers.names)
-    kept = _kept_scores(Path(out), key) if out is not None and run.resume else None
-    if kept is not None:
-        return kept
+    labelled = pool.subset(answers.ids)
+    contents = Contents(labelled)
+    if out is not None and run.resume and Path(out).is_file():
+        kept = _kept_scores(Path(out), _key(model, contents, answers))
+        if kept is not None:
+            return kept
     path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
     if not set(answers.names) & set(model.classes):
         raise UsageError(
@@ -73,26 +76,35 @@ def evaluate(
     runtime = resolve_runtime(run.device, run.precision)
     keeper = ScoreKeeper(model.classes, answers.names)
     rejected = 0
-    for batch in predictions(model, pool.subset(answers.ids), runtime=runtime, workers=run.workers, quiet=run.quiet):
+    batches = predictions(model, labelled, runtime=runtime, workers=run.workers, contents=contents, quiet=run.quiet)
+    for batch in batches:
         rejected += len(batch.rejected)
         keeper.add(batch.probs_BC, [answers.names[position] for position in batch.positions])
+    contents.save()
+    check_complete(len(answers), len(keeper), rejected, "the scores")
     if not len(keeper):
         raise ActivetuneError(f"none of the {len(answers):,} labelled images of {pool.name} can be decoded")
     if rejected:
         note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", run.quiet)
     scores = keeper.scores()
     if path is not None:
-        write_json(path, {**scores.as_dict(), "pool": pool.name, "rejected": rejected, "key": key})
+        made_from = {"pool": pool.name, "rejected": rejected, "key": _key(model, contents, answers)}
+        write_json(path, {**scores.as_dict(), **made_from})
     return scores
 
 
 def _kept_scores(path: Path, key: str) -> Scores | None:
     """The scores in a file, if they are those of this model, pool and labels; None where a score is missing."""
-    found = read_json(path) if path.is_file() else {}
+    found = read_json(path)
     try:
         return Scores.from_dict(found) if found.get("key") == key else None
     except KeyError:
         return None
+
+
+def _key(model: Model, contents: Contents, answers: Labels) -> str:
+    """Digest of what scores are made from: the model, the labelled images, their labels."""
+    return digest(model.backbone.fingerprint, contents.fingerprint, *answers.names)
 
 
 @holds_output(folder=False)
@@ -133,7 +145,7 @@ def evaluate_shifts(
     for kind, severity, file in pools:
         pool = open_pool(file)
         known = content["sets"].get(file.stem, {})
-        if known.get("pool_fingerprint") != pool.fingerprint:
+        if not known or known.get("pool_fingerprint") != pool.fingerprint:
             note(file.stem, run.quiet)
             scores = evaluate(model, pool, **run.within())
             known = {"top1": scores.top1, "n": scores.n, "pool_fingerprint": pool.fingerprint}
@@ -170,16 +182,25 @@ def predict(
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(f"{path}: predictions are written as .csv or .parquet")
     runtime = resolve_runtime(run.device, run.precision)
-    journal = None if path is None else _Journal(path, digest(model.backbone.fingerprint, pool.fingerprint), run.resume)
+    contents = Contents(pool)
+    key = digest(model.backbone.fingerprint, *pool.ids)
+    journal = None if path is None else _Journal(path, key, contents, run.resume)
     rows: list[tuple[str, str, float]] = []
     rejected: list[tuple[str, str]] = []
-    for done_rows, done_rejected in journal.done if journal else ():
+    for done_rows, done_rejected, _ in journal.done if journal else ():
         rows += [(item, name, prob) for item, name, prob in done_rows]
         rejected += [(item, reason) for item, reason in done_rejected]
     first_batch = len(journal.done) if journal else 0
-    for batch in predictions(
-        model, pool, runtime=runtime, workers=run.workers, first_batch=first_batch, quiet=run.quiet
-    ):
+    batches = predictions(
+        model,
+        pool,
+        runtime=runtime,
+        workers=run.workers,
+        first_batch=first_batch,
+        contents=contents,
+        quiet=run.quiet,
+    )
+    for batch in batches:
         best = batch.probs_BC.argmax(axis=1)
         probs = batch.probs_BC[np.arange(len(best)), best]
         found = [
@@ -187,10 +208,13 @@ def predict(
             for position, index, prob in zip(batch.positions, best, probs, strict=True)
         ]
         refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
-        if journal:
-            journal.add(found, refused)
         rows += found
         rejected += refused
+        if journal:
+            done = len(rows) + len(rejected)
+            journal.add(found, refused, contents.digest_of(done - len(found) - len(refused), done))
+    contents.save()
+    check_complete(len(pool), len(rows), len(rejected), "the predictions" if path is None else str(path))
     if path is not None:
         _write_predictions(path, rows)
         if rejected:
@@ -203,30 +227,46 @@ def predict(
 
 
 class _Journal:
-    """What a prediction run has finished, batch by batch, beside its output: a line of JSON each."""
+    """What a prediction run has finished, batch by batch, beside its output: a line of JSON each.
 
-    def __init__(self, path: Path, key: str, resume: bool):
+    The first line is the key, of the model and the ids. A batch's is its rows, its rejected items and the digest of its
+    images' bytes, which must be what they were when the run goes on.
+    """
+
+    def __init__(self, path: Path, key: str, contents: Contents, resume: bool):
         self.path = path.with_name(f".{path.name}.partial.jsonl")
-        self.done: list[tuple[list[Any], list[Any]]] = []
+        self.done: list[tuple[list[Any], list[Any], str]] = []
         lines = self.path.read_text(encoding="utf-8").splitlines() if resume and self.path.is_file() else []
-        if lines and lines[0] != key:
-            raise UsageError(
-                f"{path} was begun with another model or pool; give the same ones to go on with --resume, "
-                "or leave --resume out to start again"
-            )
-        for line in lines[1:]:
+        same = not lines or lines[0] == key
+        for line in lines[1:] if same else ():
             try:
                 self.done.append(json.loads(line))
             except json.JSONDecodeError:  # the line that was being written when the process died
                 break
+        if not same or not self._same_images(contents):
+            raise UsageError(
+                f"{path} was begun with another model or pool; give the same ones to go on with --resume, "
+                "or leave --resume out to start again"
+            )
         content = [key, *(json.dumps(batch) for batch in self.done)]
         with replacing(self.path) as partial:
             partial.write_text("\n".join(content) + "\n", encoding="utf-8")
 
-    def add(self, rows: list[tuple[str, str, float]], rejected: list[tuple[str, str]]) -> None:
+    def add(self, rows: list[tuple[str, str, float]], rejected: list[tuple[str, str]], content: str) -> None:
         """Note a finished batch."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([rows, rejected]) + "\n")
+            file.write(json.dumps([rows, rejected, content]) + "\n")
+
+    def _same_images(self, contents: Contents) -> bool:
+        """Whether the images of the finished batches are what they were."""
+        contents.read(sum(len(rows) + len(rejected) for rows, rejected, _ in self.done))
+        start = 0
+        for rows, rejected, content in self.done:
+            stop = start + len(rows) + len(rejected)
+            if contents.digest_of(start, stop) != content:
+                return False
+            start = stop
+        return True
 
     def remove(self) -> None:
         """The output is complete."""

@@ -23,9 +23,10 @@ from activetune.base.arrays import FloatArray
 from activetune.base.artefact import MANIFEST, read_manifest, write_manifest
 from activetune.base.errors import UsageError, repeated, some
 from activetune.base.files import replacing
-from activetune.base.fingerprint import digest, digest_array, digest_stream
+from activetune.base.fingerprint import digest, digest_array, digest_file, digest_stream
 from activetune.data.answers import class_names
 from activetune.data.formats import is_image_name
+from activetune.data.pool import Pool, check_complete
 from activetune.data.sources import suffixes
 
 
@@ -102,7 +103,13 @@ def _label_count(labels: Sequence[object] | None) -> str:
 
 
 LOOKED_AT = 100  # entries of a folder, to tell a pool from embeddings
-EMBEDDING_FILES = ("features.npy", "items.parquet", "rejected.csv")
+REJECTED = "rejected.csv"
+EMBEDDING_FILES = ("features.npy", "items.parquet", REJECTED)
+
+
+def origin(pool: Pool) -> dict[str, str | None]:
+    """The pool as it was named, and where that is, so that its images are found from another folder too."""
+    return {"pool": pool.name, "pool_path": str(Path(pool.name).absolute()) if Path(pool.name).exists() else None}
 
 
 def save_items(path: Path, ids: Sequence[str], labels: Sequence[object] | None) -> None:
@@ -123,9 +130,16 @@ def save_embeddings(embeddings: Embeddings, folder: Path) -> Embeddings:
 
 
 def seal_embeddings(folder: Path, manifest: Mapping[str, Any]) -> Embeddings:
-    """Complete a folder that holds features and items: digest them, write the manifest, load the result."""
+    """Complete a folder that holds features, items and rejects: digest them, write the manifest, load the result.
+
+    Raises:
+        ActivetuneError: rows and items differ in number, or with the rejected ones they are not all ``images``.
+    """
     features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
     ids = pq.read_table(folder / "items.parquet", columns=["id"]).column("id").to_pylist()
+    check_complete(len(ids), len(features), 0, str(folder))
+    if "images" in manifest:
+        check_complete(manifest["images"], len(features), manifest["rejected"], str(folder))
     content = {
         **manifest,
         "n": len(features),
@@ -133,6 +147,8 @@ def seal_embeddings(folder: Path, manifest: Mapping[str, Any]) -> Embeddings:
         "features": digest_array(features),
         "items": digest_stream(ids),
     }
+    if (folder / REJECTED).is_file():
+        content["rejected_list"] = digest_file(folder / REJECTED)
     write_manifest(folder, "embeddings", content)
     return load_embeddings(folder)
 
@@ -151,6 +167,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     try:
         features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
         table = pq.read_table(path / "items.parquet", columns=["id", "label"])
+        rejected_list = digest_file(path / REJECTED) if "rejected_list" in manifest else None
     except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
         raise UsageError(f"{path} is damaged ({error}); embed again with --overwrite") from None
     ids = table.column("id").to_pylist()
@@ -158,6 +175,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         list(features.shape) != manifest.get("shape")
         or digest_stream(ids) != manifest.get("items")
         or digest_array(features) != manifest.get("features")
+        or rejected_list != manifest.get("rejected_list")
     ):
         raise UsageError(f"the files in {path} do not belong to its manifest; embed again with --overwrite")
     labels = class_names(table.column("label").to_pylist(), str(path / "items.parquet"), ids)

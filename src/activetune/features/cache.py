@@ -1,7 +1,10 @@
-"""The user's cache of finished embeddings and captions, keyed by content.
+"""The user's cache of finished embeddings, keyed by content.
 
 It lies in ``$ACTIVETUNE_CACHE`` (default ``~/.cache/activetune``), beside the caches of timm and Hugging Face, and is
 the one place outside the output folder that activetune writes to; ``--no-cache`` leaves it alone, deleting it is safe.
+
+An entry is the folder ``embeddings/OUTLINE-KEY``. The outline is known before any image is read, the key is not:
+whether there is an entry of an outline says whether it is worth reading the images first.
 """
 
 from __future__ import annotations
@@ -13,37 +16,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from activetune.base.artefact import MANIFEST
+from activetune.base.files import cache_folder
+from activetune.base.locks import locked_if_free
 from activetune.base.progress import note
 
-
-def cache_folder(what: str = "embeddings") -> Path:
-    """Where finished embeddings, or other things by their name, are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / what
+OUTLINE_DIGITS = 16
 
 
-def folder_of(key: str) -> Path:
+def holds(outline: str) -> bool:
+    """Whether there is an entry of this outline."""
+    return any(cache_folder("embeddings").glob(f"{outline[:OUTLINE_DIGITS]}-*/{MANIFEST}"))
+
+
+def folder_of(outline: str, key: str) -> Path:
     """Where the artefact of this key lies, or would lie."""
-    return cache_folder() / key
+    return cache_folder("embeddings") / f"{outline[:OUTLINE_DIGITS]}-{key}"
 
 
-def drop(key: str) -> None:
+def drop(entry: Path) -> None:
     """Forget an entry that turned out to be damaged."""
-    shutil.rmtree(folder_of(key), ignore_errors=True)
+    with locked_if_free(entry, folder=False) as free:
+        if free:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
-def add(key: str, folder: Path, files: Sequence[str]) -> None:
+def add(entry: Path, folder: Path, files: Sequence[str]) -> None:
     """Copy a finished artefact's files into the cache; where that fails, it costs time later, not the result."""
-    target = folder_of(key)
-    if target.exists():
-        return
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".adding-") as temporary:
-            copy = Path(temporary) / key
-            copy.mkdir()
-            for name in (*files, MANIFEST):
-                shutil.copyfile(folder / name, copy / name)
-            os.replace(copy, target)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with locked_if_free(entry, folder=False) as free:
+            if not free or entry.exists():
+                return
+            with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".adding-") as temporary:
+                copy = Path(temporary) / entry.name
+                copy.mkdir()
+                for name in (*files, MANIFEST):
+                    shutil.copyfile(folder / name, copy / name)
+                os.replace(copy, entry)
     except OSError as error:
-        note(f"the cache {target.parent} can't be written ({error.strerror or error}); going on without it")
+        note(f"the cache {entry.parent} can't be written ({error.strerror or error}); going on without it")

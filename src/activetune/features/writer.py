@@ -7,8 +7,10 @@ file to that length, so that whatever a dying process left behind it is gone.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +37,7 @@ class Progress:
     batches: int = 0
     rows: int = 0
     rejected: tuple[tuple[str, str], ...] = ()
+    content: str = ""  # digest of all these images' digests
 
     @property
     def images(self) -> int:
@@ -56,6 +59,7 @@ class FeatureWriter:
         self._folder, self._dtype = folder, np.dtype(dtype)
         self._partial = folder / PARTIAL
         self._row_shape: tuple[int, ...] = ()
+        self._content = hashlib.sha256()
         self.progress = Progress(key, batch_size)
         if (folder / PROGRESS).is_file():
             self.progress = _read_progress(folder, key)
@@ -78,19 +82,39 @@ class FeatureWriter:
         finally:
             self._file.close()
 
-    def append(self, features: np.ndarray | None, rejected: list[tuple[str, str]]) -> None:
-        """One batch: features (B, D) or (B, T, D), None where it has no usable image; (id, reason) of the others."""
+    def check(self, digests: bytes) -> None:
+        """Check, before the first batch is appended, that the images dealt with are still what they were.
+
+        Args:
+            digests: of their bytes as they are now, in the pool's order.
+
+        Raises:
+            UsageError: they are not.
+        """
+        self._content.update(digests)
+        if self.progress.images and self._content.hexdigest() != self.progress.content:
+            raise UsageError(
+                f"images that the unfinished embedding in {self._folder} is made from were changed since; "
+                "start again with --overwrite instead of --resume"
+            )
+
+    def append(self, features: np.ndarray | None, rejected: list[tuple[str, str]], digests: Sequence[bytes]) -> None:
+        """One batch: features (B, D) or (B, T, D), None where it has no usable image; (id, reason) of the others; the
+        digests of the bytes of all of them.
+        """
         if features is not None:
             if not self._row_shape:
                 self._row_shape = features.shape[1:]
                 self._write_header(0)
             self._file.write(np.ascontiguousarray(features, dtype=self._dtype).data)
+        self._content.update(b"".join(digests))
         before = self.progress
         self.progress = replace(
             before,
             batches=before.batches + 1,
             rows=before.rows + (0 if features is None else len(features)),
             rejected=(*before.rejected, *rejected),
+            content=self._content.hexdigest(),
         )
 
     def save(self) -> None:

@@ -20,6 +20,7 @@ from activetune.base.errors import UsageError
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.progress import progress
 from activetune.base.runtime import Runtime, resolve_runtime
+from activetune.data.identity import Contents
 from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
@@ -88,11 +89,18 @@ def predictions(
     batch_size: int = 64,
     workers: int = -1,
     first_batch: int = 0,
+    contents: Contents | None = None,
     quiet: bool = False,
 ) -> Iterator[Prediction]:
-    """Run a model over a pool, batch by batch, in the pool's order, from batch ``first_batch`` on."""
+    """Run a model over a pool, batch by batch, in the pool's order, from batch ``first_batch`` on.
+
+    Args:
+        contents: of the pool; takes note of the images' digests.
+    """
     network = model.backbone.to(runtime.device).eval()
-    loader = image_loader(pool, network.prepare, batch_size=batch_size, workers=workers, first_batch=first_batch)
+    loader = image_loader(
+        pool, network.prepare, batch_size=batch_size, workers=workers, first_batch=first_batch, contents=contents
+    )
     with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
         for batch in loader:
             probs = np.empty((0, len(model.classes)), dtype=np.float32)

@@ -21,6 +21,7 @@ from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
+from activetune.data.identity import Contents
 from activetune.data.images import decode_image
 from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, keep, labels_of, with_classes
@@ -83,8 +84,9 @@ def finetune(
     chosen = make_recipe(recipe, preset, dict(settings or {}))
     runtime = resolve_runtime(run.device, run.precision)
     network = load_backbone(backbone, weights, options=chosen.construction())
+    labelled = Contents(pool.subset(given.ids), remember=use_cache)
     made_from = {
-        "pool_fingerprint": pool.fingerprint,
+        "pool_fingerprint": labelled.fingerprint,  # of the labelled images alone
         "labels": digest(*given.ids, *given.names, *(given.classes if classes else ())),
         "backbone": network.name,
         "weights": network.fingerprint,

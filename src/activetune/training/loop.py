@@ -321,9 +321,7 @@ class _Run:
         images = PoolImages(self.job.pool, backbone.prepare)
         found = []
         for batch in np.array_split(self.job.held_out, -(-len(self.job.held_out) // 64)):
-            pixels = torch.stack(
-                [image for _, image, _ in (images[int(p)] for p in batch) if isinstance(image, Tensor)]
-            )
+            pixels = torch.stack([images.usable(int(position)) for position in batch])
             with torch.inference_mode(), runtime.autocast():
                 found.append(network(backbone.normalise(pixels.to(runtime.device))).float().cpu())
             refuse_outputs(found[-1], "the outputs", f"after epoch {self.epoch} ({self.phase})", self._remedy)

@@ -9,6 +9,7 @@ import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
+from activetune.data.pool import check_complete
 from activetune.features.embedding import EmbedOptions, features_of
 from activetune.networks.model import add_classifier
 from activetune.networks.regression import Fitted, Regression, best_trial, fit_best
@@ -141,4 +142,5 @@ def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray
         use_cache=job.use_cache,
         quiet=job.quiet,
     )
+    check_complete(len(job.labels) if positions is None else len(positions), len(embeddings), 0, "the probe's features")
     return np.asarray(embeddings.features_ND, dtype=np.float32)

@@ -1,44 +1,68 @@
-"""Image files on disk: reading them, and the class names that their folders give."""
+"""Image files on disk: reading them, where they lie, and the class names that their folders give."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from activetune.base.errors import RejectedImage
-from activetune.base.fingerprint import digest_stream
 from activetune.data.answers import class_names
+from activetune.data.identity import Place
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """Image files below ``root``; ``paths`` are relative to it (or absolute, when a manifest says so)."""
+    """Image files below ``root``.
+
+    Attributes:
+        paths: relative to ``root`` (or absolute, when a manifest says so).
+        absent: the positions of those that were missing from the start, and why: they are rejected, whereas a file
+            that goes missing later is waited for.
+    """
 
     root: Path
     paths: Sequence[str]
+    absent: Mapping[int, str] = field(default_factory=dict)
+    parallel: bool = True
 
     def read(self, index: int) -> bytes:
         """The file's bytes."""
+        if index in self.absent:
+            raise RejectedImage(f"unreadable: {self.absent[index]}")
+        return (self.root / self.paths[index]).read_bytes()
+
+    def place(self, index: int) -> Place | None:
+        """The file."""
+        return None if index in self.absent else place_of(os.path.join(self._resolved, self.paths[index]))
+
+    @cached_property
+    def _resolved(self) -> str:
+        return os.path.realpath(self.root)
+
+
+def absent_files(root: Path, paths: Sequence[str], positions: Iterable[int]) -> dict[int, str]:
+    """Those of ``positions`` whose file is missing, and why."""
+    found = {}
+    for position in positions:
         try:
-            return (self.root / self.paths[index]).read_bytes()
-        except OSError as error:
-            raise RejectedImage(f"unreadable: {error.strerror or error}") from None
-
-    def stamp(self) -> str:
-        """Names, sizes and modification times."""
-        root = str(self.root)
-        return digest_stream(part for path in self.paths for part in (path, file_stamp(os.path.join(root, path))))
+            os.stat(os.path.join(root, paths[position]))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            found[position] = getattr(error, "strerror", None) or str(error)
+    return found
 
 
-def file_stamp(path: str | Path) -> str:
-    """A file's size and modification time."""
+def place_of(path: str, part: str = "") -> Place | None:
+    """A file, or a part of it, as a place; None where the file can't be looked at."""
     try:
         status = os.stat(path)
-    except OSError:
-        return "missing"
-    return f"{status.st_size}:{status.st_mtime_ns}"
+    except (OSError, ValueError):
+        return None
+    state = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    return Place(f"{path}\0{part}" if part else path, status.st_size, state, changed)
 
 
 def folder_labels(paths: Sequence[str]) -> list[str | None] | None:

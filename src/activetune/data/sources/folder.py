@@ -12,7 +12,7 @@ from pathlib import Path
 
 from activetune.base.errors import UsageError
 from activetune.data.formats import IMAGE_SUFFIXES, is_image_name
-from activetune.data.sources._files import FileSource, folder_labels
+from activetune.data.sources._files import FileSource, absent_files, folder_labels
 from activetune.data.sources._listing import Listing, OpenOptions
 
 ABOUT = f"folder of images ({', '.join(sorted(IMAGE_SUFFIXES))}), searched recursively"
@@ -22,13 +22,17 @@ FOLDERS = True
 
 def find(root: Path, options: OpenOptions) -> Listing | None:
     """The images below a folder; ids are their paths relative to it."""
-    paths = sorted(_walk(str(root), ""))
-    return Listing(paths, folder_labels(paths), FileSource(root, paths)) if paths else None
+    links: set[str] = set()
+    paths = sorted(_walk(str(root), "", links))
+    if not paths:
+        return None
+    absent = absent_files(root, paths, [position for position, path in enumerate(paths) if path in links])
+    return Listing(paths, folder_labels(paths), FileSource(root, paths, absent))
 
 
-def _walk(folder: str, prefix: str) -> Iterator[str]:
+def _walk(folder: str, prefix: str, links: set[str]) -> Iterator[str]:
     """Relative paths (with ``/``) of the images below a folder; hidden entries are left out, links are followed
-    to files only, so that a link back up can't make the walk endless.
+    to files only, so that a link back up can't make the walk endless. ``links`` gets the paths that are links.
     """
     below: list[str] = []
     try:
@@ -45,9 +49,11 @@ def _walk(folder: str, prefix: str) -> Iterator[str]:
             if entry.is_dir(follow_symlinks=False):
                 below.append(name)
             elif is_image_name(name):
+                if entry.is_symlink():
+                    links.add(prefix + name)
                 yield prefix + name
     for name in below:
-        yield from _walk(os.path.join(folder, name), f"{prefix}{name}/")
+        yield from _walk(os.path.join(folder, name), f"{prefix}{name}/", links)
 
 
 def _is_utf8(name: str) -> bool:

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import RejectedImage
-from activetune.base.fingerprint import digest_stream
 from activetune.base.tables import column_values
 from activetune.data.answers import class_names
-from activetune.data.sources._files import FileSource, file_stamp
+from activetune.data.identity import Place
+from activetune.data.sources._files import FileSource, absent_files, place_of
 from activetune.data.sources._listing import Listing, OpenOptions
 
 ABOUT = ".parquet in Hugging Face image schema (image{bytes,path}, label)"
@@ -29,11 +29,17 @@ ROW_GROUP_CACHE_BYTES = 256 * 2**20
 
 @dataclass
 class ParquetSource:
-    """Images in a Parquet column ``{bytes, path}``; row groups are read when needed, recent ones are kept."""
+    """Images in a Parquet column ``{bytes, path}``; row groups are read when needed, recent ones are kept.
+
+    Attributes:
+        starts: the first row of each row group. inside: all rows hold their image's bytes, none names another file.
+    """
 
     path: Path
     column: str
     starts: Sequence[int]
+    inside: bool
+    parallel: bool = False
     _open: tuple[int, pq.ParquetFile] | None = field(default=None, repr=False, compare=False)
     _groups: OrderedDict[int, pa.ChunkedArray] = field(default_factory=OrderedDict, repr=False, compare=False)
 
@@ -43,16 +49,21 @@ class ParquetSource:
         try:
             cell = self._group(group)[index - self.starts[group]].as_py()
         except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # Arrow calls damaged pages an OSError too
+                self._open = None  # so that the next attempt opens the file again
+                raise
             raise RejectedImage(f"unreadable in the Parquet file: {error}") from None
-        if cell and cell.get("bytes"):
+        if cell and cell.get("bytes") is not None:
             return bytes(cell["bytes"])
         if cell and cell.get("path"):
-            return FileSource(self.path.parent, [cell["path"]]).read(0)
+            root, paths = self.path.parent, [cell["path"]]
+            absent = absent_files(root, paths, [0]) if self.path.exists() else {}  # gone with it: that may pass
+            return FileSource(root, paths, absent).read(0)
         raise RejectedImage("empty: the row holds neither bytes nor a path")
 
-    def stamp(self) -> str:
-        """The file's size and modification time."""
-        return digest_stream([self.column, file_stamp(self.path)])
+    def place(self, index: int) -> Place | None:
+        """The row of the file; None where it may name another file, which only reading it tells."""
+        return place_of(os.path.realpath(self.path), f"{self.column}:{index}") if self.inside else None
 
     def _group(self, group: int) -> pa.ChunkedArray:
         if self._open is None or self._open[0] != os.getpid():
@@ -80,7 +91,18 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
     for group in range(file.num_row_groups):
         starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
     count = starts.pop()
-    return Listing(_ids(file, column, count), _labels(file, path), ParquetSource(path, column, starts))
+    source = ParquetSource(path, column, starts, _holds_bytes(file, column))
+    return Listing(_ids(file, column, count), _labels(file, path), source)
+
+
+def _holds_bytes(file: pq.ParquetFile, column: str) -> bool:
+    """Whether the file's statistics say that no row lacks its image's bytes."""
+    for group in range(file.num_row_groups):
+        columns = [file.metadata.row_group(group).column(number) for number in range(file.metadata.num_columns)]
+        found = next((part.statistics for part in columns if part.path_in_schema == f"{column}.bytes"), None)
+        if found is None or not found.has_null_count or found.null_count:
+            return False
+    return True
 
 
 def _ids(file: pq.ParquetFile, column: str, count: int) -> list[str]:

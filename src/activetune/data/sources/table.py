@@ -11,7 +11,7 @@ from activetune.base.errors import UsageError
 from activetune.base.tables import column_values, need_columns, read_table
 from activetune.data.answers import class_names
 from activetune.data.ids import ids_of
-from activetune.data.sources._files import FileSource
+from activetune.data.sources._files import FileSource, absent_files
 from activetune.data.sources._listing import Listing, OpenOptions
 
 ABOUT = ".csv or .parquet manifest with the columns path, label (optional), id (optional)"
@@ -29,7 +29,8 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
     if "" in ids:
         raise UsageError(f"{path}: row {ids.index('') + 1:,} has an empty 'id'; give one or remove the row")
     labels = class_names(columns["label"], str(path), ids) if "label" in columns else None
-    return Listing(ids, labels, FileSource(path.parent, paths)) if paths else None
+    absent = absent_files(path.parent, paths, range(len(paths)))
+    return Listing(ids, labels, FileSource(path.parent, paths, absent)) if paths else None
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:

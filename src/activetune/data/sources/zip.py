@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import RejectedImage
-from activetune.base.fingerprint import digest_stream
 from activetune.data.formats import is_image_name
-from activetune.data.sources._files import folder_labels
+from activetune.data.identity import Place
+from activetune.data.sources._files import folder_labels, place_of
 from activetune.data.sources._listing import Listing, OpenOptions
 
 ABOUT = ".zip of images"
@@ -28,21 +28,22 @@ class ZipSource:
 
     path: Path
     names: Sequence[str]
-    checksums: Sequence[int]
+    parallel: bool = False
     _open: tuple[int, zipfile.ZipFile] | None = field(default=None, repr=False, compare=False)
 
     def read(self, index: int) -> bytes:
         """The member's bytes, unpacked in memory."""
         try:
             return self._archive().read(self.names[index])
-        except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError) as error:
+        except OSError:
+            self._open = None  # so that the next attempt opens the file again
+            raise
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError) as error:
             raise RejectedImage(f"unreadable in the zip: {error}") from None
 
-    def stamp(self) -> str:
-        """Names and the checksums that the zip keeps of its members."""
-        return digest_stream(
-            part for name, checksum in zip(self.names, self.checksums, strict=True) for part in (name, str(checksum))
-        )
+    def place(self, index: int) -> Place | None:
+        """The member of the zip."""
+        return place_of(os.path.realpath(self.path), self.names[index])
 
     def _archive(self) -> zipfile.ZipFile:
         """One open file a process: file offsets must not be shared with a forked worker."""
@@ -57,13 +58,11 @@ class ZipSource:
 def find(path: Path, options: OpenOptions) -> Listing | None:
     """The images in a zip; ids are their paths inside it."""
     with zipfile.ZipFile(path) as archive:
-        members = {
-            info.filename: info.CRC
-            for info in archive.infolist()
-            if is_image_name(info.filename)
-            and not any(part.startswith((".", "__MACOSX")) for part in info.filename.split("/"))
-        }
-    names = sorted(members)
-    if not names:
-        return None
-    return Listing(names, folder_labels(names), ZipSource(path, names, [members[name] for name in names]))
+        names = sorted(
+            {
+                name
+                for name in archive.namelist()
+                if is_image_name(name) and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+            }
+        )
+    return Listing(names, folder_labels(names), ZipSource(path, names)) if names else None

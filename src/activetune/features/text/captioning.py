@@ -20,7 +20,7 @@ from activetune.base.tables import write_csv
 from activetune.data.labels import Labels, labels_of
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
-from activetune.data.pool import Pool
+from activetune.data.pool import Pool, check_complete
 from activetune.features.text.captions import make_captioner, read_captions
 
 UNKNOWN = "thing"  # stands for the class name where there is none
@@ -77,6 +77,7 @@ def caption(
     known = [names.get(pool.ids[position]) or UNKNOWN for position in positions]
     sentences = speaker.describe(pool, positions, known, quiet=run.quiet)
     found = dict(zip((pool.ids[position] for position in positions), sentences, strict=True))
+    check_complete(len(pool), len(found), len(rejected), "the captions")
     if path is not None and path.suffix.lower() == ".csv":
         write_csv(path, ("id", "caption"), list(found.items()))
     elif path is not None:

@@ -24,13 +24,13 @@ import torch
 from PIL import Image
 
 from activetune.base.errors import MissingExtra, UsageError, some
+from activetune.base.files import cache_folder
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import note, progress
 from activetune.base.tables import need_columns, read_table
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
-from activetune.features.cache import cache_folder
 from activetune.features.text.encoders import loading
 
 PROMPT = "Please describe the image within one sentence. The description contains the keyword {class_name}."

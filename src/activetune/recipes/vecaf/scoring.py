@@ -58,7 +58,8 @@ def score(job: Job, positions: IntArray, objective: Objective, *, probs: bool) -
 
     def batches() -> Iterator[Tensor]:
         with progress(len(pool), "scoring the pool", quiet=job.quiet) as meter:
-            for batch in image_loader(pool, backbone.prepare, batch_size=BATCH, workers=job.workers):
+            loader = image_loader(pool, backbone.prepare, batch_size=BATCH, workers=job.workers, all_usable=True)
+            for batch in loader:
                 with torch.inference_mode(), runtime.autocast():
                     found: Tensor = backbone(batch.images.to(runtime.device))
                 yield found

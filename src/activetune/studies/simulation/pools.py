@@ -16,6 +16,7 @@ from activetune.base.errors import UsageError, some
 from activetune.base.fingerprint import digest, digest_stream
 from activetune.base.progress import note
 from activetune.base.tables import write_csv
+from activetune.data.identity import Contents
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings, save_embeddings
@@ -35,11 +36,11 @@ class Parts:
     test: Pool
     images: Pool
 
-    def made_from(self) -> dict[str, str]:
-        """Digests of both, with their labels."""
+    def made_from(self, *, use_cache: bool) -> dict[str, str]:
+        """Digests of both, with their labels; images that are not known yet are read."""
         return {
-            "pool": digest(self.pool.fingerprint, digest_stream(self.pool.labels or ())),  # type: ignore[arg-type]
-            "test set": digest(self.test.fingerprint, digest_stream(self.test.labels or ())),  # type: ignore[arg-type]
+            name: digest(Contents(part, remember=use_cache).fingerprint, digest_stream(map(str, part.labels or ())))
+            for name, part in (("pool", self.pool), ("test set", self.test))
         }
 
     def figures(self) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def open_parts(pool: Pool | str | os.PathLike[str], test: Pool | str | os.PathLi
     share = None if isinstance(test, Pool) else _share_of(str(test))
     if share is None:
         parts = Parts(whole, _labelled(test, quiet), whole)
-        if parts.test.fingerprint == whole.fingerprint:
+        if list(parts.test.ids) == list(whole.ids) and _same_images(parts.test, whole):
             raise UsageError("the test set is the pool itself; hold a share of it out instead, for instance --test 30%")
     else:
         held = np.zeros(len(whole), dtype=bool)
@@ -87,6 +88,10 @@ def open_parts(pool: Pool | str | os.PathLike[str], test: Pool | str | os.PathLi
         foreign = some(sorted(map(str, tests - classes)))
         note(f"the pool has no item of {foreign}; test items of these classes count as wrong", quiet)
     return parts
+
+
+def _same_images(one: Pool, other: Pool) -> bool:
+    return Contents(one, remember=False).fingerprint == Contents(other, remember=False).fingerprint
 
 
 def _labelled(source: Pool | str | os.PathLike[str], quiet: bool) -> Pool:

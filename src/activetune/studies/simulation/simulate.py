@@ -128,7 +128,7 @@ def simulate(
     parts = open_parts(pool, test, run.quiet)
     runtime = resolve_runtime(run.device, run.precision)
     network = load_backbone(backbone, weights)
-    made_from = {**parts.made_from(), "backbone": network.name, "weights": network.fingerprint}
+    made_from = {**parts.made_from(use_cache=use_cache), "backbone": network.name, "weights": network.fingerprint}
     made_from["precision"] = runtime.precision
     folder = Path(out)
     begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)

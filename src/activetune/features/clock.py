@@ -1,0 +1,78 @@
+"""Which of decoding and computing binds a run, and how fast it went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from activetune.base.progress import note
+from activetune.data.loading import Loaded
+
+
+class Clock:
+    """Splits a run into decoding and computing.
+
+    Args:
+        on_processor: model and decoding share the processor. save_every: seconds between two savings.
+    """
+
+    def __init__(self, *, on_processor: bool, save_every: float):
+        self.started = self.mark = self.saved = time.perf_counter()
+        self.wait = self.compute = self.decoding = 0.0
+        self.images = 0
+        self.on_processor, self.save_every = on_processor, save_every
+
+    def waiting(self, loader: Iterator[Loaded]) -> Iterator[Loaded]:
+        """Pass batches on, timing how long each was waited for (but for the first one: that is the workers' start)."""
+        first = True
+        for batch in loader:
+            now = time.perf_counter()
+            self.wait += 0 if first else now - self.mark
+            first = False
+            self.decoding += batch.cpu_seconds
+            self.mark = now
+            yield batch
+            self.mark = time.perf_counter()
+
+    def computed(self, images: int) -> None:
+        """Count a forward pass that began when its batch arrived."""
+        self.compute += time.perf_counter() - self.mark
+        self.images += images
+
+    def time_to_save(self) -> bool:
+        """Whether ``save_every`` seconds have passed since the last time."""
+        now = time.perf_counter()
+        if now - self.saved < self.save_every:
+            return False
+        self.saved = now
+        return True
+
+    def figures(self, quiet: bool) -> dict[str, Any]:
+        """Rates for the manifest, and one sentence for the user.
+
+        Decoding binds where it costs over a tenth of the run: as time spent waiting for images, or, where model and
+        decoding share one processor, as its part of all the cores' time.
+        """
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        waiting = self.wait / max(self.wait + self.compute, 1e-9)
+        share = self.decoding / (seconds * torch.get_num_threads()) if self.on_processor else 0.0
+        bound = "decoding" if max(waiting, share) > 0.1 else "model"
+        rate, alone = self.images / seconds, self.images / max(self.compute, 1e-9)
+        shared = f", {share:.0%} of the processor decodes" if self.on_processor else ""
+        note(
+            f"{self.images:,} images in {seconds:.1f} s: {rate:,.0f} images/s, in the model {alone:,.0f} images/s; "
+            f"{'decoding' if bound == 'decoding' else 'the model'} binds (waiting for images {waiting:.0%} of the time"
+            f"{shared})",
+            quiet,
+        )
+        return {
+            "seconds": round(seconds, 3),
+            "images_per_second": round(rate, 1),
+            "model_images_per_second": round(alone, 1),
+            "waiting_share": round(waiting, 4),
+            "decoding_share": round(share, 4),
+            "bound": bound,
+        }

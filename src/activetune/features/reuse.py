@@ -1,0 +1,77 @@
+"""Features that were computed before: in the output folder itself, or in the user's cache."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from activetune.base.artefact import MANIFEST
+from activetune.base.errors import ActivetuneError
+from activetune.base.files import write_json
+from activetune.base.progress import note
+from activetune.data.pool import Pool
+from activetune.features import cache
+from activetune.features.artefact import Embeddings, load_embeddings, origin, save_items, seal_embeddings
+from activetune.features.writer import FEATURES, PARTIAL, PROGRESS, Progress
+
+
+def load_cached(entry: Path, pool: Pool, quiet: bool) -> Embeddings | None:
+    """A cache entry under the pool's present labels; None where there is none, or a damaged one, which is dropped."""
+    if not (entry / MANIFEST).is_file():
+        return None
+    try:
+        found = load_embeddings(entry)
+        _check_items(found, entry, pool)
+    except (ActivetuneError, OSError) as error:
+        note(f"the cached features are damaged ({error}); computing them again", quiet)
+        cache.drop(entry)
+        return None
+    return _relabelled(found, pool)
+
+
+def refresh(folder: Path, pool: Pool) -> Embeddings:
+    """Embeddings that a folder holds already, with the pool's present labels."""
+    found = load_embeddings(folder)
+    _check_items(found, folder, pool)
+    relabelled = _relabelled(found, pool)
+    if relabelled.labels != found.labels:
+        save_items(folder / "items.parquet", relabelled.ids, relabelled.labels)
+    (folder / PROGRESS).unlink(missing_ok=True)
+    return relabelled
+
+
+def copy_cached(found: Embeddings, entry: Path, folder: Path, pool: Pool, run: Progress) -> Embeddings:
+    """Fill an output folder from a cache entry.
+
+    Args:
+        run: the unfinished run that the folder is for as long as this takes, so that it can be gone on with.
+    """
+    write_json(folder / PROGRESS, asdict(run))
+    (folder / PARTIAL).unlink(missing_ok=True)
+    for name in (FEATURES, "rejected.csv"):
+        shutil.copyfile(entry / name, folder / name)
+    save_items(folder / "items.parquet", found.ids, found.labels)
+    sealed = seal_embeddings(folder, {**found.manifest, **origin(pool), "cache": "hit"})
+    (folder / PROGRESS).unlink()
+    return sealed
+
+
+def _check_items(found: Embeddings, folder: Path, pool: Pool) -> None:
+    """Check that each item of the pool has a row or is rejected, and that there are no others.
+
+    Raises:
+        ActivetuneError: it is not so.
+    """
+    rejected = int(found.manifest.get("rejected", 0))
+    if not len(found) or len(found) + rejected != len(pool) or not all(item in pool.position for item in found.ids):
+        raise ActivetuneError(
+            f"{folder} holds {len(found):,} images and {rejected:,} rejected ones, which are not the {len(pool):,} of "
+            f"{pool.name}; embed again with --overwrite"
+        )
+
+
+def _relabelled(embeddings: Embeddings, pool: Pool) -> Embeddings:
+    """The pool's present labels: features may have been computed under other ones."""
+    labels = None if pool.labels is None else [pool.labels[pool.position[item]] for item in embeddings.ids]
+    return Embeddings(embeddings.ids, embeddings.features_ND, labels, embeddings.manifest)
