@@ -28,7 +28,8 @@ import activetune
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import pool_labels
 from activetune.networks.frofa import parse_steps
-from activetune.networks.heads.light import make_head
+from activetune.networks.heads import make_head
+from activetune.networks.network import Network
 from activetune.networks.regression import NOTHING, fit_linear
 from activetune.training.batches import AugmentedImages, Crops, Turn
 from activetune.training.head_training import HeadTraining, Views, train_head
@@ -80,7 +81,7 @@ def _job(options: argparse.Namespace, work: Path) -> Job:
     backbone = activetune.load_backbone(options.backbone, options.weights)
     runtime = resolve_runtime()
     backbone.to(runtime.device)
-    return Job(pool, pool_labels(pool), NOTHING, pool, backbone, runtime, 0, work, quiet=True)
+    return Job(pool, pool_labels(pool), NOTHING, pool, Network(backbone), runtime, 0, work, quiet=True)
 
 
 def _cases(job: Job) -> list[tuple[str, Callable[[Job], float]]]:
@@ -97,7 +98,7 @@ def _cases(job: Job) -> list[tuple[str, Callable[[Job], float]]]:
 
 def _head(kind: str, views: Views, training: HeadTraining) -> Callable[[Job], float]:
     def samples_per_second(job: Job) -> float:
-        head = make_head(kind, views.features.shape[-1], len(job.labels.classes))  # type: ignore[arg-type]
+        head = make_head(kind, views.features.shape[-1], len(job.labels.classes))
         rows = np.arange(len(job.labels))
         seen = training.steps * len(rows) / -(-len(rows) // training.batch_size)
         started = time.perf_counter()

@@ -23,7 +23,7 @@ from activetune.networks.backbones._vil import mlstm as recurrence
 from activetune.networks.backbones._vil.block import Block
 from activetune.networks.backbones._vil.mlstm import mlstm
 from activetune.networks.backbones.timm_ import create_network
-from activetune.networks.model import add_classifier
+from activetune.networks.network import Network
 
 SMALL = "vil/test_vil"
 VERSIONS = [1, 2]
@@ -310,10 +310,11 @@ def test_features_tokens_and_grid(backbone: Backbone) -> None:
     torch.testing.assert_close(backbone.tokens(batch), tokens_BTD)
     assert backbone(batch).shape == (2, backbone.num_features) == (2, 64)
     torch.testing.assert_close(backbone.pooled(tokens_BTD), backbone(batch))
-    layer = add_classifier(backbone, 3)
+    network = Network(backbone)
+    layer = network.add_head("linear", 3).classifier
     assert layer.in_features == backbone.num_features
     nn.init.normal_(layer.weight)
-    torch.testing.assert_close(backbone.network(backbone.normalise(batch)), layer(backbone(batch)))
+    torch.testing.assert_close(network(batch), layer(backbone(batch)))
 
 
 @torch.inference_mode()

@@ -265,19 +265,55 @@ def test_plain_timm_opens_the_model(probe: Path, digits: Path) -> None:
     np.testing.assert_allclose(activetune.load(probe).predict(paths, precision="fp32"), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("damage", ["missing weights", "cut weights", "other classes", "no image settings"])
-def test_damaged_models_are_explained(damage: str, probe: Path) -> None:
-    config = json.loads((probe / "config.json").read_text())
+DAMAGES = ("missing weights", "cut weights", "one bit", "other classes", "reversed classes", "no image settings")
+
+
+def damaged(damage: str, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    content = bytearray(weights(folder))
     if damage == "missing weights":
-        (probe / "model.safetensors").unlink()
-    elif damage == "cut weights":
-        (probe / "model.safetensors").write_bytes(weights(probe)[:10_000])
+        (folder / "model.safetensors").unlink()
+        return
+    if damage == "cut weights":
+        del content[10_000:]
+    elif damage == "one bit":
+        content[-1000] ^= 1
     elif damage == "other classes":
-        (probe / "config.json").write_text(json.dumps({**config, "num_classes": 7}))
+        config["num_classes"] = 7
+    elif damage == "reversed classes":
+        config["classes"].reverse()
     else:
-        (probe / "config.json").write_text(json.dumps({**config, "image": {}}))
+        config["image"] = {}
+    (folder / "model.safetensors").write_bytes(content)
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_changed_files_are_refused(damage: str, probe: Path) -> None:
+    activetune.load(probe)
+    damaged(damage, probe)
+    with pytest.raises(UsageError, match=r"is not the file that finetuning wrote|is damaged .*; finetune again"):
+        activetune.load(probe)
+
+
+@pytest.mark.parametrize("damage", ["missing weights", "cut weights", "other classes", "no image settings"])
+def test_damaged_models_without_digests_are_explained(damage: str, probe: Path) -> None:
+    manifest = json.loads((probe / "manifest.json").read_text())
+    del manifest["files"]
+    (probe / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+    activetune.load(probe)
+    damaged(damage, probe)
     with pytest.raises(UsageError, match=r"is damaged .*; finetune again"):
         activetune.load(probe)
+
+
+def test_a_manifest_of_today_without_digests_is_damaged(probe: Path) -> None:
+    manifest = json.loads((probe / "manifest.json").read_text())
+    assert manifest["format"] == 2
+    for files in ({}, {"config.json": manifest["files"]["config.json"]}, [], None):
+        (probe / "manifest.json").write_text(json.dumps({**manifest, "files": files}))
+        with pytest.raises(UsageError, match=r"is damaged .*; finetune again"):
+            activetune.load(probe)
 
 
 # Going on after an interruption ---------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import torch
 
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.frofa import Grid, parse_steps
-from activetune.networks.heads.attention import AttentionPool, heads_for
-from activetune.networks.heads.light import KINDS, Head, make_head, power_normalised
+from activetune.networks.heads import Head, heads, make_head
+from activetune.networks.heads._attention import AttentionPool, heads_for
+from activetune.networks.heads.logistic import power_normalised
 from activetune.training.head_training import HeadTraining, Views, head_logits, train_head
 
 CLASSES, SIZE, TOKENS = 3, 16, 6
@@ -71,12 +72,12 @@ def accuracy(head: Head, seed: int = 1) -> float:
     return float((head_logits(head, views, np.arange(300)).argmax(1) == targets).mean())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", heads())
 @pytest.mark.parametrize("augmentation", ["", "c2frofa:brightness:0.3", "frofa:mixup:0.4 + frofa:patch_dropout:0.3"])
 def test_each_head_learns(kind: str, augmentation: str) -> None:
     views, targets = toy()
     torch.manual_seed(0)
-    head = make_head(kind, SIZE, CLASSES)  # type: ignore[arg-type]
+    head = make_head(kind, SIZE, CLASSES)
     options = HeadTraining(steps=150, lr=1e-2, augmentation=parse_steps(augmentation))
     losses = train_head(head, views, targets, np.arange(60), options, seed=0)
     assert losses[-1] < losses[0]
@@ -89,7 +90,7 @@ def test_attention_finds_the_telling_token_better_than_the_mean() -> None:
     found = {}
     for kind in ("map", "linear"):
         torch.manual_seed(0)
-        head = make_head(kind, SIZE, CLASSES)  # type: ignore[arg-type]
+        head = make_head(kind, SIZE, CLASSES)
         train_head(head, views, targets, np.arange(120), HeadTraining(steps=300, lr=1e-2), seed=0)
         found[kind] = accuracy(head)
     assert found["map"] >= found["linear"]

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from activetune import ActivetuneError, UsageError, load_backbone
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import ImageSettings, backbone_names, bundled
-from activetune.networks.model import Model, add_classifier, classifier_of
+from activetune.networks.model import Model
+from activetune.networks.network import Network
 
 SMALL = "timm/test_resnet"  # half a million parameters
 
@@ -358,18 +359,18 @@ def test_features_are_what_the_classifier_gets(name: str) -> None:
     with torch.inference_mode():
         features = backbone(images(size, count=2))
         assert features.shape == (2, backbone.num_features)
-        layer = add_classifier(backbone, 3)
+        network = Network(backbone)
+        layer = network.add_head("linear", 3).classifier
         assert layer.in_features == backbone.num_features
         torch.nn.init.normal_(layer.weight)
-        logits = backbone.eval().network(backbone.normalise(images(size, count=2)))
+        logits = network.eval()(images(size, count=2))
         torch.testing.assert_close(logits, layer(features), atol=1e-3, rtol=1e-3)
 
 
 def test_a_fresh_classifier_starts_undecided() -> None:
-    backbone = load_backbone(SMALL, pretrained=False)
-    layer = add_classifier(backbone, 4)
-    assert classifier_of(backbone.network) is layer
-    model = Model(backbone.eval(), list("abcd"), {})
+    network = Network(load_backbone(SMALL, pretrained=False))
+    network.add_head("linear", 4)
+    model = Model(network.eval(), list("abcd"), {})
     np.testing.assert_allclose(model.predict([picture()], precision="fp32", device="cpu"), 0.25, atol=1e-6)
 
 
@@ -378,9 +379,10 @@ def test_an_opened_image_is_predicted_as_its_file(tmp_path: Path) -> None:
     see_through = picture().convert("RGBA")
     see_through.putalpha(Image.linear_gradient("L").resize(see_through.size))
     see_through.save(tmp_path / "alpha.png")
-    backbone = load_backbone("bundled")
-    torch.nn.init.normal_(add_classifier(backbone, 3).weight, generator=torch.Generator().manual_seed(0))
-    model = Model(backbone, list("abc"), {})
+    network = Network(load_backbone("bundled"))
+    weight = network.add_head("linear", 3).classifier.weight
+    torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
+    model = Model(network, list("abc"), {})
     paths = [tmp_path / "opaque.png", tmp_path / "alpha.png"]
     opened = model.predict([Image.open(path) for path in paths], precision="fp32", device="cpu")
     np.testing.assert_allclose(model.predict(paths, precision="fp32", device="cpu"), opened, atol=1e-6)

@@ -26,6 +26,7 @@ from activetune.data.pool import Pool
 from activetune.data.splits import shuffled
 from activetune.networks.backbones import bundled
 from activetune.networks.imbalance import cross_entropy
+from activetune.networks.network import Network
 from activetune.networks.regression import NOTHING, Trial, best_trial
 from activetune.recipes import auto
 from activetune.training import network_state as _network
@@ -69,7 +70,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 def moved(folder: Path, start: dict[str, torch.Tensor]) -> set[str]:
     """The names of the backbone's weights and statistics that differ from the start."""
-    state = {name.removeprefix("body."): value for name, value in load_file(folder / "model.safetensors").items()}
+    state = load_file(folder / "model.safetensors")
     return {name for name in start if not torch.equal(start[name], state[name])}
 
 
@@ -481,7 +482,7 @@ def test_a_light_head_is_loaded_back(pool: Pool, tmp_path: Path) -> None:
     paths = [tmp_path / "digits" / item for item in pool.ids[:5]]
     back = activetune.load(tmp_path / "m")
     np.testing.assert_array_equal(model.predict(paths, precision="fp32"), back.predict(paths, precision="fp32"))
-    assert back.config["head"]["kind"] == "map"
+    assert back.config["heads"]["classification"]["kind"] == "map"
 
 
 # The choice of a recipe ----------------------------------------------------------------------------------------------
@@ -519,7 +520,7 @@ def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Pat
 @pytest.mark.parametrize("count, passes", [(500, 15), (1500, 30), (2500, 15)])  # the pilot runs below 2,000 alone
 def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool, tmp_path: Path) -> None:
     labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
-    job = Job(pool, labels, NOTHING, pool, load_backbone("bundled"), resolve_runtime(), 0, tmp_path)
+    job = Job(pool, labels, NOTHING, pool, Network(load_backbone("bundled")), resolve_runtime(), 0, tmp_path)
     _, because, _ = auto.Auto(minutes=1e9)._choose(job, 60.0)
     assert f"about {passes * count:,.1f} of" in because
 

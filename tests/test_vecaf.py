@@ -362,16 +362,16 @@ def test_the_forward_pass_moves_what_the_head_reads(
     original = _selection_loops.Loops.logits
 
     def logits(
-        self: _selection_loops.Loops, backbone: Any, images: torch.Tensor, positions: torch.Tensor
+        self: _selection_loops.Loops, network: Any, images: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
-        found = original(self, backbone, images, positions)
+        found = original(self, network, images, positions)
         moved = self.done[-1].moved
         assert moved is not None
-        backbone.eval()
+        network.eval()
         with torch.no_grad():
-            again = original(self, backbone, images, positions)
+            again = original(self, network, images, positions)
             rows = [moved.positions.tolist().index(position) for position in positions.tolist()]
-            features = backbone(images)
+            features = network.backbone(images)
             by_hand = torch.stack(
                 [
                     0.5 * (e - step * (e - text)) + 0.5 * e
@@ -380,8 +380,8 @@ def test_the_forward_pass_moves_what_the_head_reads(
                     )
                 ]
             )
-            torch.testing.assert_close(again, backbone.network.get_classifier()(by_hand), rtol=1e-3, atol=1e-3)
-        backbone.train()
+            torch.testing.assert_close(again, network.head()(by_hand), rtol=1e-3, atol=1e-3)
+        network.train()
         checked.append(len(rows))
         return found
 

@@ -24,6 +24,7 @@ from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.frofa import parse_steps
+from activetune.networks.network import Network
 from activetune.networks.regression import NOTHING
 from activetune.training.batches import Crops
 from activetune.training.head_choice import Candidate, LightHeads
@@ -85,7 +86,7 @@ def main() -> None:
 def _tokens(pool: Pool, weights: Path, work: Path):
     backbone = activetune.load_backbone("timm/vit_tiny_patch16_224", weights)
     labels = Labels.of(dict.fromkeys(pool.ids, "a"), ["a", "b"])  # read by nothing here
-    job = Job(pool, labels, NOTHING, pool, backbone, resolve_runtime(), 0, work, quiet=True)
+    job = Job(pool, labels, NOTHING, pool, Network(backbone), resolve_runtime(), 0, work, quiet=True)
     return embed_views(job, 1, Crops(), tokens=True)
 
 

@@ -33,6 +33,7 @@ from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.features.embedding import take
 from activetune.networks.frofa import parse_steps
+from activetune.networks.network import Network
 from activetune.networks.regression import NOTHING
 from activetune.recipes import fact
 from activetune.training.batches import Crops
@@ -276,7 +277,7 @@ def _heads(
 
 def _job(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed: int) -> Job:
     runtime = resolve_runtime()
-    return Job(pool, labels, NOTHING, pool, model.backbone, runtime, seed, work, quiet=True)
+    return Job(pool, labels, NOTHING, pool, Network(model.backbone), runtime, seed, work, quiet=True)
 
 
 def _collect(name: str, options: argparse.Namespace) -> None:

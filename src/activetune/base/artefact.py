@@ -15,9 +15,7 @@ from activetune.base.files import read_json, write_json
 from activetune.base.locks import LOCK
 
 MANIFEST = "manifest.json"
-
-
-FORMAT = 1
+FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
 
 
 def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False) -> Path:
@@ -53,7 +51,7 @@ def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[
 
     stamped = {
         "kind": kind,
-        "format": FORMAT,
+        "format": FORMATS.get(kind, 1),
         "activetune": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **content,
@@ -77,7 +75,7 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     if manifest.get("kind") != kind:
         raise UsageError(f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected")
-    if manifest.get("format", 0) > FORMAT:
+    if manifest.get("format", 0) > FORMATS.get(kind, 1):
         raise UsageError(f"{folder} was made by a newer activetune ({manifest.get('activetune')}); update to read it")
     return manifest
 

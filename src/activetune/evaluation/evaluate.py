@@ -104,7 +104,7 @@ def _kept_scores(path: Path, key: str) -> Scores | None:
 
 def _key(model: Model, contents: Contents, answers: Labels) -> str:
     """Digest of what scores are made from: the model, the labelled images, their labels."""
-    return digest(model.backbone.fingerprint, contents.fingerprint, *answers.names)
+    return digest(model.fingerprint, contents.fingerprint, *answers.names)
 
 
 @holds_output(folder=False)
@@ -133,7 +133,7 @@ def evaluate_shifts(
     pools = list(shifted_pools(Path(folder)))
     if not pools:
         raise UsageError(f"{folder} holds no shifted pool; make some with: activetune corrupt POOL --out {folder}")
-    content: dict[str, Any] = {"model": model.backbone.fingerprint, "sets": {}}
+    content: dict[str, Any] = {"model": model.fingerprint, "sets": {}}
     path = None if out is None else Path(out)
     if path is not None:
         before = read_json(path) if run.resume and path.is_file() else {}
@@ -183,7 +183,7 @@ def predict(
         raise UsageError(f"{path}: predictions are written as .csv or .parquet")
     runtime = resolve_runtime(run.device, run.precision)
     contents = Contents(pool)
-    key = digest(model.backbone.fingerprint, *pool.ids)
+    key = digest(model.fingerprint, *pool.ids)
     journal = None if path is None else _Journal(path, key, contents, run.resume)
     rows: list[tuple[str, str, float]] = []
     rejected: list[tuple[str, str]] = []

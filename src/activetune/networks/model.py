@@ -1,4 +1,4 @@
-"""The finetuned model: saving it so that plain timm can open it, loading it, using it on images."""
+"""The finetuned model: saving it, loading it, using it on images."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from activetune.base.artefact import read_manifest
-from activetune.base.errors import UsageError
+from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, replacing, write_json
+from activetune.base.fingerprint import digest, digest_file
 from activetune.base.progress import progress
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.identity import Contents
 from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
-from activetune.networks.backbones import Backbone, ImageSettings
-from activetune.networks.backbones.timm_ import create_network
-from activetune.networks.heads.headed import Headed, head_size
-from activetune.networks.heads.light import Head, make_head
+from activetune.networks.backbones import Backbone
+from activetune.networks.network import Network, not_finite
+from activetune.networks.storage import build, describe, tensors_of
 
 MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # beside the model of a recipe that has an adapter
@@ -38,20 +37,24 @@ class Model:
     """A finetuned classifier.
 
     Attributes:
-        backbone: the network with its classifier, and how its images are prepared.
+        network: the backbone under its heads.
         classes: C class names, in the order of the outputs.
         config: the content of ``config.json``.
     """
 
-    backbone: Backbone
+    network: Network
     classes: Sequence[str]
     config: Mapping[str, Any]
 
     @property
-    def network(self) -> nn.Module:
-        """The plain timm module: normalised images (B, 3, H, W) to logits (B, C)."""
-        network: nn.Module = self.backbone.network
-        return network
+    def backbone(self) -> Backbone:
+        """The network below the heads, and how its images are prepared."""
+        return self.network.backbone
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all weights and of the classes."""
+        return digest(self.network.fingerprint, *self.classes)
 
     def predict(
         self, images: Sequence[Image.Image | str | os.PathLike[str]], *, device: str = "auto", precision: str = "auto"
@@ -60,6 +63,7 @@ class Model:
 
         Raises:
             RejectedImage: a file that is not a usable image.
+            ActivetuneError: the outputs are not finite.
         """
         if not images:
             return np.empty((0, len(self.classes)), dtype=np.float32)
@@ -69,7 +73,7 @@ class Model:
             for image in images
         ]
         batch = torch.stack([self.backbone.prepare(image) for image in opened])
-        return _probabilities(self.backbone.to(runtime.device).eval(), batch, runtime)
+        return _probabilities(self.network.to(runtime.device).eval(), batch, runtime)
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,13 @@ def predictions(
 
     Args:
         contents: of the pool; takes note of the images' digests.
+
+    Raises:
+        ActivetuneError: the outputs are not finite.
     """
-    network = model.backbone.to(runtime.device).eval()
+    network, prepare = model.network.to(runtime.device).eval(), model.backbone.prepare
     loader = image_loader(
-        pool, network.prepare, batch_size=batch_size, workers=workers, first_batch=first_batch, contents=contents
+        pool, prepare, batch_size=batch_size, workers=workers, first_batch=first_batch, contents=contents
     )
     with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
         for batch in loader:
@@ -110,92 +117,87 @@ def predictions(
             meter.advance(len(batch.images) + len(batch.rejected))
 
 
-def _probabilities(backbone: Backbone, images: torch.Tensor, runtime: Runtime) -> np.ndarray:
+def _probabilities(network: Network, images: torch.Tensor, runtime: Runtime) -> np.ndarray:
     with torch.inference_mode(), runtime.autocast():
-        logits = backbone.network(backbone.normalise(images.to(runtime.device)))
-    return torch.softmax(logits.float(), dim=1).cpu().numpy()
+        logits = network(images.to(runtime.device)).float()
+    if not bool(torch.isfinite(logits).all()):
+        advice = "try --precision fp32" if runtime.precision != "fp32" else "finetune again with a lower --set lr=…"
+        raise ActivetuneError(f"the model's outputs are NaN or infinite in {runtime.precision}; {advice}")
+    return torch.softmax(logits, dim=1).cpu().numpy()
 
 
-def classifier_of(network: nn.Module) -> nn.Linear:
-    """The network's final linear layer.
+def save_model(network: Network, classes: Sequence[str], folder: Path, details: Mapping[str, Any]) -> Model:
+    """Write ``model.safetensors`` and ``config.json`` (``storage.py`` says how).
 
     Raises:
-        UsageError: the architecture's classifier is something else.
+        ActivetuneError: weights that are not finite; nothing is written.
     """
-    layer = network.get_classifier()  # type: ignore[operator]
-    if not isinstance(layer, nn.Linear):
-        raise UsageError(f"{type(network).__name__} has no single linear classifier; choose another backbone")
-    return layer
-
-
-def put_head(backbone: Backbone, head: Head) -> None:
-    """Put a light head on a backbone; a linear one becomes the network's own classifier."""
-    if head.kind == "linear":
-        add_classifier(backbone, head.classifier.out_features).load_state_dict(head.classifier.state_dict())
-        return
-    backbone.network.reset_classifier(0)  # type: ignore[operator]
-    backbone.network = Headed(backbone.network, head)
-
-
-def add_classifier(backbone: Backbone, classes: int) -> nn.Linear:
-    """Put a fresh linear classifier of ``classes`` outputs on a backbone, starting at zero."""
-    backbone.network.reset_classifier(classes)  # type: ignore[operator]
-    layer = classifier_of(backbone.network)
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def save_model(backbone: Backbone, classes: Sequence[str], folder: Path, details: Mapping[str, Any]) -> Model:
-    """Write ``model.safetensors`` and ``config.json``.
-
-    Key names are timm's; where ``config["head"]`` names a light head, they begin with ``body.`` and its own with
-    ``head.``.
-    """
-    network = backbone.network
-    config = {
-        "format": 1,
-        "backbone": backbone.name,
-        "architecture": backbone.architecture,
-        "architecture_options": backbone.options,
-        "num_classes": len(classes),
-        "classes": list(classes),
-        "image": backbone.settings.as_dict(),
-        **({"head": network.head.describe()} if isinstance(network, Headed) else {}),
-        **details,
-    }
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    state = tensors_of(network)
+    if bad := not_finite(state):
+        raise ActivetuneError(f"the trained weights are not finite ({some(bad)}); give a lower --set lr=…")
+    config = {**describe(network, classes), **details}
     with replacing(folder / "model.safetensors") as partial:
         save_file(state, partial, metadata={"format": "pt"})
     write_json(folder / "config.json", config)
-    return Model(backbone, list(classes), config)
+    return Model(network, list(classes), config)
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Digests of a model's files, for its manifest."""
+    names = (*MODEL_FILES, *ADAPTER_FILES)
+    return {name: digest_file(folder / name) for name in names if (folder / name).is_file()}
 
 
 def load(path: str | os.PathLike[str]) -> Model:
     """Load a ``MODEL`` folder.
 
     Raises:
-        UsageError: not a finished model, or damaged files.
+        UsageError: not a finished model; files that are damaged, not finite, or not those that were written.
     """
     folder = Path(path)
-    read_manifest(folder, "model")
+    manifest = read_manifest(folder, "model")
     try:
+        _check_digests(folder, manifest)
         config = read_json(folder / "config.json")
-        settings = ImageSettings.from_dict(config["image"])
-        options = config.get("architecture_options", {})
-        network = _empty_network(config["architecture"], options, config["num_classes"], config.get("head"))
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"the model in {folder} is damaged ({str(error).splitlines()[0]}); finetune again") from None
-    backbone = Backbone(network, config["backbone"], config["architecture"], settings, options)
-    return Model(backbone, config["classes"], config)
+        classes = _classes_of(config)
+        state = load_file(folder / "model.safetensors")
+        network = build(config, state).eval()
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UsageError(f"the model in {folder} is damaged ({lines[0]}); finetune again") from None
+    if bad := not_finite(state):
+        raise UsageError(
+            f"the model in {folder} holds NaN or infinite weights ({some(bad)}); finetune again with a lower --set lr=…"
+        )
+    return Model(network, classes, config)
 
 
-def _empty_network(
-    architecture: str, options: Mapping[str, Any], classes: int, head: Mapping[str, Any] | None
-) -> nn.Module:
-    if head is None:
-        return create_network(architecture, pretrained=False, options={**options, "num_classes": classes})
-    body = create_network(architecture, pretrained=False, options=options)
-    return Headed(body, make_head(head["kind"], head_size(body, head["kind"]), classes))
+def _check_digests(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare the files with what finetuning wrote; format 1 has no digests.
+
+    Raises:
+        UsageError: a file was changed.
+        KeyError, OSError: a digest, or a file, is missing.
+    """
+    if manifest.get("format", 1) == 1:
+        return
+    for name in ("model.safetensors", "config.json"):
+        if digest_file(folder / name) != manifest["files"][name]:
+            raise UsageError(
+                f"{folder / name} is not the file that finetuning wrote (its digest differs from the manifest's); "
+                "copy the whole folder again, or finetune again"
+            )
+
+
+def _classes_of(config: Mapping[str, Any]) -> list[str]:
+    """The names of the outputs.
+
+    Raises:
+        ValueError: they are no distinct names, or of another number.
+    """
+    classes = config["classes"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("its classes are no list of names")
+    if len(set(classes)) != len(classes) or len(classes) != config["num_classes"]:
+        raise ValueError(f"{len(set(classes))} names for {config['num_classes']} classes")
+    return classes

@@ -22,7 +22,6 @@ from activetune.base.config import check_settings
 from activetune.base.progress import note
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.model import add_classifier
 from activetune.networks.regression import NOTHING
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
@@ -96,7 +95,7 @@ class Auto(Imbalance, Recipe):
         Args:
             an_image: seconds per image in training.
         """
-        labels, size = job.labels, sum(value.numel() for value in job.backbone.network.parameters())
+        labels, size = job.labels, sum(value.numel() for value in job.network.parameters())
         large = size >= self.large
         name = "lora" if large else "fact"
         shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels a class and "
@@ -144,18 +143,18 @@ def _seconds_an_image(job: Job, classes: int) -> float:
 
     Others may be at work on the machine for a moment, and the first step is never the usual one.
     """
-    backbone = job.backbone
-    add_classifier(backbone, classes)
-    images = torch.zeros((TIMED, 3, *backbone.settings.size), dtype=torch.uint8, device=job.runtime.device)
+    network = job.network
+    network.add_head("linear", classes)
+    images = torch.zeros((TIMED, 3, *network.backbone.settings.size), dtype=torch.uint8, device=job.runtime.device)
     seconds = []
     for _ in range(STEPS):
         started = time.perf_counter()
         with job.runtime.autocast():
-            logits = backbone.network(backbone.normalise(images))
+            logits = network(images)
         logits.float().square().mean().backward()
         if job.runtime.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    backbone.network.zero_grad(set_to_none=True)
-    backbone.network.reset_classifier(0)  # type: ignore[operator]
+    network.zero_grad(set_to_none=True)
+    network.remove_heads()
     return min(seconds) / TIMED

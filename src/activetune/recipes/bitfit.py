@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from activetune.networks.model import classifier_of
 from activetune.recipes._from_probe import FromProbe
 from activetune.training.job import Job
 
@@ -28,9 +27,7 @@ class BitFit(FromProbe):
     @contextlib.contextmanager
     def prepared(self, job: Job) -> Iterator[dict[str, bytes]]:
         """See :class:`FromProbe`."""
-        network = job.backbone.network
-        for name, value in network.named_parameters():
+        for name, value in job.backbone.named_parameters():
             value.requires_grad_(name.endswith("bias"))
-        classifier_of(network).requires_grad_(True)
         yield {}
-        network.requires_grad_(True)
+        job.network.requires_grad_(True)

@@ -32,7 +32,6 @@ from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
 from activetune.data.splits import stratified_folds, validation_splits
-from activetune.networks.model import add_classifier, classifier_of
 from activetune.networks.regression import CROSS_VALIDATED, NOTHING
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
@@ -118,11 +117,10 @@ class Fact(Training, Light, FirstProbe, Recipe):
         note(f"pilot: {len(left_out)} of {len(job.labels)} labels are left out to choose by", job.quiet)
         work = job.work / "pilot"
         work.mkdir(exist_ok=True)
-        network = job.backbone.network
-        before = copied(network.state_dict())
+        before = copied(job.backbone.state_dict())
         outcome, plan = self._run_phases(replace(job, held_out=left_out, work=work), _Plan(), only_choose=True)
-        network.reset_classifier(0)  # type: ignore[operator]
-        network.load_state_dict(before)
+        job.network.remove_heads()
+        job.backbone.load_state_dict(before)
         return [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history], plan
 
     def _run_phases(self, job: Job, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
@@ -136,7 +134,7 @@ class Fact(Training, Light, FirstProbe, Recipe):
             phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
         if "full" in self.phases:
             if "probe" not in self.phases:
-                add_classifier(job.backbone, len(job.labels.classes))
+                job.network.add_head("linear", len(job.labels.classes))
             started = time.perf_counter()
             options = self if share is None else replace(self, interpolation=(share,))
             if share == 0:  # the pilot has found that nothing is better than the probe
@@ -154,7 +152,7 @@ class Fact(Training, Light, FirstProbe, Recipe):
                 splits=self._splits(job),
                 choice=choice,
                 auto=DEFAULT if tuned_here else Candidate("linear"),
-                present=classifier_of(job.backbone.network) if tuned_here else None,
+                present=job.network.head().classifier if tuned_here else None,
                 put=not only_choose,
             )
             rows += light.history

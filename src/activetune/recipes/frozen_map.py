@@ -19,7 +19,7 @@ from activetune.base.arrays import IntArray
 from activetune.data.splits import validation_splits
 from activetune.networks.regression import CROSS_VALIDATED, NOTHING
 from activetune.training.head_choice import Candidate
-from activetune.training.head_phase import HeadName, Light, run_head
+from activetune.training.head_phase import Light, run_head
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import Recipe
 
@@ -34,7 +34,7 @@ class FrozenMap(Light, Recipe):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    head: HeadName = "map"
+    head: str = "map"
     folds: int = 3
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:

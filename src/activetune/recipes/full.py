@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from activetune.networks.model import add_classifier
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
 from activetune.training.recipe import Recipe
@@ -39,5 +38,5 @@ class Full(Training, Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        add_classifier(job.backbone, len(job.labels.classes))
+        job.network.add_head("linear", len(job.labels.classes))
         return train(job, self, phase="full")

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from activetune.base.config import check_settings
 from activetune.base.errors import MissingExtra, UsageError, some
-from activetune.networks.model import ADAPTER_FILES, classifier_of
+from activetune.networks.model import ADAPTER_FILES
+from activetune.networks.network import Network
 from activetune.recipes._from_probe import FromProbe
 from activetune.training.batches import derive
 from activetune.training.job import Job
@@ -80,9 +81,8 @@ class Lora(FromProbe):
         layers = _resolve(network, self.targets)
         network.requires_grad_(False)
         _inject(network, layers, self, seed=derive(job.seed, 0, -1))
-        classifier_of(network).requires_grad_(True)
         yield files
-        files |= _adapter_files(network, self)
+        files |= _adapter_files(job.network, self)
         _merge(network)
         _put_together(network)
         network.requires_grad_(True)
@@ -127,12 +127,11 @@ def _put_together(network: nn.Module) -> None:
 
 
 def _layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The linear layers and convolutions by name, without the classifier and convolutions in groups."""
-    above = set(network.get_classifier().modules())  # type: ignore[operator]
+    """The linear layers and convolutions by name, without convolutions in groups."""
     return {
         name: layer
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer not in above and getattr(layer, "groups", 1) == 1
+        if isinstance(layer, nn.Linear | nn.Conv2d) and getattr(layer, "groups", 1) == 1
     }
 
 
@@ -182,10 +181,14 @@ def _merge(network: nn.Module) -> None:
         network.set_submodule(name, layer.get_base_layer())
 
 
-def _adapter_files(network: nn.Module, options: Lora) -> dict[str, bytes]:
-    """The additions and the classifier in peft's own format, for the network as timm builds it."""
+def _adapter_files(trained: Network, options: Lora) -> dict[str, bytes]:
+    """The additions and the classifier in peft's own format, for the network as its library builds it.
+
+    Where the library keeps no classifier on its networks, the additions are all.
+    """
     from peft import LoraConfig
 
+    network, name_of_head = trained.backbone.network, trained.backbone.classifier_name
     joined: dict[str, dict[str, Any]] = {}
     for name, layer in _adapted(network).items():
         owner, _, part = name.rpartition(".")
@@ -198,15 +201,15 @@ def _adapter_files(network: nn.Module, options: Lora) -> dict[str, bytes]:
         state[f"base_model.model.{name}.lora_A.weight"] = torch.cat(lowered)
         state[f"base_model.model.{name}.lora_B.weight"] = _blocks(whole, options.rank)
         ranks[name] = options.rank * len(lowered)
-    classifier = classifier_of(network)
-    (head,) = [name for name, layer in network.named_modules() if layer is classifier]
-    state |= {f"base_model.model.{head}.{name}": value for name, value in classifier.state_dict().items()}
+    if name_of_head is not None:
+        classifier = trained.head().classifier.state_dict()
+        state |= {f"base_model.model.{name_of_head}.{name}": value for name, value in classifier.items()}
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=list(joined),
-        modules_to_save=[head],
+        modules_to_save=[name_of_head] if name_of_head is not None else None,
         rank_pattern=ranks,
         alpha_pattern={name: options.alpha * rank // options.rank for name, rank in ranks.items()},
     )

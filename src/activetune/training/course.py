@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from activetune.networks.backbones import Backbone
+from activetune.networks.network import Network
 from activetune.training.batches import Batches
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
@@ -40,9 +40,9 @@ class Course:
         """Get the batches ready for an epoch."""
         self.batches.epoch = epoch
 
-    def logits(self, backbone: Backbone, images: Tensor, positions: Tensor) -> Tensor:
+    def logits(self, network: Network, images: Tensor, positions: Tensor) -> Tensor:
         """Logits (B, C) of uint8 images and their items."""
-        logits: Tensor = backbone.network(backbone.normalise(images))
+        logits: Tensor = network(images)
         return logits
 
     def columns(self) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.networks.backbones import load_backbone
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.model import ADAPTER_FILES, MODEL_FILES, Model, load, save_model
+from activetune.networks.model import ADAPTER_FILES, MODEL_FILES, Model, file_digests, load, save_model
+from activetune.networks.network import Network
 from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import make_recipe
@@ -113,7 +114,7 @@ def finetune(
         labels=usable,
         held_out=held_out,
         whole_pool=pool,
-        backbone=network.to(runtime.device),
+        network=Network(network).to(runtime.device),
         runtime=runtime,
         seed=run.seed,
         work=folder / WORK,
@@ -133,12 +134,12 @@ def finetune(
 
 def _refuse_not_finite(job: Job) -> None:
     """Raise :class:`NotFinite` for a model with weights, or outputs on some of its items, that are not finite."""
-    backbone, runtime = job.backbone.eval(), job.runtime
+    network, runtime = job.network.eval(), job.runtime
     remedy = settings_to_change(runtime.precision, {})
-    refuse_weights(backbone, "at the end, so no model was saved", remedy)
-    shown = [backbone.prepare(decode_image(job.pool.read(row))) for row in range(min(SHOWN, len(job.pool)))]
+    refuse_weights(network, "at the end, so no model was saved", remedy)
+    shown = [job.backbone.prepare(decode_image(job.pool.read(row))) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():
-        outputs = backbone.network(backbone.normalise(torch.stack(shown).to(runtime.device)))
+        outputs = network(torch.stack(shown).to(runtime.device))
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
 
 
@@ -151,7 +152,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         with replacing(folder / name) as partial:
             partial.write_bytes(content)
     details = {name: made_from[name] for name in ("recipe", "options")}
-    model = save_model(job.backbone, job.labels.classes, folder, details)
+    model = save_model(job.network, job.labels.classes, folder, details)
     figures = {
         "n_train": len(job.training),
         "n_validation": len(job.held_out),
@@ -160,7 +161,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         "seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
-    write_manifest(folder, "model", {**made_from, "figures": figures})
+    write_manifest(folder, "model", {**made_from, "files": file_digests(folder), "figures": figures})
     _clear(folder)
     return model
 

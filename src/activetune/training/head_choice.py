@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import nn
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.networks.frofa import OPERATIONS, Step
-from activetune.networks.heads.light import Head, Kind, LogisticHead, MapHead, make_head, power_normalised
+from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.regression import STRENGTHS, Trial, best_trial, choose_strength, fit_linear
 from activetune.training.head_training import HeadTraining, Views, head_logits, train_head
 
@@ -32,7 +31,7 @@ SEQUEL = ("cfrofa", "posterize")
 class Candidate:
     """A kind of head, and the augmentation that it is trained under; ``keep`` is the classifier that is there."""
 
-    kind: Kind | Literal["keep"]
+    kind: str
     augmentation: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
@@ -54,8 +53,8 @@ class LightHeads:
 
     Attributes:
         targets: (L,) class indices. classes: how many there are, with those that have no label.
-        training: of the heads that are trained by steps: ``map``, and any under an augmentation. ``linear`` and
-            ``logistic`` without one are a logistic regression, at the best of ``strengths``.
+        training: of the heads that are trained by steps: ``map``, and any under an augmentation. those that are
+            ``fixed`` below the classifier are a logistic regression without one, at the best of ``strengths``.
         present: the classifier that is there, which ``keep`` means.
     """
 
@@ -105,7 +104,7 @@ class LightHeads:
         return Trial.of(0.0, np.concatenate(logits), self.targets[np.concatenate(splits)])
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
-        return candidate.kind in ("linear", "logistic") and not candidate.augmentation
+        return candidate.kind != "keep" and heads()[candidate.kind].fixed and not candidate.augmentation
 
     def _kept(self) -> Head:
         assert self.present is not None
@@ -113,20 +112,20 @@ class LightHeads:
         head.classifier.load_state_dict(self.present.state_dict())
         return head.eval()
 
-    def _empty(self, kind: Kind) -> Head:
-        size = self.views.features.shape[-1] if kind == "map" else self._pooled_features.shape[-1]
+    def _empty(self, kind: str) -> Head:
+        reads_tokens = heads()[kind].reads_tokens
+        size = self.views.features.shape[-1] if reads_tokens else self._pooled_features.shape[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             head = make_head(kind, size, self.classes)
-        if isinstance(head, MapHead):
-            head.fit_scale(self.views.features)
+        head.adapt(self.views.features)
         return head
 
     def _pooled(self, kind: str) -> FloatArray:
+        """(V, L, D) float32: what the classifier of a head without other weights reads."""
         pooled = self._pooled_features
-        if kind != LogisticHead.kind:
-            return pooled
-        return power_normalised(torch.from_numpy(pooled).flatten(0, 1)).numpy().reshape(pooled.shape)
+        head = make_head(kind, pooled.shape[-1], self.classes)
+        return head.embedded(torch.from_numpy(pooled).flatten(0, 1)).numpy().reshape(pooled.shape)
 
     @cached_property
     def _pooled_features(self) -> FloatArray:
@@ -137,7 +136,7 @@ class LightHeads:
 def choose_head(
     heads: LightHeads,
     splits: Sequence[IntArray],
-    kinds: Sequence[Kind | Literal["keep"]],
+    kinds: Sequence[str],
     augmentations: Sequence[tuple[Step, ...]] | None,
     trials: int,
 ) -> list[HeadTrial]:
@@ -157,7 +156,7 @@ def choose_head(
     return found
 
 
-def _search(kinds: Sequence[Kind | Literal["keep"]], found: list[HeadTrial]) -> Iterator[Candidate]:
+def _search(kinds: Sequence[str], found: list[HeadTrial]) -> Iterator[Candidate]:
     """The candidates one after the other; ``found`` holds the trials of those given so far."""
     yield from map(Candidate, kinds)
     if "map" not in kinds:

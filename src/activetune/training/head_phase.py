@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
+from activetune.base.errors import unknown_name
 from activetune.networks.frofa import Step, parse_steps
-from activetune.networks.heads.light import KINDS
-from activetune.networks.model import put_head
+from activetune.networks.heads import heads
 from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
 from activetune.training.batches import Crops
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
@@ -23,7 +23,6 @@ from activetune.training.job import Job, Outcome
 from activetune.training.views import embed_views
 
 AUGMENTATION = parse_steps("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by
-HeadName = Literal["auto", "keep", "map", "linear", "logistic"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Light(Regression, Crops):
     """How the light head is found.
 
     Attributes:
-        head: ``map``, ``linear``, ``logistic`` (``heads/light.py``), ``keep`` the classifier that is there, or
+        head: its name (``activetune list heads``), ``keep`` the classifier that is there, or
             ``auto``: what does best on validation, ``keep`` unless another is better by more than a standard error.
         frofa: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or ``auto``: what does
             best.
@@ -41,7 +40,7 @@ class Light(Regression, Crops):
         head_steps, head_batch, head_lr, head_weight_decay, head_smoothing: of heads that are trained by steps.
     """
 
-    head: HeadName = "auto"
+    head: str = "auto"
     frofa: str = "auto"
     trials: int = 12
     views: int = 4
@@ -54,6 +53,8 @@ class Light(Regression, Crops):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_settings("head", ("trials", self.trials, 1, 10_000), ("views", self.views, 1, 1000))
+        if self.head not in ("auto", "keep", *heads()):
+            raise unknown_name("head", self.head, ("auto", "keep", *heads()))
         self.head_training()
         self.augmentations()
 
@@ -75,25 +76,27 @@ class Light(Regression, Crops):
             return None
         return [() if self.frofa == "none" else parse_steps(self.frofa)]
 
-    def kinds(self, present: bool) -> tuple[Any, ...]:
+    def kinds(self, present: bool) -> tuple[str, ...]:
         """The kinds of head tried; ``keep`` only where a trained classifier is present."""
         if self.head != "auto":
             return (self.head,)
-        return ("keep", *KINDS) if present else KINDS
+        return ("keep", *heads()) if present else tuple(heads())
 
     def unchosen(self, auto: Candidate) -> Candidate:
         """The candidate where there is nothing to choose by: what is asked for, or ``auto``."""
         if self.head == "auto":
             return auto
         given = self.augmentations()
-        if self.head == "keep" or (given is None and self.head != "map"):
+        if self.head == "keep" or (given is None and not heads()[self.head].reads_tokens):
             return Candidate(self.head)
         return Candidate(self.head, AUGMENTATION if given is None else given[0])
 
     @property
     def needs_tokens(self) -> bool:
         """Whether some candidate reads more than pooled features."""
-        return self.head in ("auto", "map") or (self.head != "keep" and self.frofa not in ("auto", "none"))
+        if self.head in ("auto", "keep"):
+            return self.head == "auto"
+        return heads()[self.head].reads_tokens or self.frofa not in ("auto", "none")
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def run_head(
     present: nn.Linear | None = None,
     put: bool = True,
 ) -> tuple[Outcome, Choice]:
-    """Choose a light head by trials on the splits, fit it on every labelled item, and put it on the backbone.
+    """Choose a light head by trials on the splits, fit it on every labelled item, and make it the network's.
 
     Args:
         splits: parts that are validated on, whose items the backbone has not been trained on; without any, what
@@ -128,19 +131,19 @@ def run_head(
         choice = Choice(options.unchosen(auto), only)
     if choice is not None and choice.candidate.kind == "keep":
         return Outcome([], {"head": "keep", "seconds": 0.0}), choice
-    heads = _light_heads(job, options, present)
+    light = _light_heads(job, options, present)
     rows: list[dict[str, Any]] = []
     figures: dict[str, Any] = {}
     if choice is None:
         kinds = options.kinds(present is not None)
-        trials = choose_head(heads, splits, kinds, options.augmentations(), options.trials)
+        trials = choose_head(light, splits, kinds, options.augmentations(), options.trials)
         best = best_trial(trials, by="smoothed" if present is None else "first")
         choice = Choice(best.candidate, best.strength)
         figures = {"val_top1": best.top1, "trials": len(trials)}
         rows = [_row(trial) for trial in trials]
     if put:
-        head = heads.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)
-        put_head(job.backbone, head.to(job.runtime.device))
+        head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)
+        job.network.put_head(head)
         figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
     figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
     return Outcome(rows, figures), choice

@@ -21,7 +21,7 @@ from activetune.base.runtime import torch_generator
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.splits import shuffled
 from activetune.networks.frofa import Grid, Step, augment, mix
-from activetune.networks.heads.light import Head
+from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
 

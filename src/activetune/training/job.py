@@ -15,6 +15,7 @@ from activetune.base.runtime import Runtime
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.backbones import Backbone
+from activetune.networks.network import Network
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Job:
         held_out: positions carved out for validation (empty where labels are too few); never trained on by a
             recipe that chooses by them, except in a final fit after the choice.
         whole_pool: the pool that they come from, whose features may be cached.
+        network: the backbone, without a head yet.
         work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
         resume: go on from what is there.
     """
@@ -35,7 +37,7 @@ class Job:
     labels: Labels
     held_out: IntArray
     whole_pool: Pool
-    backbone: Backbone
+    network: Network
     runtime: Runtime
     seed: int
     work: Path
@@ -55,6 +57,11 @@ class Job:
         return read_json(path)
 
     @property
+    def backbone(self) -> Backbone:
+        """The network below its heads."""
+        return self.network.backbone
+
+    @property
     def training(self) -> IntArray:
         """Positions that are not held out."""
         return np.setdiff1d(np.arange(len(self.labels)), self.held_out)
@@ -62,7 +69,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe leaves: the backbone now carries the classifier.
+    """What a recipe leaves beside the job's network, which has its head now.
 
     Attributes:
         history: one row an epoch or trial. figures: for the manifest.

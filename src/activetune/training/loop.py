@@ -36,13 +36,14 @@ from activetune.training.network_state import (
     copied,
     fused_attention,
     to_training,
-    weights_below_classifier,
+    weights_below_heads,
 )
+from activetune.training.parameter_groups import parameter_groups
 from activetune.training.settings import Optimisation, Training
 
 
 def train(job: Job, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
-    """Train those of ``job.backbone``'s weights that want a gradient, on the items that are not held out.
+    """Train those of ``job.network``'s weights that want a gradient, on the items that are not held out.
 
     Args:
         phase: the name of this training in the history and in the checkpoint's file name.
@@ -87,7 +88,7 @@ class _Run:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
-        self.start = None if options.interpolation == (1.0,) else copied(job.backbone.network.state_dict())
+        self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
         AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
         precision = "no" if job.runtime.precision == "fp32" else job.runtime.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=job.runtime.device.type == "cpu")
@@ -105,19 +106,18 @@ class _Run:
             generator=torch.Generator(),  # otherwise each iterator draws from the state that stochastic depth uses
             worker_init_fn=start_worker,
         )
-        network = job.backbone.network
+        network = job.network
         if options.checkpointing:
-            compute_activations_again(network)
+            compute_activations_again(job.backbone)
         self.fused = fused_attention(job.backbone) if job.runtime.device.type == "cpu" else []
         for layer in self.fused:
             layer.fused_attn = False
         optimizer = create_optimizer_v2(
-            network,
+            parameter_groups(network, options.weight_decay, options.layer_decay),
             opt=_optimizer_name(options),
             lr=options.lr,
             weight_decay=options.weight_decay,
             momentum=options.momentum,
-            layer_decay=options.layer_decay if options.layer_decay < 1 else None,
         )
         self.scheduler = CosineLRScheduler(
             optimizer,
@@ -127,8 +127,8 @@ class _Run:
             t_in_epochs=False,
         )
         self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
-        self.starting_point = weights_below_classifier(job.backbone.network) if options.l2sp else []
-        self.network, self.optimizer, self.loader = self.accelerator.prepare(job.backbone, optimizer, loader)
+        self.starting_point = weights_below_heads(network) if options.l2sp else []
+        self.network, self.optimizer, self.loader = self.accelerator.prepare(network, optimizer, loader)
         self.loss = _loss(options, job.labels.indices[job.training], len(job.labels.classes), job.runtime.device)
         self.targets = torch.from_numpy(job.labels.indices).to(job.runtime.device)
         self.fingerprint = digest_json({"phase": phase, "options": as_json(asdict(options)), "job": self._job_digest()})
@@ -203,9 +203,9 @@ class _Run:
 
     def _backward(self, images: Tensor, positions: Tensor, size: int) -> Tensor:
         """Add a part's share of its batch's gradient; returns the sum of its losses."""
-        backbone, targets = self.accelerator.unwrap_model(self.network), self.targets[positions]
+        network, targets = self.accelerator.unwrap_model(self.network), self.targets[positions]
         with self.accelerator.autocast():
-            logits = self.course.logits(backbone, images, positions)
+            logits = self.course.logits(network, images, positions)
         loss: Tensor = self.loss(logits.float(), targets)
         self.accelerator.backward(loss * (len(targets) / size))
         return loss.detach().cpu().double() * len(targets)
@@ -215,14 +215,13 @@ class _Run:
         if self.options.clip:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self.optimizer.step()
-        backbone = self.accelerator.unwrap_model(self.network)
         if self.starting_point:
             rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0].get("lr_scale", 1.0)
             with torch.no_grad():
                 for weight, start in self.starting_point:
                     weight.lerp_(start, min(1.0, rate * self.options.l2sp))
         if self.ema is not None:
-            self.ema.update(backbone.network, step=update)
+            self.ema.update(self.accelerator.unwrap_model(self.network), step=update)
 
     @property
     def stalled(self) -> bool:
@@ -232,28 +231,28 @@ class _Run:
         return bool(patience) and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
     def finish(self) -> Outcome:
-        """Put the kept weights into the backbone."""
+        """Put the kept weights into the network."""
         figures: dict[str, Any] = {"kept_epoch": self.epoch}
         state = self._averaged().state_dict()
         if self.best is not None:
             state = self.best["state"]
             figures = {"kept_epoch": self.best["epoch"], "val_top1": self.best["top1"], "chosen_by": "validation"}
-        network = self.job.backbone.network
+        network = self.job.network
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
         network.load_state_dict(state)
         if self.start is not None:
             figures |= self._interpolate(self.start, copied(state))
         if self.options.checkpointing:
-            network.set_grad_checkpointing(False)  # type: ignore[operator]
+            network.backbone.reader.compute_activations_again(network.backbone.network, False)
         for layer in self.fused:
             layer.fused_attn = True
-        self.job.backbone.eval()
+        network.eval()
         self.accelerator.free_memory()
         return Outcome(self.history, figures)
 
     def _interpolate(self, start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> dict[str, Any]:
         """Put the network on the line between two states, at the best place by the validation part."""
-        network = self.job.backbone.network
+        network = self.job.network
         trials: list[Trial] = []
         for share in self.options.interpolation:
             network.load_state_dict(between(start, end, share))
@@ -283,7 +282,7 @@ class _Run:
             "epoch": self.epoch,
             "history": self.history,
             "best": self.best,
-            "network": self.job.backbone.network.state_dict(),
+            "network": self.job.network.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "course": self.course.state(),
             "optimizer": self.optimizer.state_dict(),
@@ -299,7 +298,7 @@ class _Run:
                 f"{self.job.work.parent} holds an unfinished run with other labels, backbone, settings or seed; "
                 "give the same ones to go on with --resume, or --overwrite to start again"
             )
-        self.job.backbone.network.load_state_dict(content["network"])
+        self.job.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(content["scaler"])
@@ -310,7 +309,7 @@ class _Run:
         note(f"{self.phase}: going on after epoch {self.epoch}", self.job.quiet)
 
     def _averaged(self) -> nn.Module:
-        network = self.job.backbone.network if self.ema is None else self.ema.module
+        network = self.job.network if self.ema is None else self.ema.module
         assert isinstance(network, nn.Module)
         return network
 
@@ -323,7 +322,7 @@ class _Run:
         for batch in np.array_split(self.job.held_out, -(-len(self.job.held_out) // 64)):
             pixels = torch.stack([images.usable(int(position)) for position in batch])
             with torch.inference_mode(), runtime.autocast():
-                found.append(network(backbone.normalise(pixels.to(runtime.device))).float().cpu())
+                found.append(network(pixels.to(runtime.device)).float().cpu())
             refuse_outputs(found[-1], "the outputs", f"after epoch {self.epoch} ({self.phase})", self._remedy)
         return Trial.of(share, torch.cat(found).numpy(), self.job.labels.indices[self.job.held_out])
 
@@ -331,7 +330,7 @@ class _Run:
         """What a checkpoint was made from; the first classifier's numbers differ a little between machines."""
         labels = self.job.labels
         return digest(
-            self.job.backbone.body_fingerprint,
+            self.job.backbone.fingerprint,
             *labels.ids,
             *labels.names,
             *map(str, self.job.held_out),

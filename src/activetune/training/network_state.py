@@ -10,18 +10,14 @@ from torch import Tensor, nn
 
 from activetune.base.errors import UsageError
 from activetune.networks.backbones import Backbone
+from activetune.networks.network import Network
 
 SHORT = 600  # tokens up to which attention is computed plainly on a processor
 
 
-def weights_below_classifier(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """The trained weights below the classifier, each with a copy of what it is now."""
-    above = {id(value) for value in network.get_classifier().parameters()}  # type: ignore[operator]
-    return [
-        (value, value.detach().clone())
-        for value in network.parameters()
-        if value.requires_grad and id(value) not in above
-    ]
+def weights_below_heads(network: Network) -> list[tuple[Tensor, Tensor]]:
+    """The trained weights of the backbone, each with a copy of what it is now."""
+    return [(value, value.detach().clone()) for value in network.backbone.parameters() if value.requires_grad]
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -56,15 +52,15 @@ def to_training(network: nn.Module) -> None:
             layer.eval()
 
 
-def compute_activations_again(network: nn.Module) -> None:
+def compute_activations_again(backbone: Backbone) -> None:
     """Gradient checkpointing.
 
     Raises:
         UsageError: an architecture without it.
     """
     try:
-        network.set_grad_checkpointing(True)  # type: ignore[operator]
-    except (AttributeError, AssertionError, TypeError):
+        backbone.reader.compute_activations_again(backbone.network, True)
+    except (AttributeError, AssertionError, TypeError, ValueError):
         raise UsageError(
-            f"{type(network).__name__} can't compute its activations again; leave --set checkpointing=… out"
+            f"{type(backbone.network).__name__} can't compute its activations again; leave --set checkpointing=… out"
         ) from None

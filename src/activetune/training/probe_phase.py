@@ -11,7 +11,6 @@ from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.data.pool import check_complete
 from activetune.features.embedding import EmbedOptions, features_of
-from activetune.networks.model import add_classifier
 from activetune.networks.regression import Fitted, Regression, best_trial, fit_best
 from activetune.training.batches import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
@@ -86,7 +85,7 @@ class FirstProbe(Probe):
 def run_probe(
     job: Job, options: Probe, *, keep_held_out: bool = False, features_LD: FloatArray | None = None
 ) -> Outcome:
-    """Fit a linear probe on the labelled items' features and put it on the backbone.
+    """Fit a linear probe on the labelled items' features and make it the network's head.
 
     Args:
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
@@ -104,7 +103,7 @@ def run_probe(
         keep_held_out=keep_held_out,
     )
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
-    layer = add_classifier(job.backbone, len(job.labels.classes))
+    layer = job.network.add_head("linear", len(job.labels.classes)).classifier
     probe.head.write_to(layer)
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:
@@ -126,7 +125,7 @@ def _features(job: Job, options: Probe) -> FloatArray:
 
 
 def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray:
-    """Features (L, D) float32 of the labelled items by the backbone as it is, which has no classifier yet.
+    """Features (L, D) float32 of the labelled items by the backbone as it is.
 
     Args:
         positions: of some of them alone.

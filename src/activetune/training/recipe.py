@@ -38,7 +38,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
-        """Train ``job.backbone`` in place, with a classifier of ``len(job.labels.classes)`` outputs."""
+        """Train ``job.network`` in place, and give it a head of ``len(job.labels.classes)`` outputs."""
 
     def construction(self) -> dict[str, Any]:
         """Options that the backbone must be built with for this recipe."""

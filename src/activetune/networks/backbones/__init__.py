@@ -1,7 +1,8 @@
 """Pretrained networks by name; one module a source.
 
-A source is a module here with ``PREFIX`` (the part of a name before ``/``, or the whole name), ``names()`` and
-``load(name, weights, *, pretrained, options)``. Adding a source is adding a file.
+A source is a module here with ``PREFIX`` (the part of a name before ``/``, or the whole name), ``names()``,
+``load(name, weights, *, pretrained, options)``, ``build(architecture, options)`` for a network of a saved model, and
+``READER``, how features are read out of its networks. Adding a source is adding a file.
 """
 
 from __future__ import annotations
@@ -12,9 +13,18 @@ from typing import Any
 
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, unknown_name
-from activetune.networks.backbones._backbone import Backbone, ImageSettings
+from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of
 
-__all__ = ["Backbone", "ImageSettings", "backbone_names", "load_backbone", "sources"]
+__all__ = [
+    "Backbone",
+    "ImageSettings",
+    "backbone_names",
+    "digests_of",
+    "load_backbone",
+    "rebuild_backbone",
+    "source_of",
+    "sources",
+]
 
 
 def sources() -> dict[str, Any]:
@@ -59,3 +69,23 @@ def load_backbone(
         rest, Path(weights) if weights else None, pretrained=pretrained, options=dict(options or {})
     )
     return backbone
+
+
+def source_of(name: str) -> str:
+    """The source of a backbone's name; ``timm`` for the name of one that was made by hand."""
+    prefix = name.partition("/")[0]
+    return prefix if prefix in sources() else "timm"
+
+
+def rebuild_backbone(config: Mapping[str, Any]) -> Backbone:
+    """The backbone that the ``config.json`` of a saved model describes, its weights at random.
+
+    Raises:
+        KeyError, TypeError, ValueError: the description is damaged.
+        UsageError: it can't be built.
+    """
+    source = sources()[config.get("source") or source_of(config["backbone"])]
+    options = config.get("architecture_options", {})
+    network = source.build(config["architecture"], options)
+    settings = ImageSettings.from_dict(config["image"])
+    return Backbone(network, config["backbone"], config["architecture"], settings, options, source.READER)

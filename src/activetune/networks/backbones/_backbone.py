@@ -14,8 +14,10 @@ from PIL import Image
 from torch import nn
 
 from activetune.base.fingerprint import digest_array, digest_stream
-from activetune.networks.backbones._tokens import as_tokens, channels_first, pooled_size, token_size
+from activetune.networks.backbones._reader import Reader, as_tokens, channels_first
 from activetune.networks.frofa import Grid
+
+TIMM = Reader()
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,18 @@ class ImageSettings:
 
 
 class Backbone(nn.Module):
-    """A timm network without classifier; images are uint8, normalised here, on the network's device.
+    """A pretrained network without a classifier.
+
+    Images are uint8 (B, 3, H, W) as :meth:`prepare` makes them, and are normalised here, on the network's device;
+    images of floating-point numbers are taken as normalised already.
 
     Attributes:
         name: the name it was loaded by.
-        architecture: the timm architecture.
+        architecture: the architecture's name in its library.
         settings: how its images are prepared.
-        network: the timm module with ``num_classes=0``.
-        options: that timm needs beside the architecture to build the same network: ``img_size``.
+        network: the library's own module, without classifier.
+        options: that its library needs beside the architecture to build the same network, such as ``img_size``.
+        reader: how features are read out of it.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Backbone(nn.Module):
         architecture: str,
         settings: ImageSettings,
         options: Mapping[str, Any] = MappingProxyType({}),
+        reader: Reader = TIMM,
     ):
         super().__init__()
         self.options = dict(options)
@@ -65,59 +72,75 @@ class Backbone(nn.Module):
         self.name = name
         self.architecture = architecture
         self.settings = settings
+        self.reader = reader
         self.register_buffer("mean", torch.tensor(settings.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(1, 3, 1, 1), persistent=False)
 
     @property
     def num_features(self) -> int:
         """D, the size of a pooled feature."""
-        return pooled_size(self.network)
+        return self.reader.pooled_size(self.network)
 
     @property
     def token_size(self) -> int:
         """D of a token; some convolutions widen it when they pool."""
-        return token_size(self.network)
+        return self.reader.token_size(self.network)
+
+    @cached_property
+    def classifier_name(self) -> str | None:
+        """Where the network's library keeps a linear classifier, such as ``fc`` or ``head``; None: nowhere."""
+        return self.reader.classifier_name(self.network)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, 3, H, W) to the network's input."""
-        mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        prepared = (images.to(mean.dtype) / 255 - mean) / std
-        return prepared.contiguous(memory_format=torch.channels_last)
+        """Images (B, 3, H, W) to the network's input: uint8 ones are normalised, others are so already."""
+        if not images.is_floating_point():
+            mean, std = self.get_buffer("mean"), self.get_buffer("std")
+            images = (images.to(mean.dtype) / 255 - mean) / std
+        return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Pooled features (B, D), what the network's own classifier would get, of uint8 images (B, 3, H, W)."""
-        tokens = self.network.forward_features(self.normalise(images))  # type: ignore[operator]
-        pooled: torch.Tensor = self.network.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
-        return pooled
+        """Pooled features (B, D), what the network's own classifier would get, of images (B, 3, H, W)."""
+        return self.pool(self.last(images))
+
+    def last(self, images: torch.Tensor) -> torch.Tensor:
+        """What the last layer gives of images: tokens (B, T, D), or a map of a convolution."""
+        return self.reader.last(self.network, self.normalise(images))
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """Pooled features (B, D) of what the last layer gives."""
+        return self.reader.pool(self.network, features)
+
+    def as_tokens(self, features: torch.Tensor) -> torch.Tensor:
+        """All tokens (B, T, D) of what the last layer gives; a convolution's map is read row by row."""
+        return as_tokens(features, self.token_size)
 
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens (B, T, D) without class or register tokens; a convolution's map is read row by row."""
         return self.all_tokens(images)[:, self._prefix :]
 
     def all_tokens(self, images: torch.Tensor) -> torch.Tensor:
-        """All tokens (B, T, D) of uint8 images, class and register tokens first, as ``grid`` says."""
-        return as_tokens(self.network.forward_features(self.normalise(images)), self.num_features)  # type: ignore[operator]
+        """All tokens (B, T, D) of images, class and register tokens first, as ``grid`` says."""
+        return self.as_tokens(self.last(images))
 
     def pooled(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, D), as :meth:`forward` gives them, of all tokens."""
         features = tokens_BTD
         if len(self._shape) == 4:
             features = tokens_BTD.reshape(len(tokens_BTD), self.grid.height, self.grid.width, -1)
-            features = features.permute(0, 3, 1, 2) if channels_first(self._shape, self.num_features) else features
-        pooled: torch.Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
-        return pooled
+            features = features.permute(0, 3, 1, 2) if channels_first(self._shape, self.token_size) else features
+        return self.pool(features)
 
     @cached_property
     def grid(self) -> Grid:
         """How the tokens lie."""
         shape = self._shape
         if len(shape) == 4:
-            return Grid(*(shape[2:] if channels_first(shape, self.num_features) else shape[1:3]))
+            return Grid(*(shape[2:] if channels_first(shape, self.token_size) else shape[1:3]))
         prefix = self._prefix
         places = shape[1] - prefix
-        known = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
+        known = self.reader.grid_size(self.network)
         if known is not None and known[0] * known[1] == places:
-            return Grid(int(known[0]), int(known[1]), prefix)
+            return Grid(*known, prefix)
         side = math.isqrt(places)
         return Grid(side, side, prefix) if side**2 == places else Grid(1, places, prefix)
 
@@ -128,31 +151,18 @@ class Backbone(nn.Module):
         training = self.network.training
         self.network.eval()
         with torch.inference_mode():
-            shape = self.network.forward_features(self.normalise(images)).shape  # type: ignore[operator]
+            shape = self.last(images).shape
         self.network.train(training)
         return tuple(shape)
 
     @property
     def _prefix(self) -> int:
-        """Class and register tokens, which come first; a convolution has none."""
-        return int(getattr(self.network, "num_prefix_tokens", 0))
+        return self.reader.prefix_tokens(self.network)
 
     @property
     def fingerprint(self) -> str:
         """Digest of the architecture and of every weight as they are now (training changes them)."""
-        return self._digest(self.network.state_dict())
-
-    @property
-    def body_fingerprint(self) -> str:
-        """The same without the classifier."""
-        classifier: nn.Module = self.network.get_classifier()  # type: ignore[operator]
-        above = {value.data_ptr() for value in classifier.state_dict().values()}
-        state = self.network.state_dict()
-        return self._digest({key: value for key, value in state.items() if value.data_ptr() not in above})
-
-    def _digest(self, state: Mapping[str, torch.Tensor]) -> str:
-        arrays = (f"{key}:{digest_array(_as_numpy(value))}" for key, value in sorted(state.items()))
-        return digest_stream([self.architecture, *arrays])
+        return digest_stream([self.architecture, *digests_of(self.network.state_dict())])
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         """An RGB image to the uint8 tensor (3, H, W) that the network was trained to see."""
@@ -161,6 +171,11 @@ class Backbone(nn.Module):
     @cached_property
     def _transform(self) -> Any:
         return evaluation_transform(self.settings)
+
+
+def digests_of(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """A digest of each tensor with its name, in the order of the names."""
+    return [f"{key}:{digest_array(_as_numpy(value))}" for key, value in sorted(state.items())]
 
 
 def evaluation_transform(settings: ImageSettings) -> Any:

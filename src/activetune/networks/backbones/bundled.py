@@ -12,7 +12,9 @@ from typing import Any
 
 from activetune.base.errors import unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
-from activetune.networks.backbones.timm_ import create_network, load_weights
+from activetune.networks.backbones.timm_ import READER, build, create_network, load_weights
+
+__all__ = ["PREFIX", "READER", "build", "load", "names"]
 
 PREFIX = "bundled"
 ARCHITECTURE = "resnet10t"

@@ -22,9 +22,11 @@ import torch
 from activetune.base.errors import ActivetuneError, UsageError, nearest, some
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import _vil
-from activetune.networks.backbones._backbone import Backbone, ImageSettings
+from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
 
 PREFIX = "timm"
+READER = TIMM
+SAVED_OPTIONS = {"img_size"}
 BACKBONE = "backbone."  # what a multi-crop wrapper puts before the names of its network
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin")
 
@@ -87,6 +89,19 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     if pixels:
         settings = replace(settings, size=(pixels, pixels))
     return Backbone(network, f"timm/{given}", architecture, settings, sized)
+
+
+def build(architecture: str, options: Mapping[str, Any]) -> torch.nn.Module:
+    """The network of a saved model, its weights at random.
+
+    Raises:
+        UsageError: no architecture, or an option that no model is saved with: timm would take more, even a checkpoint
+            to unpickle.
+    """
+    foreign = sorted(options.keys() - SAVED_OPTIONS)
+    if foreign or ":" in architecture or not _timm().is_model(architecture):
+        raise UsageError(f"timm has no architecture {architecture!r}" + (f" with {some(foreign)}" if foreign else ""))
+    return create_network(architecture, pretrained=False, options=options)
 
 
 def _pixels(name: str, size: str) -> int:

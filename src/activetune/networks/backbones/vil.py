@@ -13,7 +13,9 @@ from typing import Any
 from activetune.base.errors import ActivetuneError, unknown_name
 from activetune.networks.backbones._backbone import Backbone
 from activetune.networks.backbones._vil import ARCHITECTURES
-from activetune.networks.backbones.timm_ import create_network, image_settings, load_weights
+from activetune.networks.backbones.timm_ import READER, build, create_network, image_settings, load_weights
+
+__all__ = ["PREFIX", "READER", "build", "load", "names"]
 
 PREFIX = "vil"
 SERVER = "https://ml.jku.at/research/vision_lstm/download"

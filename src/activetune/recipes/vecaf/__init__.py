@@ -29,7 +29,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.evaluation.curves import first_at, training_curve
-from activetune.networks.model import add_classifier
 from activetune.recipes.vecaf.loops import Known, Loops
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
@@ -84,7 +83,7 @@ class Vecaf(LoopSettings, Recipe):
             rows += probe.history
             strength = float(probe.figures["strength"])
         else:
-            add_classifier(job.backbone, len(job.labels.classes))
+            job.network.add_head("linear", len(job.labels.classes))
         loops.start(known, strength)
         before = job.once("before", lambda: {"seconds": time.perf_counter() - started})["seconds"]
         outcome = follow(loops, job, self, phase="vecaf")

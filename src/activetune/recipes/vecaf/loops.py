@@ -26,8 +26,7 @@ from activetune.data.splits import carve_validation
 from activetune.features.distances import Float32, unit_rows
 from activetune.features.text import cea
 from activetune.features.text.alignment import TextMap
-from activetune.networks.backbones import Backbone
-from activetune.networks.model import classifier_of
+from activetune.networks.network import Network
 from activetune.networks.regression import CROSS_VALIDATED, NOTHING
 from activetune.recipes.vecaf.language import Describer, Moved, told
 from activetune.recipes.vecaf.scoring import Scored, make_objective, score, score_across, score_features
@@ -113,26 +112,26 @@ class Loops(Course):
         self.batches.epoch, self.batches.skip = loop, stretch * self.batches.items
         self.batches.positions = np.sort(self.done[-1].picks.positions)
 
-    def logits(self, backbone: Backbone, images: Tensor, positions: Tensor) -> Tensor:
+    def logits(self, network: Network, images: Tensor, positions: Tensor) -> Tensor:
         """See :class:`Course`; equation 10 for the items that are described."""
-        network, moved = backbone.network, self.done[-1].moved
+        moved = self.done[-1].moved
         if moved is None or self.options.lambda_bw == 1:
-            return super().logits(backbone, images, positions)
-        features = network.forward_features(backbone.normalise(images))  # type: ignore[operator]
-        pooled = network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+            return super().logits(network, images, positions)
+        features = network.backbone.last(images)
+        pooled = network.backbone.pool(features)
         rows = torch.from_numpy(np.searchsorted(moved.positions, positions.cpu().numpy()))
         texts = torch.from_numpy(moved.texts_KD)[rows].to(pooled.device)
         steps = torch.from_numpy(moved.steps_K)[rows, None].to(pooled.device)
         found = cea.augmented(pooled, texts, steps, self.options.lambda_bw)
         if self.options.place == "pooled":
-            return classifier_of(network)(found)  # type: ignore[no-any-return]
+            return network.head()(found)  # type: ignore[no-any-return]
         shift = (found - pooled).to(features.dtype)
         if features.ndim == 4:
             first = features.shape[1] == shift.shape[1]
             features = features + (shift[:, :, None, None] if first else shift[:, None, None])
         else:
             features = features + shift[:, None]
-        return network.forward_head(features)  # type: ignore[operator, no-any-return]
+        return network.answer(features)
 
     def columns(self) -> dict[str, Any]:
         """See :class:`Course`: the loop, and what was spent up to here."""
@@ -310,7 +309,7 @@ class Loops(Course):
             held_out=NOTHING if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
             seed=self.job.seed,
         )
-        fitted.head.write_to(classifier_of(self.job.backbone.network))
+        fitted.head.write_to(self.job.network.head().classifier)
 
     # What is told at the end --------------------------------------------------------------------------------------
 

@@ -27,7 +27,6 @@ from activetune.base.progress import progress
 from activetune.data.loading import image_loader
 from activetune.data.splits import stratified_folds
 from activetune.features.distances import Float32, pieces
-from activetune.networks.model import classifier_of
 from activetune.networks.regression import LinearHead, fit_linear
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job
@@ -119,7 +118,7 @@ def _collected(
     Raises:
         UsageError: an objective that does not give one finite loss of at least 0 for each item.
     """
-    classifier = classifier_of(job.backbone.network)
+    classifier = job.network.head().classifier
     if head is not None:
         device = job.runtime.device
         classifier = torch.nn.Linear(classifier.in_features, classifier.out_features, device=device)

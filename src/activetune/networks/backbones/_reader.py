@@ -1,0 +1,97 @@
+"""How features are read out of a network: timm's way here, other libraries' in the file of their source.
+
+Shape legend: B items, T tokens, D feature size.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Matcher = Mapping[str, Any] | Callable[[str], Any]
+
+
+class Reader:
+    """What :class:`Backbone` asks of a network; it keeps nothing of its own.
+
+    ``last`` and ``pool`` are the network's two halves, and ``pool(last(images))`` is what its own classifier would get.
+    """
+
+    def last(self, network: Any, images: Tensor) -> Tensor:
+        """What the last layer gives for normalised images (B, 3, H, W): tokens (B, T, D), or a map of a convolution."""
+        found: Tensor = network.forward_features(images)
+        return found
+
+    def pool(self, network: Any, features: Tensor) -> Tensor:
+        """Pooled features (B, D) of what the last layer gives."""
+        found: Tensor = network.forward_head(features, pre_logits=True)
+        return found
+
+    def token_size(self, network: Any) -> int:
+        """D of a token."""
+        return int(network.num_features)
+
+    def pooled_size(self, network: Any) -> int:
+        """D of a pooled feature; some convolutions widen it when they pool."""
+        return int(getattr(network, "head_hidden_size", None) or network.num_features)
+
+    def prefix_tokens(self, network: Any) -> int:
+        """Class and register tokens, which come first; a convolution has none."""
+        return int(getattr(network, "num_prefix_tokens", 0))
+
+    def grid_size(self, network: Any) -> tuple[int, int] | None:
+        """Rows and columns of the patch tokens, where the network knows them."""
+        known = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+        return None if known is None else (int(known[0]), int(known[1]))
+
+    def compute_activations_again(self, network: Any, on: bool) -> None:
+        """Switch gradient checkpointing.
+
+        Raises:
+            AttributeError, AssertionError, TypeError, ValueError: a network without it.
+        """
+        network.set_grad_checkpointing(on)
+
+    def layers(self, network: Any) -> Matcher | None:
+        """Patterns that tell the layer of a weight by its name, as timm's ``group_matcher``; None where it has none."""
+        found: Matcher | None = network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else None
+        return found
+
+    def without_decay(self, network: Any) -> set[str]:
+        """Names of weights that weight decay leaves alone, beside norms and biases."""
+        return set(network.no_weight_decay()) if hasattr(network, "no_weight_decay") else set()
+
+    def classifier_name(self, network: Any) -> str | None:
+        """Where the network's library keeps a linear classifier on the pooled features; None: nowhere."""
+        if not hasattr(network, "reset_classifier"):
+            return None
+        twin = _same_weights(network)
+        with torch.random.fork_rng(devices=[]):
+            twin.reset_classifier(1)
+        layer = twin.get_classifier()
+        if not isinstance(layer, nn.Linear) or layer.bias is None or layer.in_features != self.pooled_size(network):
+            return None
+        return next((name for name, module in twin.named_modules() if module is layer), None)
+
+
+def _same_weights(network: nn.Module) -> Any:
+    """A copy of the modules that holds the same tensors, so that its layers can be replaced."""
+    tensors = itertools.chain(network.parameters(), network.buffers())
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+
+
+def as_tokens(features: Tensor, size: int) -> Tensor:
+    """Tokens (B, T, D) as they are, or a convolution's map of ``size`` channels row by row."""
+    if features.ndim == 3:
+        return features
+    return features.flatten(2).transpose(1, 2) if channels_first(features.shape, size) else features.flatten(1, 2)
+
+
+def channels_first(shape: Sequence[int], size: int) -> bool:
+    """Whether a map of this shape with ``size`` channels is (B, D, H, W) and not (B, H, W, D)."""
+    return shape[1] == size or shape[-1] != size

@@ -1,0 +1,31 @@
+"""A linear layer on features of unit length under a signed square root.
+
+The root evens out the few coordinates that dominate a pooled feature: the power normalisation of Perronnin, Sánchez &
+Mensink, "Improving the Fisher Kernel for Large-Scale Image Classification", ECCV 2010.
+Shape legend: B items, D feature size.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.networks.heads._head import Head
+
+
+class Logistic(Head):
+    """A linear layer on power-normalised pooled features."""
+
+    fixed: ClassVar[bool] = True
+
+    def embedded(self, features: Tensor) -> Tensor:
+        """See :class:`Head`."""
+        return power_normalised(features)
+
+
+def power_normalised(pooled_BD: Tensor) -> Tensor:
+    """Rows of unit length, then ``sign(x) sqrt(|x|)`` of each number."""
+    rows = functional.normalize(pooled_BD, dim=1)
+    return rows.sign() * rows.abs().sqrt()
