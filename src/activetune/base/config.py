@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from activetune.base.errors import UsageError, nearest, unknown_name
 
 Settings = TypeVar("Settings")
+
+LARGEST_CONFIG = 2**20  # bytes
+MOST_DOTS = 200  # in one line: dotted keys nest as deep as they are long
 
 
 def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> Settings:
@@ -85,18 +89,14 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
 def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iterable[str]) -> dict[str, Any]:
     """Options of one command from a TOML file: top-level keys, and those of the table ``[command]`` (these win).
 
-    Keys are option names with ``-`` or ``_``; ``set`` is a table of settings.
+    Keys are option names with ``-`` or ``_``; ``set`` is a table of settings. Values are text, numbers, true or false,
+    or lists of these.
 
     Raises:
         UsageError: no such file, no TOML, a key that the command does not have, or a table that is no command
             (the nearest is named).
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the config file {path} can't be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the config file {path} is not TOML ({error})") from None
+    content = _read_toml(path)
     names = sorted(allowed)
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and key != "set"}
     plain = {key: value for key, value in content.items() if key not in tables}
@@ -115,10 +115,62 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
                     f"{path}: {section}{key!r} is not an option of '{command}'; "
                     f"the nearest is {nearest(name, names, 1)[0]!r} (all: {', '.join(names)})"
                 )
-            if name == "set":
-                value = [f"{field}={setting}" for field, setting in value.items()] if isinstance(value, dict) else value
-            options[name] = value
+            options[name] = _settings_of(value, path) if name == "set" else value
+            if not _is_plain(options[name]) and not isinstance(value, dict):
+                raise UsageError(
+                    f"{path}: {section}{key!r} can't be {reprlib.repr(value)}; give text, a number, true or "
+                    "false, or a list of these"
+                )
     return options
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file, of a size and depth that a person would write."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"the config file {path} is {'a folder' if path.is_dir() else 'no file'}; give a TOML file")
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise UsageError(f"the config file {path} is larger than {LARGEST_CONFIG:,} bytes; give the options alone")
+        text = path.read_bytes().decode("utf-8-sig")
+        deep = next((number for number, line in enumerate(text.splitlines(), 1) if line.count(".") > MOST_DOTS), None)
+        if deep is not None:
+            raise UsageError(f"the config file {path} is nested too deeply in line {deep}")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"the config file {path} can't be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the config file {path} is not UTF-8 text; save it as UTF-8") from None
+    except RecursionError:
+        raise UsageError(f"the config file {path} is nested too deeply; options are no tables in tables") from None
+    except ValueError as error:  # TOML's own, and Python's for whole numbers of more than 4,300 digits
+        told = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has thousands of digits"
+        raise UsageError(f"the config file {path} is not TOML ({told})") from None
+
+
+def _settings_of(value: Any, path: Path) -> list[str]:
+    """``--set`` from a table, or from a list of ``name=value``."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return value
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"{path}: 'set' is a table of settings, not {reprlib.repr(value)}; for instance: set = {{lr = 0.01}}"
+        )
+    wrong = [name for name, setting in value.items() if not _is_plain(setting)]
+    if wrong:
+        raise UsageError(
+            f"{path}: the setting {wrong[0]!r} can't be {reprlib.repr(value[wrong[0]])}; give text, a number, true or "
+            "false, or a list of these"
+        )
+    return [
+        f"{name}={','.join(map(str, setting)) if isinstance(setting, list) else setting}"
+        for name, setting in value.items()
+    ]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a TOML value is text, a number, true or false, or a list of these."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(part, str | int | float) for part in values)
 
 
 def _as_list(value: Any) -> Any:

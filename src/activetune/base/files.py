@@ -69,12 +69,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a damaged file is an error with its name."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ActivetuneError(f"{path} is damaged ({error}); make the artefact again") from None
     if not isinstance(content, dict):
         raise ActivetuneError(f"{path} does not hold a JSON object; make the artefact again")
     return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is no JSON, or one that only an attack would hold (nested without end, numbers of any length).
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python refuses whole numbers of more than 4,300 digits
+        raise ValueError("not UTF-8, or a number with thousands of digits") from None
 
 
 def _plain(value: object) -> object:

@@ -1,83 +1,84 @@
-"""Splitting a few labels fairly: validation parts, folds, and the order of an epoch."""
+"""Splitting a few labelled items fairly: validation parts, folds, and the order of an epoch.
+
+Everything here is stratified: ``strata`` (L,) are integers that say which group each of L items belongs to. A class
+index is the usual group; a task whose answers are no single class gives what its splits shall be even in, and items
+that nothing tells apart are one group.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import IntArray
 
 VALIDATION_LEAST = 200  # items, below which a choice by them is luck: top-1 is then known to 2 to 3 points
 
 
 def carve_validation(
-    indices: IntArray, share: float, rng: np.random.Generator, *, least: int = VALIDATION_LEAST
+    strata: IntArray, share: float, rng: np.random.Generator, *, least: int = VALIDATION_LEAST
 ) -> IntArray:
     """Positions (V,) of a stratified validation part of labelled items.
 
-    Every class keeps at least one item in training.
+    Every stratum keeps at least one item in training.
 
     Args:
-        indices: (L,) class indices. share: of each class, in [0, 1).
+        strata: (L,) the group of each item. share: of each group, in [0, 1).
         least: items, below which nothing is held out: they are worth more in training than to choose by.
+
+    >>> carve_validation(np.array([0, 0, 0, 0, 1, 1, 2]), 0.5, np.random.default_rng(0), least=1).shape
+    (3,)
     """
-    classes, counts = np.unique(indices, return_counts=True)
+    groups, counts = np.unique(strata, return_counts=True)
     held: list[int] = []
-    for number, count in zip(classes, counts, strict=True):
-        members = rng.permutation(np.flatnonzero(indices == number))
+    for number, count in zip(groups, counts, strict=True):
+        members = rng.permutation(np.flatnonzero(strata == number))
         held += members[: min(round(share * count), count - 1)].tolist()
     return np.sort(np.asarray(held if len(held) >= least else [], dtype=np.int64))
 
 
-def stratified_folds(indices: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
-    """The fold (L,) in which each labelled item is held out; -1 for the only item of a class, never held out.
+def stratified_folds(strata: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
+    """The fold (L,) in which each labelled item is held out; -1 for the only item of a stratum, never held out.
 
-    No class ever leaves training: its items are dealt to different folds.
+    No stratum ever leaves training: its items are dealt to different folds.
     """
-    fold = np.full(len(indices), -1, dtype=np.int64)
+    fold = np.full(len(strata), -1, dtype=np.int64)
     dealt = 0
-    for number in np.unique(indices):
-        members = rng.permutation(np.flatnonzero(indices == number))
+    for number in np.unique(strata):
+        members = rng.permutation(np.flatnonzero(strata == number))
         if len(members) > 1:
             fold[members] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
     return fold
 
 
-def validation_splits(indices: IntArray, held_out: IntArray, folds: int, rng: np.random.Generator) -> list[IntArray]:
+def validation_splits(strata: IntArray, held_out: IntArray, folds: int, rng: np.random.Generator) -> list[IntArray]:
     """The parts (positions) that are validated on, one after the other, each by what the other items teach.
 
     Args:
-        indices: (L,) class indices. held_out: a part carved out before, the only one then; empty: cross-validation
-            over ``folds``, in which items that are the only one of their class always stay in training.
+        strata: (L,) the group of each item. held_out: a part carved out before, the only one then; empty:
+            cross-validation over ``folds``, in which items that are alone in their group always stay in training.
 
     Returns:
-        Empty where every class has a single label.
+        Empty where every group has a single item.
     """
     if len(held_out):
         return [held_out]
-    fold = stratified_folds(indices, folds, rng)
+    fold = stratified_folds(strata, folds, rng)
     return [found for number in range(folds) if len(found := np.flatnonzero(fold == number))]
 
 
-def shuffled(positions: IntArray, indices: IntArray, rng: np.random.Generator, balance: float = 0.0) -> IntArray:
-    """An epoch's order: every position once, or, classes balanced, as many draws with repetitions.
+def shuffled(positions: IntArray, strata: IntArray, rng: np.random.Generator, balance: float = 0.0) -> IntArray:
+    """An epoch's order: every position once, or, groups balanced, as many draws with repetitions.
 
     Args:
-        indices: (L,) class indices of all positions. balance: 0 leaves classes as frequent as they are, 1 draws each
-            as often; between, a class of n items has a share proportional to ``n ** (1 - balance)``.
+        strata: (L,) the group of all positions. balance: 0 leaves groups as frequent as they are, 1 draws each as
+            often; between, a group of n items has a share proportional to ``n ** (1 - balance)``.
     """
     if not balance:
         return rng.permutation(positions)
     order = rng.permutation(positions)
-    wanted = np.bincount(indices[positions])[indices[order]] ** -float(balance)
+    wanted = np.bincount(strata[positions])[strata[order]] ** -float(balance)
     reached = np.cumsum(wanted / wanted.sum())
     # Systematic resampling: each item comes as often as its share says, rounded up or down.
     drawn = np.searchsorted(reached, (np.arange(len(order)) + rng.random()) / len(order), side="right")
     return rng.permutation(order[np.minimum(drawn, len(order) - 1)])
-
-
-def log_shares(indices: IntArray, classes: int) -> FloatArray:
-    """(C,) natural logarithms of the classes' shares; a class without an item gets that of half an item."""
-    counts = np.maximum(np.bincount(indices, minlength=classes), 0.5)
-    shares: FloatArray = np.log(counts / len(indices))
-    return shares

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import Checked, check_settings
-from activetune.data.splits import log_shares
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,13 @@ class Imbalance(Checked):
         """(C,) numbers, from the classes of the training items."""
         added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
         return added
+
+
+def log_shares(indices: IntArray, classes: int) -> FloatArray:
+    """(C,) natural logarithms of the classes' shares; a class without an item gets that of half an item."""
+    counts = np.maximum(np.bincount(indices, minlength=classes), 0.5)
+    shares: FloatArray = np.log(counts / len(indices))
+    return shares
 
 
 def cross_entropy(logits_BC: Tensor, answers_BC: Tensor, added_C: Tensor, smoothing: float) -> Tensor:

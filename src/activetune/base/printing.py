@@ -1,0 +1,40 @@
+"""Text on the screen: names come from files that others made, and must not steer the terminal.
+
+Control characters (a terminal obeys ``\\x1b[2J``), signs that turn the direction of writing (a name that reads
+``cat_gpj.exe``), and bytes that were no UTF-8 are shown escaped; line ends and tabs of a message stay.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+KEPT = frozenset("\n\t")
+STEERING = frozenset({"Cc", "Cs", "Co", "Zl", "Zp"})  # control, lone surrogate, private use, line and paragraph ends
+TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
+def printable(text: str) -> str:
+    r"""The text with everything escaped that a terminal would obey rather than show.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(sign if _is_shown(sign) else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def _is_shown(sign: str) -> bool:
+    return sign in KEPT or (unicodedata.category(sign) not in STEERING and sign not in TURNING)
+
+
+def say(text: str) -> None:
+    """A result on stdout."""
+    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.flush()
+
+
+def tell(text: str) -> None:
+    """A note, a warning or an error on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
