@@ -189,3 +189,24 @@ def test_models_describe_images_in_batches_and_are_asked_once(
     assert asked == [2]
     assert again[:4] == first[:4]
     assert again[5] == filled("a photo of a {class_name}.", str(pool.labels[5]))  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("dog", "a photo of a dog."),
+        ("airplane", "a photo of an airplane."),
+        ("sea_urchin", "a photo of a sea urchin."),
+        ("Leopards", "a photo of Leopards."),
+        ("bus", "a photo of a bus."),
+        ("iris", "a photo of an iris."),
+        ("unicorn", "a photo of a unicorn."),
+        ("8", "a photo of an 8."),
+        ("3", "a photo of a 3."),
+    ],
+)
+def test_the_article_follows_the_class_name(name: str, sentence: str) -> None:
+    assert filled("a photo of a {class_name}.", name) == sentence
+    assert filled("The keyword {class_name} and a photo.", name).startswith(
+        f"The keyword {name.replace('_', ' ')} and a "
+    )

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activetune import Labels, Pool, UsageError, open_pool, read_labels
+from activetune import ActivetuneError, Labels, Pool, UsageError, open_pool, read_labels
 from activetune.data.ids import read_ids
 from activetune.data.label_notes import describe_imbalance, describe_shortage
-from activetune.data.labels import keep, pool_labels, with_classes
+from activetune.data.labels import keep, labels_of, pool_labels, with_classes
 from activetune.data.splits import carve_validation, stratified_folds
 
 
@@ -276,3 +276,81 @@ def test_folds_are_balanced_and_stratified(indices: np.ndarray, folds: int, seed
 def test_folds_are_the_same_for_the_same_seed(indices: np.ndarray, seed: int) -> None:
     first, second = (stratified_folds(indices, 3, np.random.default_rng(seed)) for _ in range(2))
     assert first.tolist() == second.tolist()
+
+
+# Ids that are nearly right --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("photos/a/1.png", "remove 'photos/' in front, so that 'photos/a/1.png' becomes 'a/1.png'"),
+        ("/data/photos/a/1.png", "remove '/data/photos/' in front"),
+        ("./a/1.png", "remove './' in front"),
+        ("a\\1.png", "did you mean 'a/1.png' for"),
+        ("photos\\a\\1.png", "did you mean 'a/1.png' for"),
+        ("A/1.PNG", "did you mean 'a/1.png' for"),
+        ("a/1", "did you mean 'a/1.png' for"),
+        ("a/1.jpg", "did you mean 'a/1.png' for"),
+        ("1.png", "did you mean 'a/1.png' for"),
+        (" 4.png", "did you mean '4.png' for"),
+        ("9.png", "ids are the paths relative to the pool's root, as in items.parquet and selection.csv, for instance"),
+        ("", "an id is empty: give one, or remove the row"),
+        ("a/1.png\nx", "an id holds a line break, perhaps because a quotation mark is missing"),
+    ],
+)
+def test_ids_that_are_nearly_right_say_what_was_meant(tmp_path: Path, item: str, told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        labels_of({item: "cat"}, POOL)
+    assert told in str(error.value)
+    with pytest.raises(UsageError) as error:
+        read_labels(write(tmp_path / "l.csv", f'label,id\ncat,"{item}"\n'), POOL)
+    assert told in str(error.value)
+
+
+def test_an_id_that_could_be_several_is_not_guessed() -> None:
+    pool = replace(POOL, ids=["a/1.png", "b/1.png", "c.png", "d.png"])
+    with pytest.raises(UsageError, match="ids are the paths relative to the pool's root"):
+        labels_of({"1.png": "cat"}, pool)
+
+
+def test_a_file_without_a_header_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no line of column names: its first line is a row \('a/1.png', 'dog'\)"):
+        read_labels(write(tmp_path / "l.csv", "a/1.png,dog\n4.png,cat\n"), POOL)
+
+
+# Answers of any kind --------------------------------------------------------------------------------------------------
+
+
+def test_labels_hold_answers_of_any_one_kind() -> None:
+    boxes = Labels(["1", "2", "3"], [("box", 1), ("box", 2), ("box", 3)], ["cat"])
+    assert keep(boxes, ["3", "1"]).answers == [("box", 1), ("box", 3)]
+    assert len(boxes) == 3
+    for read in (lambda: boxes.names, lambda: boxes.indices):
+        with pytest.raises(ActivetuneError, match="these answers are no class names: each is a tuple"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("ids", "answers", "told"),
+    [
+        (["1", "2"], ["cat"], "2 ids, but 1 answers"),
+        (["1", "1"], ["cat", "dog"], "ids must be distinct; repeated: '1'"),
+        (["1", "2"], ["cat", ("dog",)], r"the answers are of several kinds \(str, tuple\)"),
+    ],
+)
+def test_labels_that_do_not_fit_together(ids: list[str], answers: list[object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Labels(ids, answers, ["cat", "dog"])
+
+
+def test_splits_take_any_strata() -> None:
+    """Items that nothing tells apart are one group, and groups need not be numbered from 0."""
+    alone = np.zeros(50, dtype=np.int64)
+    assert len(carve_validation(alone, 0.2, np.random.default_rng(0), least=1)) == 10
+    assert np.bincount(stratified_folds(alone, 5, np.random.default_rng(0))).tolist() == [10] * 5
+    for groups in (np.array([7, 7, -3, -3]), np.array([10**12, 5, 5, 10**12])):
+        fold = stratified_folds(groups, 2, np.random.default_rng(0))
+        assert sorted(zip(groups.tolist(), fold.tolist(), strict=True)) == sorted(
+            (g, f) for g in set(groups.tolist()) for f in (0, 1)
+        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from activetune.base.interrupts import raise_if_interrupted
+from activetune.base.printing import tell
 
 
 class Meter(Protocol):
@@ -75,7 +76,7 @@ class _Lines:
         rate = (self.done - self.first) / (now - self.started)
         left = (self.total - self.done) / max(rate, 1e-9)
         text = f"{self.label}: {self.done:,} of {self.total:,}, {_speed(rate, self.unit)}, {left:,.0f} s left"
-        print(text, file=sys.stderr, flush=True)
+        tell(text)
 
     def close(self) -> None:
         """Nothing to restore."""
@@ -102,4 +103,4 @@ def progress(total: int, label: str, *, unit: str = "images", done: int = 0, qui
 def note(text: str, quiet: bool = False) -> None:
     """One plain sentence on stderr."""
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        tell(text)

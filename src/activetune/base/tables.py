@@ -26,6 +26,13 @@ JSON_LINES = frozenset({".jsonl", ".ndjson"})
 SEPARATORS = ",\t;"  # the first wins where a header could be read with several
 IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
+OTHER_NAMES = {
+    "id": ("path", "file", "file_name", "filename", "image", "image_id", "item", "name"),
+    "path": ("id", "file", "file_name", "filename", "image", "image_path", "name"),
+    "label": ("class", "class_name", "labels", "target", "category", "y"),
+    "caption": ("text", "description", "captions", "sentence"),
+}
+
 Columns = dict[str, list[Any]]
 
 
@@ -82,10 +89,11 @@ def need_columns(
             f"{where} has no line of column names: its first line is a row ({some(given)}); "
             f"put a line with {', '.join(names)} above it"
         )
-    told = f"its columns are: {', '.join(given) or 'none'}"
-    alike = [cell for cell in given if cell.strip().lower() == missing[0]]
-    advice = f"rename {alike[0]!r} to {missing[0]!r}; " if alike else ""
-    raise UsageError(f"{where} has no column {missing[0]!r}{more}; {advice}{told}")
+    alike = [cell for cell in given if cell.strip().lower() in (missing[0], *OTHER_NAMES.get(missing[0], ()))]
+    advice = f"; rename {alike[0]!r} to {missing[0]!r} if that is it" if alike else ""
+    raise UsageError(
+        f"{where} has no column {missing[0]!r}{more}; its columns are: {', '.join(given) or 'none'}{advice}"
+    )
 
 
 def decode_text(path: Path) -> str:

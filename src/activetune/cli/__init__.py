@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from activetune.base.interrupts import Terminated, answer_signals, ignore_signals
+from activetune.base.printing import tell
 
 __all__ = ["commands", "main", "run"]
 
@@ -48,5 +49,5 @@ def commands() -> dict[str, Any]:
 
 def _interrupted(error: KeyboardInterrupt) -> int:
     ended, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-    print(f"{ended}; what was finished is kept, --resume goes on", file=sys.stderr, flush=True)
+    tell(f"{ended}; what was finished is kept, --resume goes on")
     return code

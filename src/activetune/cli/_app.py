@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from activetune import __version__
+from activetune.base.printing import say
 
 app = typer.Typer(
     name="activetune",
@@ -24,7 +25,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"activetune {__version__}")
+        say(f"activetune {__version__}")
         raise typer.Exit
 
 

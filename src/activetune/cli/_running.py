@@ -10,6 +10,7 @@ import typer
 from activetune.cli import selecting, models, simulating, preparing, showing  # isort: skip  (this is their order in --help)
 from activetune.base.errors import ActivetuneError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
+from activetune.base.printing import tell
 from activetune.cli._app import app, commands
 
 __all__ = ["commands", "models", "preparing", "run_command", "selecting", "showing", "simulating"]
@@ -75,5 +76,5 @@ def _command_of(arguments: list[str]) -> str:
 
 
 def _say(text: str, code: int) -> int:
-    print(text, file=sys.stderr, flush=True)
+    tell(text)
     return code

@@ -9,6 +9,7 @@ import typer
 
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError
+from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
@@ -58,7 +59,7 @@ def finetune(
         use_cache=not no_cache,
         **run_options,
     )
-    typer.echo(f"{out}: {recipe} on {backbone}, {len(model.classes):,} classes")
+    say(f"{out}: {recipe} on {backbone}, {len(model.classes):,} classes")
 
 
 def _class_names(text: str | None) -> list[str] | None:
@@ -87,7 +88,7 @@ def evaluate(
         if labels is not None:
             raise UsageError("shifted pools carry their own labels; leave --labels out")
         path = out or model / "shifts.json"
-        typer.echo(_shifts(model, Path(pool), path, run_options))
+        say(_shifts(model, Path(pool), path, run_options))
         return
     path = out or model / "scores.json"
     scores = run(
@@ -97,8 +98,8 @@ def evaluate(
         out=path,
         **run_options,
     )
-    typer.echo(scores.table())
-    typer.echo(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
+    say(scores.table())
+    say(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
 
 
 def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> str:
@@ -135,4 +136,4 @@ def predict(
         out=out,
         **run_options,
     )
-    typer.echo(f"{out}: {len(rows):,} predictions")
+    say(f"{out}: {len(rows):,} predictions")

@@ -7,6 +7,7 @@ from typing import Annotated, Unpack
 import typer
 
 from activetune.base.errors import UsageError
+from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import LabelsOption, NoCache, Out, PoolArgument, with_run_options
@@ -39,7 +40,7 @@ def caption(
         use_cache=not no_cache,
         **run_options,
     )
-    typer.echo(f"{out}: {len(found):,} captions, {len(set(found.values())):,} of them different")
+    say(f"{out}: {len(found):,} captions, {len(set(found.values())):,} of them different")
 
 
 @app.command()
@@ -63,7 +64,8 @@ def corrupt(
         out=out,
         **run_options,
     )
-    typer.echo(f"{out}: {len(paths):,} pools, {paths[0].name} to {paths[-1].name}")
+    first_and_last = paths[0].name if len(paths) == 1 else f"{paths[0].name} to {paths[-1].name}"
+    say(f"{out}: {len(paths):,} pool{'s' if len(paths) > 1 else ''}, {first_and_last}")
 
 
 def _severities(text: str) -> list[int]:

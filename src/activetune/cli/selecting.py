@@ -8,6 +8,7 @@ from typing import Annotated, Unpack
 import typer
 
 from activetune.base.config import parse_settings
+from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
@@ -51,7 +52,7 @@ def embed(
     )
     shape = " x ".join(f"{size:,}" for size in embeddings.features_ND.shape)
     rejected = embeddings.manifest.get("rejected", 0)
-    typer.echo(f"{out}: {shape} features, {rejected:,} images rejected")
+    say(f"{out}: {shape} features, {rejected:,} images rejected")
 
 
 @app.command()
@@ -102,7 +103,7 @@ def select(
     covered = ""
     if "coverage" in figures:
         covered = f"{100 * figures['coverage']:.1f} % within {figures['coverage_radius']:.3f}, "
-    typer.echo(
+    say(
         f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by {method}, {covered}"
         f"{explained_figures(figures)}, {figures['seconds']:.2f} s"
     )

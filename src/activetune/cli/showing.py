@@ -8,6 +8,7 @@ from typing import Annotated, Unpack
 
 import typer
 
+from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import Config, Out, Quiet, with_run_options
@@ -37,8 +38,8 @@ def demo(
         seeds=seeds,
         **run_options,
     )
-    typer.echo(table)
-    typer.echo(f"report: {out / 'report.html'}")
+    say(table)
+    say(f"report: {out / 'report.html'}")
 
 
 @app.command("list")
@@ -51,7 +52,7 @@ def list_(
     from activetune.cli.catalogue import catalogue
 
     for line in catalogue(what.value):
-        typer.echo(line)
+        say(line)
 
 
 @app.command()
@@ -63,4 +64,4 @@ def report(
     """Make report.html from the results in a folder, of a selection picks.html."""
     from activetune.report import write_report
 
-    typer.echo(f"report: {write_report(folder, **run_options)}")
+    say(f"report: {write_report(folder, **run_options)}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Unpack
 import typer
 
 from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import Backbone, NoCache, Out, PoolArgument, Weights, load_config, with_run_options
@@ -69,8 +70,8 @@ def simulate(
         use_cache=not no_cache,
         **run_options,
     )
-    typer.echo(simulation.table())
-    typer.echo(f"report: {out / 'report.html'}")
+    say(simulation.table())
+    say(f"report: {out / 'report.html'}")
     if simulation.failures:
         first = simulation.failures[0]
         raise ActivetuneError(

@@ -164,8 +164,16 @@ def pool_labels(pool: Pool) -> Labels[str]:
     names = class_names(pool.labels or [None] * len(pool), f"the pool {pool.name}", pool.ids)
     answers = {item: name for item, name in zip(pool.ids, names, strict=True) if name is not None}
     if not answers:
-        raise UsageError(f"the pool {pool.name} has no labels of its own; give a file with --labels")
+        folder = only_folder(pool.ids)
+        why = "" if folder is None else f": all its images lie in the folder {folder!r}, which tells no classes apart"
+        raise UsageError(f"the pool {pool.name} has no labels of its own{why}; give a file with --labels")
     return Labels.of(answers)
+
+
+def only_folder(ids: Sequence[str]) -> str | None:
+    """The name of the folder that all items lie in; None where they lie in several, or in the pool's root."""
+    folders = {item.rpartition("/")[0] for item in ids}
+    return folders.pop().rpartition("/")[2] or None if len(folders) == 1 else None
 
 
 def with_classes(labels: Labels[str], classes: Sequence[str]) -> Labels[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import prepare_file, read_json, replacing, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
@@ -22,10 +22,11 @@ from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.corruption import shifted_pools
 from activetune.data.identity import Contents
-from activetune.data.labels import Labels, labels_of
+from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.scores import ScoreKeeper, Scores
+from activetune.evaluation.truth import truth_of
 from activetune.networks.model import Model, load, predictions
 
 
@@ -57,22 +58,14 @@ def evaluate(
     run = Run.of("evaluate", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    answers = labels_of(labels, pool)
+    answers = truth_of(labels, pool, model.classes, run.quiet)
     labelled = pool.subset(answers.ids)
     contents = Contents(labelled)
     if out is not None and run.resume and Path(out).is_file():
         kept = _kept_scores(Path(out), _key(model, contents, answers))
         if kept is not None:
             return kept
-    path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
-    if not set(answers.names) & set(model.classes):
-        raise UsageError(
-            f"the labels ({some(answers.classes)}) and the model ({some(model.classes)}) have no class in common"
-        )
-    foreign = sorted(set(answers.names) - set(model.classes))
-    if foreign:
-        note(f"the model does not know {some(foreign)}; their items count as wrong", run.quiet)
-
+    path = None if out is None else _prepare_scores(Path(out), overwrite=run.overwrite)
     runtime = resolve_runtime(run.device, run.precision)
     keeper = ScoreKeeper(model.classes, answers.names)
     rejected = 0
@@ -105,6 +98,20 @@ def _kept_scores(path: Path, key: str) -> Scores | None:
 def _key(model: Model, contents: Contents, answers: Labels) -> str:
     """Digest of what scores are made from: the model, the labelled images, their labels."""
     return digest(model.fingerprint, contents.fingerprint, *answers.names)
+
+
+def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
+    """The file to write; where it holds scores already, say which, and how to have both."""
+    try:
+        found = read_json(path) if path.is_file() and not overwrite else {}
+    except ActivetuneError:
+        found = {}
+    if "top1" not in found:
+        return prepare_file(path, overwrite=overwrite)
+    raise UsageError(
+        f"{path} holds scores already (top-1 {found['top1']} on {found.get('n')} items of {found.get('pool')}); "
+        "nothing was written: --out FILE keeps both, --overwrite replaces them, --resume keeps those of the same run"
+    )
 
 
 @holds_output(folder=False)
@@ -220,7 +227,7 @@ def predict(
         if rejected:
             listing = prepare_file(path.with_name(f"{path.stem}.rejected.csv"), overwrite=True)
             write_csv(listing, ("id", "reason"), rejected)
-            note(f"{len(rejected):,} of {len(pool):,} images were skipped; {listing.name} lists the reasons", run.quiet)
+            note(f"{len(rejected):,} of {len(pool):,} images were skipped; {listing} lists the reasons", run.quiet)
     if journal:
         journal.remove()
     return rows

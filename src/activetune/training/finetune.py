@@ -210,9 +210,10 @@ def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool)
     write_csv(folder / "rejected.csv", ("id", "reason"), list(rejected.items()))
     if not rejected:
         return labels, 0
-    note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; rejected.csv lists the reasons", quiet)
+    listing = folder / "rejected.csv"
+    note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
     kept = keep(labels, [item for item in labels.ids if item not in rejected])
     lost = sorted(set(labels.names) - set(kept.names))
     if lost:
-        raise UsageError(f"no labelled image of {some(lost)} can be decoded (rejected.csv); label others of that class")
+        raise UsageError(f"no labelled image of {some(lost)} can be decoded ({listing}); label others of that class")
     return kept, len(rejected)

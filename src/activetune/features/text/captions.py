@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,9 @@ from activetune.features.text.encoders import loading
 PROMPT = "Please describe the image within one sentence. The description contains the keyword {class_name}."
 TEMPLATE = "a photo of a {class_name}."
 NEW_TOKENS = 40
+# By sound, as far as spelling tells: "an hour", "an 8", but "a unicorn", "a European".
+BEFORE_AN = re.compile(r"(?!uni(?!n|m)|u[ksr][aeiou]|use|euro|ewe|one\b|once)[aeiou]|hour|honest|heir|8|1[18]\b", re.I)
+PLURAL = re.compile(r"(?<![suia])s$")  # "Leopards", but not "bus", "grass", "iris" or "atlas"
 
 
 class Captioner(ABC):
@@ -96,8 +100,21 @@ def read_captions(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def filled(prompt: str, class_name: str) -> str:
-    """A prompt with the class name in its place; other braces stay."""
-    return prompt.replace("{class_name}", class_name.replace("_", " "))
+    """A prompt with the class name in its place; other braces stay.
+
+    The article before it follows English: ``a photo of an airplane.``, ``a photo of Leopards.``
+
+    >>> filled("a photo of a {class_name}.", "sea_urchin"), filled("a photo of a {class_name}.", "oar")
+    ('a photo of a sea urchin.', 'a photo of an oar.')
+    """
+    name = class_name.replace("_", " ").strip()
+    article = "" if PLURAL.search(name) else "an " if BEFORE_AN.match(name) else "a "
+
+    def chosen(found: re.Match[str]) -> str:
+        return article.capitalize() if found[1].istitle() else article
+
+    prompt = re.sub(r"\b([Aa]n?) (?=\{class_name\})", chosen, prompt)
+    return prompt.replace("{class_name}", name)
 
 
 class _Template(Captioner):

@@ -1,0 +1,46 @@
+"""The right answers that a model is scored against, and what the model knows of their classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from activetune.base.errors import UsageError, some
+from activetune.base.progress import note
+from activetune.data.answers import class_name
+from activetune.data.labels import Labels, labels_of, only_folder
+from activetune.data.near_names import nearest_spelling
+from activetune.data.pool import Pool
+
+
+def truth_of(
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, pool: Pool, classes: Sequence[str], quiet: bool
+) -> Labels[str]:
+    """The labels to score a model of these classes against.
+
+    Where the pool has no labels because all its images lie in one folder, and the model has a class of that name, the
+    folder is the label of all.
+
+    Raises:
+        UsageError: no labels, or none of the model's classes among them.
+    """
+    folder = class_name(only_folder(pool.ids) or "")
+    if labels is None and not any(pool.labels or ()) and folder in classes:
+        note(
+            f"all images of {pool.name} lie in the folder {folder!r}, a class of the model: that is their label", quiet
+        )
+        return Labels.of(dict.fromkeys(pool.ids, folder))
+    found = labels_of(labels, pool)
+    foreign = sorted(set(found.names) - set(classes))
+    meant = {name: nearest_spelling(name, classes) for name in foreign[:20]}
+    advice = ", ".join(f"{name!r} is {known!r} there" for name, known in list(meant.items())[:3] if known is not None)
+    if not set(found.names) & set(classes):
+        raise UsageError(
+            f"the labels ({some(found.classes)}) and the model ({some(classes)}) have no class in common"
+            + (f"; spelt otherwise: {advice}" if advice else "")
+        )
+    if foreign:
+        told = f" (spelt otherwise: {advice})" if advice else ""
+        note(f"the model does not know {some(foreign)}{told}; their items count as wrong", quiet)
+    return found
