@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from activetune import ActivetuneError, UsageError, load_backbone
+from activetune.base.errors import RejectedImage
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import ImageSettings, backbone_names, bundled
 from activetune.networks.model import Model
@@ -386,6 +387,18 @@ def test_an_opened_image_is_predicted_as_its_file(tmp_path: Path) -> None:
     paths = [tmp_path / "opaque.png", tmp_path / "alpha.png"]
     opened = model.predict([Image.open(path) for path in paths], precision="fp32", device="cpu")
     np.testing.assert_allclose(model.predict(paths, precision="fp32", device="cpu"), opened, atol=1e-6)
+
+
+def test_predicting_a_file_that_is_no_image_names_it(tmp_path: Path) -> None:
+    network = Network(load_backbone("bundled"))
+    network.add_head("linear", 3)
+    model = Model(network.eval(), list("abc"), {})
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for name, told in (("broken.png", "broken.png: "), ("gone.png", "gone.png: unreadable: No such file")):
+        with pytest.raises(RejectedImage, match=told):
+            model.predict([tmp_path / name])
+    with pytest.raises(RejectedImage, match=f"{tmp_path}: not a file"):
+        model.predict([tmp_path])
 
 
 # Fingerprints ---------------------------------------------------------------------------------------------------------

@@ -75,7 +75,10 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     if manifest.get("kind") != kind:
         raise UsageError(f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected")
-    if manifest.get("format", 0) > FORMATS.get(kind, 1):
+    version = manifest.get("format", 0)
+    if not isinstance(version, int):
+        raise UsageError(f"{folder / MANIFEST} is damaged: its format is {version!r}; make the artefact again")
+    if version > FORMATS.get(kind, 1):
         raise UsageError(f"{folder} was made by a newer activetune ({manifest.get('activetune')}); update to read it")
     return manifest
 

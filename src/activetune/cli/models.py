@@ -64,10 +64,12 @@ def finetune(
 
 def _class_names(text: str | None) -> list[str] | None:
     """``a,b,c``, or the lines of a file."""
+    from activetune.base.tables import decode_text
+
     if text is None:
         return None
     a_file = "," not in text and Path(text).is_file()
-    names = Path(text).read_text(encoding="utf-8").splitlines() if a_file else text.split(",")
+    names = decode_text(Path(text)).splitlines() if a_file else text.split(",")
     return [name.strip() for name in names if name.strip()]
 
 

@@ -48,7 +48,7 @@ def class_name(value: object) -> str | None:
         value = None if np.isnat(value) else value
     elif not isinstance(value, np.floating) and getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()  # NumPy's other scalars, arrays and tensors without a dimension
-    if type(value).__name__ in MISSING_TYPES:
+    if is_missing(value):
         return None
     if isinstance(value, str | bytes):
         return _of_text(value)
@@ -57,6 +57,17 @@ def class_name(value: object) -> str | None:
     if isinstance(value, numbers.Real | decimal.Decimal):
         return _of_number(value)
     raise UsageError(f"{_kind(value)} ({reprlib.repr(value)}) is no label; {ONE_LABEL}")
+
+
+def is_missing(value: object) -> bool:
+    """Whether a table's cell holds nothing: None, NaN or pandas' signs for them; text is never missing.
+
+    >>> is_missing(float("nan")), is_missing("nan")
+    (True, False)
+    """
+    return type(value).__name__ in MISSING_TYPES or (
+        isinstance(value, numbers.Real | decimal.Decimal) and value != value
+    )
 
 
 def class_names(
@@ -126,9 +137,7 @@ def _of_text(value: str | bytes) -> str | None:
     return str(int(text.partition(".")[0])) if len(text) < 300 and WHOLE_NUMBER.fullmatch(text) else text
 
 
-def _of_number(value: Any) -> str | None:
-    if value != value:
-        return None
+def _of_number(value: Any) -> str:
     if isinstance(value, int) and abs(value) < LARGEST:
         return str(int(value))
     try:

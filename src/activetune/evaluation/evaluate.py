@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import prepare_file, read_json, replacing, write_json
+from activetune.base.files import parse_json, prepare_file, read_json, replacing, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
@@ -247,8 +247,8 @@ class _Journal:
         same = not lines or lines[0] == key
         for line in lines[1:] if same else ():
             try:
-                self.done.append(json.loads(line))
-            except json.JSONDecodeError:  # the line that was being written when the process died
+                self.done.append(parse_json(line))
+            except ValueError:  # the line that was being written when the process died
                 break
         if not same or not self._same_images(contents):
             raise UsageError(

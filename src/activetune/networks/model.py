@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from activetune.base.artefact import read_manifest
-from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, some
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import digest, digest_file
 from activetune.base.progress import progress
@@ -62,18 +62,26 @@ class Model:
         """Class probabilities (B, C) float32 of PIL images or image files.
 
         Raises:
-            RejectedImage: a file that is not a usable image.
+            RejectedImage: a file that is not a usable image, or none; its path is named.
             ActivetuneError: the outputs are not finite.
         """
         if not images:
             return np.empty((0, len(self.classes)), dtype=np.float32)
         runtime = resolve_runtime(device, precision)
-        opened = [
-            to_rgb(image) if isinstance(image, Image.Image) else decode_image(Path(image).read_bytes())
-            for image in images
-        ]
+        opened = [to_rgb(image) if isinstance(image, Image.Image) else _open_image(Path(image)) for image in images]
         batch = torch.stack([self.backbone.prepare(image) for image in opened])
         return _probabilities(self.network.to(runtime.device).eval(), batch, runtime)
+
+
+def _open_image(path: Path) -> Image.Image:
+    try:
+        if path.exists() and not path.is_file():
+            raise RejectedImage("not a file")
+        return decode_image(path.read_bytes())
+    except RejectedImage as error:
+        raise RejectedImage(f"{path}: {error}") from None
+    except OSError as error:
+        raise RejectedImage(f"{path}: unreadable: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ import torch
 from PIL import Image
 
 from activetune.base.errors import MissingExtra, UsageError, some
-from activetune.base.files import cache_folder
+from activetune.base.files import cache_folder, parse_json
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import note, progress
 from activetune.base.tables import need_columns, read_table
 from activetune.base.torchvision_ import import_torchvision
+from activetune.data.answers import is_missing
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
 from activetune.features.text.encoders import loading
@@ -91,7 +92,7 @@ def read_captions(path: str | os.PathLike[str]) -> dict[str, str]:
     need_columns(columns, ["id", "caption"], path)
     found: dict[str, str] = {}
     for item, value in zip(columns["id"], columns["caption"], strict=True):
-        caption = " ".join(str(value or "").split())
+        caption = "" if is_missing(value) else " ".join(str(value).split())
         if caption and found.setdefault(str(item), caption) != caption:
             raise UsageError(
                 f"{path} has two captions for {str(item)!r}: {found[str(item)]!r} and {caption!r}; keep one"
@@ -185,9 +186,9 @@ class _Model(Captioner):
             return found
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 found[row["key"]] = row["caption"]
-            except (json.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):
                 continue
         return found
 
