@@ -94,7 +94,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
 
     known = {**selectors_package.selectors(), "spy": Spy}
     monkeypatch.setattr(selectors_package, "selectors", lambda: known)
-    monkeypatch.setattr("activetune.selection.plan.selectors", lambda: known)
+    monkeypatch.setattr("activetune.selection.resolved_budget.selectors", lambda: known)
     return seen
 
 

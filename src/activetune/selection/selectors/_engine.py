@@ -21,7 +21,7 @@ from activetune.selection.selectors._losses import Assigned, CentroidLoss
 from activetune.selection.selectors._nearest import NearestCentroid
 
 REFRESH = 10  # evaluations between two exact assignments of the descent
-TOLERANCE = 0.1  # the descent stops when what it won since the last refresh is this share of all it has won, or less
+TOLERANCE = 0.1  # share of all it has won, below which a descent's gain since the last refresh ends it
 
 
 @dataclass(frozen=True)

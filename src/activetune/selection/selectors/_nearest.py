@@ -81,7 +81,7 @@ class NearestCentroid:
 
 
 class AssignedSums:
-    """The sum of the features that are assigned to each of M centroids; only what has moved since is added again."""
+    """The sum of the features that are assigned to each of M centroids; items that moved are added and taken away."""
 
     def __init__(self, features_ND: Tensor, count: int):
         self.features_ND = features_ND
