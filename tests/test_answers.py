@@ -184,6 +184,7 @@ def through_parquet(folder: Path, cells: Cells) -> list[str | None]:
 
 
 def through_a_csv_manifest(folder: Path, cells: Cells) -> list[str | None]:
+    (folder / names_of(1)[0]).touch()
     with (folder / "m.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, quoting=csv.QUOTE_ALL)
         rows.writerow(["path", "label"])
@@ -192,6 +193,7 @@ def through_a_csv_manifest(folder: Path, cells: Cells) -> list[str | None]:
 
 
 def through_a_parquet_manifest(folder: Path, cells: Cells) -> list[str | None]:
+    (folder / names_of(1)[0]).touch()
     pq.write_table(pa.table({"path": names_of(len(cells)), "label": column(cells)}), folder / "m.parquet")
     return aligned(pool_labels(open_pool(folder / "m.parquet")), len(cells))
 

@@ -18,6 +18,7 @@ from activetune.base.errors import ActivetuneError, ReadingFault, RejectedImage
 from activetune.data.identity import Place
 from activetune.data.loading import image_loader, rejected_items
 from activetune.data.pool import Patience, Pool, check_complete
+from activetune.data.reading import read_image_file
 from activetune.features.artefact import load_embeddings, seal_embeddings
 from activetune.features.embedding import EmbedOptions, embed
 from activetune.networks.backbones import Backbone
@@ -175,16 +176,16 @@ def test_a_file_that_goes_missing_later_is_not(few: Path) -> None:
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.ENOENT, errno.EMFILE])
 def test_every_error_of_the_system_is_waited_for(few: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     answers: Iterator[OSError] = iter([OSError(number, "not now"), OSError(number, "not now")])
-    read, waits = Path.read_bytes, []
+    waits: list[float] = []
 
-    def unwilling(path: Path) -> bytes:
+    def unwilling(path: str) -> bytes:
         if (error := next(answers, None)) is not None:
             raise error
-        return read(path)
+        return read_image_file(path)
 
-    monkeypatch.setattr(Path, "read_bytes", unwilling)
+    monkeypatch.setattr("activetune.data.sources._files.read_image_file", unwilling)
     pool = replace(open_pool(few), patience=Patience(sleep=waits.append))
-    assert pool.read(0) == read(few / pool.ids[0])
+    assert pool.read(0) == (few / pool.ids[0]).read_bytes()
     assert waits == [0.1, 0.2]
 
 
@@ -199,7 +200,7 @@ def test_a_zip_is_opened_again_after_a_fault(few: Path, tmp_path: Path, monkeypa
     pool = open_pool(tmp_path / "few.zip")
     pool.read(0)
     opened, waits = pool.source._open[1], list[float]()  # type: ignore[attr-defined]
-    monkeypatch.setattr(opened, "read", stale)
+    monkeypatch.setattr(opened, "open", stale)
     assert replace(pool, patience=Patience(sleep=waits.append)).read(1) == (few / pool.ids[1]).read_bytes()
     assert waits == [0.1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -458,10 +458,11 @@ def descend(
     iterations: int = 60,
     update: bool = True,
     temperature: float = 0.07,
-    tolerance: float = _engine.TOLERANCE,
 ) -> _engine.Solution:
-    how: dict[str, Any] = {"optimiser": "descent", "lr": 1e-3, "iterations": iterations, "update": update}
-    return minimise(features, start, fixed, loss=kind(temperature, 1.0), tolerance=tolerance, **how)
+    loss = kind(temperature, 1.0)
+    return minimise(
+        features, start, fixed, loss=loss, optimiser="descent", lr=1e-3, iterations=iterations, update=update
+    )
 
 
 def assert_never_rises(losses: list[float]) -> None:
@@ -528,12 +529,13 @@ def test_a_single_centroid_descends_to_the_mean_direction(pool: str) -> None:
 
 @EACH_POOL
 @pytest.mark.parametrize("count", [3, 20])
-def test_the_descent_stops_where_it_has_arrived(pool: str, count: int) -> None:
+def test_the_descent_stops_where_it_has_arrived(pool: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     features = POOLS[pool]()
     start, fixed = drawn(features, count, 2)
     solution = descend(features, start, fixed, iterations=5000)
     assert solution.evaluations < 400
-    farther = descend(features, start, fixed, iterations=5000, tolerance=1e-5)
+    monkeypatch.setattr(_engine, "TOLERANCE", 1e-5)
+    farther = descend(features, start, fixed, iterations=5000)
     assert farther.evaluations > solution.evaluations
     won, most = (found.losses[0] - found.losses[-1] for found in (solution, farther))
     assert won > 0.85 * most

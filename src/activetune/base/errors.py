@@ -70,6 +70,11 @@ def some(values: Iterable[object], count: int = 3) -> str:
     return shown if len(listed) <= count else f"{shown} and {len(listed) - count:,} more"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def repeated(names: Iterable[str]) -> list[str]:
     """Those names that occurred before, in their order."""
     seen: set[str] = set()

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activetune.base.errors import UsageError, repeated, some
+from activetune.base.errors import UsageError, first_line, repeated, some
 from activetune.base.files import replacing
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
@@ -194,7 +194,7 @@ def _read_parquet(path: Path) -> Columns:
             raise UsageError(f"{path} names the column {twice[0]!r} twice; give each its own name")
         return {name: column_values(table.column(name)) for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} can't be read as CSV or Parquet ({_first_line(error)})") from None
+        raise UsageError(f"{path} can't be read as CSV or Parquet ({first_line(error)})") from None
 
 
 def column_values(column: pa.ChunkedArray) -> list[Any]:
@@ -216,7 +216,7 @@ def _read_json_lines(path: Path, text: str) -> Columns:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            told = "nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
+            told = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
             raise UsageError(f"{path} can't be read as JSON lines: line {number} is no JSON ({told})") from None
         if not isinstance(row, dict):
             raise UsageError(
@@ -226,7 +226,3 @@ def _read_json_lines(path: Path, text: str) -> Columns:
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -3,48 +3,92 @@
 from __future__ import annotations
 
 import os
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
-from activetune.base.errors import UsageError, repeated, some
+from activetune.base.errors import ActivetuneError, UsageError, first_line, repeated, some
+from activetune.base.progress import note
 from activetune.data.formats import IMAGE_SUFFIXES
 from activetune.data.pool import Pool
 from activetune.data.sources import finders, suffixes
+from activetune.data.sources._files import files_of_pattern
 from activetune.data.sources._listing import Listing, OpenOptions
 
 
-def open_pool(path: str | os.PathLike[str]) -> Pool:
-    """List a pool; no image is loaded.
+def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet: bool = False) -> Pool:
+    """List a pool; no image is loaded. What does not count is told in a sentence on stderr, by reason and number.
 
     Args:
-        path: a folder of images (searched recursively), a ``.csv`` or ``.parquet`` manifest with a column ``path``
-            (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, or a ``.zip`` of images.
+        path: a folder of images (searched recursively), a ``.csv``, ``.parquet`` or ``.jsonl`` manifest with a column
+            ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of such shards
+            or a pattern of them (``data/train-*.parquet``), or a ``.zip`` of images.
+        follow_links: also into linked folders that lead out of the pool. quiet: no sentence.
+
+    Returns:
+        The pool; its ``left_out`` holds the numbers.
 
     Raises:
         UsageError: nothing there, not one of these, no image in it, repeated ids.
+
+    >>> import tempfile, pathlib
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for name in ("cat/1.png", "dog/2.png"):
+    ...     (folder / name).parent.mkdir()
+    ...     Image.new("RGB", (8, 8)).save(folder / name)
+    >>> open_pool(folder).labels
+    ['cat', 'dog']
     """
     path = Path(path).expanduser()
-    if not path.exists():
+    if not _exists(path):
         raise UsageError(f"the pool {path} does not exist")
-    found = _find(path, OpenOptions())
-    if found is None or not len(found.ids):
-        raise UsageError(f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    pool = Pool(str(path), found.ids, found.labels, found.source)
-    if len(pool.position) < len(pool):
-        raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated(pool.ids))}")
-    return pool
+    found = _find(path, OpenOptions(follow_links=follow_links))
+    for text in found.notes:
+        note(text, quiet)
+    if str(found.left_out):
+        note(f"left out of {path}: {found.left_out}", quiet)
+    _check(path, found.ids)
+    return Pool(str(path), found.ids, found.labels, found.source, left_out=found.left_out.counts())
 
 
-def _find(path: Path, options: OpenOptions) -> Listing | None:
-    """The listing of the first source that knows the path."""
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists() or bool(files_of_pattern(path))
+    except (OSError, ValueError) as error:  # a name that is too long, a zero character
+        raise UsageError(f"the pool {str(path)!r} can't be looked for ({error})") from None
+
+
+def _find(path: Path, options: OpenOptions) -> Listing:
+    """The listing of the first source that finds an image."""
     asked = list(finders(path))
     if not asked:
         raise UsageError(
             f"{path} is not a pool: expected a folder of images, or a file ending in {', '.join(suffixes())}"
         )
+    nothing: Listing | None = None
     try:
-        return next((found for find in asked if (found := find(path, options)) is not None), None)
-    except (OSError, pa.ArrowException, zipfile.BadZipFile) as error:
-        raise UsageError(f"the pool {path} can't be read ({error})") from None
+        for find in asked:
+            found = find(path, options)
+            if found is not None and len(found.ids):
+                return found
+            nothing = nothing or found
+            if found is not None and not path.is_dir():
+                break  # it knows the file, which is empty; a folder may hold what another source knows
+    except ActivetuneError:
+        raise
+    except Exception as error:  # what reads zip and Parquet files raises nearly anything on damaged ones
+        raise UsageError(f"the pool {path} can't be read ({first_line(error)})") from error
+    besides = f"; left out: {nothing.left_out}" if nothing and str(nothing.left_out) else ""
+    raise UsageError(f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){besides}")
+
+
+def _check(path: Path, ids: Sequence[str]) -> None:
+    """Raise where ids are repeated, or could not be written to a file."""
+    if len(set(ids)) < len(ids):
+        raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated(ids))}")
+    for item in ids:
+        if not item.isascii():
+            try:
+                item.encode("utf-8")
+            except UnicodeEncodeError:
+                raise UsageError(f"{path} holds the id {item!r}, which is no valid text; rename it") from None

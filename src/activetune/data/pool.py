@@ -71,6 +71,7 @@ class Pool:
         source: reads an item's bytes.
         rows: position of each item inside ``source`` (None: the same position).
         patience: with faults of reading.
+        left_out: what else lies there and does not count: how many entries by reason.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Pool:
     source: ImageSource
     rows: IntArray | None = None
     patience: Patience = field(default_factory=Patience)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

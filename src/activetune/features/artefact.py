@@ -6,7 +6,6 @@ Saved features are digested: files that do not belong together are refused.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,9 +20,10 @@ import pyarrow.parquet as pq
 
 from activetune.base.arrays import FloatArray
 from activetune.base.artefact import MANIFEST, read_manifest, write_manifest
-from activetune.base.errors import UsageError, repeated, some
+from activetune.base.errors import UsageError, first_line, repeated, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_array, digest_file, digest_stream
+from activetune.base.numpy_files import load_archive, load_array
 from activetune.data.answers import class_names
 from activetune.data.formats import is_image_name
 from activetune.data.pool import Pool, check_complete
@@ -76,7 +76,12 @@ class Embeddings:
         Raises:
             UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ, several labels an item.
         """
-        features = np.asarray(features_ND)
+        try:
+            features = np.asarray(features_ND)
+        except ValueError as error:
+            raise UsageError(f"features must be N x D, of one length each ({first_line(error)})") from None
+        if features.dtype.kind not in "fiub":
+            raise UsageError(f"features must be numbers, not {features.dtype}")
         if features.ndim not in (2, 3) or 0 in features.shape:
             raise UsageError(f"features must be N x D (or N x T x D tokens) and not empty, not {features.shape}")
         if features.dtype not in (np.float16, np.float32):
@@ -105,6 +110,7 @@ def _label_count(labels: Sequence[object] | None) -> str:
 LOOKED_AT = 100  # entries of a folder, to tell a pool from embeddings
 REJECTED = "rejected.csv"
 EMBEDDING_FILES = ("features.npy", "items.parquet", REJECTED)
+FOREIGN = ("features", "ids", "labels")  # arrays of an archive made elsewhere
 
 
 def origin(pool: Pool) -> dict[str, str | None]:
@@ -201,27 +207,15 @@ def _load_foreign(path: Path) -> Embeddings:
     """Features from a NumPy file; pickled objects are refused."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
+    found = {"features": load_array(path)} if path.suffix == ".npy" else load_archive(path, FOREIGN)
+    ids = None
+    if "ids" in found:
+        if found["ids"].ndim != 1:
+            raise UsageError(f"{path}: ids must be a list of N, not an array of shape {found['ids'].shape}")
+        ids = [
+            item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in found["ids"].tolist()
+        ]
     try:
-        content = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return Embeddings.from_numpy(content)
-        if "features" not in content:
-            raise UsageError(f"{path} has no array 'features'; it holds {some(content.files)}")
-        ids = None if (given := _array(content, "ids", path)) is None else [str(item) for item in given]
-        return Embeddings.from_numpy(content["features"], ids, _array(content, "labels", path))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} can't be read as features ({error}); expected an N x D number array") from None
-
-
-def _array(content: Mapping[str, Any], name: str, path: Path) -> Any:
-    """An array of an archive, None where there is none."""
-    if name not in content:
-        return None
-    try:
-        return content[name]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise UsageError(
-            f"{path}: {name} are Python objects, which are never unpickled; save them as text, '' where one is missing"
-        ) from None
+        return Embeddings.from_numpy(found["features"], ids, found.get("labels"))  # type: ignore[arg-type]
+    except UsageError as error:
+        raise UsageError(f"{path} can't be read as features: {error}") from None

@@ -2,7 +2,8 @@
 
 A module defines ``ABOUT`` (its line in ``activetune list formats``), ``SUFFIXES`` (of the files that it opens),
 ``FOLDERS`` (whether it opens folders) and ``find(path, options) -> Listing | None``, which lists a pool without loading
-an image and returns None where the path holds nothing of its kind. Sources are asked in the order of their names.
+an image and returns None where the path holds nothing of its kind. Sources are asked in the order of their names, and
+the first that finds an image has the path.
 """
 
 from __future__ import annotations

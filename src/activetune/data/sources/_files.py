@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from activetune.base.errors import RejectedImage
 from activetune.data.answers import class_names
 from activetune.data.identity import Place
+from activetune.data.reading import read_image_file
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class FileSource:
         """The file's bytes."""
         if index in self.absent:
             raise RejectedImage(f"unreadable: {self.absent[index]}")
-        return (self.root / self.paths[index]).read_bytes()
+        return read_image_file(os.path.join(self.root, self.paths[index]))
 
     def place(self, index: int) -> Place | None:
         """The file."""
@@ -52,6 +54,13 @@ def absent_files(root: Path, paths: Sequence[str], positions: Iterable[int]) -> 
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             found[position] = getattr(error, "strerror", None) or str(error)
     return found
+
+
+def files_of_pattern(path: Path) -> list[Path]:
+    """The files that a path with ``*``, ``?`` or ``[…]`` stands for, sorted; none where it has none of these."""
+    if not glob.has_magic(str(path)):
+        return []
+    return sorted(Path(found) for found in glob.iglob(str(path)))  # noqa: PTH207  (a pattern of any depth)
 
 
 def place_of(path: str, part: str = "") -> Place | None:

@@ -1,16 +1,69 @@
-"""What a source finds at a path."""
+"""What a source finds at a path, and what it leaves out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from activetune.data.pool import ImageSource
+
+KINDS_TOLD = 4  # suffixes of other files that a note names
+
+HIDDEN = "hidden entries"
+SYSTEM = "folders that a system made (@eaDir, __MACOSX)"
+SPECIAL = "pipes, sockets and devices"
+DANGLING = "links that lead nowhere"
+LINK_OUT = "linked folders that lead out of the pool (--follow-links takes them)"
+LINK_AGAIN = "linked folders whose images are listed where they lie"
+OUTSIDE = "names that lead out of the archive"
+OTHER = "files that are no images"
+NAMES_NOTHING = "rows of metadata that name no image of the pool"
+NO_IMAGES = "Parquet files without images"
 
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How a pool is listed."""
+    """How a pool is listed.
+
+    Attributes:
+        follow_links: also into linked folders that lead out of the pool.
+    """
+
+    follow_links: bool = False
+
+
+@dataclass
+class LeftOut:
+    """What lies in a pool and does not count: how many entries by reason, and files by their suffix."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    suffixes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reason: str, count: int = 1) -> None:
+        """Count entries that are left out."""
+        self.reasons[reason] += count
+
+    def add_file(self, suffix: str) -> None:
+        """Count a file that is no image."""
+        self.suffixes[suffix or "no suffix"] += 1
+
+    def counts(self) -> dict[str, int]:
+        """How many by reason."""
+        files = sum(self.suffixes.values())
+        return {**({OTHER: files} if files else {}), **{name: count for name, count in self.reasons.items() if count}}
+
+    def __str__(self) -> str:
+        """``12 files that are no images (.txt 10, .csv 2), 3 hidden entries``, or nothing."""
+        told = []
+        for reason, count in self.counts().items():
+            kinds = ""
+            if reason == OTHER:
+                shown = [f"{suffix} {files:,}" for suffix, files in self.suffixes.most_common(KINDS_TOLD)]
+                more = len(self.suffixes) - len(shown)
+                kinds = f" ({', '.join(shown)}{f' and {more} more kinds' if more > 0 else ''})"
+            told.append(f"{count:,} {reason}{kinds}")
+        return ", ".join(told)
 
 
 @dataclass(frozen=True)
@@ -18,11 +71,15 @@ class Listing:
     """Images by id, as a source lists them.
 
     Attributes:
-        ids: N item ids.
+        ids: N item ids; none where a source opens this kind of path, and the path holds no image.
         labels: N class names, None where unknown; or None when there are no labels at all.
         source: reads an item's bytes.
+        left_out: what else lies there.
+        notes: sentences that the user should read.
     """
 
     ids: Sequence[str]
     labels: Sequence[str | None] | None
     source: ImageSource
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: Sequence[str] = ()

@@ -1,128 +1,155 @@
-"""A Parquet file in Hugging Face image schema: a column ``{bytes, path}``, and labels through its ``ClassLabel``."""
+"""Parquet files in Hugging Face image schema: a column ``{bytes, path}``, and labels through its ``ClassLabel``.
+
+One file, a folder of shards, or a pattern (``data/train-*.parquet``) that names some of them.
+"""
 
 from __future__ import annotations
 
-import bisect
-import json
 import os
-from collections import OrderedDict
+import posixpath
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activetune.base.errors import RejectedImage
 from activetune.base.tables import column_values
 from activetune.data.answers import class_names
-from activetune.data.identity import Place
-from activetune.data.sources._files import FileSource, absent_files, place_of
-from activetune.data.sources._listing import Listing, OpenOptions
+from activetune.data.sources import _listing as reasons
+from activetune.data.sources._class_labels import class_label_names
+from activetune.data.sources._files import files_of_pattern
+from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
+from activetune.data.sources._metadata import LABEL_COLUMNS
+from activetune.data.sources._parquet import ParquetSource, Shard
+from activetune.data.sources._walk import walk
 
-ABOUT = ".parquet in Hugging Face image schema (image{bytes,path}, label)"
+ABOUT = ".parquet in Hugging Face image schema (image{bytes,path}, label), a folder or a pattern of such shards"
 SUFFIXES = (".parquet",)
-FOLDERS = False
-ROW_GROUP_CACHE_BYTES = 256 * 2**20
+FOLDERS = True
+IMAGE_COLUMNS = ("image", "img")  # preferred, and read where they hold bytes alone
+SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
 
-@dataclass
-class ParquetSource:
-    """Images in a Parquet column ``{bytes, path}``; row groups are read when needed, recent ones are kept.
+@dataclass(frozen=True)
+class _Table:
+    """What is known of a Parquet file before any image is read."""
 
-    Attributes:
-        starts: the first row of each row group. inside: all rows hold their image's bytes, none names another file.
-    """
-
-    path: Path
-    column: str
-    starts: Sequence[int]
-    inside: bool
-    parallel: bool = False
-    _open: tuple[int, pq.ParquetFile] | None = field(default=None, repr=False, compare=False)
-    _groups: OrderedDict[int, pa.ChunkedArray] = field(default_factory=OrderedDict, repr=False, compare=False)
-
-    def read(self, index: int) -> bytes:
-        """The bytes in the row, or in the file that the row names."""
-        group = bisect.bisect_right(self.starts, index) - 1
-        try:
-            cell = self._group(group)[index - self.starts[group]].as_py()
-        except (OSError, pa.ArrowException) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # Arrow calls damaged pages an OSError too
-                self._open = None  # so that the next attempt opens the file again
-                raise
-            raise RejectedImage(f"unreadable in the Parquet file: {error}") from None
-        if cell and cell.get("bytes") is not None:
-            return bytes(cell["bytes"])
-        if cell and cell.get("path"):
-            root, paths = self.path.parent, [cell["path"]]
-            absent = absent_files(root, paths, [0]) if self.path.exists() else {}  # gone with it: that may pass
-            return FileSource(root, paths, absent).read(0)
-        raise RejectedImage("empty: the row holds neither bytes nor a path")
-
-    def place(self, index: int) -> Place | None:
-        """The row of the file; None where it may name another file, which only reading it tells."""
-        return place_of(os.path.realpath(self.path), f"{self.column}:{index}") if self.inside else None
-
-    def _group(self, group: int) -> pa.ChunkedArray:
-        if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), pq.ParquetFile(self.path, memory_map=True))
-        if group not in self._groups:
-            self._groups[group] = self._open[1].read_row_group(group, columns=[self.column]).column(0)
-            while len(self._groups) > 1 and sum(g.nbytes for g in self._groups.values()) > ROW_GROUP_CACHE_BYTES:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(group)
-        return self._groups[group]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None, "_groups": OrderedDict()}
+    shard: Shard
+    paths: Sequence[str | None]
+    labels: Sequence[str | None] | None
+    notes: Sequence[str]
 
 
 def find(path: Path, options: OpenOptions) -> Listing | None:
-    """The rows of a Parquet file that has an image column; None where it has none."""
-    file = pq.ParquetFile(path)
-    schema = file.schema_arrow
-    images = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
-    if not images:
+    """The rows of the Parquet files at a path; None where these have no image column."""
+    files = _files_at(path, options)
+    tables = [table for file in files if (table := _read(file)) is not None]
+    if not tables:
         return None
-    column = "image" if "image" in images else images[0]
-    starts = [0]
-    for group in range(file.num_row_groups):
-        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-    count = starts.pop()
-    source = ParquetSource(path, column, starts, _holds_bytes(file, column))
-    return Listing(_ids(file, column, count), _labels(file, path), source)
+    left_out = LeftOut()
+    left_out.add(reasons.NO_IMAGES, len(files) - len(tables))
+    shards = [table.shard for table in tables]
+    labels = None
+    if any(table.labels is not None for table in tables):
+        labels = [name for table in tables for name in table.labels or [None] * len(table.paths)]
+    source = ParquetSource(shards, inside=not any(_may_name_files(table) for table in tables))
+    notes = [text for table in tables for text in table.notes] + _splits(path, shards)
+    return Listing(_ids(path, tables), labels, source, left_out, notes)
 
 
-def _holds_bytes(file: pq.ParquetFile, column: str) -> bool:
-    """Whether the file's statistics say that no row lacks its image's bytes."""
-    for group in range(file.num_row_groups):
-        columns = [file.metadata.row_group(group).column(number) for number in range(file.metadata.num_columns)]
-        found = next((part.statistics for part in columns if part.path_in_schema == f"{column}.bytes"), None)
-        if found is None or not found.has_null_count or found.null_count:
-            return False
-    return True
-
-
-def _ids(file: pq.ParquetFile, column: str, count: int) -> list[str]:
-    """The images' own paths where all are there and distinct, row numbers otherwise."""
-    struct = file.schema_arrow.field(column).type
-    if struct.get_field_index("path") >= 0:
-        table = file.read(columns=[f"{column}.path"])
-        names = [cell and cell["path"] for cell in table.column(0).to_pylist()]
-        if all(names) and len(set(names)) == count:
-            return names
-    return [f"{row:08d}" for row in range(count)]
-
-
-def _labels(file: pq.ParquetFile, path: Path) -> list[str | None] | None:
-    """Class names, through the ``ClassLabel`` feature that Hugging Face keeps in the schema's metadata."""
-    schema = file.schema_arrow
-    column = next((name for name in ("label", "labels", "fine_label") if name in schema.names), None)
+def _read(path: Path) -> _Table | None:
+    """A file's columns but for the images; None where it has no images."""
+    file = pq.ParquetFile(path)
+    column = image_column(file.schema_arrow)
     if column is None:
         return None
+    rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    labels, notes = _labels(file, path)
+    return _Table(Shard(path, column, rows), _paths(file, column) or [None] * sum(rows), labels, notes)
+
+
+def _files_at(path: Path, options: OpenOptions) -> list[Path]:
+    if path.is_dir():
+        found = walk(path, follow_links=options.follow_links)
+        return [path / name for name in sorted(found.others) if name.lower().endswith(SUFFIXES)]
+    return [path] if path.exists() else files_of_pattern(path)
+
+
+def image_column(schema: pa.Schema) -> str | None:
+    """The column of images: a struct with the field ``bytes``, or bytes alone under one of their usual names."""
+    found = []
+    for column in schema:
+        if pa.types.is_struct(column.type):
+            place = column.type.get_field_index("bytes")
+            kind = column.type.field(place).type if place >= 0 else pa.string()
+            if _is_binary(kind) or pa.types.is_null(kind):  # null: every row names a file instead
+                found.append(column.name)
+        elif column.name in IMAGE_COLUMNS and _is_binary(column.type):
+            found.append(column.name)
+    return next((name for name in IMAGE_COLUMNS if name in found), found[0] if found else None)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def _paths(file: pq.ParquetFile, column: str) -> list[str | None] | None:
+    """The images' own paths, None where there are none."""
+    struct = file.schema_arrow.field(column).type
+    place = struct.get_field_index("path") if pa.types.is_struct(struct) else -1
+    if place < 0 or str(struct.field(place).type) not in ("string", "large_string", "string_view"):
+        return None
+    return [cell and cell["path"] for cell in file.read(columns=[f"{column}.path"]).column(0).to_pylist()]
+
+
+def _may_name_files(table: _Table) -> bool:
+    """Whether a row may stand for a file beside the Parquet file: one that is so named is there.
+
+    The file's statistics would tell whether all rows hold bytes, but pyarrow ends the whole process on damaged ones.
+    """
+    with os.scandir(table.shard.path.parent) as entries:
+        there = {entry.name for entry in entries} | {""}  # "": an absolute path
+    return any(path and posixpath.normpath(path).partition("/")[0] in there for path in table.paths)
+
+
+def _ids(path: Path, tables: Sequence[_Table]) -> list[str]:
+    """The images' own paths where all are there and distinct; row numbers, behind the file's name, otherwise."""
+    count = sum(len(table.paths) for table in tables)
+    names = [name for table in tables for name in table.paths if name and "\0" not in name]
+    if len(set(names)) == count:
+        return names
+    if len(tables) == 1:
+        return [f"{row:08d}" for row in range(count)]
+    root = path if path.is_dir() else path.parent
+    found = []
+    for table in tables:
+        stem = os.path.relpath(table.shard.path, root).replace(os.sep, "/").removesuffix(".parquet")
+        found += [f"{stem}/{row:08d}" for row in range(len(table.paths))]
+    return found
+
+
+def _labels(file: pq.ParquetFile, path: Path) -> tuple[list[str | None] | None, list[str]]:
+    """Class names, through the ``ClassLabel`` feature that Hugging Face keeps in the schema's metadata, and notes."""
+    schema = file.schema_arrow
+    column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    if column is None:
+        return None, []
     values = column_values(file.read(columns=[column]).column(0))
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
-    return class_names(values, f"{path}, column {column!r}", names=names or None)
+    names, damaged = class_label_names(schema, column)
+    notes = [f"{path}: its Hugging Face metadata is damaged ({damaged}); labels are the numbers"] if damaged else []
+    return class_names(values, f"{path}, column {column!r}", names=names), notes
+
+
+def _splits(path: Path, shards: Sequence[Shard]) -> list[str]:
+    """A sentence where shards of several splits are taken together."""
+    found = {match[1] for shard in shards if (match := SPLIT.match(shard.path.name))}
+    if len(found) < 2:
+        return []
+    names = sorted(found)
+    first = next(shard.path for shard in shards if shard.path.name.startswith(f"{names[0]}-"))
+    return [
+        f"{path} holds {len(names)} splits, taken together ({', '.join(names)}); "
+        f"'{first.parent / names[0]}-*.parquet' is the first alone"
+    ]

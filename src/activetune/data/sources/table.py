@@ -1,7 +1,13 @@
-"""A manifest: a CSV or Parquet table with the column ``path`` (and ``label``, ``id``)."""
+"""A manifest: a CSV, Parquet or JSON lines table with the column ``path`` (or ``file_name``), ``label`` and ``id``.
+
+Paths are relative to the manifest's folder, or absolute. ``~/``, ``file://`` and, where no file is so named, ``\\``
+between folders are understood.
+"""
 
 from __future__ import annotations
 
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +16,77 @@ import pyarrow.parquet as pq
 from activetune.base.errors import UsageError
 from activetune.base.tables import column_values, need_columns, read_table
 from activetune.data.answers import class_names
-from activetune.data.ids import ids_of
 from activetune.data.sources._files import FileSource, absent_files
 from activetune.data.sources._listing import Listing, OpenOptions
 
-ABOUT = ".csv or .parquet manifest with the columns path, label (optional), id (optional)"
-SUFFIXES = (".csv", ".parquet")
+ABOUT = ".csv or .parquet manifest (or .jsonl) with the columns path (or file_name), label (optional), id (optional)"
+SUFFIXES = (".csv", ".jsonl", ".parquet")
 FOLDERS = False
+PATH_COLUMNS = ("path", "file_name")
 
 
-def find(path: Path, options: OpenOptions) -> Listing | None:
-    """The rows of a manifest: ``path`` relative to its folder, ``label`` (optional), ``id`` (otherwise the path)."""
+def find(path: Path, options: OpenOptions) -> Listing:
+    """The rows of a manifest; ids are the column ``id``, otherwise the paths as they are written."""
     columns = _columns(path)
-    paths = [str(value or "").strip() for value in columns["path"]]
-    if "" in paths:
-        raise UsageError(f"{path}: row {paths.index('') + 1:,} has an empty 'path'; give one or remove the row")
-    ids = ids_of(columns["id"]) if "id" in columns else paths
-    if "" in ids:
-        raise UsageError(f"{path}: row {ids.index('') + 1:,} has an empty 'id'; give one or remove the row")
+    name = next(column for column in PATH_COLUMNS if column in columns)
+    given = _texts(columns[name], path, name)
+    ids = _texts(columns["id"], path, "id") if "id" in columns else given
     labels = class_names(columns["label"], str(path), ids) if "label" in columns else None
+    paths = [_understood(text, path.parent) for text in given]
     absent = absent_files(path.parent, paths, range(len(paths)))
-    return Listing(ids, labels, FileSource(path.parent, paths, absent)) if paths else None
+    if given and len(absent) == len(given):
+        raise UsageError(
+            f"0 of {len(given):,} paths of {path} exist; the first: {given[0]!r}, looked for at "
+            f"{path.parent / paths[0]}; paths are absolute, or relative to the manifest's folder"
+        )
+    return Listing(ids, labels, FileSource(path.parent, paths, absent))
 
 
-def _columns(path: Path) -> dict[str, list[Any]]:
+def _columns(path: Path) -> Mapping[str, Sequence[Any]]:
     if path.suffix.lower() != ".parquet":
         columns = read_table(path)
-        need_columns(columns, ["path"], path)
+        if not columns and path.suffix.lower() == ".jsonl":
+            return {"path": []}  # no line, and so no names
+        if not any(name in columns for name in PATH_COLUMNS):
+            need_columns(columns, ["path"], path)
         return columns
-    names = pq.ParquetFile(path).schema_arrow.names
-    if "path" not in names:
+    file = pq.ParquetFile(path)
+    names = file.schema_arrow.names
+    if not any(name in names for name in PATH_COLUMNS):
         raise UsageError(
             f"{path} has neither a Hugging Face image column (struct of bytes and path) nor a column 'path'; "
             f"its columns are: {', '.join(names)}"
         )
-    wanted = [name for name in ("path", "label", "id") if name in names]
-    table = pq.ParquetFile(path).read(columns=wanted)
+    wanted = [name for name in (*PATH_COLUMNS, "label", "id") if name in names]
+    table = file.read(columns=wanted)
     return {name: column_values(table.column(name)) for name in wanted}
+
+
+def _texts(values: Sequence[object], path: Path, column: str) -> list[str]:
+    """The cells of a column of paths or ids."""
+    found = []
+    for row, value in enumerate(values, start=1):
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(text, float) and text.is_integer():
+            text = int(text)  # what tables make of whole numbers where some are missing
+        if text is None or (isinstance(text, str) and not text.strip()) or text != text:
+            raise UsageError(f"{path}: row {row:,} has an empty {column!r}; give one or remove the row")
+        if not isinstance(text, str | int) or isinstance(text, bool):
+            raise UsageError(f"{path}: row {row:,} has a {type(text).__name__} as its {column!r}; give text")
+        if "\0" in str(text):
+            raise UsageError(f"{path}: the {column!r} of row {row:,} holds a zero character; remove it")
+        found.append(str(text).strip())
+    return found
+
+
+def _understood(text: str, folder: Path) -> str:
+    """A path as the system knows it."""
+    if text[:5].lower() == "file:":
+        url = urllib.parse.urlsplit(text)
+        if url.netloc in ("", "localhost"):
+            text = urllib.parse.unquote(url.path)
+    if text.startswith(("~/", "~\\")):
+        text = str(Path.home()) + text[1:]
+    if "\\" in text and not (folder / text).exists():
+        text = text.replace("\\", "/")
+    return text

@@ -1,0 +1,94 @@
+"""NumPy's files from elsewhere: headers are read first, and memory is taken for what the file can hold alone."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import psutil
+
+from activetune.base.errors import UsageError, first_line, some
+
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's own; others may unpack to gigabytes at once
+Array = np.ndarray[Any, Any]
+
+
+def load_array(path: Path) -> Array:
+    """The array of a ``.npy`` file, mapped into memory.
+
+    Raises:
+        UsageError: no array of plain values.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a header is a Python literal: on a damaged one NumPy raises nearly anything
+        raise _unreadable(path, error) from error
+    if not isinstance(found, np.ndarray):
+        raise UsageError(f"{path} is an archive of arrays; name it .npz")
+    return found
+
+
+def load_archive(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
+    """Those arrays of a ``.npz`` file that are wanted and there.
+
+    Raises:
+        UsageError: no archive of arrays of plain values, or one that unpacks to more than the memory that is free.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if "features" in names and "features" not in members:
+                raise UsageError(f"{path} has no array 'features'; it holds {some(members) or 'nothing'}")
+            for name in names:
+                if name in members:
+                    _refuse(path, name, members[name])
+                    with archive.open(members[name]) as file:
+                        found[name] = _array(path, name, file, members[name].file_size)
+    except UsageError:
+        raise
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+    return found
+
+
+def _refuse(path: Path, name: str, member: zipfile.ZipInfo) -> None:
+    if member.compress_type not in PACKINGS:
+        raise UsageError(f"{path}: {name} is packed in a way that NumPy does not write; save it with numpy.savez")
+    free = psutil.virtual_memory().available
+    if member.file_size > free:
+        raise UsageError(
+            f"{path}: {name} unpacks to {member.file_size / 2**30:,.1f} GB, and {free / 2**30:,.1f} GB of memory are "
+            "free; save the features as .npy, which is read from the disk"
+        )
+
+
+def _array(path: Path, name: str, file: IO[bytes], size: int) -> Array:
+    """An array whose header declares no more than its member holds."""
+    version = np.lib.format.read_magic(file)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError(f"version {version[0]}.{version[1]} of its format is not known")
+    shape, fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        raise UsageError(
+            f"{path} can't be read as features: {name} are Python objects, which are never unpickled; save them as "
+            + ("numbers" if name == "features" else "text, '' where one is missing")
+        )
+    count = 1
+    for side in shape:
+        count *= int(side)
+    if count < 0 or count * dtype.itemsize > size:
+        raise ValueError(f"{name} declares {shape} values of {dtype}, more than it holds")
+    content = file.read(count * dtype.itemsize)
+    flat = np.frombuffer(content, dtype=dtype, count=count)
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} can't be read as features ({first_line(error)}); expected an N x D number array")

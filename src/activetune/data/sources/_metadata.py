@@ -1,0 +1,59 @@
+"""The ``metadata.csv`` or ``metadata.jsonl`` of Hugging Face's imagefolder: labels of the images beside and below it.
+
+Each row has a ``file_name``, relative to its table, and a ``label``. Such a table may lie in the root and in any folder
+below it (one a split); where two name an image, the nearer one counts.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from activetune.base.errors import UsageError
+from activetune.base.names import by_comparable, comparable
+from activetune.data.answers import class_names
+
+NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+FILE_NAME = "file_name"
+LABEL_COLUMNS = ("label", "labels", "fine_label")  # as Hugging Face's data sets call them
+
+
+def is_metadata(path: str) -> bool:
+    """Whether a file may be such a table, by its name."""
+    return posixpath.basename(path) in NAMES
+
+
+def metadata_labels(
+    tables: Mapping[str, Mapping[str, Sequence[Any]]], ids: Sequence[str]
+) -> tuple[list[str | None] | None, int]:
+    """Labels of the images, and how many rows name none of them.
+
+    Args:
+        tables: columns by the table's path; those without ``file_name`` are no tables of an imagefolder.
+
+    Returns:
+        N class names, None where no row gives one; or None where no table has labels.
+
+    Raises:
+        UsageError: two rows of a table that label one image differently.
+    """
+    known, labels, strangers = by_comparable(ids), dict[str, str | None](), 0
+    labelled = False
+    for path, columns in sorted(tables.items(), key=lambda table: table[0].count("/")):
+        column = next((name for name in LABEL_COLUMNS if name in columns), None)
+        if FILE_NAME not in columns:
+            continue
+        labelled |= column is not None
+        folder = posixpath.dirname(path)
+        own: dict[str, str | None] = {}
+        names = [str(value or "") for value in columns[FILE_NAME]]
+        answers = [None] * len(names) if column is None else class_names(columns[column], path, names)
+        for name, answer in zip(names, answers, strict=True):
+            item = known.get(comparable(posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))))
+            if item is None:
+                strangers += 1
+            elif own.setdefault(item, answer) != answer:
+                raise UsageError(f"{path} labels {item!r} twice, as {own[item]!r} and as {answer!r}; keep one")
+        labels.update(own)
+    return ([labels.get(item) for item in ids] if labelled else None), strangers
