@@ -16,7 +16,7 @@ import activetune
 from activetune import evaluate, finetune, open_pool, predict
 from activetune.base.errors import ActivetuneError, ReadingFault, RejectedImage
 from activetune.data.identity import Place
-from activetune.data.loading import image_loader, rejected_items
+from activetune.data.loading import image_loader, read_usable, rejected_items
 from activetune.data.pool import Patience, Pool, check_complete
 from activetune.data.reading import read_image_file
 from activetune.features.artefact import load_embeddings, seal_embeddings
@@ -215,6 +215,25 @@ def test_damage_is_not_waited_for(few: Path) -> None:
     with pytest.raises(RejectedImage):
         pool.read(0)
     assert waits == []
+
+
+def test_an_image_that_is_damaged_during_training_is_named(few: Path) -> None:
+    pool = open_pool(few)
+    assert read_usable(pool, 2).size == (8, 8)
+    (few / pool.ids[2]).write_bytes(b"\x89PNG")
+    with pytest.raises(ActivetuneError, match=f"{pool.ids[2]} of .* can't be decoded .*was changed meanwhile"):
+        read_usable(pool, 2)
+
+
+def test_a_picture_that_is_not_at_hand_is_not_waited_for(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+    embeddings = embed(few, backbone=bundled, options=OPTIONS, quiet=True)
+    activetune.select(embeddings, budget=3, method="random", out=tmp_path / "sel", quiet=True)
+    source = Moving(few, at=-1, back_after=None)
+    pool = source.pool()
+    few.rename(source.away)
+    page = activetune.contact_sheet(tmp_path / "sel", pool=pool).read_text()
+    assert "can&#x27;t be shown" in page or "can't be shown" in page
+    assert source.waits == []
 
 
 # Before anything is sealed ----------------------------------------------------------------------------------------

@@ -102,15 +102,20 @@ class PoolImages(Dataset[Item]):
         return Item(position, found, digest, time.thread_time() - started)
 
     def usable(self, position: int) -> torch.Tensor:
-        """The pixels of an image that could be decoded when the run began.
+        """The pixels of an image that could be decoded when the run began; see :func:`read_usable`."""
+        return self.prepare(read_usable(self.pool, position))
 
-        Raises:
-            ActivetuneError: it no longer can.
-        """
-        image = self[position].image
-        if isinstance(image, str):
-            raise _changed(self.pool, position, image)
-        return image
+
+def read_usable(pool: Pool, position: int) -> Image.Image:
+    """An image that could be decoded when the run began.
+
+    Raises:
+        ActivetuneError: it no longer can. ReadingFault: it can't be read at present.
+    """
+    try:
+        return decode_image(pool.read(position))
+    except RejectedImage as error:
+        raise _changed(pool, position, str(error)) from None
 
 
 def image_loader(

@@ -60,6 +60,9 @@ class Patience:
         return source.read(index)
 
 
+NO_PATIENCE = Patience(waits=())
+
+
 @dataclass(frozen=True)
 class Pool:
     """N images by id, not loaded.

@@ -10,6 +10,7 @@ import base64
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -17,7 +18,7 @@ from activetune.base.errors import ActivetuneError, RejectedImage, UsageError
 from activetune.base.locks import holds_output
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
-from activetune.data.pool import Pool
+from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.report.page import Card, Page
 from activetune.selection.artefact import CONTACT_SHEET, Selection, explained_figures, load_selection
 
@@ -59,6 +60,8 @@ def contact_sheet(
             opened = _named_pool(selection)
         except (ActivetuneError, OSError) as error:
             problem = str(error)
+    if opened is not None:
+        opened = replace(opened, patience=NO_PATIENCE)  # a picture that is not at hand now is left out
     page = Page(f"{len(selection):,} picks", _lead(selection))
     if problem:
         page.paragraph(

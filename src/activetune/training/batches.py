@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from activetune.base.arrays import IntArray
 from activetune.base.config import Checked, check_settings
 from activetune.base.torchvision_ import import_torchvision
-from activetune.data.images import decode_image
+from activetune.data.loading import read_usable
 from activetune.data.pool import Pool
 from activetune.data.splits import shuffled
 from activetune.networks.backbones import ImageSettings
@@ -57,7 +57,7 @@ class AugmentedImages(Dataset[tuple[Tensor, int]]):
         self.augment = _augmentation(settings, crops)
 
     def __getitem__(self, turn: Turn) -> tuple[Tensor, int]:
-        image = decode_image(self.pool.read(turn.position))
+        image = read_usable(self.pool, turn.position)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, *turn))
             return self.augment(image), turn.position

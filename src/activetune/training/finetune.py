@@ -22,10 +22,9 @@ from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.identity import Contents
-from activetune.data.images import decode_image
 from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, keep, labels_of, with_classes
-from activetune.data.loading import rejected_items
+from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.networks.backbones import load_backbone
@@ -137,7 +136,7 @@ def _refuse_not_finite(job: Job) -> None:
     network, runtime = job.network.eval(), job.runtime
     remedy = settings_to_change(runtime.precision, {})
     refuse_weights(network, "at the end, so no model was saved", remedy)
-    shown = [job.backbone.prepare(decode_image(job.pool.read(row))) for row in range(min(SHOWN, len(job.pool)))]
+    shown = [job.backbone.prepare(read_usable(job.pool, row)) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():
         outputs = network(torch.stack(shown).to(runtime.device))
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)

@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
-from activetune.data.images import decode_image
-from activetune.data.loading import choose_workers, start_worker
+from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.training.batches import AugmentedImages, Crops, Turn
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.head_training import Views
@@ -82,4 +81,4 @@ class _Viewed(Dataset[Tensor]):
         view, position = divmod(index, len(self.pool))
         if view:
             return self.augmented[Turn(VIEW_EPOCH + view, position)][0]
-        return self.prepare(decode_image(self.pool.read(position)))
+        return self.prepare(read_usable(self.pool, position))
