@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from activetune import Labels
 from activetune.data.label_notes import describe_spelling
 from activetune.data.labels import with_classes
-from activetune.data.near_names import near_names, nearest_spelling
+from activetune.data.near_names import near_names, nearest_spellings
 
 
 def alike(first: str, second: str, counts: tuple[int, int] = (5, 5)) -> bool:
@@ -105,11 +105,10 @@ def test_ten_thousand_names_meet_few_others() -> None:
     assert near_names({**counts, "kingfishe 7": 1}) == [("kingfishe 7", "kingfisher 7")]
 
 
-def test_the_nearest_spelling_of_one_name() -> None:
-    assert nearest_spelling("Cat", ["dog", "cat"]) == "cat"
-    assert nearest_spelling("rabit", ["dog", "rabbit"]) == "rabbit"
-    assert nearest_spelling("bird", ["dog", "cat"]) is None
-    assert nearest_spelling("bird", []) is None
+def test_the_nearest_spelling_of_names() -> None:
+    assert nearest_spellings(["Cat", "rabit", "bird"], ["dog", "cat", "rabbit"]) == {"Cat": "cat", "rabit": "rabbit"}
+    assert nearest_spellings(["cat"], ["cat", "Cat"]) == {}
+    assert nearest_spellings(["bird"], []) == {}
 
 
 def test_half_of_the_labels_in_capitals_is_told() -> None:

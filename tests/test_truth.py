@@ -50,6 +50,7 @@ def test_labels_that_are_given_win_over_the_folder() -> None:
 def test_classes_spelt_otherwise_are_pointed_at(capsys: pytest.CaptureFixture[str]) -> None:
     labels = Labels.of({"cat/1.png": "Cat", "cat/2.png": "dog"})
     truth_of(labels, ONE_FOLDER, ["cat", "dog"], quiet=False)
-    assert "the model does not know 'Cat' (spelt otherwise: 'Cat' is 'cat' there)" in capsys.readouterr().err
+    told = "the model does not know 'Cat'; their items count as wrong; spelt otherwise: 'Cat' is 'cat' there\n"
+    assert capsys.readouterr().err == told
     with pytest.raises(UsageError, match="have no class in common; spelt otherwise: 'Cat' is 'cat' there"):
         truth_of(Labels.of({"cat/1.png": "Cat"}), ONE_FOLDER, ["cat", "bird"], quiet=True)

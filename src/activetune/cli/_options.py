@@ -87,4 +87,4 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", he
 Preset = Annotated[str | None, typer.Option(help="Named settings, for instance: paper.")]
 Backbone = Annotated[str, typer.Option(help="bundled, or timm/NAME.")]
 Weights = Annotated[Path | None, typer.Option(help="Local .safetensors or .pth weights for the backbone.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV or Parquet with id and label.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label.")]

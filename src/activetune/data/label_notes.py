@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 
 from activetune.base.errors import some
 from activetune.data.labels import Labels
-from activetune.data.near_names import near_names
+from activetune.data.near_names import near_names, nearest_spellings
 
 IMBALANCE = 20  # labels of the largest class for one of the smallest, from which on it is worth a word
 LIKE_MISSING = frozenset({"none", "null", "na", "n/a", "#n/a", "-", "?", "-1"})  # in lower case
@@ -58,6 +59,11 @@ def describe_spelling(labels: Labels) -> list[str]:
     """A sentence each on class names that are nearly equal, and on those that read like a missing answer."""
     counts = Counter(dict.fromkeys(labels.classes, 0))
     counts.update(labels.names)
+    return describe_names(counts)
+
+
+def describe_names(counts: Mapping[str, int]) -> list[str]:
+    """:func:`describe_spelling` of class names and how many labels each has."""
     pairs = near_names(counts)
     found = []
     if pairs:
@@ -74,3 +80,10 @@ def describe_spelling(labels: Labels) -> list[str]:
             f"({sum(counts[name] for name in blank):,} labels); if it stands for a missing answer, leave the cell empty"
         )
     return found
+
+
+def describe_foreign(names: Collection[str], classes: Collection[str]) -> str:
+    """How class names that are unknown are spelt among the known ones: ``; spelt otherwise: 'Cat' is 'cat' there``."""
+    meant = nearest_spellings(names, classes)
+    shown = ", ".join(f"{name!r} is {known!r} there" for name, known in sorted(meant.items())[:3])
+    return f"; spelt otherwise: {shown}" if meant else ""

@@ -50,11 +50,16 @@ def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     return sorted(pairs)
 
 
-def nearest_spelling(name: str, names: Iterable[str]) -> str | None:
-    """The one of ``names`` that is nearly equal to ``name``; None where none is."""
-    given = dict.fromkeys(names, 1)
-    met = [pair for pair in near_names({**given, name: 1}) if name in pair]
-    return next((first if second == name else second for first, second in met), None)
+def nearest_spellings(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """The one of ``known`` that each of ``names`` is nearly equal to, without those that are like none.
+
+    >>> nearest_spellings(["Cat", "bird"], ["cat", "dog"])
+    {'Cat': 'cat'}
+    """
+    right = dict.fromkeys(known, 2)  # more than the others, so that of equal spellings a known one stands first
+    wrong = dict.fromkeys((name for name in names if name not in right), 1)
+    pairs = near_names({**wrong, **right})
+    return {b: a for a, b in pairs if a in right and b in wrong} | {a: b for a, b in pairs if a in wrong and b in right}
 
 
 def _words(name: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from activetune.base.errors import UsageError, some
 from activetune.base.progress import note
 from activetune.data.answers import class_name
+from activetune.data.label_notes import describe_foreign
 from activetune.data.labels import Labels, labels_of, only_folder
-from activetune.data.near_names import nearest_spelling
 from activetune.data.pool import Pool
 
 
@@ -33,14 +33,11 @@ def truth_of(
         return Labels.of(dict.fromkeys(pool.ids, folder))
     found = labels_of(labels, pool)
     foreign = sorted(set(found.names) - set(classes))
-    meant = {name: nearest_spelling(name, classes) for name in foreign[:20]}
-    advice = ", ".join(f"{name!r} is {known!r} there" for name, known in list(meant.items())[:3] if known is not None)
+    advice = describe_foreign(foreign, classes) if foreign else ""
     if not set(found.names) & set(classes):
         raise UsageError(
-            f"the labels ({some(found.classes)}) and the model ({some(classes)}) have no class in common"
-            + (f"; spelt otherwise: {advice}" if advice else "")
+            f"the labels ({some(found.classes)}) and the model ({some(classes)}) have no class in common{advice}"
         )
     if foreign:
-        told = f" (spelt otherwise: {advice})" if advice else ""
-        note(f"the model does not know {some(foreign)}{told}; their items count as wrong", quiet)
+        note(f"the model does not know {some(foreign)}; their items count as wrong{advice}", quiet)
     return found

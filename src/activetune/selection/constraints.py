@@ -52,6 +52,14 @@ class Limits:
         return _others(self.total, self.labelled, self.excluded, self.closed)
 
     @cached_property
+    def class_counts(self) -> dict[str, int]:
+        """How many labelled items each class has."""
+        if self.answers_L is None:
+            return {}
+        counts = np.bincount(self.answers_L[self.answers_L >= 0], minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    @cached_property
     def population(self) -> IntArray:
         """All positions but the excluded, ascending."""
         return _others(self.total, self.excluded)

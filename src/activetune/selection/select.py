@@ -20,6 +20,7 @@ from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
+from activetune.data.label_notes import describe_names
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
 from activetune.selection.artefact import (
@@ -125,7 +126,7 @@ def select(
     if out is not None:
         selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
         kept = write_blank_labels(ids, Path(out))
-    for sentence in (*notes.values(), outcome.entries.get("shortfall", ""), kept):
+    for sentence in (*describe_names(limits.class_counts), *notes.values(), outcome.entries.get("shortfall", ""), kept):
         note(sentence, run.quiet or not sentence)
     return selection
 

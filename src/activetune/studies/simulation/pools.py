@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from activetune.base.errors import UsageError, some
 from activetune.base.fingerprint import digest, digest_stream
 from activetune.base.progress import note
 from activetune.base.tables import write_csv
+from activetune.data.answers import class_names
 from activetune.data.identity import Contents
+from activetune.data.label_notes import describe_foreign, describe_spelling
+from activetune.data.labels import pool_labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings, save_embeddings
@@ -79,14 +82,19 @@ def open_parts(pool: Pool | str | os.PathLike[str], test: Pool | str | os.PathLi
             raise UsageError(f"--test {test} leaves nothing of {len(whole):,} items on one side; give another share")
         kept, tested = ([whole.ids[row] for row in np.flatnonzero(side).tolist()] for side in (~held, held))
         parts = Parts(whole.subset(kept), whole.subset(tested), whole)
-    classes, tests = set(parts.pool.labels or ()), set(parts.test.labels or ())
+    classes, tests = ({name for name in side.labels or () if name is not None} for side in (parts.pool, parts.test))
     if len(classes) < 2:
         raise UsageError(f"all labels of the pool {whole.name} are {some(classes)}; at least two classes are needed")
     if not classes & tests:
-        raise UsageError(f"the pool ({some(classes)}) and the test set ({some(tests)}) have no class in common")
+        raise UsageError(
+            f"the pool ({some(classes)}) and the test set ({some(tests)}) have no class in common"
+            + describe_foreign(tests, classes)
+        )
+    for told in describe_spelling(pool_labels(parts.pool)):
+        note(told, quiet)
     if tests - classes:
-        foreign = some(sorted(map(str, tests - classes)))
-        note(f"the pool has no item of {foreign}; test items of these classes count as wrong", quiet)
+        foreign, advice = sorted(tests - classes), describe_foreign(tests - classes, classes)
+        note(f"the pool has no item of {some(foreign)}; test items of these classes count as wrong{advice}", quiet)
     return parts
 
 
@@ -96,6 +104,8 @@ def _same_images(one: Pool, other: Pool) -> bool:
 
 def _labelled(source: Pool | str | os.PathLike[str], quiet: bool) -> Pool:
     pool = source if isinstance(source, Pool) else open_pool(source)
+    if pool.labels is not None:
+        pool = replace(pool, labels=class_names(pool.labels, f"the pool {pool.name}", pool.ids))
     ids = [item for item, name in zip(pool.ids, pool.labels or (), strict=False) if name is not None]
     if not ids:
         raise UsageError(
