@@ -109,8 +109,9 @@ def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
     if "top1" not in found:
         return prepare_file(path, overwrite=overwrite)
     raise UsageError(
-        f"{path} holds scores already (top-1 {found['top1']} on {found.get('n')} items of {found.get('pool')}); "
-        "nothing was written: --out FILE keeps both, --overwrite replaces them, --resume keeps those of the same run"
+        f"{path} exists already; nothing was written: it holds the scores on {found.get('pool')} "
+        f"(top-1 {found['top1']}, {found.get('n')} items); --out FILE keeps both, --overwrite replaces them, --resume "
+        "keeps those of the same run"
     )
 
 

@@ -189,7 +189,7 @@ def _check_digests(folder: Path, manifest: Mapping[str, Any]) -> None:
     """
     if manifest.get("format", 1) == 1:
         return
-    for name in ("model.safetensors", "config.json"):
+    for name in ("config.json", "model.safetensors"):
         if digest_file(folder / name) != manifest["files"][name]:
             raise UsageError(
                 f"{folder / name} is not the file that finetuning wrote (its digest differs from the manifest's); "
