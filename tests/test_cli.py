@@ -414,7 +414,8 @@ def test_a_report_of_nothing_is_a_sentence(here: Path, capsys: pytest.CaptureFix
             ["activeft: ", "k_center: ", "k_means: ", "random: ", "    temperature = 0.07", "    --preset paper: "],
         ),
         ("recipes", ["linear_probe: ", "full: ", "probe_then_full: ", "    folds = 5"]),
-        ("backbones", ["bundled", "timm/vit_tiny_patch16_224", "timm/resnet50"]),
+        ("heads", ["linear: ", "logistic: ", "map: "]),
+        ("backbones", ["bundled", "timm/vit_tiny_patch16_224", "timm/resnet50", "hf/NAME", "open_clip/ARCH#WEIGHTS"]),
         ("formats", ["folder of images", ".csv or .parquet manifest", ".zip of images"]),
     ],
 )

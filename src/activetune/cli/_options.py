@@ -85,6 +85,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes."
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor fill the cache of embeddings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; can be repeated.")]
 Preset = Annotated[str | None, typer.Option(help="Named settings, for instance: paper.")]
-Backbone = Annotated[str, typer.Option(help="bundled, or timm/NAME.")]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        help="bundled, timm/NAME, vil/NAME, hf/NAME, open_clip/ARCH#WEIGHTS, or folders; see 'list backbones'."
+    ),
+]
 Weights = Annotated[Path | None, typer.Option(help="Local .safetensors or .pth weights for the backbone.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label.")]

@@ -9,7 +9,7 @@ from activetune.base.config import field_defaults
 
 
 def catalogue(what: str) -> Iterator[str]:
-    """Lines for ``selectors``, ``recipes``, ``backbones`` or ``formats``."""
+    """Lines for ``selectors``, ``recipes``, ``heads``, ``backbones`` or ``formats``."""
     if what == "selectors":
         from activetune.selection.selectors import selectors
 
@@ -19,9 +19,15 @@ def catalogue(what: str) -> Iterator[str]:
 
         yield from _methods(recipes())
     elif what == "backbones":
-        from activetune.networks.backbones import backbone_names
+        from activetune.networks.backbones import backbone_names, sources
 
+        yield from (module.ABOUT for module in sources().values())
         yield from backbone_names()
+    elif what == "heads":
+        from activetune.networks.heads import heads
+
+        for name, cls in heads().items():
+            yield f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}"
     else:
         from activetune.data.sources import sources
 

@@ -73,6 +73,8 @@ def build(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
     Raises:
         KeyError, TypeError, ValueError, RuntimeError: they do not fit each other.
     """
+    if config["format"] not in (1, FORMAT):
+        raise ValueError(f"its format is {config['format']!r}")
     backbone = rebuild_backbone(config)
     if config["format"] == 1:
         config, state = _from_format_1(config, dict(state), backbone)

@@ -35,9 +35,13 @@ PARTS = ("q", "k", "v")
 USUAL = (  # for targets=auto, the first that is there
     ("q", "v"),
     ("q_proj", "v_proj"),
+    ("query", "value"),
     ("fc1", "fc2"),
     ("proj_up", "proj_down"),
+    ("c_fc", "c_proj"),
+    ("pwconv1", "pwconv2"),
     ("conv1", "conv2"),
+    ("convolution",),
 )
 
 
@@ -127,11 +131,17 @@ def _put_together(network: nn.Module) -> None:
 
 
 def _layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The linear layers and convolutions by name, without convolutions in groups."""
+    """The linear layers and convolutions by name, without convolutions in groups.
+
+    Torch's own attention computes with the weights of its layers and never calls them: an addition would do nothing.
+    """
+    uncalled = {
+        part for layer in network.modules() if isinstance(layer, nn.MultiheadAttention) for part in layer.modules()
+    }
     return {
         name: layer
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and getattr(layer, "groups", 1) == 1
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer not in uncalled and getattr(layer, "groups", 1) == 1
     }
 
 

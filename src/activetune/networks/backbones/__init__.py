@@ -1,8 +1,8 @@
 """Pretrained networks by name; one module a source.
 
-A source is a module here with ``PREFIX`` (the part of a name before ``/``, or the whole name), ``names()``,
-``load(name, weights, *, pretrained, options)``, ``build(architecture, options)`` for a network of a saved model, and
-``READER``, how features are read out of its networks. Adding a source is adding a file.
+A source is a module here with ``PREFIX`` (the part of a name before ``/``, or the whole name), a line ``ABOUT`` it,
+``names()``, ``load(name, weights, *, pretrained, options)``, and ``build(architecture, options)``, the network of a
+saved model with its reader. Adding a source is adding a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def load_backbone(
     """Load a pretrained backbone without its classifier.
 
     Args:
-        name: ``bundled`` or ``SOURCE/NAME``, for instance ``timm/vit_tiny_patch16_224``.
+        name: ``bundled`` or ``SOURCE/NAME``: ``timm/vit_tiny_patch16_224``, ``hf/facebook/dinov2-small``,
+            ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``.
         weights: a local ``.safetensors`` or ``.pth`` file instead of the published weights.
         pretrained: False leaves the network at its random start (no download).
         options: construction options, for instance ``drop_path_rate``.
@@ -86,6 +87,6 @@ def rebuild_backbone(config: Mapping[str, Any]) -> Backbone:
     """
     source = sources()[config.get("source") or source_of(config["backbone"])]
     options = config.get("architecture_options", {})
-    network = source.build(config["architecture"], options)
+    network, reader = source.build(config["architecture"], options)
     settings = ImageSettings.from_dict(config["image"])
-    return Backbone(network, config["backbone"], config["architecture"], settings, options, source.READER)
+    return Backbone(network, config["backbone"], config["architecture"], settings, options, reader)

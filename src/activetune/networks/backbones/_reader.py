@@ -8,12 +8,19 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Matcher = Mapping[str, Any] | Callable[[str], Any]
+PREVIOUS = (99999.0, 99999.0)  # timm's number for a weight that belongs to the layer before it
+SPARED = ("position", "cls_token", "class_embedding", "register_tokens", "mask_token", "pos_embed")
+EMBEDDING = {
+    *("embeddings", "embedder", "pre_layrnorm", "class_embedding", "positional_embedding", "conv1", "ln_pre"),
+    *("patch_embed", "cls_token", "pos_embed", "stem", "bn1", "conv2", "bn2", "conv3", "bn3"),
+}
 
 
 class Reader:
@@ -77,6 +84,57 @@ class Reader:
         if not isinstance(layer, nn.Linear) or layer.bias is None or layer.in_features != self.pooled_size(network):
             return None
         return next((name for name, module in twin.named_modules() if module is layer), None)
+
+
+@dataclass(frozen=True)
+class MeasuredReader(Reader):
+    """A reader of networks that do not tell their sizes: they were measured on one image.
+
+    Attributes:
+        tokens, pooled: D of a token and of a pooled feature. prefix: class and register tokens.
+    """
+
+    tokens: int
+    pooled: int
+    prefix: int
+
+    def token_size(self, network: Any) -> int:
+        """See :class:`Reader`."""
+        return self.tokens
+
+    def pooled_size(self, network: Any) -> int:
+        """See :class:`Reader`."""
+        return self.pooled
+
+    def prefix_tokens(self, network: Any) -> int:
+        """See :class:`Reader`."""
+        return self.prefix
+
+    def layers(self, network: Any) -> Matcher:
+        """See :class:`Reader`."""
+        return layer_by_numbers
+
+    def without_decay(self, network: Any) -> set[str]:
+        """See :class:`Reader`."""
+        return {name for name, _ in network.named_parameters() if any(part in name for part in SPARED)}
+
+    def classifier_name(self, network: Any) -> None:
+        """See :class:`Reader`: networks that are made for no task have none."""
+
+
+def layer_by_numbers(name: str) -> tuple[float, ...]:
+    """A weight's layer as timm sorts them, by its name: embeddings, blocks by their numbers, what follows, heads.
+
+    >>> layer_by_numbers("encoder.layer.11.norm1.weight")
+    (1.0, 11.0)
+    """
+    parts = name.split(".")
+    if parts[0] == "heads":
+        return (float("inf"),)
+    if set(parts[:2]) & EMBEDDING:
+        return (0.0,)
+    numbers = [float(part.removeprefix("layer")) for part in parts if part.removeprefix("layer").isdecimal()]
+    return (1.0, *numbers) if numbers else PREVIOUS
 
 
 def _same_weights(network: nn.Module) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 
 from activetune.base.errors import unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
-from activetune.networks.backbones.timm_ import READER, build, create_network, load_weights
+from activetune.networks.backbones.timm_ import build, create_network, load_weights
 
-__all__ = ["PREFIX", "READER", "build", "load", "names"]
+__all__ = ["ABOUT", "PREFIX", "build", "load", "names"]
 
 PREFIX = "bundled"
+ABOUT = "bundled: a small network in the package, no download"
 ARCHITECTURE = "resnet10t"
 WEIGHTS = Path(str(files("activetune.networks.backbones"))) / "bundled.safetensors"
 SETTINGS = ImageSettings(size=(96, 96), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

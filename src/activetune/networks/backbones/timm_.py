@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import urllib.parse
-import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,9 +20,11 @@ from activetune.base.errors import ActivetuneError, UsageError, nearest, some
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import _vil
 from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
+from activetune.networks.backbones._hub import first_line, reachable_hub
+from activetune.networks.backbones._reader import Reader
 
 PREFIX = "timm"
-READER = TIMM
+ABOUT = "timm/NAME or timm/NAME@SIZE: every model of timm, published weights or a file"
 SAVED_OPTIONS = {"img_size"}
 BACKBONE = "backbone."  # what a multi-crop wrapper puts before the names of its network
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin")
@@ -39,23 +38,6 @@ def _timm() -> Any:
 
     _vil.register()  # here, so that a saved model of it opens too
     return timm
-
-
-@contextlib.contextmanager
-def _hub() -> Iterator[None]:
-    """Without a network the hub's client would try again for most of a minute: ask its local cache alone."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    try:
-        if not urllib.request.getproxies():
-            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def names() -> list[str]:
@@ -91,8 +73,8 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     return Backbone(network, f"timm/{given}", architecture, settings, sized)
 
 
-def build(architecture: str, options: Mapping[str, Any]) -> torch.nn.Module:
-    """The network of a saved model, its weights at random.
+def build(architecture: str, options: Mapping[str, Any]) -> tuple[torch.nn.Module, Reader]:
+    """The network of a saved model, its weights at random, and its reader.
 
     Raises:
         UsageError: no architecture, or an option that no model is saved with: timm would take more, even a checkpoint
@@ -101,7 +83,7 @@ def build(architecture: str, options: Mapping[str, Any]) -> torch.nn.Module:
     foreign = sorted(options.keys() - SAVED_OPTIONS)
     if foreign or ":" in architecture or not _timm().is_model(architecture):
         raise UsageError(f"timm has no architecture {architecture!r}" + (f" with {some(foreign)}" if foreign else ""))
-    return create_network(architecture, pretrained=False, options=options)
+    return create_network(architecture, pretrained=False, options=options), TIMM
 
 
 def _pixels(name: str, size: str) -> int:
@@ -121,7 +103,7 @@ def _check_size(network: torch.nn.Module, name: str, pixels: int) -> None:
         with torch.inference_mode():
             network(torch.zeros(1, 3, pixels, pixels))
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"timm/{name} can't read images of {pixels} pixels ({_first_line(error)})") from None
+        raise UsageError(f"timm/{name} can't read images of {pixels} pixels ({first_line(error)})") from None
 
 
 def image_settings(network: torch.nn.Module) -> ImageSettings:
@@ -147,7 +129,7 @@ def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -
     timm = _timm()
     options = {"num_classes": 0, **options}
     try:
-        with warnings.catch_warnings(), _hub() if pretrained else contextlib.nullcontext():
+        with warnings.catch_warnings(), reachable_hub() if pretrained else contextlib.nullcontext():
             warnings.simplefilter("ignore")
             network: torch.nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
@@ -156,7 +138,7 @@ def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -
         if not pretrained:
             raise UsageError(f"timm/{name} can't be built ({error})") from None
         raise ActivetuneError(
-            f"the published weights of timm/{name} can't be fetched ({_first_line(error)}); "
+            f"the published weights of timm/{name} can't be fetched ({first_line(error)}); "
             "give a local file with --weights FILE, or use --backbone bundled"
         ) from None
     return network.eval()
@@ -174,9 +156,22 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     ):  # published layouts and other image sizes, where timm knows them
         module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
         state = module.checkpoint_filter_fn(state, network)
+    heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    fit_state(network, state, path, heads=(heads,) if isinstance(heads, str) else tuple(heads))
+
+
+def fit_state(
+    network: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, *, heads: Sequence[str] = ()
+) -> None:
+    """Put a file's tensors into a network, all of them or none.
+
+    Args:
+        heads: modules of a checkpoint that are left out where the network lacks them.
+
+    Raises:
+        UsageError: tensors are missing, left over, or of another shape.
+    """
     wanted = network.state_dict()
-    classifiers = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     left = {key for key in state if key not in wanted and key.startswith(tuple(f"{head}." for head in heads))}
     missing = sorted(wanted.keys() - state.keys())
     foreign = sorted(state.keys() - wanted.keys() - left)
@@ -206,12 +201,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         state = {key.removeprefix(BACKBONE): value for key, value in (backbone or state).items()}
     except Exception as error:  # every reader has its own errors for a damaged or a pickled file
         raise UsageError(
-            f"the weights file {path} can't be read ({_first_line(error)}); only safetensors and plain tensor "
+            f"the weights file {path} can't be read ({first_line(error)}); only safetensors and plain tensor "
             "checkpoints are loaded, never pickled objects"
         ) from None
     return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

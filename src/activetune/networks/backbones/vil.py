@@ -13,11 +13,12 @@ from typing import Any
 from activetune.base.errors import ActivetuneError, unknown_name
 from activetune.networks.backbones._backbone import Backbone
 from activetune.networks.backbones._vil import ARCHITECTURES
-from activetune.networks.backbones.timm_ import READER, build, create_network, image_settings, load_weights
+from activetune.networks.backbones.timm_ import build, create_network, image_settings, load_weights
 
-__all__ = ["PREFIX", "READER", "build", "load", "names"]
+__all__ = ["ABOUT", "PREFIX", "build", "load", "names"]
 
 PREFIX = "vil"
+ABOUT = "vil/NAME: Vision-LSTM, with a published checkpoint from a file"
 SERVER = "https://ml.jku.at/research/vision_lstm/download"
 PUBLISHED = {
     "vil2_tiny": "vil2_tiny16_e800_in1k.th",
