@@ -208,7 +208,7 @@ def test_quiet_silences_stderr(loop: Path, tmp_path: Path, capsys: pytest.Captur
     quiet = [*FAST, "--quiet"]
     assert run(["embed", str(pool), "--out", str(tmp_path / "emb"), *quiet]) == 0
     assert run(["select", str(tmp_path / "emb"), "--budget", "5", "--out", str(tmp_path / "sel"), *quiet]) == 0
-    assert run(["finetune", str(pool), "--out", str(tmp_path / "model"), *quiet]) == 0
+    assert run(["finetune", str(pool), "--recipe", "linear_probe", "--out", str(tmp_path / "model"), *quiet]) == 0
     assert run(["evaluate", str(tmp_path / "model"), str(pool), *quiet]) == 0
     assert run(["predict", str(tmp_path / "model"), str(pool), "--out", str(tmp_path / "p.csv"), *quiet]) == 0
     printed = capsys.readouterr()
@@ -342,7 +342,8 @@ def test_a_wrong_value_is_a_sentence(
 @pytest.mark.parametrize("value", ["1", "0.1,10"])
 def test_a_setting_that_is_a_list_can_be_given(digits: Path, value: str) -> None:
     model = digits.parent / "model"
-    assert run(["finetune", str(digits), "--set", f"strengths={value}", "--out", str(model), *FAST]) == 0
+    given = ["--recipe", "linear_probe", "--set", f"strengths={value}"]
+    assert run(["finetune", str(digits), *given, "--out", str(model), *FAST]) == 0
 
 
 @pytest.mark.parametrize("recipe", ["linear_probe", "frozen_map", "fact", "lora"])

@@ -13,7 +13,6 @@ from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
-    Backbone,
     LabelsOption,
     NoCache,
     Out,
@@ -35,15 +34,23 @@ def finetune(
         str | None,
         typer.Option(help="All class names: a,b,c or a file with one a line; default: those that occur."),
     ] = None,
-    backbone: Backbone = "bundled",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="As in 'embed'; default: what the items of --labels were selected by, otherwise bundled.",
+            show_default=False,
+        ),
+    ] = None,
     weights: Weights = None,
-    recipe: Annotated[str, typer.Option(help="See 'activetune list recipes'.")] = "linear_probe",
+    recipe: Annotated[str, typer.Option(help="See 'activetune list recipes'.")] = "auto",
     preset: Preset = None,
     set_: Set = None,
     no_cache: NoCache = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Train a classifier on the labelled items of a pool."""
+    from activetune.base.artefact import read_manifest
+    from activetune.evaluation.estimate import short_estimate
     from activetune.training.finetune import finetune as run
 
     model = run(
@@ -59,7 +66,9 @@ def finetune(
         use_cache=not no_cache,
         **run_options,
     )
-    say(f"{out}: {recipe} on {backbone}, {len(model.classes):,} classes")
+    manifest = read_manifest(out, "model")
+    figure = short_estimate(manifest["figures"].get("estimate"))
+    say(f"{out}: {recipe} on {manifest['backbone']}, {len(model.classes):,} classes{figure}")
 
 
 def _class_names(text: str | None) -> list[str] | None:
@@ -100,7 +109,8 @@ def evaluate(
         out=path,
         **run_options,
     )
-    say(scores.table())
+    if not run_options.get("quiet"):
+        say(scores.table())
     say(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
 
 

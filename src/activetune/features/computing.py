@@ -125,7 +125,7 @@ def _seal(
         "key": computation.key(pool_fingerprint),
         "run": computation.run_key(pool.ids),
         **origin(pool),
-        "backbone": backbone.name,
+        **backbone.asked_for,
         "pool_fingerprint": pool_fingerprint,
         **computation.content,
         "images": len(pool),

@@ -87,7 +87,7 @@ def embed(
         else:
             note("cache hit: the features of this pool, backbone and transform are known", quiet)
             begun = Progress(wanted.computation.run_key(pool.ids), options.batch_size)
-            embeddings = copy_cached(cached, wanted.entry(), folder, pool, begun)
+            embeddings = copy_cached(cached, wanted.entry(), folder, pool, network, begun)
     _tell_skipped(embeddings, len(pool), quiet)
     return embeddings
 

@@ -14,6 +14,7 @@ from activetune.data.pool import Pool
 from activetune.features import cache
 from activetune.features.artefact import Embeddings, load_embeddings, origin, save_items, seal_embeddings
 from activetune.features.writer import FEATURES, PARTIAL, PROGRESS, Progress
+from activetune.networks.backbones import Backbone
 
 
 def load_cached(entry: Path, pool: Pool, quiet: bool) -> Embeddings | None:
@@ -41,7 +42,9 @@ def refresh(folder: Path, pool: Pool) -> Embeddings:
     return relabelled
 
 
-def copy_cached(found: Embeddings, entry: Path, folder: Path, pool: Pool, run: Progress) -> Embeddings:
+def copy_cached(
+    found: Embeddings, entry: Path, folder: Path, pool: Pool, backbone: Backbone, run: Progress
+) -> Embeddings:
     """Fill an output folder from a cache entry.
 
     Args:
@@ -52,7 +55,7 @@ def copy_cached(found: Embeddings, entry: Path, folder: Path, pool: Pool, run: P
     for name in (FEATURES, "rejected.csv"):
         shutil.copyfile(entry / name, folder / name)
     save_items(folder / "items.parquet", found.ids, found.labels)
-    sealed = seal_embeddings(folder, {**found.manifest, **origin(pool), "cache": "hit"})
+    sealed = seal_embeddings(folder, {**found.manifest, **origin(pool), **backbone.asked_for, "cache": "hit"})
     (folder / PROGRESS).unlink()
     return sealed
 

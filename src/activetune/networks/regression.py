@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
+from activetune.base.progress import progress
 from activetune.data.splits import validation_splits
 from activetune.evaluation import metrics
 from activetune.networks.imbalance import Imbalance
@@ -79,6 +80,8 @@ class Trial:
     loss: float
     n: int
     smoothed: float = float("nan")
+    predicted_N: IntArray = field(default_factory=lambda: NOTHING, repr=False, compare=False)
+    truth_N: IntArray = field(default_factory=lambda: NOTHING, repr=False, compare=False)
 
     @classmethod
     def of(cls, strength: float, logits_NC: FloatArray, indices: IntArray) -> Trial:
@@ -91,6 +94,8 @@ class Trial:
             loss=float((np.logaddexp.reduce(logits_NC, axis=1) - own_N).mean()),
             n=len(indices),
             smoothed=metrics.smoothed_accuracy(metrics.margins_of(logits_NC, indices)),
+            predicted_N=logits_NC.argmax(axis=1),
+            truth_N=indices,
         )
 
 
@@ -119,6 +124,7 @@ def fit_best(
     keep_held_out: bool = False,
     balance: float = 0.0,
     by: Criterion = "loss",
+    quiet: bool = True,
 ) -> Fitted:
     """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), then fit on all.
 
@@ -127,13 +133,13 @@ def fit_best(
         classes: C, where classes beyond the highest index have no label.
         keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
         balance: how evenly classes of different size weigh: 0 every item alike, 1 every class alike.
-        by: see :func:`best_trial`.
+        by: see :func:`best_trial`. quiet: show no progress.
     """
     views_VLD = _as_views(features_LD)
     trials: Sequence[Trial] = ()
     if len(strengths) > 1:
         splits = validation_splits(indices, held_out, folds, rng)
-        trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance)
+        trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance, quiet=quiet)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
     rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
@@ -164,12 +170,14 @@ def choose_strength(
     splits: Sequence[IntArray],
     *,
     balance: float = 0.0,
+    quiet: bool = True,
 ) -> list[Trial]:
     """Try strengths on labelled items that the fit does not see.
 
     Args:
         features_LD: (L, D), or (V, L, D) under several views: fits see all of them, scores view 0.
         splits: the parts validated on; see :func:`~activetune.data.splits.validation_splits`.
+        quiet: show no progress.
 
     Returns:
         One trial a strength, in the order given; empty without a split.
@@ -179,11 +187,13 @@ def choose_strength(
         return []
     ordered = sorted(strengths)  # weak to strong: each fit starts from the last one's solution
     logits: dict[float, list[FloatArray]] = {strength: [] for strength in ordered}
-    for split in splits:
-        kept = np.setdiff1d(np.arange(len(indices)), split)
-        path = _fit_path(views_VLD[:, kept], indices[kept], ordered, int(indices.max()) + 1, balance=balance)
-        for strength, head in zip(ordered, path, strict=True):
-            logits[strength].append(head.logits(views_VLD[0, split]))
+    with progress(len(splits) * len(ordered), "probe", unit="fits", quiet=quiet) as meter:
+        for split in splits:
+            kept = np.setdiff1d(np.arange(len(indices)), split)
+            path = _fit_path(views_VLD[:, kept], indices[kept], ordered, int(indices.max()) + 1, balance=balance)
+            for strength, head in zip(ordered, path, strict=True):
+                logits[strength].append(head.logits(views_VLD[0, split]))
+                meter.advance()
     tried = indices[np.concatenate(splits)]
     return [Trial.of(strength, np.concatenate(logits[strength]), tried) for strength in strengths]
 

@@ -99,10 +99,13 @@ class Fact(Training, Light, FirstProbe, Recipe):
         left_out = self.left_out(job)
         if len(left_out):
             started = time.perf_counter()
-            rows, plan = self._pilot(job, left_out)
+            rows, plan, told = self._pilot(job, left_out)
             figures["pilot"] = {"n_validation": len(left_out), "seconds": round(time.perf_counter() - started, 3)}
         outcome, _ = self._run_phases(job, plan)
-        return Outcome([*rows, *outcome.history], {**figures, **outcome.figures})
+        figures |= outcome.figures
+        if len(left_out) and told:  # what it answered is nearer to the model than the probe's cross-validation
+            figures["estimate"] = {**told, "by": f"a pilot trained on the other {len(job.labels) - len(left_out):,}"}
+        return Outcome([*rows, *outcome.history], figures)
 
     def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
@@ -112,8 +115,12 @@ class Fact(Training, Light, FirstProbe, Recipe):
         found = np.flatnonzero(fold == 0)
         return found if len(found) >= self.validation_least else NOTHING
 
-    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan]:
-        """Run the phases without some items, choose by these, and put the backbone back as it was."""
+    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan, Mapping[str, Any] | None]:
+        """Run the phases without some items, choose by these, and put the backbone back as it was.
+
+        Returns:
+            Rows of the history, what was chosen, and the figure that the items left out gave.
+        """
         note(f"pilot: {len(left_out)} of {len(job.labels)} labels are left out to choose by", job.quiet)
         work = job.work / "pilot"
         work.mkdir(exist_ok=True)
@@ -121,7 +128,8 @@ class Fact(Training, Light, FirstProbe, Recipe):
         outcome, plan = self._run_phases(replace(job, held_out=left_out, work=work), _Plan(), only_choose=True)
         job.network.remove_heads()
         job.backbone.load_state_dict(before)
-        return [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history], plan
+        rows: list[Mapping[str, Any]] = [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history]
+        return rows, plan, outcome.figures.get("estimate")
 
     def _run_phases(self, job: Job, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
         rows: list[Mapping[str, Any]] = []
@@ -157,7 +165,9 @@ class Fact(Training, Light, FirstProbe, Recipe):
             )
             rows += light.history
             phases["head"] = light.figures
-        return Outcome(rows, {"phases": phases}), _Plan(epochs, share, choice)
+        told = [figures.pop("estimate") for figures in phases.values() if "estimate" in figures]
+        last = {"estimate": told[-1]} if told else {}
+        return Outcome(rows, {"phases": phases, **last}), _Plan(epochs, share, choice)
 
     def _splits(self, job: Job) -> list[IntArray]:
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""

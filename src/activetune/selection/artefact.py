@@ -33,6 +33,12 @@ SELECTION_FILES = ("selection.csv", CONTACT_SHEET)
 ANSWERS = "labels.csv"  # for people to fill in; not a file that is replaced
 
 
+def made_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a selection keeps of the backbone that made its embeddings, by their manifest; empty where none is named."""
+    names = ("backbone", "weights", "weights_file", "transform")
+    return {name: manifest[name] for name in names if manifest.get(name) is not None} if "backbone" in manifest else {}
+
+
 def save_selection(selection: Selection, folder: Path) -> Selection:
     """Write ``selection.csv`` (id, rank, score, reason) and the manifest into a prepared folder."""
     columns = zip(selection.ids, selection.scores, selection.reasons, strict=True)

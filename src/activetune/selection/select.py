@@ -27,6 +27,7 @@ from activetune.selection.artefact import (
     SELECTION_FILES,
     Selection,
     load_selection,
+    made_by,
     save_selection,
     write_blank_labels,
 )
@@ -120,6 +121,7 @@ def select(
         outcome, figures = _compute(embeddings, evidence, limits, plan, selector, method, seed)
     picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
     where = {name: embeddings.manifest.get(name) for name in ("pool", "pool_path")}
+    where["made_by"] = made_by(embeddings.manifest)
     manifest = {**request, **where, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [embeddings.ids[row] for row in picks.positions], ""
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)

@@ -27,14 +27,17 @@ from activetune.data.labels import Labels, keep, labels_of, with_classes
 from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.networks.backbones import load_backbone
+from activetune.evaluation.estimate import describe_estimate
+from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.model import ADAPTER_FILES, MODEL_FILES, Model, file_digests, load, save_model
 from activetune.networks.network import Network
 from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
-from activetune.training.recipe import make_recipe
+from activetune.training.origin import Origin, origin_of
+from activetune.training.recipe import Recipe, make_recipe
 
+DEFAULT = "bundled"  # the backbone where nothing tells which
 WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
 SHOWN = 16  # labelled images that a model must have finite outputs on before it is saved
 OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", RUN)
@@ -47,9 +50,9 @@ def finetune(
     out: str | os.PathLike[str],
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
-    backbone: str = "bundled",
+    backbone: str | None = None,
     weights: str | Path | None = None,
-    recipe: str = "linear_probe",
+    recipe: str = "auto",
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     use_cache: bool = True,
@@ -64,7 +67,8 @@ def finetune(
             missing there (None, NaN, "") is not answered.
         classes: names of the model's outputs, in order; those without a label get an output too. None takes the
             classes that occur.
-        backbone, weights: see :func:`activetune.load_backbone`.
+        backbone, weights: see :func:`activetune.load_backbone`; None takes the backbone from whose embeddings the
+            items of a label file were selected, where that is known, with its weights; otherwise ``bundled``.
         recipe, preset, settings: see ``activetune list recipes``.
         run_options: see :class:`activetune.RunOptions`; ``resume`` goes on from the last epoch of a run that was cut
             off in ``out``.
@@ -83,7 +87,10 @@ def finetune(
         raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
     chosen = make_recipe(recipe, preset, dict(settings or {}))
     runtime = resolve_runtime(run.device, run.precision)
-    network = load_backbone(backbone, weights, options=chosen.construction())
+    is_file = isinstance(labels, str | os.PathLike)
+    origin = origin_of(labels, given.ids, pool.name) if is_file else None  # type: ignore[arg-type]
+    network, told = _backbone_of(backbone, weights, chosen, origin, run.quiet)
+    note(f"backbone: {told}; recipe: {recipe}", run.quiet)
     labelled = Contents(pool.subset(given.ids), remember=use_cache)
     made_from = {
         "pool_fingerprint": labelled.fingerprint,  # of the labelled images alone
@@ -128,7 +135,12 @@ def finetune(
     except ActivetuneError:
         _withdraw(folder)
         raise
-    return _save(job, outcome, {**made_from, "run": digest_json(made_from), "rejected": rejected}, folder, started)
+    more = {"run": digest_json(made_from), "rejected": rejected, "weights_file": _text(network.weights_file)}
+    model = _save(job, outcome, {**made_from, **more}, folder, started)
+    selected = origin is not None and origin.kind == "selection"
+    for sentence in describe_estimate(outcome.figures, recipe, selected=selected):
+        note(sentence, run.quiet)
+    return model
 
 
 def _refuse_not_finite(job: Job) -> None:
@@ -140,6 +152,30 @@ def _refuse_not_finite(job: Job) -> None:
     with torch.inference_mode(), runtime.autocast():
         outputs = network(torch.stack(shown).to(runtime.device))
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _backbone_of(
+    backbone: str | None,
+    weights: str | Path | None,
+    recipe: Recipe,
+    origin: Origin | None,
+    quiet: bool,
+) -> tuple[Backbone, str]:
+    """The backbone that is asked for, or the one that the labelled items were selected by, and how it is told."""
+    options = recipe.construction()
+    if backbone is not None or origin is None:
+        name = backbone or DEFAULT
+        return load_backbone(name, weights, options=options), name
+    if weights is None:
+        origin.check()
+    network = load_backbone(origin.backbone, weights or origin.weights, options=options)
+    if weights is None and origin.fingerprint and network.fingerprint != origin.fingerprint:
+        note(f"the weights of {origin.backbone} are not those that {origin.folder} was made with", quiet)
+    return network, origin.told
 
 
 def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:

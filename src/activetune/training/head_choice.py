@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.progress import progress
 from activetune.networks.frofa import OPERATIONS, Step
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.regression import STRENGTHS, Trial, best_trial, choose_strength, fit_linear
@@ -139,20 +140,26 @@ def choose_head(
     kinds: Sequence[str],
     augmentations: Sequence[tuple[Step, ...]] | None,
     trials: int,
+    *,
+    quiet: bool = True,
 ) -> list[HeadTrial]:
     """Score at most ``trials`` candidates; :func:`~activetune.networks.regression.best_trial` then chooses among them
     by smoothed accuracy.
 
     Args:
         augmentations: those tried, ``()`` for none; None searches, under heads that read tokens.
+        quiet: show no progress.
     """
     found: list[HeadTrial] = []
     if augmentations is None:
         candidates = _search(kinds, found)
     else:
         candidates = (Candidate(kind, steps) for kind in kinds for steps in ([()] if kind == "keep" else augmentations))
-    for candidate, _ in zip(candidates, range(trials), strict=False):
-        found.append(heads.score(candidate, splits))
+    most = trials if augmentations is None and "map" in kinds else min(trials, len(kinds) * len(augmentations or [()]))
+    with progress(most, "head", unit="trials", quiet=quiet) as meter:
+        for candidate, _ in zip(candidates, range(trials), strict=False):
+            found.append(heads.score(candidate, splits))
+            meter.advance()
     return found
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import unknown_name
+from activetune.evaluation.estimate import estimate_by
 from activetune.networks.frofa import Step, parse_steps
 from activetune.networks.heads import heads
 from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
@@ -136,10 +137,13 @@ def run_head(
     figures: dict[str, Any] = {}
     if choice is None:
         kinds = options.kinds(present is not None)
-        trials = choose_head(light, splits, kinds, options.augmentations(), options.trials)
+        trials = choose_head(light, splits, kinds, options.augmentations(), options.trials, quiet=job.quiet)
         best = best_trial(trials, by="smoothed" if present is None else "first")
         choice = Choice(best.candidate, best.strength)
-        figures = {"val_top1": best.top1, "trials": len(trials)}
+        by = "a validation part" if len(splits) == 1 else f"{len(splits)}-fold cross-validation"
+        chose = "the light head" if len(trials) > 1 else ""
+        told = estimate_by(best, job.labels.classes, of=f"the head {best.candidate}", by=by, chose=chose)
+        figures = {"val_top1": best.top1, "trials": len(trials), **told}
         rows = [_row(trial) for trial in trials]
     if put:
         head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)

@@ -24,6 +24,7 @@ from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.interrupts import signals_held
 from activetune.base.progress import note, progress
 from activetune.data.loading import PoolImages, choose_workers, start_worker
+from activetune.evaluation.estimate import estimate_by
 from activetune.networks.imbalance import cross_entropy
 from activetune.networks.regression import Trial, best_trial
 from activetune.training.batches import AugmentedImages, derive
@@ -176,7 +177,9 @@ class _Run:
             row["val_top1"], row["val_loss"] = trial.top1, trial.loss
             if self._better(row):
                 state = copied(self._averaged().state_dict())
+                told = self._estimate(trial, "the epoch that is kept")
                 self.best = {"top1": row["val_top1"], "loss": row["val_loss"], "epoch": self.epoch, "state": state}
+                self.best |= told
             row["val_seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
         return row
@@ -237,6 +240,7 @@ class _Run:
         if self.best is not None:
             state = self.best["state"]
             figures = {"kept_epoch": self.best["epoch"], "val_top1": self.best["top1"], "chosen_by": "validation"}
+            figures |= {"estimate": self.best["estimate"]} if "estimate" in self.best else {}
         network = self.job.network
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
         network.load_state_dict(state)
@@ -271,7 +275,13 @@ class _Run:
             for trial in trials
         ]
         network.load_state_dict(between(start, end, best.strength))
-        return {"interpolation": best.strength, "val_top1": best.top1}
+        told = self._estimate(best, "the epoch that is kept, with the place between start and end,")
+        return {"interpolation": best.strength, "val_top1": best.top1, **told}
+
+    def _estimate(self, trial: Trial, chose: str) -> dict[str, Any]:
+        """The figure that a validation gives for the model that it was made of."""
+        by = "a held-out validation part"
+        return estimate_by(trial, self.job.labels.classes, of="the trained network", by=by, chose=chose)
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""

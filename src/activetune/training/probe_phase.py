@@ -10,8 +10,10 @@ import numpy as np
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.data.pool import check_complete
+from activetune.data.splits import validation_splits
+from activetune.evaluation.estimate import PROBE, estimate_by
 from activetune.features.embedding import EmbedOptions, features_of
-from activetune.networks.regression import Fitted, Regression, best_trial, fit_best
+from activetune.networks.regression import Fitted, Regression, best_trial, choose_strength, fit_best
 from activetune.training.batches import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job, Outcome
@@ -54,6 +56,7 @@ class Probe(Regression, Crops):
         held_out: IntArray,
         seed: int,
         keep_held_out: bool = False,
+        quiet: bool = True,
     ) -> Fitted:
         """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`."""
         fitted = fit_best(
@@ -68,6 +71,7 @@ class Probe(Regression, Crops):
             keep_held_out=keep_held_out,
             balance=self.balance,
             by=self.probe_by,
+            quiet=quiet,
         )
         if not self.logit_adjustment:
             return fitted
@@ -101,6 +105,7 @@ def run_probe(
         held_out=job.held_out,
         seed=job.seed,
         keep_held_out=keep_held_out,
+        quiet=job.quiet,
     )
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
     layer = job.network.add_head("linear", len(job.labels.classes)).classifier
@@ -109,12 +114,33 @@ def run_probe(
     if probe.trials:
         figures["chosen_by"] = "validation" if len(job.held_out) else "cross-validation"
         figures["val_top1"] = best_trial(probe.trials, by=options.probe_by).top1
+    figures |= _estimate(job, options, probe, features_LD)
     figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
     rows = [
         {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, "val_top1": trial.top1}
         for trial in probe.trials
     ]
     return Outcome(rows, figures)
+
+
+def _estimate(job: Job, options: Probe, probe: Fitted, features_LD: FloatArray) -> dict[str, Any]:
+    """``estimate``: the probe's accuracy on items that it was not fitted on; nothing where there are none."""
+    trials = list(probe.trials)
+    if not trials:  # one strength, which no trial had to choose
+        rng = np.random.default_rng(job.seed)
+        splits = validation_splits(job.labels.indices, job.held_out, options.folds, rng)
+        trials = choose_strength(
+            features_LD, job.labels.indices, [probe.strength], splits, balance=options.balance, quiet=job.quiet
+        )
+    if not trials:
+        return {}
+    best = next(trial for trial in trials if trial.strength == probe.strength)
+    by = "a held-out validation part" if len(job.held_out) else f"{options.folds}-fold cross-validation"
+    return estimate_by(best, job.labels.classes, of=PROBE, by=by, chose=_chose(probe))
+
+
+def _chose(probe: Fitted) -> str:
+    return "the strength of the regularisation" if len(probe.trials) > 1 else ""
 
 
 def _features(job: Job, options: Probe) -> FloatArray:

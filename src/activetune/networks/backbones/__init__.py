@@ -69,6 +69,7 @@ def load_backbone(
     backbone: Backbone = known[prefix].load(
         rest, Path(weights) if weights else None, pretrained=pretrained, options=dict(options or {})
     )
+    backbone.weights_file = Path(weights).resolve() if weights else None
     return backbone
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -49,7 +50,7 @@ class Backbone(nn.Module):
     images of floating-point numbers are taken as normalised already.
 
     Attributes:
-        name: the name it was loaded by.
+        name: the name it was loaded by. weights_file: the file of weights that was given with it.
         architecture: the architecture's name in its library.
         settings: how its images are prepared.
         network: the library's own module, without classifier.
@@ -70,11 +71,18 @@ class Backbone(nn.Module):
         self.options = dict(options)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = name
+        self.weights_file: Path | None = None
         self.architecture = architecture
         self.settings = settings
         self.reader = reader
         self.register_buffer("mean", torch.tensor(settings.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def asked_for(self) -> dict[str, str | None]:
+        """What was typed for the backbone, so that a later stage can load the same one."""
+        file = self.weights_file
+        return {"backbone": self.name, "weights_file": None if file is None else str(file)}
 
     @property
     def num_features(self) -> int:
