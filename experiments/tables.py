@@ -3,7 +3,7 @@
 A TOML file holds the command of each part of a table (``activetune simulate``), the published figures (mean, standard
 deviation) and those measured here, a row for a method, or for a recipe where a table compares these; single values, and
 the training curves of recipes that select themselves, go to results/. A run that names ``classes`` keeps
-the accuracy on each; the column ``classes`` is their mean. A run that was cut off goes on where it was.
+the balanced accuracy of each against all others, and its recall; the column ``classes`` is the mean of the first. A run that was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from machine import machine
+
+from activetune.evaluation.statistics import mean_and_spread
 
 COLUMNS = ("top1", "balanced_accuracy", "classes_met", "emd", "radius", "select_seconds", "train_seconds")
 SHARES = ("top1", "classes")  # told in %
@@ -94,7 +96,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
         if isinstance(values, dict):
             values = np.mean(list(values.values()), axis=0)
         values = factor * np.asarray(values)
-        told = f'"{budget}" = [{values.mean():.1f}, {values.std():.1f}]'
+        told = f'"{budget}" = [{", ".join(mean_and_spread(values).split(" ± "))}]'
         for key in ((method, trained), (method, "")):  # a table of one recipe does not name it in its rows
             measured[key] = f"{measured[key]}, {told}" if key in measured else told
     _fill_in(path, number, measured, f"{content['date']}, commit {content['commit']}")
@@ -109,8 +111,9 @@ def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[s
             cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
     for row in _rows(folder / "per_class.csv"):
         if row["class"] in classes:
-            of_cell = found[tuple(row[name] for name in CELL)].setdefault("classes", {})
-            of_cell.setdefault(row["class"], []).append(float(row["top1"]))
+            cell = found[tuple(row[name] for name in CELL)]
+            for key, value in (("recalls", row["top1"]), ("classes", row["balanced_accuracy"])):
+                cell.setdefault(key, {}).setdefault(row["class"], []).append(float(value))
     curves: dict[tuple[str, ...], list[Any]] = {}
     for row in _rows(folder / "curves.csv"):
         point = [float(row[name]) for name in CURVE]

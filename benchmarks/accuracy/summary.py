@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from activetune.evaluation.statistics import mean_and_spread, spread
+
 HERE = Path(__file__).parent
 ORDER = (
     *("caltech101-vit", "caltech101-bundled", "cifar10-lt-vit", "cifar10-lt-bundled"),
@@ -171,12 +173,12 @@ def table_row(table: Table, method: str, ranks: dict[str, float], best: dict[int
     """Accuracies, rank, seconds and EMD of one method; bold where no other is higher."""
     cells = []
     for k in table.budgets:
-        values = 100 * np.asarray(table.values(method, k))
+        values = table.values(method, k)
         if not len(values):
             cells.append("-")
             continue
-        told = f"{values.mean():.1f} ± {values.std():.1f}"
-        told = f"**{told}**" if round(values.mean(), 1) == best[k] else told
+        told = mean_and_spread(values, factor=100)
+        told = f"**{told}**" if round(100 * np.mean(values), 1) == best[k] else told
         cells.append(told if len(values) == seeds else f"{told} ({len(values)})")
     last = table.budgets[-1]
     seconds, emd = (table.values(method, last, name) for name in ("select_seconds", "emd"))
@@ -273,11 +275,11 @@ def draw(table: Table) -> None:
         for method in shown:
             ks = [k for k in table.budgets if table.values(method, k)]
             means = [100 * np.mean(table.values(method, k)) for k in ks]
-            spread = [100 * np.std(table.values(method, k)) for k in ks]
+            spreads = [100 * (spread(table.values(method, k)) or 0.0) for k in ks]
             family = COUNTERPARTS.get(method, method)
             colour = {"random": "0.6", "activeft": "black"}.get(family, colours[shown.index(family) % len(colours)])
             style = "--" if table.group(method) == "Other packages" else "-"
-            axis.errorbar(ks, means, spread, label=method, color=colour, linestyle=style, capsize=2, linewidth=1.4)
+            axis.errorbar(ks, means, spreads, label=method, color=colour, linestyle=style, capsize=2, linewidth=1.4)
         axis.set(title=title, xlabel="labelled items", xscale="log")
         axis.set_xticks(table.budgets, [f"{k:,}" for k in table.budgets])
         axis.minorticks_off()

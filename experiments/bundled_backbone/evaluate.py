@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from activetune.evaluation.statistics import mean_and_spread
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
@@ -78,7 +80,7 @@ def main() -> None:
         embeddings = embed(pool, backbone=backbone, options=EmbedOptions(dtype="float32"), quiet=True)
         top1 = [probe(embeddings, seed) for seed in range(5)]
         rows[name] = {"top1": [round(value, 4) for value in top1]}
-        print(f"{name:<24} {np.mean(top1):.3f} ± {np.std(top1):.3f}", flush=True)
+        print(f"{name:<24} {mean_and_spread(top1, digits=3)}", flush=True)
     for precision in ("fp32", "auto"):
         rows["bundled"][f"images_per_second_{precision}"] = round(speed(networks["bundled"], precision))
     print(rows["bundled"])

@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from activetune.evaluation.metrics import accuracy
+from activetune.evaluation.statistics import mean_and_spread
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
@@ -86,7 +89,7 @@ def compare_selectors(
                 answers = np.asarray([classes.index(label) for label in picked.labels])
                 head = fit_linear(unit_rows(picked.features_ND), answers, 100.0)
                 guess = np.asarray(classes)[head.logits(test_ND).argmax(axis=1)]
-                found.append((float((guess == np.asarray(truth)).mean()), chosen.manifest["figures"]))
+                found.append((accuracy(guess, np.asarray(truth)), chosen.manifest["figures"]))
             row = {
                 "selector": name,
                 "budget": budget,
@@ -96,7 +99,7 @@ def compare_selectors(
                 "loss": [round(figures["loss"], 3) for _, figures in found if "loss" in figures],
                 "seconds": [figures["seconds"] for _, figures in found],
             }
-            told = f"{np.mean(row['top1']):5.1f} ± {np.std(row['top1']):.1f}"
+            told = mean_and_spread(row["top1"])
             print(f"{name:<24} K {budget:<4} {told}  {np.mean(row['seconds']):.2f} s", flush=True)
             yield row
 

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from activetune.evaluation.metrics import accuracy
+from activetune.evaluation.statistics import mean_and_spread
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
@@ -72,14 +75,14 @@ def main() -> None:
                     candidate = Candidate(kind, parse_steps(steps) if steps else ())
                     head = heads.fit(candidate, np.arange(len(labels)), 100.0)
                     logits = head_logits(head, seen, np.arange(len(test)))
-                    top1 = float((np.asarray(labels.classes)[logits.argmax(1)] == truth).mean())
+                    top1 = accuracy(np.asarray(labels.classes)[logits.argmax(1)], truth)
                     found.setdefault(row, {}).setdefault(str(shots), []).append(top1)
                     print(f"seed {seed}, {shots} shots, {row}: {100 * top1:.1f}", flush=True)
     content = {**machine(), "steps": options.steps, "top1": found}
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for row, by_shots in found.items():
-        cells = " | ".join(f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}" for values in by_shots.values())
+        cells = " | ".join(mean_and_spread(values, factor=100) for values in by_shots.values())
         print(f"| {row} | {cells} |")
 
 

@@ -24,6 +24,8 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from activetune.evaluation.statistics import mean_and_spread
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
@@ -288,9 +290,9 @@ def _collect(name: str, options: argparse.Namespace) -> None:
         rows[row] = [json.loads(path.read_text()) for path in paths if path.is_file()]
     for row, found in rows.items():
         if found:
-            top1 = 100 * np.asarray([one["top1"] for one in found])
+            told = mean_and_spread([one["top1"] for one in found], factor=100)
             seconds = np.median([one["seconds"] for one in found])
-            print(f"| {row} | {top1.mean():.1f} ± {top1.std():.1f} | {seconds:.0f} | {found[0]['parameters']:,} |")
+            print(f"| {row} | {told} | {seconds:.0f} | {found[0]['parameters']:,} |")
     if options.side == "test":
         results = HERE / "results"
         results.mkdir(exist_ok=True)

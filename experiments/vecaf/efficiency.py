@@ -17,6 +17,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from activetune.evaluation.statistics import mean_and_spread, spreads
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCORED = 96  # items that are a batch
@@ -31,8 +33,7 @@ def main() -> None:
     ends = {row["recipe"]: mean_curve(row["curves"])[-1, 2] for row in rows if row["method"] == EVERYTHING}
     print("| selection | recipe | a loop | top-1 | batches | with scoring |", "|---|---|---|---|---|---|", sep="\n")
     for row in rows:
-        top1 = 100 * np.asarray(row["top1"])
-        cells = [row["method"], row["recipe"], row["budget"], f"{top1.mean():.1f} ± {top1.std():.1f}"]
+        cells = [row["method"], row["recipe"], row["budget"], mean_and_spread(row["top1"], factor=100)]
         end = ends.get(row["recipe"], next(iter(ends.values()), np.inf))  # with captions: the same without
         print("|", " | ".join([*cells, *reached(mean_curve(row["curves"]), end)]), "|")
     draw(_rows(next(iter(sorted(RESULTS.glob(f"here_{table}-*.json"))))), HERE / f"{table}.png")
@@ -68,7 +69,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         everything = row["method"] == EVERYTHING
         curves = np.asarray(row["curves"])
         batches, accuracy = curves[0, :, 0], 100 * curves[:, :, 2]
-        mean, spread = accuracy.mean(axis=0), accuracy.std(axis=0)
+        mean, spread = accuracy.mean(axis=0), spreads(accuracy)
         (line,) = axis.plot(batches, mean, "k--" if everything else "o-", label=row["method"])
         axis.fill_between(batches, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
         if everything:

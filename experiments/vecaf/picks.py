@@ -19,6 +19,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from activetune.evaluation.statistics import mean_and_spread
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
@@ -58,7 +60,7 @@ def main() -> None:
     (HERE / "results" / "picks.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"the pool: {100 * foreign_N.mean():.0f} %")
     for method, seeds in shares.items():
-        cells = [f"{100 * np.mean(loop):.0f} ± {100 * np.std(loop):.0f}" for loop in zip(*seeds, strict=True)]
+        cells = [mean_and_spread(loop, digits=0, factor=100) for loop in zip(*seeds, strict=True)]
         print(f"| {METHODS[method]} | {' | '.join(cells)} |")
     last = {method: [position[item] for item in selections[method][0][-1]] for method in DRAWN}
     _draw(embeddings.features_ND, classes, last)

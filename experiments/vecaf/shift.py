@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
+from activetune.evaluation.statistics import mean_and_spread
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
@@ -47,7 +47,7 @@ def main() -> None:
             for name, value in {"clear": clear.top1, **{kind: shifts[kind][SEVERITY] for kind in KINDS}}.items():
                 scores[name].append(value)
         found[row] = scores
-        cells = [f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}" for values in scores.values() if values]
+        cells = [mean_and_spread(values, factor=100) for values in scores.values() if values]
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
     content = {**machine(), "severity": SEVERITY, "top1": found}
     (HERE / "results" / "shift.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

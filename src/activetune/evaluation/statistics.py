@@ -23,6 +23,12 @@ def spread(values: Sequence[float] | FloatArray) -> float | None:
     return float(found.std(ddof=1)) if len(found) > 1 else None
 
 
+def spreads(values_SP: FloatArray) -> FloatArray:
+    """The spread over S seeds at each of P points, (P,); zeros for a single seed, where a band has no width."""
+    found: FloatArray = values_SP.std(axis=0, ddof=1) if len(values_SP) > 1 else np.zeros(values_SP.shape[1:])
+    return found
+
+
 def mean_and_spread(values: Sequence[float] | FloatArray, digits: int = 1, factor: float = 1.0) -> str:
     """``85.0 ± 0.3``: the mean and the sample standard deviation; the mean alone for a single value.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table
+from activetune.evaluation.statistics import mean_and_spread, spread
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
@@ -36,7 +37,7 @@ def write_demo_report(folder: Path) -> Path:
         [
             [
                 row["name"],
-                *[f"{100 * row['top1'][b][0]:.1f} ± {100 * row['top1'][b][1]:.1f}" for b in budgets],
+                *[mean_and_spread(row["values"][b], factor=100) for b in budgets],
                 f"{row['seconds']:.3f}",
             ]
             for row in rows
@@ -73,7 +74,8 @@ def summarise(results: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "top1": {budget: (float(np.mean(v)), float(np.std(v))) for budget, v in row["values"].items()},
+            "values": row["values"],
+            "top1": {budget: (float(np.mean(v)), spread(v) or 0.0) for budget, v in row["values"].items()},
             "seconds": float(np.mean(row["times"])),
         }
         for name, row in found.items()

@@ -13,6 +13,7 @@ import numpy as np
 
 from activetune.base.errors import ActivetuneError
 from activetune.base.files import file_name, replacing
+from activetune.evaluation.statistics import spread, spreads
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
@@ -135,17 +136,17 @@ def _curves(results: Results, recipe: str) -> Any:
     counts_shown = [count for _, count in budgets]
     for number, method in enumerate(results.methods):
         found = [
-            (count, 100 * np.mean(values), 100 * np.std(values))
+            (count, 100 * np.mean(values), 100 * (spread(values) or 0.0))
             for budget, count in budgets
             if (values := results.values(recipe, method, budget))
         ]
         if not found:
             continue
-        counts, means, spread = (np.asarray(column, dtype=float) for column in zip(*found, strict=True))
+        counts, means, width = (np.asarray(column, dtype=float) for column in zip(*found, strict=True))
         colour = COLOURS[number % len(COLOURS)]
         figure.add_scatter(
             x=[*counts, *counts[::-1]],
-            y=[*(means + spread), *(means - spread)[::-1]],
+            y=[*(means + width), *(means - width)[::-1]],
             fill="toself",
             fillcolor=colour,
             opacity=0.15,
@@ -162,7 +163,7 @@ def _curves(results: Results, recipe: str) -> Any:
             mode="lines+markers",
             line=_line(number),
             legendgroup=method,
-            customdata=spread,
+            customdata=width,
             hovertemplate="%{y:.1f} ± %{customdata:.1f}",
         )
     if whole is not None and (values := results.values(recipe, results.methods[0], whole)):
@@ -200,7 +201,7 @@ def _training_curves(results: Results, recipe: str, budget: str) -> Any:
                 name=method,
                 mode="lines+markers",
                 line=_line(number),
-                customdata=np.stack([top1.std(axis=0), seconds], axis=1),
+                customdata=np.stack([spreads(top1), seconds], axis=1),
                 hovertemplate="%{y:.1f} ± %{customdata[0]:.1f} after %{customdata[1]:.0f} s",
             )
     figure.update_layout(

@@ -11,6 +11,7 @@ import numpy as np
 from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table
 from activetune.evaluation.curves import Point, first_at
+from activetune.evaluation.statistics import mean_and_spread
 
 RESULTS, PER_CLASS, CURVES, FAILED = "results.csv", "per_class.csv", "curves.csv", "failed.csv"
 EVERYTHING = "everything"  # the row of training on everything, beside a recipe's selections
@@ -103,9 +104,8 @@ class Results:
         values, seeds = self.values(recipe, method, budget, name), len(self.manifest["seeds"])
         if not values:
             return "failed"
-        spread = f" ± {100 * np.std(values):.1f}" if len(values) > 1 else ""
         missing = f" ({len(values)} of {seeds})" if len(values) < seeds else ""
-        return f"{100 * np.mean(values):.1f}{spread}{missing}"
+        return f"{mean_and_spread(values, factor=100)}{missing}"
 
     def seconds(self, recipe: str, method: str, budget: str) -> float | None:
         """Mean seconds of a selection, or of all selections of a recipe that selects itself."""

@@ -227,7 +227,9 @@ class Bench:
 
 
 def _scored(scores: Scores) -> Row:
-    return {"top1": scores.top1, "balanced_accuracy": scores.balanced_accuracy, "per_class": scores.per_class}
+    against_rest = scores.against_rest()
+    per_class = {name: {**row, "balanced_accuracy": against_rest[name]} for name, row in scores.per_class.items()}
+    return {"top1": scores.top1, "balanced_accuracy": scores.balanced_accuracy, "per_class": per_class}
 
 
 def _keep_last_loop(path: Path, folder: Path) -> None:

@@ -52,7 +52,7 @@ HEADER = (
     *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
     *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored"),
 )
-CLASS_HEADER = ("method", "recipe", "budget", "seed", "class", "top1", "n")
+CLASS_HEADER = ("method", "recipe", "budget", "seed", "class", "top1", "n", "balanced_accuracy")
 CURVE_HEADER = ("method", "recipe", "budget", "seed", "batches", "scored", "seconds", "val_top1")
 
 
