@@ -2,8 +2,9 @@
 
 A TOML file holds the command of each part of a table (``activetune simulate``), the published figures (mean, standard
 deviation) and those measured here, a row for a method, or for a recipe where a table compares these; single values, and
-the training curves of recipes that select themselves, go to results/. A run that names ``classes`` keeps
-the balanced accuracy of each against all others, and its recall; the column ``classes`` is the mean of the first. A run that was cut off goes on where it was.
+the training curves of recipes that select themselves, go to results/. A run that names ``classes`` keeps the balanced
+accuracy of each against all others, and its recall; the column ``classes`` is the mean of the first. A run that was cut
+off goes on where it was.
 """
 
 from __future__ import annotations
