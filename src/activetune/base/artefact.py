@@ -1,6 +1,8 @@
 """``manifest.json``, the last file of every artefact.
 
-A folder without one is not an artefact: whatever was killed while writing leaves none behind.
+A folder without one is not an artefact: whatever was killed while writing leaves none behind. From the moment that a
+folder is made ready until its manifest is written, a file ``.begun`` says that what lies there is an unfinished run's:
+the next run may replace it unasked, whenever the first one was killed.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import UsageError, some
-from activetune.base.files import read_json, write_json
-from activetune.base.locks import LOCK
+from activetune.base.files import BEGUN, LOCK, read_json, remove, write_json
+from activetune.base.files import MANIFEST as MANIFEST
 
-MANIFEST = "manifest.json"
 FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
 
 
 def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False) -> Path:
-    """Make an output folder ready: it must be new or empty, or ``overwrite`` given.
+    """Make an output folder ready: it must be new or empty, or hold what was cut off, or ``overwrite`` given.
 
-    ``files`` are the names that the artefact owns; overwriting removes these (the manifest first) and nothing else.
+    ``files`` are the names that the artefact owns (folders too); overwriting removes these and nothing else: the
+    manifest first, then the last of them, which should be the one that says what the others are.
 
     Raises:
         UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
@@ -29,20 +31,26 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False)
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; --out must name a folder")
     present = contents(path)
-    if present and not overwrite:
+    if present and not overwrite and not cut_off(path):
         raise UsageError(
             f"the output folder {path} is not empty (it holds {some(present)}); nothing was written: "
             "choose another --out, or give --overwrite"
         )
     path.mkdir(parents=True, exist_ok=True)
-    for name in (MANIFEST, *files):
-        (path / name).unlink(missing_ok=True)
+    (path / BEGUN).touch()
+    for name in (MANIFEST, *reversed(files)) if present else ():
+        remove(path / name)
     return path
 
 
+def cut_off(folder: Path) -> bool:
+    """Whether a folder holds what a run was killed over, and nothing that is finished."""
+    return (folder / BEGUN).is_file() and not (folder / MANIFEST).is_file()
+
+
 def contents(folder: Path) -> list[str]:
-    """What lies in an output folder, apart from the lock of the run that asks; nothing where it does not exist."""
-    return sorted({entry.name for entry in folder.iterdir()} - {LOCK}) if folder.exists() else []
+    """What lies in an output folder, apart from what a run itself needs there; nothing where it does not exist."""
+    return sorted({entry.name for entry in folder.iterdir()} - {LOCK, BEGUN}) if folder.exists() else []
 
 
 def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +65,7 @@ def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[
         **content,
     }
     write_json(folder / MANIFEST, stamped)
+    (folder / BEGUN).unlink(missing_ok=True)
     return stamped
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ import numpy as np
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.fingerprint import digest
+
+MANIFEST = "manifest.json"  # the last file of an artefact
+LOCK, BEGUN = ".lock", ".begun"  # what a run keeps in its output folder while it runs
+_FULL_BYTES = 2**16  # less than that is free: the disk is full
+_PARTIAL = re.compile(r"\.(.+)\.(\d+)\.partial")
 
 
 def cache_folder(what: str) -> Path:
@@ -29,12 +36,18 @@ def prepare_file(path: Path, *, overwrite: bool = False) -> Path:
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already; nothing was written: choose another --out, or give --overwrite")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise ActivetuneError(f"{path.parent} is read-only; choose another --out")
     return path
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside ``path`` to write to; on success it takes ``path``'s place in one step."""
+    """Yield a name beside ``path`` to write to; on success it takes ``path``'s place in one step.
+
+    Raises:
+        OSError: the system's, also where a writer of another language put it into words of its own.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -43,8 +56,42 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.chmod(0o666 & ~_umask())  # some writers make their files for one reader alone
         os.replace(partial, path)
+    except (RuntimeError, ValueError) as error:  # torch says "unexpected pos" where the disk is full
+        if shutil.disk_usage(path.parent).free < _FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in a folder, all of it or for one file; call it under the lock."""
+    if name is None and (folder / MANIFEST).is_file():
+        (folder / BEGUN).unlink(missing_ok=True)
+    for entry in folder.iterdir():
+        found = _PARTIAL.fullmatch(entry.name)
+        if found is not None and (name is None or (_belongs(found[1], name) and not _runs(int(found[2])))):
+            entry.unlink(missing_ok=True)
+
+
+def _belongs(name: str, output: str) -> bool:
+    """Whether a file's name is an output file's, or that of a file beside it: ``p.rejected.csv``, ``.p.csv.json``."""
+    return name.lstrip(".").startswith(f"{Path(output).stem}.")
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this number runs; another one may be writing to ``p.parquet`` beside ``p.csv``."""
+    import psutil
+
+    return pid != os.getpid() and bool(psutil.pid_exists(pid))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.files import BEGUN, LOCK, sweep
 
-LOCK = ".lock"
 _NO_RECORD_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _CLOCK_ERROR = 2.0  # seconds by which two readings of one process's start may differ
 _SAME_RUN_TRIES = 100  # how often a lock file that vanishes while it is opened is tried again
@@ -131,6 +131,8 @@ def locked(path: Path, *, folder: bool) -> Iterator[None]:
         return
     try:
         handle = _open(lock, path, made)
+        if handle is not None:
+            sweep(lock.parent, None if folder else path.name)
     except BaseException:
         _forget(name)
         _remove_empty(made)
@@ -139,6 +141,7 @@ def locked(path: Path, *, folder: bool) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
+            _withdraw(lock.parent, folder)
             _release(lock, handle)
         _forget(name)
         _remove_empty(made)
@@ -239,6 +242,13 @@ def _remove_empty(made: list[Path]) -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+def _withdraw(place: Path, folder: bool) -> None:
+    """Take back the mark of a run that was refused, or ended before it had kept anything."""
+    with contextlib.suppress(OSError):
+        if folder and {entry.name for entry in place.iterdir()} == {LOCK, BEGUN}:
+            (place / BEGUN).unlink()
 
 
 def _record_lock(handle: int) -> bool:

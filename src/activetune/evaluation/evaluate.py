@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import parse_json, prepare_file, read_json, replacing, write_json
+from activetune.base.files import prepare_file, read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
-from activetune.base.tables import write_csv
 from activetune.data.corruption import shifted_pools
 from activetune.data.identity import Contents
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
+from activetune.evaluation.journal import Journal, Rejects, Rows
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.evaluation.truth import truth_of
-from activetune.networks.model import Model, load, predictions
+from activetune.networks.model import Model, Prediction, load, predictions
 
 
 @holds_output(folder=False)
@@ -186,19 +183,17 @@ def predict(
     run = Run.of("predict", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool)
-    path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
-    if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"{path}: predictions are written as .csv or .parquet")
     runtime = resolve_runtime(run.device, run.precision)
     contents = Contents(pool)
-    key = digest(model.fingerprint, *pool.ids)
-    journal = None if path is None else _Journal(path, key, contents, run.resume)
-    rows: list[tuple[str, str, float]] = []
-    rejected: list[tuple[str, str]] = []
-    for done_rows, done_rejected, _ in journal.done if journal else ():
-        rows += [(item, name, prob) for item, name, prob in done_rows]
-        rejected += [(item, reason) for item, reason in done_rejected]
-    first_batch = len(journal.done) if journal else 0
+    journal = None if out is None else Journal(Path(out), digest(model.fingerprint, *pool.ids), contents)
+    if journal is not None and run.resume and not run.overwrite and (kept := journal.finished()) is not None:
+        note(f"{out} holds these predictions already, finished", run.quiet)
+        return kept
+    rows: Rows = []
+    rejected: Rejects = []
+    first_batch = 0
+    if journal is not None:
+        rows, rejected, first_batch = journal.begin(overwrite=run.overwrite, resume=run.resume)
     batches = predictions(
         model,
         pool,
@@ -209,85 +204,26 @@ def predict(
         quiet=run.quiet,
     )
     for batch in batches:
-        best = batch.probs_BC.argmax(axis=1)
-        probs = batch.probs_BC[np.arange(len(best)), best]
-        found = [
-            (pool.ids[position], model.classes[index], float(prob))
-            for position, index, prob in zip(batch.positions, best, probs, strict=True)
-        ]
+        found = _best(model, pool, batch)
         refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
+        if journal is not None:
+            journal.add(found, refused, len(rows) + len(rejected))
         rows += found
         rejected += refused
-        if journal:
-            done = len(rows) + len(rejected)
-            journal.add(found, refused, contents.digest_of(done - len(found) - len(refused), done))
     contents.save()
-    check_complete(len(pool), len(rows), len(rejected), "the predictions" if path is None else str(path))
-    if path is not None:
-        _write_predictions(path, rows)
-        if rejected:
-            listing = prepare_file(path.with_name(f"{path.stem}.rejected.csv"), overwrite=True)
-            write_csv(listing, ("id", "reason"), rejected)
-            note(f"{len(rejected):,} of {len(pool):,} images were skipped; {listing} lists the reasons", run.quiet)
-    if journal:
-        journal.remove()
+    check_complete(len(pool), len(rows), len(rejected), "the predictions" if out is None else str(out))
+    if journal is not None:
+        journal.finish(rows, rejected)
+        listed = f"{len(rejected):,} of {len(pool):,} images were skipped; {journal.listing} lists the reasons"
+        note(listed, run.quiet or not rejected)
     return rows
 
 
-class _Journal:
-    """What a prediction run has finished, batch by batch, beside its output: a line of JSON each.
-
-    The first line is the key, of the model and the ids. A batch's is its rows, its rejected items and the digest of its
-    images' bytes, which must be what they were when the run goes on.
-    """
-
-    def __init__(self, path: Path, key: str, contents: Contents, resume: bool):
-        self.path = path.with_name(f".{path.name}.partial.jsonl")
-        self.done: list[tuple[list[Any], list[Any], str]] = []
-        lines = self.path.read_text(encoding="utf-8").splitlines() if resume and self.path.is_file() else []
-        same = not lines or lines[0] == key
-        for line in lines[1:] if same else ():
-            try:
-                self.done.append(parse_json(line))
-            except ValueError:  # the line that was being written when the process died
-                break
-        if not same or not self._same_images(contents):
-            raise UsageError(
-                f"{path} was begun with another model or pool; give the same ones to go on with --resume, "
-                "or leave --resume out to start again"
-            )
-        content = [key, *(json.dumps(batch) for batch in self.done)]
-        with replacing(self.path) as partial:
-            partial.write_text("\n".join(content) + "\n", encoding="utf-8")
-
-    def add(self, rows: list[tuple[str, str, float]], rejected: list[tuple[str, str]], content: str) -> None:
-        """Note a finished batch."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([rows, rejected, content]) + "\n")
-
-    def _same_images(self, contents: Contents) -> bool:
-        """Whether the images of the finished batches are what they were."""
-        contents.read(sum(len(rows) + len(rejected) for rows, rejected, _ in self.done))
-        start = 0
-        for rows, rejected, content in self.done:
-            stop = start + len(rows) + len(rejected)
-            if contents.digest_of(start, stop) != content:
-                return False
-            start = stop
-        return True
-
-    def remove(self) -> None:
-        """The output is complete."""
-        self.path.unlink(missing_ok=True)
-
-
-def _write_predictions(path: Path, rows: list[tuple[str, str, float]]) -> None:
-    header = ("id", "label", "probability")
-    if path.suffix.lower() == ".csv":
-        write_csv(path, header, [(item, name, f"{prob:.6f}") for item, name, prob in rows])
-        return
-    columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    types = (pa.string(), pa.string(), pa.float32())
-    table = pa.table({name: pa.array(c, t) for name, c, t in zip(header, columns, types, strict=True)})
-    with replacing(path) as partial:
-        pq.write_table(table, partial)
+def _best(model: Model, pool: Pool, batch: Prediction) -> Rows:
+    """Each image's most probable class."""
+    best = batch.probs_BC.argmax(axis=1)
+    probs = batch.probs_BC[np.arange(len(best)), best]
+    return [
+        (pool.ids[position], model.classes[index], float(prob))
+        for position, index, prob in zip(batch.positions, best, probs, strict=True)
+    ]

@@ -77,8 +77,8 @@ def embed(
             return Embeddings(made.ids, np.array(made.features_ND), made.labels, made.manifest)
 
     folder = Path(out)
-    if use_cache and not overwrite and wanted.lie_in(folder):
-        note(f"cache hit: {folder} holds the features of this pool, backbone and transform already", quiet)
+    if (use_cache or resume) and not overwrite and wanted.lie_in(folder):
+        note(f"{folder} holds the features of this pool, backbone and transform already", quiet)
         embeddings = refresh(folder, pool)
     else:
         _claim(folder, overwrite=overwrite, resume=resume)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from activetune.base.artefact import MANIFEST, contents, read_manifest, write_manifest
 from activetune.base.errors import UsageError
-from activetune.base.files import write_json
+from activetune.base.files import replacing, sweep, write_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
@@ -114,6 +114,8 @@ def _open(folder: Path, overwrite: bool) -> Path:
         raise UsageError(f"the output folder {folder} is not empty; choose another --out, or give --overwrite")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
+    for place in (place for place in folder.rglob("*") if place.is_dir()):
+        sweep(place)
     write_json(folder / MARKER, {"made_by": "activetune demo"})
     return folder
 
@@ -142,7 +144,8 @@ def _write_digits(folder: Path) -> None:
         path = folder / str(digit) / f"{number:04d}.png"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.round(picture * (255 / 16)).astype(np.uint8)).save(path)
+            with replacing(path) as partial:
+                Image.fromarray(np.round(picture * (255 / 16)).astype(np.uint8)).save(partial, "PNG")
 
 
 def _pixels(folder: Path, ids: Any) -> np.ndarray:

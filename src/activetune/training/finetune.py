@@ -40,7 +40,7 @@ from activetune.training.recipe import Recipe, make_recipe
 DEFAULT = "bundled"  # the backbone where nothing tells which
 WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
 SHOWN = 16  # labelled images that a model must have finite outputs on before it is saved
-OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", RUN)
+OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", WORK, RUN)
 
 
 @holds_output(folder=True)
@@ -216,11 +216,10 @@ def _open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Pa
                 f"{folder} holds an unfinished run with another pool, labels, backbone, settings or seed; "
                 "give the same ones to go on with --resume, or --overwrite to start again"
             )
-        return folder
-    prepare_folder(folder, OWN_FILES, overwrite=overwrite)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    (folder / WORK).mkdir()
-    write_json(folder / RUN, {"run": run})
+    else:
+        prepare_folder(folder, OWN_FILES, overwrite=overwrite)
+        write_json(folder / RUN, {"run": run})
+    (folder / WORK).mkdir(exist_ok=True)
     return folder
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, prepare_folder, write_manifest
+from activetune.base.artefact import MANIFEST, cut_off, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest_json
@@ -48,6 +47,7 @@ from activetune.studies.simulation.processes import choose_processes, run_jobs
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
+FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
 HEADER = (
     *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
     *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored"),
@@ -232,11 +232,9 @@ def _marker(folder: Path) -> Mapping[str, Any] | None:
 
 def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: bool) -> None:
     """Make the folder ready and leave a note in it of what it is for; the manifest comes last."""
-    ours = _marker(folder) is not None
+    ours = _marker(folder) is not None or cut_off(folder)
     if afresh:
-        prepare_folder(folder, FILES, overwrite=overwrite)
-        for name in (CELLS, SELECTIONS, MODELS, "embeddings") if ours else ():
-            shutil.rmtree(folder / name, ignore_errors=True)
+        prepare_folder(folder, (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite)
     for leftover in folder.rglob(".*.partial") if ours else ():  # what a killed process was writing
         leftover.unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)

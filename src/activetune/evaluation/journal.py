@@ -1,0 +1,130 @@
+"""Predictions as files that survive any kill: a journal while they are made, a note of their origin afterwards.
+
+Beside ``p.csv`` lies ``.p.csv.partial.jsonl`` while the run goes on: its key, then a line of JSON per batch with the rows,
+the rejected items and the digest of the images. Once the run is done it is ``.p.csv.json``: the key, the digests of the
+images and of ``p.csv``, by which ``--resume`` recognises a finished run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from activetune.base.errors import UsageError
+from activetune.base.files import parse_json, prepare_file, read_json, replacing, write_json
+from activetune.base.fingerprint import digest_file
+from activetune.base.tables import read_table, write_csv
+from activetune.data.identity import Contents
+
+HEADER = ("id", "label", "probability")
+REJECTED = ("id", "reason")
+
+Rows = list[tuple[str, str, float]]
+Rejects = list[tuple[str, str]]
+
+
+class Journal:
+    """The files of one prediction run.
+
+    Args:
+        path: the output, ``.csv`` or ``.parquet``. key: digest of the model and the pool's ids.
+        contents: the pool's images, which must be what they were when a run goes on or is kept.
+    """
+
+    def __init__(self, path: Path, key: str, contents: Contents):
+        if path.suffix.lower() not in (".csv", ".parquet"):
+            raise UsageError(f"{path}: predictions are written as .csv or .parquet")
+        self.path, self.key, self.contents = path, key, contents
+        self.listing = path.with_name(f"{path.stem}.rejected.csv")
+        self._lines = path.with_name(f".{path.name}.partial.jsonl")
+        self._note = path.with_name(f".{path.name}.json")
+
+    def finished(self) -> Rows | None:
+        """The predictions of this key that are there already, finished and unchanged."""
+        if not self._note.is_file() or not self.path.is_file():
+            return None
+        if read_json(self._note) != self._made_from():
+            return None
+        self._lines.unlink(missing_ok=True)
+        found = read_table(self.path)
+        return [
+            (str(i), str(name), float(prob)) for i, name, prob in zip(*(found[name] for name in HEADER), strict=True)
+        ]
+
+    def begin(self, *, overwrite: bool, resume: bool) -> tuple[Rows, Rejects, int]:
+        """Make ready for a run, or go on with one: what it has found so far, in how many batches.
+
+        Raises:
+            UsageError: the output exists, or was begun from something else.
+        """
+        going_on = resume and not overwrite and self._lines.is_file()
+        lines = self._lines.read_text(encoding="utf-8").splitlines() if going_on else []
+        batches = _whole(lines[1:])
+        if lines and (lines[0] != self.key or not self._same_images(batches)):
+            raise UsageError(
+                f"{self.path} was begun with another model or pool; give the same ones to go on with --resume, "
+                "or --overwrite to start again"
+            )
+        if not lines:
+            prepare_file(self.path, overwrite=overwrite)
+        with replacing(self._lines) as partial:
+            partial.write_text("\n".join([self.key, *map(json.dumps, batches)]) + "\n", encoding="utf-8")
+        rows = [(item, name, prob) for found, *_ in batches for item, name, prob in found]
+        return rows, [(item, reason) for _, refused, _ in batches for item, reason in refused], len(batches)
+
+    def add(self, rows: Rows, rejected: Rejects, start: int) -> None:
+        """Note a finished batch, which begins with the pool's image ``start``."""
+        images = self.contents.digest_of(start, start + len(rows) + len(rejected))
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([rows, rejected, images]) + "\n")
+
+    def finish(self, rows: Rows, rejected: Rejects) -> None:
+        """Write the output and the list of rejects; one that an earlier run left goes."""
+        if rejected:
+            write_csv(self.listing, REJECTED, rejected)
+        elif self.listing.is_file() and tuple(read_table(self.listing)) == REJECTED:
+            self.listing.unlink()
+        _write(self.path, rows)
+        write_json(self._note, self._made_from())
+        self._lines.unlink()
+
+    def _made_from(self) -> dict[str, str]:
+        """What the note of a finished run holds."""
+        return {"key": self.key, "images": self.contents.fingerprint, "digest": digest_file(self.path)}
+
+    def _same_images(self, batches: list[list[Any]]) -> bool:
+        """Whether the images of the finished batches are what they were."""
+        counts = [len(rows) + len(rejected) for rows, rejected, _ in batches]
+        self.contents.read(sum(counts))
+        stops = list(itertools.accumulate(counts))
+        return all(
+            self.contents.digest_of(stop - count, stop) == images
+            for count, stop, (_, _, images) in zip(counts, stops, batches, strict=True)
+        )
+
+
+def _whole(lines: list[str]) -> list[list[Any]]:
+    """The batches of a journal, without the line that was being written when the process died."""
+    found: list[list[Any]] = []
+    for line in lines:
+        try:
+            found.append(parse_json(line))
+        except ValueError:
+            break
+    return found
+
+
+def _write(path: Path, rows: Rows) -> None:
+    if path.suffix.lower() == ".csv":
+        write_csv(path, HEADER, [(item, name, f"{prob:.6f}") for item, name, prob in rows])
+        return
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    types = (pa.string(), pa.string(), pa.float32())
+    table = pa.table({name: pa.array(c, t) for name, c, t in zip(HEADER, columns, types, strict=True)})
+    with replacing(path) as partial:
+        pq.write_table(table, partial)

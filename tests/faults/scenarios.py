@@ -1,0 +1,100 @@
+"""The stages to be killed: what is there before, and the command. Every stage that writes is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tests.conftest import write_digits
+
+Prepare = Callable[[Path], None]
+
+
+def _do(place: Path, *lines: str) -> None:
+    """Run commands in a place, in this process: that is the warming up."""
+    from activetune.cli import run
+
+    torch.set_num_threads(1)
+    os.chdir(place)
+    os.environ["ACTIVETUNE_CACHE"] = str(place / "cache")
+    for line in lines:
+        code = run([*line.split(), "--quiet"])
+        assert code == 0, line
+
+
+def _pool(place: Path, count: int = 16) -> None:
+    write_digits(place / "pool", count)
+    (place / "pool" / "0" / "broken.png").write_bytes(b"no image")
+
+
+EMBED = "embed pool --out emb --batch-size 4 --workers 0"
+FINETUNE = "finetune pool --out model --workers 0 --set strengths=1"
+SIMULATE = "simulate pool --test 30% --methods random --budgets 4,6 --seeds 1 --workers 1"
+
+
+def _pooled(*lines: str) -> Prepare:
+    def prepare(place: Path) -> None:
+        _pool(place)
+        _do(place, *lines)
+
+    return prepare
+
+
+def _warmed(*lines: str) -> Prepare:
+    """The same, but what the lines leave is not there: they only import what they need."""
+
+    def prepare(place: Path) -> None:
+        import shutil
+
+        _pool(place)
+        before = set(place.iterdir())
+        _do(place, *lines)
+        for path in set(place.iterdir()) - before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return prepare
+
+
+def _rejects_gone(place: Path) -> None:
+    """Predictions with a list of rejects, of a pool that has none any more."""
+    _pooled(FINETUNE, "predict model pool --out p.csv --workers 0")(place)
+    (place / "pool" / "0" / "broken.png").unlink()
+
+
+PREDICT = "predict model pool --out p.csv --workers 0"
+CORRUPT = "corrupt pool --kinds fog,contrast --severity 1 --out shifts --workers 0"
+SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
+    name: (line.split(), prepare)
+    for name, line, prepare in (
+        ("embed", f"{EMBED} --no-cache", _warmed(EMBED)),
+        ("embed_filling_the_cache", EMBED, _warmed(EMBED)),
+        ("embed_from_the_cache", EMBED, _pooled(EMBED.replace("emb ", "other "))),
+        ("embed_over_another", f"{EMBED} --no-cache --overwrite", _pooled(f"{EMBED} --no-cache --dtype float32")),
+        ("select", "select emb --budget 3 --method k_center --out sel", _pooled(EMBED)),
+        (
+            "select_over_another",
+            "select emb --budget 3 --method k_center --out sel --overwrite",
+            _pooled(EMBED, "select emb --budget 5 --method random --out sel"),
+        ),
+        ("finetune", FINETUNE, _warmed(FINETUNE)),
+        ("finetune_over_another", f"{FINETUNE} --overwrite", _pooled(f"{FINETUNE} --seed 5")),
+        (
+            "finetune_epochs",
+            "finetune pool --out model --workers 0 --recipe full --set epochs=2",
+            _warmed("finetune pool --out model --workers 0 --recipe full --set epochs=1"),
+        ),
+        ("evaluate", "evaluate model pool --workers 0", _pooled(FINETUNE)),
+        ("predict", PREDICT, _pooled(FINETUNE)),
+        ("predict_over_another", f"{PREDICT} --overwrite", _rejects_gone),
+        ("caption", "caption pool --out c.csv", _pooled()),
+        ("corrupt", CORRUPT, _warmed(CORRUPT)),
+        ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),
+        ("evaluate_shifts", "evaluate model shifts --workers 0", _pooled(FINETUNE, CORRUPT)),
+        ("simulate", f"{SIMULATE} --out sim", _warmed(f"{SIMULATE} --out sim")),
+        ("simulate_over_another", f"{SIMULATE} --out sim --overwrite", _pooled(f"{SIMULATE} --out sim --seed 3")),
+        ("report", "report sim --overwrite", _pooled(f"{SIMULATE} --out sim")),
+    )
+}

@@ -1,0 +1,221 @@
+"""Ends a stage before its n-th file operation, for every n, runs it again with --resume, and compares what comes out.
+
+Run as ``python -m tests.faults.walk SCENARIO FOLDER [all]``. One process warms up (imports, the undisturbed run) and
+forks a child for each run, so nothing is imported twice. An audit hook counts what Python does to files below the
+scenario's folder: opening for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th
+operation the child ends with ``os._exit``, as a killed process does. Without ``all`` only the first and the last of the
+operations that are alike (same call, same file name but for digits) are ended at.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+KILLED = 77
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
+VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|pid|since|started")
+
+
+# Counting ---------------------------------------------------------------------------------------------------------
+
+
+class Operations:
+    """The file operations of this process below a folder; before the one numbered ``last`` it ends."""
+
+    def __init__(self, folder: Path, last: int = -1):
+        self.prefix, self.last = str(folder) + os.sep, last
+        self.kinds: list[str] = []
+        self.active = False
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.active:
+            return
+        if event == "open":
+            path, mode, flags = arguments
+            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if not writes and not (isinstance(mode, str) and set(mode) & set("wax+")):
+                return
+        elif event in CHANGES:
+            path = arguments[0]
+        else:
+            return
+        name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+        name = str(Path.cwd() / name)
+        if not name.startswith(self.prefix):
+            return
+        if len(self.kinds) == self.last:
+            os._exit(KILLED)
+        self.kinds.append(f"{event} {re.sub(r'[0-9a-f]{8,}|[0-9]+|tmp[a-z0-9_]{8}', '#', name[len(self.prefix) :])}")
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run something in a fork of this process; its exit code."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            work()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# Comparing --------------------------------------------------------------------------------------------------------
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What lies in a folder, file by file, without times and figures of the machine."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): _content(path) for path in files}
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".json":
+        return _steady(json.loads(path.read_text()))
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return [_steady(row) for row in csv.DictReader(file)]
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pydict()
+    if path.suffix == ".npy":
+        return np.load(path).tolist()
+    return "page" if path.suffix == ".html" else path.read_bytes()
+
+
+def _steady(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _steady(part) for name, part in value.items() if not VOLATILE.search(str(name))}
+    return [_steady(part) for part in value] if isinstance(value, list) else value
+
+
+def differences(found: Any, expected: Any, place: str = "") -> list[str]:
+    """Where two outcomes differ; numbers may by a millionth."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        names = sorted(found.keys() ^ expected.keys())
+        told = [f"{place}/{name} {'is too many' if name in found else 'is missing'}" for name in names]
+        return told + [
+            line
+            for name in found.keys() & expected.keys()
+            for line in differences(found[name], expected[name], f"{place}/{name}")
+        ]
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        pairs = enumerate(zip(found, expected, strict=True))
+        return [line for number, (a, b) in pairs for line in differences(a, b, f"{place}[{number}]")]
+    if found == expected:
+        return []
+    try:
+        same = abs(float(found) - float(expected)) <= 1e-6 * max(1.0, abs(float(expected)))
+    except (TypeError, ValueError):
+        same = False
+    return [] if same else [f"{place}: {str(found)[:60]!r} instead of {str(expected)[:60]!r}"]
+
+
+# Walking ----------------------------------------------------------------------------------------------------------
+
+
+class Walk:
+    """One scenario: what is there before, the command, and every way of ending it."""
+
+    def __init__(self, root: Path, line: list[str], prepare: Callable[[Path], None]):
+        self.root, self.line, self.prepare = root, line, prepare
+        self.place = root / "place"
+        self.before = root / "before"
+        self.before.mkdir(parents=True)
+        prepare(self.before)
+
+    def fresh(self) -> None:
+        """The place as it is before the command."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self.before, self.place, symlinks=True)
+
+    def run(self, *extra: str, without: str = "", last: int = -2) -> Callable[[], None]:
+        """The command as what a child does; ``last``: the operation before which it ends, -1 only counts."""
+
+        def work() -> None:
+            from activetune.cli import run
+
+            os.chdir(self.place)
+            os.environ["ACTIVETUNE_CACHE"] = str(self.place / "cache")
+            operations = Operations(self.place, last)
+            operations.active = last >= -1
+            code = run([part for part in [*self.line, *extra] if part != without])
+            operations.active = False
+            if last == -1:
+                (self.root / "operations.json").write_text(json.dumps(operations.kinds))
+            os._exit(code)
+
+        return work
+
+    def undisturbed(self) -> list[str]:
+        """The outcome to compare with, and the kinds of the operations that lead there."""
+        self.fresh()
+        assert in_child(self.run("--quiet", last=-1)) == 0, "the scenario itself fails"
+        self.expected = outcome(self.place)
+        kinds: list[str] = json.loads((self.root / "operations.json").read_text())
+        return kinds
+
+    def ended_before(self, number: int) -> list[str]:
+        """Kill the run before an operation and run again; what is wrong then."""
+        self.fresh()
+        old = outcome(self.place)
+        code = in_child(self.run("--quiet", last=number))
+        if code != KILLED:
+            return [f"the run ended with {code} instead of being killed"]
+        code = in_child(self.run("--quiet", "--resume", without="--overwrite"))
+        if code == 2 and "--overwrite" in self.line:
+            stayed = {name: content for name, content in outcome(self.place).items() if name in old}
+            lost = differences(stayed, old)
+            if lost:
+                return ["it is refused, and the old result is damaged:", *lost]
+            code = in_child(self.run("--quiet"))
+        if code:
+            return [f"running again ends with {code}"]
+        return differences(outcome(self.place), self.expected)
+
+
+def chosen(kinds: list[str], everything: bool) -> list[int]:
+    """The operations to end at."""
+    if everything:
+        return list(range(len(kinds)))
+    first = {kind: number for number, kind in reversed(list(enumerate(kinds)))}
+    last = {kind: number for number, kind in enumerate(kinds)}
+    return sorted({*first.values(), *last.values()})
+
+
+def main(scenario: str, folder: str, everything: bool) -> None:
+    """Walk one scenario; prints a line per problem and ends with 1 if there is one."""
+    from tests.faults.scenarios import SCENARIOS
+
+    root = Path(folder).resolve()
+    line, prepare = SCENARIOS[scenario]
+    walk = Walk(root, line, prepare)
+    kinds = walk.undisturbed()
+    numbers = chosen(kinds, everything)
+    wrong = 0
+    for number in numbers:
+        for problem in walk.ended_before(number):
+            wrong += 1
+            print(f"before operation {number} ({kinds[number]}): {problem}")
+    print(f"{scenario}: ended at {len(numbers)} of {len(kinds)} operations, {wrong} problems", flush=True)
+    os._exit(min(wrong, 1))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], "all" in sys.argv[3:])
