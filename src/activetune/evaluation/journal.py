@@ -1,8 +1,8 @@
 """Predictions as files that survive any kill: a journal while they are made, a note of their origin afterwards.
 
-Beside ``p.csv`` lies ``.p.csv.partial.jsonl`` while the run goes on: its key, then a line of JSON per batch with the rows,
-the rejected items and the digest of the images. Once the run is done it is ``.p.csv.json``: the key, the digests of the
-images and of ``p.csv``, by which ``--resume`` recognises a finished run.
+Beside ``p.csv`` lies ``.p.csv.partial.jsonl`` while the run goes on: its key, then a line of JSON per batch with the
+rows, the rejected items and the digest of the images. Once the run is done it is ``.p.csv.json``: the key, the digests
+of the images and of ``p.csv``, by which ``--resume`` recognises a finished run.
 """
 
 from __future__ import annotations
