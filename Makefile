@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-processors lint format bench clean
+.PHONY: install demo test test-processors lint format bench clean faults
 
 install: $(BIN)/.installed
 
@@ -23,6 +23,10 @@ test-processors: install
 	  ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=$$threads \
 	  $(BIN)/python -m pytest -n auto || exit 1; \
 	done
+
+# Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.
+faults: install
+	ACTIVETUNE_FAULTS=all $(BIN)/python -m pytest -n auto tests/faults
 
 lint: install
 	$(BIN)/ruff check .

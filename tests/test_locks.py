@@ -221,3 +221,27 @@ def test_every_command_is_refused_while_another_run_writes_to_its_output(
             assert run([*line.split(), *extra]) == 1, line
             assert f"{place.partition(':')[2]} is in use by another run of activetune" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "embed pool",
+        "select emb --budget 3",
+        "finetune pool",
+        "evaluate model pool",
+        "predict model pool",
+        "caption pool",
+        "corrupt pool --kinds fog",
+        "simulate pool --test 30% --methods random --budgets 4",
+        "demo",
+    ],
+)
+def test_an_output_below_a_file_is_a_sentence_and_leaves_the_file(
+    tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    assert run([*line.split(), "--out", "file/below/it.csv", "--overwrite"]) == 2
+    assert "file is a file; --out must name a folder, or a file in one" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.rglob("*")] == [("file", "mine")]

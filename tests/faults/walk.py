@@ -3,14 +3,16 @@
 Run as ``python -m tests.faults.walk SCENARIO FOLDER [all]``. One process warms up (imports, the undisturbed run) and
 forks a child for each run, so nothing is imported twice. An audit hook counts what Python does to files below the
 scenario's folder: opening for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th
-operation the child ends with ``os._exit``, as a killed process does. Without ``all`` only one of the operations that are
-alike is ended at: same call and same file name but for digits, and none of those that leave a folder as the one before
-them does (mode changes, locks, the removal of a partial file that has its last name already).
+operation the child ends with ``os._exit``, as a killed process does. Then the disk is full from the n-th operation on,
+or read-only from the first: that must end in a sentence. Without ``all`` only one of the operations that are alike is
+taken: same call and same file name but for digits, and none of those that leave a folder as the one before them does
+(mode changes, locks, the removal of a partial file that has its last name already).
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -25,6 +27,7 @@ import pyarrow.parquet as pq
 
 KILLED = 77
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
+GROWS = ("open", "os.mkdir")
 VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|pid|since|started")
 
 NEUTRAL = re.compile(r"os\.chmod|\.lock$|open .*\.partial$|remove .*\.partial$|sqlite")
@@ -34,10 +37,14 @@ NEUTRAL = re.compile(r"os\.chmod|\.lock$|open .*\.partial$|remove .*\.partial$|s
 
 
 class Operations:
-    """The file operations of this process below a folder; before the one numbered ``last`` it ends."""
+    """The file operations of this process below a folder; the one numbered ``last`` meets a fault.
 
-    def __init__(self, folder: Path, last: int = -1):
-        self.prefix, self.last = str(folder) + os.sep, last
+    Args:
+        fault: 0 ends the process; an errno is what this operation and all later ones that need space fail with.
+    """
+
+    def __init__(self, folder: Path, last: int = -1, fault: int = 0):
+        self.prefix, self.last, self.fault = str(folder) + os.sep, last, fault
         self.kinds: list[str] = []
         self.active = False
         sys.addaudithook(self._see)
@@ -58,18 +65,22 @@ class Operations:
         name = str(Path.cwd() / name)
         if not name.startswith(self.prefix):
             return
-        if len(self.kinds) == self.last:
+        if len(self.kinds) == self.last and not self.fault:
             os._exit(KILLED)
+        if self.fault and len(self.kinds) >= self.last and (event in GROWS or self.fault == errno.EROFS):
+            raise OSError(self.fault, os.strerror(self.fault), name)
         self.kinds.append(f"{event} {re.sub(r'[0-9a-f]{8,}|[0-9]+|tmp[a-z0-9_]{8}', '#', name[len(self.prefix) :])}")
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run something in a fork of this process; its exit code."""
+def in_child(work: Callable[[], None], said: Path | None = None) -> int:
+    """Run something in a fork of this process; its exit code. What it says on stderr goes to the file ``said``."""
     sys.stdout.flush()
     pid = os.fork()
     if not pid:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if said is not None:
+                os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
             work()
         except BaseException:
             import traceback
@@ -148,15 +159,15 @@ class Walk:
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.before, self.place, symlinks=True)
 
-    def run(self, *extra: str, without: str = "", last: int = -2) -> Callable[[], None]:
-        """The command as what a child does; ``last``: the operation before which it ends, -1 only counts."""
+    def run(self, *extra: str, without: str = "", last: int = -2, fault: int = 0) -> Callable[[], None]:
+        """The command as what a child does; ``last``: the operation that meets the fault, -1 only counts."""
 
         def work() -> None:
             from activetune.cli import run
 
             os.chdir(self.place)
             os.environ["ACTIVETUNE_CACHE"] = str(self.place / "cache")
-            operations = Operations(self.place, last)
+            operations = Operations(self.place, last, fault)
             operations.active = last >= -1
             code = run([part for part in [*self.line, *extra] if part != without])
             operations.active = False
@@ -181,6 +192,22 @@ class Walk:
         code = in_child(self.run("--quiet", last=number))
         if code not in (KILLED, 0):  # 0: what is remembered of the pool's files spared it an operation
             return [f"the run ended with {code} instead of being killed"]
+        return self.made_up_for(old)
+
+    def failing_from(self, number: int, fault: int) -> list[str]:
+        """The disk is full or read-only from an operation on; what is wrong then, and with a new run once it is not."""
+        self.fresh()
+        old = outcome(self.place)
+        said = self.root / "said"
+        code = in_child(self.run("--quiet", last=number, fault=fault), said)
+        told = said.read_text()
+        words = ("the disk is full",) if fault == errno.ENOSPC else ("read-only",)
+        if code and ("unexpected" in told or not any(word in told.lower() for word in words)):
+            return [f"it ends with {code} and {told!r}"]
+        return self.made_up_for(old)
+
+    def made_up_for(self, old: dict[str, Any]) -> list[str]:
+        """Run again with --resume after a fault; what is wrong then."""
         code = in_child(self.run("--quiet", "--resume", without="--overwrite"))
         if code == 2 and "--overwrite" in self.line:
             stayed = {name: content for name, content in outcome(self.place).items() if name in old}
@@ -211,11 +238,19 @@ def main(scenario: str, folder: str, everything: bool) -> None:
     kinds = walk.undisturbed()
     numbers = chosen(kinds, everything)
     wrong = 0
-    for number in numbers:
-        for problem in walk.ended_before(number):
+    growing = [number for number in numbers if kinds[number].split()[0] in GROWS] if everything else numbers[1::3]
+    trials = [
+        *((f"killed before {number}", number, lambda at: walk.ended_before(at)) for number in numbers),
+        *((f"disk full from {number}", number, lambda at: walk.failing_from(at, errno.ENOSPC)) for number in growing),
+        ("read-only from 0", 0, lambda at: walk.failing_from(at, errno.EROFS)),
+    ]
+    for name, number, trial in trials:
+        for problem in trial(number):
             wrong += 1
-            print(f"before operation {number} ({kinds[number]}): {problem}")
-    print(f"{scenario}: ended at {len(numbers)} of {len(kinds)} operations, {wrong} problems", flush=True)
+            print(f"{name} ({kinds[number]}): {problem}")
+    print(
+        f"{scenario}: {len(trials)} faults at {len(numbers)} of {len(kinds)} operations, {wrong} problems", flush=True
+    )
     os._exit(min(wrong, 1))
 
 
