@@ -295,6 +295,34 @@ def test_every_recipe_trains_it(name: str, recipe: str, pool: Pool, tmp_path: Pa
         torch.testing.assert_close(activetune.load(tmp_path / "m").network(pixels), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_nothing_is_fetched_for_a_folder_or_a_saved_model(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="the extra 'hf' is not installed")
+    import socket
+
+    from huggingface_hub import constants
+
+    asked: list[object] = []
+
+    def refuse(*given: object, **options: object) -> None:
+        asked.append(given)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for made in ("hf/clip", "open_clip/timm", "timm/test_vit"):
+        folder = tmp_path / made.replace("/", "-")
+        folder.mkdir()
+        backbone, weights = MAKERS[made](folder)
+        given: dict[str, Any] = {"backbone": backbone, "weights": weights, "workers": 0, "quiet": True}
+        activetune.finetune(pool, out=folder / "m", labels=some_labels(pool, 2), recipe="linear_probe", **given)
+        activetune.load(folder / "m")
+    assert not asked
+
+
 # What a source says of what it can't load -----------------------------------------------------------------------------
 
 

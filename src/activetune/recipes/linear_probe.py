@@ -2,7 +2,7 @@
 
 The strength is chosen by cross-validation up to 2,000 labels, on a validation part above, and the final fit uses every
 label. Reference: the usual protocol of self-supervised learning (for instance Kornblith et
-al. 2019); see ``heads/linear.py`` for the scale of the features.
+al. 2019); see ``networks/regression.py`` for the scale of the features.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The current model: a linear probe on the items whose label is known.
 
 Logistic regression on features of unit length, its strength chosen on labels that the fit does not see (see
-``heads/linear.py``). Classes are counted by the answers: C is the highest class index that was answered, plus one. A
-class below it that nobody has answered yet can't be predicted: its probability is exactly 0, its row of the weight is
+``networks/regression.py``). Classes are counted by the answers: C is the highest class index that was answered, plus
+one. A class below it that nobody has answered yet can't be predicted: its probability is exactly 0, its row of the weight is
 0 and its bias ``NEVER`` (finite, so that products with it stay defined; softmax makes it 0). Uncertainties are not
 touched by such columns.
 Shape legend: N items, D feature size, M items with a known answer, C classes.
