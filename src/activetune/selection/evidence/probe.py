@@ -2,9 +2,9 @@
 
 Logistic regression on features of unit length, its strength chosen on labels that the fit does not see (see
 ``networks/regression.py``). Classes are counted by the answers: C is the highest class index that was answered, plus
-one. A class below it that nobody has answered yet can't be predicted: its probability is exactly 0, its row of the weight is
-0 and its bias ``NEVER`` (finite, so that products with it stay defined; softmax makes it 0). Uncertainties are not
-touched by such columns.
+one. A class below it that nobody has answered yet can't be predicted: its probability is exactly 0, its row of the
+weight is 0 and its bias ``NEVER`` (finite, so that products with it stay defined; softmax makes it 0). Uncertainties
+are not touched by such columns.
 Shape legend: N items, D feature size, M items with a known answer, C classes.
 Cost: up to 25 small fits, then 2 N D C operations in pieces; O(N C) memory for the answer.
 """
