@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,13 @@ def test_scores_are_not_replaced_unasked(loop: Path, capsys: pytest.CaptureFixtu
     assert run(["evaluate", str(loop / "model"), str(loop / "digits"), *FAST]) == 2
     assert "exists already; nothing was written" in one_line(capsys.readouterr().err)
     assert (loop / "model" / "scores.json").read_bytes() == before
+
+
+def test_a_test_folder_of_one_class(loop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(loop / "digits" / "3", tmp_path / "test" / "3")
+    assert run(["evaluate", str(loop / "model"), str(tmp_path / "test"), "--out", str(tmp_path / "s.json"), *FAST]) == 0
+    assert "lie in the folder '3', a class of the model: that is their label" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "s.json").read_text())["per_class"]) == ["3"]
 
 
 def test_predictions_are_not_replaced_unasked(loop: Path) -> None:

@@ -80,6 +80,8 @@ def test_it_goes_on_with_what_is_missing(digits: Path, tmp_path: Path, capsys: p
     command = ["corrupt", str(digits), "--kinds", "fog,contrast", "--severity", "3", "--out", str(out), "--quiet"]
     assert run(command) == 0
     assert "2 pools, fog-3.parquet to contrast-3.parquet" in capsys.readouterr().out
+    assert run([*command[:2], "--kinds", "fog", "--severity", "3", "--out", str(tmp_path / "one"), "--quiet"]) == 0
+    assert "1 pool, fog-3.parquet\n" in capsys.readouterr().out
     before = (out / "fog-3.parquet").stat().st_mtime_ns
     (out / "contrast-3.parquet").unlink()
     assert run(command) == 2
