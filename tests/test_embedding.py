@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from PIL import Image
 
 import activetune
 from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.locks import locked
 from activetune.data.loading import choose_workers
 from activetune.data.opening import open_pool
-from activetune.features import computing, embedding
+from activetune.features import cache, computing, embedding
 from activetune.features.artefact import Embeddings, load_embeddings, save_items, seal_embeddings
 from activetune.features.embedding import EmbedOptions, embed, features_of, take
 from activetune.networks.backbones import Backbone
@@ -421,6 +423,30 @@ def test_a_damaged_cache_entry_is_computed_again_with_a_note(
     (entry,) = (tmp_path / "cache" / "embeddings").iterdir()  # repaired
     assert len(run(few, bundled, tmp_path / "other")) == 20
     assert len(computed) == 2
+
+
+def test_a_cache_entry_that_another_run_writes_is_left_to_it(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+    first = run(few, bundled)
+    (entry,) = (tmp_path / "cache" / "embeddings").iterdir()  # no lock is left behind
+    cache.drop(entry)
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(entry, folder=False):
+            taken.set()
+            done.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert taken.wait(60)
+    try:
+        np.testing.assert_array_equal(run(few, bundled, tmp_path / "emb").features_ND, first.features_ND)
+        assert not entry.exists()
+    finally:
+        done.set()
+        other.join()
+    run(few, bundled, tmp_path / "again", use_cache=True)
+    assert entry.exists()
 
 
 def test_the_cache_takes_only_the_artefacts_own_files(few: Path, bundled: Backbone, tmp_path: Path) -> None:
