@@ -18,7 +18,7 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Run))
 STAGES = {
     "embed": "embed pool --out emb",
     "select": "select emb --budget 3 --method k_center --out sel",
-    "finetune": "finetune pool --out model --set strengths=1",
+    "finetune": "finetune pool --out model --recipe linear_probe --set strengths=1",
     "evaluate": "evaluate model pool",
     "predict": "predict model pool --out p.csv",
     "caption": "caption pool --out c.csv",

@@ -31,7 +31,7 @@ def _pool(place: Path, count: int = 16) -> None:
 
 
 EMBED = "embed pool --out emb --batch-size 4 --workers 0"
-FINETUNE = "finetune pool --out model --workers 0 --set strengths=1"
+FINETUNE = "finetune pool --out model --workers 0 --recipe linear_probe --set strengths=1"
 SIMULATE = "simulate pool --test 30% --methods random --budgets 4,6 --seeds 1 --workers 1"
 
 

@@ -30,6 +30,7 @@ CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 GROWS = ("open", "os.mkdir")
 VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|pid|since|started")
 
+REMEMBERED = re.compile(r"/cache/(.*\.lock|digests\.sqlite.*)$")  # what is known of files; harmless if left
 NEUTRAL = re.compile(r"os\.chmod|\.lock$|open .*\.partial$|remove .*\.partial$|sqlite")
 
 
@@ -96,7 +97,7 @@ def in_child(work: Callable[[], None], said: Path | None = None) -> int:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """What lies in a folder, file by file, without times and figures of the machine."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".sqlite" not in path.name)
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not REMEMBERED.search(str(path)))
     return {path.relative_to(folder).as_posix(): _content(path) for path in files}
 
 

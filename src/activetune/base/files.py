@@ -70,7 +70,9 @@ def sweep(folder: Path, name: str | None = None) -> None:
         (folder / BEGUN).unlink(missing_ok=True)
     for entry in folder.iterdir():
         found = _PARTIAL.fullmatch(entry.name)
-        if found is not None and (name is None or (_belongs(found[1], name) and not _runs(int(found[2])))):
+        if found is None or int(found[2]) == os.getpid():
+            continue
+        if name is None or (_belongs(found[1], name) and not _runs(int(found[2]))):
             entry.unlink(missing_ok=True)
 
 
@@ -83,7 +85,7 @@ def _runs(pid: int) -> bool:
     """Whether a process of this number runs; another one may be writing to ``p.parquet`` beside ``p.csv``."""
     import psutil
 
-    return pid != os.getpid() and bool(psutil.pid_exists(pid))
+    return bool(psutil.pid_exists(pid))
 
 
 def remove(path: Path) -> None:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from activetune.base.artefact import MANIFEST
-from activetune.base.files import cache_folder
+from activetune.base.files import cache_folder, remove
 from activetune.base.locks import locked_if_free
 from activetune.base.progress import note
 
@@ -47,11 +46,14 @@ def add(entry: Path, folder: Path, files: Sequence[str]) -> None:
         with locked_if_free(entry, folder=False) as free:
             if not free or entry.exists():
                 return
-            with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".adding-") as temporary:
-                copy = Path(temporary) / entry.name
+            copy = entry.with_name(f".adding-{entry.name}")
+            remove(copy)  # what a killed process left
+            try:
                 copy.mkdir()
                 for name in (*files, MANIFEST):
                     shutil.copyfile(folder / name, copy / name)
                 os.replace(copy, entry)
+            finally:
+                remove(copy)
     except OSError as error:
         note(f"the cache {entry.parent} can't be written ({error.strerror or error}); going on without it")
