@@ -56,6 +56,7 @@ def picks_map(
             name="picks",
             visible=number == first,
             marker={"size": 9, "symbol": "x", "color": "black"},
+            meta="ink",
         )
     visible = [[True] * shown + [number == chosen for number in range(len(views))] for chosen in range(len(views))]
     buttons = [

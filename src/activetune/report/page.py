@@ -28,8 +28,42 @@ tr.best td { font-weight: 600; background: var(--soft); }
 .cards img { width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--soft); border-radius: 4px; }
 .cards figcaption { font-size: 12px; line-height: 1.35; overflow-wrap: anywhere; }
 .cards figcaption b { display: block; } .cards figcaption span { display: block; opacity: .75; }
-.plot { background: #fff; border-radius: 6px; margin-top: .6rem; }
+.plot { margin-top: .6rem; max-width: 100%; overflow-x: auto; }
+.wide { overflow-x: auto; max-width: 100%; }
+p.warning { border-left: 4px solid #e0a100; padding: .3rem .8rem; background: var(--soft); }
+h1, h2 { overflow-wrap: anywhere; }
+@media (max-width: 600px) {
+  body { margin: 1rem auto; padding: 0 .6rem; } h1 { font-size: 1.3rem; }
+  th, td { padding: .3rem .4rem; font-size: 13px; }
+}
 """
+
+# Figures are drawn without a ground of their own and follow the reader's colour scheme, also when it changes.
+SCHEME = """
+(() => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () => {
+    const ink = dark.matches ? "#ddd" : "#222", grid = dark.matches ? "#444" : "#ddd";
+    const ground = dark.matches ? "#222" : "#fff";
+    for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+      const change = { "font.color": ink, "legend.bgcolor": "rgba(0,0,0,0)", "hoverlabel.bgcolor": ground };
+      for (const axis of Object.keys(plot.layout).filter((name) => /^[xy]axis/.test(name))) {
+        for (const line of ["gridcolor", "linecolor", "zerolinecolor"]) change[`${axis}.${line}`] = grid;
+      }
+      (plot.layout.updatemenus || []).forEach((_, number) => {
+        change[`updatemenus[${number}].bgcolor`] = ground;
+        change[`updatemenus[${number}].font.color`] = ink;
+      });
+      Plotly.relayout(plot, change);
+      const marks = plot.data.flatMap((trace, number) => (trace.meta === "ink" ? [number] : []));
+      if (marks.length) Plotly.restyle(plot, { "marker.color": ink }, marks);
+    }
+  };
+  dark.addEventListener("change", paint);
+  addEventListener("load", paint);
+})();
+"""
+CLEAR = "rgba(0,0,0,0)"
 
 
 @dataclass(frozen=True)
@@ -57,8 +91,12 @@ class Page:
         """Plain text."""
         self._parts.append(f"<p>{escape(text)}</p>")
 
+    def warning(self, text: str) -> None:
+        """A sentence that must not be overlooked."""
+        self._parts.append(f'<p class="warning">{escape(text)}</p>')
+
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], best: frozenset[int] = frozenset()) -> None:
-        """A table; ``best`` are the rows to set off."""
+        """A table, which scrolls in itself where the window is narrow; ``best`` are the rows to set off."""
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join(
             ('<tr class="best">' if number in best else "<tr>")
@@ -66,7 +104,8 @@ class Page:
             + "</tr>"
             for number, row in enumerate(rows)
         )
-        self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        self._parts.append(f'<div class="wide">{table}</div>')
 
     def strip(self, pictures: Iterable[tuple[Path, str]]) -> None:
         """Small pictures with a caption each, embedded in the page."""
@@ -83,7 +122,10 @@ class Page:
 
     def plot(self, figure: Any) -> None:
         """A plotly figure; the library itself is embedded with the first one."""
-        html = figure.to_html(full_html=False, include_plotlyjs=self._plots == 0, config={"displaylogo": False})
+        legend = {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}  # below: beside it, it takes half a phone
+        figure.update_layout(autosize=True, paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, legend=legend)
+        options = {"displaylogo": False, "responsive": True}
+        html = figure.to_html(full_html=False, include_plotlyjs=self._plots == 0, default_width="100%", config=options)
         self._parts.append(f'<div class="plot">{html}</div>')
         self._plots += 1
 
@@ -93,7 +135,7 @@ class Page:
         content = (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self._title)}</title>'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-            f"<body>{body}</body></html>\n"
+            f"<body>{body}{f'<script>{SCHEME}</script>' if self._plots else ''}</body></html>\n"
         )
         with replacing(path) as partial:
             partial.write_text(content, encoding="utf-8")

@@ -41,11 +41,17 @@ def write_simulation_report(folder: Path) -> Path:
         f"{manifest['test_items']:,} held out ({manifest['test_name']}), {seeds} seed{'s' if seeds > 1 else ''}; "
         f"backbone: {manifest['made_from']['backbone']}.",
     )
+    if seeds == 1:
+        page.warning(
+            "One seed shows nothing for sure: without a second there is no telling a better method from a lucky draw. "
+            "Add some with --seeds 3 --resume."
+        )
+    common = _common_range(results)
     for recipe in results.recipes:
         page.heading(f"Learning curves: {recipe}")
-        page.plot(_curves(results, recipe))
+        page.plot(_curves(results, recipe, common))
     page.paragraph(
-        "Mean top-1 on the test set; bands are ± one standard deviation over the seeds. A click in the "
+        "Mean top-1 on the test set; bands are ± one sample standard deviation over the seeds. A click in the "
         "legend hides a method, a double click shows it alone."
     )
     _tables(page, results)
@@ -69,13 +75,21 @@ def _tables(page: Page, results: Results) -> None:
     page.heading("Top-1 on the test set")
     for recipe in results.recipes:
         page.paragraph(recipe)
-        page.table(*table_rows(results, recipe), best_rows(results, recipe))
+        header, rows = table_rows(results, recipe)
+        page.table([*header[:-2], header[-1]], [[*row[:-2], row[-1]] for row in rows], best_rows(results, recipe))
     page.paragraph(
-        "Percent, mean ± standard deviation over the seeds; rows that are best at some budget are set off. Rank: in "
-        "every recipe and budget the methods are ranked by mean top-1, 1 being the best, equal ones sharing theirs; "
-        "shown is the mean over recipes and budgets, for methods that finished all of them. Select: mean seconds of a "
-        "selection."
+        "Percent, mean ± sample standard deviation over the seeds; rows that are best at some budget are set off. "
+        "Select: mean seconds of a selection."
     )
+    ranks = results.ranks()
+    if len(ranks) > 1:
+        page.heading("Ranks")
+        ordered = sorted(ranks.items(), key=lambda pair: pair[1])
+        page.table(["selector", "mean rank"], [[name, f"{rank:.1f}"] for name, rank in ordered])
+        page.paragraph(
+            "In every recipe and budget the methods are ranked by mean top-1, 1 being the best, equal ones sharing "
+            "theirs; shown is the mean over recipes and budgets, for methods that finished all of them."
+        )
     manifest = results.manifest
     if manifest["rounds"] and results.unlooped:
         page.paragraph(
@@ -127,8 +141,18 @@ def _line(number: int) -> dict[str, str]:
     return {"color": COLOURS[number % len(COLOURS)], "dash": DASHES[number // len(COLOURS) % len(DASHES)]}
 
 
-def _curves(results: Results, recipe: str) -> Any:
-    """Mean top-1 against labels, a line and a band a method."""
+def _common_range(results: Results) -> list[float]:
+    """Bounds in percent of all recipes' accuracies with their bands: curves beside each other have one axis."""
+    cells = [100 * np.asarray(cell["top1"]) for cell in results.cells.values()]
+    widths = [spread(values) or 0.0 for values in cells]
+    low = min((float(values.mean()) - width for values, width in zip(cells, widths, strict=True)), default=0.0)
+    high = max((float(values.mean()) + width for values, width in zip(cells, widths, strict=True)), default=100.0)
+    room = max(0.05 * (high - low), 0.5)
+    return [max(low - room, 0.0), min(high + room, 100.5)]
+
+
+def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
+    """Mean top-1 against labels, a line and a band a method, on the bounds that all recipes have."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -180,7 +204,7 @@ def _curves(results: Results, recipe: str) -> Any:
             "ticktext": [f"{count:,}" for count in counts_shown],
             "type": "log" if wide else "linear",
         },
-        yaxis={"title": "top-1 on the test set, %"},
+        yaxis={"title": "top-1 on the test set, %", "range": list(common)},
     )
     return figure
 
