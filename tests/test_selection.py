@@ -29,7 +29,7 @@ from activetune.selection.artefact import Selection
 from activetune.selection.budget import Coverage, Groups, parse_budget, water_fill
 from activetune.selection.picking import keep_distance, pick
 from activetune.selection.problem import Evidence, Picks
-from activetune.selection.selectors import _radius, make_selector
+from activetune.selection.selectors import make_selector
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._radius import clustered_radius, pseudo_labels, pure_radius, typical_radius
 
@@ -94,7 +94,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
 
     known = {**selectors_package.selectors(), "spy": Spy}
     monkeypatch.setattr(selectors_package, "selectors", lambda: known)
-    monkeypatch.setattr("activetune.selection.plan.selectors", lambda: known)
+    monkeypatch.setattr("activetune.selection.resolved_budget.selectors", lambda: known)
     return seen
 
 
@@ -403,12 +403,11 @@ def test_the_typical_radius_of_next_to_nothing(items: int) -> None:
     assert 0 <= typical_radius(unit(np.eye(3)[:items]), np.random.default_rng(0)) <= 2
 
 
-def test_a_sample_gives_the_typical_radius_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_gives_the_typical_radius_of_all() -> None:
     rows = unit(digits(1000).features_ND.astype(np.float64))
     whole = typical_radius(rows, np.random.default_rng(0))
-    monkeypatch.setattr(_radius, "SAMPLE", 200)
-    monkeypatch.setattr(_radius, "AGAINST", 300)
-    assert typical_radius(rows, np.random.default_rng(0)) == pytest.approx(whole, abs=0.03)
+    sampled = typical_radius(rows, np.random.default_rng(0), sample=200, against=300)
+    assert sampled == pytest.approx(whole, abs=0.03)
 
 
 def test_pseudo_labels_are_the_clusters_and_leave_the_features_alone() -> None:

@@ -662,11 +662,11 @@ def answered(shots: int, classes: int = 3) -> Evidence:
 @pytest.mark.parametrize(
     ("shots", "method", "words"),
     [
-        (0, "activeft", "0.0 labels a class"),
-        (1, "activeft", "1.0 labels a class"),
+        (0, "activeft", "0.0 labels per class"),
+        (1, "activeft", "1.0 labels per class"),
         (SHOTS - 1, "activeft", f"below {SHOTS}"),
-        (SHOTS, "uncertainty_medoids", f"{SHOTS}.0 labels a class are enough"),
-        (20, "uncertainty_medoids", "20.0 labels a class"),
+        (SHOTS, "uncertainty_medoids", f"{SHOTS}.0 labels per class are enough"),
+        (20, "uncertainty_medoids", "20.0 labels per class"),
     ],
 )
 def test_auto_follows_a_model_once_it_knows_enough(shots: int, method: str, words: str) -> None:

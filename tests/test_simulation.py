@@ -641,15 +641,15 @@ def test_budgets_are_counted_out_and_put_in_order() -> None:
     assert [(budget.text, budget.count) for budget in found] == [("2/class", 4), ("10%", 10), ("50", 50)]
 
 
-def test_rounds_are_one_job_and_the_others_one_each() -> None:
-    jobs = plan_of("random,margin", ["10", "20"], seeds=3).jobs()
-    assert [(job.method.name, len(job.steps)) for job in jobs] == [("margin", 2)] * 3 + [("random", 1)] * 6
-    assert [(step.by.name, step.more) for step in jobs[0].steps] == [("random", "10"), ("margin", "10")]
+def test_rounds_are_one_chain_and_the_others_one_each() -> None:
+    chains = plan_of("random,margin", ["10", "20"], seeds=3).chains()
+    assert [(chain.method.name, len(chain.rounds)) for chain in chains] == [("margin", 2)] * 3 + [("random", 1)] * 6
+    assert [(round_.by.name, round_.more) for round_ in chains[0].rounds] == [("random", "10"), ("margin", "10")]
 
 
 def test_keys_depend_on_what_a_cell_is_made_from() -> None:
     def keys(plan: Plan) -> list[str]:
-        return [cell.key for job in plan.jobs() for step in job.steps for cell in step.cells]
+        return [cell.key for chain in plan.chains() for round_ in chain.rounds for cell in round_.cells]
 
     base = keys(plan_of("k_means,margin", ["10", "20"]))
     assert len(set(base)) == 4
@@ -663,10 +663,10 @@ def test_keys_depend_on_what_a_cell_is_made_from() -> None:
 def test_a_loop_over_the_whole_pool_is_one_cell_for_all_methods() -> None:
     plan = replace(plan_of("margin,random", ["10", "100"]), recipes=read_recipes("linear_probe,vecaf", {}))
     cells = [
-        (job.method.name, step.budget.count, cell.recipe.name)
-        for job in plan.jobs()
-        for step in job.steps
-        for cell in step.cells
+        (chain.method.name, round_.budget.count, cell.recipe.name)
+        for chain in plan.chains()
+        for round_ in chain.rounds
+        for cell in round_.cells
     ]
     assert sorted(cell for cell in cells if cell[2] == "vecaf") == [
         ("margin", 10, "vecaf"),

@@ -42,7 +42,7 @@ from activetune.networks.backbones import Backbone
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.selectors._losses import Assigned, PaperLoss
 from activetune.studies.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
-from activetune.studies.simulation.plan import Entry, Job, Plan, read_budgets, read_methods, read_recipes, read_start
+from activetune.studies.simulation.plan import Chain, Entry, Plan, read_budgets, read_methods, read_recipes, read_start
 from activetune.studies.simulation.pools import POOL, TEST
 from activetune.studies.simulation.simulate import HEADER
 
@@ -83,12 +83,12 @@ def _options() -> argparse.Namespace:
 
 @dataclass
 class Run:
-    """One task on one pool: its jobs, what is finished (of other pools of this task too), and where it goes."""
+    """One task on one pool: its chains, what is finished (of other pools of this task too), and where it goes."""
 
     name: str
     folder: Path
     table: Path
-    jobs: list[Job]
+    chains: list[Chain]
     bench: Bench
     about: dict[str, Any]
     limit: float
@@ -106,7 +106,7 @@ class Run:
         bench = Bench(setup)
         plan = _plan(task, bench, seeds)
         table = options.out / f"{name}.csv"
-        run = cls(name, folder, table, _jobs(plan, options.methods), bench, {}, options.limit, rows, [])
+        run = cls(name, folder, table, _chains(plan, options.methods), bench, {}, options.limit, rows, [])
         run.about = {**machine(), **_described(plan, bench), "backbone": task.backbone, "drawn": task.drawn}
         earlier = table.with_suffix(".json")
         run.skipped = read_json(earlier)["skipped"] if earlier.is_file() else []
@@ -115,45 +115,45 @@ class Run:
     def forget(self, methods: Sequence[str], refit: bool) -> None:
         """Drop selections and cells of these methods; all cells, if all of them are to be fitted again."""
         self.skipped = [row for row in self.skipped if row["method"] not in methods]
-        for job in self.jobs:
-            again = job.method.text in methods
-            for step in job.steps:
+        for chain in self.chains:
+            again = chain.method.text in methods
+            for round_ in chain.rounds:
                 if again:
-                    shutil.rmtree(self.folder / SELECTIONS / step.name, ignore_errors=True)
-                for cell in step.cells if refit or again else ():
+                    shutil.rmtree(self.folder / SELECTIONS / round_.name, ignore_errors=True)
+                for cell in round_.cells if refit or again else ():
                     (self.folder / CELLS / f"{cell.name}.json").unlink(missing_ok=True)
 
     def go(self, end: float) -> bool:
         """Do what is missing until the clock says ``end``; whether all of it is done."""
-        for job in self.jobs:
-            missing = any(kept_cell(self.folder, cell) is None for step in job.steps for cell in step.cells)
+        for chain in self.chains:
+            missing = any(kept_cell(self.folder, cell) is None for round_ in chain.rounds for cell in round_.cells)
             if missing and time.monotonic() > end:
                 self.write()
                 return False
-            if missing and not self._given_up(job):
+            if missing and not self._given_up(chain):
                 started = time.perf_counter()
-                self._do(job)
-                told = f"{self.name} seed {job.seed} {job.method.text} {job.steps[-1].budget.text}"
+                self._do(chain)
+                told = f"{self.name} seed {chain.seed} {chain.method.text} {chain.rounds[-1].budget.text}"
                 print(f"{told}: {time.perf_counter() - started:.1f} s", flush=True)
-            self.rows += self._finished(job)
+            self.rows += self._finished(chain)
             if missing:
                 self.write()
         self.write()
         return True
 
-    def _given_up(self, job: Job) -> bool:
+    def _given_up(self, chain: Chain) -> bool:
         known = {(row["method"], row["budget"], row["seed"]) for row in self.skipped}
-        return any((job.method.text, step.budget.text, job.seed) in known for step in job.steps)
+        return any((chain.method.text, round_.budget.text, chain.seed) in known for round_ in chain.rounds)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, chain: Chain) -> None:
         """Select, train and score; what fails or takes too long is told in the table's notes."""
-        if job.method.text in PEERS:
+        if chain.method.text in PEERS:
             try:
-                self._select_by_peer(job)
+                self._select_by_peer(chain)
             except (TooSlow, ValueError, MemoryError) as error:
-                self._skip(job.method.text, job.steps[0].budget.text, job.seed, str(error))
+                self._skip(chain.method.text, chain.rounds[0].budget.text, chain.seed, str(error))
                 return
-        for row in self.bench.run(job):
+        for row in self.bench.run(chain):
             if "error" in row:
                 self._skip(row["method"], row["budget"], row["seed"], row["error"])
 
@@ -161,29 +161,29 @@ class Run:
         print(f"{self.name} seed {seed} {method} {budget}: {reason}", file=sys.stderr, flush=True)
         self.skipped.append({"method": method, "budget": budget, "seed": seed, "reason": reason})
 
-    def _select_by_peer(self, job: Job) -> None:
-        """Put a peer's picks where the bench looks for the selection of this step."""
-        (step,) = job.steps
-        folder, pool = self.folder / SELECTIONS / step.name, self.bench.pool
-        if (folder / MANIFEST).is_file() and load_selection(folder).manifest.get("key") == step.key:
+    def _select_by_peer(self, chain: Chain) -> None:
+        """Put a peer's picks where the bench looks for the selection of this round."""
+        (round_,) = chain.rounds
+        folder, pool = self.folder / SELECTIONS / round_.name, self.bench.pool
+        if (folder / MANIFEST).is_file() and load_selection(folder).manifest.get("key") == round_.key:
             return
         features_ND = unit_rows(pool.features_ND)
         classes = len(set(self.bench.answers.values()))
         positions, seconds = select_with(
-            job.method.text, features_ND, step.budget.count, job.seed, classes=classes, limit=self.limit
+            chain.method.text, features_ND, round_.budget.count, chain.seed, classes=classes, limit=self.limit
         )
         figures = {**coverage(features_ND, positions), "seconds": round(seconds, 4)}
-        manifest = {"key": step.key, "method": job.method.text, "budget": step.budget.text, "figures": figures}
+        manifest = {"key": round_.key, "method": chain.method.text, "budget": round_.budget.text, "figures": figures}
         ids = [pool.ids[row] for row in positions]
         save_selection(Selection(ids, [0.0] * len(ids), [""] * len(ids), manifest), folder)
 
-    def _finished(self, job: Job) -> Iterator[Row]:
-        """The rows of a job, with the paper's loss of each selection."""
-        for step in job.steps:
-            for cell in step.cells:
+    def _finished(self, chain: Chain) -> Iterator[Row]:
+        """The rows of a chain, with the paper's loss of each selection."""
+        for round_ in chain.rounds:
+            for cell in round_.cells:
                 row = kept_cell(self.folder, cell)
                 if row is not None:
-                    yield {**row, "paper_loss": self._paper_loss(self.folder / SELECTIONS / step.name)}
+                    yield {**row, "paper_loss": self._paper_loss(self.folder / SELECTIONS / round_.name)}
 
     def _paper_loss(self, folder: Path) -> float:
         """Equation 11 of ActiveFT at the picks themselves (temperature 0.07, lambda 1), kept beside the picks."""
@@ -247,14 +247,14 @@ def _plan(task: Task, bench: Bench, seeds: list[int]) -> Plan:
     )
 
 
-def _jobs(plan: Plan, methods: Sequence[str] | None) -> list[Job]:
+def _chains(plan: Plan, methods: Sequence[str] | None) -> list[Chain]:
     """Seeds outside, then the methods in their order."""
     unknown = set(methods or ()) - {method.text for method in plan.methods}
     if unknown:
         raise SystemExit(f"unknown methods: {', '.join(sorted(unknown))}")
     order = [method.text for method in plan.methods]
-    jobs = [job for job in plan.jobs() if methods is None or job.method.text in methods]
-    return sorted(jobs, key=lambda job: (job.seed, order.index(job.method.text)))
+    chains = [chain for chain in plan.chains() if methods is None or chain.method.text in methods]
+    return sorted(chains, key=lambda chain: (chain.seed, order.index(chain.method.text)))
 
 
 def _described(plan: Plan, bench: Bench) -> dict[str, Any]:
@@ -273,7 +273,7 @@ def _described(plan: Plan, bench: Bench) -> dict[str, Any]:
         "smallest_class": int(counts.min()),
         "budgets": [asdict(budget) for budget in plan.budgets],
         "seeds": list(plan.seeds),
-        "rounds": [method.text for method in plan.methods if method.rounds],
+        "rounds": [method.text for method in plan.methods if method.in_rounds],
         "peers": list(PEERS),
         "on_a_part": [name for name, peer in PEERS.items() if peer.most and len(bench.pool) > peer.most],
         "settings": {method.text: dict(method.options) for method in plan.methods},

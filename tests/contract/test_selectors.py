@@ -358,7 +358,7 @@ def test_the_class_that_is_too_small_is_named_plainly() -> None:
 
 
 def test_budget_a_class_without_labels_is_explained() -> None:
-    with pytest.raises(UsageError, match="a budget a class needs known labels"):
+    with pytest.raises(UsageError, match="a budget per class needs known labels"):
         select(embeddings(labels=False), budget="1/class")
 
 

@@ -13,8 +13,7 @@ from sklearn.datasets import load_digits
 
 from activetune.features import distances
 from activetune.features.distances import unit_rows
-from activetune.selection.selectors import _clusters, _nearest
-from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members
+from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members, seeds
 
 SEEDS = range(5)
 
@@ -86,16 +85,13 @@ def test_each_item_is_with_its_most_similar_centroid(count: int, iterations: int
 
 
 @pytest.mark.parametrize("iterations", [13, 100])
-def test_items_that_looking_nearby_misses_are_found_at_the_end(
-    iterations: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_items_that_looking_nearby_misses_are_found_at_the_end(iterations: int) -> None:
     features = digits(True)
-    monkeypatch.setattr(_nearest, "NEIGHBOURS", 1)  # no item ever moves but in the exact iterations
-    centroids, owner, similarity = cluster(features, 60, np.random.default_rng(0), iterations=iterations)
+    how = {"iterations": iterations, "around": 1}  # no item ever moves but in the exact iterations
+    centroids, owner, similarity = cluster(features, 60, np.random.default_rng(0), **how)
     product = features @ centroids.T
     np.testing.assert_array_equal(owner, product.argmax(axis=1))
     np.testing.assert_allclose(similarity, product.max(axis=1), atol=1e-6)
-    monkeypatch.undo()
     best = inertia(features, cluster(features, 60, np.random.default_rng(0))[1])
     assert inertia(features, owner) < (1.02 if iterations < 20 else 1.003) * best
 
@@ -199,27 +195,26 @@ def test_zero_vectors_beside_blobs(seed: int) -> None:
 
 
 @pytest.mark.parametrize("zeros", [0, 1])
-def test_a_cluster_that_runs_empty_takes_another_item(zeros: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_runs_empty_takes_another_item(zeros: int) -> None:
     features = np.concatenate([blobs([10] * 4, seed=0)[0], np.zeros((zeros, 6), dtype=np.float32)])
     start = np.concatenate([features[:1], -features[[0, 0, 0]]])  # three seeds that nothing is near to
-    monkeypatch.setattr(_clusters, "_seeds", lambda rows, count, rng: start.copy())
-    _, owner, _ = cluster(features, 4, np.random.default_rng(0))
+    _, owner, _ = cluster(features, 4, np.random.default_rng(0), start_KD=start)
     assert len(set(owner[:40].tolist())) == 4
     assert inertia(features[:40], owner[:40]) < inertia(features[:40], np.zeros(40)) / 2
 
 
-def test_seeds_of_a_sample_reach_every_blob(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clusters, "SAMPLE", 100)
+def test_seeds_of_a_sample_reach_every_blob() -> None:
     features, group = blobs([80] * 10, seed=0)
     for seed in SEEDS:
-        assert same_partition(cluster(features, 10, np.random.default_rng(seed))[1], group)
+        rng = np.random.default_rng(seed)
+        start = seeds(features, 10, rng, sample=100)
+        assert same_partition(cluster(features, 10, rng, start_KD=start)[1], group)
 
 
-def test_many_seeds_are_drawn_without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clusters, "MANY", 10)
+def test_many_seeds_are_drawn_without_trials() -> None:
     features = digits(True)
-    few = inertia(features, cluster(features, 40, np.random.default_rng(0))[1])
-    monkeypatch.undo()
+    start = seeds(features, 40, np.random.default_rng(0), many=10)
+    few = inertia(features, cluster(features, 40, np.random.default_rng(0), start_KD=start)[1])
     assert few == pytest.approx(inertia(features, cluster(features, 40, np.random.default_rng(0))[1]), rel=0.05)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -458,11 +458,10 @@ def descend(
     iterations: int = 60,
     update: bool = True,
     temperature: float = 0.07,
+    tolerance: float = _engine.TOLERANCE,
 ) -> _engine.Solution:
-    loss = kind(temperature, 1.0)
-    return minimise(
-        features, start, fixed, loss=loss, optimiser="descent", lr=1e-3, iterations=iterations, update=update
-    )
+    how: dict[str, Any] = {"optimiser": "descent", "lr": 1e-3, "iterations": iterations, "update": update}
+    return minimise(features, start, fixed, loss=kind(temperature, 1.0), tolerance=tolerance, **how)
 
 
 def assert_never_rises(losses: list[float]) -> None:
@@ -529,13 +528,12 @@ def test_a_single_centroid_descends_to_the_mean_direction(pool: str) -> None:
 
 @EACH_POOL
 @pytest.mark.parametrize("count", [3, 20])
-def test_the_descent_stops_where_it_has_arrived(pool: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_descent_stops_where_it_has_arrived(pool: str, count: int) -> None:
     features = POOLS[pool]()
     start, fixed = drawn(features, count, 2)
     solution = descend(features, start, fixed, iterations=5000)
     assert solution.evaluations < 400
-    monkeypatch.setattr(_engine, "TOLERANCE", 1e-5)
-    farther = descend(features, start, fixed, iterations=5000)
+    farther = descend(features, start, fixed, iterations=5000, tolerance=1e-5)
     assert farther.evaluations > solution.evaluations
     won, most = (found.losses[0] - found.losses[-1] for found in (solution, farther))
     assert won > 0.85 * most

@@ -68,15 +68,12 @@ FRONTS = pytest.mark.parametrize("front", [1, 3, 64])
 @FRONTS
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("centres", [0, 1, 9])
-def test_farthest_first_equals_a_plain_loop(
-    centres: int, seed: int, front: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_greedy, "FRONT", front)
+def test_farthest_first_equals_a_plain_loop(centres: int, seed: int, front: int) -> None:
     features = sphere(90, 5, seed)
     order = np.random.default_rng(seed).permutation(90)
     candidates = np.sort(order[centres:75])
     first = None if centres else int(order[3])
-    found, scores = farthest_first(features, candidates, order[:centres], 40, first=first)
+    found, scores = farthest_first(features, candidates, order[:centres], 40, first=first, front=front)
     expected, expected_scores = plain_farthest(features, candidates, order[:centres], 40, first)
     assert found.tolist() == expected
     np.testing.assert_allclose(scores**2, np.square(expected_scores), atol=2e-6)
@@ -87,18 +84,17 @@ def test_farthest_first_equals_a_plain_loop(
 def test_equal_distances_go_to_the_lower_position(
     front: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_greedy, "FRONT", front)
     if numbers:
         monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
     for seed in range(12):
         features = whole_numbers(50, 3, seed)
         order = np.random.default_rng(seed).permutation(50)
         candidates, centres = np.sort(order[2:40]), order[:2]
-        found, scores = farthest_first(features, candidates, centres, 38)
+        found, scores = farthest_first(features, candidates, centres, 38, front=front)
         expected, expected_scores = plain_farthest(features, candidates, centres, 38)
         assert found.tolist() == expected
         np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
-        found, _ = farthest_first(features, candidates, NOBODY, 20, first=int(candidates[5]))
+        found, _ = farthest_first(features, candidates, NOBODY, 20, first=int(candidates[5]), front=front)
         assert found.tolist() == plain_farthest(features, candidates, NOBODY, 20, int(candidates[5]))[0]
 
 
@@ -119,17 +115,14 @@ def test_farthest_first_of_any_pool_with_duplicates(
     centres = order[: round(share * (count - 1))]
     candidates = np.sort(order[len(centres) :])
     first = None if len(centres) else int(candidates[-1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_greedy, "FRONT", front)
-        found, _ = farthest_first(features, candidates, centres, len(candidates), first=first)
+    found, _ = farthest_first(features, candidates, centres, len(candidates), first=first, front=front)
     assert found.tolist() == plain_farthest(features, candidates, centres, len(candidates), first)[0]
 
 
 @FRONTS
-def test_zero_vectors_are_as_far_as_what_is_at_right_angles(front: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_greedy, "FRONT", front)
+def test_zero_vectors_are_as_far_as_what_is_at_right_angles(front: int) -> None:
     features = np.array([[1, 0], [0, 0], [0, 1], [0, 0], [-1, 0]], dtype=np.float32)
-    found, scores = farthest_first(features, np.arange(1, 5), np.array([0]), 4)
+    found, scores = farthest_first(features, np.arange(1, 5), np.array([0]), 4, front=front)
     assert found.tolist() == [4, 1, 2, 3]
     np.testing.assert_allclose(scores, [2, np.sqrt(2), np.sqrt(2), np.sqrt(2)], atol=1e-6)
 
@@ -144,9 +137,8 @@ def test_only_the_front_is_kept_up_to_date(monkeypatch: pytest.MonkeyPatch) -> N
         rounds.append(1)
         original(*arguments)
 
-    monkeypatch.setattr(_greedy, "FRONT", 150)
     monkeypatch.setattr(_greedy, "_catch_up", counting)
-    found, _ = farthest_first(features, np.arange(600), NOBODY, 60, first=0)
+    found, _ = farthest_first(features, np.arange(600), NOBODY, 60, first=0, front=150)
     assert found.tolist() == plain_farthest(features, np.arange(600), NOBODY, 60, 0)[0]
     assert len(rounds) < 20
 
@@ -224,10 +216,7 @@ BLOCKS = pytest.mark.parametrize("block", [1, 4, 64])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("bandwidth", [0.3, 1.0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_greedy_coverage_equals_a_plain_greedy(
-    bandwidth: float, weighted: bool, seed: int, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_greedy, "LAZY_BLOCK", block)
+def test_greedy_coverage_equals_a_plain_greedy(bandwidth: float, weighted: bool, seed: int, block: int) -> None:
     features = sphere(70, 5, seed)
     order = np.random.default_rng(seed).permutation(70)
     centres, candidates, population = order[:4], np.sort(order[4:60]), np.sort(order[:66])
@@ -240,6 +229,7 @@ def test_greedy_coverage_equals_a_plain_greedy(
         population=population,
         kernel=gaussian(bandwidth),
         weights_N=weights,
+        at_once=block,
     )
     matrix = gaussian_matrix(features, bandwidth)
     assert len(found) == 30
@@ -262,7 +252,6 @@ def test_gains_add_up_to_the_coverage() -> None:
 @BLOCKS
 @pytest.mark.parametrize("numbers", [None, 40])
 def test_equal_gains_go_to_the_lower_position(block: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_greedy, "LAZY_BLOCK", block)
     if numbers:
         monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
 
@@ -274,7 +263,7 @@ def test_equal_gains_go_to_the_lower_position(block: int, numbers: int | None, m
         matrix = (features @ features.T >= 1).astype(np.float64)
         order = np.random.default_rng(seed).permutation(32)
         candidates, centres = np.sort(order[3:]), order[:3]
-        found, gains = cover(features, 29, candidates=candidates, centres=centres, kernel=within)
+        found, gains = cover(features, 29, candidates=candidates, centres=centres, kernel=within, at_once=block)
         expected = plain_coverage(matrix, candidates, centres, np.arange(32), 29, np.ones(32))
         assert found.tolist() == expected[0]
         assert gains.tolist() == expected[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from activetune.features import distances
 from activetune.features.distances import unit_rows
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors import _swaps
-from activetune.selection.selectors._swaps import _Search, _settle, picks_of_centroids
+from activetune.selection.selectors._swaps import _Search, _settle, picks_of_centroids, swapped
 
 SEEDS = range(3)
 POWERS = pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
@@ -85,13 +86,12 @@ def lowered(
     passes: int = 50,
     seed: int = 0,
     least_gain: float = 1e-3,
+    **effort: Any,
 ) -> np.ndarray:
-    """The picks that swaps lead to from a start, as if the centroids had settled there."""
+    """The picks that swaps lead to from a start."""
     evidence = Evidence(features, fixed, excluded, closed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_swaps, "_settle", lambda *_: start)
-        patch.setattr(_swaps, "LEAST_GAIN", least_gain)
-        return run(evidence, features[start], power, passes, seed)
+    rng = np.random.default_rng(seed)
+    return swapped(evidence, start, rng, power=power, passes=passes, least_gain=least_gain, **effort)
 
 
 def run(evidence: Evidence, centroids: np.ndarray, power: float, passes: int, seed: int = 0) -> np.ndarray:
@@ -439,12 +439,11 @@ def test_settling_is_lloyd_beside_what_stays(free: int, fixed: int, seed: int) -
     assert found.tolist() == expected.tolist()
 
 
-def test_settling_begins_with_the_assignment_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_swaps, "SETTLING", 1)
+def test_settling_begins_with_the_assignment_given() -> None:
     features = sphere(30, 3, seed=0)
     owner = np.random.default_rng(0).integers(2, size=30)
     middles = unit_rows([features[owner == number].sum(axis=0) for number in range(2)])
-    found = _settle(Evidence(features), sphere(2, 3, seed=1), owner)
+    found = _settle(Evidence(features), sphere(2, 3, seed=1), owner, 1)
     own = (features @ middles.T).argmax(axis=1)
     for number in range(2):
         rows = np.flatnonzero(own == number)
@@ -512,15 +511,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Spy]:
 
 
 @pytest.mark.parametrize(("jury", "trials", "a_pick"), [(50, 30, 2), (10, 20, 8), (1000, 1000, 1)])
-def test_a_jury_and_trials_stand_for_all(
-    jury: int, trials: int, a_pick: int, seen: list[Spy], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_swaps, "JURY", jury)
-    monkeypatch.setattr(_swaps, "TRIALS", trials)
-    monkeypatch.setattr(_swaps, "TRIALS_A_PICK", a_pick)
+def test_a_jury_and_trials_stand_for_all(jury: int, trials: int, a_pick: int, seen: list[Spy]) -> None:
     features = unit_rows(load_digits().data[:240])
     excluded, closed = np.arange(200, 240), np.arange(190, 200)
-    found = lowered(features, np.arange(10), excluded=excluded, closed=closed, passes=3)
+    effort = {"jurors": jury, "trials": (trials, a_pick)}
+    found = lowered(features, np.arange(10), excluded=excluded, closed=closed, passes=3, **effort)
     assert found.max() < 190
     assert len(set(found.tolist())) == 10
     (search,) = seen
@@ -535,13 +530,12 @@ def test_a_jury_and_trials_stand_for_all(
         assert total(cost, found) < total(cost, np.arange(10))
 
 
-def test_a_jury_of_a_tenth_comes_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jury_of_a_tenth_comes_close_to_all() -> None:
     features = unit_rows(load_digits().data)
     cost = costs(features, 1)
     start = np.random.default_rng(0).choice(len(features), 10, replace=False)
     whole = total(cost, lowered(features, start, passes=3))
-    monkeypatch.setattr(_swaps, "JURY", 180)
-    small = [total(cost, lowered(features, start, passes=3, seed=seed)) for seed in range(3)]
+    small = [total(cost, lowered(features, start, passes=3, seed=seed, jurors=180)) for seed in range(3)]
     before = total(cost, start)
     assert before - np.mean(small) > 0.7 * (before - whole)
 

@@ -78,7 +78,6 @@ def select(
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label; picks.html shows them, labels.csv waits for their labels."""
-    from activetune.base.progress import note
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
     from activetune.selection.select import select as run
@@ -110,4 +109,4 @@ def select(
     sheet = out / CONTACT_SHEET
     if not sheet.exists():  # a new selection has removed an earlier one's
         contact_sheet(out)
-    note(f"{sheet} shows the picks; {out / ANSWERS} is for their labels", run_options.get("quiet", False))
+    typer.echo(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")

@@ -11,8 +11,8 @@ from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
 
 BUDGET_FORMS = (
-    "a number (500), a share (5% or 0.05), a number a class (2/class) or a share to cover (coverage:0.95, or with its "
-    "radius coverage:0.95@0.6)"
+    "a number (500), a share (5% or 0.05), a number per class (2/class) or a share to cover (coverage:0.95, or with "
+    "its radius coverage:0.95@0.6)"
 )
 
 

@@ -1,4 +1,4 @@
-"""What a selection has to keep to: who is labelled, left out or open to be picked, and which column it balances.
+"""Constraints of a selection: which items are labelled, left out or open to be picked, and which column is balanced.
 
 Everything is given by item id, in Python values or files, and becomes positions in the embeddings here.
 """

@@ -38,7 +38,7 @@ def pick(
 ) -> Picks:
     """``count`` picks of one selector, none nearer than ``min_distance`` to another or to a labelled item.
 
-    The selector's own answer is walked by rank and what is too near is dropped; the shortfall is picked in further
+    The selector's own answer is walked by rank and picks that are too near are dropped; the rest is picked in further
     rounds, in which the kept count as labelled and everything too near to them is closed. Where the selector is
     ordered, so is the result: how far a round goes does not depend on ``count``.
 
@@ -59,7 +59,7 @@ def pick(
         missing -= len(part.positions)
         if missing > 0:
             evidence = _settled(evidence, part.positions, fixed, min_distance)
-            fixed, rng = NOBODY, rng.spawn(1)[0]  # whoever is still a candidate keeps the distance from all of them
+            fixed, rng = NOBODY, rng.spawn(1)[0]  # the candidates left keep the distance from all of them
     return join(parts)
 
 
@@ -90,7 +90,7 @@ def pick_balanced(
     *,
     min_distance: float = 0.0,
 ) -> Picks:
-    """``count`` picks, as many from each group as from any other; what a small group can't give, the others do."""
+    """``count`` picks, as many from each group as from any other; the others make up for a group that is too small."""
     parts: list[Picks] = []
     got_G = np.zeros(len(groups.names), dtype=np.int64)
     while (missing := count - int(got_G.sum())) > 0:
@@ -159,9 +159,9 @@ def _round(
 
 
 def _worn_out(kept: Mask) -> int:
-    """Where walking on is no longer worth it: the end of the first block 64, 128, 256 … half of which is dropped.
+    """The rank at which the walk ends: the end of the first block 64, 128, 256 … half of which is dropped.
 
-    It depends on the order alone, not on how many picks are asked for, and so keeps prefixes what they are.
+    It depends on the order alone, not on how many picks are asked for, so that prefixes stay prefixes.
     """
     end = FIRST_ASK
     while end <= len(kept) and kept[end // 2 : end].mean() >= 0.5:
@@ -170,7 +170,7 @@ def _worn_out(kept: Mask) -> int:
 
 
 def _settled(evidence: Evidence, picked: IntArray, fixed: IntArray, min_distance: float) -> Evidence:
-    """The evidence once the picked count as labelled; whoever is too near to them or to ``fixed`` is closed."""
+    """The evidence once the picked count as labelled; items too near to them or to ``fixed`` are closed."""
     labelled = np.concatenate([evidence.labelled, picked])
     order = np.argsort(labelled)
     answers_L = evidence.answers_L
@@ -193,7 +193,7 @@ def similarity_at(distance: float) -> float:
 
 
 def _only(evidence: Evidence, present_N: Mask) -> Evidence:
-    """The evidence with all items but the present excluded; positions stay what they are."""
+    """The evidence with all items but the present excluded; positions do not change."""
     present_N = present_N.copy()
     present_N[evidence.excluded] = False
     within = present_N[evidence.labelled]

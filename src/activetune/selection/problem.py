@@ -1,4 +1,4 @@
-"""What a selector gets and what it gives back."""
+"""The evidence that a selector gets, and the picks that it returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from activetune.base.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a selector may look at; positions are rows of ``features_ND``.
+    """All that a selector may look at; positions are rows of ``features_ND``.
 
     The first five fields are always there. The others are None unless the selector names them in its ``needs`` or
     ``uses``; ``activetune.selection.evidence`` computes them from the labels that are known so far.
@@ -24,7 +24,7 @@ class Evidence:
         features_ND: (N, D) float32, rows of unit length (a zero vector stays zero).
         labelled: (L,) positions that already have a label: never picked, covered where the method can use it.
         excluded: positions that may not be picked and cover nothing: to be treated as if they were not there.
-        closed: positions that may not be picked, yet are part of what the picks shall stand for.
+        closed: positions that may not be picked, yet belong to the population that the picks stand for.
         device: the torch device that heavy products run on.
         answers_L: (L,) class index of each labelled item, 0 to C - 1; -1 where the label is still to come.
         probs_NC: (N, C) class probabilities of the current model.

@@ -34,8 +34,8 @@ from activetune.selection.artefact import (
 from activetune.selection.budget import parse_budget
 from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Losses, Metadata, read_limits, read_losses
 from activetune.selection.evidence import gather
-from activetune.selection.plan import Outcome, Plan, carry_out, make_plan, needs_order
 from activetune.selection.problem import Evidence
+from activetune.selection.resolved_budget import BudgetResult, ResolvedBudget, carry_out, needs_order, resolve_budget
 from activetune.selection.selectors import Selector, make_selector, selectors
 
 __all__ = ["parse_budget", "select"]
@@ -96,9 +96,9 @@ def select(
     _refuse_wrong_shape(embeddings, selector, method)
     limits = read_limits(embeddings, labelled, exclude, candidates)
     losses_N = None if losses is None else read_losses(embeddings, losses)
-    plan = make_plan(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
+    resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     stand_in = {}
-    if plan.coverage is not None:
+    if resolved.coverage is not None:
         ordered = selector.in_order()
         if ordered is None:
             raise needs_order(method, budget)
@@ -108,27 +108,27 @@ def select(
         selector = ordered
     runtime = resolve_runtime(run.device, "fp32")
     asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
-    request = {**asked, **_request_of(embeddings, limits, plan, losses_N)}
+    request = {**asked, **_request_of(embeddings, limits, resolved, losses_N)}
     if out is not None and run.resume and not run.overwrite and _is_done(Path(out), request):
         selection = load_selection(out)
         write_blank_labels(selection.ids, Path(out))
         return selection
     if out is not None and not (run.overwrite and Path(out).is_dir()):
-        prepare_folder(Path(out), SELECTION_FILES)  # refuses now; what is to be overwritten is kept until the end
+        prepare_folder(Path(out), SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
 
     with limited_threads(run.workers if threads is None else threads):
         evidence = replace(_evidence(embeddings, limits, selector, str(runtime.device)), losses_N=losses_N)
-        outcome, figures = _compute(embeddings, evidence, limits, plan, selector, method, seed)
-    picks, notes = outcome.picks, {**stand_in, **outcome.picks.notes, **outcome.notes}
+        result, figures = _compute(embeddings, evidence, limits, resolved, selector, method, seed)
+    picks, notes = result.picks, {**stand_in, **result.picks.notes, **result.notes}
     where = {name: embeddings.manifest.get(name) for name in ("pool", "pool_path")}
     where["made_by"] = made_by(embeddings.manifest)
-    manifest = {**request, **where, **outcome.entries, "figures": figures, **({"notes": notes} if notes else {})}
+    manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [embeddings.ids[row] for row in picks.positions], ""
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
     if out is not None:
         selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
         kept = write_blank_labels(ids, Path(out))
-    for sentence in (*describe_names(limits.class_counts), *notes.values(), outcome.entries.get("shortfall", ""), kept):
+    for sentence in (*describe_names(limits.class_counts), *notes.values(), result.entries.get("shortfall", ""), kept):
         note(sentence, run.quiet or not sentence)
     return selection
 
@@ -137,17 +137,17 @@ def _compute(
     embeddings: Embeddings,
     evidence: Evidence,
     limits: Limits,
-    plan: Plan,
+    resolved: ResolvedBudget,
     selector: Selector,
     method: str,
     seed: int,
-) -> tuple[Outcome, dict[str, Any]]:
-    """The outcome and its figures."""
+) -> tuple[BudgetResult, dict[str, Any]]:
+    """Gather the evidence, pick, and measure the picks."""
     started = time.perf_counter()
-    wanted = _wanted(selector, limits) | ({"probs_NC"} if plan.column == PREDICTED else set())
-    outcome = carry_out(plan, selector, gather(evidence, wanted, method=method, seed=seed), seed)
+    wanted = _wanted(selector, limits) | ({"probs_NC"} if resolved.column == PREDICTED else set())
+    result = carry_out(resolved, selector, gather(evidence, wanted, method=method, seed=seed), seed)
     seconds = time.perf_counter() - started
-    return outcome, _figures(embeddings, evidence, outcome, seconds)
+    return result, _figures(embeddings, evidence, result, seconds)
 
 
 # Evidence ---------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _refuse_wrong_shape(embeddings: Embeddings, selector: Selector, method: str)
 
 
 def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device: str) -> Evidence:
-    """What is known without training anything."""
+    """The evidence that needs no training."""
     source = embeddings.features_ND
     features_ND = unit_rows(source) if source.ndim == 2 else _token_means(source)
     if not all(np.isfinite(features_ND[part]).all() for part in pieces(*features_ND.shape)):
@@ -188,30 +188,32 @@ def _token_means(tokens_NTD: np.ndarray) -> Float32:
 
 
 def _wanted(selector: Selector, limits: Limits) -> frozenset[str]:
-    """The fields that the method is given: what it uses only once two classes are known to learn from."""
+    """The fields that the method gets: those it needs, and those it uses where two classes are known to learn from."""
     return selector.needs | (selector.uses - {"tokens_NTD"} if len(limits.classes) >= 2 else frozenset())
 
 
 # Figures and manifest ---------------------------------------------------------------------------------------------
 
 
-def _figures(embeddings: Embeddings, evidence: Evidence, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    cover = np.concatenate([outcome.picks.positions, evidence.labelled])
+def _figures(embeddings: Embeddings, evidence: Evidence, result: BudgetResult, seconds: float) -> dict[str, Any]:
+    cover = np.concatenate([result.picks.positions, evidence.labelled])
     figures = {
-        **outcome.picks.figures,
-        **outcome.figures,
+        **result.picks.figures,
+        **result.figures,
         **coverage(evidence.features_ND, cover, evidence.population),
         "seconds": round(seconds, 4),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     if embeddings.labels is not None:
-        figures["classes_met"] = len({embeddings.labels[row] for row in outcome.picks.positions} - {None})
+        figures["classes_met"] = len({embeddings.labels[row] for row in result.picks.positions} - {None})
         figures["classes_known"] = len({embeddings.labels[row] for row in evidence.population} - {None})
     return figures
 
 
-def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan, losses_N: Float32 | None) -> dict[str, Any]:
-    """What a selection depends on, beside the method, as the manifest keeps it; None: not asked for."""
+def _request_of(
+    embeddings: Embeddings, limits: Limits, resolved: ResolvedBudget, losses_N: Float32 | None
+) -> dict[str, Any]:
+    """The inputs of a selection beside its method, as the manifest keeps them; None: not asked for."""
 
     def digest_of(rows: IntArray) -> str | None:
         return digest_stream(embeddings.ids[row] for row in rows) if len(rows) else None
@@ -219,7 +221,7 @@ def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan, losses_N: Fl
     answers = (
         None if limits.answers_L is None else [limits.classes[row] if row >= 0 else "" for row in limits.answers_L]
     )
-    values = None if plan.column is None or plan.groups is None else plan.groups
+    values = None if resolved.column is None or resolved.groups is None else resolved.groups
     return {
         "n": len(embeddings),
         "labelled": len(limits.labelled),
@@ -229,8 +231,8 @@ def _request_of(embeddings: Embeddings, limits: Limits, plan: Plan, losses_N: Fl
         "excluded_ids": digest_of(limits.excluded),
         "closed": len(limits.closed) or None,
         "closed_ids": digest_of(limits.closed),
-        "min_distance": plan.min_distance or None,
-        "balance_by": plan.column,
+        "min_distance": resolved.min_distance or None,
+        "balance_by": resolved.column,
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
         "losses": None if losses_N is None else digest_array(losses_N),
         "embeddings": embeddings.fingerprint,

@@ -136,7 +136,7 @@ def _embed(pool: Pool, folder: Path, options: EmbedOptions, quiet: bool) -> Embe
 
 
 def _write_digits(folder: Path) -> None:
-    """The digits as 8 x 8 grey PNG files, in a folder a class; files that are there already are left as they are."""
+    """The digits as 8 x 8 grey PNG files, in a folder per class; files that are there already are left as they are."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

@@ -38,7 +38,7 @@ class DropoutHead:
 
     Attributes:
         hidden: units of the hidden layer. rate: share of features and of hidden units that each draw leaves out.
-        draws: S. steps: of training. batch_size: items a step. lr, weight_decay: AdamW's.
+        draws: S. steps: of training. batch_size: items per step. lr, weight_decay: AdamW's.
     """
 
     hidden: int = 256

@@ -46,7 +46,8 @@ class LossPrediction:
     Attributes:
         hidden: units of the classifier's hidden layer. width: units that the module gives to each of its inputs.
         weight: of the ranking loss (lambda). margin: xi. joint: share of the steps in which the module shapes the
-            classifier too. steps: of training. batch_size: items a step, half as many pairs. lr, weight_decay: AdamW's.
+            classifier too. steps: of training. batch_size: items per step, half as many pairs.
+        lr, weight_decay: AdamW's.
     """
 
     hidden: int = 256

@@ -17,9 +17,9 @@ import torch
 from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
 from activetune.features.distances import Float32, distances_from, pieces
-from activetune.selection.selectors._nearest import AssignedSums, NearestCentroid
+from activetune.selection.selectors._nearest import NEIGHBOURS, AssignedSums, NearestCentroid
 
-SAMPLE, SAMPLE_A_SEED = 8_192, 8
+SAMPLE, SAMPLE_PER_SEED = 8_192, 8  # items that k-means++ sees: at least so many, and so many per seed
 MANY = 2_000  # seeds from which on greedy trials cost more than they bring
 REFRESH = 10
 
@@ -32,8 +32,14 @@ def cluster(
     population: IntArray | None = None,
     iterations: int = 100,
     device: str = "cpu",
+    start_KD: Float32 | None = None,
+    around: int = NEIGHBOURS,
 ) -> tuple[Float32, IntArray, Float32]:
     """Spherical k-means of the population (default: all rows).
+
+    Args:
+        start_KD: centroids to start from; None draws them by k-means++.
+        around: centroids among which an item looks for its nearest between two exact assignments.
 
     Returns:
         centroids of unit length (K, D), and for all N rows their cluster and the similarity to its centroid; rows
@@ -41,9 +47,9 @@ def cluster(
     """
     whole = population is None or len(population) == len(features_ND)
     rows_ND = features_ND if whole else features_ND[population]
-    centroids = torch.from_numpy(_seeds(rows_ND, count, rng)).to(device)
+    centroids = torch.from_numpy(seeds(rows_ND, count, rng) if start_KD is None else start_KD).to(device)
     rows = torch.from_numpy(rows_ND).to(device)
-    nearest, assigned = NearestCentroid(rows), AssignedSums(rows, count)
+    nearest, assigned = NearestCentroid(rows, around), AssignedSums(rows, count)
     owner, similarity = nearest.exact(centroids)
     last = -np.inf
     for number in range(iterations):
@@ -67,22 +73,26 @@ def cluster(
     return centroids.cpu().numpy(), clusters, values
 
 
-def _seeds(rows_ND: Float32, count: int, rng: np.random.Generator) -> Float32:
-    """k-means++ on a sample that is large enough for its seeds to lie as they would in the whole."""
+def seeds(rows_ND: Float32, count: int, rng: np.random.Generator, *, sample: int = SAMPLE, many: int = MANY) -> Float32:
+    """k-means++ on a sample that is large enough for its seeds (K, D) to lie as they would in the whole.
+
+    Args:
+        sample: items that it has at least. many: seeds above which each is drawn once, without greedy trials.
+    """
     from sklearn.cluster import kmeans_plusplus
 
-    size = max(SAMPLE, SAMPLE_A_SEED * count)
-    sample = rows_ND if len(rows_ND) <= size else rows_ND[np.sort(rng.choice(len(rows_ND), size, replace=False))]
-    trials = None if count <= MANY else 1
+    size = max(sample, SAMPLE_PER_SEED * count)
+    drawn = rows_ND if len(rows_ND) <= size else rows_ND[np.sort(rng.choice(len(rows_ND), size, replace=False))]
+    trials = None if count <= many else 1
     with one_thread():  # thousands of small products
         _, chosen = kmeans_plusplus(
-            sample.astype(np.float64),  # float32 would be converted again in every step
+            drawn.astype(np.float64),  # float32 would be converted again in every step
             count,
             n_local_trials=trials,
             random_state=int(rng.integers(2**31)),
         )
-    seeds: Float32 = sample[chosen]
-    return seeds
+    found: Float32 = drawn[chosen]
+    return found
 
 
 def _revive(sums: torch.Tensor, rows: torch.Tensor, owner: torch.Tensor, similarity: torch.Tensor) -> None:

@@ -21,7 +21,7 @@ from activetune.selection.selectors._losses import Assigned, CentroidLoss
 from activetune.selection.selectors._nearest import NearestCentroid
 
 REFRESH = 10  # evaluations between two exact assignments of the descent
-TOLERANCE = 0.1  # the descent stops when what it won since the last refresh is this share of all it has won, or less
+TOLERANCE = 0.1  # share of all it has won, below which a descent's gain since the last refresh ends it
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def minimise(
     update: bool = True,
     weights_N: Float32 | None = None,
     device: str = "cpu",
+    tolerance: float = TOLERANCE,
 ) -> Solution:
     """Move the free centroids. Fixed ones take items and repel like any other, but stay.
 
@@ -56,6 +57,7 @@ def minimise(
             ``lr``; or ``descent``, at most ``iterations`` evaluations.
         update: whether items go to their nearest centroid again and again (otherwise to the start's, for ever).
         weights_N: how strongly each item pulls, their mean being 1; None: all alike.
+        tolerance: share of all that the descent has won; it ends where it won less since the last refresh.
 
     Cost of an evaluation: 2 N M D (Adam) or 2 N R D (descent, R = 16 neighbours) + 6 M^2 D operations.
     """
@@ -79,7 +81,7 @@ def minimise(
     if optimiser == "adam":
         free, losses, evaluations = _adam(evaluate, free, lr, iterations, loss.unit_steps)
     else:
-        free, losses, evaluations = _descend(evaluate, free, iterations)
+        free, losses, evaluations = _descend(evaluate, free, iterations, tolerance)
     assignment = held if held is not None else nearest.last[0]
     return Solution(free.cpu().numpy(), assignment.cpu().numpy(), losses, evaluations)
 
@@ -111,7 +113,7 @@ def _adam(
     return free, losses, iterations + 1
 
 
-def _descend(evaluate: Evaluation, free: Tensor, iterations: int) -> tuple[Tensor, list[float], int]:
+def _descend(evaluate: Evaluation, free: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, list[float], int]:
     """Gradient steps along the sphere whose length is Barzilai and Borwein's, cut until the loss falls (Armijo).
 
     Between two exact assignments the loss is an upper bound of the exact one that touches it at the refresh, so the
@@ -142,7 +144,7 @@ def _descend(evaluate: Evaluation, free: Tensor, iterations: int) -> tuple[Tenso
             value, gradient = evaluate(free, True)
             gradient = _along_sphere(free, gradient)
             losses.append(value)
-            if losses[-2] - value <= TOLERANCE * (losses[0] - value):
+            if losses[-2] - value <= tolerance * (losses[0] - value):
                 break
     if since:
         evaluations += 1

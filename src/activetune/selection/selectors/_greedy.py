@@ -27,12 +27,19 @@ SMALLEST_GAIN = 1e-6  # of coverage; a smaller one may be rounding
 
 
 def farthest_first(
-    features_ND: Float32, candidates: IntArray, centres: IntArray, budget: int, *, first: int | None = None
+    features_ND: Float32,
+    candidates: IntArray,
+    centres: IntArray,
+    budget: int,
+    *,
+    first: int | None = None,
+    front: int = FRONT,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate farthest from all centres and picks so far, again and again.
 
     Args:
         centres: positions that are covered from the start. first: the first pick, needed without centres.
+        front: items whose distances are kept up to date between two products over all; it changes the cost alone.
 
     Returns:
         positions (K,) and their distances when picked (K,), 2 for a ``first`` one. Equal distances go to the lower
@@ -49,7 +56,7 @@ def farthest_first(
         pending = centres.tolist()
     while len(picks) < budget:
         _catch_up(features_ND, similarity_N, candidates, np.asarray(pending))
-        pending = _follow_front(features_ND, similarity_N, candidates, budget - len(picks), scores)
+        pending = _follow_front(features_ND, similarity_N, candidates, budget - len(picks), scores, front)
         picks += pending
     return np.asarray(picks, dtype=np.int64), np.asarray(scores)
 
@@ -65,13 +72,13 @@ def _catch_up(features_ND: Float32, similarity_N: Float32, candidates: IntArray,
 
 
 def _follow_front(
-    features_ND: Float32, similarity_N: Float32, candidates: IntArray, budget: int, scores: list[float]
+    features_ND: Float32, similarity_N: Float32, candidates: IntArray, budget: int, scores: list[float], size: int
 ) -> list[int]:
     """The picks that are certain as long as only the front, the farthest candidates, is kept up to date."""
     stale = similarity_N[candidates]
-    if len(candidates) > FRONT:
-        chosen = np.argpartition(stale, FRONT)
-        front, outside = np.sort(candidates[chosen[:FRONT]]), float(stale[chosen[FRONT:]].min())
+    if len(candidates) > size:
+        chosen = np.argpartition(stale, size)
+        front, outside = np.sort(candidates[chosen[:size]]), float(stale[chosen[size:]].min())
     else:
         front, outside = candidates, np.inf
     rows_BD, similarity_B = features_ND[front], similarity_N[front].copy()
@@ -105,12 +112,14 @@ def greedy_coverage(
     budget: int,
     weights_N: Float32 | None = None,
     device: str = "cpu",
+    at_once: int = LAZY_BLOCK,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate that adds most to ``sum_i w_i max_(picks, centres) kernel(f_i . f_pick)``, again and again.
 
     Args:
         population: positions to be covered. centres: positions that cover from the start.
         weights_N: w, how much each item counts (default: 1).
+        at_once: candidates whose gains are computed again in one product at first; it changes the cost alone.
 
     Returns:
         At most ``budget`` positions and their gains as shares of the population's weight; fewer when nothing is left
@@ -136,7 +145,7 @@ def greedy_coverage(
     computed = np.zeros(len(candidates), dtype=np.int64)  # how many picks there were when a gain was computed
     picks: list[int] = []
     won: list[float] = []
-    block = LAZY_BLOCK
+    block = at_once
     while len(picks) < budget:
         best = int(bounds.argmax())
         if computed[best] < len(picks):
@@ -151,7 +160,7 @@ def greedy_coverage(
             break
         picks.append(int(candidates[best]))
         won.append(float(bounds[best]))
-        bounds[best], computed[best], block = -np.inf, budget, LAZY_BLOCK
+        bounds[best], computed[best], block = -np.inf, budget, at_once
         cover = kernel(items_JD @ torch.from_numpy(features_ND[picks[-1]].copy()).to(device))
         covered_J = torch.maximum(covered_J, cover)
     return np.asarray(picks, dtype=np.int64), np.asarray(won)

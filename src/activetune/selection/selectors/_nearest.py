@@ -23,8 +23,8 @@ NEIGHBOURS = 16
 class NearestCentroid:
     """Assigns N items to moving centroids of unit length; all tensors are on the features' device."""
 
-    def __init__(self, features_ND: Tensor):
-        self.features_ND = features_ND
+    def __init__(self, features_ND: Tensor, around: int = NEIGHBOURS):
+        self.features_ND, self.around = features_ND, around
         self.on_gpu = features_ND.device.type != "cpu"
         self._coarse_ND = features_ND.bfloat16() if self.on_gpu else None
 
@@ -48,7 +48,7 @@ class NearestCentroid:
         assignment, centroids = (part.numpy() for part in self.last)
         order = np.argsort(assignment, kind="stable")
         self._groups = np.split(order, np.searchsorted(assignment[order], np.arange(1, len(centroids))))
-        self._around = neighbours(centroids, NEIGHBOURS)
+        self._around = neighbours(centroids, self.around)
 
     def near(self, centroids_MD: Tensor) -> tuple[Tensor, Tensor]:
         """Assignment (N,) and similarity (N,) among the centroids around each item's last exact one."""
@@ -81,7 +81,7 @@ class NearestCentroid:
 
 
 class AssignedSums:
-    """The sum of the features that are assigned to each of M centroids; only what has moved since is added again."""
+    """The sum of the features that are assigned to each of M centroids; items that moved are added and taken away."""
 
     def __init__(self, features_ND: Tensor, count: int):
         self.features_ND = features_ND

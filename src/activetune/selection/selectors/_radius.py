@@ -32,8 +32,18 @@ ITERATIONS = 20  # of k-means: the radius is a rough one
 LARGEST = 2.0  # the distance of opposite rows of unit length
 
 
-def typical_radius(features_ND: Float32, rng: np.random.Generator, share: float = SHARE) -> float:
+def typical_radius(
+    features_ND: Float32,
+    rng: np.random.Generator,
+    share: float = SHARE,
+    *,
+    sample: int = SAMPLE,
+    against: int = AGAINST,
+) -> float:
     """The radius at which a ball around an item holds ``share`` of the other items on average.
+
+    Args:
+        sample: balls that are looked at. against: items whose distances to their centres are taken.
 
     Returns:
         A Euclidean distance in [0, 2].
@@ -41,7 +51,7 @@ def typical_radius(features_ND: Float32, rng: np.random.Generator, share: float 
     items = len(features_ND)
     if items < 2:
         return LARGEST
-    rows, others = (np.sort(rng.choice(items, min(items, count), replace=False)) for count in (SAMPLE, AGAINST))
+    rows, others = (np.sort(rng.choice(items, min(items, count), replace=False)) for count in (sample, against))
     similarity = features_ND[rows] @ features_ND[others].T
     apart = similarity[rows[:, None] != others[None, :]]
     held = max(share, min(1.0, FEWEST / (items - 1)))

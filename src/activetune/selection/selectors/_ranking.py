@@ -45,7 +45,7 @@ class Ranking(Selector):
 
 
 def given(value: Field | None) -> Field:
-    """A field of the evidence that the selector ``needs``; whoever calls it has seen to it that it is there."""
+    """A field of the evidence that the selector ``needs``, which the caller has filled in."""
     assert value is not None
     return value
 

@@ -28,7 +28,7 @@ from activetune.selection.selectors._nearest import AssignedSums, NearestCentroi
 SETTLING = 6  # Lloyd's iterations; the swaps do the rest
 JURY = 20_000  # items that judge a swap; 8,192 of 50,000 lead to a distance 1 to 2 % higher
 LEAST_GAIN = 3e-3  # of the objective, in a pass
-TRIALS, TRIALS_A_PICK = 8_192, 2  # candidates tried in a pass: at least so many, and so many a pick
+TRIALS, TRIALS_PER_PICK = 8_192, 2  # candidates tried in a pass: at least so many, and so many per pick
 
 
 def picks_of_centroids(
@@ -45,24 +45,47 @@ def picks_of_centroids(
 
     Args:
         centroids_KD: of unit length, K at most as many as there are candidates.
-        assignment_N: of the population, to the centroids or, from K on, to labelled items. power: p, > 0.
-        passes: most passes of swaps, >= 1; one that gains less than LEAST_GAIN is the last.
-        weights_N: w, >= 0 (default: 1); settling takes no notice of them.
+        assignment_N: of the population, to the centroids or, from K on, to labelled items.
+        power, passes, weights_N: see :func:`swapped`; settling takes no notice of the weights.
 
-    Cost: 6 (32 N D) operations to settle, 2 J T D and some J a swap for each pass; O(N + (J + M) D) memory.
+    Cost: 6 (32 N D) operations to settle, and that of :func:`swapped`.
     """
     picks = _settle(evidence, centroids_KD, assignment_N)
+    return swapped(evidence, picks, rng, power=power, passes=passes, weights_N=weights_N)
+
+
+def swapped(
+    evidence: Evidence,
+    picks: IntArray,
+    rng: np.random.Generator,
+    *,
+    power: float,
+    passes: int,
+    weights_N: Float32 | None = None,
+    jurors: int = JURY,
+    trials: tuple[int, int] = (TRIALS, TRIALS_PER_PICK),
+    least_gain: float = LEAST_GAIN,
+) -> IntArray:
+    """The picks (K,) after swaps for other candidates, each of which lowers the mean ``w d^power``.
+
+    Args:
+        power: p, > 0. passes: most passes, >= 1; one that gains less than ``least_gain`` of the mean is the last.
+        weights_N: w, >= 0 (default: 1).
+        jurors: items that judge a swap, drawn at random where there are more.
+        trials: candidates tried in a pass: at least so many, and so many per pick.
+
+    Cost: 2 J T D and some J a swap for each pass; O((J + M) D) memory.
+    """
     if len(picks) == len(evidence.candidates):
         return picks
-    jury = jury_of(evidence.population, JURY, rng)
-    features_ND = evidence.features_ND
+    jury = jury_of(evidence.population, jurors, rng)
     everyone = np.concatenate([picks, evidence.labelled])
     weights_J = None if weights_N is None else weights_N[jury]
-    search = _Search(features_ND, jury, everyone, len(picks), power, weights_J)
+    search = _Search(evidence.features_ND, jury, everyone, len(picks), power, weights_J)
     for _ in range(passes):
         before = search.total
-        search.run_pass(rng.permutation(evidence.candidates)[: max(TRIALS, TRIALS_A_PICK * len(picks))])
-        if search.total > (1 - LEAST_GAIN) * before:
+        search.run_pass(rng.permutation(evidence.candidates)[: max(trials[0], trials[1] * len(picks))])
+        if search.total > (1 - least_gain) * before:
             break
     return search.picks[: len(picks)]
 
@@ -76,7 +99,7 @@ def weight_of_each(evidence: Evidence, picks: IntArray, weights_N: Float32 | Non
     return np.bincount(owner_N[population], weights, minlength=len(cover))[: len(picks)].astype(np.float64)
 
 
-def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray) -> IntArray:
+def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, iterations: int = SETTLING) -> IntArray:
     """Lloyd's iterations from the centroids, then the most similar candidate among each one's items (K,).
 
     Labelled items keep what is nearest to them and stay. A centroid without a candidate of its own takes the most
@@ -90,7 +113,7 @@ def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray) -
     owner = torch.from_numpy(assignment_N).to(evidence.device)
     nearest, assigned = NearestCentroid(rows), AssignedSums(rows, len(free) + len(fixed))
     nearest.start_from(owner, torch.cat([free, fixed]))
-    for _ in range(SETTLING):
+    for _ in range(iterations):
         sums = assigned.of(owner)
         lengths = sums[: len(free)].norm(dim=1, keepdim=True)
         free = torch.where(lengths > 1e-6, sums[: len(free)] / lengths.clamp_min(1e-6), free)

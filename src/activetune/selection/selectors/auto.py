@@ -1,8 +1,8 @@
-"""The choice of a selector by what is known, from what was measured (benchmarks/accuracy).
+"""The choice of a selector by the labels that are known, as measured in benchmarks/accuracy.
 
 - No answers yet: ``activeft``, the best of the methods that need features alone, or level with it, at every budget
   measured.
-- Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers a class, as a model
+- Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers per class, as a model
   learned from fewer is a poor guide; ``uncertainty_medoids`` from there on.
 - A budget that asks for prefixes (``coverage:0.95``) needs an ordered method: ``max_herding``.
 The manifest's notes say what was chosen, and why.
@@ -27,7 +27,7 @@ SHOTS = 2
 
 @dataclass(frozen=True)
 class Auto(Selector):
-    """Chooses a method by what is known: labels, how many a class. Score: the chosen method's."""
+    """Chooses a method by the number of labels per class. Score: the chosen method's."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"answers_L", "probs_NC"})
 
@@ -50,8 +50,8 @@ def choose(evidence: Evidence) -> tuple[Selector, str]:
     shots = len(known) / max(1, len(np.unique(known)))
     if shots < SHOTS:
         return ActiveFT(), (
-            f"activeft: {shots:.1f} labels a class; below {SHOTS} a model's doubts are a poorer guide than coverage"
+            f"activeft: {shots:.1f} labels per class; below {SHOTS} a model's doubts are a poorer guide than coverage"
         )
     return UncertaintyMedoids(), (
-        f"uncertainty_medoids: {shots:.1f} labels a class are enough for a model whose doubts are worth following"
+        f"uncertainty_medoids: {shots:.1f} labels per class are enough for a model whose doubts are worth following"
     )

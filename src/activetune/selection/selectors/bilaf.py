@@ -18,7 +18,7 @@ Deviations from the authors' code, which
   distance also chooses the opponent and divides;
 - knows no labelled items; here their classes take part as cores that cost nothing.
 
-Cost: ActiveFT with K / 4 centroids, 20 n^2 D operations a class of n items, 2 N K D for the scores in pieces of
+Cost: ActiveFT with K / 4 centroids, 20 n^2 D operations per class of n items, 2 N K D for the scores in pieces of
 n x K. Not ordered.
 """
 

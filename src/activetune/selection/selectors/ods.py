@@ -33,7 +33,7 @@ from activetune.selection.selectors._ensemble import without_the_start
 from activetune.selection.selectors._ranking import given
 from activetune.selection.selectors.activeft import AS_PUBLISHED, ActiveFT
 
-SMALLEST_WEIGHT = 1e-6  # of the mean loss: what an item without any loss still weighs
+SMALLEST_WEIGHT = 1e-6  # of an item without any loss, relative to the mean loss
 
 
 @dataclass(frozen=True)

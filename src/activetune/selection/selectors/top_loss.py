@@ -1,6 +1,6 @@
 """Top-K loss: the items on which the current model does worst (the objective-aware baseline of VeCAF's Table 3).
 
-What ``ods`` becomes without any regard for diversity. Deviation: ties are broken at random.
+``ods`` without any regard for diversity. Deviation: ties are broken at random.
 Cost: O(N log N) operations; D, C and K do not matter. Ordered.
 """
 

@@ -1,4 +1,4 @@
-"""Medoids of what the model is unsure of: ActiveFT's picks, each item weighed by its uncertainty.
+"""Medoids of the items that the model is unsure of: ActiveFT's picks, each item weighed by its uncertainty.
 
 K clusters of the items that have no label yet (k-means), each gives its most central item, and picks are swapped for
 other items while that lowers ``sum_i u_i d_i^2``: ``d_i`` an item's distance to its nearest pick, ``u_i = 1 - (p_(1) -

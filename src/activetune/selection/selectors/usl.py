@@ -8,7 +8,7 @@ the sum, hundreds of far picks outweigh the density: Caltech-101, K 120, 73 % ag
 the paper writes them; the authors' code squares them in the density and in the regulariser. Nearest items are looked
 for in the item's own cluster, and the regulariser runs over the 256 clusters nearest to it: that of farther ones
 hardly differs. Clusters that hold a labelled item give none; that item counts as their pick in the regulariser.
-Cost: k-means (``_clusters.py``), 2 N n D for the densities with n items a cluster, 2 N min(K, 256) D a round; O(N)
+Cost: k-means (``_clusters.py``), 2 N n D for the densities with n items per cluster, 2 N min(K, 256) D per round; O(N)
 memory. Not ordered.
 """
 

@@ -1,6 +1,6 @@
 """VAAL (Sinha, Ebrahimi & Darrell, "Variational Adversarial Active Learning", ICCV 2019).
 
-The items that a discriminator takes least for labelled ones: what the labelled part does not show yet. Autoencoder and
+The items that a discriminator takes least for labelled ones: kinds that the labelled part lacks. Autoencoder and
 discriminator are trained by ``evidence/adversarial.py``, where the losses and the deviations stand. Ties are broken at
 random.
 Cost: O(N log N) operations beside that training; C, D and K do not matter. Ordered.

@@ -1,4 +1,4 @@
-"""One job of a simulation: selections, and a model trained and scored for each of their cells.
+"""One chain of a simulation: selections, and a model trained and scored for each of their cells.
 
 Labels of the pool are revealed for picked items alone. The test set chooses nothing: it is read when a finished model
 is scored. A finished cell is one JSON file, written in one step, so a kill loses no more than the cells it hits.
@@ -30,7 +30,7 @@ from activetune.selection.artefact import Selection, load_selection, save_select
 from activetune.selection.budget import parse_budget
 from activetune.selection.select import select
 from activetune.selection.selectors import make_selector
-from activetune.studies.simulation.plan import Budget, Cell, Entry, Job, Step
+from activetune.studies.simulation.plan import Budget, Cell, Chain, Entry, Round
 from activetune.studies.simulation.pools import POOL, TEST
 from activetune.training.finetune import finetune
 from activetune.training.recipe import Recipe, make_recipe
@@ -42,7 +42,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a process needs to know to run jobs; it can be sent to another one.
+    """Everything that a process needs to run chains; it can be sent to another one.
 
     Attributes:
         folder: of the simulation, with the embeddings of pool and test set in it.
@@ -75,42 +75,42 @@ class Bench:
         for module in ("sklearn.linear_model", "sklearn.cluster"):
             importlib.import_module(module)  # now, so that it is not counted as the first cell's time
 
-    def run(self, job: Job) -> list[Row]:
-        """Do what is missing of a job; its new cells as rows, failed ones with their sentence as ``error``."""
-        return [row for step_rows in self._steps(job) for row in step_rows]
+    def run(self, chain: Chain) -> list[Row]:
+        """Make the missing cells of a chain; returns their rows, failed ones with a sentence as ``error``."""
+        return [row for round_rows in self._rounds_of(chain) for row in round_rows]
 
-    def _steps(self, job: Job) -> Iterator[list[Row]]:
+    def _rounds_of(self, chain: Chain) -> Iterator[list[Row]]:
         chosen: Selection | None = None
         problem = ""
-        for step in job.steps:
-            if not problem and not all(cell.recipe.selects for cell in step.cells):
+        for round_ in chain.rounds:
+            if not problem and not all(cell.recipe.selects for cell in round_.cells):
                 try:
-                    chosen = self._selection(job, step, chosen)
+                    chosen = self._selection(chain, round_, chosen)
                 except Exception as error:
                     problem = explain(error)
-            missing = [cell for cell in step.cells if kept_cell(self.setup.folder, cell) is None]
-            yield [self._cell(job, step, cell, chosen, problem) for cell in missing]
+            missing = [cell for cell in round_.cells if kept_cell(self.setup.folder, cell) is None]
+            yield [self._cell(chain, round_, cell, chosen, problem) for cell in missing]
 
     # Selecting ----------------------------------------------------------------------------------------------------
 
-    def _selection(self, job: Job, step: Step, before: Selection | None) -> Selection:
-        """The kept selection of this key, or a new one: what was chosen before, and what the step adds."""
-        folder = self.setup.folder / SELECTIONS / step.name
-        kept = _kept_selection(folder, step.key)
+    def _selection(self, chain: Chain, round_: Round, before: Selection | None) -> Selection:
+        """The kept selection of this key, or a new one: the earlier picks, and those that the round adds."""
+        folder = self.setup.folder / SELECTIONS / round_.name
+        kept = _kept_selection(folder, round_.key)
         if kept is not None:
             return kept
         chosen = select(
-            self.labelled_pool if step.budget.per_class is not None else self.pool,
-            budget=step.more,
-            method=step.by.name,
-            seed=job.seed,
-            preset=step.by.preset,
-            settings=step.by.settings,
+            self.labelled_pool if round_.budget.per_class is not None else self.pool,
+            budget=round_.more,
+            method=round_.by.name,
+            seed=chain.seed,
+            preset=round_.by.preset,
+            settings=round_.by.settings,
             labelled=None if before is None else self._reveal(before),
             device=self.setup.device,
             quiet=True,
         )
-        joined = _joined(before, chosen, {"key": step.key, "budget": step.budget.text, "seed": job.seed})
+        joined = _joined(before, chosen, {"key": round_.key, "budget": round_.budget.text, "seed": chain.seed})
         (folder / MANIFEST).unlink(missing_ok=True)
         return save_selection(joined, folder)
 
@@ -120,22 +120,22 @@ class Bench:
 
     # Training and scoring -----------------------------------------------------------------------------------------
 
-    def _cell(self, job: Job, step: Step, cell: Cell, selection: Selection | None, problem: str) -> Row:
+    def _cell(self, chain: Chain, round_: Round, cell: Cell, selection: Selection | None, problem: str) -> Row:
         """Train and score one model, and keep the row."""
         row: dict[str, Any] = {
-            "method": job.method.text,
+            "method": chain.method.text,
             "recipe": cell.recipe.text,
-            "budget": step.budget.text,
-            "seed": job.seed,
-            "started_by": job.steps[0].by.text if job.method.rounds and not cell.recipe.selects else "",
+            "budget": round_.budget.text,
+            "seed": chain.seed,
+            "started_by": chain.rounds[0].by.text if chain.method.in_rounds and not cell.recipe.selects else "",
         }
         try:
             if cell.recipe.selects:
-                row |= self._score_selecting(job.method, step.budget, cell, job.seed)
+                row |= self._score_selecting(chain.method, round_.budget, cell, chain.seed)
             elif problem or selection is None:
                 raise ActivetuneError(problem)
             else:
-                row |= self._score(selection, cell, job.seed)
+                row |= self._score(selection, cell, chain.seed)
         except Exception as error:
             row["error"] = explain(error)
         write_json(self.setup.folder / CELLS / f"{cell.name}.json", {"key": cell.key, **row})
@@ -233,7 +233,7 @@ def _scored(scores: Scores) -> Row:
 
 
 def _keep_last_loop(path: Path, folder: Path) -> None:
-    """What a recipe that selects itself trained on at last, for the report's map."""
+    """Keep the last selection of a recipe that selects itself, for the report's map."""
     columns = read_table(path)
     rows = [row for row, loop in enumerate(columns["loop"]) if loop == columns["loop"][-1]]
     ids, reasons = ([columns[name][row] for row in rows] for name in ("id", "reason"))

@@ -1,8 +1,9 @@
-"""What a simulation consists of: methods, budgets, recipes and seeds, and a key a cell for what it is made from.
+"""The plan of a simulation: methods, budgets, recipes and seeds, and for each cell a key of its inputs.
 
-A *cell* is one trained and scored model: (method, recipe, budget, seed). A *step* is one selection and the cells that
-train on it. A *job* is what one process does: a single step for a method that needs no labels; for one that learns from
-labels all budgets in ascending order, each step choosing what is missing to the next budget with all labels so far.
+A *cell* is one trained and scored model: (method, recipe, budget, seed). A *round* is one selection and the cells that
+train on it. A *chain* of rounds is the work of one process: a single round for a method that needs no labels, and for
+one that learns from labels all budgets in ascending order. There each round adds the picks up to the next budget, with
+all labels so far.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Entry:
     """A selector or a recipe with its settings; ``text``, as it was asked for, names its rows.
 
     Attributes:
-        options: all settings in force. rounds: whether it is a selector that learns from labels.
+        options: all settings in force. in_rounds: whether it is a selector that learns from labels.
         selects: whether it is a recipe that selects itself; the selector and the budget are then its settings.
     """
 
@@ -37,11 +38,11 @@ class Entry:
     preset: str | None
     settings: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
-    rounds: bool = False
+    in_rounds: bool = False
     selects: bool = False
 
     def asked(self) -> dict[str, Any]:
-        """What it takes to build it again."""
+        """The fields that build it again."""
         return {"text": self.text, "name": self.name, "preset": self.preset, "settings": dict(self.settings)}
 
 
@@ -67,7 +68,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Cell:
-    """One model to train; ``name`` is its file, ``key`` says what it is made from."""
+    """One model to train; ``name`` is its file, ``key`` is a digest of its inputs."""
 
     recipe: Entry
     name: str
@@ -75,8 +76,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One selection, made by ``by``: ``more`` items beyond the step before, and the cells that train on all of them."""
+class Round:
+    """One selection by ``by``, of ``more`` items beyond the round before, and the cells that train on all of them."""
 
     budget: Budget
     by: Entry
@@ -87,12 +88,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Steps that build on each other, for one process."""
+class Chain:
+    """Rounds that build on each other, for one process."""
 
     method: Entry
     seed: int
-    steps: Sequence[Step]
+    rounds: Sequence[Round]
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,15 @@ class Plan:
     start: Entry
     made_from: str
 
-    def jobs(self) -> list[Job]:
-        """All jobs; those of several rounds come first, as they take longest."""
-        found: list[Job] = []
-        for method in sorted(self.methods, key=lambda method: not method.rounds):
+    def chains(self) -> list[Chain]:
+        """All chains; those of several rounds come first, as they take longest."""
+        found: list[Chain] = []
+        for method in sorted(self.methods, key=lambda method: not method.in_rounds):
             for seed in self.seeds:
-                steps = self._rounds(method, seed) if method.rounds else self._alone(method, seed)
-                found += [Job(method, seed, steps)] if method.rounds else [Job(method, seed, [step]) for step in steps]
+                if method.in_rounds:
+                    found.append(Chain(method, seed, self._rounds(method, seed)))
+                else:
+                    found += [Chain(method, seed, [alone]) for alone in self._alone(method, seed)]
         return found
 
     def shared(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -127,20 +130,20 @@ class Plan:
         found = [row for row in rows if row["recipe"] in looped and row["budget"] in whole]
         return [{**row, "method": method.text} for row in found for method in self.methods[1:]]
 
-    def _alone(self, method: Entry, seed: int) -> list[Step]:
-        """One selection a budget, none of which knows of the others."""
-        return [self._step(method, method, budget, None, "", seed) for budget in self.budgets]
+    def _alone(self, method: Entry, seed: int) -> list[Round]:
+        """One selection per budget, none of which knows of the others."""
+        return [self._round(method, method, budget, None, "", seed) for budget in self.budgets]
 
-    def _rounds(self, method: Entry, seed: int) -> list[Step]:
+    def _rounds(self, method: Entry, seed: int) -> list[Round]:
         """The first budget by the method that starts, each next one by the method itself."""
-        steps: list[Step] = []
+        rounds: list[Round] = []
         for number, budget in enumerate(self.budgets):
             by = method if number else self.start
-            earlier, before = (steps[-1].budget, steps[-1].key) if steps else (None, "rounds")
-            steps.append(self._step(method, by, budget, earlier, before, seed))
-        return steps
+            earlier, before = (rounds[-1].budget, rounds[-1].key) if rounds else (None, "rounds")
+            rounds.append(self._round(method, by, budget, earlier, before, seed))
+        return rounds
 
-    def _step(self, method: Entry, by: Entry, budget: Budget, earlier: Budget | None, before: str, seed: int) -> Step:
+    def _round(self, method: Entry, by: Entry, budget: Budget, earlier: Budget | None, before: str, seed: int) -> Round:
         more = budget.beyond(earlier)
         key = digest_json(
             {"from": self.made_from, "by": by.name, "options": by.options, "more": more, "after": before, "seed": seed}
@@ -154,10 +157,10 @@ class Plan:
             for recipe in self.recipes
             if method is self.methods[0] or not (recipe.selects and budget.whole)
         ]
-        return Step(budget, by, more, file_name(method.text, budget.text, seed), key, cells)
+        return Round(budget, by, more, file_name(method.text, budget.text, seed), key, cells)
 
 
-# Reading what was asked for ---------------------------------------------------------------------------------------
+# Reading the request ----------------------------------------------------------------------------------------------
 
 
 def split_list(values: str | Iterable[object]) -> list[str]:
@@ -193,7 +196,7 @@ def read_start(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
         UsageError: it learns from labels itself.
     """
     start = _method(_entry(text.strip(), settings))
-    if start.rounds:
+    if start.in_rounds:
         raise UsageError(
             f"{start.name} learns from labels, so it can't make the first selection; "
             "give --start a method that needs features alone (random, k_means)"
@@ -202,7 +205,7 @@ def read_start(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
 
 
 def together(earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], *, recipes: bool = False) -> list[Entry]:
-    """What an earlier run of a simulation was asked for, then what is new; the same text again counts as new."""
+    """The entries of an earlier run, then the new ones; an entry of the same text takes the earlier one's place."""
     read = _recipe if recipes else _method
     texts = {entry.text for entry in asked}
     kept = [read(Entry(**row)) for row in earlier]
@@ -233,7 +236,7 @@ def _method(entry: Entry) -> Entry:
     selector = make_selector(entry.name, entry.preset, dict(entry.settings))
     if "tokens_NTD" in selector.needs:
         raise UsageError(f"{entry.name} reads patch tokens, and a simulation computes pooled features only")
-    return replace(entry, options=asdict(selector), rounds=bool(selector.needs - WITHOUT_LABELS))
+    return replace(entry, options=asdict(selector), in_rounds=bool(selector.needs - WITHOUT_LABELS))
 
 
 def _recipe(entry: Entry) -> Entry:
@@ -249,7 +252,7 @@ def read_budgets(texts: Iterable[str], labels: Sequence[str | None]) -> list[Bud
     """Budgets in ascending order.
 
     Args:
-        texts: numbers, shares (``"5%"``) or ``"2/class"``. labels: the pool's, one an item.
+        texts: numbers, shares (``"5%"``) or ``"2/class"``. labels: the pool's, one per item.
 
     Raises:
         UsageError: none at all; not understood; over the pool; two that are the same number of items.
@@ -285,14 +288,14 @@ def _budget(text: str, labels: Sequence[str | None]) -> Budget:
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:
-    """Rounds add to each other, which a number and a number a class can't.
+    """Rounds add to each other, which a number and a number per class can't.
 
     Raises:
         UsageError: both kinds of budgets, and a method that works in rounds.
     """
-    names = [method.text for method in methods if method.rounds]
+    names = [method.text for method in methods if method.in_rounds]
     if names and len({budget.per_class is None for budget in budgets}) > 1:
         raise UsageError(
             f"{names[0]} goes through the budgets in rounds, so they must be of one kind: "
-            "all a number a class (2/class), or all numbers and shares"
+            "all a number per class (2/class), or all numbers and shares"
         )

@@ -1,8 +1,8 @@
 """Labelled pool -> learning curves of selectors x recipes x budgets x seeds.
 
 The pool's labels are hidden and revealed for picked items alone; models are scored on a test set that chooses nothing.
-The parts: ``plan.py`` what is to be done, ``cells.py`` one selection, model and score,
-``processes.py`` several at once, ``report/simulation.py`` the page.
+The parts: ``plan.py`` lists the selections and models to make, ``cells.py`` makes and scores them, ``processes.py``
+runs several at once, ``report/simulation.py`` writes the page.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from activetune.studies.simulation.plan import (
     together,
 )
 from activetune.studies.simulation.pools import POOL, SPLIT, TEST, embed_parts, open_parts
-from activetune.studies.simulation.processes import choose_processes, run_jobs
+from activetune.studies.simulation.processes import choose_processes, run_chains
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
@@ -100,12 +100,12 @@ def simulate(
         methods: selectors: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``. recipes: the same.
         budgets: numbers, shares (``"1%"``) or ``"2/class"``.
         seeds: repetitions, with the seeds ``seed``, ``seed + 1``, ...
-        out: folder for ``results.csv``, ``report.html`` and what they are made from.
+        out: folder for ``results.csv``, ``report.html`` and the selections and cells behind them.
         backbone, weights: see :func:`activetune.load_backbone`.
         settings: settings of methods and recipes by their name, or by their whole text.
         rounds_start: the method that makes the first selection for methods that learn from labels.
         keep_models: keep the models of recipes that train the backbone.
-        run_options: see :class:`activetune.RunOptions`. ``workers`` are processes; -1: one a core, or one where an
+        run_options: see :class:`activetune.RunOptions`. ``workers`` are processes; -1: one per core, or one where an
             accelerator does the work; results do not depend on it. ``overwrite`` begins again; ``resume`` keeps what
             ``out`` holds of this simulation, and adds what is new in methods, recipes, budgets and seeds.
 
@@ -133,13 +133,13 @@ def simulate(
     folder = Path(out)
     begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)
     asked = asked if begun is None else asked.beside(begun)
-    asked.plan(parts.pool.labels or (), "")  # what is impossible is refused before anything is written
+    asked.plan(parts.pool.labels or (), "")  # an impossible budget is refused before anything is written
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
     embed_parts(parts, network, options, folder, use_cache=use_cache, quiet=run.quiet)
     plan = asked.plan(load_embeddings(folder / POOL).labels or (), digest_json(made_from))
-    jobs = plan.jobs()
-    processes = choose_processes(run.workers, len(jobs), runtime.device)
+    chains = plan.chains()
+    processes = choose_processes(run.workers, len(chains), runtime.device)
     setup = Setup(
         folder=folder,
         images=replace(parts.images, labels=None),
@@ -182,7 +182,7 @@ class _Asked:
         }
 
     def beside(self, earlier: Mapping[str, Any]) -> _Asked:
-        """The grid widened by what an earlier run was asked for."""
+        """Both this grid and an earlier run's."""
         return _Asked(
             together(earlier["methods"], self.methods),
             together(earlier["recipes"], self.recipes, recipes=True),
@@ -205,7 +205,7 @@ def _at_least_one(seeds: int) -> int:
 
 
 def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resume: bool) -> Mapping[str, Any] | None:
-    """What an earlier run in the folder was asked for, to go on with it; None: begin afresh.
+    """The request of the earlier run that the folder holds, to go on with it; None: begin afresh.
 
     Raises:
         UsageError: the folder holds a simulation that nobody asked to go on with, or one made from something else.
@@ -231,11 +231,11 @@ def _marker(folder: Path) -> Mapping[str, Any] | None:
 
 
 def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: bool) -> None:
-    """Make the folder ready and leave a note in it of what it is for; the manifest comes last."""
+    """Make the folder ready and note in it which simulation it holds; the manifest comes last."""
     ours = _marker(folder) is not None or cut_off(folder)
     if afresh:
         prepare_folder(folder, (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite)
-    for leftover in folder.rglob(".*.partial") if ours else ():  # what a killed process was writing
+    for leftover in folder.rglob(".*.partial") if ours else ():  # files that a killed process was writing
         leftover.unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / MARKER, {"made_by": MADE_BY, **marker})
@@ -245,14 +245,14 @@ def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: 
 
 
 def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
-    """Do what is missing; whatever ends this early leaves the finished cells and their ``results.csv``."""
-    jobs = plan.jobs()
-    cells = {cell.name: cell for job in jobs for step in job.steps for cell in step.cells}
+    """Make the missing cells; an early end leaves the finished ones and their ``results.csv``."""
+    chains = plan.chains()
+    cells = {cell.name: cell for chain in chains for round_ in chain.rounds for cell in round_.cells}
     kept = {name: row for name, cell in cells.items() if (row := kept_cell(setup.folder, cell)) is not None}
     if kept:
         note(f"{len(kept):,} of {len(cells):,} cells are finished already", quiet)
     rows: list[Row] = list(kept.values())
-    todo = [job for job in jobs if any(cell.name not in kept for step in job.steps for cell in step.cells)]
+    todo = [chain for chain in chains if any(cell.name not in kept for round_ in chain.rounds for cell in round_.cells)]
     with progress(len(cells), "simulating", unit="cells", done=len(kept), quiet=quiet) as meter:
 
         def done(new: list[Row]) -> None:
@@ -261,7 +261,7 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
 
         try:
             if todo:
-                run_jobs(setup, todo, min(processes, len(todo)), done)
+                run_chains(setup, todo, min(processes, len(todo)), done)
         finally:
             simulation = _sorted(plan, setup.folder, [*rows, *plan.shared(rows)])
             _write_tables(simulation)
@@ -269,7 +269,7 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
 
 
 def _write_tables(simulation: Simulation) -> None:
-    """A table of the cells, one of their classes, and one of the points of their training curves."""
+    """Write the tables of the cells, of their classes, and of the points of their training curves."""
     rows = simulation.rows
     classes = [{**row, "class": name, **found} for row in rows for name, found in row.get("per_class", {}).items()]
     points = [{**row, **point} for row in rows for point in row.get("curve", ())]
@@ -280,7 +280,7 @@ def _write_tables(simulation: Simulation) -> None:
 
 
 def _sorted(plan: Plan, folder: Path, rows: Iterable[Row]) -> Simulation:
-    """Rows in the order of the plan, whatever the order in which they were finished; failed ones apart."""
+    """Rows in the order of the plan, not in the order in which they were finished; failed ones apart."""
     texts = [[entry.text for entry in entries] for entries in (plan.recipes, plan.methods, plan.budgets)]
 
     def place(row: Row) -> tuple[int, ...]:
@@ -305,7 +305,7 @@ def _finish(simulation: Simulation, plan: Plan, content: Mapping[str, Any], quie
         "recipes": [recipe.text for recipe in plan.recipes],
         "budgets": [{"text": budget.text, "k": budget.count} for budget in plan.budgets],
         "seeds": list(plan.seeds),
-        "rounds": [method.text for method in plan.methods if method.rounds],
+        "rounds": [method.text for method in plan.methods if method.in_rounds],
         "start": plan.start.text,
         "settings": {entry.text: dict(entry.options) for entry in (*plan.methods, *plan.recipes)},
         "pool_items": len(pool),

@@ -1,4 +1,4 @@
-"""What a budget comes to in given embeddings, and carrying that out with a selector."""
+"""A budget resolved to numbers for given embeddings, and its picks by a selector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from activetune.selection.selectors._radius import typical_radius
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResolvedBudget:
     """A budget resolved against what may be picked.
 
     Attributes:
@@ -43,8 +43,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Picks, and what there is to say on how the plan worked out: entries of the manifest, figures and notes."""
+class BudgetResult:
+    """The picks for a budget, with entries of the manifest, figures and notes on how it worked out."""
 
     picks: Picks
     entries: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Outcome:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_plan(
+def resolve_budget(
     embeddings: Embeddings,
     limits: Limits,
     budget: int | float | str,
@@ -60,8 +60,8 @@ def make_plan(
     min_distance: float | None = None,
     balance: str | None = None,
     metadata: Metadata | None = None,
-) -> Plan:
-    """Resolve a budget.
+) -> ResolvedBudget:
+    """Resolve a budget to numbers of picks, of all items or of each group.
 
     Raises:
         UsageError: more than there is, classes that are not known, a distance outside [0, 2], a column that is not
@@ -70,14 +70,14 @@ def make_plan(
     kind, value = parse_budget(budget)
     distance = _min_distance(min_distance)
     if balance is not None:
-        return _balanced_plan(embeddings, limits, budget, balance, metadata, distance)
+        return _balanced(embeddings, limits, budget, balance, metadata, distance)
     if metadata is not None:
         raise UsageError("the metadata are read to balance a column of theirs; name it with --balance COLUMN")
     if kind == "per_class":
-        return _plan_per_class(embeddings, limits, int(value), distance)
+        return _per_class(embeddings, limits, int(value), distance)
     if kind == "coverage":
-        return Plan(None, Coverage.parse(budget), min_distance=distance)
-    return Plan(_count(limits, kind, value), min_distance=distance)
+        return ResolvedBudget(None, Coverage.parse(budget), min_distance=distance)
+    return ResolvedBudget(_count(limits, kind, value), min_distance=distance)
 
 
 def needs_order(method: str, budget: int | float | str) -> UsageError:
@@ -89,27 +89,27 @@ def needs_order(method: str, budget: int | float | str) -> UsageError:
     )
 
 
-def carry_out(plan: Plan, selector: Selector, evidence: Evidence, seed: int) -> Outcome:
-    """Pick what the plan asks for; what falls short is told, in the outcome, and is no error."""
+def carry_out(budget: ResolvedBudget, selector: Selector, evidence: Evidence, seed: int) -> BudgetResult:
+    """Pick as many items as the budget asks for; a shortfall is an entry of the result and no error."""
     rng = np.random.default_rng(seed)
-    if plan.coverage is not None:
-        return _cover(plan, plan.coverage, selector, evidence, seed)
-    assert plan.asked is not None
-    if plan.column is not None:
-        outcome = _balance(plan, plan.asked, selector, evidence, rng)
-    elif plan.groups is not None:
-        counts_G = np.full(len(plan.groups.names), plan.each)
-        picks = pick_shares(selector, evidence, plan.groups, counts_G, rng, min_distance=plan.min_distance)
-        outcome = Outcome(picks, {})
+    if budget.coverage is not None:
+        return _cover(budget, budget.coverage, selector, evidence, seed)
+    assert budget.asked is not None
+    if budget.column is not None:
+        result = _balance(budget, budget.asked, selector, evidence, rng)
+    elif budget.groups is not None:
+        counts_G = np.full(len(budget.groups.names), budget.each)
+        picks = pick_shares(selector, evidence, budget.groups, counts_G, rng, min_distance=budget.min_distance)
+        result = BudgetResult(picks, {})
     else:
-        outcome = Outcome(pick(selector, evidence, plan.asked, rng, min_distance=plan.min_distance), {})
-    entries: dict[str, Any] = {"asked": plan.asked, "k": len(outcome.picks.positions), **outcome.entries}
-    if entries["k"] < plan.asked:
-        entries["shortfall"] = _too_few(plan, plan.asked, outcome.picks)
-    return Outcome(outcome.picks, entries, outcome.figures, outcome.notes)
+        result = BudgetResult(pick(selector, evidence, budget.asked, rng, min_distance=budget.min_distance), {})
+    entries: dict[str, Any] = {"asked": budget.asked, "k": len(result.picks.positions), **result.entries}
+    if entries["k"] < budget.asked:
+        entries["shortfall"] = _too_few(budget, budget.asked, result.picks)
+    return BudgetResult(result.picks, entries, result.figures, result.notes)
 
 
-# Planning ---------------------------------------------------------------------------------------------------------
+# Resolving --------------------------------------------------------------------------------------------------------
 
 
 def _min_distance(given: float | None) -> float:
@@ -135,11 +135,11 @@ def _count(limits: Limits, kind: str, value: float) -> int:
     return count
 
 
-def _plan_per_class(embeddings: Embeddings, limits: Limits, each: int, min_distance: float) -> Plan:
+def _per_class(embeddings: Embeddings, limits: Limits, each: int, min_distance: float) -> ResolvedBudget:
     groups = Groups.of(embeddings.labels or [None] * limits.total, limits.population)
     if not groups.names:
         raise UsageError(
-            "a budget a class needs known labels, and these embeddings have none; give a number or a share"
+            "a budget per class needs known labels, and these embeddings have none; give a number or a share"
         )
     for name, count in zip(groups.names, groups.counts(limits.candidates), strict=True):
         if count < each:
@@ -147,17 +147,17 @@ def _plan_per_class(embeddings: Embeddings, limits: Limits, each: int, min_dista
                 f"the budget {each}/class is over what class {name!r} has: {count:,} items that can be picked; "
                 "give a smaller budget"
             )
-    return Plan(each * len(groups.names), groups=groups, each=each, min_distance=min_distance)
+    return ResolvedBudget(each * len(groups.names), groups=groups, each=each, min_distance=min_distance)
 
 
-def _balanced_plan(
+def _balanced(
     embeddings: Embeddings,
     limits: Limits,
     budget: int | float | str,
     column: str,
     metadata: Metadata | None,
     min_distance: float,
-) -> Plan:
+) -> ResolvedBudget:
     kind, value = parse_budget(budget)
     if kind not in ("count", "share"):
         raise UsageError(f"--balance shares out a number or a share of the items, not {str(budget)!r}; give 500 or 5%")
@@ -169,7 +169,7 @@ def _balanced_plan(
                 f"--balance {PREDICTED} learns from labels of at least two classes, and {has}: give --labelled a file "
                 "with the columns id and label"
             )
-        return Plan(count, column=column, classes=limits.classes, min_distance=min_distance)
+        return ResolvedBudget(count, column=column, classes=limits.classes, min_distance=min_distance)
     groups = Groups.of(read_column(embeddings, column, metadata), limits.population)
     left = int(groups.counts(limits.candidates).sum())
     if count > left:
@@ -177,76 +177,80 @@ def _balanced_plan(
             f"the budget {count:,} is over what can be balanced: {left:,} of the {len(limits.candidates):,} items that "
             f"can be picked have a value of {column!r}"
         )
-    return Plan(count, groups=groups, column=column, min_distance=min_distance)
+    return ResolvedBudget(count, groups=groups, column=column, min_distance=min_distance)
 
 
 # Carrying out -----------------------------------------------------------------------------------------------------
 
 
-def _cover(plan: Plan, goal: Coverage, selector: Selector, evidence: Evidence, seed: int) -> Outcome:
+def _cover(budget: ResolvedBudget, goal: Coverage, selector: Selector, evidence: Evidence, seed: int) -> BudgetResult:
     radius = goal.radius
     if radius is None:
         whole = len(evidence.population) == len(evidence.features_ND)
         features_ND = evidence.features_ND if whole else evidence.features_ND[evidence.population]
         radius = typical_radius(features_ND, np.random.default_rng([seed, 1]))
     rng = np.random.default_rng(seed)
-    picks, reached = pick_covering(selector, evidence, goal.share, radius, rng, min_distance=plan.min_distance)
+    picks, reached = pick_covering(selector, evidence, goal.share, radius, rng, min_distance=budget.min_distance)
     entries: dict[str, Any] = {"asked": None, "k": len(picks.positions)}
     notes = {}
     if not len(picks.positions) and reached >= goal.share:
         notes["coverage"] = f"nothing is left to pick: the labelled items cover {_percent(reached)} within {radius:.3g}"
     elif reached < goal.share:
-        apart = f" that keeps the distance {plan.min_distance:g}" if plan.min_distance else ""
+        apart = f" that keeps the distance {budget.min_distance:g}" if budget.min_distance else ""
         entries["shortfall"] = (
             f"{_percent(reached)} of the items are covered within {radius:.3g}, not {_percent(goal.share)}: no "
             f"candidate{apart} is near enough to the others; a larger radius after @ covers more"
         )
-    return Outcome(picks, entries, {"coverage": reached, "coverage_radius": radius}, notes)
+    return BudgetResult(picks, entries, {"coverage": reached, "coverage_radius": radius}, notes)
 
 
-def _balance(plan: Plan, asked: int, selector: Selector, evidence: Evidence, rng: np.random.Generator) -> Outcome:
-    groups = plan.groups
+def _balance(
+    budget: ResolvedBudget, asked: int, selector: Selector, evidence: Evidence, rng: np.random.Generator
+) -> BudgetResult:
+    groups = budget.groups
     if groups is None:
         assert evidence.probs_NC is not None
-        names = [plan.classes[number] for number in evidence.probs_NC.argmax(axis=1)]
+        names = [budget.classes[number] for number in evidence.probs_NC.argmax(axis=1)]
         groups = Groups.of(names, evidence.population)
-    picks = pick_balanced(selector, evidence, groups, asked, rng, min_distance=plan.min_distance)
+    picks = pick_balanced(selector, evidence, groups, asked, rng, min_distance=budget.min_distance)
     available_G = groups.counts(evidence.candidates)
     share_G = water_fill(asked, np.full(len(groups.names), asked))
     rows = zip(groups.names, share_G, groups.counts(picks.positions), available_G, strict=True)
     report = {name: {"asked": int(share), "k": int(k), "available": int(left)} for name, share, k, left in rows}
-    return Outcome(picks, {"balance": report}, notes=_balance_notes(plan, report, evidence.candidates, available_G))
+    return BudgetResult(
+        picks, {"balance": report}, notes=_balance_notes(budget, report, evidence.candidates, available_G)
+    )
 
 
 def _balance_notes(
-    plan: Plan, report: Mapping[str, Mapping[str, int]], candidates: IntArray, available_G: IntArray
+    budget: ResolvedBudget, report: Mapping[str, Mapping[str, int]], candidates: IntArray, available_G: IntArray
 ) -> dict[str, str]:
     """Sentences on groups that got less than their share, and on items without a group."""
     notes = {}
     short = [f"{name}: {row['k']:,} of {row['asked']:,}" for name, row in report.items() if row["k"] < row["asked"]]
     if short:
         notes["balance"] = (
-            f"{len(short):,} of {len(report):,} values of {plan.column!r} fell short of an equal share, which went to "
-            f"the others where they had candidates left: {some(short)}"
+            f"{len(short):,} of {len(report):,} values of {budget.column!r} fell short of an equal share, which went "
+            f"to the others where they had candidates left: {some(short)}"
         )
     valueless = len(candidates) - int(available_G.sum())
     if valueless:
         notes["balance_without_value"] = (
-            f"{valueless:,} of {len(candidates):,} items that can be picked have no value of {plan.column!r} and were "
-            "left aside"
+            f"{valueless:,} of {len(candidates):,} items that can be picked have no value of {budget.column!r} and "
+            "were left aside"
         )
     return notes
 
 
-def _too_few(plan: Plan, asked: int, picks: Picks) -> str:
+def _too_few(budget: ResolvedBudget, asked: int, picks: Picks) -> str:
     """The sentence on picks that the least distance left no candidate for."""
     where = ""
-    if plan.each is not None and plan.groups is not None:
-        got_G = plan.groups.counts(picks.positions)
-        where = f" of {some(plan.groups.names[int(group)] for group in np.flatnonzero(got_G < plan.each))}"
+    if budget.each is not None and budget.groups is not None:
+        got_G = budget.groups.counts(picks.positions)
+        where = f" of {some(budget.groups.names[int(group)] for group in np.flatnonzero(got_G < budget.each))}"
     return (
         f"{len(picks.positions):,} of {asked:,} are picked: every other candidate{where} is nearer than "
-        f"{plan.min_distance:g} to a pick or to a labelled item; a smaller --min-distance gives more"
+        f"{budget.min_distance:g} to a pick or to a labelled item; a smaller --min-distance gives more"
     )
 
 
