@@ -46,12 +46,14 @@ DISTANCES = ("emd", "radius")
 METHODS, BUDGETS = ("random", "k_means", "margin"), ("10", "20", "60")
 FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "workers": 1, "quiet": True}
 TYPED = ("--device", "cpu", "--precision", "fp32", "--workers", "1")
+ONE_STRENGTH: dict[str, Any] = {"strengths": (100.0,)}  # no cross-validation, which takes most of a probe's time
 
 
 def simulated(pool: Path, out: Path, **options: Any) -> Simulation:
     """The simulation of this file in this process, saying nothing; options replace its own."""
     grid: dict[str, Any] = {"test": "30%", "methods": METHODS, "budgets": BUDGETS, "seeds": 2}
-    return simulate(pool, out=out, **{**grid, **FAST, **options})
+    settings = {"linear_probe": ONE_STRENGTH, **options.pop("settings", {})}
+    return simulate(pool, out=out, settings=settings, **{**grid, **FAST, **options})
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,9 @@ def test_the_score_is_that_of_finetune_and_evaluate(root: Path, tmp_path: Path, 
     pool = open_pool(root / "digits")
     answers = {item: label(item) for item in picks(root / "sim", method, budget, 1)}
     how: dict[str, Any] = {**FAST, "workers": 0}
-    model = finetune(pool, out=tmp_path / "model", labels=answers, recipe="linear_probe", seed=1, **how)
+    model = finetune(
+        pool, out=tmp_path / "model", labels=answers, recipe="linear_probe", settings=ONE_STRENGTH, seed=1, **how
+    )
     scores = evaluate(model, pool.subset(split(root / "sim", "test")), **how)
     row = next(r for r in rows_of(root / "sim") if (r["method"], r["budget"], r["seed"]) == (method, budget, "1"))
     assert float(row["top1"]) == scores.top1
@@ -275,6 +279,7 @@ def test_ctrl_c_keeps_what_is_finished(
         return real(*args, **options)
 
     typed = ["--test", "30%", "--methods", "random,k_means", "--budgets", "10,20,60", "--seeds", "2", *TYPED]
+    typed += ["--settings", "linear_probe.strengths=100"]
     command = ["simulate", str(root / "digits"), "--out", str(out), *typed]
     with monkeypatch.context() as patch:
         patch.setattr(cells_module, "select", interrupted)

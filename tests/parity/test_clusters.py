@@ -13,6 +13,8 @@ from sklearn.datasets import load_digits
 
 from activetune.features import distances
 from activetune.features.distances import unit_rows
+from activetune.selection.problem import Evidence
+from activetune.selection.selectors import make_selector
 from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members, seeds
 
 SEEDS = range(5)
@@ -216,6 +218,18 @@ def test_many_seeds_are_drawn_without_trials() -> None:
     start = seeds(features, 40, np.random.default_rng(0), many=10)
     few = inertia(features, cluster(features, 40, np.random.default_rng(0), start_KD=start)[1])
     assert few == pytest.approx(inertia(features, cluster(features, 40, np.random.default_rng(0))[1]), rel=0.05)
+
+
+@pytest.mark.parametrize("method", ["k_means", "typiclust"])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_items_equally_near_to_their_mean_the_first_is_picked(method: str, seed: int) -> None:
+    """Which of the two a product makes more similar hangs on the order of its sums."""
+    rng = np.random.default_rng(seed)
+    middles = np.repeat(unit_rows(rng.normal(size=(8, 300))), 2, axis=0)
+    features = unit_rows(middles + 0.01 * rng.normal(size=middles.shape))
+    settings = {"smallest": 1} if method == "typiclust" else {}
+    picks = make_selector(method, settings=settings).select(Evidence(features), 8, np.random.default_rng(0))
+    assert sorted(picks.positions.tolist()) == list(range(0, 16, 2))
 
 
 # Helpers --------------------------------------------------------------------------------------------------------------

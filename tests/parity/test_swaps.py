@@ -439,6 +439,14 @@ def test_settling_is_lloyd_beside_what_stays(free: int, fixed: int, seed: int) -
     assert found.tolist() == expected.tolist()
 
 
+def test_settling_takes_the_first_of_two_items_equally_near() -> None:
+    rng = np.random.default_rng(0)
+    middles = np.repeat(unit_rows(rng.normal(size=(20, 300))), 2, axis=0)
+    features = unit_rows(middles + 0.01 * rng.normal(size=middles.shape))
+    found = _settle(Evidence(features), middles[::2], np.repeat(np.arange(20), 2))
+    assert found.tolist() == list(range(0, 40, 2))
+
+
 def test_settling_begins_with_the_assignment_given() -> None:
     features = sphere(30, 3, seed=0)
     owner = np.random.default_rng(0).integers(2, size=30)

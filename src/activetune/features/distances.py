@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 
 Float32 = npt.NDArray[np.float32]
 CHUNK_NUMBERS = 2**23  # numbers in one piece of an N x K product: 32 MB
+ROUNDING = 2e-6  # by which sums of float32 products differ where they are added up in another order
+DISTANCE_ROUNDING = 1e-5  # of a distance, the root of a difference of such sums, relative
 SMALLEST_NORM = 1e-15  # below it float32 loses digits of a sum of squares
 DECIMALS = 6  # of a distance that is written down: float32 features know no more
 
@@ -49,6 +51,18 @@ def pieces(rows: int, columns: int) -> Iterator[slice]:
 def distances_from(similarity: Float32) -> Float32:
     """Euclidean distances of unit rows from their similarities, in [0, 2]."""
     return np.sqrt(np.maximum(2 - 2 * similarity, 0))
+
+
+def first_best(values: FloatArray, rounding: float = ROUNDING) -> int:
+    """Index of the first value that is the largest but for rounding.
+
+    Two items are equally similar to their mean, and which of the two comes out larger hangs on the number of threads.
+
+    Args:
+        rounding: relative to the largest value where that is above 1.
+    """
+    largest = float(values.max())
+    return int(np.argmax(values >= largest - rounding * max(1.0, abs(largest))))
 
 
 def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntArray, Float32]:

@@ -9,6 +9,7 @@ Shape legend: V views, L labelled items, D feature size, C classes.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import torch
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.progress import progress
+from activetune.base.runtime import one_thread
 from activetune.data.splits import validation_splits
 from activetune.evaluation import metrics
 from activetune.networks.imbalance import Imbalance
@@ -28,6 +30,8 @@ from activetune.networks.imbalance import Imbalance
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross-validation: a fifth of them is too few
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
+ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
+# stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
 NEVER = -10.0  # logit of a class without a label, against the mean of the others
 NOTHING = np.empty(0, dtype=np.int64)
 Criterion = Literal["loss", "smoothed", "strength", "first"]
@@ -242,7 +246,8 @@ def _fit_path(
     model = LogisticRegression(max_iter=iterations, warm_start=True)
     for strength in strengths:
         model.C = strength
-        with warnings.catch_warnings():
+        threads = one_thread() if prepared.size * classes <= ON_ONE_THREAD else contextlib.nullcontext()
+        with warnings.catch_warnings(), threads:
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", message="The number of unique classes")  # one label a class is usual here
             model.fit(prepared, targets, weights)

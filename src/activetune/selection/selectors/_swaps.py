@@ -20,7 +20,7 @@ import torch
 
 from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
-from activetune.features.distances import Float32, distinct_nearest, nearest_centroid, pieces
+from activetune.features.distances import ROUNDING, Float32, distinct_nearest, nearest_centroid, pieces
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors._greedy import jury_of
 from activetune.selection.selectors._nearest import AssignedSums, NearestCentroid
@@ -121,10 +121,14 @@ def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, i
     value_N = similarity.cpu().numpy()
     value_N[~np.isin(population, evidence.candidates, assume_unique=True)] = -np.inf
     owner_N = owner.cpu().numpy()
-    order = np.lexsort((-value_N, owner_N))
-    best = order[np.minimum(np.searchsorted(owner_N[order], np.arange(len(free))), len(order) - 1)]
-    found = (owner_N[best] == np.arange(len(free))) & np.isfinite(value_N[best])
-    picks = np.where(found, population[best], -1)
+    top_M = np.full(len(free) + len(fixed), -np.inf, dtype=np.float32)
+    np.maximum.at(top_M, owner_N, value_N)
+    near = np.flatnonzero(np.isfinite(value_N) & (value_N >= top_M[owner_N] - ROUNDING))  # see first_best
+    owners, first = np.unique(owner_N[near], return_index=True)
+    own = owners < len(free)
+    picks = np.full(len(free), -1, dtype=np.int64)
+    picks[owners[own]] = population[near[first[own]]]
+    found = picks >= 0
     left = np.setdiff1d(evidence.candidates, picks[found])
     picks[~found] = distinct_nearest(free.cpu().numpy()[~found], features_ND, left)[0]
     return picks

@@ -5,6 +5,7 @@
 - Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers per class, as a model
   learned from fewer is a poor guide; ``uncertainty_medoids`` from there on.
 - A budget that asks for prefixes (``coverage:0.95``) needs an ordered method: ``max_herding``.
+The methods and SHOTS were chosen on the pools of that benchmark, so its rows on ``auto``'s choices are no test of them.
 The manifest's notes say what was chosen, and why.
 Cost: that of the method chosen. Not ordered.
 """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.features.distances import Float32
+from activetune.features.distances import Float32, first_best
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._clusters import cluster, members
@@ -70,7 +70,7 @@ def _nearest_of_each(
     for number, group in enumerate(members(owner, count)):
         choice = group[open_[group]]
         if number not in covered and len(choice):
-            positions.append(choice[similarity[choice].argmax()])
+            positions.append(choice[first_best(similarity[choice])])
             sizes.append(len(group))
     found = np.asarray(positions, dtype=np.int64)
     return found, similarity[found], np.asarray(sizes, dtype=np.int64)

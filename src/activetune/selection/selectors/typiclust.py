@@ -17,6 +17,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
+from activetune.features.distances import DISTANCE_ROUNDING, first_best
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members
@@ -56,7 +57,7 @@ class TypiClust(Selector):
             visited = visited or [number for number in queue if open_[left[number]].any()]
             for number in visited[: budget - len(positions)]:
                 typicality = self._typicality(evidence, left[number])
-                best = int(np.where(open_[left[number]], typicality, -np.inf).argmax())
+                best = first_best(np.where(open_[left[number]], typicality, -np.inf), DISTANCE_ROUNDING)
                 positions.append(int(left[number][best]))
                 scores.append(float(typicality[best]))
                 reasons.append(f"typicality {typicality[best]:.3f} in a cluster of {len(left[number]):,} items")

@@ -4,10 +4,11 @@ Each of K + L clusters gives the candidate of the highest utility ``U(i) = 1 / m
 lambda Reg(i)``. The regulariser keeps picks of different clusters apart: ``Reg(i) = mean_j 1 / d(i, pick_j)^alpha``
 over the picks of other clusters, as a moving average over the rounds (the first round goes by density alone).
 Deviations: the regulariser is a mean where the paper has a sum, so that lambda means the same for every budget (with
-the sum, hundreds of far picks outweigh the density: Caltech-101, K 120, 73 % against 78 %). Distances are Euclidean, as
-the paper writes them; the authors' code squares them in the density and in the regulariser. Nearest items are looked
-for in the item's own cluster, and the regulariser runs over the 256 clusters nearest to it: that of farther ones
-hardly differs. Clusters that hold a labelled item give none; that item counts as their pick in the regulariser.
+the sum, hundreds of far picks outweigh the density: Caltech-101, K 120, 73 % against 78 %; it was chosen there).
+Distances are Euclidean, as the paper writes them; the authors' code squares them in the density and in the regulariser.
+Nearest items are looked for in the item's own cluster, and the regulariser runs over the 256 clusters nearest to it:
+that of farther ones hardly differs. Clusters that hold a labelled item give none; that item counts as their pick in the
+regulariser.
 Cost: k-means (``_clusters.py``), 2 N n D for the densities with n items per cluster, 2 N min(K, 256) D per round; O(N)
 memory. Not ordered.
 """
@@ -20,7 +21,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
-from activetune.features.distances import distances_from
+from activetune.features.distances import DISTANCE_ROUNDING, distances_from, first_best
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members
@@ -64,7 +65,9 @@ class USL(Selector):
         held = dict(zip(owner[evidence.labelled].tolist(), evidence.labelled.tolist(), strict=True))
         choices = {number: group[open_[group]] for number, group in enumerate(groups) if number not in held}
         choices = {number: choice for number, choice in choices.items() if len(choice)}
-        picks = {number: int(choice[density_N[choice].argmax()]) for number, choice in choices.items()}
+        picks = {
+            number: int(choice[first_best(density_N[choice], DISTANCE_ROUNDING)]) for number, choice in choices.items()
+        }
         around = neighbours(centroids_KD, AROUND)
         regular_N = np.zeros(len(owner), dtype=np.float32)
         for _ in range(self.rounds):
@@ -74,7 +77,10 @@ class USL(Selector):
                 crowd = self._crowd(features_ND, choice, np.asarray(others, dtype=np.int64))
                 regular_N[choice] = self.momentum * regular_N[choice] + (1 - self.momentum) * crowd
             utility_N = density_N - self.balance * regular_N
-            picks = {number: int(choice[utility_N[choice].argmax()]) for number, choice in choices.items()}
+            picks = {
+                number: int(choice[first_best(utility_N[choice], DISTANCE_ROUNDING)])
+                for number, choice in choices.items()
+            }
         utility_N = density_N - self.balance * regular_N
         positions = np.sort(np.asarray(list(picks.values()), dtype=np.int64))
         positions = positions[np.argsort(-utility_N[positions], kind="stable")][:budget]
@@ -103,3 +109,8 @@ class USL(Selector):
         distance = distances_from(features_ND[items] @ features_ND[picks].T)
         crowd: np.ndarray = (1 / np.maximum(distance, 1e-3) ** self.alpha).mean(axis=1)
         return crowd
+
+
+def _best_of_each(choices: dict[int, IntArray], values_N: np.ndarray) -> dict[int, int]:
+    """The item of the highest value among each cluster's choice."""
+    return {number: int(choice[first_best(values_N[choice], DISTANCE_ROUNDING)]) for number, choice in choices.items()}
