@@ -31,9 +31,13 @@ from activetune.networks.frofa import parse_steps
 from activetune.networks.heads import make_head
 from activetune.networks.network import Network
 from activetune.networks.regression import NOTHING, fit_linear
-from activetune.training.batches import AugmentedImages, Crops, Turn
+from activetune.tasks import Crops
+from activetune.training.batches import Turn
+from activetune.training.course import stream_of
 from activetune.training.head_training import HeadTraining, Views, train_head
 from activetune.training.job import Job
+from activetune.training.settings import Optimisation
+from activetune.training.streams import StreamItems
 from activetune.training.views import embed_views
 
 VIEWS = 4
@@ -135,11 +139,11 @@ def _closed(views: Views) -> Callable[[Job], float]:
 def _backbone(job: Job) -> float:
     """An epoch of augmented images through the frozen backbone, decoding included, at most 256 of them."""
     settings = job.backbone.settings
-    images = AugmentedImages(job.pool, settings, seed=0, crops=Crops())
+    images = StreamItems(stream_of(job, Optimisation()), settings, seed=0, crops=Crops())
     count = min(256, len(job.labels))
     started = time.perf_counter()
     for part in np.array_split(np.arange(count), -(-count // 32)):
-        batch = torch.stack([images[Turn(0, int(position))][0] for position in part])
+        batch = torch.stack([images[Turn(0, int(position))].image for position in part])
         with torch.inference_mode(), job.runtime.autocast():
             job.backbone.eval()(batch.to(job.runtime.device))
     return count / (time.perf_counter() - started)

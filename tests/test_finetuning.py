@@ -24,13 +24,13 @@ from activetune.networks.backbones import bundled
 from activetune.networks.model import ADAPTER_FILES
 from activetune.networks.regression import LinearHead, Trial
 from activetune.recipes import _from_probe
-from activetune.training.batches import AugmentedImages, Batches, Turn
+from activetune.training.batches import Batches, Turn
 from activetune.training.finetune import RUN, WORK
 from activetune.training.finite import NotFinite
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import _Run
 from activetune.training.recipe import make_recipe, recipes
-from activetune.training.views import VIEW_EPOCH
+from activetune.training.streams import StreamItems
 from tests.conftest import write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
@@ -506,13 +506,13 @@ def test_held_out_items_are_never_trained_on(
     recipe: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
     asked: list[int] = []
-    original = AugmentedImages.__getitem__
+    original = StreamItems.__getitem__
 
-    def record(self: AugmentedImages, turn: Turn) -> tuple[torch.Tensor, int]:
-        asked.extend([turn.position] if turn.epoch < VIEW_EPOCH else [])
+    def record(self: StreamItems, turn: Turn | int) -> Any:
+        asked.extend([turn.position] if isinstance(turn, Turn) else [])
         return original(self, turn)
 
-    monkeypatch.setattr(AugmentedImages, "__getitem__", record)
+    monkeypatch.setattr(StreamItems, "__getitem__", record)
     jobs = recorded_job(monkeypatch, recipe)
     train(digits, tmp_path / "m", recipe, labels=some_labels(open_pool(digits), shots=10))
     held_out = set(jobs[0].held_out.tolist())

@@ -16,7 +16,7 @@ import activetune
 # The rooms of the house, lowest first. A module may import from the rooms above its own in this list, and from its own
 # room as long as no import goes round.
 ROOMS = (
-    *("base", "data", "networks", "features", "evaluation", "selection", "training", "recipes"),
+    *("base", "data", "networks", "features", "tasks", "evaluation", "selection", "training", "recipes"),
     *("report", "studies", "cli"),
 )
 LEVEL = {room: level for level, room in enumerate(ROOMS)}

@@ -81,16 +81,18 @@ def by_loop(folder: Path) -> list[set[str]]:
 def test_each_loop_trains_on_its_selection_for_its_share_of_the_batches(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from activetune.training.batches import AugmentedImages, Turn
+    from activetune.training.batches import Turn
+    from activetune.training.streams import StreamItems
 
     seen: list[int] = []
-    original = AugmentedImages.__getitem__
+    original = StreamItems.__getitem__
 
-    def record(self: AugmentedImages, turn: Turn) -> tuple[torch.Tensor, int]:
-        seen.append(turn.position)
+    def record(self: StreamItems, turn: Turn | int) -> Any:
+        if isinstance(turn, Turn):
+            seen.append(turn.position)
         return original(self, turn)
 
-    monkeypatch.setattr(AugmentedImages, "__getitem__", record)
+    monkeypatch.setattr(StreamItems, "__getitem__", record)
     run(pool, tmp_path / "m")
     ids = list(some_labels(pool, 12, classes=5))
     for loop, chosen in enumerate(by_loop(tmp_path / "m")):

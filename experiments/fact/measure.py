@@ -38,7 +38,7 @@ from activetune.networks.frofa import parse_steps
 from activetune.networks.network import Network
 from activetune.networks.regression import NOTHING
 from activetune.recipes import fact
-from activetune.training.batches import Crops
+from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, LightHeads
 from activetune.training.head_training import HeadTraining, head_logits
 from activetune.training.job import Job

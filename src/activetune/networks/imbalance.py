@@ -49,15 +49,17 @@ def log_shares(indices: IntArray, classes: int) -> FloatArray:
     return shares
 
 
-def cross_entropy(logits_BC: Tensor, answers_BC: Tensor, added_C: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy of logits to which ``added_to_logits`` are added.
+def cross_entropy(
+    logits_BC: Tensor, answers_BC: Tensor, added_C: Tensor, smoothing: float, *, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy of logits to which ``added_to_logits`` are added.
 
     Label smoothing is spread over the classes by their adjusted shares, so evenly where nothing is added. Spread evenly
     under an adjustment, it would teach that a rare class is as likely as an item's own: the small probability that it
     asks for is what the class's share alone makes.
 
     Args:
-        answers_BC: probabilities. smoothing: in [0, 1).
+        answers_BC: probabilities. smoothing: in [0, 1). reduction: ``mean`` or ``sum`` over the items.
     """
     answers_BC = (1 - smoothing) * answers_BC + smoothing * added_C.softmax(0)
-    return functional.cross_entropy(logits_BC + added_C, answers_BC)
+    return functional.cross_entropy(logits_BC + added_C, answers_BC, reduction=reduction)

@@ -142,7 +142,7 @@ class Fact(Training, Light, FirstProbe, Recipe):
             phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
         if "full" in self.phases:
             if "probe" not in self.phases:
-                job.network.add_head("linear", len(job.labels.classes))
+                job.new_head("linear")
             started = time.perf_counter()
             options = self if share is None else replace(self, interpolation=(share,))
             if share == 0:  # the pilot has found that nothing is better than the probe

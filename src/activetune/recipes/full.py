@@ -38,5 +38,5 @@ class Full(Training, Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        job.network.add_head("linear", len(job.labels.classes))
+        job.new_head("linear")
         return train(job, self, phase="full")

@@ -1,4 +1,4 @@
-"""What the network sees when: items in the order of an epoch, each under the crop and flip of its turn.
+"""The order in which items are trained on: batches of an epoch, and their parts.
 
 Every random choice is derived from (seed, epoch, item), never from what ran before, so a run that goes on from a
 checkpoint sees what the uninterrupted run would have seen, whatever the number of decoding workers.
@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from activetune.base.arrays import IntArray
-from activetune.base.config import Checked, check_settings
-from activetune.base.torchvision_ import import_torchvision
-from activetune.data.loading import read_usable
-from activetune.data.pool import Pool
 from activetune.data.splits import shuffled
-from activetune.networks.backbones import ImageSettings
 
 
 class Turn(NamedTuple):
@@ -33,48 +24,12 @@ class Turn(NamedTuple):
     time: int = 0
 
 
-@dataclass(frozen=True)
-class Crops(Checked):
-    """How images are varied.
-
-    Attributes:
-        min_crop: smallest share of the image that a random crop shows. flip: chance of a horizontal flip.
-    """
-
-    min_crop: float = 0.35
-    flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_settings("training", ("min_crop", self.min_crop, 0.01, 1), ("flip", self.flip, 0, 1))
-
-
-class AugmentedImages(Dataset[tuple[Tensor, int]]):
-    """Items by turn, as (uint8 image (3, H, W), position): another random crop and flip each turn."""
-
-    def __init__(self, pool: Pool, settings: ImageSettings, *, seed: int, crops: Crops):
-        self.pool, self.seed = pool, seed
-        self.augment = _augmentation(settings, crops)
-
-    def __getitem__(self, turn: Turn) -> tuple[Tensor, int]:
-        image = read_usable(self.pool, turn.position)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, *turn))
-            return self.augment(image), turn.position
-
-
-def _augmentation(settings: ImageSettings, crops: Crops) -> Any:
-    import_torchvision()
-    from torchvision.transforms import v2
-
-    interpolation = v2.InterpolationMode(settings.interpolation)
-    scale = (crops.min_crop, 1.0)
-    crop = v2.RandomResizedCrop(settings.size, scale=scale, interpolation=interpolation, antialias=True)
-    return v2.Compose([crop, v2.RandomHorizontalFlip(crops.flip), v2.PILToTensor()])
-
-
 class Batches:
     """The batches of one epoch, each in its parts, in an order derived from seed and epoch; set ``epoch`` before.
+
+    Of several processes each gets its share of each part (``share``): every ``world``-th item, from its own number on.
+    The sizes are those of the whole parts. Where a part has fewer items than there are processes, those without one get
+    the first item, for their forward passes must be as many; see :meth:`empty`.
 
     Args:
         positions: the items trained on, which may be others in another epoch.
@@ -98,6 +53,8 @@ class Batches:
         self.positions, self.targets, self.seed = positions, targets, seed
         self.accumulation, self.balance = accumulation, balance
         self.epoch, self.skip = 0, 0
+        self.share = 0, 1
+        self.batch_size = batch_size
         self.count = max(1, -(-len(positions) // batch_size)) if count is None else count
         self.items = len(positions) if count is None else count * batch_size
 
@@ -108,11 +65,22 @@ class Batches:
         turns = iter(self._turns())
         for parts in self.sizes():
             for size in parts:
-                yield list(itertools.islice(turns, size))
+                part = list(itertools.islice(turns, size))
+                rank, world = self.share
+                yield part[rank::world] or part[:1]
+
+    def empty(self, size: int) -> bool:
+        """Whether a part of so many items has none for this process."""
+        return size <= self.share[0]
+
+    def span(self, first: int, count: int) -> None:
+        """Take ``count`` batches of the endless sequence of epoch 0, from batch ``first`` on."""
+        self.epoch, self.skip = 0, first * self.batch_size
+        self.count, self.items = count, count * self.batch_size
 
     def sizes(self) -> list[list[int]]:
         """Items in each part of each batch; batches differ by one at most, so that none has one image alone."""
-        batches = _even(self.items, self.count)
+        batches = _even(self.items, self.count) if self.count else []
         return [_even(size, min(self.accumulation, size)) for size in batches]
 
     def _turns(self) -> list[Turn]:

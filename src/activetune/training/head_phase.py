@@ -17,7 +17,7 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.networks.frofa import Step, parse_steps
 from activetune.networks.heads import heads
 from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
-from activetune.training.batches import Crops
+from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
 from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome

@@ -15,7 +15,10 @@ from activetune.base.runtime import Runtime
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.backbones import Backbone
+from activetune.networks.heads import Head
 from activetune.networks.network import Network
+from activetune.tasks import Task, make_task
+from activetune.training.ranks import first_rank_first
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Job:
         network: the backbone, without a head yet.
         work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
         resume: go on from what is there.
+        task: what is asked about the images.
     """
 
     pool: Pool
@@ -45,6 +49,12 @@ class Job:
     use_cache: bool = True
     workers: int = -1
     quiet: bool = False
+    task: Task = field(default_factory=make_task)
+
+    def new_head(self, kind: str = "") -> Head:
+        """Put a fresh head for the job's task on its network; by default of the kind that the task prefers."""
+        head = self.task.head(self.backbone, self.labels, kind or self.task.head_kinds()[0])
+        return self.network.put_head(head, self.task.name)
 
     def once(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The plain values that ``find`` gives, asked for once: a run that goes on reads them again.
@@ -52,8 +62,9 @@ class Job:
         For what is reported or decided, and comes out otherwise the second time: seconds, or a choice by them.
         """
         path = self.work / f"{name}.json"
-        if not path.is_file():
-            write_json(path, find())
+        with first_rank_first():
+            if not path.is_file():
+                write_json(path, find())
         return read_json(path)
 
     @property

@@ -1,34 +1,37 @@
-"""The one training loop: images through the whole network, on accelerate.
+"""The one training loop: batches of streams through the whole network, on accelerate, in one process or several.
 
-The order of an epoch, each item's crop and flip (``_batches.py``), and the state from which stochastic depth draws are
-derived from (seed, epoch, item), never from what ran before. So a run that goes on from the checkpoint of epoch e is
-the uninterrupted run, whatever the number of decoding workers.
+Every random choice follows from the seed and from where in the training it is made, never from what ran before:
+
+- the stream of a step from (seed, step), the order of an epoch and each item's crop and flip from (seed, epoch, item);
+- dropout and stochastic depth from (seed, epoch, rank), set at the start of an epoch: torch's global state.
+
+So a run that goes on from the checkpoint of an epoch is the uninterrupted run, whatever the number of decoding workers.
+Several processes share each batch (``batches.py``) and count it as a whole: the loss is divided by the whole batch's
+weight, gradients are added up, validation is gathered, the first process alone writes. Their weights are those of one
+process up to rounding; where units are dropped at random they differ, as each process draws for its own items, and
+batch norms see the whole batch on GPUs alone, where they are synchronised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader
 
-from activetune.base.errors import UsageError
-from activetune.base.files import replacing
-from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.interrupts import signals_held
 from activetune.base.progress import note, progress
-from activetune.data.loading import PoolImages, choose_workers, start_worker
 from activetune.evaluation.estimate import estimate_by
-from activetune.networks.imbalance import cross_entropy
+from activetune.networks.network import Network
 from activetune.networks.regression import Trial, best_trial
-from activetune.training.batches import AugmentedImages, derive
-from activetune.training.course import Course, batches_of
+from activetune.tasks import Batch
+from activetune.training.batches import derive
+from activetune.training.checkpoint import Checkpoint
+from activetune.training.course import Course, stream_of
 from activetune.training.finite import refuse_loss, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import (
@@ -40,7 +43,11 @@ from activetune.training.network_state import (
     weights_below_heads,
 )
 from activetune.training.parameter_groups import parameter_groups
+from activetune.training.ranks import added_up, gathered, rank_and_world
 from activetune.training.settings import Optimisation, Training
+from activetune.training.streams import Draws, Stream, batches_loader, held_out_batches
+
+VALIDATED = 64  # items of a batch in validation
 
 
 def train(job: Job, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
@@ -50,64 +57,102 @@ def train(job: Job, options: Training, *, phase: str, stop_after: int | None = N
         phase: the name of this training in the history and in the checkpoint's file name.
         stop_after: epochs after which to stop, on the schedule of all ``options.epochs``.
     """
-    batches = batches_of(job, options)
-    warmup = int(min(options.warmup_epochs, options.epochs / 2) * batches.count)
-    course = Course(batches, options.epochs, warmup=warmup, patience=options.patience)
-    return follow(course, job, options, phase=phase, stop_after=stop_after)
+    stream = stream_of(job, options)
+    steps = stream.batches.count
+    warmup = int(min(options.warmup_epochs, options.epochs / 2) * steps)
+    course = Course(steps, options.epochs, warmup=warmup, patience=options.patience)
+    return fit(job, [stream], course, options, phase=phase, stop_after=stop_after)
 
 
-def follow(course: Course, job: Job, options: Optimisation, *, phase: str, stop_after: int | None = None) -> Outcome:
-    """Train along a course.
+def fit(
+    job: Job,
+    streams: Sequence[Stream],
+    course: Course,
+    options: Optimisation,
+    *,
+    phase: str,
+    stop_after: int | None = None,
+) -> Outcome:
+    """Train the job's network on batches of streams, along a course.
 
-    With a validation part the best epoch by it is kept, otherwise the last one, and then the best interpolation; with
-    ``ema`` it is the averaged weights that are validated and kept.
+    With held-out items in the first stream the best epoch by their primary metric is kept, otherwise the last one, and
+    then the best interpolation; with ``ema`` it is the averaged weights that are validated and kept.
+
+    Args:
+        job: the network, the runtime, the seed, and the folder of the checkpoint. streams: at least one.
+        phase, stop_after: see :func:`train`.
+
+    Raises:
+        NotFinite: a loss, weight or output is no longer a finite number; the last checkpoint stays.
     """
-    run = _Run(job, options, phase, course)
+    run = _Run(job, streams, course, options, phase)
     last = min(course.epochs, stop_after or course.epochs)
-    steps = course.batches.count
-    with progress(last * steps, phase, unit="steps", done=run.epoch * steps, quiet=job.quiet) as meter:
+    with progress(last * course.steps, phase, unit="steps", done=run.epoch * course.steps, quiet=job.quiet) as meter:
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
-            told = f", validation top-1 {row['val_top1']:.3f}" if "val_top1" in row else ""
+            measured = run.metric.primary
+            told = f", validation {measured} {row[f'val_{measured}']:.3f}" if f"val_{measured}" in row else ""
+            told = told.replace("top1", "top-1")
             note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{told}", job.quiet)
     return run.finish()
 
 
+class _Forward(nn.Module):
+    """A network under a course as one module, so that every forward pass of training goes through what wraps it."""
+
+    def __init__(self, network: Network, course: Course):
+        super().__init__()
+        self.network, self.course = network, course
+
+    def forward(self, batch: Batch, stream: Stream) -> Any:
+        """The outputs for a batch."""
+        return self.course.outputs(self.network, batch, stream)
+
+
 class _Run:
-    """The state of one training run, and its checkpoint."""
+    """The state of one training run."""
 
-    def __init__(self, job: Job, options: Optimisation, phase: str, course: Course):
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-        from timm.optim import create_optimizer_v2
-        from timm.scheduler import CosineLRScheduler
-        from timm.utils import ModelEmaV3
-
-        self.job, self.options, self.phase, self.course = job, options, phase, course
-        self.checkpoint = job.work / f"{phase}.pt"
+    def __init__(self, job: Job, streams: Sequence[Stream], course: Course, options: Optimisation, phase: str):
+        self.job, self.streams, self.course, self.options, self.phase = job, streams, course, options, phase
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
+        self.starting_point = weights_below_heads(job.network) if options.l2sp else []
+        self.metric = streams[0].task.metric()
+        self.accelerator = self._accelerator()
+        self.rank, self.world = rank_and_world()
+        self.draws = Draws(streams, course.epochs * course.steps, job.seed)
+        for stream in streams:
+            stream.batches.share = self.rank, self.world
+        self._prepare()
+        self.checkpoint = Checkpoint.of(job, streams, options, phase)
+        if job.resume:
+            self._restore()
+
+    def _accelerator(self) -> Any:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate.state import AcceleratorState
+
         AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
-        precision = "no" if job.runtime.precision == "fp32" else job.runtime.precision
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=job.runtime.device.type == "cpu")
-        workers = choose_workers(job.workers, course.batches.items * course.epochs)
-        loader = DataLoader(
-            AugmentedImages(
-                job.pool,
-                job.backbone.settings,
-                seed=job.seed,
-                crops=options,
-            ),
-            batch_sampler=course.batches,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # otherwise each iterator draws from the state that stochastic depth uses
-            worker_init_fn=start_worker,
+        runtime = self.job.runtime
+        return Accelerator(
+            mixed_precision="no" if runtime.precision == "fp32" else runtime.precision,
+            cpu=runtime.device.type == "cpu",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a step may leave heads out
         )
-        network = job.network
+
+    def _prepare(self) -> None:
+        """The network as it is trained, its optimiser, schedule, average and loaders."""
+        from timm.layers import convert_sync_batchnorm
+        from timm.optim import create_optimizer_v2
+        from timm.scheduler import CosineLRScheduler
+        from timm.utils import ModelEmaV3
+
+        job, options, course, network = self.job, self.options, self.course, self.job.network
+        if self.world > 1 and job.runtime.device.type == "cuda":
+            job.backbone.network = convert_sync_batchnorm(job.backbone.network)
         if options.checkpointing:
             compute_activations_again(job.backbone)
         self.fused = fused_attention(job.backbone) if job.runtime.device.type == "cpu" else []
@@ -122,71 +167,135 @@ class _Run:
         )
         self.scheduler = CosineLRScheduler(
             optimizer,
-            t_initial=course.epochs * course.batches.count + 1,  # zero is reached after the last step, not in it
+            t_initial=course.epochs * course.steps + 1,  # zero is reached after the last step, not in it
             warmup_t=course.warmup,
             warmup_lr_init=0.0,
             t_in_epochs=False,
         )
         self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
-        self.starting_point = weights_below_heads(network) if options.l2sp else []
-        self.network, self.optimizer, self.loader = self.accelerator.prepare(network, optimizer, loader)
-        self.loss = _loss(options, job.labels.indices[job.training], len(job.labels.classes), job.runtime.device)
-        self.targets = torch.from_numpy(job.labels.indices).to(job.runtime.device)
-        self.fingerprint = digest_json({"phase": phase, "options": as_json(asdict(options)), "job": self._job_digest()})
-        if job.resume and self.checkpoint.is_file():
-            self._restore()
+        self.forward, self.optimizer = self.accelerator.prepare(_Forward(network, course), optimizer)
+        self.loaders = [
+            batches_loader(
+                stream,
+                job.backbone.settings,
+                seed=job.seed,
+                crops=options,
+                workers=job.workers,
+                items=stream.batches.items * course.epochs,
+            )
+            for stream in self.streams
+        ]
+
+    # An epoch -----------------------------------------------------------------------------------------------------
 
     def one_epoch(self, advance: Callable[[], None]) -> dict[str, Any]:
         """Train for an epoch and validate; returns the row of the history."""
         started = time.perf_counter()
-        self.course.begin(self.epoch)
-        batches = self.course.batches
-        torch.manual_seed(derive(self.job.seed, self.epoch, -1))
-        to_training(self.accelerator.unwrap_model(self.network))
-        total = torch.zeros((), dtype=torch.float64)
-        with signals_held():
-            parts = iter(self.loader)
-        for step, sizes in enumerate(batches.sizes()):
-            update = self.epoch * batches.count + step
-            self.scheduler.step_update(update + 1)
-            self.optimizer.zero_grad(set_to_none=True)
-            lost = torch.zeros((), dtype=torch.float64)
-            for _ in sizes:
-                images, positions = next(parts)
-                lost += self._backward(images, positions, sum(sizes))
-            refuse_loss(float(lost), self._at(update), self._remedy)
-            total += lost
-            self._update(update)
-            advance()
-        next(parts, None)  # the loader closes its epoch when it finds no further batch
+        loss = self._train(advance)
         self.epoch += 1
         row: dict[str, Any] = {
             "phase": self.phase,
             "epoch": self.epoch,
             "lr": max(group["lr"] for group in self.optimizer.param_groups),
-            "train_loss": float(total) / batches.items,
+            "train_loss": loss,
+            **self.parts,
             **self.course.columns(),
         }
-        refuse_weights(self.network, self._at(update), self._remedy)
+        last = self.epoch * self.course.steps - 1
+        refuse_weights(self.job.network, self._at(last), self._remedy)
         if self.ema is not None:
-            refuse_weights(self.ema.module, self._at(update), self._remedy)
+            refuse_weights(self.ema.module, self._at(last), self._remedy)
         row["seconds"] = round(time.perf_counter() - started, 3)
-        if len(self.job.held_out):
+        if len(self.streams[0].held_out):
             started = time.perf_counter()
             trial = self._validate(self._averaged())
-            row["val_top1"], row["val_loss"] = trial.top1, trial.loss
+            row[self._measured], row["val_loss"] = trial.top1, trial.loss
             if self._better(row):
                 state = copied(self._averaged().state_dict())
                 told = self._estimate(trial, "the epoch that is kept")
-                self.best = {"top1": row["val_top1"], "loss": row["val_loss"], "epoch": self.epoch, "state": state}
-                self.best |= told
+                best = {"value": trial.top1, "loss": trial.loss, "epoch": self.epoch, "state": state}
+                self.best = {**best, **told}
             row["val_seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
         return row
 
+    def _train(self, advance: Callable[[], None]) -> float:
+        """The steps of an epoch; returns the mean loss."""
+        first = self.epoch * self.course.steps
+        self.course.begin(self.epoch, self.streams)
+        drawn = self.draws.begin(self.streams, first, self.course.steps)
+        torch.manual_seed(derive(self.job.seed, self.epoch, -1, self.rank))
+        to_training(self.job.network)
+        with signals_held():
+            loaders = [iter(loader) if stream.batches.count else iter(()) for loader, stream in self._sources()]
+        sizes = [iter(stream.batches.sizes()) for stream in self.streams]
+        total = weight = 0.0
+        self.parts: dict[str, float] = {}
+        for step, number in enumerate(drawn.tolist()):
+            self.scheduler.step_update(first + step + 1)
+            self.optimizer.zero_grad(set_to_none=True)
+            lost, counted = self._step(self.streams[number], loaders[number], next(sizes[number]))
+            refuse_loss(lost, self._at(first + step), self._remedy)
+            total, weight = total + lost, weight + counted
+            self._update(first + step)
+            advance()
+        for loader in loaders:
+            next(loader, None)  # a loader closes its epoch when it finds no further batch
+        device = self.job.runtime.device
+        self.parts = {name: added_up(value, device) / max(weight, 1e-12) for name, value in self.parts.items()}
+        return total / max(weight, 1e-12)
+
+    def _sources(self) -> Iterator[tuple[Any, Stream]]:
+        return zip(self.loaders, self.streams, strict=True)
+
+    def _step(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[float, float]:
+        """The gradient of a batch, part by part; returns the sum of its losses and its weight, over all processes."""
+        device = self.job.runtime.device
+        batches = [next(parts) for _ in sizes]
+        batches = [
+            replace(batch, weight=0.0) if stream.batches.empty(size) else batch
+            for batch, size in zip(batches, sizes, strict=True)
+        ]
+        weight = added_up(sum(batch.weight for batch in batches), device)
+        lost = 0.0
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward):
+                lost += self._backward(stream, batch.to(device), weight)
+        return added_up(lost, device), weight
+
+    def _backward(self, stream: Stream, batch: Batch, weight: float) -> float:
+        """Add a part's share of its batch's gradient; returns the sum of its losses.
+
+        Processes average their gradients, so each multiplies its own by their number.
+        """
+        with self.accelerator.autocast():
+            outputs = self.forward(batch, stream)
+        loss, _, parts = stream.task.loss(outputs, batch)
+        if not batch.weight:
+            loss = loss * 0.0
+        for name, value in parts.items():
+            self.parts[f"train_{name}"] = self.parts.get(f"train_{name}", 0.0) + float(value.detach())
+        share = loss / max(weight, 1e-12)
+        self.accelerator.backward(share if self.world == 1 else share * self.world)
+        return float(loss.detach())
+
+    def _update(self, update: int) -> None:
+        """One step of the optimiser, and of what follows the weights."""
+        if self.options.clip:
+            self.accelerator.clip_grad_norm_(self.forward.parameters(), self.options.clip)
+        self.optimizer.step()
+        if self.starting_point:
+            rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0].get("lr_scale", 1.0)
+            with torch.no_grad():
+                for parameter, start in self.starting_point:
+                    parameter.lerp_(start, min(1.0, rate * self.options.l2sp))
+        if self.ema is not None:
+            self.ema.update(self.job.network, step=update)
+
     def _at(self, update: int) -> str:
         """Where the training is, for a sentence on numbers that are not finite."""
-        count = self.course.batches.count
+        count = self.course.steps
         kept = f"; the state after epoch {update // count} is kept in {self.job.work}" if update >= count else ""
         step = f"step {update + 1:,} of {self.course.epochs * count:,}"
         return f"at {step} ({self.phase}, epoch {update // count + 1}{kept})"
@@ -195,36 +304,36 @@ class _Run:
     def _remedy(self) -> str:
         return settings_to_change(self.job.runtime.precision, {"lr": self.options.lr})
 
+    # Validation ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _measured(self) -> str:
+        return f"val_{self.metric.primary}"
+
+    def _validate(self, network: nn.Module, share: float = 1.0) -> Trial:
+        """Scores on the held-out items of the first stream, as they are evaluated later (no augmentation)."""
+        backbone, runtime, stream = self.job.backbone, self.job.runtime, self.streams[0]
+        network.eval()
+        metric = stream.task.metric()
+        where = f"after epoch {self.epoch} ({self.phase})"
+        for batch in held_out_batches(stream, backbone.settings, size=VALIDATED, rank=self.rank, world=self.world):
+            moved = batch.to(runtime.device)
+            with torch.inference_mode(), runtime.autocast():
+                outputs = network(moved.images, stream.task.name)
+            for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
+                refuse_outputs(found, "the outputs", where, self._remedy)
+            metric.update(outputs, moved)
+        measured = metric.measured(gathered(metric.state()))
+        return measured.trial(share)
+
     def _better(self, row: Mapping[str, Any]) -> bool:
         """Whether an epoch is better than the best so far: by more than one standard error, or else by its loss."""
         if self.best is None:
             return True
-        gain = row["val_top1"] - self.best["top1"]
-        highest = max(row["val_top1"], self.best["top1"])
-        error = (highest * (1 - highest) / len(self.job.held_out)) ** 0.5
+        value = row[self._measured]
+        gain, highest = value - self.best["value"], max(value, self.best["value"])
+        error = (highest * (1 - highest) / len(self.streams[0].held_out)) ** 0.5
         return bool(gain > error or (gain >= -error and row["val_loss"] < self.best["loss"]))
-
-    def _backward(self, images: Tensor, positions: Tensor, size: int) -> Tensor:
-        """Add a part's share of its batch's gradient; returns the sum of its losses."""
-        network, targets = self.accelerator.unwrap_model(self.network), self.targets[positions]
-        with self.accelerator.autocast():
-            logits = self.course.logits(network, images, positions)
-        loss: Tensor = self.loss(logits.float(), targets)
-        self.accelerator.backward(loss * (len(targets) / size))
-        return loss.detach().cpu().double() * len(targets)
-
-    def _update(self, update: int) -> None:
-        """One step of the optimiser, and of what follows the weights."""
-        if self.options.clip:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.options.clip)
-        self.optimizer.step()
-        if self.starting_point:
-            rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0].get("lr_scale", 1.0)
-            with torch.no_grad():
-                for weight, start in self.starting_point:
-                    weight.lerp_(start, min(1.0, rate * self.options.l2sp))
-        if self.ema is not None:
-            self.ema.update(self.accelerator.unwrap_model(self.network), step=update)
 
     @property
     def stalled(self) -> bool:
@@ -233,13 +342,20 @@ class _Run:
         patience = self.course.patience
         return bool(patience) and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
+    def _averaged(self) -> nn.Module:
+        network = self.job.network if self.ema is None else self.ema.module
+        assert isinstance(network, nn.Module)
+        return network
+
+    # The end, and the checkpoint ----------------------------------------------------------------------------------
+
     def finish(self) -> Outcome:
         """Put the kept weights into the network."""
         figures: dict[str, Any] = {"kept_epoch": self.epoch}
         state = self._averaged().state_dict()
         if self.best is not None:
             state = self.best["state"]
-            figures = {"kept_epoch": self.best["epoch"], "val_top1": self.best["top1"], "chosen_by": "validation"}
+            figures = {"kept_epoch": self.best["epoch"], self._measured: self.best["value"], "chosen_by": "validation"}
             figures |= {"estimate": self.best["estimate"]} if "estimate" in self.best else {}
         network = self.job.network
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
@@ -260,7 +376,7 @@ class _Run:
         trials: list[Trial] = []
         for share in self.options.interpolation:
             network.load_state_dict(between(start, end, share))
-            if len(self.options.interpolation) == 1 or not len(self.job.held_out):
+            if len(self.options.interpolation) == 1 or not len(self.streams[0].held_out):
                 return {"interpolation": share}
             trials.append(self._validate(network, share))
         best = best_trial(trials, by="smoothed")
@@ -268,7 +384,7 @@ class _Run:
             {
                 "phase": self.phase,
                 "interpolation": trial.strength,
-                "val_top1": trial.top1,
+                self._measured: trial.top1,
                 "val_loss": trial.loss,
                 "smoothed": round(trial.smoothed, 5),
             }
@@ -276,38 +392,35 @@ class _Run:
         ]
         network.load_state_dict(between(start, end, best.strength))
         told = self._estimate(best, "the epoch that is kept, with the place between start and end,")
-        return {"interpolation": best.strength, "val_top1": best.top1, **told}
+        return {"interpolation": best.strength, self._measured: best.top1, **told}
 
     def _estimate(self, trial: Trial, chose: str) -> dict[str, Any]:
         """The figure that a validation gives for the model that it was made of."""
         by = "a held-out validation part"
-        return estimate_by(trial, self.job.labels.classes, of="the trained network", by=by, chose=chose)
+        return estimate_by(trial, self.streams[0].labels.classes, of="the trained network", by=by, chose=chose)
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""
-        if not self.accelerator.is_main_process:
+        if self.rank:
             return
-        content = {
-            "fingerprint": self.fingerprint,
-            "epoch": self.epoch,
-            "history": self.history,
-            "best": self.best,
-            "network": self.job.network.state_dict(),
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
-            "course": self.course.state(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),  # fp16 only
-        }
-        with replacing(self.checkpoint) as partial:
-            torch.save(content, partial)
+        scaler = self.accelerator.scaler
+        self.checkpoint.save(
+            {
+                "epoch": self.epoch,
+                "history": self.history,
+                "best": self.best,
+                "course": self.course.state(),
+                "network": self.job.network.state_dict(),
+                "ema": None if self.ema is None else self.ema.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),  # fp16 only
+            }
+        )
 
     def _restore(self) -> None:
-        content = torch.load(self.checkpoint, map_location=self.job.runtime.device, weights_only=True)
-        if content["fingerprint"] != self.fingerprint:
-            raise UsageError(
-                f"{self.job.work.parent} holds an unfinished run with other labels, backbone, settings or seed; "
-                "give the same ones to go on with --resume, or --overwrite to start again"
-            )
+        content = self.checkpoint.load()
+        if content is None:
+            return
         self.job.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         if self.accelerator.scaler is not None:
@@ -318,50 +431,7 @@ class _Run:
         self.course.restore(content["course"])
         note(f"{self.phase}: going on after epoch {self.epoch}", self.job.quiet)
 
-    def _averaged(self) -> nn.Module:
-        network = self.job.network if self.ema is None else self.ema.module
-        assert isinstance(network, nn.Module)
-        return network
-
-    def _validate(self, network: nn.Module, share: float = 1.0) -> Trial:
-        """Scores on the held-out items, as they are evaluated later (no augmentation)."""
-        backbone, runtime = self.job.backbone, self.job.runtime
-        network.eval()
-        images = PoolImages(self.job.pool, backbone.prepare)
-        found = []
-        for batch in np.array_split(self.job.held_out, -(-len(self.job.held_out) // 64)):
-            pixels = torch.stack([images.usable(int(position)) for position in batch])
-            with torch.inference_mode(), runtime.autocast():
-                found.append(network(pixels.to(runtime.device)).float().cpu())
-            refuse_outputs(found[-1], "the outputs", f"after epoch {self.epoch} ({self.phase})", self._remedy)
-        return Trial.of(share, torch.cat(found).numpy(), self.job.labels.indices[self.job.held_out])
-
-    def _job_digest(self) -> str:
-        """What a checkpoint was made from; the first classifier's numbers differ a little between machines."""
-        labels = self.job.labels
-        return digest(
-            self.job.backbone.fingerprint,
-            *labels.ids,
-            *labels.names,
-            *map(str, self.job.held_out),
-            str(self.job.seed),
-            self.job.runtime.precision,
-        )
-
 
 def _optimizer_name(options: Optimisation) -> str:
     """Name in timm; its ``sgd`` is Nesterov's, which needs a momentum."""
     return "adamw" if options.optimizer == "adamw" else "sgd" if options.momentum else "momentum"
-
-
-def _loss(
-    options: Optimisation, targets: np.ndarray, classes: int, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy; with ``logit_adjustment`` of logits to which the classes' log shares are added."""
-    added = torch.from_numpy(options.added_to_logits(targets, classes)).float().to(device)
-
-    def loss(logits_BC: Tensor, targets_B: Tensor) -> Tensor:
-        answers_BC = functional.one_hot(targets_B, classes).float()
-        return cross_entropy(logits_BC, answers_BC, added, options.label_smoothing)
-
-    return loss

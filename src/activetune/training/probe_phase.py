@@ -14,7 +14,7 @@ from activetune.data.splits import validation_splits
 from activetune.evaluation.estimate import PROBE, estimate_by
 from activetune.features.embedding import EmbedOptions, features_of
 from activetune.networks.regression import Fitted, Regression, best_trial, choose_strength, fit_best
-from activetune.training.batches import Crops
+from activetune.tasks import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.views import embed_views
@@ -108,7 +108,7 @@ def run_probe(
         quiet=job.quiet,
     )
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
-    layer = job.network.add_head("linear", len(job.labels.classes)).classifier
+    layer = job.new_head("linear").classifier
     probe.head.write_to(layer)
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:

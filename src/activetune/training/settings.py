@@ -11,7 +11,7 @@ from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
-from activetune.training.batches import Crops
+from activetune.tasks import Crops
 
 
 @dataclass(frozen=True)

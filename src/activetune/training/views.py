@@ -18,14 +18,15 @@ from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
 from activetune.data.loading import choose_workers, read_usable, start_worker
-from activetune.training.batches import AugmentedImages, Crops, Turn
+from activetune.tasks import Crops, augmentation
+from activetune.training.batches import derive
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.head_training import Views
 from activetune.training.job import Job
 
 BATCH = 32
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-VIEW_EPOCH = 1_000_000  # view v is the crop of a turn in epoch VIEW_EPOCH + v, which no training reaches
+VIEW_EPOCH = 1_000_000  # view v is cropped as an item of epoch VIEW_EPOCH + v, which no training reaches
 
 
 def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
@@ -74,11 +75,15 @@ class _Viewed(Dataset[Tensor]):
     """Images (3, H, W) by ``view * items + position``."""
 
     def __init__(self, job: Job, crops: Crops):
-        self.pool, self.prepare = job.pool, job.backbone.prepare
-        self.augmented = AugmentedImages(job.pool, job.backbone.settings, seed=job.seed, crops=crops)
+        self.pool, self.seed, self.crops = job.pool, job.seed, crops
+        self.prepare, self.settings = job.backbone.prepare, job.backbone.settings
 
     def __getitem__(self, index: int) -> Tensor:
         view, position = divmod(index, len(self.pool))
-        if view:
-            return self.augmented[Turn(VIEW_EPOCH + view, position)][0]
-        return self.prepare(read_usable(self.pool, position))
+        image = read_usable(self.pool, position)
+        if not view:
+            return self.prepare(image)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, VIEW_EPOCH + view, position))
+            found: Tensor = augmentation(self.settings, self.crops)(image)
+        return found

@@ -32,7 +32,7 @@ from activetune.evaluation.curves import first_at, training_curve
 from activetune.recipes.vecaf.loops import Known, Loops
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
-from activetune.training.loop import follow
+from activetune.training.loop import fit
 from activetune.training.probe_phase import labelled_features, run_probe
 from activetune.training.recipe import Recipe
 
@@ -83,10 +83,10 @@ class Vecaf(LoopSettings, Recipe):
             rows += probe.history
             strength = float(probe.figures["strength"])
         else:
-            job.network.add_head("linear", len(job.labels.classes))
+            job.new_head("linear")
         loops.start(known, strength)
         before = job.once("before", lambda: {"seconds": time.perf_counter() - started})["seconds"]
-        outcome = follow(loops, job, self, phase="vecaf")
+        outcome = fit(job, [loops.stream], loops, self, phase="vecaf")
         first, *others = outcome.history
         history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
         curve = training_curve(history)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,11 @@ from activetune.selection.evidence import gather
 from activetune.selection.picking import pick_balanced
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import Selector, make_selector
-from activetune.training.course import Course, batches_of
+from activetune.tasks import Batch
+from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
+from activetune.training.ranks import first_rank_first
+from activetune.training.streams import Stream
 
 MODEL_GIVES = {"features_ND", "losses_N", "probs_NC"}  # what scoring itself knows of each item
 FORWARD = 1 / 3  # of a training step: the backward pass costs two more
@@ -89,8 +92,9 @@ class Loops(Course):
         self.strength: float | None = None
         self.first: Scored | None = None
         stretches = options.loops * options.measurements
-        batches = batches_of(job, options, count=options.batches // stretches)
-        super().__init__(batches, stretches, warmup=round(WARMUP * stretches * batches.count))
+        self.stream = stream_of(job, options, count=options.batches // stretches)
+        steps = self.stream.batches.count
+        super().__init__(steps, stretches, warmup=round(WARMUP * stretches * steps))
 
     def start(self, known: Known | None, strength: float | None) -> None:
         """Score what the first loop looks at, by the classifier as it is now: a run that goes on has another one later.
@@ -103,23 +107,25 @@ class Loops(Course):
         if known is not None and self.scores:
             self.first = self._first(known)
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, streams: Sequence[Stream]) -> None:
         """See :class:`Course`; the first stretch of a loop selects."""
         self.epoch = epoch
         loop, stretch = divmod(epoch, self.options.measurements)
         while len(self.done) <= loop:
             self._enter(len(self.done))
-        self.batches.epoch, self.batches.skip = loop, stretch * self.batches.items
-        self.batches.positions = np.sort(self.done[-1].picks.positions)
+        batches = streams[0].batches
+        batches.epoch, batches.skip = loop, stretch * batches.items
+        batches.positions = np.sort(self.done[-1].picks.positions)
 
-    def logits(self, network: Network, images: Tensor, positions: Tensor) -> Tensor:
+    def outputs(self, network: Network, batch: Batch, stream: Stream) -> Tensor:
         """See :class:`Course`; equation 10 for the items that are described."""
         moved = self.done[-1].moved
         if moved is None or self.options.lambda_bw == 1:
-            return super().logits(network, images, positions)
-        features = network.backbone.last(images)
+            logits: Tensor = super().outputs(network, batch, stream)
+            return logits
+        features = network.backbone.last(batch.images)
         pooled = network.backbone.pool(features)
-        rows = torch.from_numpy(np.searchsorted(moved.positions, positions.cpu().numpy()))
+        rows = torch.from_numpy(np.searchsorted(moved.positions, batch.positions.cpu().numpy()))
         texts = torch.from_numpy(moved.texts_KD)[rows].to(pooled.device)
         steps = torch.from_numpy(moved.steps_K)[rows, None].to(pooled.device)
         found = cea.augmented(pooled, texts, steps, self.options.lambda_bw)
@@ -139,7 +145,7 @@ class Loops(Course):
         first = self.epoch % self.options.measurements == 0
         return {
             "loop": loop,
-            "batches": (self.epoch + 1) * self.batches.count,
+            "batches": (self.epoch + 1) * self.steps,
             "scored": sum(done.told["scored"] for done in self.done),
             "selection_seconds": self.done[-1].told["seconds"] if first else 0.0,
         }
@@ -159,12 +165,15 @@ class Loops(Course):
     def _enter(self, loop: int) -> None:
         """Select and describe, or take up what was selected before the run was cut off."""
         state, arrays = self._files(loop)
-        if not state.is_file():
-            found = self._select(loop)
-            with replacing(arrays) as partial:
-                partial.write_bytes(save(_arrays(found)))
-            write_json(state, {"told": found.told, "reasons": list(found.picks.reasons), "captions": found.captions})
+        with first_rank_first() as first:
+            if first and not state.is_file():
+                found = self._select(loop)
+                with replacing(arrays) as partial:
+                    partial.write_bytes(save(_arrays(found)))
+                kept = {"told": found.told, "reasons": list(found.picks.reasons), "captions": found.captions}
+                write_json(state, kept)
         self.done.append(_read(read_json(state), load_file(arrays)))
+        self._warm_up(loop, self.done[-1].picks)
 
     def _files(self, loop: int) -> tuple[Path, Path]:
         """The files that keep a loop's selection until the run is done."""
@@ -175,7 +184,6 @@ class Loops(Course):
         selector = self.options.selector()
         if selector is None or not self.scores:
             picks = self._pick_unseen(selector, loop)
-            self._warm_up(loop, picks)
             return _Loop(picks, told={"scored": 0, "seconds": round(time.perf_counter() - started, 3)})
         scored = self._score(loop)
         losses_S = scored.losses_S
@@ -198,7 +206,6 @@ class Loops(Course):
             if text_map is not None:
                 moved, about["text_map"] = self.describer.move(positions, features_KD, text_map), told(text_map)
                 captions = self.describer.in_domain(picks.positions)
-        self._warm_up(loop, picks)
         about["seconds"] = round(time.perf_counter() - started, 3)
         note(
             f"loop {loop + 1}/{self.options.loops}: {len(rows):,} of {len(scored.positions):,} items selected, "
@@ -316,7 +323,7 @@ class Loops(Course):
     def figures(self) -> dict[str, Any]:
         """For the manifest."""
         scored = sum(done.told["scored"] for done in self.done)
-        batches = self.epochs * self.batches.count
+        batches = self.epochs * self.steps
         return {
             "batches": batches,
             "scored_items": scored,

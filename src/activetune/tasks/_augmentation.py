@@ -1,0 +1,47 @@
+"""Random crops and flips that move an image and its answer together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from activetune.base.config import Checked, check_settings
+from activetune.base.torchvision_ import import_torchvision
+from activetune.networks.backbones import ImageSettings
+
+
+@dataclass(frozen=True)
+class Crops(Checked):
+    """How images are varied.
+
+    Attributes:
+        min_crop: smallest share of the image that a random crop shows. flip: chance of a horizontal flip.
+    """
+
+    min_crop: float = 0.35
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings("training", ("min_crop", self.min_crop, 0.01, 1), ("flip", self.flip, 0, 1))
+
+
+def augmentation(settings: ImageSettings, crops: Crops) -> Any:
+    """A transform of (PIL image, answer): the image becomes a uint8 tensor (3, H, W).
+
+    An answer of torchvision's ``tv_tensors`` (``Mask``, ``BoundingBoxes``, or a container of them) is cropped, resized
+    and flipped with its image; a mask by nearest neighbours. Any other answer stays as it is.
+    """
+    return _augmentation(settings.size, settings.interpolation, crops.min_crop, crops.flip)
+
+
+@lru_cache(maxsize=16)
+def _augmentation(size: tuple[int, int], interpolation: str, min_crop: float, flip: float) -> Any:
+    import_torchvision()
+    from torchvision.transforms import v2
+
+    crop = v2.RandomResizedCrop(
+        size, scale=(min_crop, 1.0), interpolation=v2.InterpolationMode(interpolation), antialias=True
+    )
+    return v2.Compose([crop, v2.RandomHorizontalFlip(flip), v2.PILToTensor()])

@@ -1,0 +1,61 @@
+"""The checkpoint of a training: one file, replaced after each epoch, that says what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from activetune.base.errors import UsageError
+from activetune.base.files import replacing
+from activetune.base.fingerprint import as_json, digest, digest_json
+from activetune.training.job import Job
+from activetune.training.settings import Optimisation
+from activetune.training.streams import Stream
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file, and the digest of what its training is made from: with another one it is refused."""
+
+    path: Path
+    fingerprint: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, job: Job, streams: Sequence[Stream], options: Optimisation, phase: str) -> Checkpoint:
+        """The checkpoint of a job's training on streams, in a phase.
+
+        The numbers of the first head differ a little between machines, and are left out of the digest.
+        """
+        items: list[str] = []
+        for stream in streams:
+            items += [stream.task.name, str(stream.weight), *stream.labels.ids, *map(str, stream.labels.answers)]
+            items += map(str, stream.held_out)
+        made_from = digest(job.backbone.fingerprint, *items, str(job.seed), job.runtime.precision)
+        fingerprint = digest_json({"phase": phase, "options": as_json(asdict(options)), "job": made_from})
+        return cls(job.work / f"{phase}.pt", fingerprint, job.runtime.device)
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Replace the file."""
+        with replacing(self.path) as partial:
+            torch.save({"fingerprint": self.fingerprint, **content}, partial)
+
+    def load(self) -> dict[str, Any] | None:
+        """The content; None where there is no file yet.
+
+        Raises:
+            UsageError: it belongs to another training.
+        """
+        if not self.path.is_file():
+            return None
+        content: dict[str, Any] = torch.load(self.path, map_location=self.device, weights_only=True)
+        if content["fingerprint"] != self.fingerprint:
+            raise UsageError(
+                f"{self.path.parent.parent} holds an unfinished run with other labels, backbone, settings or seed; "
+                "give the same ones to go on with --resume, or --overwrite to start again"
+            )
+        return content
