@@ -140,7 +140,8 @@ class _Run:
         return Accelerator(
             mixed_precision="no" if runtime.precision == "fp32" else runtime.precision,
             cpu=runtime.device.type == "cpu",
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a step may leave heads out
+            # a step of one stream leaves the heads of the others out
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=len(self.streams) > 1)],
         )
 
     def _prepare(self) -> None:

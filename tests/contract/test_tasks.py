@@ -1,0 +1,220 @@
+"""The contract of every task: a new module in ``activetune/tasks`` is held to it without a line here."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from activetune import Backbone, load_backbone, open_pool
+from activetune.data.images import decode_image
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.networks.backbones import bundled
+from activetune.tasks import Batch, Crops, Sample, Task, augmentation, make_task, tasks
+from tests.conftest import write_digits
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled network on 32 px images."""
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return open_pool(write_digits(tmp_path_factory.mktemp("pool") / "digits", 24))
+
+
+def classification_answers(pool: Pool, folder: Path) -> Path:
+    path = folder / "labels.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([("id", "label"), *zip(pool.ids, pool.labels or (), strict=True)])
+    return path
+
+
+ANSWERS = {"classification": classification_answers}  # a file or folder of real answers for each task
+
+
+@pytest.fixture(params=sorted(tasks()))
+def task(request: pytest.FixtureRequest) -> Task:
+    return make_task(request.param)
+
+
+@pytest.fixture
+def labels(task: Task, pool: Pool, tmp_path: Path) -> Labels:
+    assert task.name in ANSWERS, f"give tests/contract/test_tasks.py answers for the task {task.name}"
+    return task.read(ANSWERS[task.name](pool, tmp_path), pool)
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    return load_backbone("bundled")
+
+
+def samples(task: Task, pool: Pool, labels: Labels, backbone: Backbone, crops: Crops | None, count: int = 6) -> Batch:
+    """The first items as a batch."""
+    torch.manual_seed(0)
+    found = []
+    for row in range(count):
+        image = decode_image(pool.read(pool.position[labels.ids[row]]))
+        found.append(Sample(*task.transform(image, task.target(labels, row), backbone.settings, crops), row))
+    return task.collate(found)
+
+
+def outputs_of(task: Task, backbone: Backbone, labels: Labels, batch: Batch) -> Any:
+    """What a fresh head gives, moved off its zeros so that outputs differ."""
+    head = task.head(backbone, labels)
+    with torch.no_grad():
+        for value in head.parameters():
+            value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    return head(backbone.eval().all_tokens(batch.images) if head.reads_tokens else backbone.eval()(batch.images))
+
+
+def tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    return [found for part in parts for found in tensors(part)]
+
+
+def test_a_task_is_found_by_its_files_name(task: Task) -> None:
+    assert type(task).__module__ == f"activetune.tasks.{task.name}"
+    assert task.heads
+    assert (type(task).__doc__ or "").strip().endswith("." if "Attributes" not in (type(task).__doc__ or "") else "")
+
+
+def test_answers_are_read_for_items_of_the_pool(labels: Labels, pool: Pool) -> None:
+    assert len(labels) == len(pool)
+    assert set(labels.ids) <= set(pool.ids)
+
+
+@pytest.mark.parametrize("crops", [None, Crops()])
+def test_images_of_a_batch_have_one_size_and_type(
+    crops: Crops | None, task: Task, pool: Pool, labels: Labels, backbone: Backbone
+) -> None:
+    batch = samples(task, pool, labels, backbone, crops)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.shape[:2] == (6, 3)
+    assert batch.positions.tolist() == list(range(6))
+    assert batch.weight > 0
+    again = samples(task, pool, labels, backbone, crops)
+    torch.testing.assert_close(again.images, batch.images, rtol=0, atol=0)
+    for one, other in zip(tensors(again.targets), tensors(batch.targets), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    moved = batch.to(torch.device("cpu"))
+    assert moved.weight == batch.weight
+
+
+def test_a_loss_is_a_finite_sum_over_its_units_with_a_gradient(
+    task: Task, pool: Pool, labels: Labels, backbone: Backbone
+) -> None:
+    batch = samples(task, pool, labels, backbone, Crops())
+    outputs = outputs_of(task, backbone, labels, batch)
+    loss = task.loss(outputs, batch)
+    assert loss.weight == batch.weight
+    assert loss.sum.ndim == 0
+    assert torch.isfinite(loss.sum)
+    assert float(loss.sum.detach()) >= 0
+    gradients = torch.autograd.grad(loss.sum, [value for value in tensors(outputs) if value.requires_grad])
+    assert all(bool(value.isfinite().all()) for value in gradients)
+    assert any(bool(value.any()) for value in gradients)
+
+
+def test_the_loss_of_a_batch_is_the_sum_of_its_parts_losses(
+    task: Task, pool: Pool, labels: Labels, backbone: Backbone
+) -> None:
+    """Else a batch shared by several processes, or gone through in parts, would teach something else."""
+    backbone.eval()
+    head = task.head(backbone, labels)
+    rows = [Sample(*_moved(task, pool, labels, backbone, row), row) for row in range(6)]
+    sums, weights = [], []
+    for part in (rows, rows[:2], rows[2:]):
+        batch = task.collate(part)
+        features = backbone.all_tokens(batch.images) if head.reads_tokens else backbone(batch.images)
+        loss = task.loss(head(features), batch)
+        sums.append(float(loss.sum.detach()))
+        weights.append(loss.weight)
+    assert sums[0] == pytest.approx(sums[1] + sums[2], rel=1e-4)
+    assert weights[0] == weights[1] + weights[2]
+
+
+def _moved(task: Task, pool: Pool, labels: Labels, backbone: Backbone, row: int) -> tuple[Tensor, Any]:
+    image = decode_image(pool.read(pool.position[labels.ids[row]]))
+    return task.transform(image, task.target(labels, row), backbone.settings, None)
+
+
+def test_answers_come_back_as_they_are_read(task: Task, pool: Pool, labels: Labels, backbone: Backbone) -> None:
+    batch = samples(task, pool, labels, backbone, None)
+    answers = task.decode(outputs_of(task, backbone, labels, batch), batch, labels.classes)
+    assert len(answers) == 6
+    assert all(type(answer) is type(labels.answers[0]) for answer in answers)
+
+
+def test_a_metric_is_the_same_however_its_items_are_shared_out(
+    task: Task, pool: Pool, labels: Labels, backbone: Backbone
+) -> None:
+    backbone.eval()
+    head = task.head(backbone, labels)
+    torch.nn.init.normal_(next(iter(head.parameters())), std=0.1, generator=torch.Generator().manual_seed(0))
+    rows = [Sample(*_moved(task, pool, labels, backbone, row), row) for row in range(7)]
+    results = []
+    for shares in ([rows], [rows[:4], rows[4:]], [rows[5:], rows[1:5], rows[:1]], [rows[1::2], rows[::2], []]):
+        states = []
+        for share in shares:
+            metric = task.metric()
+            if share:
+                batch = task.collate(share)
+                with torch.inference_mode():
+                    features = backbone.all_tokens(batch.images) if head.reads_tokens else backbone(batch.images)
+                    metric.update(head(features), batch)
+            states.append(metric.state())
+        results.append(task.metric().measured(states))
+    for found in results[1:]:
+        assert found.n == results[0].n == 7
+        assert found.value == pytest.approx(results[0].value, abs=1e-6)
+        assert found.loss == pytest.approx(results[0].loss, rel=1e-4)
+    assert 0 <= results[0].value <= 1
+    assert task.metric().primary
+
+
+def test_each_item_has_a_stratum(task: Task, labels: Labels) -> None:
+    strata = task.strata(labels)
+    assert strata.shape == (len(labels),)
+    assert strata.dtype == np.int64
+
+
+# Image and answer move together --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_mask_and_boxes_move_with_their_image(seed: int, backbone: Backbone) -> None:
+    """A white square on black: after any crop and flip the mask shows the same pixels, and the box encloses them."""
+    from torchvision import tv_tensors
+
+    pixels = np.zeros((64, 48, 3), np.uint8)
+    pixels[20:36, 8:20] = 255
+    mask = tv_tensors.Mask(torch.from_numpy((pixels[..., 0] > 0).astype(np.uint8)))
+    boxes = tv_tensors.BoundingBoxes([[8, 20, 20, 36]], format="XYXY", canvas_size=(64, 48))
+    torch.manual_seed(seed)
+    image, found = augmentation(replace(backbone.settings, interpolation="nearest"), Crops(min_crop=0.4))(
+        Image.fromarray(pixels), {"mask": mask, "boxes": boxes, "name": "square"}
+    )
+    assert found["name"] == "square"
+    white = image[0] > 127
+    assert float((white == (found["mask"] > 0)).float().mean()) > 0.95  # two ways of rounding a border's pixel
+    left, top, right, bottom = found["boxes"][0].clamp(0, 32).tolist()
+    rows, columns = np.nonzero(white.numpy())
+    if len(rows):
+        assert abs(columns.min() - left) <= 2
+        assert abs(columns.max() + 1 - right) <= 2
+        assert abs(rows.min() - top) <= 2
+        assert abs(rows.max() + 1 - bottom) <= 2
