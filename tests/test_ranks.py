@@ -54,7 +54,7 @@ def by_two(digits_of_17: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_two_processes_train_to_the_weights_of_one(case: str, by_two: Path, digits_of_17: Path, tmp_path: Path) -> None:
     run_case(case, open_pool(digits_of_17), tmp_path)
     alone = load_file(tmp_path / "weights-0.safetensors")
-    start = a_job(open_pool(digits_of_17), tmp_path / "start", held_out=[]).backbone.network.state_dict()
+    start = a_job(open_pool(digits_of_17), tmp_path / "start", held_out=[]).network.state_dict()
     moved = max(float((value - start[name]).abs().max()) for name, value in alone.items())
     assert moved > 1e-3
     for rank in range(2):

@@ -14,7 +14,7 @@ from activetune import load_backbone, open_pool
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
-from activetune.networks.model import add_classifier
+from activetune.networks.network import Network
 from activetune.training.batches import Batches
 from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
@@ -49,7 +49,7 @@ def run_case(name: str, pool: Pool, out: Path) -> None:
     else:
         outcome = train(job, settings, phase="full")
     rank, _ = rank_and_world()
-    state = {key: value.contiguous() for key, value in job.backbone.network.state_dict().items()}
+    state = {key: value.contiguous() for key, value in job.network.state_dict().items()}
     save_file(state, out / f"weights-{rank}.safetensors")
     (out / f"history-{rank}.json").write_text(json.dumps(list(outcome.history)))
 
@@ -57,12 +57,11 @@ def run_case(name: str, pool: Pool, out: Path) -> None:
 def a_job(pool: Pool, out: Path, *, held_out: list[int], resume: bool = False) -> Job:
     """A small transformer: it has no batch norms, which need a GPU to be the same in several processes."""
     torch.manual_seed(0)
-    backbone = load_backbone("timm/test_vit", pretrained=False)
-    layer = add_classifier(backbone, len(pool_labels(pool).classes))
-    torch.nn.init.normal_(layer.weight, std=0.05)
+    network = Network(load_backbone("timm/test_vit", pretrained=False))
+    torch.nn.init.normal_(network.add_head("linear", len(pool_labels(pool).classes)).classifier.weight, std=0.05)
     labels, held = pool_labels(pool), torch.tensor(held_out, dtype=torch.int64).numpy()
     runtime = resolve_runtime("cpu", "fp32")
-    return Job(pool, labels, held, pool, backbone, runtime, 0, out, resume=resume, workers=0, quiet=True)
+    return Job(pool, labels, held, pool, network, runtime, 0, out, resume=resume, workers=0, quiet=True)
 
 
 def two_streams(job: Job, settings: Training) -> list[Stream]:

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from activetune import Backbone, load_backbone, open_pool
+from activetune import Backbone, UsageError, load_backbone, open_pool
+from activetune.cli.catalogue import catalogue
 from activetune.data.images import decode_image
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -88,8 +89,16 @@ def tensors(value: Any) -> list[Tensor]:
 
 def test_a_task_is_found_by_its_files_name(task: Task) -> None:
     assert type(task).__module__ == f"activetune.tasks.{task.name}"
-    assert task.heads
+    assert task.head_kinds()
     assert (type(task).__doc__ or "").strip().endswith("." if "Attributes" not in (type(task).__doc__ or "") else "")
+
+
+def test_tasks_are_listed_with_their_metric(task: Task) -> None:
+    lines = list(catalogue("tasks"))
+    place = next(row for row, line in enumerate(lines) if line.startswith(f"{task.name}: "))
+    assert task.metric().primary in lines[place + 1]
+    with pytest.raises(UsageError, match="unknown task 'nothing'; there are: "):
+        make_task("nothing")
 
 
 def test_answers_are_read_for_items_of_the_pool(labels: Labels, pool: Pool) -> None:

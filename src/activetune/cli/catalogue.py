@@ -9,7 +9,7 @@ from activetune.base.config import field_defaults
 
 
 def catalogue(what: str) -> Iterator[str]:
-    """Lines for ``selectors``, ``recipes``, ``heads``, ``backbones`` or ``formats``."""
+    """Lines for ``selectors``, ``recipes``, ``tasks``, ``heads``, ``backbones`` or ``formats``."""
     if what == "selectors":
         from activetune.selection.selectors import selectors
 
@@ -18,6 +18,13 @@ def catalogue(what: str) -> Iterator[str]:
         from activetune.training.recipe import recipes
 
         yield from _methods(recipes())
+    elif what == "tasks":
+        from activetune.tasks import make_task, tasks
+
+        for name, cls in sorted(tasks().items()):
+            task = make_task(name)
+            yield f"{name}: {_about(cls)}"
+            yield f"    chosen and scored by {task.metric().primary}; heads: {', '.join(task.head_kinds())}"
     elif what == "backbones":
         from activetune.networks.backbones import backbone_names, sources
 
@@ -27,7 +34,7 @@ def catalogue(what: str) -> Iterator[str]:
         from activetune.networks.heads import heads
 
         for name, cls in heads().items():
-            yield f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}"
+            yield f"{name}: {_about(cls)}"
     else:
         from activetune.data.sources import sources
 
@@ -37,8 +44,13 @@ def catalogue(what: str) -> Iterator[str]:
 def _methods(found: dict[str, type]) -> Iterator[str]:
     """Name, first line of the docstring, settings with their defaults, presets."""
     for name, cls in sorted(found.items()):
-        yield f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}"
+        yield f"{name}: {_about(cls)}"
         for field, default in field_defaults(cls).items():
             yield f"    {field} = {default!r}"
         for preset, values in getattr(cls, "presets", {}).items():
             yield f"    --preset {preset}: " + ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _about(cls: type) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(cls) or "").splitlines()[0]

@@ -19,6 +19,7 @@ class Listing(StrEnum):
 
     selectors = "selectors"
     recipes = "recipes"
+    tasks = "tasks"
     heads = "heads"
     backbones = "backbones"
     formats = "formats"
@@ -49,7 +50,7 @@ def list_(
     config: Config = None,
     quiet: Quiet = False,
 ) -> None:
-    """List what can be named: selectors, recipes, heads, backbones, formats."""
+    """List what can be named: selectors, recipes, tasks, heads, backbones, formats."""
     from activetune.cli.catalogue import catalogue
 
     for line in catalogue(what.value):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from activetune.base.config import build
 from activetune.base.discovery import class_of, modules_of
+from activetune.base.errors import unknown_name
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Loss, Measured, Metric, Sample, Task
 
@@ -19,10 +17,16 @@ def tasks() -> dict[str, type[Task]]:
     return {name: class_of(module, Task) for name, module in modules_of(__name__).items()}
 
 
-def make_task(name: str = DEFAULT, settings: dict[str, Any] | None = None) -> Task:
-    """Build a task from its name and settings.
+def make_task(name: str = DEFAULT) -> Task:
+    """A task by its name.
+
+    >>> make_task("classification").metric().primary
+    'top1'
 
     Raises:
-        UsageError: unknown task or setting, or a value of the wrong kind.
+        UsageError: unknown task.
     """
-    return build(tasks(), name, None, settings or {}, kind="task")
+    known = tasks()
+    if name not in known:
+        raise unknown_name("task", name, known)
+    return known[name]()
