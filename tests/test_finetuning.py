@@ -550,7 +550,8 @@ def test_the_best_epoch_on_validation_is_kept(
     states: list[dict[str, torch.Tensor]] = []
 
     def validate(self: _Run, network: torch.nn.Module) -> Trial:
-        states.append({name: value.clone() for name, value in self._averaged().state_dict().items()})
+        averaged = self._averaged().get_submodule("backbone.network")
+        states.append({name: value.clone() for name, value in averaged.state_dict().items()})
         return next(results)
 
     monkeypatch.setattr(_Run, "_validate", validate)
@@ -559,7 +560,7 @@ def test_the_best_epoch_on_validation_is_kept(
     assert figures(tmp_path / "m")["val_top1"] == 0.9
     assert figures(tmp_path / "m")["chosen_by"] == "validation"
     found = load_file(tmp_path / "m" / "model.safetensors")
-    assert all(torch.equal(found[name], states[2][name]) for name in found)
+    assert all(torch.equal(found[name], value) for name, value in states[2].items())
     assert not torch.equal(states[3]["fc.weight"], states[2]["fc.weight"])
 
 

@@ -22,6 +22,7 @@ from activetune.recipes.vecaf import language as _language
 from activetune.recipes.vecaf import loops as _selection_loops
 from activetune.recipes.vecaf.language import in_domain
 from activetune.recipes.vecaf.scoring import OneVsAll, make_objective
+from activetune.tasks import Batch
 from activetune.training.probe_phase import labelled_features
 from activetune.training.recipe import make_recipe
 from tests.conftest import write_digits
@@ -361,19 +362,17 @@ def test_the_forward_pass_moves_what_the_head_reads(
 ) -> None:
     """The loss's gradient reaches the pooled feature times (1 - (1 - lambda) s), and the head sees the moved one."""
     checked: list[int] = []
-    original = _selection_loops.Loops.logits
+    original = _selection_loops.Loops.outputs
 
-    def logits(
-        self: _selection_loops.Loops, network: Any, images: torch.Tensor, positions: torch.Tensor
-    ) -> torch.Tensor:
-        found = original(self, network, images, positions)
+    def outputs(self: _selection_loops.Loops, network: Any, batch: Batch, stream: Any) -> torch.Tensor:
+        found = original(self, network, batch, stream)
         moved = self.done[-1].moved
         assert moved is not None
         network.eval()
         with torch.no_grad():
-            again = original(self, network, images, positions)
-            rows = [moved.positions.tolist().index(position) for position in positions.tolist()]
-            features = network.backbone(images)
+            again = original(self, network, batch, stream)
+            rows = [moved.positions.tolist().index(position) for position in batch.positions.tolist()]
+            features = network.backbone(batch.images)
             by_hand = torch.stack(
                 [
                     0.5 * (e - step * (e - text)) + 0.5 * e
@@ -387,7 +386,7 @@ def test_the_forward_pass_moves_what_the_head_reads(
         checked.append(len(rows))
         return found
 
-    monkeypatch.setattr(_selection_loops.Loops, "logits", logits)
+    monkeypatch.setattr(_selection_loops.Loops, "outputs", outputs)
     run(pool, tmp_path / "m", captions="template", lambda_bw=0.5, place=place, batches=6)
     assert sum(checked) == 6 * 8
 

@@ -49,8 +49,8 @@ DEFAULT = Candidate("keep")
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What was chosen: epochs and interpolation of phase 2, and the light head."""
+class _Chosen:
+    """The choices that the pilot makes: epochs and interpolation of phase 2, and the light head."""
 
     epochs: int | None = None
     interpolation: float | None = None
@@ -95,13 +95,13 @@ class Fact(Training, Light, FirstProbe, Recipe):
         """See :class:`Recipe`."""
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
-        plan = _Plan()
+        chosen = _Chosen()
         left_out = self.left_out(job)
         if len(left_out):
             started = time.perf_counter()
-            rows, plan, told = self._pilot(job, left_out)
+            rows, chosen, told = self._pilot(job, left_out)
             figures["pilot"] = {"n_validation": len(left_out), "seconds": round(time.perf_counter() - started, 3)}
-        outcome, _ = self._run_phases(job, plan)
+        outcome, _ = self._run_phases(job, chosen)
         figures |= outcome.figures
         if len(left_out) and told:  # what it answered is nearer to the model than the probe's cross-validation
             figures["estimate"] = {**told, "by": f"a pilot trained on the other {len(job.labels) - len(left_out):,}"}
@@ -115,7 +115,7 @@ class Fact(Training, Light, FirstProbe, Recipe):
         found = np.flatnonzero(fold == 0)
         return found if len(found) >= self.validation_least else NOTHING
 
-    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Plan, Mapping[str, Any] | None]:
+    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Chosen, Mapping[str, Any] | None]:
         """Run the phases without some items, choose by these, and put the backbone back as it was.
 
         Returns:
@@ -125,16 +125,16 @@ class Fact(Training, Light, FirstProbe, Recipe):
         work = job.work / "pilot"
         work.mkdir(exist_ok=True)
         before = copied(job.backbone.state_dict())
-        outcome, plan = self._run_phases(replace(job, held_out=left_out, work=work), _Plan(), only_choose=True)
+        outcome, chosen = self._run_phases(replace(job, held_out=left_out, work=work), _Chosen(), only_choose=True)
         job.network.remove_heads()
         job.backbone.load_state_dict(before)
         rows: list[Mapping[str, Any]] = [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history]
-        return rows, plan, outcome.figures.get("estimate")
+        return rows, chosen, outcome.figures.get("estimate")
 
-    def _run_phases(self, job: Job, plan: _Plan, *, only_choose: bool = False) -> tuple[Outcome, _Plan]:
+    def _run_phases(self, job: Job, chosen: _Chosen, *, only_choose: bool = False) -> tuple[Outcome, _Chosen]:
         rows: list[Mapping[str, Any]] = []
         phases: dict[str, Any] = {}
-        epochs, share, choice = plan.epochs, plan.interpolation, plan.choice
+        epochs, share, choice = chosen.epochs, chosen.interpolation, chosen.choice
         if "probe" in self.phases:
             started = time.perf_counter()
             probe = run_probe(job, self, keep_held_out="full" in self.phases)
@@ -167,7 +167,7 @@ class Fact(Training, Light, FirstProbe, Recipe):
             phases["head"] = light.figures
         told = [figures.pop("estimate") for figures in phases.values() if "estimate" in figures]
         last = {"estimate": told[-1]} if told else {}
-        return Outcome(rows, {"phases": phases, **last}), _Plan(epochs, share, choice)
+        return Outcome(rows, {"phases": phases, **last}), _Chosen(epochs, share, choice)
 
     def _splits(self, job: Job) -> list[IntArray]:
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""

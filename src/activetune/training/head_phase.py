@@ -72,19 +72,27 @@ class Light(Regression, Crops):
         )
 
     def augmentations(self) -> list[tuple[Step, ...]] | None:
-        """The only augmentations tried; None: a search."""
+        """The augmentations that are tried; None for ``frofa=auto``, which searches for one."""
         if self.frofa == "auto":
             return None
         return [() if self.frofa == "none" else parse_steps(self.frofa)]
 
     def kinds(self, present: bool) -> tuple[str, ...]:
-        """The kinds of head tried; ``keep`` only where a trained classifier is present."""
+        """The kinds of head that are tried.
+
+        Args:
+            present: whether the network has a trained classifier, which ``keep`` would leave as it is.
+        """
         if self.head != "auto":
             return (self.head,)
         return ("keep", *heads()) if present else tuple(heads())
 
     def unchosen(self, auto: Candidate) -> Candidate:
-        """The candidate where there is nothing to choose by: what is asked for, or ``auto``."""
+        """The candidate that is taken where no items are left to choose by.
+
+        Args:
+            auto: taken for ``head=auto``; any other ``head`` is taken as it is given.
+        """
         if self.head == "auto":
             return auto
         given = self.augmentations()

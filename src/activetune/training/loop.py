@@ -26,13 +26,12 @@ from torch import Tensor, nn
 from activetune.base.interrupts import signals_held
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
-from activetune.networks.network import Network
 from activetune.networks.regression import Trial, best_trial
 from activetune.tasks import Batch
 from activetune.training.batches import derive
 from activetune.training.checkpoint import Checkpoint
 from activetune.training.course import Course, stream_of
-from activetune.training.finite import refuse_loss, refuse_outputs, refuse_weights, settings_to_change
+from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import (
     between,
@@ -42,12 +41,11 @@ from activetune.training.network_state import (
     to_training,
     weights_below_heads,
 )
-from activetune.training.parameter_groups import parameter_groups
-from activetune.training.ranks import added_up, gathered, rank_and_world
+from activetune.training.optimiser import Forward, make_accelerator, make_optimizer, make_schedule
+from activetune.training.ranks import added_up, rank_and_world
 from activetune.training.settings import Optimisation, Training
-from activetune.training.streams import Draws, Stream, batches_loader, held_out_batches
-
-VALIDATED = 64  # items of a batch in validation
+from activetune.training.streams import Draws, Stream, batches_loader
+from activetune.training.validation import has_stalled, is_better, validated
 
 
 def train(job: Job, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
@@ -98,18 +96,6 @@ def fit(
     return run.finish()
 
 
-class _Forward(nn.Module):
-    """A network under a course as one module, so that every forward pass of training goes through what wraps it."""
-
-    def __init__(self, network: Network, course: Course):
-        super().__init__()
-        self.network, self.course = network, course
-
-    def forward(self, batch: Batch, stream: Stream) -> Any:
-        """The outputs for a batch."""
-        return self.course.outputs(self.network, batch, stream)
-
-
 class _Run:
     """The state of one training run."""
 
@@ -121,7 +107,7 @@ class _Run:
         self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
         self.starting_point = weights_below_heads(job.network) if options.l2sp else []
         self.metric = streams[0].task.metric()
-        self.accelerator = self._accelerator()
+        self.accelerator = make_accelerator(job.runtime, several=len(streams) > 1)
         self.rank, self.world = rank_and_world()
         self.draws = Draws(streams, course.epochs * course.steps, job.seed)
         for stream in streams:
@@ -131,24 +117,9 @@ class _Run:
         if job.resume:
             self._restore()
 
-    def _accelerator(self) -> Any:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
-        runtime = self.job.runtime
-        return Accelerator(
-            mixed_precision="no" if runtime.precision == "fp32" else runtime.precision,
-            cpu=runtime.device.type == "cpu",
-            # a step of one stream leaves the heads of the others out
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=len(self.streams) > 1)],
-        )
-
     def _prepare(self) -> None:
         """The network as it is trained, its optimiser, schedule, average and loaders."""
         from timm.layers import convert_sync_batchnorm
-        from timm.optim import create_optimizer_v2
-        from timm.scheduler import CosineLRScheduler
         from timm.utils import ModelEmaV3
 
         job, options, course, network = self.job, self.options, self.course, self.job.network
@@ -159,22 +130,10 @@ class _Run:
         self.fused = fused_attention(job.backbone) if job.runtime.device.type == "cpu" else []
         for layer in self.fused:
             layer.fused_attn = False
-        optimizer = create_optimizer_v2(
-            parameter_groups(network, options.weight_decay, options.layer_decay),
-            opt=_optimizer_name(options),
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-            momentum=options.momentum,
-        )
-        self.scheduler = CosineLRScheduler(
-            optimizer,
-            t_initial=course.epochs * course.steps + 1,  # zero is reached after the last step, not in it
-            warmup_t=course.warmup,
-            warmup_lr_init=0.0,
-            t_in_epochs=False,
-        )
+        optimizer = make_optimizer(network, options)
+        self.scheduler = make_schedule(optimizer, steps=course.epochs * course.steps, warmup=course.warmup)
         self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
-        self.forward, self.optimizer = self.accelerator.prepare(_Forward(network, course), optimizer)
+        self.forward, self.optimizer = self.accelerator.prepare(Forward(network, course), optimizer)
         self.loaders = [
             batches_loader(
                 stream,
@@ -312,36 +271,18 @@ class _Run:
         return f"val_{self.metric.primary}"
 
     def _validate(self, network: nn.Module, share: float = 1.0) -> Trial:
-        """Scores on the held-out items of the first stream, as they are evaluated later (no augmentation)."""
-        backbone, runtime, stream = self.job.backbone, self.job.runtime, self.streams[0]
-        network.eval()
-        metric = stream.task.metric()
-        where = f"after epoch {self.epoch} ({self.phase})"
-        for batch in held_out_batches(stream, backbone.settings, size=VALIDATED, rank=self.rank, world=self.world):
-            moved = batch.to(runtime.device)
-            with torch.inference_mode(), runtime.autocast():
-                outputs = network(moved.images, stream.task.name)
-            for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
-                refuse_outputs(found, "the outputs", where, self._remedy)
-            metric.update(outputs, moved)
-        measured = metric.measured(gathered(metric.state()))
-        return measured.trial(share)
+        """Scores on the held-out items of the first stream."""
+        settings, runtime = self.job.backbone.settings, self.job.runtime
+        about = f"after epoch {self.epoch} ({self.phase})", self._remedy
+        return validated(network, self.streams[0], settings, runtime, share=share, about=about)
 
     def _better(self, row: Mapping[str, Any]) -> bool:
-        """Whether an epoch is better than the best so far: by more than one standard error, or else by its loss."""
-        if self.best is None:
-            return True
-        value = row[self._measured]
-        gain, highest = value - self.best["value"], max(value, self.best["value"])
-        error = (highest * (1 - highest) / len(self.streams[0].held_out)) ** 0.5
-        return bool(gain > error or (gain >= -error and row["val_loss"] < self.best["loss"]))
+        return is_better(row[self._measured], row["val_loss"], self.best, len(self.streams[0].held_out))
 
     @property
     def stalled(self) -> bool:
-        """Whether the validation loss has not fallen for ``patience`` epochs."""
-        losses = [row["val_loss"] for row in self.history if "val_loss" in row]
-        patience = self.course.patience
-        return bool(patience) and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+        """Whether validation says that training should end."""
+        return has_stalled(self.history, self.course.patience)
 
     def _averaged(self) -> nn.Module:
         network = self.job.network if self.ema is None else self.ema.module
@@ -431,8 +372,3 @@ class _Run:
         self.epoch, self.history, self.best = content["epoch"], content["history"], content["best"]
         self.course.restore(content["course"])
         note(f"{self.phase}: going on after epoch {self.epoch}", self.job.quiet)
-
-
-def _optimizer_name(options: Optimisation) -> str:
-    """Name in timm; its ``sgd`` is Nesterov's, which needs a momentum."""
-    return "adamw" if options.optimizer == "adamw" else "sgd" if options.momentum else "momentum"

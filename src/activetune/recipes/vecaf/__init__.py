@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.evaluation.curves import first_at, training_curve
-from activetune.recipes.vecaf.loops import Known, Loops
+from activetune.recipes.vecaf.loops import Loops, PretrainedFeatures
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
@@ -76,7 +76,7 @@ class Vecaf(LoopSettings, Recipe):
             positions = (
                 self.looked_at(job.training, job.labels.indices, 0, job.seed) if in_part else np.arange(len(job.labels))
             )
-            known = Known(positions, labelled_features(job, positions))
+            known = PretrainedFeatures(positions, labelled_features(job, positions))
         if warm_up == "pool":
             given = known.features_LD if known is not None and self.probe_views == 1 else None
             probe = run_probe(job, self, keep_held_out=True, features_LD=given)

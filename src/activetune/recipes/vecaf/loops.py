@@ -1,26 +1,20 @@
-"""VeCAF's loops: score the pool, select, describe, move the embeddings, and what of it a run that is cut off takes up.
+"""The loops of VeCAF: each scores the pool, selects items, describes them, moves their embeddings, and trains on them.
 
 Shape legend: S scored items, K selected ones, L labelled ones, D feature size.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import UsageError
-from activetune.base.files import read_json, replacing, write_json
 from activetune.base.progress import note
 from activetune.data.splits import carve_validation
 from activetune.features.distances import Float32, unit_rows
@@ -28,54 +22,43 @@ from activetune.features.text import cea
 from activetune.features.text.alignment import TextMap
 from activetune.networks.network import Network
 from activetune.networks.regression import CROSS_VALIDATED, NOTHING
-from activetune.recipes.vecaf.language import Describer, Moved, told
+from activetune.recipes.vecaf.language import Describer, told
+from activetune.recipes.vecaf.record import LoopRecord, selections_csv
 from activetune.recipes.vecaf.scoring import Scored, make_objective, score, score_across, score_features
+from activetune.recipes.vecaf.selecting import LoopSelector, rows_among
 from activetune.recipes.vecaf.settings import LoopSettings
-from activetune.selection.evidence import gather
-from activetune.selection.picking import pick_balanced
 from activetune.selection.problem import Evidence, Picks
-from activetune.selection.selectors import Selector, make_selector
 from activetune.tasks import Batch
 from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
 from activetune.training.ranks import first_rank_first
 from activetune.training.streams import Stream
 
-MODEL_GIVES = {"features_ND", "losses_N", "probs_NC"}  # what scoring itself knows of each item
 FORWARD = 1 / 3  # of a training step: the backward pass costs two more
 WARMUP = 0.05  # of the batches
 
 
-@dataclass
-class _Loop:
-    """A loop's selection and what it took; its losses are not known where nothing was scored."""
-
-    picks: Picks
-    losses_K: np.ndarray | None = None
-    moved: Moved | None = None
-    captions: list[str] = field(default_factory=list)  # of the picks; none where nothing is described
-    told: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
-class Known:
-    """Features (L, D) of labelled items by the pretrained network, and their positions (L,), in order."""
+class PretrainedFeatures:
+    """Features (L, D) of labelled items by the pretrained network, and the positions (L,) of these items, ascending."""
 
     positions: IntArray
     features_LD: Float32
 
     def of(self, positions: IntArray) -> Float32:
-        """Those of some of the items."""
+        """The rows of some of the items."""
         return self.features_LD[np.searchsorted(self.positions, positions)]
 
 
 class Loops(Course):
-    """The course of VeCAF: an epoch is the stretch between two measurements, a loop is some of these.
+    """The course of VeCAF: an epoch ends at each measurement, and a loop has ``measurements`` epochs.
 
-    What a loop has selected and described lies in the unfinished run's folder: a run that is cut off goes on with it.
+    The first epoch of a loop selects and describes the items that the loop trains on, and keeps them in the folder of
+    the unfinished run (``record.py``), where a resumed run reads them again. For example ``loops=3, measurements=3``
+    makes nine epochs, of which the first, fourth and seventh select.
 
-    Making it computes nothing, and says what can't be: an objective, a budget, captions, a text encoder. ``start``
-    comes before it is followed.
+    The constructor checks the settings and raises for an unknown objective, an impossible budget, missing captions or
+    an unknown text encoder; it computes nothing. Call ``start`` before training.
     """
 
     def __init__(self, job: Job, options: LoopSettings):
@@ -87,8 +70,9 @@ class Loops(Course):
         self.describer = Describer(job, options)
         if options.captions != "none" and self.scores:
             self.describer.open(self.candidates)
-        self.done: list[_Loop] = []
-        self.known: Known | None = None
+        self.selector = LoopSelector(job, options, self.candidates, self.budget)
+        self.done: list[LoopRecord] = []
+        self.known: PretrainedFeatures | None = None
         self.strength: float | None = None
         self.first: Scored | None = None
         stretches = options.loops * options.measurements
@@ -96,12 +80,14 @@ class Loops(Course):
         steps = self.stream.batches.count
         super().__init__(steps, stretches, warmup=round(WARMUP * stretches * steps))
 
-    def start(self, known: Known | None, strength: float | None) -> None:
-        """Score what the first loop looks at, by the classifier as it is now: a run that goes on has another one later.
+    def start(self, known: PretrainedFeatures | None, strength: float | None) -> None:
+        """Score the items of the first loop by the classifier as it is now.
+
+        Call it before a checkpoint is restored, which replaces the classifier.
 
         Args:
-            known: features of what the first loop looks at; None where nothing reads them.
-            strength: of the probe that the classifier is, None where it is none.
+            known: features of the items that the first loop scores; None where nothing reads them.
+            strength: regularisation of the probe that is the classifier; None where the classifier is no probe.
         """
         self.known, self.strength = known, strength
         if known is not None and self.scores:
@@ -156,35 +142,23 @@ class Loops(Course):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See :class:`Course`."""
-        for loop in range(state["loops"]):
-            state_file, arrays = self._files(loop)
-            self.done.append(_read(read_json(state_file), load_file(arrays)))
+        self.done = [LoopRecord.read(self.job.work, loop) for loop in range(state["loops"])]
 
     # A loop's beginning -------------------------------------------------------------------------------------------
 
     def _enter(self, loop: int) -> None:
-        """Select and describe, or take up what was selected before the run was cut off."""
-        state, arrays = self._files(loop)
+        """Select and describe, or read the selection that was kept before the run was cut off."""
         with first_rank_first() as first:
-            if first and not state.is_file():
-                found = self._select(loop)
-                with replacing(arrays) as partial:
-                    partial.write_bytes(save(_arrays(found)))
-                kept = {"told": found.told, "reasons": list(found.picks.reasons), "captions": found.captions}
-                write_json(state, kept)
-        self.done.append(_read(read_json(state), load_file(arrays)))
+            if first and not LoopRecord.written(self.job.work, loop):
+                self._select(loop).write(self.job.work, loop)
+        self.done.append(LoopRecord.read(self.job.work, loop))
         self._warm_up(loop, self.done[-1].picks)
 
-    def _files(self, loop: int) -> tuple[Path, Path]:
-        """The files that keep a loop's selection until the run is done."""
-        return self.job.work / f"loop-{loop}.json", self.job.work / f"loop-{loop}.safetensors"
-
-    def _select(self, loop: int) -> _Loop:
+    def _select(self, loop: int) -> LoopRecord:
         started = time.perf_counter()
-        selector = self.options.selector()
-        if selector is None or not self.scores:
-            picks = self._pick_unseen(selector, loop)
-            return _Loop(picks, told={"scored": 0, "seconds": round(time.perf_counter() - started, 3)})
+        if not self.scores:
+            picks = self.selector.unseen(loop)
+            return LoopRecord(picks, told={"scored": 0, "seconds": round(time.perf_counter() - started, 3)})
         scored = self._score(loop)
         losses_S = scored.losses_S
         augmented_SD, text_map = self._augmented(scored)
@@ -194,7 +168,7 @@ class Loops(Course):
             losses_N=losses_S,
             probs_NC=scored.probs_SC,
         )
-        chosen = self._pick(selector, evidence, scored, loop)
+        chosen = self.selector.scored(evidence, scored.positions, self._selected_before(scored), loop)
         rows = chosen.positions
         picks = replace(chosen, positions=scored.positions[rows])
         about: dict[str, Any] = {"scored": 0 if scored is self.first and loop else len(scored.positions)}
@@ -212,7 +186,7 @@ class Loops(Course):
             f"their mean loss {losses_S[rows].mean():.3f} (all: {losses_S.mean():.3f})",
             self.job.quiet,
         )
-        return _Loop(picks, losses_S[rows], moved, captions, about)
+        return LoopRecord(picks, losses_S[rows], moved, captions, about)
 
     def _score(self, loop: int) -> Scored:
         """The candidates under the pretrained network with the first classifier, later under the network as it is."""
@@ -221,7 +195,7 @@ class Loops(Course):
         drawn = self.options.looked_at(self.candidates, self.job.labels.indices, loop, self.job.seed)
         return score(self.job, drawn, self.objective, probs=self._wants_probs)
 
-    def _first(self, known: Known) -> Scored:
+    def _first(self, known: PretrainedFeatures) -> Scored:
         """Candidates under the pretrained network and the first classifier, as far as it has not seen them."""
         drawn = np.intersect1d(known.positions, self.candidates)
         given = self.job, drawn, known.of(drawn), self.objective
@@ -255,52 +229,7 @@ class Loops(Course):
 
     def _selected_before(self, scored: Scored) -> IntArray:
         """The rows of the scored items that an earlier loop selected."""
-        before = np.concatenate([NOTHING, *(done.picks.positions for done in self.done)])
-        return np.flatnonzero(np.isin(scored.positions, before))
-
-    def _pick_unseen(self, selector: Selector | None, loop: int) -> Picks:
-        """Everything, or items that are drawn without a look at any."""
-        count = len(self.candidates)
-        if selector is None or self.budget == count:
-            return Picks(self.candidates, np.zeros(count), ["everything is trained on"] * count)
-        unseen = Evidence(np.empty((count, 0), dtype=np.float32))
-        chosen = self._pick_within(selector, unseen, self.candidates, loop)
-        return replace(chosen, positions=self.candidates[chosen.positions])
-
-    def _seed(self, loop: int) -> int:
-        return int(np.random.SeedSequence([self.job.seed, 7, loop]).generate_state(1)[0])
-
-    def _pick(self, selector: Selector, evidence: Evidence, scored: Scored, loop: int) -> Picks:
-        """Positions among the scored items."""
-        missing = selector.needs - MODEL_GIVES
-        if missing:
-            labelled = self._selected_before(scored)
-            if not len(labelled):
-                selector, missing = make_selector("random"), frozenset()
-            else:
-                answers = self.job.labels.indices[scored.positions[labelled]]
-                evidence = replace(evidence, labelled=labelled, answers_L=answers)
-                evidence = gather(evidence, missing, method=self.options.select_with, seed=self._seed(loop))
-        if len(evidence.candidates) < self.budget:
-            raise UsageError(
-                f"loop {loop + 1} has {len(evidence.candidates):,} items left to select {self.budget:,} from; give "
-                "fewer loops or a smaller budget"
-            )
-        return self._pick_within(selector, evidence, scored.positions, loop)
-
-    def _pick_within(self, selector: Selector, evidence: Evidence, positions: IntArray, loop: int) -> Picks:
-        """A loop's budget of picks, from all of the evidence or evenly from the classes in it.
-
-        Args:
-            positions: (N,) the items that the evidence's rows are.
-        """
-        rng = np.random.default_rng(self._seed(loop))
-        if self.options.select_within == "pool":
-            return selector.select(evidence, self.budget, rng)
-        groups = self.options.groups(self.job.labels.indices, self.job.seed, start=loop * self.budget)
-        return pick_balanced(
-            selector, evidence, replace(groups, numbers_N=groups.numbers_N[positions]), self.budget, rng
-        )
+        return rows_among(scored.positions, [record.picks.positions for record in self.done])
 
     def _warm_up(self, loop: int, picks: Picks) -> None:
         """Fit the first classifier on the first selection, where that is asked for."""
@@ -318,60 +247,19 @@ class Loops(Course):
         )
         fitted.head.write_to(self.job.network.head().classifier)
 
-    # What is told at the end --------------------------------------------------------------------------------------
+    # The end ------------------------------------------------------------------------------------------------------
 
     def figures(self) -> dict[str, Any]:
         """For the manifest."""
-        scored = sum(done.told["scored"] for done in self.done)
+        scored = sum(record.told["scored"] for record in self.done)
         batches = self.epochs * self.steps
         return {
             "batches": batches,
             "scored_items": scored,
             "batches_with_scoring": round(batches + FORWARD * scored / self.options.batch_size, 1),
-            "loops": [{"k": len(done.picks.positions), **_mean_loss(done.losses_K), **done.told} for done in self.done],
+            "loops": [record.figures for record in self.done],
         }
 
     def files(self) -> dict[str, bytes]:
-        """``selections.csv``: what each loop trained on."""
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(("loop", "id", "rank", "score", "loss", "reason", "caption"))
-        for number, done in enumerate(self.done, start=1):
-            picks = done.picks
-            for rank, position in enumerate(picks.positions):
-                rows.writerow(
-                    (
-                        number,
-                        self.job.pool.ids[position],
-                        rank + 1,
-                        f"{picks.scores[rank]:.6g}",
-                        "" if done.losses_K is None else f"{done.losses_K[rank]:.6g}",
-                        picks.reasons[rank],
-                        done.captions[rank] if done.captions else "",
-                    )
-                )
-        return {"selections.csv": text.getvalue().encode()}
-
-
-def _mean_loss(losses_K: np.ndarray | None) -> dict[str, float]:
-    return {} if losses_K is None else {"mean_loss": float(losses_K.mean())}
-
-
-def _arrays(loop: _Loop) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {
-        "positions": np.asarray(loop.picks.positions, dtype=np.int64),
-        "scores": np.asarray(loop.picks.scores, dtype=np.float64),
-    }
-    if loop.losses_K is not None:
-        arrays["losses"] = np.asarray(loop.losses_K, dtype=np.float32)
-    if loop.moved is not None:
-        arrays |= {"steps": loop.moved.steps_K, "texts": np.ascontiguousarray(loop.moved.texts_KD, dtype=np.float32)}
-    return arrays
-
-
-def _read(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> _Loop:
-    picks = Picks(arrays["positions"], arrays["scores"], state["reasons"])
-    moved = None
-    if "steps" in arrays:
-        moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
-    return _Loop(picks, arrays.get("losses"), moved, state["captions"], state["told"])
+        """``selections.csv``: the items that each loop trained on."""
+        return {"selections.csv": selections_csv(self.done, self.job.pool.ids)}

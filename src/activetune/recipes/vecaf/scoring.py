@@ -76,7 +76,11 @@ def score_features(
     probs: bool,
     head: LinearHead | None = None,
 ) -> Scored:
-    """The same of features that are known, under a head, or the network's classifier as it is now."""
+    """Score items whose features have been computed before.
+
+    Args:
+        features_SD: of the items, pooled. head: gives the logits; None takes the network's own classifier.
+    """
     parts = (torch.from_numpy(features_SD[part]).to(job.runtime.device) for part in pieces(len(features_SD), PIECE))
     return _collected(job, positions, parts, objective, probs, head)
 
@@ -84,9 +88,13 @@ def score_features(
 def score_across(
     job: Job, positions: IntArray, features_SD: Float32, objective: Objective, *, probs: bool, strength: float
 ) -> Scored:
-    """The same, each item under a probe of a given strength that was fitted without it.
+    """Score each item by a linear probe that was fitted without it (cross-validation over five folds).
 
-    A classifier that has been fitted on an item knows its answer: its loss there says little of how hard the item is.
+    A probe that was fitted on an item has learned the item's answer, so its loss says little about how hard the item
+    is. Of 1,000 items, for example, 200 are scored by a probe that was fitted on the other 800.
+
+    Args:
+        features_SD: of the items, pooled. strength: regularisation C of every probe.
     """
     targets_S, count = job.labels.indices[positions], len(job.labels.classes)
     fold_S = stratified_folds(targets_S, FOLDS, np.random.default_rng([job.seed, 8]))

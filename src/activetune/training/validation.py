@@ -1,0 +1,67 @@
+"""Validation: how good a network is on held-out items, and which epoch is the best by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from activetune.base.runtime import Runtime
+from activetune.networks.backbones import ImageSettings
+from activetune.networks.regression import Trial
+from activetune.training.finite import refuse_outputs
+from activetune.training.ranks import gathered, rank_and_world
+from activetune.training.streams import Stream, held_out_batches
+
+BATCH = 64
+
+
+def validated(
+    network: nn.Module,
+    stream: Stream,
+    settings: ImageSettings,
+    runtime: Runtime,
+    *,
+    share: float,
+    about: tuple[str, str],
+) -> Trial:
+    """Score a network on the held-out items of a stream, as they are evaluated later (no augmentation).
+
+    Several processes share the items out, and each gets the result of all.
+
+    Args:
+        share: the trial's strength. about: where the training is, and what to change, for outputs that are not finite.
+    """
+    network.eval()
+    metric = stream.task.metric()
+    rank, world = rank_and_world()
+    for batch in held_out_batches(stream, settings, size=BATCH, rank=rank, world=world):
+        moved = batch.to(runtime.device)
+        with torch.inference_mode(), runtime.autocast():
+            outputs = network(moved.images, stream.task.name)
+        for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
+            refuse_outputs(found, "the outputs", *about)
+        metric.update(outputs, moved)
+    measured = metric.measured(gathered(metric.state()))
+    return measured.trial(share)
+
+
+def is_better(value: float, loss: float, best: Mapping[str, Any] | None, n: int) -> bool:
+    """Whether an epoch is better than the best so far: by more than one standard error, or else by its loss.
+
+    Args:
+        value: of the primary metric, in [0, 1]. best: ``value`` and ``loss`` of the best epoch. n: items validated on.
+    """
+    if best is None:
+        return True
+    gain, highest = value - best["value"], max(value, best["value"])
+    error = (highest * (1 - highest) / n) ** 0.5
+    return bool(gain > error or (gain >= -error and loss < best["loss"]))
+
+
+def has_stalled(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
+    """Whether the validation loss has not fallen for ``patience`` epochs; never where ``patience`` is 0."""
+    losses = [row["val_loss"] for row in history if "val_loss" in row]
+    return bool(patience) and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
