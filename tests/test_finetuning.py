@@ -561,7 +561,7 @@ def test_the_best_epoch_on_validation_is_kept(
     assert figures(tmp_path / "m")["chosen_by"] == "validation"
     found = load_file(tmp_path / "m" / "model.safetensors")
     assert all(torch.equal(found[name], value) for name, value in states[2].items())
-    assert not torch.equal(states[3]["fc.weight"], states[2]["fc.weight"])
+    assert not torch.equal(states[3]["conv1.0.weight"], states[2]["conv1.0.weight"])
 
 
 def test_validation_scores_the_items_as_evaluation_does(
@@ -602,7 +602,7 @@ def test_cached_features_of_the_whole_pool_give_the_same_probe(digits: Path, tmp
 
 
 def test_unknown_ids_are_refused(digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"1 labelled ids are not in the pool .*'0/9999.png'"):
+    with pytest.raises(UsageError, match=r"1 of 9 ids are not in the pool .*'0/9999.png'"):
         train(digits, tmp_path / "m", labels={**some_labels(open_pool(digits), 2), "0/9999.png": "0"})
     assert not (tmp_path / "m").exists()
 
