@@ -123,7 +123,8 @@ def cut_off_after_each_save(monkeypatch: pytest.MonkeyPatch, out: Path, run: Cal
 
 
 def test_the_history_has_known_columns_and_a_phase_in_each_row(recipe: str, pool: Pool, tmp_path: Path) -> None:
-    fit(recipe, pool, tmp_path / "m", some_labels(pool, 6))
+    labels = some_labels(pool, 6)
+    fit(recipe, pool, tmp_path / "m", labels)
     rows = history(tmp_path / "m")
     assert rows
     assert set(rows[0]) <= COLUMNS
@@ -134,7 +135,7 @@ def test_the_history_has_known_columns_and_a_phase_in_each_row(recipe: str, pool
         for name in ("train_loss", "val_loss", "seconds", "val_seconds", "lr"):
             assert not row.get(name) or float(row[name]) >= 0
     found = figures(tmp_path / "m")
-    assert found["n_train"] + found["n_validation"] == 24
+    assert found["n_train"] + found["n_validation"] == len(labels)
 
 
 # The edges of labels --------------------------------------------------------------------------------------------------

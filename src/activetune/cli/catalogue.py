@@ -21,9 +21,9 @@ def catalogue(what: str) -> Iterator[str]:
     elif what == "tasks":
         from activetune.tasks import make_task, tasks
 
-        for name, cls in sorted(tasks().items()):
+        for name in sorted(tasks()):
             task = make_task(name)
-            yield f"{name}: {_about(cls)}"
+            yield f"{name}: {_about(type(task))}"
             yield f"    chosen and scored by {task.metric().primary}; heads: {', '.join(task.head_kinds())}"
     elif what == "backbones":
         from activetune.networks.backbones import backbone_names, sources
