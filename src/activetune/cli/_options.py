@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from activetune.base.config import read_config
-from activetune.base.run import Run
+from activetune.base.run import Run, RunOptions
 from activetune.cli._app import commands
+
+if TYPE_CHECKING:
+    from activetune.data.pool import Pool
 
 Command = Callable[..., None]
 ConfigLoader = Callable[[typer.Context, Path | None], Path | None]
@@ -74,7 +77,13 @@ _RUN_OPTIONS: dict[str, tuple[Any, object]] = {
 }
 
 PoolArgument = Annotated[
-    str, typer.Argument(metavar="POOL", help="Folder of images, CSV/Parquet manifest, Hugging Face Parquet, or .zip.")
+    str,
+    typer.Argument(
+        metavar="POOL", help="Folder of images, CSV/Parquet/JSON lines manifest, Hugging Face Parquet files, or .zip."
+    ),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Also take linked folders that lead out of the pool.")
 ]
 Out = Annotated[Path, typer.Option(help="Where the result goes.", show_default=False)]
 Config = Annotated[
@@ -93,3 +102,12 @@ Backbone = Annotated[
 ]
 Weights = Annotated[Path | None, typer.Option(help="Local .safetensors or .pth weights for the backbone.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label.")]
+
+
+def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str:
+    """What a stage gets as its pool: the path, or the pool itself where it is opened in another way than usual."""
+    if not follow_links:
+        return pool
+    from activetune.data.opening import open_pool
+
+    return open_pool(pool, follow_links=True, quiet=run_options.get("quiet", False))

@@ -13,6 +13,7 @@ from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
+    FollowLinks,
     LabelsOption,
     NoCache,
     Out,
@@ -20,6 +21,7 @@ from activetune.cli._options import (
     Preset,
     Set,
     Weights,
+    opened,
     with_run_options,
 )
 
@@ -46,6 +48,7 @@ def finetune(
     preset: Preset = None,
     set_: Set = None,
     no_cache: NoCache = False,
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Train a classifier on the labelled items of a pool."""
@@ -54,7 +57,7 @@ def finetune(
     from activetune.training.finetune import finetune as run
 
     model = run(
-        pool,
+        opened(pool, follow_links, run_options),
         out=out,
         labels=labels,
         classes=_class_names(classes),
@@ -89,6 +92,7 @@ def evaluate(
     pool: PoolArgument,
     labels: LabelsOption = None,
     out: Annotated[Path | None, typer.Option(help="The scores' file; default: MODEL/scores.json.")] = None,
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Score a model on the labelled items of a pool, or on each pool in a folder of 'corrupt'."""
@@ -104,7 +108,7 @@ def evaluate(
     path = out or model / "scores.json"
     scores = run(
         model,
-        pool,
+        opened(pool, follow_links, run_options),
         labels=labels,
         out=path,
         **run_options,
@@ -137,6 +141,7 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
     out: Out,
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Predict the class of every image of a pool."""
@@ -144,7 +149,7 @@ def predict(
 
     rows = run(
         model,
-        pool,
+        opened(pool, follow_links, run_options),
         out=out,
         **run_options,
     )

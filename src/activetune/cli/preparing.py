@@ -10,7 +10,7 @@ from activetune.base.errors import UsageError
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import LabelsOption, NoCache, Out, PoolArgument, with_run_options
+from activetune.cli._options import FollowLinks, LabelsOption, NoCache, Out, PoolArgument, opened, with_run_options
 
 
 @app.command()
@@ -25,13 +25,14 @@ def caption(
     prompt: Annotated[str | None, typer.Option(help="Replaces the captioner's own; may hold {class_name}.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
     no_cache: NoCache = False,
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Describe every image of a pool in a sentence."""
     from activetune.features.text.captioning import caption as run
 
     found = run(
-        pool,
+        opened(pool, follow_links, run_options),
         captioner=with_,
         labels=labels,
         prompt=prompt,
@@ -50,6 +51,7 @@ def corrupt(
     out: Out,
     kinds: Annotated[str, typer.Option(help="fog,snow,… or all.")] = "all",
     severity: Annotated[str, typer.Option(help="1 to 5: 3, 1,3,5 or 1-5.")] = "1-5",
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Write corrupted copies of a pool, a Parquet file for each kind and severity."""
@@ -58,7 +60,7 @@ def corrupt(
 
     names = list(KINDS) if kinds == "all" else [name.strip() for name in kinds.split(",") if name.strip()]
     paths = run(
-        pool,
+        opened(pool, follow_links, run_options),
         kinds=names,
         severities=_severities(severity),
         out=out,

@@ -13,12 +13,14 @@ from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
+    FollowLinks,
     NoCache,
     Out,
     PoolArgument,
     Preset,
     Set,
     Weights,
+    opened,
     with_run_options,
 )
 
@@ -34,6 +36,7 @@ def embed(
     dtype: Annotated[str, typer.Option(help="float16 or float32 on disk.")] = "float16",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 32,
     no_cache: NoCache = False,
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Compute the features of every image of a pool."""
@@ -42,7 +45,7 @@ def embed(
 
     options = EmbedOptions(tokens=tokens, dtype=dtype, batch_size=batch_size)
     embeddings = run(
-        pool,
+        opened(pool, follow_links, run_options),
         backbone=backbone,
         weights=weights,
         out=out,

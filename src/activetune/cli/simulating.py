@@ -11,7 +11,17 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import Backbone, NoCache, Out, PoolArgument, Weights, load_config, with_run_options
+from activetune.cli._options import (
+    Backbone,
+    FollowLinks,
+    NoCache,
+    Out,
+    PoolArgument,
+    Weights,
+    load_config,
+    opened,
+    with_run_options,
+)
 
 
 def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
@@ -49,14 +59,15 @@ def simulate(
     ] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep finetuned models.")] = False,
     no_cache: NoCache = False,
+    follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Compare selectors and recipes on a pool whose labels are known: results.csv and report.html."""
     from activetune.studies.simulation.simulate import simulate as run
 
     simulation = run(
-        pool,
-        test=test,
+        opened(pool, follow_links, run_options),
+        test=opened(test, follow_links and Path(test).exists(), run_options),
         methods=methods,
         budgets=budgets,
         recipes=recipes,

@@ -69,7 +69,7 @@ def corrupt(
     """
     run = Run.of("corrupt", run_options, device=PROCESSOR_ONLY, precision=NO_PRODUCTS)
     seed, quiet = run.seed, run.quiet
-    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     for kind in kinds:
         if kind not in KINDS:
             raise unknown_name("corruption", kind, KINDS)

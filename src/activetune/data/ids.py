@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 from activetune.base.errors import UsageError, some
+from activetune.base.names import as_known
 from activetune.base.tables import need_columns, read_table
 
 
@@ -18,7 +19,7 @@ def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str)
     """
     columns = read_table(path)
     need_columns(columns, ["id"], path, known)
-    ids = list(dict.fromkeys(ids_of(columns["id"])))
+    ids = list(dict.fromkeys(as_known(ids_of(columns["id"]), known)))
     refuse_unknown(ids, known, path, what)
     return ids
 

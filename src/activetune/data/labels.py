@@ -17,6 +17,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import ActivetuneError, UsageError, repeated, some
+from activetune.base.names import as_known
 from activetune.base.tables import Columns, need_columns, read_table
 from activetune.data.answers import class_names
 from activetune.data.ids import ids_of, refuse_unknown
@@ -108,6 +109,7 @@ def labels_of(given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
         raise UsageError(
             f"none of the {count:,} given labels is answered; give class names" if count else "no label was given"
         )
+    found = replace(found, ids=as_known(found.ids, pool.position))
     refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
     return found
 
@@ -122,7 +124,8 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
     """
     columns = read_table(path)
     need_columns(columns, ["id"], path, pool.position)
-    ids = ids_of(columns["id"])
+    ids = as_known(ids_of(columns["id"]), pool.position)
+    columns = {**columns, "id": ids}
     refuse_unknown(ids, pool.position, path, f"the pool {pool.name}")
     if "label" not in columns:
         if pool.labels is None:

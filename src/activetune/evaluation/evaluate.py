@@ -54,7 +54,7 @@ def evaluate(
     """
     run = Run.of("evaluate", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     answers = truth_of(labels, pool, model.classes, run.quiet)
     labelled = pool.subset(answers.ids)
     contents = Contents(labelled)
@@ -148,7 +148,7 @@ def evaluate_shifts(
             prepare_file(path, overwrite=run.overwrite)
     found: dict[str, dict[int, float]] = {}
     for kind, severity, file in pools:
-        pool = open_pool(file)
+        pool = open_pool(file, quiet=run.quiet)
         known = content["sets"].get(file.stem, {})
         if not known or known.get("pool_fingerprint") != pool.fingerprint:
             note(file.stem, run.quiet)
@@ -182,7 +182,7 @@ def predict(
     """
     run = Run.of("predict", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     runtime = resolve_runtime(run.device, run.precision)
     contents = Contents(pool)
     journal = None if out is None else Journal(Path(out), digest(model.fingerprint, *pool.ids), contents)

@@ -64,7 +64,7 @@ def embed(
     """
     run = Run.of("embed", run_options, seed=NO_CHANCE)
     overwrite, resume, quiet = run.overwrite, run.resume, run.quiet
-    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     options = (options or EmbedOptions()).within(run)
     network = backbone if isinstance(backbone, Backbone) else load_backbone(backbone, weights)
     wanted = _Wanted(pool, network, options, use_cache=use_cache, quiet=quiet)

@@ -24,6 +24,7 @@ from activetune.data.identity import Contents
 from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
+from activetune.data.reading import read_image_file
 from activetune.networks.backbones import Backbone
 from activetune.networks.network import Network, not_finite
 from activetune.networks.storage import build, describe, tensors_of
@@ -77,7 +78,7 @@ def _open_image(path: Path) -> Image.Image:
     try:
         if path.exists() and not path.is_file():
             raise RejectedImage("not a file")
-        return decode_image(path.read_bytes())
+        return decode_image(read_image_file(path))
     except RejectedImage as error:
         raise RejectedImage(f"{path}: {error}") from None
     except OSError as error:

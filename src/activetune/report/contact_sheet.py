@@ -93,7 +93,10 @@ def _named_pool(selection: Selection) -> Pool:
     there = next((place for place in places if place.exists()), None)
     if there is None:
         raise UsageError(f"the pool {name} is not there")
-    return open_pool(there)
+    pool = open_pool(there, quiet=True)
+    if all(item in pool.position for item in selection.ids):
+        return pool
+    return open_pool(there, follow_links=True, quiet=True)  # as it was when it was embedded
 
 
 def _lead(selection: Selection) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError, nearest
+from activetune.base.names import as_known
 from activetune.base.tables import need_columns, read_table
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of, read_ids, refuse_unknown
@@ -163,6 +164,7 @@ def _answers(embeddings: Embeddings, labelled: Answers | None) -> Mapping[str, s
         return dict.fromkeys(labelled)
     columns = read_table(labelled)
     need_columns(columns, ["id"], labelled, embeddings.position)
+    columns = {**columns, "id": as_known(ids_of(columns["id"]), embeddings.position)}
     answers = answers_of(columns, labelled)
     refuse_unknown(list(answers), embeddings.position, labelled, "these embeddings")
     return answers
@@ -177,7 +179,7 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
     if isinstance(given, str | os.PathLike):
         columns, where = read_table(given), str(given)
         need_columns(columns, ["id", "loss"], where, embeddings.position)
-        given = dict(zip(ids_of(columns["id"]), columns["loss"], strict=True))
+        given = dict(zip(as_known(ids_of(columns["id"]), embeddings.position), columns["loss"], strict=True))
     else:
         where = "the losses"
     missing = [item for item in embeddings.ids if item not in given]

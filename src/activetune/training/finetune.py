@@ -80,7 +80,7 @@ def finetune(
         UsageError: labels that do not fit the pool, fewer than two classes, ``out`` not empty, unknown names.
     """
     run = Run.of("finetune", run_options)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     given = labels_of(labels, pool)
     given = given if classes is None else with_classes(given, classes)
     if len(set(given.names)) < 2:

@@ -56,7 +56,7 @@ def caption(
         UsageError: unknown captioner or model, a prompt that asks for a class where none is known.
     """
     run = Run.of("caption", run_options, seed=NO_CHANCE, precision=FULL_PRECISION)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     if out is not None and run.resume and not run.overwrite and Path(out).is_file():
         return read_captions(out)
     path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)

@@ -103,7 +103,7 @@ def _same_images(one: Pool, other: Pool) -> bool:
 
 
 def _labelled(source: Pool | str | os.PathLike[str], quiet: bool) -> Pool:
-    pool = source if isinstance(source, Pool) else open_pool(source)
+    pool = source if isinstance(source, Pool) else open_pool(source, quiet=quiet)
     if pool.labels is not None:
         pool = replace(pool, labels=class_names(pool.labels, f"the pool {pool.name}", pool.ids))
     ids = [item for item, name in zip(pool.ids, pool.labels or (), strict=False) if name is not None]
