@@ -140,7 +140,7 @@ def test_the_results_hold_to_their_contract(root: Path) -> None:
 
 def test_classes_are_told_one_by_one(root: Path) -> None:
     rows, classes = read_table(root / "sim" / "results.csv"), read_table(root / "sim" / "per_class.csv")
-    assert list(classes) == ["method", "recipe", "budget", "seed", "class", "top1", "n"]
+    assert list(classes) == ["method", "recipe", "budget", "seed", "class", "top1", "n", "balanced_accuracy"]
     right: dict[tuple[str, ...], list[tuple[float, int]]] = {}
     for *cell, top1, n in zip(*(classes[name] for name in ("method", "budget", "seed", "top1", "n")), strict=True):
         right.setdefault(tuple(cell), []).append((float(top1), int(n)))

@@ -1,0 +1,67 @@
+"""Examples in the documents do what they say: config files are used, settings are accepted, snippets are run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from activetune import Embeddings, finetune, open_pool
+from activetune.base.artefact import read_manifest
+from activetune.cli import run
+from activetune.features.artefact import save_embeddings
+from activetune.networks.backbones import bundled
+from activetune.studies.simulation.plan import read_methods, read_recipes
+from tests.conftest import write_digits
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The fenced blocks of a document in one language."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_config_file_of_the_commands_selects(tmp_path: Path) -> None:
+    (config,) = blocks("docs/commands.md", "toml")
+    (tmp_path / "options.toml").write_text(config, encoding="utf-8")
+    features = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    save_embeddings(Embeddings([str(row) for row in range(60)], features), tmp_path / "emb")
+    out = tmp_path / "sel"
+    assert run(["select", str(tmp_path / "emb"), "--config", str(tmp_path / "options.toml"), "--out", str(out)]) == 0
+    manifest = read_manifest(out, "selection")
+    assert (manifest["method"], manifest["budget"], manifest["seed"]) == ("activeft", "5%", 1)
+    assert manifest["options"]["loss"] == "released" and manifest["options"]["optimiser"] == "adam"
+
+
+def test_the_config_file_of_simulations_names_what_there_is() -> None:
+    (config,) = blocks("docs/simulate.md", "toml")
+    asked = tomllib.loads(config)["simulate"]
+    methods = read_methods(asked["methods"], asked["settings"])
+    recipes = read_recipes(asked["recipes"], asked["settings"])
+    assert [one.name for one in methods] == ["random", "k_means", "activeft"]
+    assert methods[2].options["loss"] == "released" and recipes[1].options["epochs"] == 30
+
+
+@pytest.mark.parametrize("text", re.findall(r"`(activeft:[^`]+)`", (ROOT / "docs/simulate.md").read_text("utf-8")))
+def test_the_entries_with_settings_are_accepted(text: str) -> None:
+    assert read_methods([text], {})[0].text == text
+
+
+def test_the_model_elsewhere_opens_without_activetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    pool = open_pool(write_digits(tmp_path / "digits", 30))
+    finetune(pool, out=tmp_path / "MODEL", recipe="linear_probe", workers=0, device="cpu", quiet=True)
+    first = blocks("docs/finetune.md", "python")[0]
+    code = f"{first}\nimport sys\nassert 'activetune' not in sys.modules\n"
+    code += "print(tuple(network(torch.zeros(2, 3, *config['image']['size'])).shape))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() == "(2, 10)"
