@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 KILLED = 77
+MOST = 16  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
 VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|pid|since|started")
@@ -226,7 +227,8 @@ def chosen(kinds: list[str], everything: bool) -> list[int]:
     if everything:
         return list(range(len(kinds)))
     first = {kind: number for number, kind in reversed(list(enumerate(kinds))) if not NEUTRAL.search(kind)}
-    return sorted(first.values())
+    numbers = sorted(first.values())
+    return numbers[:: -(-len(numbers) // MOST)]
 
 
 def main(scenario: str, folder: str, everything: bool) -> None:
