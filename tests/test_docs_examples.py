@@ -65,3 +65,67 @@ def test_the_model_elsewhere_opens_without_activetune(tmp_path: Path, monkeypatc
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == "(2, 10)"
+
+
+# Whole examples -----------------------------------------------------------------------------------------------------
+
+NOT_RUN = {  # (document, first words of a block): why no test runs it
+    ("README.md", "$ make demo"): "installs; make test is what runs this",
+    ("README.md", "$ pip install ."): "installs",
+    ("README.md", "$ activetune embed"): "fetches published weights; test_docs.py checks its options",
+    ("docs/captions.md", "$ activetune caption"): "fetches published weights; test_docs.py checks its options",
+    ("docs/finetune.md", "$ activetune finetune"): "fetches published weights; test_docs.py checks its options",
+    ("docs/finetune.md", "described ="): "goes on from the block before; test_model_io.py runs it for every head",
+    ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,activeft"): "trains for minutes",
+    ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
+}
+RUN_HERE = {  # the blocks that the tests of this file run
+    *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
+    *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
+    *(
+        ("docs/select.md", "$ activetune select"),
+        ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),
+    ),
+}
+
+
+def test_every_example_is_run_or_says_why_not() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        name = path.relative_to(ROOT).as_posix()
+        for block in blocks(name, "(?:console|python|toml|bash)"):
+            known = [key for key in (*NOT_RUN, *RUN_HERE) if key[0] == name and block.startswith(key[1])]
+            assert known, f"{name}: no test runs the example that begins with {block[:60]!r}"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photos/ and held_out/, and the bundled network on small images."""
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    monkeypatch.chdir(tmp_path)
+    for name, count in (("photos", 150), ("held_out", 30), ("POOL", 150)):
+        write_digits(tmp_path / name, count)
+    (tmp_path / "photos/cat.jpg").write_bytes(next((tmp_path / "photos/0").iterdir()).read_bytes())
+    return tmp_path
+
+
+def test_the_readmes_ten_lines(photos: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    labels = {str(path.relative_to(photos / "photos")): path.parent.name for path in (photos / "photos").glob("*/*")}
+    exec(compile(code, "README.md", "exec"), {"ask_somebody": lambda item: labels.get(item, "0")})
+    assert (photos / "model/manifest.json").is_file()
+
+
+def test_simulate_from_python(photos: Path) -> None:
+    (code,) = blocks("docs/simulate.md", "python")
+    names: dict[str, object] = {"activetune": __import__("activetune")}
+    exec(compile(code, "docs/simulate.md", "exec"), names)
+    assert names["best"]["top1"] > 0  # type: ignore[index]
+
+
+def test_the_selects_and_simulates_of_the_documents(photos: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
+    save_embeddings(Embeddings([str(row) for row in range(600)], features), photos / "EMB")
+    for name in ("docs/select.md", "docs/simulate.md"):
+        first = blocks(name, "console")[0].replace("\\\n", " ").splitlines()[0]
+        words = first.removeprefix("$ activetune ").partition("#")[0].split()
+        assert run(words) == 0, first
