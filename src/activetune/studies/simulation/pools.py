@@ -145,9 +145,10 @@ def embed_parts(
         return
     sides = {item: name for name, pool in wanted.items() for item in pool.ids}
     write_csv(folder / SPLIT, ("id", "part"), [(item, sides[item].split("/")[-1]) for item in parts.images.ids])
-    if not missing:
-        return
     place = folder / "embeddings" / "whole"
+    if not missing:
+        shutil.rmtree(place, ignore_errors=True)  # a run that was killed may have left some of it
+        return
     whole = features(parts.images, place)
     for name, pool in missing.items():
         save_embeddings(take(whole, [item for item in pool.ids if item in whole.position]), folder / name)
