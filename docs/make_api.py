@@ -1,0 +1,130 @@
+"""Write docs/api.md from the signatures and docstrings of the public names.
+
+python docs/make_api.py            # write it
+python docs/make_api.py --check    # fail where it differs
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import activetune
+
+PAGE = Path(__file__).with_name("api.md")
+GROUPS = {
+    "Pools and labels": ("open_pool", "Pool", "read_labels", "Labels", "corrupt", "caption"),
+    "Embeddings": ("embed", "EmbedOptions", "Embeddings", "load_embeddings", "load_backbone", "Backbone"),
+    "Selection": ("select", "Selection", "load_selection"),
+    "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
+    "Studies": ("simulate", "Simulation", "demo"),
+    "Errors": ("ActivetuneError", "UsageError"),
+}
+OPENING = """# Python
+
+Every name here is imported from `activetune`, and is loaded when it is first used: `import activetune` alone loads no
+torch. Functions have the name and the options of the command that does the same. This page is written by
+`python docs/make_api.py` from the docstrings.
+"""
+
+
+def page() -> str:
+    """The whole page.
+
+    Raises:
+        LookupError: a public name stands in no group.
+    """
+    missing = set(activetune.__all__) - {name for names in GROUPS.values() for name in names}
+    if missing:
+        raise LookupError(f"docs/make_api.py has no group for {', '.join(sorted(missing))}")
+    parts = [OPENING]
+    for group, names in GROUPS.items():
+        parts.append(f"## {group}\n")
+        parts += [_entry(name) for name in names if name in activetune.__all__]
+    return "\n".join(parts)
+
+
+def _entry(name: str) -> str:
+    thing = getattr(activetune, name)
+    text = inspect.cleandoc(thing.__doc__ or "")
+    lines = [f"### `{name}`\n", f"```python skip\n{_signature(name, thing)}\n```\n", f"{_prose(text)}\n"]
+    if inspect.isclass(thing):
+        lines += _members(thing)
+    return "\n".join(lines)
+
+
+def _signature(name: str, thing: Any) -> str:
+    if inspect.isclass(thing) and issubclass(thing, Exception):
+        return f"class {name}({thing.__bases__[0].__name__})"
+    signature = inspect.signature(thing)
+    if inspect.isclass(thing):
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
+    line = name + re.sub(r"(?<=: )'([^']*)'|(?<=-> )'([^']*)'", r"\1\2", str(signature))
+    if len(line) <= 110:
+        return line
+    opening, _, rest = line.partition("(")
+    arguments, _, result = rest.rpartition(") -> ") if ") -> " in rest else (rest[:-1], "", "")
+    rows = textwrap.indent(",\n".join(_split(arguments)), "    ")
+    return f"{opening}(\n{rows},\n){' -> ' + result if result else ''}"
+
+
+def _split(arguments: str) -> list[str]:
+    """The arguments of a signature, cut at the commas that stand in no bracket."""
+    found, depth, start = [], 0, 0
+    for place, letter in enumerate(arguments):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth:
+            found.append(arguments[start:place].strip())
+            start = place + 1
+    return [*found, arguments[start:].strip()]
+
+
+def _prose(text: str) -> str:
+    """A docstring as Markdown: its sections as lists, roles as code."""
+    text = re.sub(r":\w+:`~?(?:[\w.]+\.)?([\w]+)`", r"`\1`", text).replace("``", "`")
+    out: list[str] = []
+    section = ""
+    for line in text.splitlines():
+        heading = re.fullmatch(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples):", line)
+        if heading:
+            section = heading.group(1)
+            out += ["", f"**{section}**", ""]
+        elif section and not section.startswith("Example") and re.match(r" {4}\S", line):
+            name, colon, rest = line.strip().partition(": ")
+            out.append(f"- `{name}`: {rest}" if colon and "`" not in name else f"- {line.strip()}")
+        elif section and not section.startswith("Example") and line.strip():
+            out.append(f"  {line.strip()}")
+        else:
+            out.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(out)).strip()
+
+
+def _members(thing: type) -> list[str]:
+    found = []
+    for name, member in vars(thing).items():
+        plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if name.startswith("_") or not (inspect.isfunction(plain) or isinstance(plain, property)):
+            continue
+        first = inspect.cleandoc(plain.__doc__ or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+        first = re.sub(r":\w+:`~?(?:[\w.]+\.)?([\w]+)`", r"`\1`", first)
+        found.append(f"- `.{name}{'' if isinstance(plain, property) else '()'}`: {first}")
+    return [*found, ""] if found else []
+
+
+def main() -> int:
+    text = page()
+    if "--check" not in sys.argv:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    if PAGE.read_text(encoding="utf-8") == text:
+        return 0
+    print("docs/api.md differs from the docstrings; run: python docs/make_api.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
