@@ -19,10 +19,10 @@ PAGE = Path(__file__).with_name("api.md")
 GROUPS = {
     "Pools and labels": ("open_pool", "Pool", "read_labels", "Labels", "corrupt", "caption"),
     "Embeddings": ("embed", "EmbedOptions", "Embeddings", "load_embeddings", "load_backbone", "Backbone"),
-    "Selection": ("select", "Selection", "load_selection"),
+    "Selection": ("select", "Selection", "load_selection", "contact_sheet"),
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
     "Studies": ("simulate", "Simulation", "demo"),
-    "Errors": ("ActivetuneError", "UsageError"),
+    "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }
 OPENING = """# Python
 
@@ -116,6 +116,7 @@ def _members(thing: type) -> list[str]:
 
 
 def main() -> int:
+    """Write the page, or compare it."""
     text = page()
     if "--check" not in sys.argv:
         PAGE.write_text(text, encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,8 @@ def test_every_selector_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_is_documented(name: str) -> None:
     assert f"`{name}`" in read("docs/finetune.md")
+
+
+def test_the_python_page_is_what_the_docstrings_say() -> None:
+    ended = subprocess.run([sys.executable, ROOT / "docs/make_api.py", "--check"], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
