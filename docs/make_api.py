@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 import textwrap
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def _entry(name: str) -> str:
 def _signature(name: str, thing: Any) -> str:
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return f"class {name}({thing.__bases__[0].__name__})"
+    if typing.is_typeddict(thing):
+        return "\n".join([f"class {name}:", *(f"    {key}: {kind}" for key, kind in _kinds(thing).items())])
     signature = inspect.signature(thing)
     if inspect.isclass(thing):
         signature = signature.replace(return_annotation=inspect.Signature.empty)
@@ -70,6 +73,12 @@ def _signature(name: str, thing: Any) -> str:
     arguments, _, result = rest.rpartition(") -> ") if ") -> " in rest else (rest[:-1], "", "")
     rows = textwrap.indent(",\n".join(_split(arguments)), "    ")
     return f"{opening}(\n{rows},\n){' -> ' + result if result else ''}"
+
+
+def _kinds(thing: type) -> dict[str, str]:
+    """The fields of a typed dictionary, and their types as they are written."""
+    kinds = {key: getattr(kind, "__forward_arg__", kind) for key, kind in thing.__annotations__.items()}
+    return {key: getattr(kind, "__name__", str(kind)) for key, kind in kinds.items()}
 
 
 def _split(arguments: str) -> list[str]:
