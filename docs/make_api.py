@@ -25,6 +25,7 @@ GROUPS = {
     "Studies": ("simulate", "Simulation", "demo"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }
+NAMED = ("Args", "Attributes", "Raises")  # sections whose entries begin with a name
 OPENING = """# Python
 
 Every name here is imported from `activetune`, and is loaded when it is first used: `import activetune` alone loads no
@@ -104,7 +105,7 @@ def _prose(text: str) -> str:
             out += ["", f"**{section}**", ""]
         elif section and not section.startswith("Example") and re.match(r" {4}\S", line):
             name, colon, rest = line.strip().partition(": ")
-            out.append(f"- `{name}`: {rest}" if colon and "`" not in name else f"- {line.strip()}")
+            out.append(f"- `{name}`: {rest}" if colon and "`" not in name and section in NAMED else f"- {line.strip()}")
         elif section and not section.startswith("Example") and line.strip():
             out.append(f"  {line.strip()}")
         else:
