@@ -68,6 +68,7 @@ def _signature(name: str, thing: Any) -> str:
     if inspect.isclass(thing):
         signature = signature.replace(return_annotation=inspect.Signature.empty)
     line = name + re.sub(r"(?<=: )'([^']*)'|(?<=-> )'([^']*)'", r"\1\2", str(signature))
+    line = re.sub(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>", r"\1()", line)
     if len(line) <= 110:
         return line
     opening, _, rest = line.partition("(")
