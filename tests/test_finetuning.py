@@ -25,10 +25,10 @@ from activetune.networks.model import ADAPTER_FILES
 from activetune.networks.regression import LinearHead, Trial
 from activetune.recipes import _from_probe
 from activetune.training.batches import Batches, Turn
-from activetune.training.finetune import RUN, WORK
 from activetune.training.finite import NotFinite
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import _Run
+from activetune.training.output import RUN, WORK
 from activetune.training.recipe import make_recipe, recipes
 from activetune.training.streams import StreamItems
 from tests.conftest import write_digits

@@ -31,9 +31,9 @@ from activetune.networks.regression import NOTHING, Trial, best_trial
 from activetune.recipes import auto
 from activetune.training import network_state as _network
 from activetune.training.batches import Batches
-from activetune.training.finetune import WORK
 from activetune.training.job import Job
 from activetune.training.loop import _Run
+from activetune.training.output import WORK
 from activetune.training.recipe import make_recipe
 from tests.conftest import write_digits
 from tests.test_finetuning import cut_off, history, learnt, some_labels, train, weights

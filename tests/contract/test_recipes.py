@@ -19,8 +19,8 @@ from activetune.base.errors import ActivetuneError
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
 from activetune.networks.backbones import bundled
-from activetune.training.finetune import RUN, WORK
 from activetune.training.finite import NotFinite
+from activetune.training.output import RUN, WORK
 from activetune.training.recipe import recipes
 from tests.conftest import write_digits
 from tests.test_finetuning import figures, history, learnt, some_labels, train, weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,14 +11,14 @@ from typing import Any, Unpack
 
 import torch
 
-from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
+from activetune.base.artefact import write_manifest
 from activetune.base.errors import ActivetuneError, UsageError, some
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
-from activetune.base.runtime import peak_memory_mb, resolve_runtime
+from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.identity import Contents
 from activetune.data.label_notes import describe_labels
@@ -30,17 +29,16 @@ from activetune.data.pool import Pool
 from activetune.evaluation.estimate import describe_estimate
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.model import ADAPTER_FILES, MODEL_FILES, Model, file_digests, load, save_model
+from activetune.networks.model import Model, file_digests, load, save_model
 from activetune.networks.network import Network
 from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
+from activetune.training.output import WORK, clear, is_finished, open_folder, withdraw
 from activetune.training.recipe import Recipe, make_recipe
 
 DEFAULT = "bundled"  # the backbone where nothing tells which
-WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
 SHOWN = 16  # labelled images that a model must have finite outputs on before it is saved
-OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", WORK, RUN)
 
 
 @holds_output(folder=True)
@@ -81,19 +79,16 @@ def finetune(
     """
     run = Run.of("finetune", run_options)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    given = labels_of(labels, pool)
-    given = given if classes is None else with_classes(given, classes)
-    if len(set(given.names)) < 2:
-        raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
+    given = _answers(labels, pool, classes)
     chosen = make_recipe(recipe, preset, dict(settings or {}))
     runtime = resolve_runtime(run.device, run.precision)
     is_file = isinstance(labels, str | os.PathLike)
     origin = origin_of(labels, given.ids, pool.name) if is_file else None  # type: ignore[arg-type]
     network, told = _backbone_of(backbone, weights, chosen, origin, run.quiet)
     note(f"backbone: {told}; recipe: {recipe}", run.quiet)
-    labelled = Contents(pool.subset(given.ids), remember=use_cache)
     made_from = {
-        "pool_fingerprint": labelled.fingerprint,  # of the labelled images alone
+        # of the labelled images alone
+        "pool_fingerprint": Contents(pool.subset(given.ids), remember=use_cache).fingerprint,
         "labels": digest(*given.ids, *given.names, *(given.classes if classes else ())),
         "backbone": network.name,
         "weights": network.fingerprint,
@@ -102,25 +97,56 @@ def finetune(
         "seed": run.seed,
         "precision": runtime.precision,
     }
-    folder = Path(out)
-    if run.resume and not run.overwrite and _finished(folder, digest_json(made_from)):
-        _clear(folder)
+    this, folder = digest_json(made_from), Path(out)
+    if run.resume and not run.overwrite and is_finished(folder, this):
+        clear(folder)
         note(f"{folder} holds this model already, finished", run.quiet)
         return load(folder)
-    folder = _open_folder(folder, digest_json(made_from), overwrite=run.overwrite, resume=run.resume)
+    open_folder(folder, this, overwrite=run.overwrite, resume=run.resume)
 
     started = time.perf_counter()
     usable, rejected = _usable(pool, given, folder, run.workers, run.quiet)
-    held_out = chosen.hold_out(usable.indices, run.seed)
-    treated = isinstance(chosen, Imbalance) and any(chosen.remedies.values())
-    for told in describe_labels(usable, treated=treated):
-        note(told, run.quiet)
-    job = Job(
-        pool=pool.subset(usable.ids),
-        labels=usable,
-        held_out=held_out,
+    job = _job(pool, usable, network, chosen, runtime, folder, run, use_cache)
+    outcome = _trained(chosen, job, folder)
+    more = {"run": this, "rejected": rejected, "weights_file": _text(network.weights_file)}
+    model = _save(job, outcome, {**made_from, **more}, folder, started)
+    selected = origin is not None and origin.kind == "selection"
+    for sentence in describe_estimate(outcome.figures, recipe, selected=selected):
+        note(sentence, run.quiet)
+    return model
+
+
+def _answers(
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, pool: Pool, classes: Sequence[str] | None
+) -> Labels:
+    """The answers to train on, of two classes at least."""
+    given = labels_of(labels, pool)
+    given = given if classes is None else with_classes(given, classes)
+    if len(set(given.names)) < 2:
+        raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
+    return given
+
+
+def _job(
+    pool: Pool,
+    labels: Labels,
+    backbone: Backbone,
+    recipe: Recipe,
+    runtime: Runtime,
+    folder: Path,
+    run: Run,
+    use_cache: bool,
+) -> Job:
+    """What the recipe gets; notes on the labels are told."""
+    treated = isinstance(recipe, Imbalance) and any(recipe.remedies.values())
+    for sentence in describe_labels(labels, treated=treated):
+        note(sentence, run.quiet)
+    return Job(
+        pool=pool.subset(labels.ids),
+        labels=labels,
+        held_out=recipe.hold_out(labels.indices, run.seed),
         whole_pool=pool,
-        network=Network(network).to(runtime.device),
+        network=Network(backbone).to(runtime.device),
         runtime=runtime,
         seed=run.seed,
         work=folder / WORK,
@@ -129,18 +155,17 @@ def finetune(
         workers=run.workers,
         quiet=run.quiet,
     )
+
+
+def _trained(recipe: Recipe, job: Job, folder: Path) -> Outcome:
+    """Run the recipe; a run that is refused before it has kept anything leaves no trace."""
     try:
-        outcome = chosen.run(job)
+        outcome = recipe.run(job)
         _refuse_not_finite(job)
     except ActivetuneError:
-        _withdraw(folder)
+        withdraw(folder)
         raise
-    more = {"run": digest_json(made_from), "rejected": rejected, "weights_file": _text(network.weights_file)}
-    model = _save(job, outcome, {**made_from, **more}, folder, started)
-    selected = origin is not None and origin.kind == "selection"
-    for sentence in describe_estimate(outcome.figures, recipe, selected=selected):
-        note(sentence, run.quiet)
-    return model
+    return outcome
 
 
 def _refuse_not_finite(job: Job) -> None:
@@ -197,45 +222,8 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     write_manifest(folder, "model", {**made_from, "files": file_digests(folder), "figures": figures})
-    _clear(folder)
+    clear(folder)
     return model
-
-
-def _finished(folder: Path, run: str) -> bool:
-    return (folder / MANIFEST).is_file() and read_manifest(folder, "model").get("run") == run
-
-
-def _open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Path:
-    """A folder to work in: new, emptied of a model, or that of the same run cut off earlier."""
-    unfinished = (folder / RUN).is_file() and not (folder / MANIFEST).is_file()
-    if unfinished and not overwrite:
-        if not resume:
-            raise UsageError(f"{folder} holds an unfinished run; go on with --resume or start again with --overwrite")
-        if read_json(folder / RUN).get("run") != run:
-            raise UsageError(
-                f"{folder} holds an unfinished run with another pool, labels, backbone, settings or seed; "
-                "give the same ones to go on with --resume, or --overwrite to start again"
-            )
-    else:
-        prepare_folder(folder, OWN_FILES, overwrite=overwrite)
-        write_json(folder / RUN, {"run": run})
-    (folder / WORK).mkdir(exist_ok=True)
-    return folder
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an unfinished run alone needs."""
-    (folder / RUN).unlink(missing_ok=True)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-
-
-def _withdraw(folder: Path) -> None:
-    """Leave no trace of a run that was refused before it had kept anything."""
-    if (folder / WORK).is_dir() and any((folder / WORK).iterdir()):
-        return
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    for name in (RUN, "rejected.csv"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
