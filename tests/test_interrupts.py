@@ -32,6 +32,11 @@ SENTENCE = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 CODE = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+def hears_interrupts() -> None:
+    """Tests that run in the background are started with SIGINT ignored, which a child would inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_digits(tmp_path_factory.mktemp("pools") / "pool", 140)
@@ -49,7 +54,7 @@ def test_a_signal_during_an_import_ends_the_run_with_a_sentence(
 ) -> None:
     line = ["embed", str(pool), "--out", str(tmp_path / "emb"), "--workers", "0"]
     command = [sys.executable, "-c", AT_IMPORT, module, str(int(number)), *line]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=hears_interrupts)
     assert ended.returncode == CODE[number], ended.stderr
     assert ended.stderr == f"{SENTENCE[number]}; what was finished is kept, --resume goes on\n"
     assert not (tmp_path / "emb").exists()
@@ -114,7 +119,11 @@ class Stopped:
         environment = {**os.environ, "STOPPED": str(self.stopped), "NEVER": str(self.never)}
         arguments = [stage, str(pool), "--out", str(out), "--workers", "2", *RUNS[stage].split()]
         self.process = subprocess.Popen(
-            [sys.executable, str(folder / "run.py"), *arguments], stderr=subprocess.PIPE, text=True, env=environment
+            [sys.executable, str(folder / "run.py"), *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            preexec_fn=hears_interrupts,
         )
         self.pipe = os.open(self.stopped, os.O_RDONLY)  # waits for a child to come
         found = b""

@@ -14,7 +14,7 @@ import pytest
 
 from activetune.base.artefact import prepare_folder, read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import prepare_file, read_json, replacing, write_json
+from activetune.base.files import BEGUN, prepare_file, read_json, replacing, write_json
 from activetune.base.tables import write_csv
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.selection.artefact import Selection, load_selection, save_selection
@@ -54,7 +54,7 @@ def test_overwrite_removes_the_artefacts_own_files_and_nothing_else(tmp_path: Pa
     for name in ("manifest.json", "features.npy", "thesis.tex"):
         (tmp_path / name).write_text(name)
     prepare_folder(tmp_path, ("features.npy", "items.parquet"), overwrite=True)
-    assert tree(tmp_path) == {"thesis.tex": b"thesis.tex"}
+    assert tree(tmp_path) == {"thesis.tex": b"thesis.tex", BEGUN: b""}
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_another_kind_of_artefact_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_artefact_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
-    write_manifest(tmp_path, "model", {"format": 2, "activetune": "9.0"})
+    write_manifest(tmp_path, "model", {"format": 99, "activetune": "9.0"})
     with pytest.raises(UsageError, match=r"newer activetune \(9\.0\); update"):
         read_manifest(tmp_path, "model")
 

@@ -112,4 +112,4 @@ def select(
     sheet = out / CONTACT_SHEET
     if not sheet.exists():  # a new selection has removed an earlier one's
         contact_sheet(out)
-    typer.echo(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")
+    say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")
