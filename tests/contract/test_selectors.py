@@ -344,7 +344,7 @@ def test_budget_a_class_leaves_labelled_items_out() -> None:
         ({"settings": {"temperature": 0}}, "temperature can't be 0"),
         ({"settings": {"loss": "other"}}, "loss can't be 'other'"),
         ({"preset": "papr"}, "no preset 'papr'; it has: paper"),
-        ({"labelled": ["item-1", "nowhere"]}, "1 labelled ids are not in these embeddings, the first: 'nowhere'"),
+        ({"labelled": ["item-1", "nowhere"]}, "labelled ids: 1 of 2 ids are not in these embeddings: 'nowhere'"),
     ],
 )
 def test_wrong_calls_are_explained(arguments: dict[str, Any], sentence: str) -> None:

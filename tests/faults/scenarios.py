@@ -94,7 +94,11 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),
         ("evaluate_shifts", "evaluate model shifts --workers 0", _pooled(FINETUNE, CORRUPT)),
         ("simulate", f"{SIMULATE} --out sim", _warmed(f"{SIMULATE} --out sim")),
-        ("simulate_over_another", f"{SIMULATE} --out sim --overwrite", _pooled(f"{SIMULATE} --out sim --seed 3")),
+        (  # of another test set: --resume would go on with one that differs by its seed
+            "simulate_over_another",
+            f"{SIMULATE} --out sim --overwrite",
+            _pooled(f"{SIMULATE.replace('30%', '50%')} --out sim"),
+        ),
         ("report", "report sim --overwrite", _pooled(f"{SIMULATE} --out sim")),
     )
 }
