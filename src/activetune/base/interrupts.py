@@ -39,11 +39,6 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def interrupted_by() -> int | None:
-    """The signal that arrived first; None: none did."""
-    return _received[0] if _received else None
-
-
 def raise_if_interrupted() -> None:
     """Raise again what a signal raised and something else swallowed."""
     if _received:

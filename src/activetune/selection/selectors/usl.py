@@ -65,9 +65,7 @@ class USL(Selector):
         held = dict(zip(owner[evidence.labelled].tolist(), evidence.labelled.tolist(), strict=True))
         choices = {number: group[open_[group]] for number, group in enumerate(groups) if number not in held}
         choices = {number: choice for number, choice in choices.items() if len(choice)}
-        picks = {
-            number: int(choice[first_best(density_N[choice], DISTANCE_ROUNDING)]) for number, choice in choices.items()
-        }
+        picks = _best_of_each(choices, density_N)
         around = neighbours(centroids_KD, AROUND)
         regular_N = np.zeros(len(owner), dtype=np.float32)
         for _ in range(self.rounds):
@@ -77,10 +75,7 @@ class USL(Selector):
                 crowd = self._crowd(features_ND, choice, np.asarray(others, dtype=np.int64))
                 regular_N[choice] = self.momentum * regular_N[choice] + (1 - self.momentum) * crowd
             utility_N = density_N - self.balance * regular_N
-            picks = {
-                number: int(choice[first_best(utility_N[choice], DISTANCE_ROUNDING)])
-                for number, choice in choices.items()
-            }
+            picks = _best_of_each(choices, utility_N)
         utility_N = density_N - self.balance * regular_N
         positions = np.sort(np.asarray(list(picks.values()), dtype=np.int64))
         positions = positions[np.argsort(-utility_N[positions], kind="stable")][:budget]
