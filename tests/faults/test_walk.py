@@ -14,12 +14,7 @@ import pytest
 
 from tests.faults.scenarios import SCENARIOS
 
-# Killed between removing manifest.json and simulation.json, --resume is refused as it should be, but the older
-# simulation has no manifest until its own --resume has written it again.
-OPEN = {"simulate_over_another": pytest.mark.xfail(strict=True, reason="the older simulation lacks its manifest")}
-
-
-@pytest.mark.parametrize("scenario", [pytest.param(name, marks=OPEN.get(name, ())) for name in SCENARIOS])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_killed_stage_ends_as_if_it_had_not_been(scenario: str, tmp_path: Path) -> None:
     everything = ["all"] if os.environ.get("ACTIVETUNE_FAULTS") == "all" else []
     command = [sys.executable, "-m", "tests.faults.walk", scenario, str(tmp_path / "walk"), *everything]

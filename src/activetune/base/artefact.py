@@ -2,7 +2,8 @@
 
 A folder without one is not an artefact: whatever was killed while writing leaves none behind. From the moment that a
 folder is made ready until its manifest is written, a file ``.begun`` says that what lies there is an unfinished run's:
-the next run may replace it unasked, whenever the first one was killed.
+the next run may replace it unasked, whenever the first one was killed. The file holds the key of that run, where the
+run has one: what lies there can still be an older run's, which the new one was about to remove.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import UsageError, some
-from activetune.base.files import BEGUN, LOCK, read_json, remove, write_json
+from activetune.base.files import BEGUN, LOCK, read_json, remove, replacing, write_json
 from activetune.base.files import MANIFEST as MANIFEST
 
 FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
 
 
-def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False) -> Path:
+def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False, key: str = "") -> Path:
     """Make an output folder ready: it must be new or empty, or hold what was cut off, or ``overwrite`` given.
 
     ``files`` are the names that the artefact owns (folders too); overwriting removes these and nothing else: the
-    manifest first, then the last of them, which should be the one that says what the others are.
+    manifest first, then the last of them, which should be the one that says what the others are. ``key`` tells the run
+    from others, see :func:`begun_by`.
 
     Raises:
         UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
@@ -37,10 +39,21 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False)
             "choose another --out, or give --overwrite"
         )
     path.mkdir(parents=True, exist_ok=True)
-    (path / BEGUN).touch()
+    begin(path, key)
     for name in (MANIFEST, *reversed(files)) if present else ():
         remove(path / name)
     return path
+
+
+def begin(folder: Path, key: str = "") -> None:
+    """Note that a run's work in the folder has begun."""
+    with replacing(folder / BEGUN) as partial:
+        partial.write_text(key, encoding="utf-8")
+
+
+def begun_by(folder: Path) -> str | None:
+    """The key of the run that was cut off in a folder; None: nothing was, or what is there is finished."""
+    return (folder / BEGUN).read_text(encoding="utf-8") if cut_off(folder) else None
 
 
 def cut_off(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, cut_off, prepare_folder, write_manifest
+from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest_json
@@ -216,6 +216,8 @@ def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resum
     if not resume:
         raise UsageError(f"{folder} holds a simulation; add to it with --resume, or start again with --overwrite")
     other = [name for name, value in made_from.items() if begun["made_from"].get(name) != value]
+    if other and begun_by(folder) == digest_json(made_from):
+        return None  # this simulation was killed when it had begun to overwrite the other one
     if other:
         raise UsageError(
             f"{folder} holds a simulation made from another {' and '.join(other)}; give the same to go on with "
@@ -233,8 +235,11 @@ def _marker(folder: Path) -> Mapping[str, Any] | None:
 def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: bool) -> None:
     """Make the folder ready and note in it which simulation it holds; the manifest comes last."""
     ours = _marker(folder) is not None or cut_off(folder)
+    key = digest_json(marker["made_from"])
     if afresh:
-        prepare_folder(folder, (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite)
+        prepare_folder(folder, (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite, key=key)
+    else:
+        begin(folder, key)
     for leftover in folder.rglob(".*.partial") if ours else ():  # files that a killed process was writing
         leftover.unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
