@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.scenarios import SCENARIOS
 
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_killed_stage_ends_as_if_it_had_not_been(scenario: str, tmp_path: Path) -> None:
     everything = ["all"] if os.environ.get("ACTIVETUNE_FAULTS") == "all" else []
