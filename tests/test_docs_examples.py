@@ -85,6 +85,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(
         ("docs/select.md", "$ activetune select"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),
+        ("docs/simulate.md", "$ activetune simulate POOL --test 30% --splits per-seed"),
     ),
 }
 
@@ -125,7 +126,7 @@ def test_simulate_from_python(photos: Path) -> None:
 def test_the_selects_and_simulates_of_the_documents(photos: Path) -> None:
     features = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
     save_embeddings(Embeddings([str(row) for row in range(600)], features), photos / "EMB")
-    for name in ("docs/select.md", "docs/simulate.md"):
-        first = blocks(name, "console")[0].replace("\\\n", " ").splitlines()[0]
+    for name, number in (("docs/select.md", 0), ("docs/simulate.md", 0), ("docs/simulate.md", 1)):
+        first = blocks(name, "console")[number].replace("\\\n", " ").splitlines()[0]
         words = first.removeprefix("$ activetune ").partition("#")[0].split()
         assert run(words) == 0, first

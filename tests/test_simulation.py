@@ -22,10 +22,10 @@ from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.networks.backbones import bundled
 from activetune.report import simulation as report
-from activetune.report.simulation_results import Results, best_rows, efficiency_rows, table_rows
+from activetune.report.simulation_results import Results, best_rows, difference_rows, efficiency_rows, table_rows
 from activetune.selection.selectors import selectors
 from activetune.studies.simulation import cells as cells_module
-from activetune.studies.simulation.plan import Entry, Plan, read_budgets, read_methods, read_recipes, read_start
+from activetune.studies.simulation.plan import Entry, Plan, Split, read_budgets, read_methods, read_recipes, read_start
 from tests.conftest import write_digits
 
 CONTRACT = ["method", "recipe", "budget", "seed", "top1", "seconds"]
@@ -40,6 +40,7 @@ FURTHER = [
     "started_by",
     "batches",
     "scored",
+    "split",
 ]
 CLOCKS = ("seconds", "select_seconds", "train_seconds")
 DISTANCES = ("emd", "radius")
@@ -199,6 +200,150 @@ def test_a_budget_a_class_and_a_share(root: Path, tmp_path: Path) -> None:
     assert found.rows[0]["classes_met"] == 10
 
 
+# A split for each seed --------------------------------------------------------------------------------------------
+
+
+def split_of(folder: Path, seed: int) -> list[str]:
+    """The items that a seed holds out."""
+    columns = read_table(folder / "split.csv")
+    rows = zip(*(columns[name] for name in ("id", "part", "seed")), strict=True)
+    return [item for item, part, whose in rows if (part, whose) == ("test", str(seed))]
+
+
+@pytest.fixture(scope="module")
+def own_splits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulation of this file with a split for each seed, of a pool with two images that can't be used."""
+    place = tmp_path_factory.mktemp("own_splits")
+    shutil.copytree(root / "digits", place / "digits")
+    for name in ("1", "2"):
+        next((place / "digits" / name).iterdir()).write_bytes(b"no image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACTIVETUNE_CACHE", str(root / "cache"))
+        patch.setattr(report, "tsne_places", lambda features_MD: np.asarray(features_MD[:, :2], dtype=float))
+        simulated(place / "digits", place / "sim", splits="per-seed", budgets=("20", "50%"))
+    return place
+
+
+def test_each_seed_has_a_split_of_its_own(own_splits: Path) -> None:
+    folder = own_splits / "sim"
+    tests = [set(split_of(folder, seed)) for seed in (0, 1)]
+    assert [len(test) for test in tests] == [45, 45]
+    assert tests[0] != tests[1]
+    columns = read_table(folder / "split.csv")
+    assert len(columns["id"]) == 2 * 150
+    for method in METHODS:
+        for seed in (0, 1):
+            assert not set(picks(folder, method, "50%", seed)) & tests[seed]
+    assert {(row["seed"], row["split"]) for row in rows_of(folder)} == {("0", "0"), ("1", "1")}
+
+
+def test_a_share_is_of_the_items_that_a_seed_can_use(own_splits: Path) -> None:
+    folder = own_splits / "sim"
+    usable = set(activetune.load_embeddings(folder / "embeddings" / "whole").ids)
+    assert len(usable) == 148
+    for row in rows_of(folder):
+        if row["budget"] == "50%":
+            pool = usable - set(split_of(folder, int(row["seed"])))
+            assert int(row["k"]) == max(1, round(0.5 * len(pool)))
+    assert not (folder / "embeddings" / "pool").exists()  # all images once, however many seeds there are
+
+
+def test_a_recipe_that_trains_the_backbone_is_scored_on_its_seeds_test_set(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    pool = open_pool(root / "digits")
+    grid: dict[str, Any] = {"methods": "k_means", "budgets": 20, "recipes": "probe_then_full:epochs=1;batch_size=16"}
+    out = tmp_path / "out"
+    found = simulated(pool, out, splits="per-seed", seeds=1, seed=1, keep_models=True, **grid)  # type: ignore[arg-type]
+    (model,) = (out / "models").iterdir()
+    scores = evaluate(model, pool.subset(split_of(out, 1)), **{**FAST, "workers": 0})
+    assert [row["top1"] for row in found.rows] == [scores.top1]
+
+
+@pytest.mark.parametrize(("method", "budget"), [("k_means", "20"), ("margin", "50%")])
+def test_a_seed_is_scored_on_its_own_test_set(own_splits: Path, tmp_path: Path, method: str, budget: str) -> None:
+    pool, folder = open_pool(own_splits / "digits"), own_splits / "sim"
+    answers = {item: label(item) for item in picks(folder, method, budget, 1)}
+    how: dict[str, Any] = {**FAST, "workers": 0}
+    model = finetune(
+        pool, out=tmp_path / "model", labels=answers, recipe="linear_probe", settings=ONE_STRENGTH, seed=1, **how
+    )
+    scores = evaluate(model, pool.subset(split_of(folder, 1)), **how)
+    (row,) = (r for r in rows_of(folder) if (r["method"], r["budget"], r["seed"]) == (method, budget, "1"))
+    assert float(row["top1"]) == scores.top1
+
+
+def test_a_seed_does_not_depend_on_the_others(own_splits: Path, tmp_path: Path, selected: list[dict[str, Any]]) -> None:
+    grid: dict[str, Any] = {"splits": "per-seed", "budgets": ("20", "50%"), "seeds": 1}
+    simulated(own_splits / "digits", tmp_path / "sim", seed=1, **grid)
+    wanted = timeless(own_splits / "sim")
+    assert timeless(tmp_path / "sim") == same([row for row in wanted if row["seed"] == "1"])
+    selected.clear()
+    simulated(own_splits / "digits", tmp_path / "sim", resume=True, **grid)  # seed 0 comes beside it
+    assert {call["seed"] for call in selected} == {0}
+    assert timeless(tmp_path / "sim") == same(wanted)
+    assert read_table(tmp_path / "sim" / "split.csv") == read_table(own_splits / "sim" / "split.csv")
+
+
+def test_two_processes_find_the_same_with_own_splits(own_splits: Path, tmp_path: Path) -> None:
+    grid: dict[str, Any] = {"splits": "per-seed", "budgets": ("20", "50%"), "methods": "k_means,margin"}
+    simulated(own_splits / "digits", tmp_path / "sim", workers=2, **grid)
+    wanted = [row for row in timeless(own_splits / "sim") if row["method"] != "random"]
+    assert timeless(tmp_path / "sim") == same(wanted)
+
+
+def test_what_is_missing_is_made_again_on_its_own_split(
+    own_splits: Path, tmp_path: Path, selected: list[dict[str, Any]]
+) -> None:
+    folder = Path(shutil.copytree(own_splits / "sim", tmp_path / "sim"))
+    for name in ("manifest.json", "split.csv", "report.html", "cells/random-linear_probe-20-1.json"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "selections" / "random-20-1")
+    shutil.rmtree(folder / "embeddings")
+    simulated(own_splits / "digits", folder, splits="per-seed", budgets=("20", "50%"), resume=True)
+    assert [(call["method"], call["seed"]) for call in selected] == [("random", 1)]
+    assert timeless(folder) == same(timeless(own_splits / "sim"))
+
+
+def test_simulations_with_one_split_and_with_several_are_not_mixed(copy: Path, root: Path, own_splits: Path) -> None:
+    with pytest.raises(UsageError, match="with --splits one, whose results can't stand beside those of --splits per-s"):
+        simulated(root / "digits", copy, splits="per-seed", resume=True)
+    with pytest.raises(UsageError, match="give --splits per-seed to go on"):
+        simulated(own_splits / "digits", own_splits / "sim", resume=True)
+
+
+def test_a_simulation_of_an_earlier_version_goes_on_with_its_one_split(
+    copy: Path, root: Path, selected: list[dict[str, Any]]
+) -> None:
+    for path in (copy / "manifest.json", *(copy / "cells").iterdir()):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name not in ("splits", "split")}))
+    simulated(root / "digits", copy, resume=True)
+    assert selected == []
+    assert timeless(copy) == same(timeless(root / "sim"))
+    assert {row["split"] for row in rows_of(copy)} == {"one"}
+
+
+def test_the_page_says_whose_split_it_is(root: Path, own_splits: Path) -> None:
+    one, own = ((place / "sim" / "report.html").read_text() for place in (root, own_splits))
+    assert "45 held out (a share of the pool)" in one
+    assert "a share of the pool, others for each seed" in own
+    assert "how much another one would change is not in them" in one
+    assert "they hold the difference between splits" in own
+    assert "all 148 items of the pool" in own  # of which every seed picks from another part
+
+
+def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    cells = {
+        ("r", "random", "5"): {"seed": [0.0, 1.0, 2.0], "top1": [0.5, 0.7, 0.9]},
+        ("r", "a", "5"): {"seed": [0.0, 2.0], "top1": [0.52, 0.94]},
+    }
+    manifest = {"methods": ["a", "random"], "recipes": ["r"], "budgets": [{"text": "5", "k": 5}], "seeds": [0, 1, 2]}
+    found = difference_rows(Results(tmp_path, {**manifest, "pool_items": 10}, cells, {}), "r")
+    assert found == (["selector", "5"], [["a", "+3.0 ± 1.4"]])  # 2 and 4 points: the seed that failed has no pair
+
+
 # Rounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -266,9 +411,16 @@ def test_what_is_missing_or_damaged_is_made_again(copy: Path, root: Path, select
     assert (copy / "report.html").is_file()
 
 
+@pytest.mark.parametrize("splits", ["one", "per-seed"])
 def test_ctrl_c_keeps_what_is_finished(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path,
+    own_splits: Path,
+    tmp_path: Path,
+    splits: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    place, budgets = (root, "10,20,60") if splits == "one" else (own_splits, "20,50%")
     real, out = cells_module.select, tmp_path / "out"
     calls: list[str] = []
 
@@ -278,9 +430,9 @@ def test_ctrl_c_keeps_what_is_finished(
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    typed = ["--test", "30%", "--methods", "random,k_means", "--budgets", "10,20,60", "--seeds", "2", *TYPED]
-    typed += ["--settings", "linear_probe.strengths=100"]
-    command = ["simulate", str(root / "digits"), "--out", str(out), *typed]
+    typed = ["--test", "30%", "--methods", "random,k_means", "--budgets", budgets, "--seeds", "2", *TYPED]
+    typed += ["--settings", "linear_probe.strengths=100", "--splits", splits]
+    command = ["simulate", str(place / "digits"), "--out", str(out), *typed]
     with monkeypatch.context() as patch:
         patch.setattr(cells_module, "select", interrupted)
         assert run(command) == 130
@@ -289,8 +441,8 @@ def test_ctrl_c_keeps_what_is_finished(
     assert not (out / "manifest.json").exists()
     assert run(command) == 2  # not without --resume
     assert run([*command, "--resume"]) == 0
-    assert "3 of 12 cells are finished already" in capsys.readouterr().err
-    assert timeless(out) == same([row for row in timeless(root / "sim") if row["method"] != "margin"])
+    assert f"3 of {4 * (1 + budgets.count(',')):,} cells are finished already" in capsys.readouterr().err
+    assert timeless(out) == same([row for row in timeless(place / "sim") if row["method"] != "margin"])
 
 
 def test_a_simulation_can_be_extended(copy: Path, root: Path, selected: list[dict[str, Any]]) -> None:
@@ -488,6 +640,9 @@ def test_an_unexpected_error_is_kept_as_a_sentence(
         ("--test 100%", "leaves nothing"),
         ("--test gone", "the pool gone does not exist"),
         ("--test POOL", "the test set is the pool itself"),
+        ("--splits several", "--splits can't be 'several'; give one"),
+        ("--splits per-seed --test POOL", "digits is a test set of its own; give a share (--test 30%)"),
+        ("--splits per-seed --budgets 120", "over the pool: 105 items can be picked (in the split of seed 0)"),
         ("--backbone resnet50", "do you mean 'timm/resnet50'?"),
         ("--device nonsense", "device 'nonsense' can't be used here"),
         ("--settings loss=released", "not of the form NAME.SETTING=VALUE"),
@@ -635,10 +790,10 @@ def test_ranks_share_ties_and_leave_failed_methods_out(tmp_path: Path) -> None:
 # The plan ---------------------------------------------------------------------------------------------------------
 
 
-def plan_of(methods: str, budgets: list[str], seeds: int = 1) -> Plan:
+def plan_of(methods: str, budgets: list[str], seeds: int = 1, made_from: str = "pool") -> Plan:
     recipe = Entry("linear_probe", "linear_probe", None, {})
-    known = read_budgets(budgets, ["a"] * 60 + ["b"] * 40)
-    return Plan(read_methods(methods, {}), [recipe], known, range(seeds), read_start("random", {}), "pool")
+    split = Split(read_budgets(budgets, ["a"] * 60 + ["b"] * 40), made_from)
+    return Plan(read_methods(methods, {}), [recipe], dict.fromkeys(range(seeds), split), read_start("random", {}))
 
 
 def test_budgets_are_counted_out_and_put_in_order() -> None:
@@ -662,7 +817,7 @@ def test_keys_depend_on_what_a_cell_is_made_from() -> None:
     more = keys(plan_of("k_means,margin", ["10", "15", "20"]))
     assert set(base) - set(more) == {base[1]}  # margin's last round alone
     assert not set(keys(plan_of("k_means:iterations=5", ["10", "20"]))) & set(base)
-    assert not set(keys(replace(plan_of("k_means,margin", ["10", "20"]), made_from="other"))) & set(base)
+    assert not set(keys(plan_of("k_means,margin", ["10", "20"], made_from="other"))) & set(base)
 
 
 def test_a_loop_over_the_whole_pool_is_one_cell_for_all_methods() -> None:

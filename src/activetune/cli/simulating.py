@@ -54,6 +54,9 @@ def simulate(
     backbone: Backbone = "bundled",
     weights: Weights = None,
     start: Annotated[str, typer.Option(help="Makes the first selection of methods that learn from labels.")] = "random",
+    splits: Annotated[
+        str, typer.Option(metavar="one|per-seed", help="What a share holds out: the same for all seeds, or not.")
+    ] = "one",
     settings: Annotated[
         list[str] | None, typer.Option(metavar="NAME.SETTING=VALUE", help="Of a method or recipe; can be repeated.")
     ] = None,
@@ -77,6 +80,7 @@ def simulate(
         weights=weights,
         settings=_by_name(settings or []),
         rounds_start=start,
+        splits=splits,
         keep_models=keep_models,
         use_cache=not no_cache,
         **run_options,

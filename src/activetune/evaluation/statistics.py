@@ -29,13 +29,15 @@ def spreads(values_SP: FloatArray) -> FloatArray:
     return found
 
 
-def mean_and_spread(values: Sequence[float] | FloatArray, digits: int = 1, factor: float = 1.0) -> str:
+def mean_and_spread(
+    values: Sequence[float] | FloatArray, digits: int = 1, factor: float = 1.0, sign: bool = False
+) -> str:
     """``85.0 ± 0.3``: the mean and the sample standard deviation; the mean alone for a single value.
 
     Args:
-        factor: of the values, 100 tells shares in percent.
+        factor: of the values, 100 tells shares in percent. sign: write ``+`` too, for differences.
     """
-    told = f"{factor * float(np.mean(values)):.{digits}f}"
+    told = f"{factor * float(np.mean(values)):{'+' if sign else ''}.{digits}f}"
     found = spread(values)
     return told if found is None else f"{told} ± {factor * found:.{digits}f}"
 

@@ -17,7 +17,14 @@ from activetune.evaluation.statistics import spread, spreads
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
 from activetune.report.page import Page
-from activetune.report.simulation_results import EVERYTHING, Results, best_rows, efficiency_rows, table_rows
+from activetune.report.simulation_results import (
+    EVERYTHING,
+    Results,
+    best_rows,
+    difference_rows,
+    efficiency_rows,
+    table_rows,
+)
 from activetune.selection.artefact import load_selection
 
 MAP = "map.npy"
@@ -27,6 +34,7 @@ COLOURS = (
     *("#4c78a8", "#f58518", "#54a24b", "#e45756", "#9d755d", "#b279a2"),
     *("#439894", "#d6a5c9", "#79706e", "#83bcb6", "#eeca3b", "#2f4b7c"),
 )
+ALL_ON_ONE = "all on one test set: how much another one would change is not in them"
 DASHES = ("solid", "dash", "dot")
 
 
@@ -34,11 +42,12 @@ def write_simulation_report(folder: Path) -> Path:
     """Make ``report.html`` in a finished folder of ``activetune simulate``."""
     results = Results.read(folder)
     manifest = results.manifest
-    seeds = len(manifest["seeds"])
+    seeds, own = len(manifest["seeds"]), results.split_per_seed
     page = Page(
         f"activetune simulate: {manifest['pool_name']}",
         f"{manifest['pool_items']:,} images of {manifest['classes']:,} classes to choose from, "
-        f"{manifest['test_items']:,} held out ({manifest['test_name']}), {seeds} seed{'s' if seeds > 1 else ''}; "
+        f"{manifest['test_items']:,} held out ({manifest['test_name']}{', others for each seed' if own else ''}), "
+        f"{seeds} seed{'s' if seeds > 1 else ''}; "
         f"backbone: {manifest['made_from']['backbone']}.",
     )
     if seeds == 1:
@@ -51,8 +60,9 @@ def write_simulation_report(folder: Path) -> Path:
         page.heading(f"Learning curves: {recipe}")
         page.plot(_curves(results, recipe, common))
     page.paragraph(
-        "Mean top-1 on the test set; bands are ± one sample standard deviation over the seeds. A click in the "
-        "legend hides a method, a double click shows it alone."
+        "Mean top-1 on the test set; bands are ± one sample standard deviation over the seeds, "
+        + ("each with a split of its own: they hold the difference between splits" if own else ALL_ON_ONE)
+        + ". A click in the legend hides a method, a double click shows it alone."
     )
     _tables(page, results)
     _efficiency(page, results)
@@ -81,6 +91,8 @@ def _tables(page: Page, results: Results) -> None:
         "Percent, mean ± sample standard deviation over the seeds; rows that are best at some budget are set off. "
         "Select: mean seconds of a selection."
     )
+    if len(results.methods) > 1 and len(results.manifest["seeds"]) > 1:
+        _differences(page, results)
     ranks = results.ranks()
     if len(ranks) > 1:
         page.heading("Ranks")
@@ -107,6 +119,19 @@ def _tables(page: Page, results: Results) -> None:
             f"{manifest['smallest_class']:,} to {manifest['largest_class']:,} items, so top-1 speaks for the large "
             "ones."
         )
+
+
+def _differences(page: Page, results: Results) -> None:
+    page.heading(f"Top-1 against {results.reference}")
+    for recipe in results.recipes:
+        page.paragraph(recipe)
+        page.table(*difference_rows(results, recipe))
+    hard = "seed (and its split)" if results.split_per_seed else "seed"
+    page.paragraph(
+        f"Points more than {results.reference} has, mean ± sample standard deviation of the differences seed by seed. "
+        f"A {hard} that is hard for both methods does not widen it, so it tells methods apart more sharply than the "
+        "tables above."
+    )
 
 
 def _efficiency(page: Page, results: Results) -> None:
@@ -277,7 +302,7 @@ def _times(results: Results) -> Any:
 
 
 def _add_map(page: Page, results: Results) -> None:
-    embeddings = load_embeddings(results.folder / "embeddings/pool")
+    embeddings = load_embeddings(results.folder / "embeddings" / ("whole" if results.split_per_seed else "pool"))
     views = _views(results, embeddings)
     if not views or len(embeddings) < 4:
         return

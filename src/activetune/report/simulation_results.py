@@ -39,7 +39,7 @@ class Results:
         cells: dict[tuple[str, str, str], dict[str, list[float]]] = {}
         for row, key in enumerate(zip(columns["recipe"], columns["method"], columns["budget"], strict=True)):
             cell = cells.setdefault(key, {})
-            for name in ("top1", "balanced_accuracy", "select_seconds"):
+            for name in ("seed", "top1", "balanced_accuracy", "select_seconds"):
                 cell.setdefault(name, []).append(float(columns[name][row]))
         manifest = read_manifest(folder, "simulation")
         return cls(folder, manifest, cells, read_table(folder / FAILED), _read_curves(folder / CURVES))
@@ -69,6 +69,11 @@ class Results:
         """The budget that is the whole pool, if there is one beside others."""
         last = self.manifest["budgets"][-1]
         return str(last["text"]) if len(self.counts) > 1 and last["k"] == self.manifest["pool_items"] else None
+
+    @property
+    def split_per_seed(self) -> bool:
+        """Whether each seed has a test set of its own."""
+        return self.manifest.get("splits") == "per-seed"  # older folders have one split and do not say so
 
     @property
     def looped(self) -> frozenset[str]:
@@ -107,10 +112,31 @@ class Results:
         missing = f" ({len(values)} of {seeds})" if len(values) < seeds else ""
         return f"{mean_and_spread(values, factor=100)}{missing}"
 
+    def differences(self, recipe: str, method: str, budget: str, name: str = "top1") -> list[float]:
+        """What a method has more than the reference, seed by seed, for the seeds that both finished."""
+        ours, theirs = (self._by_seed(recipe, one, budget, name) for one in (method, self.reference))
+        return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+    @property
+    def reference(self) -> str:
+        """The method that others are compared with: random where it is there, otherwise the first."""
+        return "random" if "random" in self.methods else self.methods[0]
+
+    def _by_seed(self, recipe: str, method: str, budget: str, name: str) -> dict[float, float]:
+        cell = self.cells.get((recipe, method, budget), {})
+        return dict(zip(cell.get("seed", ()), cell.get(name, ()), strict=True))
+
     def seconds(self, recipe: str, method: str, budget: str) -> float | None:
         """Mean seconds of a selection, or of all selections of a recipe that selects itself."""
         found = self.values(recipe, method, budget, "select_seconds")
         return float(np.mean(found)) if found else None
+
+    def heading(self, text: str, count: int) -> str:
+        """A budget as it was asked for and the number of items that it is, about, where splits have other numbers."""
+        if text.replace(",", "").replace("_", "") == str(count):
+            return f"{count:,}"
+        (told,) = (budget for budget in self.manifest["budgets"] if budget["text"] == text)
+        return f"{text} ({'' if told.get('least') == told.get('most') else '~'}{count:,})"
 
     def ranks(self) -> dict[str, float]:
         """Mean rank of each method that finished everywhere: 1 is the highest mean top-1, equal ones share theirs."""
@@ -180,7 +206,12 @@ def table_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[
     """Header and rows of one recipe's table."""
     ranks, whole = results.ranks(), results.whole_of(recipe)
     budgets = [budget for budget, _ in results.budgets_of(recipe)]
-    header = ["selector", *(_heading(text, count) for text, count in results.budgets_of(recipe)), "rank", "select, s"]
+    header = [
+        "selector",
+        *(results.heading(text, count) for text, count in results.budgets_of(recipe)),
+        "rank",
+        "select, s",
+    ]
     rows = []
     for method in results.methods:
         times = [results.seconds(recipe, method, budget) for budget in budgets]
@@ -199,6 +230,17 @@ def table_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[
     return header, rows
 
 
+def difference_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what each method has more than the reference: mean ± spread of the differences by seed."""
+    budgets = results.budgets_of(recipe)
+    rows = []
+    for method in results.methods:
+        if method != results.reference:
+            found = [results.differences(recipe, method, budget, name) for budget, _ in budgets]
+            rows.append([method, *(mean_and_spread(one, factor=100, sign=True) if one else "-" for one in found)])
+    return ["selector", *(results.heading(text, count) for text, count in budgets)], rows
+
+
 def best_rows(results: Results, recipe: str, name: str = "top1") -> frozenset[int]:
     """The rows that are best at some budget."""
     best = set()
@@ -206,7 +248,3 @@ def best_rows(results: Results, recipe: str, name: str = "top1") -> frozenset[in
         means = [np.mean(results.values(recipe, m, budget, name) or [-1.0]) for m in results.methods]
         best |= {int(np.argmax(means))} if max(means) >= 0 else set()
     return frozenset(best)
-
-
-def _heading(text: str, count: int) -> str:
-    return f"{count:,}" if text.replace(",", "").replace("_", "") == str(count) else f"{text} ({count:,})"

@@ -24,14 +24,14 @@ from activetune.evaluation.curves import Point, training_curve
 from activetune.evaluation.evaluate import evaluate
 from activetune.evaluation.metrics import softmax
 from activetune.evaluation.scores import ScoreKeeper, Scores
-from activetune.features.artefact import Embeddings, load_embeddings
+from activetune.features.artefact import Embeddings
 from activetune.networks.regression import LinearHead
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.budget import parse_budget
 from activetune.selection.select import select
 from activetune.selection.selectors import make_selector
 from activetune.studies.simulation.plan import Budget, Cell, Chain, Entry, Round
-from activetune.studies.simulation.pools import POOL, TEST
+from activetune.studies.simulation.pools import Features, Parts
 from activetune.training.finetune import finetune
 from activetune.training.recipe import Recipe, make_recipe
 
@@ -46,13 +46,13 @@ class Setup:
 
     Attributes:
         folder: of the simulation, with the embeddings of pool and test set in it.
-        images: the pool's images without their labels, for recipes that train the backbone. test: with labels.
+        parts: pool and test set of each seed. images: the pool's images without labels, for recipes that train.
         workers: decoding processes. keep_models: whether the models of such recipes stay.
     """
 
     folder: Path
+    parts: Parts
     images: Pool
-    test: Pool
     backbone: str
     weights: str | None
     device: str
@@ -63,21 +63,28 @@ class Setup:
 
 
 class Bench:
-    """The simulation as one process sees it: features as memory maps, and the answers that it may reveal."""
+    """The simulation as one process sees it: features, and the answers that it may reveal, of one seed at a time."""
 
     def __init__(self, setup: Setup):
         self.setup = setup
-        known = load_embeddings(setup.folder / POOL)
-        self.answers = dict(zip(known.ids, known.labels or (), strict=True))
-        self.labelled_pool = known
-        self.pool = replace(known, labels=None)
-        self.test = load_embeddings(setup.folder / TEST)
+        self.features = Features(setup.parts, setup.folder)
+        self._seed: int | None = None
         for module in ("sklearn.linear_model", "sklearn.cluster"):
             importlib.import_module(module)  # now, so that it is not counted as the first cell's time
 
     def run(self, chain: Chain) -> list[Row]:
         """Make the missing cells of a chain; returns their rows, failed ones with a sentence as ``error``."""
+        self._turn_to(chain.seed)
         return [row for round_rows in self._rounds_of(chain) for row in round_rows]
+
+    def _turn_to(self, seed: int) -> None:
+        """Take up the pool and the test set of a seed; where all seeds share them, once."""
+        if self._seed is not None and (seed == self._seed or not self.setup.parts.per_seed):
+            return
+        self._seed = seed
+        self.labelled_pool, self.test = self.features.sides(seed)
+        self.pool = replace(self.labelled_pool, labels=None)
+        self.answers = dict(zip(self.pool.ids, self.labelled_pool.labels or (), strict=True))
 
     def _rounds_of(self, chain: Chain) -> Iterator[list[Row]]:
         chosen: Selection | None = None
@@ -220,7 +227,7 @@ class Bench:
         curve = training_curve(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         if cell.recipe.selects:
             _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
-        scores = evaluate(model, setup.test, quiet=True, **where)
+        scores = evaluate(model, setup.parts.sides(seed)[1], quiet=True, **where)
         if not setup.keep_models:
             shutil.rmtree(folder)
         return scores, figures, curve

@@ -97,20 +97,45 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The grid: every method with every recipe, budget (ascending) and seed.
+class Split:
+    """A division into pool and test set, as far as a plan needs it.
 
     Attributes:
-        start: the method that chooses the first budget for methods that learn from labels.
+        budgets: counted out against its pool, ascending.
         made_from: digest of pool, test set, backbone and precision.
+    """
+
+    budgets: Sequence[Budget]
+    made_from: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid: every method with every recipe, budget and seed.
+
+    Attributes:
+        splits: by seed, in ascending order; equal for all seeds where they share one split.
+        start: the method that chooses the first budget for methods that learn from labels.
     """
 
     methods: Sequence[Entry]
     recipes: Sequence[Entry]
-    budgets: Sequence[Budget]
-    seeds: Sequence[int]
+    splits: Mapping[int, Split]
     start: Entry
-    made_from: str
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds, ascending."""
+        return list(self.splits)
+
+    @property
+    def budgets(self) -> list[str]:
+        """The budgets as they were asked for, in the first seed's order."""
+        return [budget.text for budget in next(iter(self.splits.values())).budgets]
+
+    def counts(self, text: str) -> list[int]:
+        """The number of items that a budget is, by seed."""
+        return [budget.count for split in self.splits.values() for budget in split.budgets if budget.text == text]
 
     def chains(self) -> list[Chain]:
         """All chains; those of several rounds come first, as they take longest."""
@@ -126,18 +151,18 @@ class Plan:
     def shared(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Rows for the other methods where the first one's cell is theirs too: a loop over the whole pool."""
         looped = {recipe.text for recipe in self.recipes if recipe.selects}
-        whole = {budget.text for budget in self.budgets if budget.whole}
-        found = [row for row in rows if row["recipe"] in looped and row["budget"] in whole]
+        whole = {(seed, one.text) for seed, split in self.splits.items() for one in split.budgets if one.whole}
+        found = [row for row in rows if row["recipe"] in looped and (row["seed"], row["budget"]) in whole]
         return [{**row, "method": method.text} for row in found for method in self.methods[1:]]
 
     def _alone(self, method: Entry, seed: int) -> list[Round]:
         """One selection per budget, none of which knows of the others."""
-        return [self._round(method, method, budget, None, "", seed) for budget in self.budgets]
+        return [self._round(method, method, budget, None, "", seed) for budget in self.splits[seed].budgets]
 
     def _rounds(self, method: Entry, seed: int) -> list[Round]:
         """The first budget by the method that starts, each next one by the method itself."""
         rounds: list[Round] = []
-        for number, budget in enumerate(self.budgets):
+        for number, budget in enumerate(self.splits[seed].budgets):
             by = method if number else self.start
             earlier, before = (rounds[-1].budget, rounds[-1].key) if rounds else (None, "rounds")
             rounds.append(self._round(method, by, budget, earlier, before, seed))
@@ -145,9 +170,8 @@ class Plan:
 
     def _round(self, method: Entry, by: Entry, budget: Budget, earlier: Budget | None, before: str, seed: int) -> Round:
         more = budget.beyond(earlier)
-        key = digest_json(
-            {"from": self.made_from, "by": by.name, "options": by.options, "more": more, "after": before, "seed": seed}
-        )
+        made = {"from": self.splits[seed].made_from, "by": by.name, "options": by.options}
+        key = digest_json({**made, "more": more, "after": before, "seed": seed})
         cells = [
             Cell(
                 recipe,

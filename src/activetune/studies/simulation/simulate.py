@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,14 +18,12 @@ from typing import Any, Unpack
 from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
-from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.data.pool import Pool
-from activetune.features.artefact import load_embeddings
 from activetune.features.embedding import EmbedOptions
 from activetune.networks.backbones import load_backbone
 from activetune.report import write_report
@@ -34,6 +32,7 @@ from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, 
 from activetune.studies.simulation.plan import (
     Entry,
     Plan,
+    Split,
     read_budgets,
     read_methods,
     read_recipes,
@@ -42,7 +41,7 @@ from activetune.studies.simulation.plan import (
     split_list,
     together,
 )
-from activetune.studies.simulation.pools import POOL, SPLIT, TEST, embed_parts, open_parts
+from activetune.studies.simulation.pools import ONE, SPLIT, Features, Parts, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
@@ -50,7 +49,7 @@ FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MA
 FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
 HEADER = (
     *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
-    *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored"),
+    *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split"),
 )
 CLASS_HEADER = ("method", "recipe", "budget", "seed", "class", "top1", "n", "balanced_accuracy")
 CURVE_HEADER = ("method", "recipe", "budget", "seed", "batches", "scored", "seconds", "val_top1")
@@ -88,6 +87,7 @@ def simulate(
     weights: str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     rounds_start: str = "random",
+    splits: str = ONE,
     keep_models: bool = False,
     use_cache: bool = True,
     **run_options: Unpack[RunOptions],
@@ -96,7 +96,7 @@ def simulate(
 
     Args:
         pool: a pool, or what :func:`activetune.open_pool` opens; items without a label are left out.
-        test: another pool for scoring, or a share of ``pool`` (``"30%"``) that is held out, always the same items.
+        test: another pool for scoring, or a share of ``pool`` (``"30%"``) that is held out.
         methods: selectors: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``. recipes: the same.
         budgets: numbers, shares (``"1%"``) or ``"2/class"``.
         seeds: repetitions, with the seeds ``seed``, ``seed + 1``, ...
@@ -104,6 +104,8 @@ def simulate(
         backbone, weights: see :func:`activetune.load_backbone`.
         settings: settings of methods and recipes by their name, or by their whole text.
         rounds_start: the method that makes the first selection for methods that learn from labels.
+        splits: which items a share holds out: ``"one"``, the same for all seeds, or ``"per-seed"``, others for each
+            seed, so that the spread over seeds holds the difference between splits too.
         keep_models: keep the models of recipes that train the backbone.
         run_options: see :class:`activetune.RunOptions`. ``workers`` are processes; -1: one per core, or one where an
             accelerator does the work; results do not depend on it. ``overwrite`` begins again; ``resume`` keeps what
@@ -125,7 +127,7 @@ def simulate(
         list(range(run.seed, run.seed + _at_least_one(seeds))),
         read_start(rounds_start, own),
     )
-    parts = open_parts(pool, test, run.quiet)
+    parts = open_parts(pool, test, splits, asked.seeds, run.quiet)
     runtime = resolve_runtime(run.device, run.precision)
     network = load_backbone(backbone, weights)
     made_from = {**parts.made_from(use_cache=use_cache), "backbone": network.name, "weights": network.fingerprint}
@@ -133,17 +135,18 @@ def simulate(
     folder = Path(out)
     begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)
     asked = asked if begun is None else asked.beside(begun)
-    asked.plan(parts.pool.labels or (), "")  # an impossible budget is refused before anything is written
+    asked.plan(parts, made_from, parts.labels)  # an impossible budget is refused before anything is written
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
-    embed_parts(parts, network, options, folder, use_cache=use_cache, quiet=run.quiet)
-    plan = asked.plan(load_embeddings(folder / POOL).labels or (), digest_json(made_from))
+    embed_parts(parts, asked.seeds, network, options, folder, use_cache=use_cache, quiet=run.quiet)
+    features = Features(parts, folder)
+    plan = asked.plan(parts, made_from, features.labels)
     chains = plan.chains()
     processes = choose_processes(run.workers, len(chains), runtime.device)
     setup = Setup(
         folder=folder,
-        images=replace(parts.images, labels=None),
-        test=parts.test,
+        parts=parts,
+        images=replace(parts.whole, labels=None),
         backbone=backbone,
         weights=None if weights is None else str(weights),
         device=run.device,
@@ -154,7 +157,8 @@ def simulate(
     )
     started = time.perf_counter()
     simulation = _run(plan, setup, processes, run.quiet)
-    content = {**parts.figures(), "made_from": made_from, "seconds": round(time.perf_counter() - started, 3)}
+    content = {**features.figures(plan.seeds), "made_from": made_from}
+    content["seconds"] = round(time.perf_counter() - started, 3)
     _finish(simulation, plan, content, run.quiet)
     return simulation
 
@@ -191,11 +195,20 @@ class _Asked:
             self.start,
         )
 
-    def plan(self, labels: Sequence[str | None], made_from: str) -> Plan:
-        """Count the budgets out against the pool's labels."""
-        budgets = read_budgets(self.budgets, labels)
-        refuse_mixed_rounds(self.methods, budgets)
-        return Plan(self.methods, self.recipes, budgets, self.seeds, self.start, made_from)
+    def plan(self, parts: Parts, made_from: Mapping[str, str], labels: Callable[[int], Sequence[str | None]]) -> Plan:
+        """Count the budgets out against the labels of each seed's pool, or once where all seeds share it."""
+        splits: dict[int, Split] = {}
+        for seed in self.seeds:
+            if splits and not parts.per_seed:
+                splits[seed] = splits[self.seeds[0]]
+                continue
+            try:
+                budgets = read_budgets(self.budgets, labels(seed))
+            except UsageError as error:
+                raise UsageError(f"{error} (in the split of seed {seed})" if parts.per_seed else str(error)) from None
+            refuse_mixed_rounds(self.methods, budgets)
+            splits[seed] = Split(budgets, parts.key(made_from, seed))
+        return Plan(self.methods, self.recipes, splits, self.start)
 
 
 def _at_least_one(seeds: int) -> int:
@@ -215,6 +228,12 @@ def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resum
         return None
     if not resume:
         raise UsageError(f"{folder} holds a simulation; add to it with --resume, or start again with --overwrite")
+    earlier, asked = (found.get("splits", ONE) for found in (begun["made_from"], made_from))
+    if earlier != asked:
+        raise UsageError(
+            f"{folder} holds a simulation with --splits {earlier}, whose results can't stand beside those of --splits "
+            f"{asked}; give --splits {earlier} to go on with --resume, or another --out"
+        )
     other = [name for name, value in made_from.items() if begun["made_from"].get(name) != value]
     if other and begun_by(folder) == digest_json(made_from):
         return None  # this simulation was killed when it had begun to overwrite the other one
@@ -268,6 +287,7 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
             if todo:
                 run_chains(setup, todo, min(processes, len(todo)), done)
         finally:
+            rows = [{**row, "split": row["seed"] if setup.parts.per_seed else ONE} for row in rows]
             simulation = _sorted(plan, setup.folder, [*rows, *plan.shared(rows)])
             _write_tables(simulation)
     return simulation
@@ -286,7 +306,7 @@ def _write_tables(simulation: Simulation) -> None:
 
 def _sorted(plan: Plan, folder: Path, rows: Iterable[Row]) -> Simulation:
     """Rows in the order of the plan, not in the order in which they were finished; failed ones apart."""
-    texts = [[entry.text for entry in entries] for entries in (plan.recipes, plan.methods, plan.budgets)]
+    texts = [*([entry.text for entry in entries] for entries in (plan.recipes, plan.methods)), plan.budgets]
 
     def place(row: Row) -> tuple[int, ...]:
         names = (row["recipe"], row["method"], row["budget"])
@@ -304,17 +324,19 @@ def _finish(simulation: Simulation, plan: Plan, content: Mapping[str, Any], quie
         (folder / MODELS).rmdir()
     columns = ("method", "recipe", "budget", "seed", "error")
     write_csv(folder / FAILED, columns, [[row[name] for name in columns] for row in simulation.failures])
-    pool, test = load_embeddings(folder / POOL), load_embeddings(folder / TEST)
     described = {
         "methods": [method.text for method in plan.methods],
         "recipes": [recipe.text for recipe in plan.recipes],
-        "budgets": [{"text": budget.text, "k": budget.count} for budget in plan.budgets],
-        "seeds": list(plan.seeds),
+        "budgets": [_told(text, plan.counts(text)) for text in plan.budgets],
+        "seeds": plan.seeds,
         "rounds": [method.text for method in plan.methods if method.in_rounds],
         "start": plan.start.text,
         "settings": {entry.text: dict(entry.options) for entry in (*plan.methods, *plan.recipes)},
-        "pool_items": len(pool),
-        "test_items": len(test),
     }
     write_manifest(folder, "simulation", {**described, **content, "failed": len(simulation.failures)})
     write_report(folder, overwrite=True, quiet=quiet)
+
+
+def _told(text: str, counts: Sequence[int]) -> dict[str, Any]:
+    """A budget for the manifest; ``k`` is the mean where seeds with splits of their own have different numbers."""
+    return {"text": text, "k": round(sum(counts) / len(counts)), "least": min(counts), "most": max(counts)}
