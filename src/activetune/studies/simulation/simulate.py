@@ -18,6 +18,7 @@ from typing import Any, Unpack
 from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
+from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
@@ -228,15 +229,15 @@ def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resum
         return None
     if not resume:
         raise UsageError(f"{folder} holds a simulation; add to it with --resume, or start again with --overwrite")
+    other = [name for name, value in made_from.items() if begun["made_from"].get(name) != value]
+    if other and begun_by(folder) == digest_json(made_from):
+        return None  # this simulation was killed when it had begun to overwrite the other one
     earlier, asked = (found.get("splits", ONE) for found in (begun["made_from"], made_from))
     if earlier != asked:
         raise UsageError(
             f"{folder} holds a simulation with --splits {earlier}, whose results can't stand beside those of --splits "
             f"{asked}; give --splits {earlier} to go on with --resume, or another --out"
         )
-    other = [name for name, value in made_from.items() if begun["made_from"].get(name) != value]
-    if other and begun_by(folder) == digest_json(made_from):
-        return None  # this simulation was killed when it had begun to overwrite the other one
     if other:
         raise UsageError(
             f"{folder} holds a simulation made from another {' and '.join(other)}; give the same to go on with "
