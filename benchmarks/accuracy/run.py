@@ -42,8 +42,17 @@ from activetune.networks.backbones import Backbone
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.selectors._losses import Assigned, PaperLoss
 from activetune.studies.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
-from activetune.studies.simulation.plan import Chain, Entry, Plan, read_budgets, read_methods, read_recipes, read_start
-from activetune.studies.simulation.pools import POOL, TEST
+from activetune.studies.simulation.plan import (
+    Chain,
+    Entry,
+    Plan,
+    Split,
+    read_budgets,
+    read_methods,
+    read_recipes,
+    read_start,
+)
+from activetune.studies.simulation.pools import ONE, POOL, TEST, Parts
 from activetune.studies.simulation.simulate import HEADER
 
 COLUMNS = (*HEADER, "paper_loss")
@@ -55,8 +64,9 @@ def main() -> None:
     end = time.monotonic() + 60 * options.minutes if options.minutes else np.inf
     for name in options.only or TASKS:
         rows: list[Row] = []
+        sizes: list[int] = []
         for seeds in TASKS[name].runs(options.seeds):
-            run = Run.prepare(name, TASKS[name], seeds, rows, options)
+            run = Run.prepare(name, TASKS[name], seeds, rows, sizes, options)
             run.forget(options.again, options.refit)
             finished = run.go(end)
             if not finished:
@@ -96,18 +106,27 @@ class Run:
     skipped: list[Skipped]
 
     @classmethod
-    def prepare(cls, name: str, task: Task, seeds: list[int], rows: list[Row], options: argparse.Namespace) -> Run:
-        """Embed (or take from the cache), plan, and read what is finished; finished cells are added to ``rows``."""
+    def prepare(
+        cls, name: str, task: Task, seeds: list[int], rows: list[Row], sizes: list[int], options: argparse.Namespace
+    ) -> Run:
+        """Embed (or take from the cache), plan, and read what is finished.
+
+        Finished cells are added to ``rows``, the numbers of items of the pool's classes to ``sizes``.
+        """
         folder, weights = options.work / name, options.weights if task.backbone != "bundled" else None
         if task.drawn:
             folder = folder / f"pool-{seeds[0]}"
         backbone = activetune.load_backbone(task.backbone, weights)
         setup = _setup(task, backbone, options.data, weights, folder, seeds[0])
         bench = Bench(setup)
+        bench.turn_to(seeds[0])
         plan = _plan(task, bench, seeds)
         table = options.out / f"{name}.csv"
         run = cls(name, folder, table, _chains(plan, options.methods), bench, {}, options.limit, rows, [])
-        run.about = {**machine(), **_described(plan, bench), "backbone": task.backbone, "drawn": task.drawn}
+        sizes += np.unique(list(bench.answers.values()), return_counts=True)[1].tolist()
+        classes = {"largest_class": max(sizes), "smallest_class": min(sizes)}
+        described = {**machine(), **_described(plan, bench), **classes}
+        run.about = {**described, "backbone": task.backbone, "drawn": task.drawn}
         earlier = table.with_suffix(".json")
         run.skipped = read_json(earlier)["skipped"] if earlier.is_file() else []
         return run
@@ -183,7 +202,9 @@ class Run:
             for cell in round_.cells:
                 row = kept_cell(self.folder, cell)
                 if row is not None:
-                    yield {**row, "paper_loss": self._paper_loss(self.folder / SELECTIONS / round_.name)}
+                    split = chain.seed if self.about["drawn"] else ONE
+                    loss = self._paper_loss(self.folder / SELECTIONS / round_.name)
+                    yield {**row, "split": split, "paper_loss": loss}
 
     def _paper_loss(self, folder: Path) -> float:
         """Equation 11 of ActiveFT at the picks themselves (temperature 0.07, lambda 1), kept beside the picks."""
@@ -202,7 +223,7 @@ class Run:
     def write(self) -> None:
         """The table, and what it stands on beside it."""
         table = sorted(self.rows, key=lambda row: (row["k"], row["method"], row["seed"]))
-        write_csv(self.table, COLUMNS, [[row[name] for name in COLUMNS] for row in table])
+        write_csv(self.table, COLUMNS, [[row.get(name, "") for name in COLUMNS] for row in table])
         write_json(self.table.with_suffix(".json"), {**self.about, "skipped": self.skipped})
 
 
@@ -215,10 +236,11 @@ def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, fol
     for name, images, ids in ((POOL, pool, pool_ids), (TEST, test, test_ids)):
         if not (folder / name / MANIFEST).is_file():
             save_embeddings(take(activetune.embed(images, backbone=backbone), ids), folder / name)
+    picked_from = pool.subset(pool_ids)
     return Setup(
         folder=folder,
-        images=replace(pool.subset(pool_ids), labels=None),
-        test=test.subset(test_ids),
+        parts=Parts(picked_from, test.subset(test_ids)),
+        images=replace(picked_from, labels=None),
         backbone=task.backbone,
         weights=None if weights is None else str(weights),
         device="cpu",
@@ -231,19 +253,18 @@ def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, fol
 
 def _plan(task: Task, bench: Bench, seeds: list[int]) -> Plan:
     """Every selector and peer, every budget and seed, the linear probe."""
-    alone, rounds = read_methods(ALONE, {}), [replace(entry, rounds=True) for entry in read_methods(ROUNDS, {})]
+    alone, rounds = read_methods(ALONE, {}), [replace(entry, in_rounds=True) for entry in read_methods(ROUNDS, {})]
     peers = [
         Entry(name, name, None, {}, {"version": peer.version, "most": peer.most, "part": PART})
         for name, peer in PEERS.items()
     ]
     labels = [str(bench.answers[item]) for item in bench.pool.ids]
+    made_from = digest(bench.pool.fingerprint, bench.test.fingerprint, digest_stream(labels))
     return Plan(
         methods=[*alone, *peers, *rounds],
         recipes=read_recipes("linear_probe", {}),
-        budgets=read_budgets(task.budgets, labels),
-        seeds=seeds,
+        splits=dict.fromkeys(seeds, Split(read_budgets(task.budgets, labels), made_from)),
         start=read_start("random", {}),
-        made_from=digest(bench.pool.fingerprint, bench.test.fingerprint, digest_stream(labels)),
     )
 
 
@@ -261,18 +282,16 @@ def _described(plan: Plan, bench: Bench) -> dict[str, Any]:
     """What the table stands on."""
     root = Path(__file__).parents[2]
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src"], cwd=root, check=False).returncode != 0
-    counts = np.unique(list(bench.answers.values()), return_counts=True)[1]
+    (budgets, *_) = (split.budgets for split in plan.splits.values())
     return {
         "uncommitted_changes": changed,
         "packages": {peer.package: importlib.metadata.version(peer.package) for peer in PEERS.values()},
         "pool_items": len(bench.pool),
         "test_items": len(bench.test),
         "size": bench.pool.features_ND.shape[1],
-        "classes": len(counts),
-        "largest_class": int(counts.max()),
-        "smallest_class": int(counts.min()),
-        "budgets": [asdict(budget) for budget in plan.budgets],
-        "seeds": list(plan.seeds),
+        "classes": len(set(bench.answers.values())),
+        "budgets": [asdict(budget) for budget in budgets],
+        "seeds": plan.seeds,
         "rounds": [method.text for method in plan.methods if method.in_rounds],
         "peers": list(PEERS),
         "on_a_part": [name for name, peer in PEERS.items() if peer.most and len(bench.pool) > peer.most],

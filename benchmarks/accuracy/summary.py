@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
+
+sys.path.append(str(Path(__file__).parent))
+from tasks import TASKS
 
 from activetune.evaluation.statistics import mean_and_spread, spread
 
@@ -115,17 +119,29 @@ class Table:
         return {method: float(np.mean(ranks)) for method, ranks in found.items()}
 
 
+PAGE = HERE / "README.md"
+
+
 def main() -> None:
-    paths = [HERE / "results" / f"{name}.csv" for name in ORDER]
-    tables = [Table.read(path) for path in paths if path.is_file()]
+    tables = read_tables()
     for table in tables:
         draw(table)
-    page = HERE / "README.md"
-    parts = [HEADER, findings(page), *over_all(tables), *objectives(tables)]
+    PAGE.write_text(page_of(tables), encoding="utf-8")
+    print(f"{PAGE}: {len(tables)} tables")
+
+
+def read_tables() -> list[Table]:
+    """What is committed."""
+    paths = [HERE / "results" / f"{name}.csv" for name in ORDER]
+    return [Table.read(path) for path in paths if path.is_file()]
+
+
+def page_of(tables: Sequence[Table]) -> str:
+    """README.md, with the findings that it holds."""
+    parts = [HEADER, findings(PAGE), *over_all(tables), *objectives(tables)]
     for table in tables:
         parts += section(table)
-    page.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
-    print(f"{page}: {len(tables)} tables")
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def findings(page: Path) -> str:
@@ -150,6 +166,12 @@ def section(table: Table) -> Iterator[str]:
         f"{about['test_items']:,}. {len(seeds)} seeds{drawn}. {about['date']}, commit {about['commit']}"
         f"{' with changes' if about['uncommitted_changes'] else ''}, {about['machine']}, {about['versions']}."
     )
+    if TASKS[table.name].drawn and not about.get("drawn"):
+        yield wrapped(
+            f"These figures of {about['date']} have one split for all seeds (that of seed 0), so ± does not hold what "
+            "another split would change; tasks.py draws a split for each seed since, and these figures stand until the "
+            "table is measured anew."
+        )
     for note in notes(table):
         yield wrapped(note)
     yield f"![learning curves]({table.name}.png)\n"

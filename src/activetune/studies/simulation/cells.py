@@ -74,10 +74,10 @@ class Bench:
 
     def run(self, chain: Chain) -> list[Row]:
         """Make the missing cells of a chain; returns their rows, failed ones with a sentence as ``error``."""
-        self._turn_to(chain.seed)
+        self.turn_to(chain.seed)
         return [row for round_rows in self._rounds_of(chain) for row in round_rows]
 
-    def _turn_to(self, seed: int) -> None:
+    def turn_to(self, seed: int) -> None:
         """Take up the pool and the test set of a seed; where all seeds share them, once."""
         if self._seed is not None and (seed == self._seed or not self.setup.parts.per_seed):
             return

@@ -1,0 +1,88 @@
+"""The scripts behind the benchmarks' pages run, and the pages are what they write."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import activetune
+from tests.conftest import load_script, write_digits
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks/accuracy"
+
+
+@pytest.fixture
+def accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """``benchmarks/accuracy/run.py``, without the other packages, whose rows need them installed."""
+    script = load_script(FOLDER / "run.py", monkeypatch)
+    monkeypatch.setattr(script, "PEERS", {})
+    monkeypatch.setattr(script, "ALONE", ("random", "k_means"))
+    monkeypatch.setattr(script, "ROUNDS", ("margin",))
+    return script
+
+
+def test_the_accuracy_benchmark_runs_with_a_split_for_each_seed(
+    accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVETUNE_CACHE", str(tmp_path / "cache"))
+    pool = activetune.open_pool(write_digits(tmp_path / "digits", 90))
+
+    def sides(_: Path, seed: int) -> tuple[Any, ...]:
+        order = np.random.default_rng(seed).permutation(sorted(pool.ids)).tolist()
+        return pool, order[:60], pool, order[60:]
+
+    task = accuracy.Task(sides, "bundled", ("10", "20"), drawn=True)
+    options = argparse.Namespace(
+        **{"data": tmp_path, "weights": None, "out": tmp_path / "out", "work": tmp_path / "work"},
+        **{"methods": None, "limit": 60.0},
+    )
+    options.out.mkdir()
+    rows: list[Any] = []
+    sizes: list[int] = []
+    for seeds in task.runs(2):
+        run = accuracy.Run.prepare("digits", task, seeds, rows, sizes, options)
+        assert run.go(np.inf)
+    with (tmp_path / "out" / "digits.csv").open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    cells = {(row["method"], row["budget"], row["seed"], row["split"]) for row in found}
+    assert cells == {(m, b, s, s) for m in ("random", "k_means", "margin") for b in ("10", "20") for s in "01"}
+    top1 = [float(row["top1"]) for row in found if (row["method"], row["budget"]) == ("k_means", "20")]
+    assert np.mean(top1) > 0.3  # chance is 0.1
+    about = json.loads((tmp_path / "out" / "digits.json").read_text(encoding="utf-8"))
+    assert (about["drawn"], about["skipped"], about["rounds"]) == (True, [], ["margin"])
+    assert (about["pool_items"], about["test_items"]) == (60, 30)
+    places = [tmp_path / "work" / "digits" / f"pool-{seed}" / "embeddings" / "pool" for seed in (0, 1)]
+    first, second = (set(activetune.load_embeddings(place).ids) for place in places)
+    assert first != second
+
+
+def test_the_page_is_what_its_script_makes_of_the_stored_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = load_script(FOLDER / "summary.py", monkeypatch)
+    assert summary.PAGE.read_text(encoding="utf-8") == summary.page_of(summary.read_tables())
+
+
+def test_tables_with_one_split_for_all_seeds_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = load_script(FOLDER / "summary.py", monkeypatch)
+    for table in summary.read_tables():
+        told = " ".join(" ".join(summary.section(table)).split())
+        one = table.name.startswith("caltech101") and not table.about["drawn"]
+        assert ("have one split for all seeds" in told) is one
+
+
+def test_every_seed_of_caltech_101_has_a_split_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = load_script(FOLDER / "tasks.py", monkeypatch)
+    pool = argparse.Namespace(ids=[str(number) for number in range(10)])
+    monkeypatch.setattr(tasks.activetune, "open_pool", lambda _: pool)
+    zero, again, one = (tasks.caltech101(Path(), seed) for seed in (0, 0, 1))
+    assert zero == again
+    assert set(zero[3]) != set(one[3])
+    assert sorted([*one[1], *one[3]]) == pool.ids and len(one[1]) == 7
+    assert all(tasks.TASKS[name].drawn for name in ("caltech101-vit", "caltech101-bundled"))
