@@ -96,8 +96,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
         values = cell[recipe["column"]]
         if isinstance(values, dict):
             values = np.mean(list(values.values()), axis=0)
-        values = factor * np.asarray(values)
-        told = f'"{budget}" = [{", ".join(mean_and_spread(values).split(" ± "))}]'
+        told = f'"{budget}" = [{", ".join(mean_and_spread(values, factor=factor).split(" ± "))}]'
         for key in ((method, trained), (method, "")):  # a table of one recipe does not name it in its rows
             measured[key] = f"{measured[key]}, {told}" if key in measured else told
     _fill_in(path, number, measured, f"{content['date']}, commit {content['commit']}")

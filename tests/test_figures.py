@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from activetune.evaluation.statistics import mean_and_spread
 from activetune.selection.selectors import selectors
+from activetune.studies.simulation.plan import split_list
 
 ROOT = Path(__file__).parents[1]
 
@@ -87,3 +91,46 @@ def test_the_commands_gain_of_fact_is_the_measured_one() -> None:
     wanted = (mean["full, random labels"], mean["full"], mean["linear_probe"], mean["probe_then_full"], mean["lora"])
     assert [int(number) for number in told.groups()] == [round(value) for value in wanted]
     assert round(mean["fact"]) == int(told[5])
+
+
+# Tables of experiments ----------------------------------------------------------------------------------------------
+
+MEASURED = sorted(
+    path
+    for path in ROOT.glob("experiments/*/*.toml")
+    if any(row.get("measured") for run in tomllib.loads(path.read_text("utf-8"))["runs"] for row in run.get("rows", ()))
+)
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_the_measured_figures_of_a_table_are_those_of_its_results(path: Path) -> None:
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    factor = 100 if table["column"] in ("top1", "classes") else 1
+    checked = 0
+    for number, run in enumerate(table["runs"], start=1):
+        suffix = f"-{number}" if len(table["runs"]) > 1 else ""
+        stored = json.loads((path.parent / "results" / f"{path.stem}{suffix}.json").read_text(encoding="utf-8"))["rows"]
+        for row in run["rows"]:
+            for budget, told in row.get("measured", {}).items():
+                (cell,) = (
+                    cell
+                    for cell in stored
+                    if (cell["method"], cell["budget"]) == (row["method"], budget)
+                    and row.get("recipe") in (None, cell.get("recipe"))
+                )
+                values = cell[table["column"]]
+                values = np.mean(list(values.values()), axis=0) if isinstance(values, dict) else values
+                assert f"{told[0]:.1f} ± {told[1]:.1f}" == mean_and_spread(values, factor=factor), (row["name"], budget)
+                checked += 1
+    assert checked
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_the_command_of_a_table_makes_the_rows_that_it_has(path: Path) -> None:
+    for run in tomllib.loads(path.read_text(encoding="utf-8"))["runs"]:
+        words = shlex.split(run["command"])
+        asked = {name: split_list(words[words.index(f"--{name}") + 1]) for name in ("methods", "recipes", "budgets")}
+        for row in run["rows"]:
+            assert row["method"] in asked["methods"]
+            assert row.get("recipe", asked["recipes"][0]) in asked["recipes"]
+            assert set(row.get("measured", ())) <= set(asked["budgets"])

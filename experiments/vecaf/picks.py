@@ -34,9 +34,9 @@ METHODS = {
     "activeft": "ActiveFT",
     "margin": "margin",
     "top_loss": "top-K loss",
-    "ods": "ODS (VeCAF)",
+    "ods:ensemble=5": "ODS (VeCAF)",
 }
-DRAWN = {"activeft": METHODS["activeft"], "ods": METHODS["ods"]}
+DRAWN = {name: METHODS[name] for name in ("activeft", "ods:ensemble=5")}
 NEIGHBOURS = 10
 BACKGROUND = 3_000  # items of the pool on the map beside the picks
 
@@ -81,7 +81,7 @@ def _selections(folder: Path) -> Selections:
     """What each loop of each seed selected, from the models that were kept."""
     found: dict[str, list[list[list[str]]]] = {}
     for method in METHODS:
-        for path in sorted((folder / "models").glob(f"{method}-*-5%-*/selections.csv")):
+        for path in sorted((folder / "models").glob(f"{method.replace(':', '_')}-*-5%-*/selections.csv")):
             loops: dict[str, list[str]] = {}
             with path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):

@@ -26,9 +26,9 @@ ROWS = {  # name: the simulation, and the beginnings of its models' names
     "all": ("cifar10-selections", "random-*-100%-*"),
     "random": ("cifar10-selections", "random-*-5%-*"),
     "ActiveFT": ("cifar10-selections", "activeft-*-5%-*"),
-    "ODS": ("cifar10-selections", "ods-*-5%-*"),
-    "VeCAF, captions of a snowy day": ("shift-snowy", "ods-*-5%-*"),
-    "VeCAF, captions of a foggy day": ("shift-foggy", "ods-*-5%-*"),
+    "ODS": ("cifar10-selections", "ods_ensemble=5-*-5%-*"),
+    "VeCAF, captions of a snowy day": ("shift-snowy", "ods_*"),
+    "VeCAF, captions of a foggy day": ("shift-foggy", "ods_*"),
 }
 
 
