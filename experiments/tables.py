@@ -27,7 +27,7 @@ from machine import machine
 from activetune.evaluation.statistics import mean_and_spread
 
 COLUMNS = ("top1", "balanced_accuracy", "classes_met", "emd", "radius", "select_seconds", "train_seconds")
-SHARES = ("top1", "classes")  # told in %
+SHARES = ("top1", "balanced_accuracy", "classes")  # told in %
 CELL = ("method", "recipe", "budget")
 CURVE = ("batches", "scored", "val_top1")  # a point, one curve a seed
 
