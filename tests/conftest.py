@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +41,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the data sets and weights in ../shared, which are not here")
     return SHARED
+
+
+@functools.cache
+def tiny_backbone() -> tuple[str, Path]:
+    """Name and weights of a network of 0.4 million random numbers: tests of what a recipe keeps need no good one."""
+    from safetensors.torch import save_file
+
+    from activetune import load_backbone
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = load_backbone("timm/test_vit@32", pretrained=False).network.state_dict()
+    path = Path(tempfile.mkdtemp(prefix="tiny-")) / "weights.safetensors"
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return "timm/test_vit@32", path
 
 
 def write_digits(folder: Path, count: int) -> Path:

@@ -20,6 +20,8 @@ from activetune.networks.backbones import bundled
 from activetune.studies.simulation.plan import read_methods, read_recipes
 from tests.conftest import write_digits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

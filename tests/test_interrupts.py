@@ -16,6 +16,8 @@ import pytest
 
 from tests.conftest import write_digits
 
+pytestmark = pytest.mark.slow
+
 AT_IMPORT = """
 import os, sys
 class Stop:

@@ -50,6 +50,7 @@ def by_two(digits_of_17: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_to_the_weights_of_one(case: str, by_two: Path, digits_of_17: Path, tmp_path: Path) -> None:
     run_case(case, open_pool(digits_of_17), tmp_path)
@@ -68,6 +69,7 @@ def test_two_processes_train_to_the_weights_of_one(case: str, by_two: Path, digi
         assert ours.get("val_loss", 0) == pytest.approx(theirs.get("val_loss", 0), rel=2e-3)
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_writes(by_two: Path) -> None:
     for case in CASES:
         names = {path.name for path in (by_two / case).iterdir()}

@@ -14,6 +14,8 @@ import pytest
 
 from tests.faults.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_killed_stage_ends_as_if_it_had_not_been(scenario: str, tmp_path: Path) -> None:

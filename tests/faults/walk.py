@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 KILLED = 77
-MOST = 16  # operations of a scenario that are taken without ``all``
+MOST = 8  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
 VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|^history\.csv$|pid|since|started")
@@ -241,7 +241,7 @@ def main(scenario: str, folder: str, everything: bool) -> None:
     kinds = walk.undisturbed()
     numbers = chosen(kinds, everything)
     wrong = 0
-    growing = [number for number in numbers if kinds[number].split()[0] in GROWS] if everything else numbers[1::3]
+    growing = [number for number in numbers if kinds[number].split()[0] in GROWS] if everything else numbers[1::4]
     trials = [
         *((f"killed before {number}", number, lambda at: walk.ended_before(at)) for number in numbers),
         *((f"disk full from {number}", number, lambda at: walk.failing_from(at, errno.ENOSPC)) for number in growing),
