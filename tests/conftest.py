@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+TINY = "timm/test_vit@32"  # a network of 0.4 million numbers: what a recipe keeps can be tested without a good one
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -45,18 +46,18 @@ def shared() -> Path:
 
 @functools.cache
 def tiny_backbone() -> tuple[str, Path]:
-    """Name and weights of a network of 0.4 million random numbers: tests of what a recipe keeps need no good one."""
+    """``TINY``, and a file of random weights for it."""
     from safetensors.torch import save_file
 
     from activetune import load_backbone
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = load_backbone("timm/test_vit@32", pretrained=False).network.state_dict()
+        state = load_backbone(TINY, pretrained=False).network.state_dict()
     path = Path(tempfile.mkdtemp(prefix="tiny-")) / "weights.safetensors"
     atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     save_file({name: value.contiguous() for name, value in state.items()}, path)
-    return "timm/test_vit@32", path
+    return TINY, path
 
 
 def write_digits(folder: Path, count: int) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from activetune import UsageError, open_pool
+from activetune import UsageError, caption, open_pool
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.pool import Pool
 from activetune.features.text.captions import filled, make_captioner, read_captions
@@ -35,6 +35,19 @@ def test_the_class_name_stands_in_the_template(pool: Pool) -> None:
     assert filled("a {class_name}", "sea_horse") == "a sea horse"
     with pytest.raises(UsageError, match="says the same of every image"):
         make_captioner("template", prompt="a photo")
+
+
+def test_resume_keeps_captions_of_the_same_run_alone(pool: Pool, tmp_path: Path) -> None:
+    out = tmp_path / "c.csv"
+    caption(pool, out=out, quiet=True)
+    made = out.stat().st_mtime_ns, out.read_bytes()
+    assert caption(pool, out=out, quiet=True, resume=True) == read_captions(out)
+    assert (out.stat().st_mtime_ns, out.read_bytes()) == made
+    with pytest.raises(UsageError, match=r"c\.csv holds other captions than this run makes of .*--overwrite"):
+        caption(pool, prompt="one {class_name}", out=out, quiet=True, resume=True)
+    with pytest.raises(UsageError, match="holds other captions"):
+        caption(pool.subset(pool.ids[:3]), out=out, quiet=True, resume=True)
+    assert (out.stat().st_mtime_ns, out.read_bytes()) == made
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -147,7 +148,9 @@ def test_the_model_file_may_be_read_by_whoever_may_read_the_others(loop: Path) -
 def test_scores_are_not_replaced_unasked(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (loop / "model" / "scores.json").read_bytes()
     assert run(["evaluate", str(loop / "model"), str(loop / "digits"), *FAST]) == 2
-    assert "exists already; nothing was written" in one_line(capsys.readouterr().err)
+    said = one_line(capsys.readouterr().err)
+    assert "exists already; nothing was written" in said
+    assert re.search(r"\(top-1 [01]\.\d{4}, \d+ items\)", said)
     assert (loop / "model" / "scores.json").read_bytes() == before
 
 

@@ -352,6 +352,15 @@ def write_manifest_of(few: Path, column: str, prefix: str) -> Path:
     return few / "list.csv"
 
 
+def test_half_copied_entries_of_killed_processes_go(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+    left = tmp_path / "cache" / "embeddings" / f"{cache.ADDING}an-entry"
+    left.mkdir(parents=True)
+    (left / "features.npy").write_bytes(b"half")
+    run(few, bundled, tmp_path / "one")
+    (entry,) = (tmp_path / "cache" / "embeddings").iterdir()
+    assert not entry.name.startswith(cache.ADDING)
+
+
 def test_labels_are_the_pools_present_ones_on_a_cache_hit(
     few: Path, bundled: Backbone, tmp_path: Path, computed: list[object]
 ) -> None:

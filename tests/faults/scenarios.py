@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from tests.conftest import write_digits
+from tests.conftest import TINY, tiny_backbone, write_digits
 
 Prepare = Callable[[Path], None]
 
@@ -28,11 +29,15 @@ def _do(place: Path, *lines: str) -> None:
 def _pool(place: Path, count: int = 16) -> None:
     write_digits(place / "pool", count)
     (place / "pool" / "0" / "broken.png").write_bytes(b"no image")
+    shutil.copyfile(tiny_backbone()[1], place / WEIGHTS)
 
 
-EMBED = "embed pool --out emb --batch-size 4 --workers 0"
-FINETUNE = "finetune pool --out model --workers 0 --recipe linear_probe --set strengths=1"
-SIMULATE = "simulate pool --test 30% --methods random --budgets 4,6 --seeds 1 --workers 1"
+WEIGHTS = "tiny.safetensors"
+BACKBONE = f"--backbone {TINY} --weights {WEIGHTS}"
+EMBED = f"embed pool --out emb --batch-size 4 --workers 0 {BACKBONE}"
+FINETUNE = f"finetune pool --out model --workers 0 --recipe linear_probe --set strengths=1 {BACKBONE}"
+EPOCHS = f"finetune pool --out model --workers 0 --recipe full --set epochs=2 {BACKBONE}"
+SIMULATE = f"simulate pool --test 30% --methods random --budgets 4,6 --seeds 1 --workers 1 {BACKBONE}"
 
 
 def _pooled(*lines: str) -> Prepare:
@@ -47,8 +52,6 @@ def _warmed(*lines: str) -> Prepare:
     """The same, but what the lines leave is not there: they only import what they need."""
 
     def prepare(place: Path) -> None:
-        import shutil
-
         _pool(place)
         before = set(place.iterdir())
         _do(place, *lines)
@@ -83,8 +86,8 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("finetune_over_another", f"{FINETUNE} --overwrite", _pooled(f"{FINETUNE} --seed 5")),
         (
             "finetune_epochs",
-            "finetune pool --out model --workers 0 --recipe full --set epochs=2",
-            _warmed("finetune pool --out model --workers 0 --recipe full --set epochs=1"),
+            EPOCHS,
+            _warmed(EPOCHS.replace("epochs=2", "epochs=1")),
         ),
         ("evaluate", "evaluate model pool --workers 0", _pooled(FINETUNE)),
         ("predict", PREDICT, _pooled(FINETUNE)),

@@ -107,9 +107,13 @@ def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
         return prepare_file(path, overwrite=overwrite)
     raise UsageError(
         f"{path} exists already; nothing was written: it holds the scores on {found.get('pool')} "
-        f"(top-1 {found['top1']}, {found.get('n')} items); --out FILE keeps both, --overwrite replaces them, --resume "
-        "keeps those of the same run"
+        f"(top-1 {_rounded(found['top1'])}, {found.get('n')} items); --out FILE keeps both, --overwrite replaces them, "
+        "--resume keeps those of the same run"
     )
+
+
+def _rounded(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 @holds_output(folder=False)

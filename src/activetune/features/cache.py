@@ -20,6 +20,7 @@ from activetune.base.locks import locked_if_free
 from activetune.base.progress import note
 
 OUTLINE_DIGITS = 16
+ADDING = ".adding-"  # begins the name of an entry that is being copied
 
 
 def holds(outline: str) -> bool:
@@ -43,11 +44,11 @@ def add(entry: Path, folder: Path, files: Sequence[str]) -> None:
     """Copy a finished artefact's files into the cache; where that fails, it costs time later, not the result."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(entry.parent)
         with locked_if_free(entry, folder=False) as free:
             if not free or entry.exists():
                 return
-            copy = entry.with_name(f".adding-{entry.name}")
-            remove(copy)  # what a killed process left
+            copy = entry.with_name(f"{ADDING}{entry.name}")
             try:
                 copy.mkdir()
                 for name in (*files, MANIFEST):
@@ -57,3 +58,11 @@ def add(entry: Path, folder: Path, files: Sequence[str]) -> None:
                 remove(copy)
     except OSError as error:
         note(f"the cache {entry.parent} can't be written ({error.strerror or error}); going on without it")
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the copies that killed processes left half finished."""
+    for left in parent.glob(f"{ADDING}*"):
+        with locked_if_free(parent / left.name.removeprefix(ADDING), folder=False) as free:
+            if free:
+                remove(left)

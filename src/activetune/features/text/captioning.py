@@ -46,20 +46,20 @@ def caption(
         prompt: replaces the captioner's own; ``{class_name}`` in it stands for the class.
         out: a ``.csv`` or ``.parquet`` file with the columns id and caption.
         use_cache: keep what a model said, so that a run that is cut off goes on.
-        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps ``out`` if it is there. Nothing is drawn
-            here, so no ``seed``, and models run in full precision.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps ``out`` if it holds what this run says.
+            Nothing is drawn here, so no ``seed``, and models run in full precision.
 
     Returns:
         ``{id: caption}``, without the images that can't be decoded.
 
     Raises:
-        UsageError: unknown captioner or model, a prompt that asks for a class where none is known.
+        UsageError: unknown captioner or model, a prompt that asks for a class where none is known, an ``out`` to
+            resume that holds other captions.
     """
     run = Run.of("caption", run_options, seed=NO_CHANCE, precision=FULL_PRECISION)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    if out is not None and run.resume and not run.overwrite and Path(out).is_file():
-        return read_captions(out)
-    path = None if out is None else prepare_file(Path(out), overwrite=run.overwrite)
+    kept = read_captions(out) if out is not None and run.resume and not run.overwrite and Path(out).is_file() else None
+    path = None if out is None or kept is not None else prepare_file(Path(out), overwrite=run.overwrite)
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(f"{path}: captions are written as .csv or .parquet")
     runtime = resolve_runtime(run.device, "fp32")
@@ -78,6 +78,12 @@ def caption(
     sentences = speaker.describe(pool, positions, known, quiet=run.quiet)
     found = dict(zip((pool.ids[position] for position in positions), sentences, strict=True))
     check_complete(len(pool), len(found), len(rejected), "the captions")
+    as_read = {item: " ".join(sentence.split()) for item, sentence in found.items() if sentence.strip()}
+    if kept not in (None, as_read):
+        raise UsageError(
+            f"{out} holds other captions than this run makes of {pool.name}: it was made from another pool, captioner, "
+            "prompt or labels; choose another --out, or give --overwrite"
+        )
     if path is not None and path.suffix.lower() == ".csv":
         write_csv(path, ("id", "caption"), list(found.items()))
     elif path is not None:
