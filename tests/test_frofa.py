@@ -323,9 +323,14 @@ def test_operations_on_places_need_a_grid_that_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_strengths_worth_trying_are_allowed(name: str) -> None:
-    for strength in OPERATIONS[name].tried if name in OPERATIONS else (0.2, 0.5):
-        Step("frofa", name, strength)
+def test_strengths_worth_trying_are_allowed_and_beyond_the_bounds_none_is(name: str) -> None:
+    tried = OPERATIONS[name].tried if name in OPERATIONS else (0.2, 0.5)
+    assert len(set(tried)) == len(tried) > 1 or name == "equalize"
+    for strength in tried:
+        assert parse_steps(f"frofa:{name}:{strength}") == (Step("frofa", name, strength),)
+    for strength in (-1, 1e6, float("nan")):
+        with pytest.raises(UsageError, match="allowed"):
+            Step("frofa", name, strength)
 
 
 @pytest.mark.parametrize("text", ["c2frofa:brightness:0.5", "frofa:equalize:0.5", "cfrofa:shift:0.3"])

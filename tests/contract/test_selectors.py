@@ -26,6 +26,7 @@ from activetune.selection.selectors import make_selector, selectors
 
 NAMES = sorted(selectors())
 EVERY = pytest.mark.parametrize("name", NAMES)
+PRESETS = [(name, preset) for name in NAMES for preset in selectors()[name].presets]
 ORDERED = sorted(name for name, cls in selectors().items() if cls.ordered)
 
 
@@ -90,11 +91,12 @@ def test_needs_are_fields_of_the_evidence(name: str) -> None:
     assert selectors()[name].needs | selectors()[name].uses <= {field.name for field in dataclasses.fields(Evidence)}
 
 
-@EVERY
-def test_presets_can_be_built(name: str) -> None:
-    for preset, values in selectors()[name].presets.items():
-        built = make_selector(name, preset)
-        assert all(getattr(built, field) == value for field, value in values.items())
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_presets_can_be_built(name: str, preset: str) -> None:
+    values = selectors()[name].presets[preset]
+    built = dataclasses.asdict(make_selector(name, preset))
+    assert values
+    assert built == {**dataclasses.asdict(make_selector(name)), **values}
 
 
 @EVERY

@@ -146,9 +146,12 @@ def test_variants_of_a_manifest_load_or_are_a_sentence(name: str, load: str, gol
     shutil.copytree(golden / name, tmp_path / name)
     path = tmp_path / name / "manifest.json"
     manifest = json.loads(path.read_text())
+    refused = 0
     for variant in variants(manifest)[:: 3 if name == "full" else 1]:
         path.write_text(json.dumps(variant))
         try:
             getattr(activetune, load)(tmp_path / name)
         except ActivetuneError as error:
-            assert len(str(error)) < 1000
+            assert 20 < len(str(error)) < 1000
+            refused += 1
+    assert refused > 0
