@@ -11,12 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from machine import keep_row
 
 import activetune
 from activetune.base.runtime import resolve_runtime
@@ -33,7 +37,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--workers", type=int, default=-1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"), help="file for the figures")
     options = parser.parse_args()
 
     pool = activetune.open_pool(options.pool)
@@ -60,6 +64,7 @@ def main() -> None:
     figures = {
         "backbone": options.backbone,
         "precision": runtime.precision,
+        "pool": options.pool.stem,
         "images": len(pool),
         "model_alone": round(statistics.median(alone), 1),
         "embed": round(statistics.median(whole), 1),
@@ -67,8 +72,7 @@ def main() -> None:
         "bound": statistics.mode(bounds),
     }
     print(json.dumps(figures))
-    if options.out:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    keep_row(options.out, figures, ("backbone", "precision", "pool"))
 
 
 if __name__ == "__main__":

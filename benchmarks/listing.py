@@ -10,9 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from machine import keep_row
 
 from activetune import open_pool
 
@@ -25,6 +29,7 @@ def main() -> None:
     parser.add_argument("--folders", type=int, default=200)
     parser.add_argument("--no-suffix", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the files are made for the time of the run")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"), help="file for the figures")
     options = parser.parse_args()
     suffix = "" if options.no_suffix else ".png"
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -45,6 +50,7 @@ def main() -> None:
         }
         figures["seconds_a_million"] = round(figures["seconds"] * 1e6 / len(pool), 1)
     print(json.dumps(figures))
+    keep_row(options.out, figures, ("files", "suffix"))
 
 
 if __name__ == "__main__":

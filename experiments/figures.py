@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,17 @@ def main() -> None:
         print(f"{page}: {', '.join(missing) or 'all figures have their values'}")
 
 
-def with_tables(text: str, made: str) -> str:
-    """A page with what is made between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"
+def with_tables(text: str, made: Sequence[str]) -> str:
+    """A page with what is made between its marks, one piece after the other."""
+    before, *rest = text.split(BEGIN)
+    if len(rest) != len(made):
+        raise ValueError(f"the page has marks for {len(rest)} pieces, and {len(made)} are made")
+    return before + "".join(
+        f"{BEGIN}\n{piece}\n{END}{old.partition(END)[2]}" for piece, old in zip(made, rest, strict=True)
+    )
 
 
-def bundled_backbone() -> str:
+def bundled_backbone() -> list[str]:
     """The tables of the model card: ``results.json`` by ``evaluate.py``, ``demo.csv`` by ``activetune demo``."""
     folder = ROOT / "experiments/bundled_backbone"
     content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -73,32 +78,82 @@ def bundled_backbone() -> str:
         ]
         digits.append(f"| {name} | {' | '.join(mean_and_spread(values, factor=100) for values in by_budget)} |")
     speed = rows["bundled"]
-    return "\n".join(
-        [
-            f"Measured on {content['machine']}, {content['date']}, by `experiments/bundled_backbone/evaluate.py`; "
-            "Caltech-101 at short side",
-            "128 px, 10 training and 10 test images a class, logistic regression C = 100, mean ± standard deviation "
-            "over 5 draws.",
-            "",
-            "| network | Caltech-101 top-1 |",
-            "|---|---|",
-            *seen,
-            "",
-            "Handwritten digits (scikit-learn's, 1,258 to choose from, 539 held out, k-means picks, linear probe, "
-            "3 seeds), by",
-            "`activetune demo`:",
-            "",
-            f"| labels | {' | '.join(map(str, budgets))} |",
-            "|---" * (len(budgets) + 1) + "|",
-            *digits,
-            "",
-            f"Speed of the model alone, batches of 64: {speed['images_per_second_auto']} images/s in bf16, "
-            f"{speed['images_per_second_fp32']} images/s in fp32.",
-        ]
+    lines = [
+        f"Measured on {content['machine']}, {content['date']}, by `experiments/bundled_backbone/evaluate.py`; "
+        "Caltech-101 at short side",
+        "128 px, 10 training and 10 test images a class, logistic regression C = 100, mean ± standard deviation "
+        "over 5 draws.",
+        "",
+        "| network | Caltech-101 top-1 |",
+        "|---|---|",
+        *seen,
+        "",
+        "Handwritten digits (scikit-learn's, 1,258 to choose from, 539 held out, k-means picks, linear probe, "
+        "3 seeds), by",
+        "`activetune demo`:",
+        "",
+        f"| labels | {' | '.join(map(str, budgets))} |",
+        "|---" * (len(budgets) + 1) + "|",
+        *digits,
+        "",
+        f"Speed of the model alone, batches of 64: {speed['images_per_second_auto']} images/s in bf16, "
+        f"{speed['images_per_second_fp32']} images/s in fp32.",
+    ]
+    return ["\n".join(lines)]
+
+
+def benchmarks() -> list[str]:
+    """The tables of the benchmarks: embedding, selection and how it grows, training on cached features."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import growth
+
+    rows = growth.read_rows()
+    return [embedding(), growth.cases(rows), *(growth.growth(rows, part) for part in growth.AXES), cached_training()]
+
+
+def embedding() -> str:
+    """``embedding.json``: the runs that compared the command with the model alone."""
+    named = {"timm/vit_tiny_patch16_224": "ViT-Tiny, 224 px", "bundled": "bundled, 96 px"}
+    pools = {"cifar10-test": "CIFAR-10 test", "caltech101": "Caltech-101"}
+    lines = ["| backbone | pool | model alone, images/s | embed, images/s | ratio | binds |", "|---" * 6 + "|"]
+    for row in read("benchmarks/embedding.json")["rows"]:
+        if "embed" in row:
+            cells = [f"{named[row['backbone']]}, {row['precision']}", f"{pools[row['pool']]}, {row['images']:,}"]
+            cells += [f"{row['model_alone']:.0f}", f"{row['embed']:.0f}", f"{row['ratio']:.2f}", row["bound"]]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cached_training() -> str:
+    """``cached_training.json``: samples per second of each head."""
+    rows = read("benchmarks/cached_training.json")["rows"]
+    named = {
+        "linear": "linear, trained by steps",
+        "logistic": "logistic, trained by steps",
+        "linear, by L-BFGS": "linear, by L-BFGS (a view of all items an evaluation)",
+        "map": "attention pooling",
+        "map, brightness": "attention pooling, brightness",
+        "map, posterize": "attention pooling, posterize",
+    }
+    told = (
+        f"| {name} | {three(rows[key]['samples_per_second'])} | {three(rows[key]['times_plain'])} |"
+        for key, name in named.items()
     )
+    return "\n".join(["| head | samples/s | times the backbone |", "|---" * 3 + "|", *told])
 
 
-TABLES = {"docs/bundled_backbone.md": bundled_backbone}
+def three(value: float) -> str:
+    """A number to three digits."""
+    return f"{float(f'{value:.3g}'):,.0f}"
+
+
+def read(name: str) -> dict[str, Any]:
+    """A stored JSON object, by its path from the project's root."""
+    found: dict[str, Any] = json.loads((ROOT / name).read_text(encoding="utf-8"))
+    return found
+
+
+TABLES = {"benchmarks/README.md": benchmarks, "docs/bundled_backbone.md": bundled_backbone}
 
 
 def unfounded(text: str, values: Iterable[Sequence[float]]) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,3 +28,10 @@ def machine() -> dict[str, str]:
         else torch.cuda.get_device_name(),
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
     }
+
+
+def keep_row(path: Path, row: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Put a row with what it was measured on into a results file, in place of the one that is alike in ``names``."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+    others = [old for old in content["rows"] if any(old.get(name) != row[name] for name in names)]
+    path.write_text(json.dumps({"rows": [*others, {**row, **machine()}]}, indent=1) + "\n", encoding="utf-8")
