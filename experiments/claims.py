@@ -37,7 +37,7 @@ def ordered(values: Sequence[float], digits: int = 1) -> tuple[str, str]:
     return f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
 
 
-WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
+WORDS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def number(value: int) -> str:

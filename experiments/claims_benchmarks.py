@@ -1,7 +1,11 @@
 """The sentences of ``benchmarks/README.md`` and of the findings in ``benchmarks/accuracy/README.md``."""
 
+# Pieces of pages stand in one line, however long.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import cache
 from typing import Any
@@ -11,8 +15,7 @@ from claims import Claim, checked, mean, number, ordered
 from figures import ROOT, read, three
 
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks/accuracy")]
-import growth
-import summary
+growth, summary = (importlib.import_module(name) for name in ("growth", "summary"))
 
 PAGE, ACCURACY = "benchmarks/README.md", "benchmarks/accuracy/README.md"
 ALONE = ("Features only", "Other packages")  # groups of rows that use no labels
@@ -167,7 +170,7 @@ CLAIMS = {
 
 
 @cache
-def table(name: str) -> summary.Table:
+def table(name: str) -> Any:
     """A stored table of accuracies."""
     return summary.Table.read(ROOT / "benchmarks/accuracy/results" / f"{name}.csv")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import re
 import shlex
@@ -21,16 +21,16 @@ from activetune.studies.simulation.plan import split_list
 ROOT = Path(__file__).parents[1]
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "experiments/figures.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["figures"] = module
-    spec.loader.exec_module(module)
-    return module
+def _load(name: str) -> ModuleType:
+    """A module of ``experiments``, with those beside it."""
+    sys.path.insert(0, str(ROOT / "experiments"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(ROOT / "experiments"))
 
 
-figures = _load()
+figures, pages = _load("figures"), _load("pages")
 REFERENCE = "experiments/caltech101/README.md"  # has rows of another script, whose single values are not known
 
 
@@ -47,6 +47,40 @@ def test_every_mean_and_spread_on_a_page_is_that_of_stored_values(page: str) -> 
 def test_the_tables_that_are_made_are_what_their_page_has(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert figures.with_tables(text, figures.TABLES[page]()) == text
+
+
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_the_figures_in_sentences_are_those_of_stored_values(page: str) -> None:
+    assert pages.differing(page) == []
+
+
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_every_sentence_with_a_figure_has_its_values(page: str) -> None:
+    assert pages.uncovered(page) == [], "give it a claim in experiments/claims_*.py, or leave it out"
+
+
+def test_claims_and_given_pieces_are_of_pages_that_there_are() -> None:
+    assert set(pages.CLAIMS) | set(pages.GIVEN) <= set(pages.PAGES)
+    for page, pieces in pages.GIVEN.items():
+        text = pages.plain((ROOT / page).read_text(encoding="utf-8"))
+        assert [piece for piece in pieces if piece not in text] == [], page
+
+
+def test_a_sentence_that_differs_or_has_no_values_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "page.md").write_text("It takes **3.2 s**, set by `x` 0.5.\nAlone it is 81 % right.\n\n| 7.5 |\n")
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    claim = pages.Claim("It takes {} s", lambda: [3.2])
+    monkeypatch.setattr(pages, "CLAIMS", {"page.md": [claim]})
+    assert pages.differing("page.md") == []
+    assert pages.uncovered("page.md") == ["Alone it is 81 % right."]
+    monkeypatch.setattr(pages, "CLAIMS", {"page.md": [pages.Claim("It takes {} s", lambda: [3.3])]})
+    assert pages.differing("page.md") == ["It takes 3.3 s"]
+
+
+def test_every_table_of_a_benchmark_is_made(tmp_path: Path) -> None:
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    made = re.sub(rf"{figures.BEGIN}.*?{figures.END}", "", text, flags=re.DOTALL)
+    assert not re.findall(r"^\|.*", made, flags=re.MULTILINE)
 
 
 def test_a_figure_without_values_is_found() -> None:

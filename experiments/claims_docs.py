@@ -1,0 +1,191 @@
+"""The sentences of README.md and docs/."""
+
+# Pieces of pages stand in one line, however long.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from claims import Claim, checked, mean, ordered
+from claims_benchmarks import series, top1
+from claims_experiments import cell
+from claims_experiments import top1 as fact_top1
+from figures import ROOT, read
+
+
+def published(page: str) -> dict[str, Any]:
+    """What a page had told before its values were kept."""
+    return dict(read("experiments/published.json")[page])
+
+
+def listed(values: list[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)
+
+
+def radius() -> tuple[Any, ...]:
+    found = published("docs/select.md")["radius"]
+    half, most = found["half"], found["eighty_percent"]
+    return (
+        found["radius"],
+        f"{found['items']:,}",
+        half["probcover"],
+        half["max_herding"],
+        *(f"{k:,}" for k in most.values()),
+    )
+
+
+def losses() -> tuple[str, ...]:
+    found = published("docs/select.md")
+    return tuple(listed(found[name][row]) for name in ("losses", "top1_by_similarity") for row in ("descent", "paper"))
+
+
+def long_tail() -> tuple[Any, ...]:
+    found = published("docs/select.md")["long_tail"]
+    told = [listed(found[name]) for name in ("activeft", "activeft:tail", "k_means", "usl")]
+    return (", ".join(map(str, found["budgets"])), found["seeds"], found["standard_error"], *told)
+
+
+def tail_costs() -> list[str]:
+    return [
+        f"{top1('caltech101-vit', 'activeft', k) - top1('caltech101-vit', 'activeft:tail', k):.1f}" for k in (300, 600)
+    ]
+
+
+def speeds() -> list[float]:
+    found = published("docs/vil.md")["images_per_second"]
+    return [found[name][precision] for name in ("vil2_tiny", "vit_tiny") for precision in ("fp32", "bf16")]
+
+
+def recipes() -> list[str]:
+    rows = ("full, random labels", "full", "linear_probe", "probe_then_full", "lora", "fact")
+    told = [f"{fact_top1('caltech101-120', row):.0f}" for row in rows]
+    return told[:5] if told[4] == told[5] else [*told[:4], f"[no longer so: lora {told[4]} and fact {told[5]}]"]
+
+
+ODS = "ods:ensemble=5"
+
+
+def vecaf(file: str, method: str, budget: str = "5%", recipe: str = "") -> dict[str, Any]:
+    """A row of VeCAF's loops: of a selector, a budget, and a recipe whose text ends so."""
+    rows = read(f"experiments/vecaf/results/{file}.json")["rows"]
+    found = [
+        row for row in rows if (row["method"], row["budget"]) == (method, budget) and row["recipe"].endswith(recipe)
+    ]
+    return dict(found[0])
+
+
+def paper_regime() -> tuple[str, ...]:
+    ods, everything = vecaf("here_caltech101-1", ODS), vecaf("here_caltech101-1", "random", "100%")
+    curves = [np.asarray(row["curves"]).mean(axis=0) for row in (ods, everything)]  # batches, scored items, accuracy
+    equal = curves[0][np.flatnonzero(curves[0][:, 2] >= curves[1][-1, 2])[0], 0]
+    first = curves[1][np.flatnonzero(curves[1][:, 2] >= curves[1][-1, 2])[0], 0]
+    gain = mean(ods["top1"]) - mean(everything["top1"])
+    return f"{gain:.0f}", checked(equal == first / 2, "half", f"{equal:.0f} of {first:.0f}")
+
+
+def from_a_probe() -> list[str]:
+    rows = (vecaf("here_caltech101-3", "random", "100%"), vecaf("here_caltech101-3", ODS))
+    return [f"{mean(row['top1']):.1f}" for row in rows]
+
+
+def one_against_all() -> tuple[str, ...]:
+    plain, names = vecaf("here_cifar10-1", ODS), ("airplane", "bird", "cat", "deer")
+    rows = [vecaf(f"here_one_vs_all-{number}", ODS) for number in (1, 2, 3, 4)]
+    gained = [mean(row["classes"][name]) - mean(plain["classes"][name]) for row, name in zip(rows, names, strict=True)]
+    paid = [mean(plain["top1"]) - mean(row["top1"]) for row in rows]
+    probe = vecaf("here_one_vs_all-5", ODS, recipe="captions=none")
+    ours = {name: vecaf("here_one_vs_all-5", ODS, recipe=f"one_vs_all:{name}") for name in ("bird", "cat")}
+    probe_gained = [mean(row["classes"][name]) - mean(probe["classes"][name]) for name, row in ours.items()]
+    probe_paid = [mean(probe["top1"]) - mean(row["top1"]) for row in ours.values()]
+    return tuple(bound for values in (gained, paid, probe_gained, probe_paid) for bound in ordered(values, 0))
+
+
+def size() -> list[str]:
+    path = ROOT / "src/activetune/networks/backbones/bundled.safetensors"
+    return [f"{path.stat().st_size / 1e6:.1f}"]
+
+
+def selecting() -> str:
+    gain = np.mean(cell("activeft", 120)["top1"]) - np.mean(cell("random", 120)["top1"])
+    return "20" if 20 < gain < 25 else f"[no longer so: {gain:.0f}]"
+
+
+CLAIMS = {
+    "README.md": [
+        Claim(
+            "120 labels on Caltech-101, the choice of selector is worth over {} points of accuracy",
+            lambda: [selecting()],
+        )
+    ],
+    "docs/bundled_backbone.md": [Claim("at 96 px, {} MB as float16 safetensors in the package.", size)],
+    "docs/finetune.md": [
+        Claim(
+            "In the paper's regime (SGD, a head at zero) ODS ends {} points above training on everything on Caltech-101, which it "
+            "equals after {} the batches.",
+            paper_regime,
+        ),
+        Claim("(`select_with=all`, {} % against {} on Caltech-101,", from_a_probe),
+        Claim(
+            "With `one_vs_all:CLASS` it buys {} to {} points on that class for {} to {} on all of them (CIFAR-10; from a probe {} "
+            "to {} for {} to {}).",
+            one_against_all,
+        ),
+        Claim(
+            "`full` on random images {} %, on selected ones {}, `linear_probe` {}, `probe_then_full` {}, `lora` and `fact` {}",
+            recipes,
+        ),
+    ],
+    "docs/select.md": [
+        Claim(
+            "On Caltech-101 with ViT-Tiny that is {}: half of the {} items are covered by {} picks of `probcover` ({} of "
+            "`max_herding`), 80 % by {} ({}), as items that lie by themselves take a pick each.",
+            radius,
+        ),
+        Claim(
+            "distances under about {} are not told apart from 0.", lambda: [published("docs/select.md")["told_apart"]]
+        ),
+        Claim(
+            "On Caltech-101 (ViT-Tiny, K = 120, 300, 600) the descent ends at {} where Algorithm 1 ends at {}; the items most "
+            "similar to its centroids are worse picks all the same ({} % against {} %)",
+            losses,
+        ),
+        Claim(
+            "Swapping picks until it is lowest gives {} % (five seeds,", lambda: [series("caltech101-vit", "activeft")]
+        ),
+        Claim(
+            "On CIFAR-10 with imbalance 100 and a balanced test set (K = {}, {} seeds, standard error {}) `activeft` gets {} %, "
+            "with `--preset tail` {}; k-means {}, `usl` {}:",
+            long_tail,
+        ),
+        Claim("On Caltech-101 `tail` costs {} and {} points at K = 300 and 600.", tail_costs),
+        Claim(
+            "On unit features `eps` 0.2 turns {} to {} % of a pool",
+            lambda: published("docs/select.md")["alfa_mix_turned_percent"],
+        ),
+        Claim(
+            "from the {} % or so nearest to a boundary.",
+            lambda: [published("docs/select.md")["alfa_mix_released_percent"]],
+        ),
+    ],
+    "docs/vil.md": [
+        Claim("`vil2_tiny` {} images/s in fp32 and {} in bf16; ViT-Tiny, of the same size, {} and {}.", speeds)
+    ],
+}
+GIVEN = {  # settings, and what papers have
+    "docs/bundled_backbone.md": ["(4.9 M parameters, 512 features)"],
+    "docs/finetune.md": [
+        "SGD 0.01, batch 512, 1,000 epochs, 5 of warm-up, clip 2.0, drop-path 0.1",
+        "Wilson's 95 % interval",
+    ],
+    "docs/formats.md": ["more than 64 times as long as wide"],
+    "docs/select.md": [
+        "a ball around an item holds 1 % of the other items",
+        "a ball holds `share`, 1 %, of the items",
+        "the largest at which 95 % of the balls hold one",
+        "the authors' code has 0.7071",
+        "a share `core` (0.25) of the budget",
+    ],
+    "docs/simulate.md": ["100 % is training on everything"],
+}
