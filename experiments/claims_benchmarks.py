@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from claims import Claim, checked, mean, number, ordered
-from figures import ROOT, read, three
+from stored import ROOT, read, three
 
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks/accuracy")]
 growth, summary = (importlib.import_module(name) for name in ("growth", "summary"))

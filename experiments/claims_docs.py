@@ -12,7 +12,7 @@ from claims import Claim, checked, mean, ordered
 from claims_benchmarks import series, top1
 from claims_experiments import cell
 from claims_experiments import top1 as fact_top1
-from figures import ROOT, read
+from stored import ROOT, read
 
 
 def published(page: str) -> dict[str, Any]:
@@ -34,6 +34,11 @@ def radius() -> tuple[Any, ...]:
         half["max_herding"],
         *(f"{k:,}" for k in most.values()),
     )
+
+
+def helper(name: str) -> list[int]:
+    """Seconds of training what selectors in rounds read, at two sizes."""
+    return list(published("docs/select.md")["helpers_seconds"][name])
 
 
 def losses() -> tuple[str, ...]:
@@ -138,6 +143,10 @@ CLAIMS = {
         ),
     ],
     "docs/select.md": [
+        Claim("`top_loss`, `ods` | {} / {} |", lambda: helper("probe")),
+        Claim("20 draws of it | `bald` | {} / {} |", lambda: helper("dropout")),
+        Claim("500 steps together | `learn_loss`, `ta_vaal` | {} / {} |", lambda: helper("loss prediction")),
+        Claim("300 to 1,000 steps of both | `vaal`, `ta_vaal` | {} / {} |", lambda: helper("adversary")),
         Claim(
             "On Caltech-101 with ViT-Tiny that is {}: half of the {} items are covered by {} picks of `probcover` ({} of "
             "`max_herding`), 80 % by {} ({}), as items that lie by themselves take a pick each.",

@@ -17,11 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import experiment_tables
 import numpy as np
+from stored import ROOT, read, three
 
 from activetune.evaluation.statistics import mean_and_spread
 
-ROOT = Path(__file__).parents[1]
 FIGURE = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 PAGES = {
     "experiments/activeft/README.md": "experiments/activeft",
@@ -142,18 +143,11 @@ def cached_training() -> str:
     return "\n".join(["| head | samples/s | times the backbone |", "|---" * 3 + "|", *told])
 
 
-def three(value: float) -> str:
-    """A number to three digits."""
-    return f"{float(f'{value:.3g}'):,.0f}"
-
-
-def read(name: str) -> dict[str, Any]:
-    """A stored JSON object, by its path from the project's root."""
-    found: dict[str, Any] = json.loads((ROOT / name).read_text(encoding="utf-8"))
-    return found
-
-
-TABLES = {"benchmarks/README.md": benchmarks, "docs/bundled_backbone.md": bundled_backbone}
+TABLES = {
+    "benchmarks/README.md": benchmarks,
+    "docs/bundled_backbone.md": bundled_backbone,
+    **experiment_tables.TABLES,
+}
 
 
 def unfounded(text: str, values: Iterable[Sequence[float]]) -> list[str]:

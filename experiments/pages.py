@@ -13,7 +13,8 @@ import claims_benchmarks
 import claims_docs
 import claims_experiments
 from claims import Claim
-from figures import BEGIN, END, FIGURE, ROOT
+from figures import BEGIN, END, FIGURE
+from stored import ROOT
 
 MODULES = (claims_benchmarks, claims_docs, claims_experiments)
 CLAIMS: dict[str, list[Claim]] = {page: claims for module in MODULES for page, claims in module.CLAIMS.items()}

@@ -77,8 +77,9 @@ def test_a_sentence_that_differs_or_has_no_values_is_found(tmp_path: Path, monke
     assert pages.differing("page.md") == ["It takes 3.3 s"]
 
 
-def test_every_table_of_a_benchmark_is_made(tmp_path: Path) -> None:
-    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", sorted(figures.TABLES))
+def test_every_table_of_a_page_of_figures_is_made(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     made = re.sub(rf"{figures.BEGIN}.*?{figures.END}", "", text, flags=re.DOTALL)
     assert not re.findall(r"^\|.*", made, flags=re.MULTILINE)
 

@@ -1,0 +1,188 @@
+"""The tables on the pages of experiments, out of the values stored beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from stored import read
+
+from activetune.evaluation.statistics import mean_and_spread
+
+Seeds = Sequence[Mapping[str, Any]]
+
+
+def lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    told = [f"| {' | '.join(row)} |" for row in (header, *rows)]
+    told.insert(1, "|---" * len(header) + "|")
+    return "\n".join(told).replace("|  |", "| |").replace("|  |", "| |")  # cells without anything
+
+
+# ActiveFT -----------------------------------------------------------------------------------------------------------
+
+ALGORITHM, DEFAULT = "Algorithm 1", "this package's default"
+VARIANTS = {
+    "activeft:paper": f"{ALGORITHM}: as it is",
+    "activeft:paper;update=false": f"{ALGORITHM}: assignments never updated",
+    "activeft:paper;balance=0": f"{ALGORITHM}: no regularisation",
+    "activeft:paper;loss=contrastive": f"{ALGORITHM}: contrastive",
+    **{f"activeft:paper;temperature={tau}": f"{ALGORITHM}: tau {tau}" for tau in ("0.04", "0.2", "0.5")},
+    "activeft:paper;swaps=1": f"{ALGORITHM}: with swaps",
+    "activeft": f"{DEFAULT}: as it is",
+    "activeft:update=false": f"{DEFAULT}: assignments never updated",
+    "activeft:balance=0": f"{DEFAULT}: no regularisation",
+    "activeft:loss=contrastive;optimiser=adam;iterations=300": f"{DEFAULT}: contrastive (with Adam)",
+    **{f"activeft:temperature={tau}": f"{DEFAULT}: tau {tau}" for tau in ("0.04", "0.2", "0.5")},
+    "activeft:swaps=0": f"{DEFAULT}: without swaps",
+    "activeft:power=1": f"{DEFAULT}: swaps for the EMD",
+    "activeft:tail": "this package's preset for long tails",
+    "random": "random",
+    "k_means": "k-means",
+}
+
+
+def activeft() -> list[str]:
+    """The ablations on Caltech-101."""
+    cells = {
+        (row["method"], row["budget"]): row for row in read("experiments/activeft/results/caltech101.json")["rows"]
+    }
+    rows = []
+    for method, name in VARIANTS.items():
+        told = [mean_and_spread(cells[method, k]["top1"], factor=100) for k in ("120", "300", "600")]
+        emd, met = np.mean(cells[method, "300"]["emd"]), np.mean(cells[method, "120"]["classes_met"])
+        rows.append([name, *told, f"{emd:.3f}", f"{met:.0f}"])
+    return [lines(["", "K = 120", "K = 300", "K = 600", "EMD at 300", "classes met at 120"], rows)]
+
+
+# Caltech-101 --------------------------------------------------------------------------------------------------------
+
+
+def caltech101() -> list[str]:
+    """Selectors under two transforms with the reference beside them, and recipes."""
+    folder = "experiments/caltech101"
+    stored = {name: read(f"{folder}/{file}.json")["rows"] for name, file in
+              (("publisher's", "selectors"), ("squash", "selectors-squash"))}  # fmt: skip
+    reference = read(f"{folder}/reference.json")["rows"]
+    rows = []
+    for selector in dict.fromkeys(row["selector"] for row in stored["squash"]):
+        for transform, found in stored.items():
+            cells = {row["budget"]: row for row in found if row["selector"] == selector}
+            told = [mean_and_spread(cells[k]["top1"]) for k in (120, 300, 600)]
+            rows.append([selector, transform, *told, f"{np.mean(cells[300]['emd']):.3f}"])
+        if selector in reference:
+            rows.append(["", "reference", *reference[selector], ""])
+    recipes = [
+        [f"`{row['recipe']}`", mean_and_spread(row["top1"]), f"{np.median(row['seconds']):.0f}"]
+        for row in read(f"{folder}/recipes.json")["rows"]
+    ]
+    return [
+        lines(["", "transform", "K = 120", "K = 300", "K = 600", "EMD at 300"], rows),
+        lines(["recipe", "top-1", "seconds (median)"], recipes),
+    ]
+
+
+# FACT ---------------------------------------------------------------------------------------------------------------
+
+RECIPES = {
+    "full, random labels": "full, random labels",
+    "full": "full",
+    "linear_probe": "linear probe",
+    "probe_then_full": "probe, then full",
+    "lora": "LoRA",
+    "bitfit": "BitFit",
+    "fact": "**FACT**",
+    "fact without phase 3": "FACT without phase 3",
+    "fact: linear": "FACT, linear head",
+    "fact: logistic": "FACT, logistic head",
+    "fact: map": "FACT, attention pooling",
+    "fact: map, brightness": "FACT, attention pooling, brightness",
+    "fact: map, brightness and posterize": "FACT, attention pooling, brightness and posterize",
+}
+HEADS = tuple(RECIPES)[7:]  # rows fitted on the features of another one
+LONG_TAIL = {
+    "linear_probe": "linear probe",
+    "probe_then_full": "probe, then full",
+    "fact": "FACT",
+    "linear_probe, adjusted": "linear probe, logits adjusted",
+    "fact, balanced": "FACT, balanced classes",
+    "fact, adjusted": "FACT, logits adjusted",
+}
+SCOPES = {"frofa": "", "cfrofa": " c", "c2frofa": " c²"}
+
+
+def fact() -> list[str]:
+    """Both data sets, the long tail, and FroFA on the frozen backbone."""
+    tail = read("experiments/fact/results/cifar10_lt-250.json")["rows"]
+    rows = [[name, told(tail[key], "balanced_accuracy"), seconds(tail[key])] for key, name in LONG_TAIL.items()]
+    return [
+        recipes("caltech101", (120, 300, 600)),
+        recipes("cifar10", (250, 500, 1000)),
+        lines(["", "balanced accuracy", "seconds"], rows),
+        frozen(),
+    ]
+
+
+def recipes(data: str, budgets: Sequence[int]) -> str:
+    """Recipes at three budgets."""
+    found = [read(f"experiments/fact/results/{data}-{k}.json")["rows"] for k in budgets]
+    rows = []
+    for key, name in RECIPES.items():
+        cells = [one.get(key) for one in found]
+        if not any(cells):
+            continue
+        top1 = [told(cell) if cell else "" for cell in cells]
+        top1 = [f"**{cell}**" for cell in top1] if name.startswith("**") else top1
+        cost = ["", ""]
+        if key not in HEADS:
+            trained = next(cell for cell in reversed(cells) if cell)[0]["parameters"]
+            cost = [" / ".join(seconds(cell) if cell else "-" for cell in cells), count(trained)]
+        rows.append([name, *top1, *cost])
+    return lines(["", *(f"K = {k:,}" for k in budgets), "seconds", "trained"], rows)
+
+
+def told(cell: Seeds, column: str = "top1") -> str:
+    return mean_and_spread([one[column] for one in cell], factor=100)
+
+
+def seconds(cell: Seeds) -> str:
+    return f"{np.median([one['seconds'] for one in cell]):.0f}"
+
+
+def count(parameters: int) -> str:
+    """Of weights, in words."""
+    if parameters < 40_000:
+        return f"{parameters / 1e3:.0f} thousand"
+    return f"{parameters / 1e6:.{1 if parameters > 1e6 else 2}f} million"
+
+
+def frozen() -> str:
+    """FroFA by labels per class."""
+    found, counts = read("experiments/fact/results/frofa.json")["top1"], ("1", "5", "10", "25")
+    named = {"linear": "linear probe", "map": "attention pooling (MAP)",
+             "brightness then posterize": "MAP, brightness c² 0.3, posterize c 4"}  # fmt: skip
+    rows = []
+    for key, values in found.items():
+        scope, _, rest = key.partition(":")
+        name = named.get(key) or f"MAP, {rest.partition(':')[0]}{SCOPES[scope]} {rest.partition(':')[2]}"
+        rows.append([name, *(mean_and_spread(values[labels], factor=100) for labels in counts)])
+    return lines(["", *counts], rows)
+
+
+# What pages had told before their values were kept ------------------------------------------------------------------
+
+
+def bundled_training() -> list[str]:
+    """How the losses of the bundled backbone fell."""
+    header = ["epoch", "px", "cosine distance", "KL", "glyphs' cross-entropy"]
+    rows = read("experiments/published.json")["experiments/bundled_backbone/README.md"]["epochs"]
+    return [lines(header, [[f"{e}", f"{px}", f"{c:.3f}", f"{kl:.2f}", f"{g:.2f}"] for e, px, c, kl, g in rows])]
+
+
+TABLES = {
+    "experiments/activeft/README.md": activeft,
+    "experiments/bundled_backbone/README.md": bundled_training,
+    "experiments/caltech101/README.md": caltech101,
+    "experiments/fact/README.md": fact,
+}
