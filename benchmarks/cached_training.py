@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from machine import machine
 
 import activetune
+from activetune.base.arrays import NO_INDICES
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import pool_labels
-from activetune.networks.frofa import parse_steps
+from activetune.networks.frofa import ScopedOperation, parse_augmentation
 from activetune.networks.heads import make_head
 from activetune.networks.network import Network
-from activetune.networks.regression import NOTHING, fit_linear
+from activetune.networks.regression import fit_linear
 from activetune.tasks import Crops
 from activetune.training.batches import Turn
 from activetune.training.course import stream_of
@@ -85,7 +86,7 @@ def _job(options: argparse.Namespace, work: Path) -> Job:
     backbone = activetune.load_backbone(options.backbone, options.weights)
     runtime = resolve_runtime()
     backbone.to(runtime.device)
-    return Job(pool, pool_labels(pool), NOTHING, pool, Network(backbone), runtime, 0, work, quiet=True)
+    return Job(pool, pool_labels(pool), NO_INDICES, pool, Network(backbone), runtime, 0, work, quiet=True)
 
 
 def _cases(job: Job) -> list[tuple[str, Callable[[Job], float]]]:
@@ -94,19 +95,21 @@ def _cases(job: Job) -> list[tuple[str, Callable[[Job], float]]]:
     found: list[tuple[str, Callable[[Job], float]]] = [("backbone every epoch", _backbone)]
     for name, (kind, reads_tokens, steps, size, count) in CASES.items():
         views = tokens if reads_tokens else Views(pooled.features.float())
-        training = HeadTraining(steps=count, batch_size=size, augmentation=parse_steps(steps))
-        found.append((name, _head(kind, views, training)))
+        training = HeadTraining(steps=count, batch_size=size)
+        found.append((name, _head(kind, views, training, parse_augmentation(steps))))
     found.append(("linear, by L-BFGS", _closed(pooled)))
     return found
 
 
-def _head(kind: str, views: Views, training: HeadTraining) -> Callable[[Job], float]:
+def _head(
+    kind: str, views: Views, training: HeadTraining, augmentation: Sequence[ScopedOperation]
+) -> Callable[[Job], float]:
     def samples_per_second(job: Job) -> float:
         head = make_head(kind, views.features.shape[-1], len(job.labels.classes))
         rows = np.arange(len(job.labels))
         seen = training.steps * len(rows) / -(-len(rows) // training.batch_size)
         started = time.perf_counter()
-        train_head(head, views, job.labels.indices, rows, training, seed=0)
+        train_head(head, views, job.labels.indices, rows, training, augmentation=augmentation, seed=0)
         return seen / (time.perf_counter() - started)
 
     return samples_per_second

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from activetune.base.arrays import IntArray
-from activetune.networks.frofa import parse_steps
+from activetune.networks.frofa import parse_augmentation
 from activetune.networks.heads.logistic import power_normalised
 from activetune.networks.regression import fit_best, fit_linear
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
@@ -38,8 +38,8 @@ class Recorded(LightHeads):
 
     def score(self, candidate: Candidate, splits: Sequence[IntArray]) -> HeadTrial:
         good = str(candidate) == self.best
-        top1 = 0.9 if good else 0.1
-        return HeadTrial(0.0, top1, 1 - top1, 100, top1, candidate=candidate, seconds=0.0)
+        value = 0.9 if good else 0.1
+        return HeadTrial(value, 1 - value, 100, value, strength=0.0, candidate=candidate, seconds=0.0)
 
 
 def recorded(best: str = "") -> Recorded:
@@ -72,7 +72,7 @@ def test_heads_that_read_no_tokens_are_not_searched() -> None:
 
 
 def test_a_given_augmentation_is_tried_under_each_head_but_the_kept_one() -> None:
-    steps = parse_steps("frofa:brightness:0.5")
+    steps = parse_augmentation("frofa:brightness:0.5")
     found = names(choose_head(recorded(), [], ("keep", "map", "linear"), [steps], 100))
     assert found == ["keep", "map with frofa:brightness:0.5", "linear with frofa:brightness:0.5"]
 
@@ -94,16 +94,16 @@ def test_a_score_is_of_items_that_the_fit_does_not_see() -> None:
     trial = heads.score(Candidate("linear"), [split])
     fitted = fit_best(pooled(heads), heads.targets, rng=np.random.default_rng(0), held_out=split, keep_held_out=True)
     assert trial.strength == fitted.strength
-    assert trial.top1 == pytest.approx(np.mean(fitted.head.logits(pooled(heads)[0, split]).argmax(1) == split % 4))
+    assert trial.value == pytest.approx(np.mean(fitted.head.logits(pooled(heads)[0, split]).argmax(1) == split % 4))
 
 
 @pytest.mark.parametrize("kind", ["map", "linear", "logistic"])
 @pytest.mark.parametrize("augmentation", ["", "c2frofa:brightness:0.3", "frofa:mixup:0.5"])
 def test_every_head_learns_under_every_kind_of_augmentation(kind: str, augmentation: str) -> None:
     heads = toy(items=80)
-    trial = heads.score(Candidate(kind, parse_steps(augmentation)), [np.arange(16), np.arange(16, 32)])
+    trial = heads.score(Candidate(kind, parse_augmentation(augmentation)), [np.arange(16), np.arange(16, 32)])
     assert trial.n == 32
-    assert trial.top1 > 0.5
+    assert trial.value > 0.5
 
 
 def test_keep_is_the_classifier_that_is_there() -> None:

@@ -15,8 +15,9 @@ from scipy.stats import rankdata, spearmanr
 
 from activetune import UsageError
 from activetune.base.runtime import torch_generator
+from activetune.base.settings import AnySettings, changed
 from activetune.features.distances import unit_rows
-from activetune.selection.evidence import gather, probe, sources
+from activetune.selection.evidence import gather, known_answers, probe, sources
 from activetune.selection.evidence._training import Inputs, batches, perceptron
 from activetune.selection.evidence.adversarial import Adversary, ranks
 from activetune.selection.evidence.dropout import DropoutHead
@@ -46,12 +47,17 @@ def labelled(features: np.ndarray, group: np.ndarray, each: int = 10, **fields: 
     return Evidence(features, labelled=rows, answers_L=group[rows], **fields)  # type: ignore[arg-type]
 
 
+def quick(helper: AnySettings) -> AnySettings:
+    """A helper that trains for a few steps."""
+    return changed(helper, {"steps": SHORT})
+
+
 QUICK: dict[str, Callable[[Evidence, int], object]] = {
     "probs_NC": lambda evidence, seed: probe.provide(evidence, frozenset({"probs_NC"}), rng(seed))["probs_NC"],
-    "dropout": lambda evidence, seed: DropoutHead(steps=SHORT, draws=3).draw(evidence, rng(seed)),
-    "predicted_loss_N": lambda evidence, seed: LossPrediction(steps=SHORT).predict(evidence, rng(seed)),
-    "likeness_N": lambda evidence, seed: Adversary(least_steps=1, most_steps=SHORT).likeness(evidence, rng(seed)),
-    "ranked_likeness_N": lambda evidence, seed: Adversary(least_steps=1, most_steps=SHORT).likeness(
+    "dropout": lambda evidence, seed: quick(DropoutHead(draws=3)).draw(evidence, rng(seed)),
+    "predicted_loss_N": lambda evidence, seed: quick(LossPrediction()).predict(evidence, rng(seed)),
+    "likeness_N": lambda evidence, seed: quick(Adversary(least_steps=1)).likeness(evidence, rng(seed)),
+    "ranked_likeness_N": lambda evidence, seed: quick(Adversary(least_steps=1)).likeness(
         evidence, rng(seed), np.resize(RATES, (len(evidence.features_ND), 1))
     ),
 }
@@ -198,10 +204,13 @@ def test_a_pass_of_batches_holds_no_item_twice(items: int, size: int) -> None:
     ("make", "sentence"),
     [
         (lambda: DropoutHead(rate=1.0), "dropout: rate can't be 1.0; allowed: 0 to 0.99"),
-        (lambda: LossPrediction(batch_size=1), "loss_prediction: batch_size can't be 1"),
+        (lambda: changed(LossPrediction(), {"batch_size": 1}), "loss_prediction: batch_size can't be 1"),
         (lambda: LossPrediction(joint=float("nan")), "loss_prediction: joint can't be nan"),
         (lambda: Adversary(beta=-1), "adversarial: beta can't be -1"),
-        (lambda: Adversary(least_steps=9, most_steps=5), "adversarial: least_steps can't be 9; allowed: 1 to 5"),
+        (
+            lambda: changed(Adversary(), {"least_steps": 9, "steps": 5}),
+            "adversarial: least_steps can't be 9; allowed: 1 to 5",
+        ),
     ],
 )
 def test_settings_out_of_range_are_explained(make: Callable[[], object], sentence: str) -> None:
@@ -227,10 +236,11 @@ def test_the_probabilities_are_the_softmax_of_the_head() -> None:
     np.testing.assert_allclose(found["probs_NC"], torch.softmax(logits, 1).numpy(), atol=1e-6)
 
 
-def test_with_many_answers_the_strength_is_chosen_on_a_part_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_answers_the_strength_is_chosen_on_a_part_held_out() -> None:
     features, group = blobs(noise=0.3)
-    monkeypatch.setattr(probe, "CROSS_VALIDATED", 20)
-    probs = probe.provide(labelled(features, group, each=20), frozenset({"probs_NC"}), rng())["probs_NC"]
+    evidence = labelled(features, group, each=20)
+    head = probe.fit_head(*known_answers(evidence), evidence.features_ND, rng(), cross_validated=20)
+    probs = probe.probabilities(head, evidence.features_ND)
     assert (probs.argmax(axis=1) == group).mean() > 0.85
 
 
@@ -246,7 +256,7 @@ def between(features: np.ndarray, group: np.ndarray) -> np.ndarray:
 def test_draws_are_unsure_and_disagree_between_blobs() -> None:
     features, group = blobs(classes=3)
     evidence = labelled(np.vstack([features, between(features, group)]), np.concatenate([group, np.full(20, 0)]))
-    draws = DropoutHead(steps=150).draw(evidence, rng())
+    draws = changed(DropoutHead(), {"steps": 150}).draw(evidence, rng())
     assert (draws.mean_probs_NC[:90].argmax(axis=1) == group).all()
     assert draws.mean_entropy_N[90:].min() > draws.mean_entropy_N[:90].max()
     entropy = -(draws.mean_probs_NC * np.log(draws.mean_probs_NC + 1e-30)).sum(axis=1)
@@ -256,7 +266,7 @@ def test_draws_are_unsure_and_disagree_between_blobs() -> None:
 
 
 def test_without_dropout_all_draws_are_one() -> None:
-    draws = DropoutHead(rate=0.0, steps=SHORT, draws=4).draw(labelled(*blobs(noise=0.3)), rng())
+    draws = quick(DropoutHead(rate=0.0, draws=4)).draw(labelled(*blobs(noise=0.3)), rng())
     entropy = -(draws.mean_probs_NC * np.log(draws.mean_probs_NC + 1e-30)).sum(axis=1)
     assert draws.mean_entropy_N == pytest.approx(entropy, abs=1e-4)
 
@@ -279,7 +289,9 @@ def test_hard_items_are_ranked_above_easy_ones() -> None:
     coin = rng(1).integers(0, 2, size=60)
     classes = np.concatenate([coin, np.full(60, 2), np.full(60, 3)])
     rows = np.flatnonzero(np.arange(180) % 2 == 0)
-    predicted = LossPrediction(steps=200).predict(Evidence(features, rows, answers_L=classes[rows]), rng())
+    predicted = changed(LossPrediction(), {"steps": 200}).predict(
+        Evidence(features, rows, answers_L=classes[rows]), rng()
+    )
     unseen = np.flatnonzero(np.arange(180) % 2)
     hard, easy = unseen[group[unseen] == 0], unseen[group[unseen] != 0]
     assert predicted[hard].min() > predicted[easy].max()
@@ -291,7 +303,7 @@ def test_predicted_losses_follow_the_real_ones_on_real_digits() -> None:
     data = load_digits()
     features = unit_rows(data.data[:900] - data.data[:900].mean(axis=0))
     evidence = Evidence(features, np.arange(300), answers_L=data.target[:300])
-    predicted = LossPrediction(steps=200).predict(evidence, rng())
+    predicted = changed(LossPrediction(), {"steps": 200}).predict(evidence, rng())
     probs = probe.provide(evidence, frozenset({"probs_NC"}), rng())["probs_NC"]
     losses = -np.log(probs[np.arange(300, 900), data.target[300:900]])
     assert spearmanr(predicted[300:], losses).statistic > 0.3
@@ -346,9 +358,7 @@ def test_what_stands_beside_the_code_is_seen() -> None:
 
 
 def test_predicted_losses_that_are_there_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "activetune.selection.evidence.adversarial.Adversary", lambda: Adversary(least_steps=1, most_steps=SHORT)
-    )
+    monkeypatch.setattr("activetune.selection.evidence.adversarial.Adversary", lambda: quick(Adversary(least_steps=1)))
     evidence = labelled(*blobs(size=10), each=3)
     source, wanted = sources()["ranked_likeness_N"], frozenset({"ranked_likeness_N"})
     given_losses = rng(7).normal(size=40).astype(np.float32)

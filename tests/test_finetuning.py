@@ -15,14 +15,17 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 import activetune
-from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, open_pool, predict
+from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, load_backbone, open_pool, predict
 from activetune.base.config import field_types
+from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
+from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import bundled
 from activetune.networks.model import ADAPTER_FILES
-from activetune.networks.regression import LinearHead, Trial
+from activetune.networks.network import Network
+from activetune.networks.regression import LinearHead
 from activetune.recipes import _from_probe
 from activetune.training.batches import Batches, Turn
 from activetune.training.finite import NotFinite
@@ -148,27 +151,34 @@ def test_history_without_validation(digits: Path, tmp_path: Path, small: None) -
     assert figures(tmp_path / "m")["n_validation"] == 0
 
 
-@pytest.mark.parametrize(("shots", "chosen_by"), [(6, "validation"), (3, "cross-validation"), (1, None)])
+@pytest.mark.parametrize(
+    ("shots", "held_out", "chosen_by"),
+    [(6, [0, 9, 17, 20], "validation"), (3, [], "cross-validation"), (1, [], None)],
+)
 def test_history_of_a_linear_probe(
-    shots: int,
-    chosen_by: str | None,
-    digits: Path,
-    tmp_path: Path,
-    small: None,
-    monkeypatch: pytest.MonkeyPatch,
+    shots: int, held_out: list[int], chosen_by: str | None, digits: Path, tmp_path: Path, small: None
 ) -> None:
-    monkeypatch.setattr("activetune.recipes.linear_probe.CROSS_VALIDATED", 20)
-    monkeypatch.setattr("activetune.training.recipe.VALIDATION_LEAST", 1)
-    train(digits, tmp_path / "m", "linear_probe", labels=some_labels(open_pool(digits), shots))
-    rows = history(tmp_path / "m")
-    assert figures(tmp_path / "m").get("chosen_by") == chosen_by
+    pool = open_pool(digits)
+    labels = Labels.of(some_labels(pool, shots))
+    network, runtime = Network(load_backbone("bundled")), resolve_runtime("cpu", "fp32")
+    held = np.array(held_out, dtype=np.int64)
+    job = Job(pool.subset(labels.ids), labels, held, pool, network, runtime, 0, tmp_path, workers=0, quiet=True)
+    outcome = make_recipe("linear_probe").run(job)
+    assert outcome.figures.get("chosen_by") == chosen_by
     if chosen_by is None:
-        assert rows == []
+        assert not outcome.history
         return
-    assert list(rows[0]) == ["phase", "strength", "val_loss", "val_top1"]
-    assert [float(row["strength"]) for row in rows] == [0.1, 1, 10, 100, 1000]
-    chosen = next(row for row in rows if float(row["strength"]) == figures(tmp_path / "m")["strength"])
-    assert figures(tmp_path / "m")["val_top1"] == pytest.approx(float(chosen["val_top1"]))
+    assert list(outcome.history[0]) == ["phase", "strength", "val_loss", "val_top1"]
+    assert [row["strength"] for row in outcome.history] == [0.1, 1, 10, 100, 1000]
+    chosen = next(row for row in outcome.history if row["strength"] == outcome.figures["strength"])
+    assert outcome.figures["val_top1"] == chosen["val_top1"]
+
+
+@pytest.mark.parametrize("recipe", ["linear_probe", "frozen_map", "fact"])
+def test_many_labels_are_validated_on_a_part_and_fewer_by_all_of_them(recipe: str) -> None:
+    indices = np.arange(2001) % 10
+    assert len(make_recipe(recipe).hold_out(indices, 0)) == 400
+    assert not len(make_recipe(recipe).hold_out(indices[1:], 0))
 
 
 def test_history_of_probe_then_full_holds_both_phases(digits: Path, tmp_path: Path, small: None) -> None:
@@ -546,10 +556,10 @@ def test_the_head_that_probe_then_full_starts_from_has_not_seen_the_held_out_ite
 def test_the_best_epoch_on_validation_is_kept(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
-    results = iter([Trial(1.0, *found, 10) for found in [(0.2, 1.0), (0.9, 0.5), (0.9, 0.4), (0.9, 0.6)]])
+    results = iter([Measured(*found, 10) for found in [(0.2, 1.0), (0.9, 0.5), (0.9, 0.4), (0.9, 0.6)]])
     states: list[dict[str, torch.Tensor]] = []
 
-    def validate(self: _Run, network: torch.nn.Module) -> Trial:
+    def validate(self: _Run, network: torch.nn.Module) -> Measured:
         averaged = self._averaged().get_submodule("backbone.network")
         states.append({name: value.clone() for name, value in averaged.state_dict().items()})
         return next(results)
@@ -652,6 +662,8 @@ def test_a_class_whose_only_image_is_corrupt_is_named(digits: Path, tmp_path: Pa
         ("full", {"lr": float("nan")}, "lr can't be nan"),
         ("full", {"optimizer": "lion"}, "optimizer can't be 'lion'"),
         ("full", {"epoch": 3}, "recipe full has no setting 'epoch'; did you mean 'epochs'"),
+        ("full", {"training.lr": 1}, r"recipe full has no setting 'training\.lr'; did you mean 'lr'"),
+        ("fact", {"head_batch": 0}, "head_batch can't be 0; allowed: 1 or more"),
         ("full", {"batch_size": "many"}, "batch_size can't be 'many'"),
         ("full", {"layer_decay": 1.5}, "layer_decay can't be 1.5; allowed: 0.01 to 1"),
         ("full", {"validation": 1}, "validation can't be 1"),
@@ -680,7 +692,8 @@ def test_unknown_recipe_and_preset() -> None:
 
 def test_the_papers_preset_and_single_settings_over_it() -> None:
     recipe = make_recipe("full", "paper", {"epochs": "7"})
-    assert (recipe.epochs, recipe.optimizer, recipe.lr, recipe.clip) == (7, "sgd", 0.01, 2.0)  # type: ignore[attr-defined]
+    training = recipe.training  # type: ignore[attr-defined]
+    assert (training.epochs, training.optimizer, training.lr, training.clip) == (7, "sgd", 0.01, 2.0)
 
 
 def test_a_run_of_one_step_learns(digits: Path, tmp_path: Path, small: None) -> None:

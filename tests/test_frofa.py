@@ -17,12 +17,12 @@ from activetune.networks.frofa import (
     OPERATIONS,
     SCOPES,
     Grid,
-    Step,
+    ScopedOperation,
     _places,
     augment,
     from_unit,
     mix,
-    parse_steps,
+    parse_augmentation,
     to_unit,
 )
 
@@ -37,8 +37,8 @@ def tokens(items: int = 3, channels: int = 4, seed: int = 0) -> Tensor:
     return torch.randn((items, GRID.tokens, channels), generator=generator(seed)) * 5 - 2
 
 
-def one(name: str, strength: float, scope: str = "frofa") -> tuple[Step, ...]:
-    return parse_steps(f"{scope}:{name}:{strength}")
+def one(name: str, strength: float, scope: str = "frofa") -> tuple[ScopedOperation, ...]:
+    return parse_augmentation(f"{scope}:{name}:{strength}")
 
 
 # To [0, 1] and back ----------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_mixup_mixes_features_and_answers_alike() -> None:
 
 
 def test_steps_follow_one_another() -> None:
-    both = parse_steps("c2frofa:brightness:0.8 + cfrofa:posterize:4")
+    both = parse_augmentation("c2frofa:brightness:0.8 + cfrofa:posterize:4")
     assert [str(step) for step in both] == ["c2frofa:brightness:0.8", "cfrofa:posterize:4"]
     drawn = generator()
     expected = augment(augment(tokens(), both[:1], drawn), both[1:], drawn)
@@ -294,7 +294,7 @@ def test_steps_follow_one_another() -> None:
 
 
 def test_no_steps_change_nothing() -> None:
-    assert parse_steps("  ") == ()
+    assert parse_augmentation("  ") == ()
     assert torch.equal(augment(tokens(), (), generator()), tokens())
 
 
@@ -311,7 +311,7 @@ def test_no_steps_change_nothing() -> None:
 )
 def test_what_is_not_understood_is_told(text: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        parse_steps(text)
+        parse_augmentation(text)
 
 
 @pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.spatial])
@@ -327,10 +327,10 @@ def test_strengths_worth_trying_are_allowed_and_beyond_the_bounds_none_is(name: 
     tried = OPERATIONS[name].tried if name in OPERATIONS else (0.2, 0.5)
     assert len(set(tried)) == len(tried) > 1 or name == "equalize"
     for strength in tried:
-        assert parse_steps(f"frofa:{name}:{strength}") == (Step("frofa", name, strength),)
+        assert parse_augmentation(f"frofa:{name}:{strength}") == (ScopedOperation("frofa", name, strength),)
     for strength in (-1, 1e6, float("nan")):
         with pytest.raises(UsageError, match="allowed"):
-            Step("frofa", name, strength)
+            ScopedOperation("frofa", name, strength)
 
 
 @pytest.mark.parametrize("text", ["c2frofa:brightness:0.5", "frofa:equalize:0.5", "cfrofa:shift:0.3"])
@@ -340,6 +340,6 @@ def test_a_batch_in_pieces_is_the_batch_at_once(text: str, monkeypatch: pytest.M
     for chunk in (1, 70, 10**6):
         monkeypatch.setattr(frofa, "CHUNK", chunk)
         generator = torch.Generator().manual_seed(1)
-        found.append(augment(features, parse_steps(text), generator, grid=Grid(2, 3)))
+        found.append(augment(features, parse_augmentation(text), generator, grid=Grid(2, 3)))
     torch.testing.assert_close(found[0], found[2], rtol=0, atol=1e-6)
     torch.testing.assert_close(found[1], found[2], rtol=0, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from activetune.base.torchvision_ import import_torchvision
-from activetune.networks.frofa import Grid, parse_steps
+from activetune.networks.frofa import Grid, parse_augmentation
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.heads._attention import AttentionPool, heads_for
 from activetune.networks.heads.logistic import power_normalised
@@ -78,8 +78,8 @@ def test_each_head_learns(kind: str, augmentation: str) -> None:
     views, targets = toy()
     torch.manual_seed(0)
     head = make_head(kind, SIZE, CLASSES)
-    options = HeadTraining(steps=150, lr=1e-2, augmentation=parse_steps(augmentation))
-    losses = train_head(head, views, targets, np.arange(60), options, seed=0)
+    options, under = HeadTraining(steps=150, lr=1e-2), parse_augmentation(augmentation)
+    losses = train_head(head, views, targets, np.arange(60), options, augmentation=under, seed=0)
     assert losses[-1] < losses[0]
     assert accuracy(head) > 0.8
     assert not head.training
@@ -98,13 +98,13 @@ def test_attention_finds_the_telling_token_better_than_the_mean() -> None:
 
 def test_training_depends_on_the_seed_alone() -> None:
     views, targets = toy()
-    options = HeadTraining(steps=20, augmentation=parse_steps("c2frofa:brightness:0.5 + frofa:mixup:0.2"))
+    options, under = HeadTraining(steps=20), parse_augmentation("c2frofa:brightness:0.5 + frofa:mixup:0.2")
     states = []
     for seed, noise in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(0)
         head = make_head("map", SIZE, CLASSES)
         torch.manual_seed(noise)  # whatever ran before
-        train_head(head, views, targets, np.arange(60), options, seed=seed)
+        train_head(head, views, targets, np.arange(60), options, augmentation=under, seed=seed)
         states.append(head.classifier.weight.detach().clone())
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])

@@ -171,7 +171,7 @@ def test_a_trial_sees_the_other_items_alone() -> None:
     head = fit_linear(features[kept], indices[kept], 1.0)
     log_probs = torch.log_softmax(torch.from_numpy(head.logits(features[held_out])), dim=1).numpy()
     (trial,) = choose_strength(features, indices, [1.0], [held_out])
-    assert trial.top1 == np.mean(log_probs.argmax(axis=1) == indices[held_out])
+    assert trial.value == np.mean(log_probs.argmax(axis=1) == indices[held_out])
     assert trial.loss == pytest.approx(-log_probs[np.arange(20), indices[held_out]].mean(), abs=1e-3)
 
 
@@ -192,7 +192,7 @@ def test_cross_validation_where_nothing_is_held_out() -> None:
     fitted = fit_best(features, indices, rng=rng(), folds=3)
     assert [trial.strength for trial in fitted.trials] == list(STRENGTHS)
     assert fitted.strength == best_trial(fitted.trials).strength
-    assert all(round(trial.top1 * 60, 6) == round(trial.top1 * 60) for trial in fitted.trials)  # each item once
+    assert all(round(trial.value * 60, 6) == round(trial.value * 60) for trial in fitted.trials)  # each item once
 
 
 def test_default_where_each_class_has_one_label() -> None:
@@ -208,7 +208,7 @@ def test_single_items_stay_in_training_of_every_fold() -> None:
     rows = np.array([0, 1, 2, 4, 5, 7, 8])  # one item of class 0, three of the others
     fitted = fit_best(features[rows], indices[rows], rng=rng(), folds=3)
     assert len(fitted.head.bias_C) == 3
-    assert all(round(trial.top1 * 6, 6) == round(trial.top1 * 6) for trial in fitted.trials)
+    assert all(round(trial.value * 6, 6) == round(trial.value * 6) for trial in fitted.trials)
 
 
 def test_a_single_strength_is_used_as_it_is() -> None:
@@ -234,7 +234,8 @@ def test_held_out_items_can_be_kept_out_of_the_final_fit() -> None:
 def test_the_lower_loss_wins_where_accuracy_is_equal_within_its_error() -> None:
     accuracies, losses = (0.5, 0.9, 0.89, 0.9), (0.1, 0.8, 0.3, 0.5)
     trials = [
-        Trial(10.0**n, top1, loss, 100) for n, (top1, loss) in enumerate(zip(accuracies, losses, strict=True), -1)
+        Trial(value, loss, 100, strength=10.0**n)
+        for n, (value, loss) in enumerate(zip(accuracies, losses, strict=True), -1)
     ]
     assert best_trial(trials).strength == 10.0
 
@@ -255,7 +256,8 @@ def test_smoothed_accuracy_does_not_ask_how_sure_a_model_is() -> None:
 
 
 def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> None:
-    trials = [Trial(1.0, 0.80, 0.5, 50, 0.70), Trial(2.0, 0.82, 0.9, 50, 0.75), Trial(3.0, 0.5, 0.1, 50, 0.99)]
+    found = [(0.80, 0.5, 50, 0.70), (0.82, 0.9, 50, 0.75), (0.5, 0.1, 50, 0.99)]
+    trials = [Trial(*measured, strength=float(number)) for number, measured in enumerate(found, 1)]
     assert best_trial(trials).strength == 1.0
     assert best_trial(trials, by="smoothed").strength == 2.0
     assert best_trial(trials, by="first").strength == 1.0
@@ -264,7 +266,8 @@ def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> Non
 
 def test_the_weakest_of_equals_is_the_simplest_model() -> None:
     accuracies, losses = (0.5, 0.88, 0.89, 0.9), (0.1, 0.8, 0.3, 0.5)
-    trials = [Trial(10.0**n, top1, loss, 100) for n, (top1, loss) in enumerate(zip(accuracies, losses, strict=True))]
+    tried = enumerate(zip(accuracies, losses, strict=True))
+    trials = [Trial(value, loss, 100, strength=10.0**n) for n, (value, loss) in tried]
     assert best_trial(trials).strength == 100.0
     assert best_trial(trials, by="strength").strength == 10.0
     assert best_trial(trials[::-1], by="strength").strength == 10.0

@@ -18,16 +18,18 @@ from safetensors.torch import load_file, save_file
 
 import activetune
 from activetune import UsageError, load_backbone, open_pool
+from activetune.base.arrays import NO_INDICES
 from activetune.base.errors import MissingExtra
 from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.data.splits import shuffled
+from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import bundled
 from activetune.networks.imbalance import cross_entropy
 from activetune.networks.network import Network
-from activetune.networks.regression import NOTHING, Trial, best_trial
+from activetune.networks.regression import Trial, best_trial
 from activetune.recipes import auto
 from activetune.training import network_state as _network
 from activetune.training.batches import Batches
@@ -214,9 +216,9 @@ def test_l2sp_stays_nearer_to_the_start(pool: Pool, tmp_path: Path) -> None:
 
 def validated(monkeypatch: pytest.MonkeyPatch, losses: Sequence[float], smoothed: Sequence[float] = ()) -> None:
     """The losses that epochs are judged by, and then the smoothed accuracies that interpolations are."""
-    epochs = [Trial(1.0, 0.5, loss, 10) for loss in losses]
-    given = iter([*epochs, *(Trial(0.0, 0.5, 1.0, 10, value) for value in smoothed)])
-    monkeypatch.setattr(_Run, "_validate", lambda run, network, share=1.0: replace(next(given), strength=share))
+    epochs = [Measured(0.5, loss, 10) for loss in losses]
+    given = iter([*epochs, *(Measured(0.5, 1.0, 10, value) for value in smoothed)])
+    monkeypatch.setattr(_Run, "_validate", lambda run, network: next(given))
 
 
 def test_training_ends_where_validation_no_longer_gets_better(
@@ -520,7 +522,7 @@ def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Pat
 @pytest.mark.parametrize("count, passes", [(500, 15), (1500, 30), (2500, 15)])  # the pilot runs below 2,000 alone
 def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool, tmp_path: Path) -> None:
     labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
-    job = Job(pool, labels, NOTHING, pool, Network(load_backbone("bundled")), resolve_runtime(), 0, tmp_path)
+    job = Job(pool, labels, NO_INDICES, pool, Network(load_backbone("bundled")), resolve_runtime(), 0, tmp_path)
     _, because, _ = auto.Auto(minutes=1e9)._choose(job, 60.0)
     assert f"about {passes * count:,.1f} of" in because
 
@@ -560,6 +562,8 @@ def test_training_goes_on_from_the_weakest_of_equal_probes(recipe: str, pool: Po
     train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 6), settings={"epochs": 1})
     trials = [row for row in history(tmp_path / "m") if row["phase"] == "probe"]
     found = figures(tmp_path / "m")
-    names = ("strength", "val_top1", "val_loss")
-    tried = [Trial(*(float(row[name]) for name in names), found["n_validation"]) for row in trials]
+    tried = [
+        Trial(float(row["val_top1"]), float(row["val_loss"]), found["n_validation"], strength=float(row["strength"]))
+        for row in trials
+    ]
     assert found["strength"] == best_trial(tried, by="strength").strength

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activetune import UsageError
+from activetune.base.settings import changed
 from activetune.features.distances import unit_rows
 from activetune.networks.regression import LinearHead
 from activetune.selection.evidence import gather
@@ -150,9 +151,9 @@ def test_a_prefix_is_the_smaller_selection(name: str, some_labelled: bool) -> No
 def test_from_labels_to_picks_with_what_the_helpers_train(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for field in ("dropout.DropoutHead", "loss_prediction.LossPrediction", "adversarial.Adversary"):
         module, cls = f"activetune.selection.evidence.{field}".rsplit(".", 1)
-        short = {"least_steps": 1, "most_steps": 20} if cls == "Adversary" else {"steps": 20}
+        short = {"least_steps": 1, "steps": 20} if cls == "Adversary" else {"steps": 20}
         original = getattr(__import__(module, fromlist=[cls]), cls)
-        monkeypatch.setattr(f"{module}.{cls}", lambda original=original, short=short: original(**short))
+        monkeypatch.setattr(f"{module}.{cls}", lambda original=original, short=short: changed(original(), short))
     features = cloud(40)
     evidence = Evidence(features, labelled=np.arange(8), answers_L=(features[:8, 0] > 0).astype(np.int64))
     evidence = gather(evidence, selectors()[name].needs, method=name, seed=0)

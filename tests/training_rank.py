@@ -23,7 +23,7 @@ from activetune.training.ranks import first_rank_first, rank_and_world
 from activetune.training.settings import Training
 from activetune.training.streams import Stream
 
-COMMON: dict[str, Any] = {"epochs": 2, "validation": 0.0, "lr": 1e-3, "clip": 1.0}
+COMMON: dict[str, Any] = {"epochs": 2, "lr": 1e-3, "clip": 1.0}
 CASES: dict[str, dict[str, Any]] = {
     "an odd last batch": {"batch_size": 6},  # 17 items: batches of 6, 6 and 5
     "accumulation": {"batch_size": 9, "accumulation": 3, "optimizer": "sgd", "lr": 1e-2},

@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
+from activetune.base.arrays import NO_INDICES
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
-from activetune.networks.frofa import parse_steps
+from activetune.networks.frofa import parse_augmentation
 from activetune.networks.network import Network
-from activetune.networks.regression import NOTHING
 from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, LightHeads
 from activetune.training.head_training import HeadTraining, head_logits
@@ -72,7 +72,7 @@ def main() -> None:
                 heads = LightHeads(views, labels.indices, len(labels.classes), training, seed=seed)
                 for row, steps in {"linear": None, **STEPS}.items():
                     kind = "linear" if steps is None else "map"
-                    candidate = Candidate(kind, parse_steps(steps) if steps else ())
+                    candidate = Candidate(kind, parse_augmentation(steps) if steps else ())
                     head = heads.fit(candidate, np.arange(len(labels)), 100.0)
                     logits = head_logits(head, seen, np.arange(len(test)))
                     top1 = accuracy(np.asarray(labels.classes)[logits.argmax(1)], truth)
@@ -89,7 +89,7 @@ def main() -> None:
 def _tokens(pool: Pool, weights: Path, work: Path):
     backbone = activetune.load_backbone("timm/vit_tiny_patch16_224", weights)
     labels = Labels.of(dict.fromkeys(pool.ids, "a"), ["a", "b"])  # read by nothing here
-    job = Job(pool, labels, NOTHING, pool, Network(backbone), resolve_runtime(), 0, work, quiet=True)
+    job = Job(pool, labels, NO_INDICES, pool, Network(backbone), resolve_runtime(), 0, work, quiet=True)
     return embed_views(job, 1, Crops(), tokens=True)
 
 

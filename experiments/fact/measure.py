@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
+from activetune.base.arrays import NO_INDICES
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.features.embedding import take
-from activetune.networks.frofa import parse_steps
+from activetune.networks.frofa import parse_augmentation
 from activetune.networks.network import Network
-from activetune.networks.regression import NOTHING
 from activetune.recipes import fact
 from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, LightHeads
@@ -262,7 +262,7 @@ def _heads(
     heads = LightHeads(views, labels.indices, len(model.classes), HeadTraining(), present=kept, seed=seed)
     for row, (kind, steps) in {WITHOUT: ("keep", ""), **HEADS}.items():
         started = time.perf_counter()
-        head = heads.fit(Candidate(kind, parse_steps(steps) if steps else ()), np.arange(len(labels)), 100.0)
+        head = heads.fit(Candidate(kind, parse_augmentation(steps) if steps else ()), np.arange(len(labels)), 100.0)
         seconds = before + embedding + time.perf_counter() - started
         logits = head_logits(head, seen, np.arange(len(test)))
         right = np.asarray(model.classes)[logits.argmax(1)] == truth
@@ -279,7 +279,7 @@ def _heads(
 
 def _job(pool: Pool, labels: Labels, model: activetune.Model, work: Path, seed: int) -> Job:
     runtime = resolve_runtime()
-    return Job(pool, labels, NOTHING, pool, Network(model.backbone), runtime, seed, work, quiet=True)
+    return Job(pool, labels, NO_INDICES, pool, Network(model.backbone), runtime, seed, work, quiet=True)
 
 
 def _collect(name: str, options: argparse.Namespace) -> None:

@@ -13,3 +13,5 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
+
+NO_INDICES: IntArray = np.empty(0, dtype=np.int64)  # of items (no position) or of classes

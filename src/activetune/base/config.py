@@ -1,37 +1,36 @@
-"""Settings: from strings, TOML or Python values to a checked dataclass, with the nearest name for a wrong one."""
+"""Settings from strings, TOML or Python values to checked ones, with the nearest name for a wrong one."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import reprlib
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from activetune.base.errors import UsageError, nearest, unknown_name
-
-Settings = TypeVar("Settings")
+from activetune.base.settings import AnySettings, Settings, changed, places
 
 LARGEST_CONFIG = 2**20  # bytes
 MOST_DOTS = 200  # in one line: dotted keys nest as deep as they are long
 
 
-def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> Settings:
-    """Build a settings dataclass from loose values (``"0.07"`` becomes 0.07).
+def configure(cls: type[AnySettings], values: Mapping[str, Any], *, what: str) -> AnySettings:
+    """Build settings from loose values by flat name (``"0.07"`` becomes 0.07).
 
     Raises:
-        UsageError: a name that is no field (the nearest is named), or a value of the wrong kind.
+        UsageError: a name that is no setting (the nearest is named), or a value of the wrong kind.
     """
     types = field_types(cls)
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in types:
-            has = f"did you mean {nearest(name, types, 1)[0]!r}? It has: {', '.join(types)}" if types else "it has none"
+            close = nearest(name.rpartition(".")[2], types, 1)  # whoever writes training.lr means lr
+            has = f"did you mean {close[0]!r}? It has: {', '.join(types)}" if types else "it has none"
             raise UsageError(f"{what} has no setting {name!r}; {has}")
         if typing.get_origin(types[name]) is tuple:
             value = _as_list(value)
@@ -40,12 +39,12 @@ def configure(cls: type[Settings], values: Mapping[str, Any], *, what: str) -> S
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise UsageError(f"{what}: {name} can't be {value!r} ({problem[0].lower()}{problem[1:]})") from None
-    return cls(**checked)
+    return changed(cls(), checked)
 
 
 def build(
-    known: Mapping[str, type[Settings]], name: str, preset: str | None, settings: Mapping[str, Any], *, kind: str
-) -> Settings:
+    known: Mapping[str, type[AnySettings]], name: str, preset: str | None, settings: Mapping[str, Any], *, kind: str
+) -> AnySettings:
     """Build one of the known methods from its name, a preset of its ``presets`` and single settings (these win).
 
     Raises:
@@ -60,15 +59,14 @@ def build(
     return configure(known[name], {**(presets[preset] if preset else {}), **settings}, what=f"{kind} {name}")
 
 
-def field_types(cls: type) -> dict[str, Any]:
-    """The fields of a settings dataclass and their types."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+def field_types(cls: type[Settings]) -> dict[str, Any]:
+    """The settings of a class and of its groups, by flat name, and their types."""
+    return {flat: place.kind for flat, place in places(cls).items()}
 
 
-def field_defaults(cls: type) -> dict[str, Any]:
-    """The fields of a settings dataclass and their defaults."""
-    return {field.name: field.default for field in dataclasses.fields(cls) if field.init}
+def field_defaults(cls: type[Settings]) -> dict[str, Any]:
+    """The settings of a class and of its groups, by flat name, and their defaults."""
+    return {flat: place.default for flat, place in places(cls).items()}
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, str]:
@@ -178,14 +176,6 @@ def _as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if isinstance(value, int | float) else value
-
-
-@dataclasses.dataclass(frozen=True)
-class Checked:
-    """Base of settings that are put together by inheritance: each checks its own, then hands on with ``super()``."""
-
-    def __post_init__(self) -> None:
-        """Hold the settings to their ranges."""
 
 
 def check_settings(what: str, *settings: tuple[str, float, float, float]) -> None:

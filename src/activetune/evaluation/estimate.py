@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from activetune.base.arrays import IntArray
-from activetune.evaluation.metrics import accuracy
+from activetune.evaluation.metrics import Measured, accuracy
 from activetune.evaluation.scores import PRIMARY, per_class_accuracy, worst_classes
 from activetune.evaluation.statistics import wilson_interval
-from activetune.networks.regression import Trial
 
 WORST = 3
 PROBE = "the linear probe"
@@ -57,11 +56,11 @@ class Estimate:
         return {**asdict(self), "interval": {"low": low, "high": high, "level": 0.95, "by": "Wilson"}}
 
 
-def estimate_by(trial: Trial, classes: Sequence[str], *, of: str, by: str, chose: str = "") -> dict[str, Any]:
-    """``{"estimate": …}`` of a trial's own answers, as plain values; empty where the trial does not keep them."""
-    if not len(trial.truth_N):
+def estimate_by(measured: Measured, classes: Sequence[str], *, of: str, by: str, chose: str = "") -> dict[str, Any]:
+    """``{"estimate": …}`` of a model's answers, as plain values; empty where they are not kept."""
+    if not len(measured.truth_N):
         return {}
-    found = Estimate.count(trial.predicted_N, trial.truth_N, classes, of=of, by=by, chose=chose)
+    found = Estimate.count(measured.predicted_N, measured.truth_N, classes, of=of, by=by, chose=chose)
     return {"estimate": found.as_dict()}
 
 

@@ -7,13 +7,13 @@ Shape legend: N items, C outputs of a model, Y classes: the outputs, then the cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 
 Counts = npt.NDArray[np.int64]
 TOP = 5
@@ -78,6 +78,38 @@ def smoothed_accuracy(margins_N: FloatArray) -> float:
     """
     scale = max(float(np.abs(margins_N).mean()), 1e-12)
     return float((1 / (1 + np.exp(-np.clip(3 * margins_N / scale, -60, 60)))).mean())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How good a model is on ``n`` items, by the metric that a task's models are chosen by.
+
+    Attributes:
+        value: of the task's primary metric, in [0, 1]; more is better. loss: mean of the task's loss.
+        smoothed: a number by which models of different kinds compare where ``value`` is mostly luck.
+        predicted_N, truth_N: class indices, where an item has one; empty elsewhere.
+    """
+
+    value: float
+    loss: float
+    n: int
+    smoothed: float = float("nan")
+    predicted_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
+    truth_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
+
+
+def measure_top1(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
+    """Logits of items of one class each, measured by top-1, cross-entropy and smoothed accuracy."""
+    logits_NC = np.asarray(logits_NC, dtype=np.float64)
+    own_N = logits_NC[np.arange(len(truth_N)), truth_N]
+    return Measured(
+        value=top1(logits_NC, truth_N),
+        loss=float((np.logaddexp.reduce(logits_NC, axis=1) - own_N).mean()),
+        n=len(truth_N),
+        smoothed=smoothed_accuracy(margins_of(logits_NC, truth_N)),
+        predicted_N=logits_NC.argmax(axis=1),
+        truth_N=truth_N,
+    )
 
 
 @dataclass(frozen=True)

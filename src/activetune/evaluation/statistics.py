@@ -42,6 +42,18 @@ def mean_and_spread(
     return told if found is None else f"{told} ± {factor * found:.{digits}f}"
 
 
+def share_error(share: float, n: int) -> float:
+    """The standard error ``sqrt(s (1 - s) / n)`` of a share of ``n`` items.
+
+    Of the mean of any ``n`` numbers in [0, 1] it is the largest that there can be.
+
+    >>> share_error(0.5, 25)
+    0.1
+    """
+    found: float = (share * (1 - share) / n) ** 0.5
+    return found
+
+
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """Bounds in [0, 1] of a share of which ``right`` of ``n`` items were seen, at 95 %.
 

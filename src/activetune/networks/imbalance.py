@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.config import Checked, check_settings
+from activetune.base.config import check_settings
+from activetune.base.settings import Settings
 
 
 @dataclass(frozen=True)
-class Imbalance(Checked):
+class Imbalance(Settings):
     """Two remedies for classes of different size, both off by default.
 
     Attributes:
@@ -28,7 +29,6 @@ class Imbalance(Checked):
     logit_adjustment: float = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings("training", ("balance", self.balance, 0, 1), ("logit_adjustment", self.logit_adjustment, 0, 10))
 
     @property

@@ -1,9 +1,10 @@
-"""The linear probe: multinomial logistic regression on frozen features, by scikit-learn's L-BFGS.
+"""Multinomial logistic regression on frozen features, by scikit-learn's L-BFGS: the linear probe.
 
-Features are centred and divided by their mean length, one number for all, and this is folded back into weight and
-bias: the result is a plain linear layer on the backbone's own features. (Dividing each row by its own length, as
-selection does, could not be folded; for features behind a layer norm the two hardly differ.) Strength C is
-scikit-learn's inverse regularisation on that scale, so values mean the same for every backbone.
+A fit is made on centred features that are divided by their mean length, one number for all of them. Both are folded
+back into weight and bias, so that the head is a plain linear layer on the backbone's own features. (Selection divides
+each row by its own length; no linear layer can do that.) The strength is scikit-learn's C, the inverse of the
+regularisation, on the scaled features: a value means the same under every backbone. Several strengths are tried on
+items that a fit does not see, and :func:`best_trial` takes one of them.
 Shape legend: V views, L labelled items, D feature size, C classes.
 """
 
@@ -11,21 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.progress import progress
 from activetune.base.runtime import one_thread
+from activetune.base.settings import Settings
 from activetune.data.splits import validation_splits
-from activetune.evaluation import metrics
-from activetune.networks.imbalance import Imbalance
+from activetune.evaluation.metrics import Measured, measure_top1
+from activetune.evaluation.statistics import share_error
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross-validation: a fifth of them is too few
@@ -33,13 +35,13 @@ DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
 NEVER = -10.0  # logit of a class without a label, against the mean of the others
-NOTHING = np.empty(0, dtype=np.int64)
 Criterion = Literal["loss", "smoothed", "strength", "first"]
+Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose class indices are (N,)
 
 
 @dataclass(frozen=True)
-class Regression(Imbalance):
-    """What is tried of a logistic regression.
+class Regression(Settings):
+    """Which strengths a logistic regression is tried with.
 
     Attributes:
         strengths: candidates for scikit-learn's C; a single one is used as it is.
@@ -48,7 +50,6 @@ class Regression(Imbalance):
     strengths: tuple[float, ...] = STRENGTHS
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.strengths or min(self.strengths) <= 0:
             raise UsageError(f"probe: strengths can't be {self.strengths}; allowed: positive numbers, at least one")
 
@@ -76,31 +77,19 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One strength, and how well it did on ``n`` items that it was not fitted on (``evaluation/metrics.py``)."""
+class Trial(Measured):
+    """How well a strength did on items that were not fitted on.
 
-    strength: float
-    top1: float
-    loss: float
-    n: int
-    smoothed: float = float("nan")
-    predicted_N: IntArray = field(default_factory=lambda: NOTHING, repr=False, compare=False)
-    truth_N: IntArray = field(default_factory=lambda: NOTHING, repr=False, compare=False)
+    Attributes:
+        strength: scikit-learn's C; of a model between two others, its place between them.
+    """
+
+    strength: float = field(kw_only=True)
 
     @classmethod
-    def of(cls, strength: float, logits_NC: FloatArray, indices: IntArray) -> Trial:
-        """The trial that gave these logits to items of these classes."""
-        logits_NC = np.asarray(logits_NC, dtype=np.float64)
-        own_N = logits_NC[np.arange(len(indices)), indices]
-        return cls(
-            strength,
-            top1=metrics.top1(logits_NC, indices),
-            loss=float((np.logaddexp.reduce(logits_NC, axis=1) - own_N).mean()),
-            n=len(indices),
-            smoothed=metrics.smoothed_accuracy(metrics.margins_of(logits_NC, indices)),
-            predicted_N=logits_NC.argmax(axis=1),
-            truth_N=indices,
-        )
+    def of(cls, measured: Measured, strength: float) -> Self:
+        """The trial of a strength that came out like this."""
+        return cls(**vars(measured), strength=strength)
 
 
 AnyTrial = TypeVar("AnyTrial", bound=Trial)
@@ -122,12 +111,13 @@ def fit_best(
     classes: int | None = None,
     rng: np.random.Generator,
     strengths: Sequence[float] = STRENGTHS,
-    held_out: IntArray = NOTHING,
+    held_out: IntArray = NO_INDICES,
     folds: int = 5,
     iterations: int = 1000,
     keep_held_out: bool = False,
     balance: float = 0.0,
     by: Criterion = "loss",
+    measure: Measure = measure_top1,
     quiet: bool = True,
 ) -> Fitted:
     """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), then fit on all.
@@ -137,13 +127,13 @@ def fit_best(
         classes: C, where classes beyond the highest index have no label.
         keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
         balance: how evenly classes of different size weigh: 0 every item alike, 1 every class alike.
-        by: see :func:`best_trial`. quiet: show no progress.
+        by: see :func:`best_trial`. measure: what says how good logits are. quiet: show no progress.
     """
     views_VLD = _as_views(features_LD)
     trials: Sequence[Trial] = ()
     if len(strengths) > 1:
         splits = validation_splits(indices, held_out, folds, rng)
-        trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance, quiet=quiet)
+        trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance, measure=measure, quiet=quiet)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
     rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
@@ -174,6 +164,7 @@ def choose_strength(
     splits: Sequence[IntArray],
     *,
     balance: float = 0.0,
+    measure: Measure = measure_top1,
     quiet: bool = True,
 ) -> list[Trial]:
     """Try strengths on labelled items that the fit does not see.
@@ -181,7 +172,7 @@ def choose_strength(
     Args:
         features_LD: (L, D), or (V, L, D) under several views: fits see all of them, scores view 0.
         splits: the parts validated on; see :func:`~activetune.data.splits.validation_splits`.
-        quiet: show no progress.
+        measure: what says how good logits are. quiet: show no progress.
 
     Returns:
         One trial a strength, in the order given; empty without a split.
@@ -199,22 +190,23 @@ def choose_strength(
                 logits[strength].append(head.logits(views_VLD[0, split]))
                 meter.advance()
     tried = indices[np.concatenate(splits)]
-    return [Trial.of(strength, np.concatenate(logits[strength]), tried) for strength in strengths]
+    return [Trial.of(measure(np.concatenate(logits[strength]), tried), strength) for strength in strengths]
 
 
 def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTrial:
-    """The best by a criterion among the trials whose accuracy is within one standard error of the highest.
+    """The best by a criterion among the trials whose value is within one standard error of the highest.
 
-    On few items the highest accuracy alone is mostly luck; the loss tells more of each answer (experiments/LOG.md).
+    The value is of the metric that the task's models are chosen by. On few items the highest one is mostly luck; the
+    loss tells more of each answer (experiments/LOG.md).
 
     Args:
         by: ``loss``, the lowest; ``smoothed``, the highest smoothed accuracy, among models whose losses do not compare;
             ``strength``, the lowest: the simplest model that is as good; ``first``, the one given first if it is among
             them, otherwise as ``smoothed``: of many others some are better by luck.
     """
-    highest = max(trial.top1 for trial in trials)
-    error = (highest * (1 - highest) / trials[0].n) ** 0.5
-    equals = [trial for trial in trials if trial.top1 >= highest - error]
+    highest = max(trial.value for trial in trials)
+    least = highest - share_error(highest, trials[0].n)
+    equals = [trial for trial in trials if trial.value >= least]
     if by == "first" and trials[0] in equals:
         return trials[0]
     return min(equals, key=lambda trial: -trial.smoothed if by in ("smoothed", "first") else getattr(trial, by))

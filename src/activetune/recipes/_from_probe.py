@@ -14,22 +14,26 @@ from typing import ClassVar
 
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
-from activetune.training.probe_phase import FirstProbe, run_probe
+from activetune.training.probe_phase import FIRST_PROBE, Probe, run_probe
 from activetune.training.recipe import Recipe
-from activetune.training.settings import Training
+from activetune.training.settings import HoldOut, Training
 
 
 @dataclass(frozen=True)
-class FromProbe(Training, FirstProbe, Recipe):
+class FromProbe(Recipe):
     """The linear probe's head on the pretrained backbone, then a training of what :meth:`prepared` leaves trainable."""
 
     phase: ClassVar[str]
 
+    training: Training = Training()
+    probe: Probe = FIRST_PROBE
+    validation: HoldOut = HoldOut()
+
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        probe = run_probe(job, self, keep_held_out=True)
+        probe = run_probe(job, self.probe, self.training.imbalance, self.training.crops, keep_held_out=True)
         with self.prepared(job) as files:
-            tuned = train(job, self, phase=self.phase)
+            tuned = train(job, self.training, phase=self.phase)
         return Outcome([*probe.history, *tuned.history], {**probe.figures, **tuned.figures}, files)
 
     @contextlib.contextmanager

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.config import check_settings
 from activetune.base.progress import note
+from activetune.base.settings import changed, flatten
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.regression import NOTHING
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
@@ -35,14 +35,14 @@ TIMED, STEPS = 8, 5  # images in a timed step; steps
 
 
 @dataclass(frozen=True)
-class Auto(Imbalance, Recipe):
+class Auto(Recipe):
     """Runs ``fact``, ``lora``, some batches from a probe, or the probe alone; the manifest says which, and why.
 
     Attributes:
         minutes: the time that training may take, about; 0 sets no limit.
         large: parameters from which on LoRA is trained, as Adam alone needs 12 bytes for each of them.
         worthwhile: batches below which the probe alone is better than a training (experiments/LOG.md).
-        epochs, views, trials, head_steps: of the recipe that is run, see there.
+        epochs, views, trials, head_steps, imbalance: of the recipe that is run, see there.
     """
 
     minutes: float = 0.0
@@ -52,6 +52,7 @@ class Auto(Imbalance, Recipe):
     views: int = 4
     trials: int = 12
     head_steps: int = 400
+    imbalance: Imbalance = Imbalance()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +66,7 @@ class Auto(Imbalance, Recipe):
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`: the chosen recipe holds out what it needs."""
-        return NOTHING
+        return NO_INDICES
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
@@ -73,7 +74,7 @@ class Auto(Imbalance, Recipe):
         recipe = self._recipe(name, batches)
         note(f"auto: {name}, {because}", job.quiet)
         held_out = recipe.hold_out(job.labels.indices, job.seed)
-        outcome = recipe.run(replace(job, held_out=held_out))
+        outcome = recipe.run(replace(job, held_out=held_out, settings=flatten(recipe)))
         figures = {"recipe": name, "because": because, **outcome.figures}
         counts = {"n_train": len(job.labels) - len(held_out), "n_validation": len(held_out)}
         return Outcome(outcome.history, {**figures, **counts}, outcome.files)
@@ -109,17 +110,22 @@ class Auto(Imbalance, Recipe):
             return name, shots + told, 0
         because = f"as {name} would need {told}"
         features = FORWARD * len(labels) * an_image
-        batches = int((60 * self.minutes - features) / (an_image * Vecaf.batch_size))
+        batches = int((60 * self.minutes - features) / (an_image * Vecaf.training.batch_size))
         if large or batches < self.worthwhile:
             return "linear_probe", because, 0
         return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
 
     def _recipe(self, name: str, batches: int) -> Recipe:
+        remedies = self.imbalance.remedies
         if name == "fact":
             return self._fact()
         if name == "lora":
-            return Lora(epochs=self.epochs, **self.remedies)
-        return self._batches(batches) if name == "vecaf" else LinearProbe(**self.remedies)
+            return changed(Lora(), {"epochs": self.epochs, **remedies})
+        if name == "linear_probe":
+            return changed(LinearProbe(), remedies)
+        everything = {"batches": batches, "loops": 1, "select_with": "all", "captions": "none"}
+        few_are_all_trained_on = {"validation_least": VALIDATION_LEAST}
+        return changed(Vecaf(), {**everything, **few_are_all_trained_on, **remedies})
 
     def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()
@@ -127,15 +133,8 @@ class Auto(Imbalance, Recipe):
         return len(fact.left_out(replace(job, held_out=held_out))) > 0
 
     def _fact(self) -> Fact:
-        return Fact(
-            epochs=self.epochs, views=self.views, trials=self.trials, head_steps=self.head_steps, **self.remedies
-        )
-
-    def _batches(self, count: int) -> Vecaf:
-        least = VALIDATION_LEAST  # few labels are all trained on
-        return Vecaf(
-            batches=count, loops=1, select_with="all", captions="none", validation_least=least, **self.remedies
-        )
+        own = {name: getattr(self, name) for name in ("epochs", "views", "trials", "head_steps")}
+        return changed(Fact(), {**own, **self.imbalance.remedies})
 
 
 def _seconds_an_image(job: Job, classes: int) -> float:

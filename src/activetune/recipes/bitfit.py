@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from activetune.recipes._from_probe import FromProbe
 from activetune.training.job import Job
+from activetune.training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class BitFit(FromProbe):
 
     phase: ClassVar[str] = "bitfit"
 
-    lr: float = 1e-3
+    training: Training = Training(lr=1e-3)
 
     @contextlib.contextmanager
     def prepared(self, job: Job) -> Iterator[dict[str, bytes]]:

@@ -28,20 +28,20 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
 from activetune.data.splits import stratified_folds, validation_splits
-from activetune.networks.regression import CROSS_VALIDATED, NOTHING
+from activetune.networks.regression import CROSS_VALIDATED
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
 from activetune.training.head_phase import Choice, Light, run_head
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
 from activetune.training.network_state import copied
-from activetune.training.probe_phase import FirstProbe, run_probe
+from activetune.training.probe_phase import FIRST_PROBE, Probe, run_probe
 from activetune.training.recipe import Recipe
-from activetune.training.settings import Training
+from activetune.training.settings import HoldOut, Training
 
 Phase = Literal["probe", "full", "head"]
 PILOT_FOLDS = 5  # the pilot leaves out a fifth
@@ -58,7 +58,7 @@ class _Chosen:
 
 
 @dataclass(frozen=True)
-class Fact(Training, Light, FirstProbe, Recipe):
+class Fact(Recipe):
     """Probe, full finetuning, light head.
 
     Attributes:
@@ -69,11 +69,11 @@ class Fact(Training, Light, FirstProbe, Recipe):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
 
     phases: tuple[Phase, ...] = ("probe", "full", "head")
-    lr: float = 3e-4
-    layer_decay: float = 0.75
-    patience: int = 5
-    interpolation: tuple[float, ...] = (1.0, 0.0, 0.25, 0.5, 0.75)
     pilot: bool = True
+    training: Training = Training(lr=3e-4, layer_decay=0.75, patience=5, interpolation=(1.0, 0.0, 0.25, 0.5, 0.75))
+    probe: Probe = FIRST_PROBE
+    light: Light = Light()
+    validation: HoldOut = HoldOut()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,13 +83,13 @@ class Fact(Training, Light, FirstProbe, Recipe):
                 f"fact: phases can't be {', '.join(self.phases) or 'empty'}; "
                 "give some of probe, full, head, in this order"
             )
-        if "full" not in self.phases and self.head == "keep":
+        if "full" not in self.phases and self.light.head == "keep":
             raise UsageError("fact: head=keep keeps the classifier of the phase full; run it, or give another head")
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where the pilot chooses."""
         piloted = self.pilot and "full" in self.phases
-        return NOTHING if piloted and len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+        return NO_INDICES if piloted and len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
@@ -110,10 +110,10 @@ class Fact(Training, Light, FirstProbe, Recipe):
     def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
         if not self.pilot or "full" not in self.phases or len(job.held_out):
-            return NOTHING
+            return NO_INDICES
         fold = stratified_folds(job.labels.indices, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
         found = np.flatnonzero(fold == 0)
-        return found if len(found) >= self.validation_least else NOTHING
+        return found if len(found) >= self.validation.least else NO_INDICES
 
     def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Chosen, Mapping[str, Any] | None]:
         """Run the phases without some items, choose by these, and put the backbone back as it was.
@@ -135,20 +135,21 @@ class Fact(Training, Light, FirstProbe, Recipe):
         rows: list[Mapping[str, Any]] = []
         phases: dict[str, Any] = {}
         epochs, share, choice = chosen.epochs, chosen.interpolation, chosen.choice
+        imbalance, crops = self.training.imbalance, self.training.crops
         if "probe" in self.phases:
             started = time.perf_counter()
-            probe = run_probe(job, self, keep_held_out="full" in self.phases)
+            probe = run_probe(job, self.probe, imbalance, crops, keep_held_out="full" in self.phases)
             rows += probe.history
             phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
         if "full" in self.phases:
             if "probe" not in self.phases:
                 job.new_head("linear")
             started = time.perf_counter()
-            options = self if share is None else replace(self, interpolation=(share,))
+            training = self.training if share is None else replace(self.training, interpolation=(share,))
             if share == 0:  # the pilot has found that nothing is better than the probe
                 tuned = Outcome([], {"kept_epoch": 0, "interpolation": share})
             else:
-                tuned = train(job, options, phase="full", stop_after=epochs)
+                tuned = train(job, training, phase="full", stop_after=epochs)
             rows += tuned.history
             phases["full"] = {**tuned.figures, "seconds": round(time.perf_counter() - started, 3)}
             epochs, share = int(tuned.figures["kept_epoch"]), tuned.figures.get("interpolation")
@@ -156,7 +157,10 @@ class Fact(Training, Light, FirstProbe, Recipe):
             tuned_here = "full" in self.phases
             light, choice = run_head(
                 job,
-                self,
+                self.light,
+                self.probe.regression,
+                imbalance,
+                crops,
                 splits=self._splits(job),
                 choice=choice,
                 auto=DEFAULT if tuned_here else Candidate("linear"),
@@ -173,4 +177,4 @@ class Fact(Training, Light, FirstProbe, Recipe):
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
         if "full" in self.phases and not len(job.held_out):
             return []
-        return validation_splits(job.labels.indices, job.held_out, self.folds, np.random.default_rng(job.seed))
+        return validation_splits(job.labels.indices, job.held_out, self.probe.folds, np.random.default_rng(job.seed))

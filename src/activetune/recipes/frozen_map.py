@@ -9,15 +9,15 @@ by cross-validation, or on a validation part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.data.splits import validation_splits
-from activetune.networks.regression import CROSS_VALIDATED, NOTHING
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import CROSS_VALIDATED, Regression
+from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate
 from activetune.training.head_phase import Light, run_head
 from activetune.training.job import Job, Outcome
@@ -25,25 +25,29 @@ from activetune.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class FrozenMap(Light, Recipe):
+class FrozenMap(Recipe):
     """A light head on the pretrained backbone's tokens.
 
     Attributes:
+        regression: strengths, of heads without weights below the classifier.
+        imbalance: what is done about classes of different size. crops: how the views but the first are varied.
         folds: of the cross-validation, where nothing is held out.
     """
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-
-    head: str = "map"
+    light: Light = Light(head="map")
+    regression: Regression = Regression()
+    imbalance: Imbalance = Imbalance()
+    crops: Crops = Crops()
     folds: int = 3
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
-        return NOTHING if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+        return NO_INDICES if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         rng = np.random.default_rng(job.seed)
         splits = validation_splits(job.labels.indices, job.held_out, self.folds, rng)
-        outcome, _ = run_head(job, self, splits=splits, auto=Candidate("map"))
+        groups = self.light, self.regression, self.imbalance, self.crops
+        outcome, _ = run_head(job, *groups, splits=splits, auto=Candidate("map"))
         return outcome

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
 from activetune.training.recipe import Recipe
-from activetune.training.settings import Training
+from activetune.training.settings import HoldOut, Training
 
 PAPER = {
     "optimizer": "sgd",
@@ -31,12 +31,15 @@ PAPER = {
 
 
 @dataclass(frozen=True)
-class Full(Training, Recipe):
+class Full(Recipe):
     """Everything is trained from the first step; the classifier starts at zero."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
 
+    training: Training = Training()
+    validation: HoldOut = HoldOut()
+
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         job.new_head("linear")
-        return train(job, self, phase="full")
+        return train(job, self.training, phase="full")

@@ -11,29 +11,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activetune.base.arrays import FloatArray, IntArray
-from activetune.networks.regression import CROSS_VALIDATED, NOTHING, LinearHead
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import CROSS_VALIDATED, LinearHead
+from activetune.tasks import Crops
 from activetune.training.job import Job, Outcome
 from activetune.training.probe_phase import Probe, run_probe
 from activetune.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class LinearProbe(Probe, Recipe):
-    """Frozen backbone, logistic regression."""
+class LinearProbe(Recipe):
+    """Frozen backbone, logistic regression.
+
+    Attributes:
+        imbalance: what is done about classes of different size. crops: how the views but the first are varied.
+    """
+
+    probe: Probe = Probe()
+    imbalance: Imbalance = Imbalance()
+    crops: Crops = Crops()
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
-        return NOTHING if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+        return NO_INDICES if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        return run_probe(job, self)
+        return run_probe(job, self.probe, self.imbalance, self.crops)
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int
     ) -> LinearHead | None:
         """See :class:`Recipe`."""
-        if self.probe_views > 1:
+        if self.probe.views > 1:
             return None
-        return self.fit(np.asarray(features_LD, dtype=np.float32), indices, held_out=held_out, seed=seed).head
+        features_LD = np.asarray(features_LD, dtype=np.float32)
+        return self.probe.fit(features_LD, indices, self.imbalance, held_out=held_out, seed=seed).head

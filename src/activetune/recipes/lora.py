@@ -30,6 +30,7 @@ from activetune.networks.network import Network
 from activetune.recipes._from_probe import FromProbe
 from activetune.training.batches import derive
 from activetune.training.job import Job
+from activetune.training.settings import Training
 
 PARTS = ("q", "k", "v")
 USUAL = (  # for targets=auto, the first that is there
@@ -58,7 +59,7 @@ class Lora(FromProbe):
 
     phase: ClassVar[str] = "lora"
 
-    lr: float = 1e-3
+    training: Training = Training(lr=1e-3)
     targets: tuple[str, ...] = ("auto",)
     rank: int = 8
     alpha: int = 16

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError, nearest
 from activetune.base.names import as_known
 from activetune.base.tables import need_columns, read_table
@@ -78,7 +78,7 @@ def read_limits(
     answers = _answers(embeddings, labelled)
     known = _positions(embeddings, list(answers), "labelled ids")
     known = np.setdiff1d(known, excluded, assume_unique=True)
-    closed = np.empty(0, dtype=np.int64)
+    closed = NO_INDICES
     if candidates is not None:
         open_ = _positions(embeddings, candidates, "candidate ids")
         closed = _others(len(embeddings), open_, known, excluded)
@@ -198,7 +198,7 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
 def _positions(embeddings: Embeddings, given: Ids | None, what: str) -> IntArray:
     """Ascending positions of ids from a sequence or a file."""
     if given is None:
-        return np.empty(0, dtype=np.int64)
+        return NO_INDICES
     if isinstance(given, str | os.PathLike):
         ids: Sequence[str] = read_ids(given, embeddings.position, what="these embeddings")
     else:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.features.distances import Float32, pieces
 from activetune.selection.budget import Groups, water_fill
 from activetune.selection.problem import Evidence, Picks
@@ -23,7 +23,6 @@ from activetune.selection.selectors import Selector
 SLACK = 1e-6
 FIRST_ASK = 64  # picks asked for at first where it is not known how many are needed
 WALK = 512  # picks compared with each other at a time
-NOBODY = np.empty(0, dtype=np.int64)
 Mask = npt.NDArray[np.bool_]
 
 
@@ -34,7 +33,7 @@ def pick(
     rng: np.random.Generator,
     *,
     min_distance: float = 0.0,
-    fixed: IntArray = NOBODY,
+    fixed: IntArray = NO_INDICES,
 ) -> Picks:
     """``count`` picks of one selector, none nearer than ``min_distance`` to another or to a labelled item.
 
@@ -59,7 +58,7 @@ def pick(
         missing -= len(part.positions)
         if missing > 0:
             evidence = _settled(evidence, part.positions, fixed, min_distance)
-            fixed, rng = NOBODY, rng.spawn(1)[0]  # the candidates left keep the distance from all of them
+            fixed, rng = NO_INDICES, rng.spawn(1)[0]  # the candidates left keep the distance from all of them
     return join(parts)
 
 
@@ -215,7 +214,7 @@ def join(parts: Sequence[Picks]) -> Picks:
         for name, sentence in part.notes.items():
             notes.setdefault(name, {})[sentence] = None
     return Picks(
-        np.concatenate([NOBODY, *(part.positions for part in parts)]),
+        np.concatenate([NO_INDICES, *(part.positions for part in parts)]),
         np.concatenate([np.empty(0), *(part.scores for part in parts)]),
         [reason for part in parts for reason in part.reasons],
         notes={name: "; ".join(sentences) for name, sentences in notes.items()},

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Evidence:
     """
 
     features_ND: npt.NDArray[np.float32]
-    labelled: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    excluded: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    closed: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    labelled: IntArray = field(default_factory=lambda: NO_INDICES)
+    excluded: IntArray = field(default_factory=lambda: NO_INDICES)
+    closed: IntArray = field(default_factory=lambda: NO_INDICES)
     device: str = "cpu"
     answers_L: IntArray | None = None
     probs_NC: npt.NDArray[np.float32] | None = None

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -20,6 +20,7 @@ from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
+from activetune.base.settings import flatten
 from activetune.data.label_notes import describe_names
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
@@ -107,7 +108,7 @@ def select(
             stand_in = {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
         selector = ordered
     runtime = resolve_runtime(run.device, "fp32")
-    asked = {"method": method, "preset": preset, "options": asdict(selector), "budget": str(budget), "seed": seed}
+    asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": seed}
     request = {**asked, **_request_of(embeddings, limits, resolved, losses_N)}
     if out is not None and run.resume and not run.overwrite and _is_done(Path(out), request):
         selection = load_selection(out)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from activetune.base.discovery import class_of, modules_of
 from activetune.base.errors import unknown_name
+from activetune.evaluation.metrics import Measured
 from activetune.tasks._augmentation import Crops, augmentation
-from activetune.tasks._base import Batch, Loss, Measured, Metric, Sample, Task
+from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
 
 __all__ = ["Batch", "Crops", "Loss", "Measured", "Metric", "Sample", "Task", "augmentation", "make_task", "tasks"]
 

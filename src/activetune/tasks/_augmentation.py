@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from activetune.base.config import Checked, check_settings
+from activetune.base.config import check_settings
+from activetune.base.settings import Settings
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import ImageSettings
 
 
 @dataclass(frozen=True)
-class Crops(Checked):
+class Crops(Settings):
     """How images are varied.
 
     Attributes:
@@ -23,7 +24,6 @@ class Crops(Checked):
     flip: float = 0.5
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings("training", ("min_crop", self.min_crop, 0.01, 1), ("flip", self.flip, 0, 1))
 
 

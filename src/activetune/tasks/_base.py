@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,14 +20,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.backbones._backbone import evaluation_transform
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.regression import Trial
 from activetune.tasks._augmentation import Crops, augmentation
 
 
@@ -69,28 +69,6 @@ class Loss(NamedTuple):
     sum: Tensor
     weight: float
     parts: Mapping[str, Tensor] = {}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """How good outputs are on ``n`` items.
-
-    Attributes:
-        value: of the primary metric, in [0, 1]; more is better. loss: mean of the task's loss.
-        smoothed: a number by which models of different kinds compare where ``value`` is mostly luck.
-        predicted_N, truth_N: class indices, where an item has one; empty elsewhere.
-    """
-
-    value: float
-    loss: float
-    n: int
-    smoothed: float = float("nan")
-    predicted_N: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False)
-    truth_N: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False)
-
-    def trial(self, strength: float) -> Trial:
-        """The trial of a setting that gave this result."""
-        return Trial(strength, self.value, self.loss, self.n, self.smoothed, self.predicted_N, self.truth_N)
 
 
 class Metric(ABC):
@@ -186,6 +164,18 @@ class Task(ABC):
     @abstractmethod
     def metric(self) -> Metric:
         """A new, empty metric."""
+
+    def measure(self, outputs: FloatArray, targets: IntArray) -> Measured:
+        """How good outputs are that were computed without images, from cached features, by :meth:`metric`.
+
+        Args:
+            outputs: as the head gives them, an item a row. targets: as :meth:`collate` gives them.
+        """
+        count = len(targets)
+        metric = self.metric()
+        batch = Batch(torch.empty(0), torch.from_numpy(targets), torch.arange(count), float(count))
+        metric.update(torch.from_numpy(outputs), batch)
+        return metric.measured([metric.state()])
 
     def strata(self, labels: Labels) -> IntArray:
         """(L,) the stratum of each item: splits keep the shares of the strata. All alike by default."""

@@ -18,11 +18,11 @@ from torch.nn import functional
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.data.labels import Labels, read_labels
 from activetune.data.pool import Pool
+from activetune.evaluation.metrics import Measured, measure_top1
 from activetune.networks.backbones import Backbone
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.imbalance import Imbalance, cross_entropy
-from activetune.networks.regression import Trial
-from activetune.tasks._base import Batch, Loss, Measured, Metric, Sample, Task
+from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
 
 
 @dataclass(frozen=True)
@@ -120,5 +120,4 @@ class Top1(Metric):
             np.concatenate([part for state in states for part in state[place]]) for place in range(3)
         )
         order = np.argsort(positions, kind="stable")
-        trial = Trial.of(0.0, logits[order], targets[order])
-        return Measured(trial.top1, trial.loss, trial.n, trial.smoothed, trial.predicted_N, trial.truth_N)
+        return measure_top1(logits[order], targets[order])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
+from activetune.base.settings import flatten
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
@@ -29,6 +30,7 @@ class Checkpoint:
     def of(cls, job: Job, streams: Sequence[Stream], options: Optimisation, phase: str) -> Checkpoint:
         """The checkpoint of a job's training on streams, in a phase.
 
+        All settings of the recipe count, and where it trains with other options than it was given, those instead.
         The numbers of the first head differ a little between machines, and are left out of the digest.
         """
         items: list[str] = []
@@ -36,7 +38,8 @@ class Checkpoint:
             items += [stream.task.name, str(stream.weight), *stream.labels.ids, *map(str, stream.labels.answers)]
             items += map(str, stream.held_out)
         made_from = digest(job.backbone.fingerprint, *items, str(job.seed), job.runtime.precision)
-        fingerprint = digest_json({"phase": phase, "options": as_json(asdict(options)), "job": made_from})
+        settings = as_json({**job.settings, **flatten(options)})
+        fingerprint = digest_json({"phase": phase, "options": settings, "job": made_from})
         return cls(job.work / f"{phase}.pt", fingerprint, job.runtime.device)
 
     def save(self, content: Mapping[str, Any]) -> None:

@@ -21,10 +21,10 @@ def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> S
         options.batch_size,
         job.seed,
         accumulation=options.accumulation,
-        balance=options.balance,
+        balance=options.imbalance.balance,
         count=count,
     )
-    task = job.task.prepared(job.labels, job.training, options, smoothing=options.label_smoothing)
+    task = job.task.prepared(job.labels, job.training, options.imbalance, smoothing=options.label_smoothing)
     return Stream(task, job.pool, job.labels, batches, job.held_out)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,6 +18,7 @@ from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
+from activetune.base.settings import flatten, group_of
 from activetune.base.tables import write_csv
 from activetune.data.identity import Contents
 from activetune.data.label_notes import describe_labels
@@ -93,7 +93,7 @@ def finetune(
         "backbone": network.name,
         "weights": network.fingerprint,
         "recipe": recipe,
-        "options": as_json(asdict(chosen)),  # type: ignore[call-overload]
+        "options": as_json(flatten(chosen)),
         "seed": run.seed,
         "precision": runtime.precision,
     }
@@ -138,7 +138,8 @@ def _job(
     use_cache: bool,
 ) -> Job:
     """What the recipe gets; notes on the labels are told."""
-    treated = isinstance(recipe, Imbalance) and any(recipe.remedies.values())
+    imbalance = group_of(recipe, Imbalance)
+    treated = imbalance is not None and any(imbalance.remedies.values())
     for sentence in describe_labels(labels, treated=treated):
         note(sentence, run.quiet)
     return Job(
@@ -154,6 +155,7 @@ def _job(
         use_cache=use_cache,
         workers=run.workers,
         quiet=run.quiet,
+        settings=flatten(recipe),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -19,10 +19,12 @@ from torch import nn
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.progress import progress
-from activetune.networks.frofa import OPERATIONS, Step
+from activetune.evaluation.metrics import measure_top1
+from activetune.networks.frofa import OPERATIONS, ScopedOperation
 from activetune.networks.heads import Head, heads, make_head
-from activetune.networks.regression import STRENGTHS, Trial, best_trial, choose_strength, fit_linear
-from activetune.training.head_training import HeadTraining, Views, head_logits, train_head
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import STRENGTHS, Measure, Trial, best_trial, choose_strength, fit_linear
+from activetune.training.head_training import PLAIN, HeadTraining, Views, head_logits, train_head
 
 SEARCHED = (("c2frofa", "brightness"), ("c2frofa", "contrast"), ("cfrofa", "posterize"))
 SEQUEL = ("cfrofa", "posterize")
@@ -33,7 +35,7 @@ class Candidate:
     """A kind of head, and the augmentation that it is trained under; ``keep`` is the classifier that is there."""
 
     kind: str
-    augmentation: tuple[Step, ...] = ()
+    augmentation: tuple[ScopedOperation, ...] = ()
 
     def __str__(self) -> str:
         """``map with c2frofa:brightness:0.8``."""
@@ -54,18 +56,22 @@ class LightHeads:
 
     Attributes:
         targets: (L,) class indices. classes: how many there are, with those that have no label.
-        training: of the heads that are trained by steps: ``map``, and any under an augmentation. those that are
+        training: of the heads that are trained by steps: ``map``, and any under an augmentation. Those that are
             ``fixed`` below the classifier are a logistic regression without one, at the best of ``strengths``.
+        imbalance: what is done about classes of different size.
         present: the classifier that is there, which ``keep`` means.
+        measure: what says how good logits are.
     """
 
     views: Views
     targets: IntArray
     classes: int
     training: HeadTraining
+    imbalance: Imbalance = PLAIN
     strengths: Sequence[float] = STRENGTHS
     present: nn.Linear | None = None
     seed: int = 0
+    measure: Measure = measure_top1
 
     def fit(self, candidate: Candidate, rows: IntArray, strength: float) -> Head:
         """Fit a candidate on some of the items."""
@@ -78,20 +84,35 @@ class LightHeads:
                 self.targets[rows],
                 strength,
                 classes=self.classes,
-                balance=self.training.balance,
+                balance=self.imbalance.balance,
             )
-            found.less(self.training.added_to_logits(self.targets[rows], self.classes)).write_to(head.classifier)
+            found.less(self.imbalance.added_to_logits(self.targets[rows], self.classes)).write_to(head.classifier)
             return head.eval()
-        training = replace(self.training, augmentation=candidate.augmentation)
-        train_head(head, self.views, self.targets, rows, training, seed=self.seed)
+        train_head(
+            head,
+            self.views,
+            self.targets,
+            rows,
+            self.training,
+            imbalance=self.imbalance,
+            augmentation=candidate.augmentation,
+            seed=self.seed,
+        )
         return head
 
     def score(self, candidate: Candidate, splits: Sequence[IntArray]) -> HeadTrial:
         """Fit a candidate on what each split leaves, and score it on the split, under view 0."""
         started = time.perf_counter()
         if self._in_closed_form(candidate):
-            pooled, balance = self._pooled(candidate.kind), self.training.balance
-            trial = best_trial(choose_strength(pooled, self.targets, self.strengths, splits, balance=balance))
+            tried = choose_strength(
+                self._pooled(candidate.kind),
+                self.targets,
+                self.strengths,
+                splits,
+                balance=self.imbalance.balance,
+                measure=self.measure,
+            )
+            trial = best_trial(tried)
         else:
             trial = self._score_trained(candidate, splits)
         seconds = round(time.perf_counter() - started, 3)
@@ -102,7 +123,7 @@ class LightHeads:
         for split in splits:
             head = self.fit(candidate, np.setdiff1d(np.arange(len(self.targets)), split), 0.0)
             logits.append(head_logits(head, self.views, split))
-        return Trial.of(0.0, np.concatenate(logits), self.targets[np.concatenate(splits)])
+        return Trial.of(self.measure(np.concatenate(logits), self.targets[np.concatenate(splits)]), 0.0)
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
         return candidate.kind != "keep" and heads()[candidate.kind].fixed and not candidate.augmentation
@@ -138,7 +159,7 @@ def choose_head(
     heads: LightHeads,
     splits: Sequence[IntArray],
     kinds: Sequence[str],
-    augmentations: Sequence[tuple[Step, ...]] | None,
+    augmentations: Sequence[tuple[ScopedOperation, ...]] | None,
     trials: int,
     *,
     quiet: bool = True,
@@ -170,10 +191,10 @@ def _search(kinds: Sequence[str], found: list[HeadTrial]) -> Iterator[Candidate]
         return
     for scope, name in SEARCHED:
         for strength in OPERATIONS[name].tried:
-            yield Candidate("map", (Step(scope, name, strength),))  # type: ignore[arg-type]
+            yield Candidate("map", (ScopedOperation(scope, name, strength),))  # type: ignore[arg-type]
     others = [
         trial for trial in found if trial.candidate.augmentation and trial.candidate.augmentation[0].name != SEQUEL[1]
     ]
     first = best_trial(others, by="smoothed").candidate.augmentation
     for strength in OPERATIONS[SEQUEL[1]].tried:
-        yield Candidate("map", (*first, Step(*SEQUEL, strength)))  # type: ignore[arg-type]
+        yield Candidate("map", (*first, ScopedOperation(*SEQUEL, strength)))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch import nn
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import unknown_name
+from activetune.base.settings import Settings
 from activetune.evaluation.estimate import estimate_by
-from activetune.networks.frofa import Step, parse_steps
+from activetune.networks.frofa import ScopedOperation, parse_augmentation
 from activetune.networks.heads import heads
+from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
 from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
@@ -23,14 +25,15 @@ from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
 from activetune.training.views import embed_views
 
-AUGMENTATION = parse_steps("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by
+AUGMENTATION = parse_augmentation("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by
 
 
 @dataclass(frozen=True)
-class Light(Regression, Crops):
+class Light(Settings):
     """How the light head is found.
 
     Attributes:
+        training: of heads that are trained by steps.
         head: its name (``activetune list heads``), ``keep`` the classifier that is there, or
             ``auto``: what does best on validation, ``keep`` unless another is better by more than a standard error.
         frofa: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or ``auto``: what does
@@ -38,44 +41,25 @@ class Light(Regression, Crops):
         trials: most candidates that are tried for either choice.
         views: of each image whose features are computed; the first is not augmented, the others are
             cropped and flipped as in training.
-        head_steps, head_batch, head_lr, head_weight_decay, head_smoothing: of heads that are trained by steps.
     """
 
     head: str = "auto"
     frofa: str = "auto"
     trials: int = 12
     views: int = 4
-    head_steps: int = 400
-    head_batch: int = 64
-    head_lr: float = 1e-3
-    head_weight_decay: float = 0.05
-    head_smoothing: float = 0.1
+    training: HeadTraining = HeadTraining()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings("head", ("trials", self.trials, 1, 10_000), ("views", self.views, 1, 1000))
         if self.head not in ("auto", "keep", *heads()):
             raise unknown_name("head", self.head, ("auto", "keep", *heads()))
-        self.head_training()
         self.augmentations()
 
-    def head_training(self) -> HeadTraining:
-        """The settings of heads that are trained by steps."""
-        return HeadTraining(
-            balance=self.balance,
-            logit_adjustment=self.logit_adjustment,
-            steps=self.head_steps,
-            batch_size=self.head_batch,
-            lr=self.head_lr,
-            weight_decay=self.head_weight_decay,
-            label_smoothing=self.head_smoothing,
-        )
-
-    def augmentations(self) -> list[tuple[Step, ...]] | None:
+    def augmentations(self) -> list[tuple[ScopedOperation, ...]] | None:
         """The augmentations that are tried; None for ``frofa=auto``, which searches for one."""
         if self.frofa == "auto":
             return None
-        return [() if self.frofa == "none" else parse_steps(self.frofa)]
+        return [() if self.frofa == "none" else parse_augmentation(self.frofa)]
 
     def kinds(self, present: bool) -> tuple[str, ...]:
         """The kinds of head that are tried.
@@ -119,6 +103,9 @@ class Choice:
 def run_head(
     job: Job,
     options: Light,
+    regression: Regression,
+    imbalance: Imbalance,
+    crops: Crops,
     *,
     splits: Sequence[IntArray],
     choice: Choice | None = None,
@@ -129,6 +116,8 @@ def run_head(
     """Choose a light head by trials on the splits, fit it on every labelled item, and make it the network's.
 
     Args:
+        regression: the strengths that are tried of heads without weights below the classifier.
+        imbalance: what is done about classes of different size. crops: of the views but the first.
         splits: parts that are validated on, whose items the backbone has not been trained on; without any, what
             ``options`` ask for is taken, and ``auto`` for their ``auto``. choice: made before; no trials then.
         present: the trained classifier that ``keep`` means.
@@ -136,12 +125,22 @@ def run_head(
     """
     started = time.perf_counter()
     if choice is None and not splits:
-        only = options.strengths[0] if len(options.strengths) == 1 else DEFAULT_STRENGTH
+        only = regression.strengths[0] if len(regression.strengths) == 1 else DEFAULT_STRENGTH
         choice = Choice(options.unchosen(auto), only)
     if choice is not None and choice.candidate.kind == "keep":
         return Outcome([], {"head": "keep", "seconds": 0.0}), choice
-    light = _light_heads(job, options, present)
-    rows: list[dict[str, Any]] = []
+    light = LightHeads(
+        embed_views(job, options.views, crops, tokens=options.needs_tokens),
+        job.labels.indices,
+        len(job.labels.classes),
+        options.training,
+        imbalance,
+        regression.strengths,
+        present=present,
+        seed=job.seed,
+        measure=job.task.measure,
+    )
+    rows: list[Mapping[str, Any]] = []
     figures: dict[str, Any] = {}
     if choice is None:
         kinds = options.kinds(present is not None)
@@ -151,8 +150,9 @@ def run_head(
         by = "a validation part" if len(splits) == 1 else f"{len(splits)}-fold cross-validation"
         chose = "the light head" if len(trials) > 1 else ""
         told = estimate_by(best, job.labels.classes, of=f"the head {best.candidate}", by=by, chose=chose)
-        figures = {"val_top1": best.top1, "trials": len(trials), **told}
-        rows = [_row(trial) for trial in trials]
+        measured = f"val_{job.task.metric().primary}"
+        figures = {measured: best.value, "trials": len(trials), **told}
+        rows = [_row(trial, measured) for trial in trials]
     if put:
         head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)
         job.network.put_head(head)
@@ -161,27 +161,14 @@ def run_head(
     return Outcome(rows, figures), choice
 
 
-def _light_heads(job: Job, options: Light, present: nn.Linear | None) -> LightHeads:
-    views = embed_views(job, options.views, options, tokens=options.needs_tokens)
-    return LightHeads(
-        views,
-        job.labels.indices,
-        len(job.labels.classes),
-        options.head_training(),
-        options.strengths,
-        present=present,
-        seed=job.seed,
-    )
-
-
-def _row(trial: HeadTrial) -> dict[str, Any]:
-    """A trial's row of ``history.csv``."""
+def _row(trial: HeadTrial, measured: str) -> Mapping[str, Any]:
+    """A trial's row of ``history.csv``, its value in the column ``measured``."""
     return {
         "phase": "head",
         "head": str(trial.candidate),
         "strength": trial.strength,
         "val_loss": trial.loss,
-        "val_top1": trial.top1,
+        measured: trial.value,
         "smoothed": round(trial.smoothed, 5),
         "seconds": trial.seconds,
     }

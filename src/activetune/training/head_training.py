@@ -7,8 +7,9 @@ Shape legend: V views, L labelled items, T tokens, D feature size, B items of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from torch.nn import functional
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.runtime import torch_generator
+from activetune.base.settings import Settings
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.splits import shuffled
-from activetune.networks.frofa import Grid, Step, augment, mix
+from activetune.networks.frofa import Grid, ScopedOperation, augment, mix
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
@@ -65,40 +67,58 @@ class Views:
 
 
 @dataclass(frozen=True)
-class HeadTraining(Imbalance):
+class HeadTraining(Settings):
     """How a head is trained.
 
     Attributes:
         steps: batches. batch_size: items a step. lr, weight_decay: AdamW's, on a cosine with a short warm-up.
-        label_smoothing: in [0, 1). augmentation: FroFA's steps.
+        label_smoothing: in [0, 1).
     """
+
+    flat_names: ClassVar[Mapping[str, str]] = {
+        "steps": "head_steps",
+        "batch_size": "head_batch",
+        "lr": "head_lr",
+        "weight_decay": "head_weight_decay",
+        "label_smoothing": "head_smoothing",
+    }
 
     steps: int = 400
     batch_size: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
-    augmentation: Sequence[Step] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             "head",
-            ("steps", self.steps, 1, np.inf),
-            ("batch_size", self.batch_size, 1, np.inf),
-            ("lr", self.lr, 0, np.inf),
-            ("weight_decay", self.weight_decay, 0, np.inf),
-            ("label_smoothing", self.label_smoothing, 0, 0.99),
+            ("head_steps", self.steps, 1, np.inf),
+            ("head_batch", self.batch_size, 1, np.inf),
+            ("head_lr", self.lr, 0, np.inf),
+            ("head_weight_decay", self.weight_decay, 0, np.inf),
+            ("head_smoothing", self.label_smoothing, 0, 0.99),
         )
 
 
+PLAIN = Imbalance()  # classes as they are
+
+
 def train_head(
-    head: Head, views: Views, targets: IntArray, rows: IntArray, options: HeadTraining, *, seed: int
+    head: Head,
+    views: Views,
+    targets: IntArray,
+    rows: IntArray,
+    options: HeadTraining,
+    *,
+    imbalance: Imbalance = PLAIN,
+    augmentation: Sequence[ScopedOperation] = (),
+    seed: int,
 ) -> list[float]:
     """Train a head in place on some of the items; returns the mean loss of each tenth of the steps.
 
     Args:
         targets: (L,) class indices. rows: positions that are trained on.
+        imbalance: what is done about classes of different size. augmentation: of the features (``frofa/``).
     """
     import_torchvision()  # timm needs it
     from timm.scheduler import CosineLRScheduler
@@ -111,16 +131,16 @@ def train_head(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
     classes = head.classifier.out_features
-    added = torch.from_numpy(options.added_to_logits(targets[rows], classes)).float().to(views.device)
-    mixing = [step for step in options.augmentation if step.name == "mixup"]
+    added = torch.from_numpy(imbalance.added_to_logits(targets[rows], classes)).float().to(views.device)
+    mixing = [one for one in augmentation if one.name == "mixup"]
     remedy = settings_to_change(views.precision, {"head_lr": options.lr})
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
-    batches = _batches(rows, targets, options, rng)
+    batches = _batches(rows, targets, options.batch_size, imbalance.balance, rng)
     for step, chosen in zip(range(options.steps), batches, strict=False):
         scheduler.step(step + 1)
         features = views.batch(chosen, rng.integers(count, size=len(chosen)))
-        if options.augmentation:
-            features = augment(features.float(), options.augmentation, generator, grid=views.grid).to(features.dtype)
+        if augmentation:
+            features = augment(features.float(), augmentation, generator, grid=views.grid).to(features.dtype)
         answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
         for one in mixing:
             features, answers = mix(features, answers, one.strength, generator)
@@ -162,7 +182,9 @@ def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _batches(rows: IntArray, targets: IntArray, options: HeadTraining, rng: np.random.Generator) -> Iterator[IntArray]:
+def _batches(
+    rows: IntArray, targets: IntArray, batch_size: int, balance: float, rng: np.random.Generator
+) -> Iterator[IntArray]:
     """Endless batches; each pass is shuffled anew, and its batches differ by one item at most."""
     while True:
-        yield from np.array_split(shuffled(rows, targets, rng, options.balance), -(-len(rows) // options.batch_size))
+        yield from np.array_split(shuffled(rows, targets, rng, balance), -(-len(rows) // batch_size))

@@ -35,6 +35,7 @@ class Job:
         work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
         resume: go on from what is there.
         task: what is asked about the images.
+        settings: all settings of the recipe by flat name, which a checkpoint is made from.
     """
 
     pool: Pool
@@ -50,6 +51,7 @@ class Job:
     workers: int = -1
     quiet: bool = False
     task: Task = field(default_factory=make_task)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def new_head(self, kind: str = "") -> Head:
         """Put a fresh head for the job's task on its network; by default of the kind that the task prefers."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from activetune.base.interrupts import signals_held
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
+from activetune.evaluation.metrics import Measured
 from activetune.networks.regression import Trial, best_trial
 from activetune.tasks import Batch
 from activetune.training.batches import derive
@@ -139,7 +140,7 @@ class _Run:
                 stream,
                 job.backbone.settings,
                 seed=job.seed,
-                crops=options,
+                crops=options.crops,
                 workers=job.workers,
                 items=stream.batches.items * course.epochs,
             )
@@ -168,12 +169,12 @@ class _Run:
         row["seconds"] = round(time.perf_counter() - started, 3)
         if len(self.streams[0].held_out):
             started = time.perf_counter()
-            trial = self._validate(self._averaged())
-            row[self._measured], row["val_loss"] = trial.top1, trial.loss
+            found = self._validate(self._averaged())
+            row[self._measured], row["val_loss"] = found.value, found.loss
             if self._better(row):
                 state = copied(self._averaged().state_dict())
-                told = self._estimate(trial, "the epoch that is kept")
-                best = {"value": trial.top1, "loss": trial.loss, "epoch": self.epoch, "state": state}
+                told = self._estimate(found, "the epoch that is kept")
+                best = {"value": found.value, "loss": found.loss, "epoch": self.epoch, "state": state}
                 self.best = {**best, **told}
             row["val_seconds"] = round(time.perf_counter() - started, 3)
         self.history.append(row)
@@ -270,11 +271,11 @@ class _Run:
     def _measured(self) -> str:
         return f"val_{self.metric.primary}"
 
-    def _validate(self, network: nn.Module, share: float = 1.0) -> Trial:
+    def _validate(self, network: nn.Module) -> Measured:
         """Scores on the held-out items of the first stream."""
         settings, runtime = self.job.backbone.settings, self.job.runtime
         about = f"after epoch {self.epoch} ({self.phase})", self._remedy
-        return validated(network, self.streams[0], settings, runtime, share=share, about=about)
+        return validated(network, self.streams[0], settings, runtime, about=about)
 
     def _better(self, row: Mapping[str, Any]) -> bool:
         return is_better(row[self._measured], row["val_loss"], self.best, len(self.streams[0].held_out))
@@ -321,13 +322,13 @@ class _Run:
             network.load_state_dict(between(start, end, share))
             if len(self.options.interpolation) == 1 or not len(self.streams[0].held_out):
                 return {"interpolation": share}
-            trials.append(self._validate(network, share))
+            trials.append(Trial.of(self._validate(network), share))
         best = best_trial(trials, by="smoothed")
         self.history += [
             {
                 "phase": self.phase,
                 "interpolation": trial.strength,
-                self._measured: trial.top1,
+                self._measured: trial.value,
                 "val_loss": trial.loss,
                 "smoothed": round(trial.smoothed, 5),
             }
@@ -335,12 +336,12 @@ class _Run:
         ]
         network.load_state_dict(between(start, end, best.strength))
         told = self._estimate(best, "the epoch that is kept, with the place between start and end,")
-        return {"interpolation": best.strength, self._measured: best.top1, **told}
+        return {"interpolation": best.strength, self._measured: best.value, **told}
 
-    def _estimate(self, trial: Trial, chose: str) -> dict[str, Any]:
+    def _estimate(self, measured: Measured, chose: str) -> dict[str, Any]:
         """The figure that a validation gives for the model that it was made of."""
         by = "a held-out validation part"
-        return estimate_by(trial, self.streams[0].labels.classes, of="the trained network", by=by, chose=chose)
+        return estimate_by(measured, self.streams[0].labels.classes, of="the trained network", by=by, chose=chose)
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""

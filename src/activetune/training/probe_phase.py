@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
+from activetune.base.settings import Settings
 from activetune.data.pool import check_complete
 from activetune.data.splits import validation_splits
 from activetune.evaluation.estimate import PROBE, estimate_by
+from activetune.evaluation.metrics import measure_top1
 from activetune.features.embedding import EmbedOptions, features_of
-from activetune.networks.regression import Fitted, Regression, best_trial, choose_strength, fit_best
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import Fitted, Measure, Regression, best_trial, choose_strength, fit_best
 from activetune.tasks import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job, Outcome
@@ -21,41 +25,46 @@ from activetune.training.views import embed_views
 
 
 @dataclass(frozen=True)
-class Probe(Regression, Crops):
+class Probe(Settings):
     """How the linear probe is fitted.
 
     Attributes:
+        regression: the strengths that are tried.
         folds: of the cross-validation, where nothing is held out. iterations: most L-BFGS iterations.
-        probe_views: views of each image that it is fitted on, the first of them not augmented.
-        probe_by: among strengths of the same accuracy within a standard error, the one of the lowest ``loss``, or the
-            lowest ``strength``. The first is the better model, the second the better start of a training: a strong
-            probe is all but sure of each label, and the small gradients that are left point nowhere, which steps of
-            Adam's size follow all the same (experiments/LOG.md).
+        views: of each image that it is fitted on, the first of them not augmented; ``probe_views`` on the command line.
+        by: ``probe_by`` on the command line. Among strengths of the same accuracy within a standard error, the one of
+            the lowest ``loss``, or the lowest ``strength``. The first is the better model, the second the better start
+            of a training: a strong probe is all but sure of each label, and the small gradients that are left point
+            nowhere, which steps of Adam's size follow all the same (experiments/LOG.md).
     """
 
+    flat_names: ClassVar[Mapping[str, str]] = {"views": "probe_views", "by": "probe_by"}
+
+    regression: Regression = Regression()
     folds: int = 5
     iterations: int = 1000
-    probe_views: int = 1
-    probe_by: Literal["loss", "strength"] = "loss"
+    views: int = 1
+    by: Literal["loss", "strength"] = "loss"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             "probe",
             ("folds", self.folds, 2, np.inf),
             ("iterations", self.iterations, 1, np.inf),
-            ("probe_views", self.probe_views, 1, 1000),
+            ("probe_views", self.views, 1, 1000),
         )
 
     def fit(
         self,
         features_LD: FloatArray,
         indices: IntArray,
+        imbalance: Imbalance,
         *,
         classes: int | None = None,
         held_out: IntArray,
         seed: int,
         keep_held_out: bool = False,
+        measure: Measure = measure_top1,
         quiet: bool = True,
     ) -> Fitted:
         """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`."""
@@ -64,73 +73,86 @@ class Probe(Regression, Crops):
             indices,
             classes=classes,
             rng=np.random.default_rng(seed),
-            strengths=self.strengths,
+            strengths=self.regression.strengths,
             held_out=held_out,
             folds=self.folds,
             iterations=self.iterations,
             keep_held_out=keep_held_out,
-            balance=self.balance,
-            by=self.probe_by,
+            balance=imbalance.balance,
+            by=self.by,
+            measure=measure,
             quiet=quiet,
         )
-        if not self.logit_adjustment:
+        if not imbalance.logit_adjustment:
             return fitted
-        head = fitted.head.less(self.added_to_logits(indices, len(fitted.head.bias_C)))
+        head = fitted.head.less(imbalance.added_to_logits(indices, len(fitted.head.bias_C)))
         return Fitted(head, fitted.trials, fitted.strength)
 
 
-@dataclass(frozen=True)
-class FirstProbe(Probe):
-    """The probe of a recipe that goes on training from it."""
-
-    probe_by: Literal["loss", "strength"] = "strength"
+FIRST_PROBE = Probe(by="strength")  # of a recipe that goes on training from it
 
 
 def run_probe(
-    job: Job, options: Probe, *, keep_held_out: bool = False, features_LD: FloatArray | None = None
+    job: Job,
+    options: Probe,
+    imbalance: Imbalance,
+    crops: Crops,
+    *,
+    keep_held_out: bool = False,
+    features_LD: FloatArray | None = None,
 ) -> Outcome:
     """Fit a linear probe on the labelled items' features and make it the network's head.
 
     Args:
+        imbalance: what is done about classes of different size. crops: of the views but the first.
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
         features_LD: those of the labelled items, where they are known.
     """
-    features_LD = _features(job, options) if features_LD is None else features_LD
+    features_LD = _features(job, options, crops) if features_LD is None else features_LD
     remedy = settings_to_change(job.runtime.precision, {})
     refuse_outputs(features_LD, "the backbone's features", "before the probe is fitted", remedy)
     probe = options.fit(
         features_LD,
         job.labels.indices,
+        imbalance,
         classes=len(job.labels.classes),
         held_out=job.held_out,
         seed=job.seed,
         keep_held_out=keep_held_out,
+        measure=job.task.measure,
         quiet=job.quiet,
     )
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
     layer = job.new_head("linear").classifier
     probe.head.write_to(layer)
+    measured = f"val_{job.task.metric().primary}"
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:
         figures["chosen_by"] = "validation" if len(job.held_out) else "cross-validation"
-        figures["val_top1"] = best_trial(probe.trials, by=options.probe_by).top1
-    figures |= _estimate(job, options, probe, features_LD)
+        figures[measured] = best_trial(probe.trials, by=options.by).value
+    figures |= _estimate(job, options, imbalance, probe, features_LD)
     figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
     rows = [
-        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, "val_top1": trial.top1}
+        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, measured: trial.value}
         for trial in probe.trials
     ]
     return Outcome(rows, figures)
 
 
-def _estimate(job: Job, options: Probe, probe: Fitted, features_LD: FloatArray) -> dict[str, Any]:
+def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, features_LD: FloatArray) -> dict[str, Any]:
     """``estimate``: the probe's accuracy on items that it was not fitted on; nothing where there are none."""
     trials = list(probe.trials)
     if not trials:  # one strength, which no trial had to choose
         rng = np.random.default_rng(job.seed)
         splits = validation_splits(job.labels.indices, job.held_out, options.folds, rng)
         trials = choose_strength(
-            features_LD, job.labels.indices, [probe.strength], splits, balance=options.balance, quiet=job.quiet
+            features_LD,
+            job.labels.indices,
+            [probe.strength],
+            splits,
+            balance=imbalance.balance,
+            measure=job.task.measure,
+            quiet=job.quiet,
         )
     if not trials:
         return {}
@@ -143,10 +165,10 @@ def _chose(probe: Fitted) -> str:
     return "the strength of the regularisation" if len(probe.trials) > 1 else ""
 
 
-def _features(job: Job, options: Probe) -> FloatArray:
+def _features(job: Job, options: Probe, crops: Crops) -> FloatArray:
     """Features (L, D) of the labelled items by the backbone as it is, or (V, L, D) under several views."""
-    if options.probe_views > 1:
-        return embed_views(job, options.probe_views, options, tokens=False).pooled()
+    if options.views > 1:
+        return embed_views(job, options.views, crops, tokens=False).pooled()
     return labelled_features(job)
 
 

@@ -1,7 +1,7 @@
 """The contract of every recipe, and recipes by name.
 
-A recipe is a frozen dataclass whose fields are its settings, with one method ``run``. Each recipe is one module of
-``activetune.recipes``.
+A recipe is a frozen dataclass whose fields are its settings or groups of them (``base/settings.py``), with one method
+``run``. Each recipe is one module of ``activetune.recipes``.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import build
 from activetune.base.discovery import class_of, modules_of
-from activetune.data.splits import VALIDATION_LEAST, carve_validation
+from activetune.base.settings import Settings, group_of
 from activetune.networks.regression import LinearHead
 from activetune.training.job import Job, Outcome
+from activetune.training.settings import HoldOut, Optimisation
 
 ROOM = "activetune.recipes"  # imported when a recipe is asked for, so that training stays below its recipes
 
 
 @dataclass(frozen=True)
-class Recipe(ABC):
+class Recipe(Settings, ABC):
     """Base class of the recipes.
 
     Attributes:
@@ -42,13 +41,12 @@ class Recipe(ABC):
 
     def construction(self) -> dict[str, Any]:
         """Options that the backbone must be built with for this recipe."""
-        return {}
+        training = group_of(self, Optimisation)
+        return training.construction() if training is not None else {}
 
     def hold_out(self, indices: IntArray, seed: int) -> IntArray:
         """Positions of the labels (their class indices: (L,)) that are carved out to choose by."""
-        share = float(getattr(self, "validation", 0.2))
-        least = int(getattr(self, "validation_least", VALIDATION_LEAST))
-        return carve_validation(indices, share, np.random.default_rng([seed, 1]), least=least)
+        return (group_of(self, HoldOut) or HoldOut()).carve(indices, seed)
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int

@@ -1,24 +1,50 @@
-"""The settings of a training run through the whole network, shared by every recipe that has one."""
+"""The settings of a training run through the whole network, and of what it is validated on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
-from activetune.data.splits import VALIDATION_LEAST
+from activetune.base.settings import Settings
+from activetune.data.splits import VALIDATION_LEAST, carve_validation
 from activetune.networks.imbalance import Imbalance
 from activetune.tasks import Crops
 
 
 @dataclass(frozen=True)
-class Optimisation(Imbalance, Crops):
+class HoldOut(Settings):
+    """How many of the labelled items are held out to choose by.
+
+    Attributes:
+        share: of each class; ``validation`` on the command line. least: items, below which nothing is held out and the
+            last epoch is kept: few labels are worth more in training; ``validation_least``.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {"share": "validation", "least": "validation_least"}
+
+    share: float = 0.2
+    least: int = VALIDATION_LEAST
+
+    def __post_init__(self) -> None:
+        check_settings("training", ("validation", self.share, 0, 0.9), ("validation_least", self.least, 1, np.inf))
+
+    def carve(self, strata: IntArray, seed: int) -> IntArray:
+        """Positions of the items (their strata: (L,)) that are held out."""
+        return carve_validation(strata, self.share, np.random.default_rng([seed, 1]), least=self.least)
+
+
+@dataclass(frozen=True)
+class Optimisation(Settings):
     """How the network is trained, whatever its course.
 
     Attributes:
+        imbalance: what is done about classes of different size. crops: how images are varied.
         batch_size: images a step (batches of one epoch differ by one image at most). accumulation: parts in which a
             batch goes through the network one after the other. checkpointing: compute activations again in the
             backward pass instead of keeping them. Both need less memory and give the same gradients.
@@ -32,8 +58,6 @@ class Optimisation(Imbalance, Crops):
             ended (1), which often is better than either end (Wortsman et al., "Robust fine-tuning of zero-shot
             models", CVPR 2022). Of several the validation part decides; without one it is the first.
         drop_path: stochastic depth.
-        validation: share of each class held out to choose the epoch by. validation_least: items, below which nothing is
-            held out and the last epoch is kept: few labels are worth more in training.
     """
 
     batch_size: int = 32
@@ -50,11 +74,10 @@ class Optimisation(Imbalance, Crops):
     l2sp: float = 0.0
     interpolation: tuple[float, ...] = (1.0,)
     drop_path: float = 0.0
-    validation: float = 0.2
-    validation_least: int = VALIDATION_LEAST
+    imbalance: Imbalance = Imbalance()
+    crops: Crops = Crops()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             "training",
             ("batch_size", self.batch_size, 1, np.inf),
@@ -68,8 +91,6 @@ class Optimisation(Imbalance, Crops):
             ("layer_decay", self.layer_decay, 0.01, 1),
             ("l2sp", self.l2sp, 0, np.inf),
             ("drop_path", self.drop_path, 0, 0.99),
-            ("validation", self.validation, 0, 0.9),
-            ("validation_least", self.validation_least, 1, np.inf),
         )
 
         if not self.interpolation or min(self.interpolation) < 0 or max(self.interpolation) > 1:
@@ -84,7 +105,7 @@ class Optimisation(Imbalance, Crops):
 
 @dataclass(frozen=True)
 class Training(Optimisation):
-    """A training whose course is so many epochs.
+    """An optimisation whose course is so many epochs.
 
     Attributes:
         epochs: passes over the training items, at most. patience: epochs without a lower validation loss after which

@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.data.labels import Labels
 from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.data.pool import Pool
 from activetune.networks.backbones import ImageSettings
 from activetune.tasks import Batch, Crops, Sample, Task
 from activetune.training.batches import Batches, Turn, derive
-
-NOTHING_HELD_OUT = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Stream:
     pool: Pool
     labels: Labels
     batches: Batches
-    held_out: IntArray = field(default_factory=lambda: NOTHING_HELD_OUT)
+    held_out: IntArray = field(default_factory=lambda: NO_INDICES)
     weight: float = 1.0
 
 

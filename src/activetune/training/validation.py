@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from activetune.base.runtime import Runtime
+from activetune.evaluation.metrics import Measured
+from activetune.evaluation.statistics import share_error
 from activetune.networks.backbones import ImageSettings
-from activetune.networks.regression import Trial
 from activetune.training.finite import refuse_outputs
 from activetune.training.ranks import gathered, rank_and_world
 from activetune.training.streams import Stream, held_out_batches
@@ -24,15 +25,14 @@ def validated(
     settings: ImageSettings,
     runtime: Runtime,
     *,
-    share: float,
     about: tuple[str, str],
-) -> Trial:
+) -> Measured:
     """Score a network on the held-out items of a stream, as they are evaluated later (no augmentation).
 
     Several processes share the items out, and each gets the result of all.
 
     Args:
-        share: the trial's strength. about: where the training is, and what to change, for outputs that are not finite.
+        about: where the training is, and what to change, for outputs that are not finite.
     """
     network.eval()
     metric = stream.task.metric()
@@ -44,8 +44,7 @@ def validated(
         for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
             refuse_outputs(found, "the outputs", *about)
         metric.update(outputs, moved)
-    measured = metric.measured(gathered(metric.state()))
-    return measured.trial(share)
+    return metric.measured(gathered(metric.state()))
 
 
 def is_better(value: float, loss: float, best: Mapping[str, Any] | None, n: int) -> bool:
@@ -57,7 +56,7 @@ def is_better(value: float, loss: float, best: Mapping[str, Any] | None, n: int)
     if best is None:
         return True
     gain, highest = value - best["value"], max(value, best["value"])
-    error = (highest * (1 - highest) / n) ** 0.5
+    error = share_error(highest, n)
     return bool(gain > error or (gain >= -error and loss < best["loss"]))
 
 

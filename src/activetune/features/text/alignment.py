@@ -23,7 +23,7 @@ from activetune.features.distances import Float32, unit_rows
 Method = Literal["auto", "ridge", "procrustes", "none"]
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of the ridge, in units of the mean variance of a text direction
 FOLDS = 5
-LEAST = 10  # pairs for a map
+FEWEST_PAIRS = 10  # for a map
 SAMPLE = 20_000  # pairs that a map is fitted on at most
 
 
@@ -74,10 +74,10 @@ def fit_map(
         nothing = np.zeros(size, dtype=np.float32)
         return TextMap(np.eye(size, dtype=np.float32), nothing, nothing, "none", float("nan"), {})
     groups = np.unique(np.asarray(sentences), return_inverse=True)[1]
-    if len(image_PD) < LEAST or groups.max(initial=0) < 1:
+    if len(image_PD) < FEWEST_PAIRS or groups.max(initial=0) < 1:
         raise UsageError(
             f"{len(image_PD)} pairs with {groups.max(initial=-1) + 1} different captions are too few to map texts to "
-            f"images; give at least {LEAST} pairs and two captions"
+            f"images; give at least {FEWEST_PAIRS} pairs and two captions"
         )
     rng = np.random.default_rng([seed, 5])
     rows = np.sort(rng.permutation(len(image_PD))[:SAMPLE])

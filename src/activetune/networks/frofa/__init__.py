@@ -30,7 +30,18 @@ from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.frofa import _places, _values
 from activetune.networks.frofa._operation import Grid, Operation
 
-__all__ = ["KNOWN", "OPERATIONS", "SCOPES", "Grid", "Step", "augment", "from_unit", "mix", "parse_steps", "to_unit"]
+__all__ = [
+    "KNOWN",
+    "OPERATIONS",
+    "SCOPES",
+    "Grid",
+    "ScopedOperation",
+    "augment",
+    "from_unit",
+    "mix",
+    "parse_augmentation",
+    "to_unit",
+]
 
 Scope = Literal["frofa", "cfrofa", "c2frofa"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -43,8 +54,8 @@ CHUNK = 2**18  # numbers worked on at a time, 1 MB: more than a core's cache is 
 
 
 @dataclass(frozen=True)
-class Step:
-    """An operation with its scope and strength; see :func:`parse_steps`."""
+class ScopedOperation:
+    """An operation with its scope and strength; an augmentation is a sequence of them."""
 
     scope: Scope
     name: str
@@ -62,19 +73,19 @@ class Step:
         return f"{self.scope}:{self.name}:{self.strength:g}"
 
 
-def parse_steps(text: str) -> tuple[Step, ...]:
-    """``"c2frofa:brightness:0.8 + cfrofa:posterize:4"`` to its steps; an empty text to none.
+def parse_augmentation(text: str) -> tuple[ScopedOperation, ...]:
+    """``"c2frofa:brightness:0.8 + cfrofa:posterize:4"`` to its operations; an empty text to none.
 
     Raises:
         UsageError: not of that form, an unknown scope or operation, a strength out of its range.
     """
-    return tuple(_step(part.strip()) for part in text.split("+") if part.strip())
+    return tuple(_parse_operation(part.strip()) for part in text.split("+") if part.strip())
 
 
-def _step(text: str) -> Step:
+def _parse_operation(text: str) -> ScopedOperation:
     try:
         scope, name, strength = text.split(":")
-        return Step(scope, name, float(strength))  # type: ignore[arg-type]
+        return ScopedOperation(scope, name, float(strength))  # type: ignore[arg-type]
     except ValueError:
         raise UsageError(
             f"the augmentation {text!r} is not understood; write SCOPE:NAME:STRENGTH, like c2frofa:brightness:0.8"
@@ -82,9 +93,13 @@ def _step(text: str) -> Step:
 
 
 def augment(
-    features_BTC: Tensor, steps: Sequence[Step], generator: torch.Generator, *, grid: Grid | None = None
+    features_BTC: Tensor,
+    augmentation: Sequence[ScopedOperation],
+    generator: torch.Generator,
+    *,
+    grid: Grid | None = None,
 ) -> Tensor:
-    """Apply the steps one after the other to a batch of features; mixup is left to :func:`mix`.
+    """Apply an augmentation to a batch of features, one operation after the other; mixup is left to :func:`mix`.
 
     Args:
         features_BTC: float32, (B, T, C), or pooled (B, C).
@@ -98,30 +113,30 @@ def augment(
         UsageError: an operation needs a grid and there is none, or one that does not fit the tokens.
     """
     found = features_BTC[:, None] if features_BTC.ndim == 2 else features_BTC
-    for step in steps:
-        if step.name == PATCH_DROPOUT:
-            found, grid = _drop_patches(found, step.strength, generator, grid), None
-        elif step.name != MIXUP:
-            found = _applied(found, step, generator, grid)
+    for one in augmentation:
+        if one.name == PATCH_DROPOUT:
+            found, grid = _drop_patches(found, one.strength, generator, grid), None
+        elif one.name != MIXUP:
+            found = _applied(found, one, generator, grid)
     return found[:, 0] if features_BTC.ndim == 2 else found
 
 
-def _applied(features_BTC: Tensor, step: Step, generator: torch.Generator, grid: Grid | None) -> Tensor:
-    operation = OPERATIONS[step.name]
+def _applied(features_BTC: Tensor, one: ScopedOperation, generator: torch.Generator, grid: Grid | None) -> Tensor:
+    operation = OPERATIONS[one.name]
     items, tokens, channels = features_BTC.shape
     if operation.spatial and (grid is None or grid.tokens != tokens):
         raise UsageError(
-            f"{step.name} needs tokens that lie on a grid, and these ({tokens} x {channels}) do not; use it before "
+            f"{one.name} needs tokens that lie on a grid, and these ({tokens} x {channels}) do not; use it before "
             f"{PATCH_DROPOUT} and with a head that reads tokens"
         )
-    shape = (operation.draws, items, 1, 1 if step.scope == "frofa" else channels)
+    shape = (operation.draws, items, 1, 1 if one.scope == "frofa" else channels)
     uniform = torch.rand(shape, generator=generator, device=features_BTC.device)
     found = torch.empty_like(features_BTC)
     size = max(1, CHUNK // (tokens * channels))
     for start in range(0, items, size):
         part = slice(start, start + size)
-        unit, low, high = to_unit(features_BTC[part], step.scope)
-        found[part] = from_unit(operation.apply(unit, uniform[:, part], step.strength, grid), low, high)
+        unit, low, high = to_unit(features_BTC[part], one.scope)
+        found[part] = from_unit(operation.apply(unit, uniform[:, part], one.strength, grid), low, high)
     return found
 
 

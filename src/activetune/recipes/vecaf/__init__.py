@@ -29,12 +29,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.evaluation.curves import first_at, training_curve
+from activetune.recipes.vecaf.language import Language
 from activetune.recipes.vecaf.loops import Loops, PretrainedFeatures
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
-from activetune.training.probe_phase import labelled_features, run_probe
+from activetune.training.probe_phase import FIRST_PROBE, Probe, labelled_features, run_probe
 from activetune.training.recipe import Recipe
+from activetune.training.settings import HoldOut, Optimisation
 
 PAPER = {
     "optimizer": "sgd",
@@ -48,7 +50,7 @@ PAPER = {
 
 
 @dataclass(frozen=True)
-class Vecaf(LoopSettings, Recipe):
+class Vecaf(Recipe):
     """Loops of select, describe, augment, finetune, within a number of batches.
 
     Attributes:
@@ -58,38 +60,43 @@ class Vecaf(LoopSettings, Recipe):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
     selects: ClassVar[bool] = True
 
-    validation: float = 0.1
-    validation_least: int = 20  # here it measures; little is chosen by it
+    loop: LoopSettings = LoopSettings()
+    training: Optimisation = Optimisation()
+    language: Language = Language()
+    probe: Probe = FIRST_PROBE
+    validation: HoldOut = HoldOut(0.1, 20)  # here it measures; little is chosen by it
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         started = time.perf_counter()
-        loops = Loops(job, self)
+        loops = Loops(job, self.loop, self.training, self.language, self.probe)
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
-        total = len(job.training)
-        warm_up = "pool" if self.warm_up == "selected" and not self.selects_from(total) else self.warm_up
-        known = None
-        if self.scores(total) or warm_up != "none":
-            in_part = self.scores(total) and self.score_first < 1
-            positions = (
-                self.looked_at(job.training, job.labels.indices, 0, job.seed) if in_part else np.arange(len(job.labels))
-            )
-            known = PretrainedFeatures(positions, labelled_features(job, positions))
+        whole = self.loop.warm_up == "selected" and not self.loop.selects_from(len(job.training))
+        warm_up = "pool" if whole else self.loop.warm_up
+        known = self._known(job, loops.scores) if loops.scores or warm_up != "none" else None
         if warm_up == "pool":
-            given = known.features_LD if known is not None and self.probe_views == 1 else None
-            probe = run_probe(job, self, keep_held_out=True, features_LD=given)
+            given = known.features_LD if known is not None and self.probe.views == 1 else None
+            imbalance, crops = self.training.imbalance, self.training.crops
+            probe = run_probe(job, self.probe, imbalance, crops, keep_held_out=True, features_LD=given)
             rows += probe.history
             strength = float(probe.figures["strength"])
         else:
             job.new_head("linear")
         loops.start(known, strength)
         before = job.once("before", lambda: {"seconds": time.perf_counter() - started})["seconds"]
-        outcome = fit(job, [loops.stream], loops, self, phase="vecaf")
+        outcome = fit(job, [loops.stream], loops, self.training, phase="vecaf")
         first, *others = outcome.history
         history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
         curve = training_curve(history)
         reached = {f"{target:g}": first_at(curve, target) for target in self.targets if curve}
         figures = {**outcome.figures, **loops.figures(), "batches_to": reached}
         return Outcome([*rows, *history], figures, loops.files())
+
+    def _known(self, job: Job, scores: bool) -> PretrainedFeatures:
+        """Features by the pretrained network: of all items, or of the part that the first loop scores."""
+        positions = np.arange(len(job.labels))
+        if scores and self.loop.score_first < 1:
+            positions = self.loop.looked_at(job.training, job.labels.indices, 0, job.seed)
+        return PretrainedFeatures(positions, labelled_features(job, positions))

@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.config import Checked, check_settings
+from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
+from activetune.base.settings import Settings
 from activetune.features.distances import Float32, unit_rows
 from activetune.features.text import cea
-from activetune.features.text.alignment import LEAST, Method, TextMap, fit_map
+from activetune.features.text.alignment import FEWEST_PAIRS, Method, TextMap, fit_map
 from activetune.features.text.captions import Captioner, make_captioner
 from activetune.features.text.encoders import Pooling, TextEncoder, load_text_encoder
 from activetune.training.job import Job
@@ -26,7 +27,7 @@ OOD = "It is a {domain} day!"
 
 
 @dataclass(frozen=True)
-class Language(Checked):
+class Language(Settings):
     """Captions and their part in selection and training.
 
     Attributes:
@@ -53,12 +54,16 @@ class Language(Checked):
     place: Literal["pooled", "tokens"] = "pooled"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings("vecaf", ("eta", self.eta, 0, 1), ("lambda_bw", self.lambda_bw, 0, 1))
         if self.captions == "none" and self.target_domain:
             raise UsageError(
                 "vecaf: target_domain is added to captions, and captions=none; give captions, or leave it out"
             )
+
+    @property
+    def described(self) -> bool:
+        """Whether items are described at all."""
+        return self.captions != "none"
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Describer:
 
         The target domain's sentences are no part of it: these images are not of that domain.
         """
-        if len(positions) < LEAST and self.options.text_map != "none":
+        if len(positions) < FEWEST_PAIRS and self.options.text_map != "none":
             note(f"{len(positions)} items are too few to map captions to images; going on without them", self.job.quiet)
             return None
         captions = self.describe(positions)

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.progress import note
 from activetune.data.splits import carve_validation
 from activetune.features.distances import Float32, unit_rows
 from activetune.features.text import cea
 from activetune.features.text.alignment import TextMap
 from activetune.networks.network import Network
-from activetune.networks.regression import CROSS_VALIDATED, NOTHING
-from activetune.recipes.vecaf.language import Describer, told
+from activetune.networks.regression import CROSS_VALIDATED
+from activetune.recipes.vecaf.language import Describer, Language, told
 from activetune.recipes.vecaf.record import LoopRecord, selections_csv
 from activetune.recipes.vecaf.scoring import Scored, make_objective, score, score_across, score_features
 from activetune.recipes.vecaf.selecting import LoopSelector, rows_among
@@ -31,7 +31,9 @@ from activetune.selection.problem import Evidence, Picks
 from activetune.tasks import Batch
 from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
+from activetune.training.probe_phase import Probe
 from activetune.training.ranks import first_rank_first
+from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs two more
@@ -61,14 +63,14 @@ class Loops(Course):
     an unknown text encoder; it computes nothing. Call ``start`` before training.
     """
 
-    def __init__(self, job: Job, options: LoopSettings):
-        self.job, self.options = job, options
+    def __init__(self, job: Job, options: LoopSettings, training: Optimisation, language: Language, probe: Probe):
+        self.job, self.options, self.training, self.language, self.probe = job, options, training, language, probe
         self.objective = make_objective(options.objective, job.labels.classes)
         self.candidates = job.training
         self.budget = options.items(len(self.candidates))
-        self.scores = options.scores(len(self.candidates))
-        self.describer = Describer(job, options)
-        if options.captions != "none" and self.scores:
+        self.scores = options.scores(len(self.candidates), described=language.described)
+        self.describer = Describer(job, language)
+        if language.described and self.scores:
             self.describer.open(self.candidates)
         self.selector = LoopSelector(job, options, self.candidates, self.budget)
         self.done: list[LoopRecord] = []
@@ -76,7 +78,7 @@ class Loops(Course):
         self.strength: float | None = None
         self.first: Scored | None = None
         stretches = options.loops * options.measurements
-        self.stream = stream_of(job, options, count=options.batches // stretches)
+        self.stream = stream_of(job, training, count=options.batches // stretches)
         steps = self.stream.batches.count
         super().__init__(steps, stretches, warmup=round(WARMUP * stretches * steps))
 
@@ -106,7 +108,7 @@ class Loops(Course):
     def outputs(self, network: Network, batch: Batch, stream: Stream) -> Tensor:
         """See :class:`Course`; equation 10 for the items that are described."""
         moved = self.done[-1].moved
-        if moved is None or self.options.lambda_bw == 1:
+        if moved is None or self.language.lambda_bw == 1:
             logits: Tensor = super().outputs(network, batch, stream)
             return logits
         features = network.backbone.last(batch.images)
@@ -114,8 +116,8 @@ class Loops(Course):
         rows = torch.from_numpy(np.searchsorted(moved.positions, batch.positions.cpu().numpy()))
         texts = torch.from_numpy(moved.texts_KD)[rows].to(pooled.device)
         steps = torch.from_numpy(moved.steps_K)[rows, None].to(pooled.device)
-        found = cea.augmented(pooled, texts, steps, self.options.lambda_bw)
-        if self.options.place == "pooled":
+        found = cea.augmented(pooled, texts, steps, self.language.lambda_bw)
+        if self.language.place == "pooled":
             return network.head()(found)  # type: ignore[no-any-return]
         shift = (found - pooled).to(features.dtype)
         if features.ndim == 4:
@@ -173,7 +175,7 @@ class Loops(Course):
         picks = replace(chosen, positions=scored.positions[rows])
         about: dict[str, Any] = {"scored": 0 if scored is self.first and loop else len(scored.positions)}
         moved, captions = None, []
-        if self.options.captions != "none":
+        if self.language.described:
             order = np.argsort(picks.positions)
             positions, features_KD = picks.positions[order], scored.features_SD[rows[order]]
             text_map = text_map if self.describer.everything else self.describer.fit(positions, features_KD)
@@ -213,7 +215,7 @@ class Loops(Course):
 
     def _augmented(self, scored: Scored) -> tuple[np.ndarray, TextMap | None]:
         """Features in which items of earlier loops stand where CEA has moved them, and the map from texts."""
-        if self.options.captions == "none":
+        if not self.language.described:
             return scored.features_SD, None
         before = self._selected_before(scored)
         known = np.arange(len(scored.positions)) if self.describer.everything else before
@@ -238,11 +240,12 @@ class Loops(Course):
         rows = np.sort(picks.positions)
         indices = self.job.labels.indices[rows]
         rng = np.random.default_rng([self.job.seed, 9])
-        fitted = self.options.fit(
+        fitted = self.probe.fit(
             self.known.of(rows),
             indices,
+            self.training.imbalance,
             classes=len(self.job.labels.classes),
-            held_out=NOTHING if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
+            held_out=NO_INDICES if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
             seed=self.job.seed,
         )
         fitted.head.write_to(self.job.network.head().classifier)
@@ -256,7 +259,7 @@ class Loops(Course):
         return {
             "batches": batches,
             "scored_items": scored,
-            "batches_with_scoring": round(batches + FORWARD * scored / self.options.batch_size, 1),
+            "batches_with_scoring": round(batches + FORWARD * scored / self.training.batch_size, 1),
             "loops": [record.figures for record in self.done],
         }
 

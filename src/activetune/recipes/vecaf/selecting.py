@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.selection.evidence import gather
@@ -86,4 +86,4 @@ class LoopSelector:
 
 def rows_among(positions: IntArray, selections: Sequence[IntArray]) -> IntArray:
     """The rows of items (S,) that are in one of the selections."""
-    return np.flatnonzero(np.isin(positions, np.concatenate([np.empty(0, dtype=np.int64), *selections])))
+    return np.flatnonzero(np.isin(positions, np.concatenate([NO_INDICES, *selections])))

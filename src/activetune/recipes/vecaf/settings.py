@@ -12,15 +12,13 @@ from torch import Tensor
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings, parse_settings
 from activetune.base.errors import UsageError
-from activetune.recipes.vecaf.language import Language
+from activetune.base.settings import Settings
 from activetune.selection.budget import Groups, parse_budget, water_fill
 from activetune.selection.selectors import Selector, make_selector
-from activetune.training.probe_phase import FirstProbe
-from activetune.training.settings import Optimisation
 
 
 @dataclass(frozen=True)
-class LoopSettings(Optimisation, Language, FirstProbe):
+class LoopSettings(Settings):
     """How the loops go, beside how the network is trained in them.
 
     Attributes:
@@ -52,7 +50,6 @@ class LoopSettings(Optimisation, Language, FirstProbe):
     score_loops: Literal["every", "first"] = "every"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             "vecaf",
             ("loops", self.loops, 1, 1000),
@@ -99,11 +96,15 @@ class LoopSettings(Optimisation, Language, FirstProbe):
         """Whether a loop trains on fewer items than all of them."""
         return self.items(total) < total
 
-    def scores(self, total: int) -> bool:
-        """Whether a loop looks at the items that it selects from; drawing at random does not."""
+    def scores(self, total: int, *, described: bool) -> bool:
+        """Whether a loop looks at the items that it selects from; drawing at random does not.
+
+        Args:
+            described: whether the selected items get captions, which are mapped to their features.
+        """
         selector = self.selector()
         looks = selector is not None and bool(selector.needs | selector.uses)
-        return self.selects_from(total) and (looks or self.captions != "none")
+        return self.selects_from(total) and (looks or described)
 
     def looked_at(self, candidates: IntArray, indices: IntArray, loop: int, seed: int) -> IntArray:
         """The items that a loop scores, in order: all, or a random part that suffices to select from.

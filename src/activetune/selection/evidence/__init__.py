@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from activetune.base.arrays import NO_INDICES
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError
 from activetune.selection.problem import Evidence
@@ -53,7 +54,7 @@ def gather(evidence: Evidence, wanted: Iterable[str], *, method: str, seed: int)
 def known_answers(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """Positions and class indices of the labelled items whose label is known, (M,) each."""
     if evidence.answers_L is None:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        return NO_INDICES, NO_INDICES
     known = evidence.answers_L >= 0
     return evidence.labelled[known], evidence.answers_L[known]
 

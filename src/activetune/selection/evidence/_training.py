@@ -15,8 +15,37 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.arrays import IntArray
+from activetune.base.config import check_settings
+from activetune.base.settings import Settings
 from activetune.features.distances import Float32, pieces
 from activetune.selection.problem import Evidence
+
+
+@dataclass(frozen=True)
+class HelperTraining(Settings):
+    """How a helper is trained.
+
+    Attributes:
+        steps: batches of the training, at most. batch_size: items in one. lr, weight_decay: AdamW's.
+    """
+
+    steps: int = 500
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "helper",
+            ("steps", self.steps, 1, np.inf),
+            ("batch_size", self.batch_size, 1, np.inf),
+            ("lr", self.lr, 0, np.inf),
+            ("weight_decay", self.weight_decay, 0, np.inf),
+        )
+
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        """AdamW on all weights; without a decay it is Adam."""
+        return torch.optim.AdamW(network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)

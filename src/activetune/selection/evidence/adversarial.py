@@ -18,7 +18,7 @@ Of TA-VAAL: the rank among all items is used, where the released code passes the
 sigmoid for the decoder).
 Items that wait for their answer count as labelled; excluded ones take no part.
 Shape legend: N items, D feature size, B items of a batch, Z code size, R numbers that go with a code (0 or 1).
-Cost: a step takes about 24 B (D hidden + critic^2) operations; passes over the pool up to ``most_steps`` steps
+Cost: a step takes about 24 B (D hidden + critic^2) operations; passes over the pool up to ``training.steps`` steps
 whatever N is, then 2 N D hidden operations in pieces; O(N) memory.
 """
 
@@ -35,9 +35,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.runtime import torch_generator
+from activetune.base.settings import Settings
 from activetune.features.distances import Float32
 from activetune.selection.evidence import loss_prediction
-from activetune.selection.evidence._training import Inputs, batches, perceptron
+from activetune.selection.evidence._training import HelperTraining, Inputs, batches, perceptron
 from activetune.selection.problem import Evidence
 
 PROVIDES = frozenset({"likeness_N", "ranked_likeness_N"})
@@ -67,14 +68,15 @@ def ranks(values_N: FloatArray) -> Float32:
 
 
 @dataclass(frozen=True)
-class Adversary:
+class Adversary(Settings):
     """An autoencoder and a discriminator, trained against each other.
 
     Attributes:
         hidden: units of the encoder's and of the decoder's hidden layer. code: Z. critic: units of each of the
             discriminator's two hidden layers. beta: weight of the KL term. adversary: weight of the adversarial term.
-        passes: over the unlabelled items. least_steps, most_steps: bounds of the steps that this comes to.
-        batch_size: items of each kind a step. lr: of both Adams.
+        passes: over the unlabelled items. least_steps: at least, where this comes to fewer steps.
+        training: of both networks, each by an Adam of its own; a batch has as many items of each kind. ``steps`` is
+            the most that the passes may come to.
     """
 
     hidden: int = 256
@@ -84,9 +86,7 @@ class Adversary:
     adversary: float = 1.0
     passes: int = 10
     least_steps: int = 300
-    most_steps: int = 1000
-    batch_size: int = 128
-    lr: float = 5e-4
+    training: HelperTraining = HelperTraining(steps=1000, lr=5e-4, weight_decay=0.0)
 
     def __post_init__(self) -> None:
         check_settings(
@@ -97,9 +97,7 @@ class Adversary:
             ("beta", self.beta, 0, np.inf),
             ("adversary", self.adversary, 0, np.inf),
             ("passes", self.passes, 1, np.inf),
-            ("least_steps", self.least_steps, 1, self.most_steps),
-            ("batch_size", self.batch_size, 1, np.inf),
-            ("lr", self.lr, 0, np.inf),
+            ("least_steps", self.least_steps, 1, self.training.steps),
         )
 
     def likeness(self, evidence: Evidence, rng: np.random.Generator, beside_NR: Float32 | None = None) -> Float32:
@@ -126,7 +124,8 @@ class Adversary:
 
     def steps(self, unlabelled: int) -> int:
         """Steps of training for a number of unlabelled items."""
-        return int(np.clip(self.passes * unlabelled / self.batch_size, self.least_steps, self.most_steps))
+        steps = self.passes * unlabelled / self.training.batch_size
+        return int(np.clip(steps, self.least_steps, self.training.steps))
 
     def _train(
         self, inputs: Inputs, beside_NR: Float32, labelled: IntArray, unlabelled: IntArray, rng: np.random.Generator
@@ -135,8 +134,8 @@ class Adversary:
         extra = beside_NR.shape[1]
         vae = _Autoencoder(len(inputs.mean_D), self.hidden, self.code, extra, generator)
         critic = perceptron([self.code + extra, self.critic, self.critic, 1], generator)
-        optimisers = [torch.optim.Adam(network.parameters(), lr=self.lr) for network in (vae, critic)]
-        orders = [batches(rows, self.batch_size, rng) for rows in (labelled, unlabelled)]
+        optimisers = [self.training.optimiser(network) for network in (vae, critic)]
+        orders = [batches(rows, self.training.batch_size, rng) for rows in (labelled, unlabelled)]
         for _, *pair in zip(range(self.steps(len(unlabelled))), *orders, strict=False):
             rows = np.concatenate(pair)
             block, beside = inputs[rows], torch.from_numpy(beside_NR[rows]).to(inputs.device)

@@ -6,7 +6,7 @@ At prediction dropout stays on, and S draws stand for the posterior of the weigh
 Deviations: the network stands on features of a frozen backbone, so the backbone's own weights are not drawn. One draw
 is one mask for all items: each draw is a whole network, and no N x D mask is made.
 Shape legend: N items, D feature size, H hidden units, C classes, S draws.
-Cost: ``steps`` batches of training whatever N is, then 2 S N H (D + C) operations in pieces; O(N C) memory.
+Cost: ``training.steps`` batches of training whatever N is, then 2 S N H (D + C) operations in pieces; O(N C) memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from activetune.base.config import check_settings
 from activetune.base.runtime import torch_generator
+from activetune.base.settings import Settings
 from activetune.selection.evidence import known_answers
-from activetune.selection.evidence._training import Inputs, batches, perceptron
+from activetune.selection.evidence._training import HelperTraining, Inputs, batches, perceptron
 from activetune.selection.problem import DropoutDraws, Evidence
 
 PROVIDES = frozenset({"dropout"})
@@ -33,21 +34,18 @@ def provide(evidence: Evidence, wanted: frozenset[str], rng: np.random.Generator
 
 
 @dataclass(frozen=True)
-class DropoutHead:
+class DropoutHead(Settings):
     """A classifier with dropout.
 
     Attributes:
         hidden: units of the hidden layer. rate: share of features and of hidden units that each draw leaves out.
-        draws: S. steps: of training. batch_size: items per step. lr, weight_decay: AdamW's.
+        draws: S. training: of the weights.
     """
 
     hidden: int = 256
     rate: float = 0.25
     draws: int = 20
-    steps: int = 500
-    batch_size: int = 128
-    lr: float = 1e-3
-    weight_decay: float = 1e-2
+    training: HelperTraining = HelperTraining()
 
     def __post_init__(self) -> None:
         check_settings(
@@ -55,10 +53,6 @@ class DropoutHead:
             ("hidden", self.hidden, 1, np.inf),
             ("rate", self.rate, 0, 0.99),
             ("draws", self.draws, 1, np.inf),
-            ("steps", self.steps, 1, np.inf),
-            ("batch_size", self.batch_size, 1, np.inf),
-            ("lr", self.lr, 0, np.inf),
-            ("weight_decay", self.weight_decay, 0, np.inf),
         )
 
     def draw(self, evidence: Evidence, rng: np.random.Generator) -> DropoutDraws:
@@ -86,9 +80,9 @@ class DropoutHead:
         rows, answers = known_answers(evidence)
         classes, indices = np.unique(answers, return_inverse=True)
         network = perceptron([evidence.features_ND.shape[1], self.hidden, len(classes)], generator)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        order = batches(np.arange(len(rows)), self.batch_size, rng)
-        for _, batch in zip(range(self.steps), order, strict=False):
+        optimiser = self.training.optimiser(network)
+        order = batches(np.arange(len(rows)), self.training.batch_size, rng)
+        for _, batch in zip(range(self.training.steps), order, strict=False):
             target = torch.from_numpy(indices[batch]).to(inputs.device)
             logits = _forward(network, inputs[rows[batch]], self._masks(network, len(batch), generator))
             optimiser.zero_grad()

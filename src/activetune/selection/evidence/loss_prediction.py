@@ -12,7 +12,7 @@ backbone is frozen, so it reads what is left of such blocks: the backbone's feat
 classifier on them, each through a linear layer with ReLU, joined and mapped to one number as in the paper. AdamW
 takes the place of SGD.
 Shape legend: N items, D feature size, B items of a batch, C classes.
-Cost: ``steps`` batches of training whatever N is, then about 2 N D (hidden + width) operations in pieces.
+Cost: ``training.steps`` batches of training whatever N is, then about 2 N D (hidden + width) operations in pieces.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from activetune.base.config import check_settings
 from activetune.base.runtime import torch_generator
+from activetune.base.settings import Settings
 from activetune.features.distances import Float32
 from activetune.selection.evidence import known_answers
-from activetune.selection.evidence._training import Inputs, batches, perceptron
+from activetune.selection.evidence._training import HelperTraining, Inputs, batches, perceptron
 from activetune.selection.problem import Evidence
 
 PROVIDES = frozenset({"predicted_loss_N"})
@@ -40,14 +41,13 @@ def provide(evidence: Evidence, wanted: frozenset[str], rng: np.random.Generator
 
 
 @dataclass(frozen=True)
-class LossPrediction:
+class LossPrediction(Settings):
     """A classifier with a loss-prediction module.
 
     Attributes:
         hidden: units of the classifier's hidden layer. width: units that the module gives to each of its inputs.
         weight: of the ranking loss (lambda). margin: xi. joint: share of the steps in which the module shapes the
-            classifier too. steps: of training. batch_size: items per step, half as many pairs.
-        lr, weight_decay: AdamW's.
+            classifier too. training: of both; a batch has half as many pairs as items.
     """
 
     hidden: int = 256
@@ -55,10 +55,7 @@ class LossPrediction:
     weight: float = 1.0
     margin: float = 1.0
     joint: float = 0.6
-    steps: int = 500
-    batch_size: int = 128
-    lr: float = 1e-3
-    weight_decay: float = 1e-2
+    training: HelperTraining = HelperTraining()
 
     def __post_init__(self) -> None:
         check_settings(
@@ -68,10 +65,7 @@ class LossPrediction:
             ("weight", self.weight, 0, np.inf),
             ("margin", self.margin, 0, np.inf),
             ("joint", self.joint, 0, 1),
-            ("steps", self.steps, 1, np.inf),
-            ("batch_size", self.batch_size, 2, np.inf),
-            ("lr", self.lr, 0, np.inf),
-            ("weight_decay", self.weight_decay, 0, np.inf),
+            ("batch_size", self.training.batch_size, 2, np.inf),
         )
 
     def predict(self, evidence: Evidence, rng: np.random.Generator) -> Float32:
@@ -89,11 +83,11 @@ class LossPrediction:
         classes, indices = np.unique(answers, return_inverse=True)
         sizes = (evidence.features_ND.shape[1], self.hidden, len(classes), self.width)
         network = _Network(*sizes, torch_generator(rng, evidence.device))
-        optimiser = torch.optim.AdamW(network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        paired = min(self.batch_size, len(rows)) // 2 * 2
+        optimiser = self.training.optimiser(network)
+        paired = min(self.training.batch_size, len(rows)) // 2 * 2
         order = batches(np.arange(len(rows)), paired, rng)
-        for step, batch in zip(range(self.steps), order, strict=False):
-            logits, predicted = network(inputs[rows[batch]], joint=step < self.joint * self.steps)
+        for step, batch in zip(range(self.training.steps), order, strict=False):
+            logits, predicted = network(inputs[rows[batch]], joint=step < self.joint * self.training.steps)
             target = torch.from_numpy(indices[batch]).to(inputs.device)
             losses = nn.functional.cross_entropy(logits, target, reduction="none")
             loss = losses.mean() + self.weight * ranking_loss(predicted, losses.detach(), self.margin)

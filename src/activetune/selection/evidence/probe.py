@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.data.splits import stratified_folds
 from activetune.features.distances import Float32, pieces
-from activetune.networks.regression import CROSS_VALIDATED, NOTHING, LinearHead, fit_best
+from activetune.networks.regression import CROSS_VALIDATED, LinearHead, fit_best
 from activetune.selection.evidence import known_answers
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors._ranking import entropy
@@ -44,10 +44,23 @@ def provide(evidence: Evidence, wanted: frozenset[str], rng: np.random.Generator
     return found
 
 
-def fit_head(rows: IntArray, answers: IntArray, features_ND: Float32, rng: np.random.Generator) -> LinearHead:
-    """The probe of the items ``rows`` (M,) with class indices ``answers`` (M,), of at least two classes."""
+def fit_head(
+    rows: IntArray,
+    answers: IntArray,
+    features_ND: Float32,
+    rng: np.random.Generator,
+    *,
+    cross_validated: int = CROSS_VALIDATED,
+) -> LinearHead:
+    """The probe of the items ``rows`` (M,) with class indices ``answers`` (M,), of at least two classes.
+
+    Args:
+        cross_validated: answers up to which the strength is chosen by cross-validation; of more a fifth is held out.
+    """
     classes, indices = np.unique(answers, return_inverse=True)
-    held_out = NOTHING if len(rows) <= CROSS_VALIDATED else np.flatnonzero(stratified_folds(indices, 5, rng) == 0)
+    held_out = NO_INDICES
+    if len(rows) > cross_validated:
+        held_out = np.flatnonzero(stratified_folds(indices, 5, rng) == 0)
     fitted = fit_best(features_ND[rows], indices, rng=rng, held_out=held_out).head
     weight_CD = np.zeros((int(classes[-1]) + 1, features_ND.shape[1]), dtype=np.float32)
     bias_C = np.full(len(weight_CD), NEVER, dtype=np.float32)

@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from activetune.base.settings import Settings
 from activetune.selection.problem import Evidence, Picks
 
 
 @dataclass(frozen=True)
-class Selector(ABC):
+class Selector(Settings, ABC):
     """Base class of the selectors.
 
     Attributes:

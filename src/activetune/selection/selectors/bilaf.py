@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
 from activetune.features.distances import Float32, nearest_centroid
 from activetune.selection.problem import Evidence, Picks
@@ -109,7 +109,7 @@ class BiLAF(Selector):
     def _boundary(self, rows_ND: Float32, means_KD: Float32, own: int, count: int) -> tuple[IntArray, np.ndarray]:
         """Indices of the ``count`` rows nearest to their class's boundary, one by one, and their scores."""
         if not count:
-            return np.empty(0, dtype=np.int64), np.empty(0)
+            return NO_INDICES, np.empty(0)
         # mean |u - v|^2 over unit rows v of a class = 2 - 2 u . mean(v)
         distance_NK = np.sqrt(np.maximum(2 - 2 * rows_ND @ means_KD.T, 1e-12))
         inside = distance_NK[:, own].copy()

@@ -10,13 +10,14 @@ import importlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
 from activetune.base.files import read_json, write_json
+from activetune.base.settings import flatten
 from activetune.base.tables import read_table
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -176,7 +177,7 @@ class Bench:
     def _score_selecting(self, method: Entry, budget: Budget, cell: Cell, seed: int) -> Row:
         """A recipe that selects itself, among all labels: the method and the budget are its settings."""
         answers = Labels.of(self.answers)
-        usual = asdict(make_selector(method.name))
+        usual = flatten(make_selector(method.name))
         own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
         items = (
             budget.text if parse_budget(budget.text)[0] == "share" else budget.count

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError, repeated, some
 from activetune.base.files import file_name
 from activetune.base.fingerprint import as_json, digest_json
+from activetune.base.settings import flatten
 from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
 from activetune.training.recipe import make_recipe
@@ -260,13 +261,12 @@ def _method(entry: Entry) -> Entry:
     selector = make_selector(entry.name, entry.preset, dict(entry.settings))
     if "tokens_NTD" in selector.needs:
         raise UsageError(f"{entry.name} reads patch tokens, and a simulation computes pooled features only")
-    return replace(entry, options=asdict(selector), in_rounds=bool(selector.needs - WITHOUT_LABELS))
+    return replace(entry, options=flatten(selector), in_rounds=bool(selector.needs - WITHOUT_LABELS))
 
 
 def _recipe(entry: Entry) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
-    options = as_json(asdict(recipe))  # type: ignore[call-overload]
-    return replace(entry, options=options, selects=recipe.selects)
+    return replace(entry, options=as_json(flatten(recipe)), selects=recipe.selects)
 
 
 # Budgets ----------------------------------------------------------------------------------------------------------
