@@ -1,4 +1,4 @@
-"""Accuracy by what was spent: training curves, and when they first reach a value (batches to accuracy, B2A)."""
+"""A model's value by what was spent: training curves, and when they first reach a value (batches to accuracy, B2A)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Point = dict[str, float]
+TOP1 = "val_top1"  # the column that classification is chosen by
 
 
-def training_curve(history: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """Validation accuracy (``val_top1``) by batches, items scored and seconds until then.
+def training_curve(history: Iterable[Mapping[str, Any]], measured: str = TOP1) -> list[Point]:
+    """The values of a validation by batches, items scored and seconds until then.
 
     Args:
         history: rows as ``history.csv`` has them; those that count no batches are passed over. Their seconds hold
             selection and leave validation out.
+        measured: the column of the metric that the task's models are chosen by.
     """
     found: list[Point] = []
     seconds = 0.0
     for row in history:
-        if row.get("batches") and row.get("val_top1") not in (None, ""):
+        if row.get("batches") and row.get(measured) not in (None, ""):
             seconds += float(row["seconds"])
             spent = {"batches": int(row["batches"]), "scored": int(row["scored"]), "seconds": round(seconds, 3)}
-            found.append({**spent, "val_top1": float(row["val_top1"])})
+            found.append({**spent, measured: float(row[measured])})
     return found
 
 
-def first_at(curve: Sequence[Point], top1: float) -> Point | None:
-    """The first point at which accuracy is as high; None: never."""
-    return next((point for point in curve if point["val_top1"] >= top1), None)
+def first_at(curve: Sequence[Point], value: float, measured: str = TOP1) -> Point | None:
+    """The first point at which the value is as high; None: never."""
+    return next((point for point in curve if point[measured] >= value), None)

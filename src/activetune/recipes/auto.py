@@ -64,7 +64,7 @@ class Auto(Recipe):
         )
         self._fact()
 
-    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`: the chosen recipe holds out what it needs."""
         return NO_INDICES
 
@@ -73,7 +73,7 @@ class Auto(Recipe):
         name, because, batches = self._choice(job)
         recipe = self._recipe(name, batches)
         note(f"auto: {name}, {because}", job.quiet)
-        held_out = recipe.hold_out(job.labels.indices, job.seed)
+        held_out = recipe.hold_out(job.strata, job.seed)
         outcome = recipe.run(replace(job, held_out=held_out, settings=flatten(recipe)))
         figures = {"recipe": name, "because": because, **outcome.figures}
         counts = {"n_train": len(job.labels) - len(held_out), "n_validation": len(held_out)}
@@ -129,7 +129,7 @@ class Auto(Recipe):
 
     def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()
-        held_out = fact.hold_out(job.labels.indices, job.seed)
+        held_out = fact.hold_out(job.strata, job.seed)
         return len(fact.left_out(replace(job, held_out=held_out))) > 0
 
     def _fact(self) -> Fact:

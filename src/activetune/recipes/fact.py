@@ -86,10 +86,10 @@ class Fact(Recipe):
         if "full" not in self.phases and self.light.head == "keep":
             raise UsageError("fact: head=keep keeps the classifier of the phase full; run it, or give another head")
 
-    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where the pilot chooses."""
         piloted = self.pilot and "full" in self.phases
-        return NO_INDICES if piloted and len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+        return NO_INDICES if piloted and len(strata) <= CROSS_VALIDATED else super().hold_out(strata, seed)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
@@ -111,7 +111,7 @@ class Fact(Recipe):
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
         if not self.pilot or "full" not in self.phases or len(job.held_out):
             return NO_INDICES
-        fold = stratified_folds(job.labels.indices, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
+        fold = stratified_folds(job.strata, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
         found = np.flatnonzero(fold == 0)
         return found if len(found) >= self.validation.least else NO_INDICES
 
@@ -177,4 +177,4 @@ class Fact(Recipe):
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
         if "full" in self.phases and not len(job.held_out):
             return []
-        return validation_splits(job.labels.indices, job.held_out, self.probe.folds, np.random.default_rng(job.seed))
+        return validation_splits(job.strata, job.held_out, self.probe.folds, np.random.default_rng(job.seed))

@@ -40,14 +40,14 @@ class FrozenMap(Recipe):
     crops: Crops = Crops()
     folds: int = 3
 
-    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
-        return NO_INDICES if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+        return NO_INDICES if len(strata) <= CROSS_VALIDATED else super().hold_out(strata, seed)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         rng = np.random.default_rng(job.seed)
-        splits = validation_splits(job.labels.indices, job.held_out, self.folds, rng)
+        splits = validation_splits(job.strata, job.held_out, self.folds, rng)
         groups = self.light, self.regression, self.imbalance, self.crops
         outcome, _ = run_head(job, *groups, splits=splits, auto=Candidate("map"))
         return outcome

@@ -32,9 +32,9 @@ class LinearProbe(Recipe):
     imbalance: Imbalance = Imbalance()
     crops: Crops = Crops()
 
-    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
-        return NO_INDICES if len(indices) <= CROSS_VALIDATED else super().hold_out(indices, seed)
+        return NO_INDICES if len(strata) <= CROSS_VALIDATED else super().hold_out(strata, seed)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""

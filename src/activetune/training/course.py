@@ -17,7 +17,7 @@ def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> S
     """The only stream of a job: the items that are not held out; ``count`` as :class:`Batches` has it."""
     batches = Batches(
         job.training,
-        job.task.strata(job.labels),
+        job.strata,
         options.batch_size,
         job.seed,
         accumulation=options.accumulation,

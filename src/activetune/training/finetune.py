@@ -31,6 +31,7 @@ from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.model import Model, file_digests, load, save_model
 from activetune.networks.network import Network
+from activetune.tasks import make_task
 from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
@@ -142,10 +143,11 @@ def _job(
     treated = imbalance is not None and any(imbalance.remedies.values())
     for sentence in describe_labels(labels, treated=treated):
         note(sentence, run.quiet)
+    task = make_task()
     return Job(
         pool=pool.subset(labels.ids),
         labels=labels,
-        held_out=recipe.hold_out(labels.indices, run.seed),
+        held_out=recipe.hold_out(task.strata(labels), run.seed),
         whole_pool=pool,
         network=Network(backbone).to(runtime.device),
         runtime=runtime,
@@ -155,6 +157,7 @@ def _job(
         use_cache=use_cache,
         workers=run.workers,
         quiet=run.quiet,
+        task=task,
         settings=flatten(recipe),
     )
 

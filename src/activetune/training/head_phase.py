@@ -150,9 +150,8 @@ def run_head(
         by = "a validation part" if len(splits) == 1 else f"{len(splits)}-fold cross-validation"
         chose = "the light head" if len(trials) > 1 else ""
         told = estimate_by(best, job.labels.classes, of=f"the head {best.candidate}", by=by, chose=chose)
-        measured = f"val_{job.task.metric().primary}"
-        figures = {measured: best.value, "trials": len(trials), **told}
-        rows = [_row(trial, measured) for trial in trials]
+        figures = {job.measured: best.value, "trials": len(trials), **told}
+        rows = [_row(trial, job.measured) for trial in trials]
     if put:
         head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)
         job.network.put_head(head)

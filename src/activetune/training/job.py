@@ -75,6 +75,16 @@ class Job:
         return self.network.backbone
 
     @property
+    def measured(self) -> str:
+        """The column of ``history.csv`` and the figure that models are chosen by: ``val_top1`` for classification."""
+        return f"val_{self.task.metric().primary}"
+
+    @property
+    def strata(self) -> IntArray:
+        """(L,) the stratum of each label, which splits are even in; see :meth:`Task.strata`."""
+        return self.task.strata(self.labels)
+
+    @property
     def training(self) -> IntArray:
         """Positions that are not held out."""
         return np.setdiff1d(np.arange(len(self.labels)), self.held_out)

@@ -90,9 +90,8 @@ def fit(
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
-            measured = run.metric.primary
-            told = f", validation {measured} {row[f'val_{measured}']:.3f}" if f"val_{measured}" in row else ""
-            told = told.replace("top1", "top-1")
+            measured = run.primary.replace("top1", "top-1")
+            told = f", validation {measured} {row[run.measured]:.3f}" if run.measured in row else ""
             note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{told}", job.quiet)
     return run.finish()
 
@@ -107,7 +106,8 @@ class _Run:
         self.best: dict[str, Any] | None = None
         self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
         self.starting_point = weights_below_heads(job.network) if options.l2sp else []
-        self.metric = streams[0].task.metric()
+        self.primary = streams[0].task.metric().primary
+        self.measured = f"val_{self.primary}"
         self.accelerator = make_accelerator(job.runtime, several=len(streams) > 1)
         self.rank, self.world = rank_and_world()
         self.draws = Draws(streams, course.epochs * course.steps, job.seed)
@@ -170,7 +170,7 @@ class _Run:
         if len(self.streams[0].held_out):
             started = time.perf_counter()
             found = self._validate(self._averaged())
-            row[self._measured], row["val_loss"] = found.value, found.loss
+            row[self.measured], row["val_loss"] = found.value, found.loss
             if self._better(row):
                 state = copied(self._averaged().state_dict())
                 told = self._estimate(found, "the epoch that is kept")
@@ -267,10 +267,6 @@ class _Run:
 
     # Validation ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _measured(self) -> str:
-        return f"val_{self.metric.primary}"
-
     def _validate(self, network: nn.Module) -> Measured:
         """Scores on the held-out items of the first stream."""
         settings, runtime = self.job.backbone.settings, self.job.runtime
@@ -278,7 +274,7 @@ class _Run:
         return validated(network, self.streams[0], settings, runtime, about=about)
 
     def _better(self, row: Mapping[str, Any]) -> bool:
-        return is_better(row[self._measured], row["val_loss"], self.best, len(self.streams[0].held_out))
+        return is_better(row[self.measured], row["val_loss"], self.best, len(self.streams[0].held_out))
 
     @property
     def stalled(self) -> bool:
@@ -298,7 +294,7 @@ class _Run:
         state = self._averaged().state_dict()
         if self.best is not None:
             state = self.best["state"]
-            figures = {"kept_epoch": self.best["epoch"], self._measured: self.best["value"], "chosen_by": "validation"}
+            figures = {"kept_epoch": self.best["epoch"], self.measured: self.best["value"], "chosen_by": "validation"}
             figures |= {"estimate": self.best["estimate"]} if "estimate" in self.best else {}
         network = self.job.network
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
@@ -328,7 +324,7 @@ class _Run:
             {
                 "phase": self.phase,
                 "interpolation": trial.strength,
-                self._measured: trial.value,
+                self.measured: trial.value,
                 "val_loss": trial.loss,
                 "smoothed": round(trial.smoothed, 5),
             }
@@ -336,7 +332,7 @@ class _Run:
         ]
         network.load_state_dict(between(start, end, best.strength))
         told = self._estimate(best, "the epoch that is kept, with the place between start and end,")
-        return {"interpolation": best.strength, self._measured: best.value, **told}
+        return {"interpolation": best.strength, self.measured: best.value, **told}
 
     def _estimate(self, measured: Measured, chose: str) -> dict[str, Any]:
         """The figure that a validation gives for the model that it was made of."""

@@ -125,15 +125,14 @@ def run_probe(
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
     layer = job.new_head("linear").classifier
     probe.head.write_to(layer)
-    measured = f"val_{job.task.metric().primary}"
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:
         figures["chosen_by"] = "validation" if len(job.held_out) else "cross-validation"
-        figures[measured] = best_trial(probe.trials, by=options.by).value
+        figures[job.measured] = best_trial(probe.trials, by=options.by).value
     figures |= _estimate(job, options, imbalance, probe, features_LD)
     figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
     rows = [
-        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, measured: trial.value}
+        {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, job.measured: trial.value}
         for trial in probe.trials
     ]
     return Outcome(rows, figures)
@@ -144,7 +143,7 @@ def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, fea
     trials = list(probe.trials)
     if not trials:  # one strength, which no trial had to choose
         rng = np.random.default_rng(job.seed)
-        splits = validation_splits(job.labels.indices, job.held_out, options.folds, rng)
+        splits = validation_splits(job.strata, job.held_out, options.folds, rng)
         trials = choose_strength(
             features_LD,
             job.labels.indices,

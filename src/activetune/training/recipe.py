@@ -44,9 +44,13 @@ class Recipe(Settings, ABC):
         training = group_of(self, Optimisation)
         return training.construction() if training is not None else {}
 
-    def hold_out(self, indices: IntArray, seed: int) -> IntArray:
-        """Positions of the labels (their class indices: (L,)) that are carved out to choose by."""
-        return (group_of(self, HoldOut) or HoldOut()).carve(indices, seed)
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
+        """Positions of the labels that are carved out to choose by.
+
+        Args:
+            strata: (L,) see :meth:`Task.strata`; the classes, where an item has one.
+        """
+        return (group_of(self, HoldOut) or HoldOut()).carve(strata, seed)
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int

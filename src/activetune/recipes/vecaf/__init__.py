@@ -54,7 +54,9 @@ class Vecaf(Recipe):
     """Loops of select, describe, augment, finetune, within a number of batches.
 
     Attributes:
-        targets: accuracies whose first time is told, in batches and seconds (B2A).
+        loop: how the loops go. training: how the network is trained in them.
+        language: captions and their part. probe: the first classifier. validation: items that measure.
+        targets: values (accuracies) whose first time is told, in batches and seconds (B2A).
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
@@ -89,8 +91,8 @@ class Vecaf(Recipe):
         outcome = fit(job, [loops.stream], loops, self.training, phase="vecaf")
         first, *others = outcome.history
         history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
-        curve = training_curve(history)
-        reached = {f"{target:g}": first_at(curve, target) for target in self.targets if curve}
+        curve = training_curve(history, job.measured)
+        reached = {f"{target:g}": first_at(curve, target, job.measured) for target in self.targets if curve}
         figures = {**outcome.figures, **loops.figures(), "batches_to": reached}
         return Outcome([*rows, *history], figures, loops.files())
 
