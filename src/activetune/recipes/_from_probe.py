@@ -21,7 +21,11 @@ from activetune.training.settings import HoldOut, Training
 
 @dataclass(frozen=True)
 class FromProbe(Recipe):
-    """The linear probe's head on the pretrained backbone, then a training of what :meth:`prepared` leaves trainable."""
+    """The linear probe's head on the pretrained backbone, then a training of what :meth:`prepared` leaves trainable.
+
+    Attributes:
+        training: whose ``imbalance`` and ``crops`` are the probe's too. validation: what both choose by.
+    """
 
     phase: ClassVar[str]
 

@@ -64,6 +64,8 @@ class Fact(Recipe):
     Attributes:
         phases: those that are run, in this order; without ``probe`` phase 2 starts from a head at zero.
         pilot: choose by a run on four fifths of the labels, where these are too few to spare a part for good.
+        training: of phase 2, whose ``imbalance`` and ``crops`` are those of all phases. probe: of phase 1; the light
+            head is tried with its strengths, in its folds. light: of phase 3. validation: what all phases choose by.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
