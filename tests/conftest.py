@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from activetune.features.distances import pieces_of
 
 TINY = "timm/test_vit@32"  # a network of 0.4 million numbers: what a recipe keeps can be tested without a good one
 SHARED = Path(__file__).parents[2] / "shared"
@@ -42,6 +45,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the data sets and weights in ../shared, which are not here")
     return SHARED
+
+
+InPieces = Callable[[int], None]
+
+
+@pytest.fixture
+def in_pieces() -> Iterator[InPieces]:
+    """Asks for products in pieces of so many numbers, until the test ends."""
+    with contextlib.ExitStack() as stack:
+        yield lambda numbers: stack.enter_context(pieces_of(numbers))
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from activetune.selection.evidence.adversarial import Adversary, ranks
 from activetune.selection.evidence.dropout import DropoutHead
 from activetune.selection.evidence.loss_prediction import LossPrediction, ranking_loss
 from activetune.selection.problem import DropoutDraws, Evidence
+from tests.conftest import InPieces
 
 FIELDS = ("probs_NC", "dropout", "predicted_loss_N", "likeness_N", "ranked_likeness_N")
 SHORT = 20  # steps where it does not matter what is learnt
@@ -271,10 +272,10 @@ def test_without_dropout_all_draws_are_one() -> None:
     assert draws.mean_entropy_N == pytest.approx(entropy, abs=1e-4)
 
 
-def test_the_pieces_of_a_pool_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pieces_of_a_pool_do_not_matter(in_pieces: InPieces) -> None:
     evidence = labelled(*blobs(noise=0.3))
     whole = {field: QUICK[field](evidence, 0) for field in FIELDS}
-    monkeypatch.setattr("activetune.features.distances.CHUNK_NUMBERS", 256 * 7)
+    in_pieces(256 * 7)
     for field in FIELDS:
         for one, two in zip(numbers(whole[field]), numbers(QUICK[field](evidence, 0)), strict=True):
             np.testing.assert_allclose(one, two, atol=1e-4)

@@ -21,7 +21,6 @@ from sklearn.datasets import load_digits
 
 from activetune import Embeddings, Labels, UsageError, select
 from activetune.cli import run
-from activetune.features import distances
 from activetune.features.artefact import save_embeddings
 from activetune.features.distances import Float32
 from activetune.selection import selectors as selectors_package
@@ -32,6 +31,7 @@ from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import make_selector
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._radius import clustered_radius, pseudo_labels, pure_radius, typical_radius
+from tests.conftest import InPieces
 
 FEATURES_ALONE = sorted(
     name for name, cls in selectors_package.selectors().items() if cls.needs <= {"features_ND"} and name != "auto"
@@ -376,10 +376,10 @@ def test_the_sample_stands_for_all() -> None:
     assert sampled == pytest.approx(whole, abs=0.05)
 
 
-def test_the_radius_does_not_depend_on_the_size_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_radius_does_not_depend_on_the_size_of_pieces(in_pieces: InPieces) -> None:
     rows = unit(digits(200).features_ND.astype(np.float64))
     whole = clustered_radius(rows, 10, np.random.default_rng(0))
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", 1000)
+    in_pieces(1000)
     assert clustered_radius(rows, 10, np.random.default_rng(0)) == pytest.approx(whole, abs=1e-6)
 
 
@@ -907,7 +907,7 @@ def test_methods_that_read_tokens_get_them_and_their_mean(monkeypatch: pytest.Mo
     ],
 )
 def test_little_is_held_beside_the_rows_of_unit_length(
-    arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: dict[str, Any], tmp_path: Path, in_pieces: InPieces
 ) -> None:
     count, size = 20_000, 64
     rows = np.random.default_rng(0).normal(size=(count, size)) + 3 * np.repeat(np.eye(10, size), count // 10, axis=0)
@@ -916,7 +916,7 @@ def test_little_is_held_beside_the_rows_of_unit_length(
     features = np.load(tmp_path / "f.npy", mmap_mode="r")
     pool = Embeddings([str(row) for row in range(count)], features, [str(row % 7) for row in range(count)])
     assert len(pool.position) == count
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", 2**15)
+    in_pieces(2**15)
     tracemalloc.start()
     select(pool, method="random", quiet=True, **arguments)
     peak = tracemalloc.get_traced_memory()[1]

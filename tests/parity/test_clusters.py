@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
-from activetune.features import distances
 from activetune.features.distances import unit_rows
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors import make_selector
 from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members, seeds
+from tests.conftest import InPieces
 
 SEEDS = range(5)
 
@@ -247,9 +247,9 @@ def test_members_of_each_cluster(owner: list[int], more: int) -> None:
 
 @pytest.mark.parametrize("numbers", [None, 1, 70])
 @pytest.mark.parametrize("count", [1, 4, 24])
-def test_mean_distance_to_nearest(count: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mean_distance_to_nearest(count: int, numbers: int | None, in_pieces: InPieces) -> None:
     if numbers:
-        monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+        in_pieces(numbers)
     features = digits(True)[:25]
     rows = features.astype(np.float64)
     expected = []

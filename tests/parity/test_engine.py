@@ -14,12 +14,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from activetune.features import distances
 from activetune.features.distances import coverage, distinct_nearest, nearest_centroid, pieces, unit_rows
 from activetune.selection.selectors import _engine
 from activetune.selection.selectors._engine import minimise
 from activetune.selection.selectors._losses import Assigned, CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
 from activetune.selection.selectors._nearest import NEIGHBOURS, NearestCentroid, neighbours
+from tests.conftest import InPieces
 
 LOSSES = [PaperLoss, ReleasedLoss, ContrastiveLoss]
 EACH = pytest.mark.parametrize("kind", LOSSES)
@@ -64,8 +64,8 @@ def drawn(features: np.ndarray, free: int, fixed: int, seed: int = 0) -> tuple[n
 
 @EACH_POOL
 @pytest.mark.parametrize("chunk", [2**8, 2**23])
-def test_coverage_is_the_plain_mean_and_maximum(pool: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", chunk)
+def test_coverage_is_the_plain_mean_and_maximum(pool: str, chunk: int, in_pieces: InPieces) -> None:
+    in_pieces(chunk)
     features = POOLS[pool]()
     chosen = np.random.default_rng(0).choice(len(features), 9, replace=False)
     rows = features.astype(np.float64)
@@ -206,10 +206,8 @@ def test_value_and_gradient_of_any_assignment(kind: Kind) -> None:
 @EACH
 @pytest.mark.parametrize("numbers", [1, 20, 70])
 @pytest.mark.parametrize("temperature", [0.005, 0.07])
-def test_value_and_gradient_in_pieces(
-    kind: Kind, temperature: float, numbers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+def test_value_and_gradient_in_pieces(kind: Kind, temperature: float, numbers: int, in_pieces: InPieces) -> None:
+    in_pieces(numbers)
     assert_same_loss(kind(temperature, 1.0), sphere(50, 6, seed=1), sphere(9, 6, seed=2))
 
 
@@ -334,10 +332,10 @@ def test_nothing_but_zero_vectors(kind: Kind, optimiser: Optimiser) -> None:
 
 
 @EACH_WAY
-def test_in_pieces(kind: Kind, optimiser: Optimiser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_pieces(kind: Kind, optimiser: Optimiser, in_pieces: InPieces) -> None:
     problem = sphere(60, 6, seed=3), sphere(7, 6, seed=4), sphere(3, 6, seed=5)
     whole = minimise(*problem, loss=kind(0.3, 1.0), optimiser=optimiser, lr=1e-2, iterations=10)
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", 13)
+    in_pieces(13)
     split = minimise(*problem, loss=kind(0.3, 1.0), optimiser=optimiser, lr=1e-2, iterations=10)
     np.testing.assert_allclose(split.losses, whole.losses, atol=1e-4)
     np.testing.assert_allclose(split.centroids_KD, whole.centroids_KD, atol=1e-3)
@@ -613,9 +611,9 @@ def test_near_of_centroids_without_items_and_equal_ones() -> None:
 
 @pytest.mark.parametrize("numbers", [None, 30])
 @pytest.mark.parametrize(("count", "wanted"), [(1, 4), (5, 16), (40, 16), (40, 1)])
-def test_neighbours(count: int, wanted: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours(count: int, wanted: int, numbers: int | None, in_pieces: InPieces) -> None:
     if numbers:
-        monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+        in_pieces(numbers)
     centroids = sphere(count, 5, seed=0)
     expected = np.argsort(-(centroids @ centroids.T), axis=1, kind="stable")[:, :wanted]
     found = neighbours(centroids, wanted)
@@ -645,25 +643,25 @@ def test_near_starts_from_an_assignment_that_is_known() -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 3), (1, 1), (10, 3), (7, 100)])
-def test_pieces_cover_every_row_once(monkeypatch: pytest.MonkeyPatch, rows: int, columns: int) -> None:
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", 10)
+def test_pieces_cover_every_row_once(in_pieces: InPieces, rows: int, columns: int) -> None:
+    in_pieces(10)
     parts = list(pieces(rows, columns))
     assert [row for part in parts for row in range(part.start, part.stop)] == list(range(rows))
     assert all((part.stop - part.start) * columns <= max(10, columns) for part in parts)
 
 
-def test_assignments_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assignments_in_pieces(in_pieces: InPieces) -> None:
     features, centroids = sphere(60, 6, seed=3), sphere(20, 6, seed=4)
     whole = nearest_centroid(features, centroids), distinct_nearest(centroids, features, np.arange(60), depth=3)
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", 50)
+    in_pieces(50)
     split = nearest_centroid(features, centroids), distinct_nearest(centroids, features, np.arange(60), depth=3)
     for one, other in zip(whole, split, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_allclose(one[1], other[1], atol=1e-6)
 
 
-def test_unit_rows_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", 5)
+def test_unit_rows_in_pieces(in_pieces: InPieces) -> None:
+    in_pieces(5)
     features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float16)
     features[3] = 0
     rows = unit_rows(features)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from activetune.features import distances
 from activetune.features.distances import unit_rows
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import _greedy, make_selector
 from activetune.selection.selectors._greedy import farthest_first, gaussian, greedy_coverage, jury_of
+from tests.conftest import InPieces
 
 SEEDS = range(4)
 NOBODY = np.empty(0, dtype=np.int64)
@@ -81,11 +81,9 @@ def test_farthest_first_equals_a_plain_loop(centres: int, seed: int, front: int)
 
 @FRONTS
 @pytest.mark.parametrize("numbers", [None, 40])
-def test_equal_distances_go_to_the_lower_position(
-    front: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_distances_go_to_the_lower_position(front: int, numbers: int | None, in_pieces: InPieces) -> None:
     if numbers:
-        monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+        in_pieces(numbers)
     for seed in range(12):
         features = whole_numbers(50, 3, seed)
         order = np.random.default_rng(seed).permutation(50)
@@ -251,9 +249,9 @@ def test_gains_add_up_to_the_coverage() -> None:
 
 @BLOCKS
 @pytest.mark.parametrize("numbers", [None, 40])
-def test_equal_gains_go_to_the_lower_position(block: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_gains_go_to_the_lower_position(block: int, numbers: int | None, in_pieces: InPieces) -> None:
     if numbers:
-        monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+        in_pieces(numbers)
 
     def within(similarity: Tensor) -> Tensor:
         return (similarity >= 1).float()
@@ -453,15 +451,13 @@ def plain_probcover(features: np.ndarray, evidence: Evidence, radius: float, bud
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("wanted", [0.3, 0.6, 1.1])
 @pytest.mark.parametrize("numbers", [None, 50])
-def test_probcover_equals_a_plain_graph(
-    wanted: float, seed: int, numbers: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probcover_equals_a_plain_graph(wanted: float, seed: int, numbers: int | None, in_pieces: InPieces) -> None:
     features = sphere(80, 4, seed)
     radius = gap_near(features, wanted)
     evidence = Evidence(features, *split(80, seed))
     expected, shares = plain_probcover(features, evidence, radius, 30)
     if numbers:
-        monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+        in_pieces(numbers)
     picks = select("probcover", evidence, 30, radius=radius)
     assert picks.positions.tolist() == then_farthest(features, evidence, expected, 30)
     np.testing.assert_allclose(picks.scores, [*shares, *[0] * (30 - len(shares))], atol=1e-9)

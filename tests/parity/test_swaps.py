@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from activetune.features import distances
 from activetune.features.distances import unit_rows
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors import _swaps
 from activetune.selection.selectors._swaps import _Search, _settle, picks_of_centroids, swapped
+from tests.conftest import InPieces
 
 SEEDS = range(3)
 POWERS = pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
@@ -280,11 +280,11 @@ def test_bookkeeping_of_an_odd_pool(power: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("numbers", [1, 60, 500])
-def test_bookkeeping_in_pieces(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bookkeeping_in_pieces(numbers: int, in_pieces: InPieces) -> None:
     features = sphere(60, 4, seed=1)
     start = np.arange(6)
     whole = lowered(features, start)
-    monkeypatch.setattr(distances, "CHUNK_NUMBERS", numbers)
+    in_pieces(numbers)
     assert lowered(features, start).tolist() == whole.tolist()
     search = _Search(features, np.arange(len(features)), start, 6, 1.0)
     search.run_pass(np.arange(60))

@@ -6,6 +6,7 @@ Shape legend: N items, D feature size, K centroids or picks.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy.typing as npt
 from activetune.base.arrays import FloatArray, IntArray
 
 Float32 = npt.NDArray[np.float32]
-CHUNK_NUMBERS = 2**23  # numbers in one piece of an N x K product: 32 MB
 ROUNDING = 2e-6  # by which sums of float32 products differ where they are added up in another order
 DISTANCE_ROUNDING = 1e-5  # of a distance, the root of a difference of such sums, relative
 SMALLEST_NORM = 1e-15  # below it float32 loses digits of a sum of squares
@@ -41,9 +41,22 @@ def unit_rows(features_ND: npt.ArrayLike) -> Float32:
     return rows_ND
 
 
+_piece_numbers = [2**23]  # numbers in one piece of an N x K product, 32 MB; the last one is in force
+
+
+@contextlib.contextmanager
+def pieces_of(numbers: int) -> Iterator[None]:
+    """Within this block products are made in pieces of so many numbers: fewer take less memory and more calls."""
+    _piece_numbers.append(numbers)
+    try:
+        yield
+    finally:
+        _piece_numbers.pop()
+
+
 def pieces(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of ``rows`` whose products with ``columns`` stay within ``CHUNK_NUMBERS``."""
-    step = max(1, CHUNK_NUMBERS // max(1, columns))
+    """Slices of ``rows`` whose products with ``columns`` stay within the numbers of a piece, see :func:`pieces_of`."""
+    step = max(1, _piece_numbers[-1] // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
