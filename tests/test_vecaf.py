@@ -25,7 +25,7 @@ from activetune.recipes.vecaf.scoring import OneVsAll, make_objective
 from activetune.tasks import Batch
 from activetune.training.probe_phase import labelled_features
 from activetune.training.recipe import make_recipe
-from tests.conftest import write_digits
+from tests.conftest import tiny_backbone, write_digits
 from tests.test_finetuning import cut_off, figures, history, learnt, some_labels, train, weights
 
 SHORT: dict[str, Any] = {
@@ -63,7 +63,8 @@ def pool(tmp_path: Path) -> Pool:
 
 def run(pool: Pool, out: Path, **settings: Any) -> Any:
     labels = some_labels(pool, 12, classes=5)
-    return train(pool, out, "vecaf", labels=labels, settings={**SHORT, **settings})
+    name, weights = tiny_backbone()
+    return train(pool, out, "vecaf", labels=labels, settings={**SHORT, **settings}, backbone=name, weights=weights)
 
 
 def selections(folder: Path) -> list[dict[str, str]]:
