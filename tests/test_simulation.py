@@ -26,6 +26,7 @@ from activetune.report.simulation_results import Results, best_rows, difference_
 from activetune.selection.selectors import selectors
 from activetune.studies.simulation import cells as cells_module
 from activetune.studies.simulation.plan import Entry, Plan, Split, read_budgets, read_methods, read_recipes, read_start
+from activetune.studies.simulation.pools import open_parts
 from tests.conftest import write_digits
 
 CONTRACT = ["method", "recipe", "budget", "seed", "top1", "seconds"]
@@ -332,6 +333,19 @@ def test_the_page_says_whose_split_it_is(root: Path, own_splits: Path) -> None:
     assert "how much another one would change is not in them" in one
     assert "they hold the difference between splits" in own
     assert "all 148 items of the pool" in own  # of which every seed picks from another part
+
+
+def test_a_class_that_the_split_of_a_seed_leaves_out_of_its_pool_is_told(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = open_pool(root / "digits")
+    rare = [item for item in pool.ids if label(item) == "9"][1:]
+    pool = pool.subset([item for item in pool.ids if item not in rare])  # type: ignore[assignment]
+    parts = open_parts(pool, "30%", "per-seed", range(8), False)  # type: ignore[arg-type]
+    told = [line for line in capsys.readouterr().err.splitlines() if "has no item of '9'" in line]
+    alone = [seed for seed in range(8) if "9" in map(label, parts.sides(seed)[1].ids)]
+    assert 0 < len(alone) < 8
+    assert [f"of seed {seed} " in line for seed, line in zip(alone, told, strict=True)] == [True] * len(alone)
 
 
 def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
@@ -805,6 +819,12 @@ def test_rounds_are_one_chain_and_the_others_one_each() -> None:
     chains = plan_of("random,margin", ["10", "20"], seeds=3).chains()
     assert [(chain.method.name, len(chain.rounds)) for chain in chains] == [("margin", 2)] * 3 + [("random", 1)] * 6
     assert [(round_.by.name, round_.more) for round_ in chains[0].rounds] == [("random", "10"), ("margin", "10")]
+
+
+def test_the_chains_of_a_seed_stand_together() -> None:
+    chains = plan_of("random,margin,k_means,entropy", ["10", "20"], seeds=2).chains()
+    order = [(chain.method.in_rounds, chain.seed) for chain in chains]
+    assert order == [(True, 0)] * 2 + [(True, 1)] * 2 + [(False, 0)] * 4 + [(False, 1)] * 4
 
 
 def test_keys_depend_on_what_a_cell_is_made_from() -> None:

@@ -139,15 +139,14 @@ class Plan:
         return [budget.count for split in self.splits.values() for budget in split.budgets if budget.text == text]
 
     def chains(self) -> list[Chain]:
-        """All chains; those of several rounds come first, as they take longest."""
+        """All chains; those of several rounds come first, as they take longest, and each seed's stand together."""
         found: list[Chain] = []
-        for method in sorted(self.methods, key=lambda method: not method.in_rounds):
-            for seed in self.seeds:
-                if method.in_rounds:
-                    found.append(Chain(method, seed, self._rounds(method, seed)))
-                else:
-                    found += [Chain(method, seed, [alone]) for alone in self._alone(method, seed)]
-        return found
+        for seed in self.seeds:
+            for method in self.methods:
+                rounds = self._rounds(method, seed) if method.in_rounds else self._alone(method, seed)
+                parts = [rounds] if method.in_rounds else [[alone] for alone in rounds]
+                found += [Chain(method, seed, part) for part in parts]
+        return sorted(found, key=lambda chain: not chain.method.in_rounds)
 
     def shared(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Rows for the other methods where the first one's cell is theirs too: a loop over the whole pool."""
