@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,30 @@ from tests.conftest import load_script, write_digits
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks/accuracy"
+
+
+SCRIPTS = sorted(path for folder in ("benchmarks", "experiments") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_script_imports_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        module = load_script(path, monkeypatch)
+    except ModuleNotFoundError as error:
+        beside = {script.stem for script in SCRIPTS} | {"activetune"}
+        assert str(error.name).partition(".")[0] not in beside, error
+        pytest.skip(f"needs {error.name}, which is not installed")
+    assert module.__doc__
+
+
+def test_a_listing_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, out = load_script(ROOT / "benchmarks/listing.py", monkeypatch), tmp_path / "listing.json"
+    for words in (["--files", "40"], ["--files", "40", "--no-suffix"], ["--files", "40"]):
+        monkeypatch.setattr(sys, "argv", ["listing.py", *words, "--folders", "4", "--out", str(out)])
+        script.main()
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert [(row["files"], row["suffix"]) for row in rows] == [(40, False), (40, True)]
+    assert all(row["machine"] and row["peak_mb"] > 0 for row in rows)
 
 
 @pytest.fixture
