@@ -77,6 +77,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("README.md", "$ activetune embed"): "fetches published weights; test_docs.py checks its options",
     ("docs/captions.md", "$ activetune caption"): "fetches published weights; test_docs.py checks its options",
     ("docs/finetune.md", "$ activetune finetune"): "fetches published weights; test_docs.py checks its options",
+    ("docs/finetune.md", "$ torchrun"): "fetches published weights; test_finetune_ranks.py starts processes",
     ("docs/finetune.md", "described ="): "goes on from the block before; test_model_io.py runs it for every head",
     ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,activeft"): "trains for minutes",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",

@@ -30,7 +30,9 @@ def module_name(path: Path) -> str:
     return ".".join(("activetune", *(part for part in parts if part != "__init__")))
 
 
-MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+SCREEN = 60  # lines
+FLAT = ("__init__.py", "__main__.py")
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURCE}
 
 
 def room_of(module: str) -> str:
@@ -68,17 +70,22 @@ def imports_of(source: str) -> set[str]:
 
 
 def test_every_module_stands_in_a_room() -> None:
-    flat = sorted(path.name for path in SOURCE.glob("*.py") if path.name != "__init__.py")
-    assert not flat, f"{', '.join(flat)} stand in no room: __init__.py is the only flat module"
-    assert {room_of(module) for module in MODULES if module != "activetune"} == set(ROOMS)
+    flat = sorted(path.name for path in SOURCE.glob("*.py") if path.name not in FLAT)
+    assert not flat, f"{', '.join(flat)} stand in no room: {' and '.join(FLAT)} are the only flat modules"
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_function_fits_on_a_screen(module: str) -> None:
+    nodes = ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = [node.name for node in functions if (node.end_lineno or node.lineno) - node.lineno + 1 >= SCREEN]
+    assert not long, f"{', '.join(long)} of {module} should be under {SCREEN} lines, its docstring included"
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_down_only(module: str) -> None:
     imported = imports_of(MODULES[module].read_text(encoding="utf-8"))
-    if module == "activetune":
-        assert not imported, f"import activetune must load nothing else, it loads {', '.join(sorted(imported))}"
-        return
     own = level_of(module)
     above = sorted(name for name in imported if level_of(name) > own)
     assert not above, f"{module} imports from above its room: {', '.join(above)}"
@@ -91,6 +98,11 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     except graphlib.CycleError as error:
         return list(error.args[1])
     return []
+
+
+def test_the_package_itself_loads_nothing_and_its_start_the_command_line_alone() -> None:
+    found = [imports_of((SOURCE / name).read_text(encoding="utf-8")) for name in FLAT]
+    assert found == [set(), {"activetune.cli"}]
 
 
 def test_no_imports_go_round() -> None:

@@ -245,3 +245,22 @@ def test_an_output_below_a_file_is_a_sentence_and_leaves_the_file(
     assert run([*line.split(), "--out", "file/below/it.csv", "--overwrite"]) == 2
     assert "file is a file; --out must name a folder, or a file in one" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in tmp_path.rglob("*")] == [("file", "mine")]
+
+
+ELSEWHERE = """
+import os, signal, sys
+import psutil, torch.utils.data  # built for this system, they import what it has
+for name in ("fcntl", "resource"):
+    sys.modules[name] = None
+del os.pread, os.pwrite, os.nice, os.O_CLOEXEC, signal.pthread_sigmask
+from activetune.cli import run
+sys.exit(run(["embed", sys.argv[1], "--out", sys.argv[2], "--workers", "1", "--no-cache"]))
+"""
+
+
+def test_without_what_posix_systems_alone_have_a_stage_runs(tmp_path: Path) -> None:
+    pool = write_digits(tmp_path / "pool", 10)
+    command = [sys.executable, "-c", ELSEWHERE, str(pool), str(tmp_path / "emb")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "emb" / "manifest.json").is_file() and not (tmp_path / "emb" / ".lock").exists()

@@ -19,7 +19,7 @@ from activetune.training.batches import Batches
 from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
 from activetune.training.loop import fit, train
-from activetune.training.ranks import first_rank_first, rank_and_world
+from activetune.training.ranks import joined, rank_and_world
 from activetune.training.settings import Training
 from activetune.training.streams import Stream
 
@@ -37,8 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
 def run_case(name: str, pool: Pool, out: Path) -> None:
     """Train for a case, and write weights and history."""
     settings = Training(**{**COMMON, **CASES[name]})
-    with first_rank_first():
-        out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     job = a_job(pool, out, held_out=[0, 5, 9, 14] if "validation" in name else [])
     if name == "two streams":
         outcome = fit(job, two_streams(job, settings), Course(7, 2, warmup=0), settings, phase="full")
@@ -74,5 +73,6 @@ def two_streams(job: Job, settings: Training) -> list[Stream]:
 
 if __name__ == "__main__":
     folder, results = map(Path, sys.argv[1:3])
-    for case in CASES:
-        run_case(case, open_pool(folder), results / case)
+    with joined():
+        for case in CASES:
+            run_case(case, open_pool(folder), results / case)

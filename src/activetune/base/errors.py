@@ -13,9 +13,15 @@ _WRAPPED = (*_FULL, errno.EACCES, errno.EROFS)
 
 
 class ActivetuneError(Exception):
-    """Base class of every error that activetune explains; the command line ends with exit code 1."""
+    """Base class of every error that activetune explains; the command line ends with exit code 1.
+
+    Attributes:
+        exit_code: of the command line. everywhere: of several processes that share a run each one meets it, and the
+            first alone says so.
+    """
 
     exit_code = 1
+    everywhere = False
 
     def __init__(self, message: str = ""):
         super().__init__(_without_traceback(message, type(self).__name__))
@@ -25,6 +31,7 @@ class UsageError(ActivetuneError):
     """The command or call itself is wrong (unknown name, impossible budget, bad file); exit code 2."""
 
     exit_code = 2
+    everywhere = True
 
 
 class RejectedImage(ActivetuneError):

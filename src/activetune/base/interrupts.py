@@ -33,6 +33,13 @@ def answer_signals() -> None:
             signal.signal(number, _raise)
 
 
+def leave_signals() -> None:
+    """Let the system end this process at once, wherever it is."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def ignore_signals() -> None:
     """From here on the work is done: what arrives now changes nothing."""
     for number in _SIGNALS:
@@ -48,6 +55,9 @@ def raise_if_interrupted() -> None:
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
     """Processes that are started inside have these signals blocked from birth; here they come a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where a signal goes to one process alone
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

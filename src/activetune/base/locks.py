@@ -7,14 +7,13 @@ so the sentence says which file to remove.
 
 While it runs, the holder also keeps a POSIX record lock on the file, so that two runs never take over a dead one's lock
 at once. The system drops a record lock when its process ends, and forked children do not inherit it. Where a file
-system has none, the content of the file decides alone.
+system or the operating system has none, the content of the file decides alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import inspect
 import json
@@ -26,6 +25,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import BEGUN, LOCK, sweep
@@ -193,7 +197,7 @@ def _open(lock: Path, path: Path, made: list[Path]) -> int | None:
     for _ in range(_SAME_RUN_TRIES):
         try:
             _make_folders(lock.parent, made)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:  # another run has just removed the folder that it had made
             continue
         except OSError as error:
@@ -252,6 +256,9 @@ def _withdraw(place: Path, folder: bool) -> None:
 
 
 def _record_lock(handle: int) -> bool:
+    """Lock the open file against other processes; True also where there are no record locks."""
+    if fcntl is None:
+        return True
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -273,7 +280,8 @@ def _is_still(handle: int, lock: Path) -> bool:
 def _read(handle: int) -> Holder | None:
     """Whom the lock file names; None: nobody, as its writer was killed before it had written."""
     try:
-        content = json.loads(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        content = json.loads(os.read(handle, 4096))
         return Holder(str(content["host"]), int(content["pid"]), float(content["started"]), str(content["since"]))
     except (ValueError, KeyError, TypeError):
         return None
@@ -282,7 +290,8 @@ def _read(handle: int) -> Holder | None:
 def _write(handle: int, lock: Path) -> None:
     try:
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(asdict(Holder.here())).encode() + b"\n", 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(asdict(Holder.here())).encode() + b"\n")
     except BaseException:  # a full disk, an interrupt
         lock.unlink(missing_ok=True)
         raise
@@ -292,7 +301,7 @@ def _release(lock: Path, handle: int) -> None:
     """Remove the lock; a forked child that comes here by an exception leaves its parent's alone."""
     holder = _read(handle)
     if holder is None or holder.pid == os.getpid():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open: the next run finds its holder dead
             lock.unlink()
     os.close(handle)
 

@@ -25,7 +25,8 @@ def begin_child() -> None:
     """What a child process does first: ignore Ctrl-C, die of SIGTERM at once, and die when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by signals_held() while it was started
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by signals_held() while it was started
     end_with_parent()
 
 

@@ -103,7 +103,12 @@ def _controller() -> ThreadpoolController:
 
 def peak_memory_mb() -> float:
     """Highest resident memory of this process so far, in MB."""
-    import resource
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
 
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, "peak_wset", memory.rss)) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -11,7 +11,8 @@ import os
 import sys
 from typing import Any
 
-from activetune.base.interrupts import Terminated, answer_signals, ignore_signals
+from activetune.base.interrupts import Terminated, answer_signals, ignore_signals, leave_signals
+from activetune.base.launch import launched
 from activetune.base.printing import tell
 
 __all__ = ["commands", "main", "run"]
@@ -20,7 +21,10 @@ __all__ = ["commands", "main", "run"]
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; every failure is one sentence on stderr."""
     try:
-        answer_signals()
+        if launched().rank == 0:  # the other processes of a launch keep nothing: a signal ends them at once
+            answer_signals()
+        else:
+            leave_signals()
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as error:
         code = _interrupted(error)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from pathlib import Path
 
 import typer
 
 from activetune.cli import selecting, models, simulating, preparing, showing  # isort: skip  (this is their order in --help)
 from activetune.base.errors import ActivetuneError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
+from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
 from activetune.cli._app import app, commands
 
@@ -25,10 +28,13 @@ def run_command(arguments: list[str]) -> int:
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM.
     """
+    place = launched()
+    if place.rank and arguments[:1] != [SHARED]:
+        return 0  # the first process says what there is to say
     if os.environ.get("ACTIVETUNE_TRACEBACK"):
-        return _invoke(arguments)
+        return _start(arguments, place)
     try:
-        return _invoke(arguments)
+        return _start(arguments, place)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except BrokenPipeError:
@@ -36,7 +42,26 @@ def run_command(arguments: list[str]) -> int:
         return 0
     except Exception as error:
         raise_if_interrupted()  # an import that was interrupted may end in another error
+        if place.rank and (isinstance(error, _WrongUse) or getattr(error, "everywhere", False)):
+            return 0  # the first process meets it too, and says so
         return _explain(error, arguments)
+
+
+def _start(arguments: list[str], place: Place) -> int:
+    """Run the command in one process, or as one of several, of which the first one alone speaks."""
+    if place.world == 1:
+        return _invoke(arguments)
+    if arguments[:1] != [SHARED]:
+        if _command_of(arguments):
+            refuse_company(arguments[0])
+        return _invoke(arguments)
+    from activetune.training.ranks import joined
+
+    with joined(), Path(os.devnull).open("w") as nowhere, contextlib.ExitStack() as silence:
+        if place.rank:
+            silence.enter_context(contextlib.redirect_stdout(nowhere))
+            silence.enter_context(contextlib.redirect_stderr(nowhere))
+        return _invoke(arguments)
 
 
 def _explain(error: Exception, arguments: list[str]) -> int:

@@ -44,11 +44,15 @@ class Loaded:
         return sorted([*self.positions, *(position for position, _ in self.rejected)])
 
 
-def choose_workers(workers: int, items: int) -> int:
-    """-1: one process a core, at most 8, and none for a pool so small that starting them costs more."""
+def choose_workers(workers: int, items: int, *, beside: int = 1) -> int:
+    """-1: one process a core, at most 8, and none for a pool so small that starting them costs more.
+
+    Args:
+        beside: processes on this machine that decode at the same time, this one included.
+    """
     if workers >= 0:
         return workers
-    return 0 if items < 256 else min(8, usable_cores())
+    return 0 if items < 256 else min(8, max(1, usable_cores() // beside))
 
 
 def start_worker(worker: int) -> None:
@@ -58,7 +62,8 @@ def start_worker(worker: int) -> None:
     bundled backbone on 2 cores); with it, images are decoded in the time that the model leaves.
     """
     begin_child()
-    os.nice(10)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(10)
 
 
 class Item(NamedTuple):

@@ -59,29 +59,8 @@ def compute(
             note(f"going on after {begun.images:,} of {len(pool):,} images", quiet)
             contents.read(begun.images, quiet=quiet)
         writer.check(contents.digests_N[: begun.images].tobytes())
-        loader = image_loader(
-            pool,
-            backbone.prepare,
-            batch_size=begun.batch_size,
-            workers=options.workers,
-            first_batch=begun.batches,
-            contents=contents,
-        )
-        with (
-            progress(len(pool), "embedding", done=begun.images, quiet=quiet) as meter,
-            torch.inference_mode(),
-            runtime.autocast(),
-        ):
-            for batch in clock.waiting(loader):
-                features = None
-                if len(batch.images):
-                    features = _forward(backbone, batch.images, options, runtime.device)
-                    clock.computed(len(features))
-                rejected = [(pool.ids[position], reason) for position, reason in batch.rejected]
-                writer.append(features, rejected, batch.digests)
-                meter.advance(len(batch.images) + len(batch.rejected))
-                if clock.time_to_save():
-                    writer.save()
+        with torch.inference_mode(), runtime.autocast():
+            _append_rest(writer, pool, backbone, options, contents, runtime.device, clock, quiet)
         done = writer.progress
         check_complete(len(pool), done.rows, len(done.rejected), str(folder))
         if not done.rows:
@@ -92,6 +71,39 @@ def compute(
         writer.finish()
     contents.save()
     return _seal(pool, backbone, computation, contents.fingerprint, done, clock.figures(quiet), folder)
+
+
+def _append_rest(
+    writer: FeatureWriter,
+    pool: Pool,
+    backbone: Backbone,
+    options: EmbedOptions,
+    contents: Contents,
+    device: torch.device,
+    clock: Clock,
+    quiet: bool,
+) -> None:
+    """Compute the features of the images that the writer has not dealt with yet."""
+    begun = writer.progress
+    loader = image_loader(
+        pool,
+        backbone.prepare,
+        batch_size=begun.batch_size,
+        workers=options.workers,
+        first_batch=begun.batches,
+        contents=contents,
+    )
+    with progress(len(pool), "embedding", done=begun.images, quiet=quiet) as meter:
+        for batch in clock.waiting(loader):
+            features = None
+            if len(batch.images):
+                features = _forward(backbone, batch.images, options, device)
+                clock.computed(len(features))
+            rejected = [(pool.ids[position], reason) for position, reason in batch.rejected]
+            writer.append(features, rejected, batch.digests)
+            meter.advance(len(batch.images) + len(batch.rejected))
+            if clock.time_to_save():
+                writer.save()
 
 
 def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, device: torch.device) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -91,64 +91,89 @@ def select(
             and that are not known; features of the wrong shape.
     """
     run = Run.of("select", run_options, precision=FULL_PRECISION)
-    seed = run.seed
     embeddings = embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
     selector = make_selector(method, preset, dict(settings or {}))
     _refuse_wrong_shape(embeddings, selector, method)
     limits = read_limits(embeddings, labelled, exclude, candidates)
     losses_N = None if losses is None else read_losses(embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
-    stand_in = {}
-    if resolved.coverage is not None:
-        ordered = selector.in_order()
-        if ordered is None:
-            raise needs_order(method, budget)
-        if ordered is not selector:
-            name = next(name for name, cls in selectors().items() if type(ordered) is cls)
-            stand_in = {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
-        selector = ordered
-    runtime = resolve_runtime(run.device, "fp32")
-    asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": seed}
-    request = {**asked, **_request_of(embeddings, limits, resolved, losses_N)}
-    if out is not None and run.resume and not run.overwrite and _is_done(Path(out), request):
-        selection = load_selection(out)
-        write_blank_labels(selection.ids, Path(out))
-        return selection
-    if out is not None and not (run.overwrite and Path(out).is_dir()):
-        prepare_folder(Path(out), SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
-
+    selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
+    asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
+    given = _Given(embeddings, limits, resolved, losses_N, selector, asked, notes)
     with limited_threads(run.workers if threads is None else threads):
-        evidence = replace(_evidence(embeddings, limits, selector, str(runtime.device)), losses_N=losses_N)
-        result, figures = _compute(embeddings, evidence, limits, resolved, selector, method, seed)
-    picks, notes = result.picks, {**stand_in, **result.picks.notes, **result.notes}
-    where = {name: embeddings.manifest.get(name) for name in ("pool", "pool_path")}
-    where["made_by"] = made_by(embeddings.manifest)
+        return _select(given, None if out is None else Path(out), run)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The inputs of a selection, read and checked.
+
+    Attributes:
+        asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
+            instead of what was asked for.
+    """
+
+    embeddings: Embeddings
+    limits: Limits
+    budget: ResolvedBudget
+    losses_N: Float32 | None
+    selector: Selector
+    asked: Mapping[str, Any]
+    notes: Mapping[str, str]
+
+
+def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
+    """The method that picks one by one in place of a selector, and a note where that is another one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    ordered = selector.in_order()
+    if ordered is None:
+        raise needs_order(method, budget)
+    if ordered is selector:
+        return selector, {}
+    name = next(name for name, cls in selectors().items() if type(ordered) is cls)
+    return ordered, {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
+
+
+def _select(given: _Given, folder: Path | None, run: Run) -> Selection:
+    """Make the selection, and save it where a folder is given; or find it there."""
+    runtime = resolve_runtime(run.device, "fp32")
+    request = {**given.asked, **_request_of(given.embeddings, given.limits, given.budget, given.losses_N)}
+    if folder is not None and run.resume and not run.overwrite and _is_done(folder, request):
+        selection = load_selection(folder)
+        write_blank_labels(selection.ids, folder)
+        return selection
+    if folder is not None and not (run.overwrite and folder.is_dir()):
+        prepare_folder(folder, SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
+
+    result, figures = _compute(given, str(runtime.device))
+    picks, notes = result.picks, {**given.notes, **result.picks.notes, **result.notes}
+    where = {name: given.embeddings.manifest.get(name) for name in ("pool", "pool_path")}
+    where["made_by"] = made_by(given.embeddings.manifest)
     manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
-    ids, kept = [embeddings.ids[row] for row in picks.positions], ""
+    ids, kept = [given.embeddings.ids[row] for row in picks.positions], ""
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
-    if out is not None:
-        selection = save_selection(selection, prepare_folder(Path(out), SELECTION_FILES, overwrite=True))
-        kept = write_blank_labels(ids, Path(out))
-    for sentence in (*describe_names(limits.class_counts), *notes.values(), result.entries.get("shortfall", ""), kept):
+    if folder is not None:
+        selection = save_selection(selection, prepare_folder(folder, SELECTION_FILES, overwrite=True))
+        kept = write_blank_labels(ids, folder)
+    about_names = describe_names(given.limits.class_counts)
+    for sentence in (*about_names, *notes.values(), result.entries.get("shortfall", ""), kept):
         note(sentence, run.quiet or not sentence)
     return selection
 
 
-def _compute(
-    embeddings: Embeddings,
-    evidence: Evidence,
-    limits: Limits,
-    resolved: ResolvedBudget,
-    selector: Selector,
-    method: str,
-    seed: int,
-) -> tuple[BudgetResult, dict[str, Any]]:
+def _compute(given: _Given, device: str) -> tuple[BudgetResult, dict[str, Any]]:
     """Gather the evidence, pick, and measure the picks."""
+    selector, limits, seed = given.selector, given.limits, int(given.asked["seed"])
+    evidence = replace(_evidence(given.embeddings, limits, selector, device), losses_N=given.losses_N)
     started = time.perf_counter()
-    wanted = _wanted(selector, limits) | ({"probs_NC"} if resolved.column == PREDICTED else set())
-    result = carry_out(resolved, selector, gather(evidence, wanted, method=method, seed=seed), seed)
+    wanted = _wanted(selector, limits) | ({"probs_NC"} if given.budget.column == PREDICTED else set())
+    gathered = gather(evidence, wanted, method=given.asked["method"], seed=seed)
+    result = carry_out(given.budget, selector, gathered, seed)
     seconds = time.perf_counter() - started
-    return result, _figures(embeddings, evidence, result, seconds)
+    return result, _figures(given.embeddings, evidence, result, seconds)
 
 
 # Evidence ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -69,24 +70,8 @@ def demo(
     options = EmbedOptions().within(run)
     embeddings = _embed(open_pool(folder / "images"), folder / "embeddings", options, quiet)
     pixels = Embeddings.from_numpy(_pixels(folder / "images", embeddings.ids), embeddings.ids, embeddings.labels)
-    order = np.random.default_rng(seed).permutation(len(embeddings))
-    held = round(TEST_SHARE * len(embeddings))
-    test, pool = ([embeddings.ids[row] for row in rows] for rows in (np.sort(order[:held]), np.sort(order[held:])))
-
-    sources = {"bundled": embeddings, "pixels": pixels}
-    results = []
-    with progress(len(CELLS) * len(BUDGETS) * seeds, "selecting and probing", unit="cells", quiet=quiet) as meter:
-        for (method, features), budget, number in itertools.product(CELLS, BUDGETS, range(seeds)):
-            source = sources[features]
-            # One thread: products this small gain nothing from more, and lose much where the machine is shared.
-            chosen = select(
-                take(source, pool), budget=budget, method=method, seed=seed + number, device=run.device, workers=1
-            )
-            top1 = _probe(source, chosen, test, seed + number)
-            results.append((method, features, budget, seed + number, top1, chosen.manifest["figures"]["seconds"]))
-            if features == "bundled":
-                _keep(chosen, folder / "selections" / f"{method}-{budget}-{number}")
-            meter.advance()
+    pool, test = _split(embeddings, seed)
+    results = _cells({"bundled": embeddings, "pixels": pixels}, pool, test, seeds, folder, run)
     write_csv(folder / "results.csv", HEADER, results)
     write_manifest(
         folder,
@@ -150,6 +135,32 @@ def _write_digits(folder: Path) -> None:
 
 def _pixels(folder: Path, ids: Any) -> np.ndarray:
     return np.stack([np.asarray(Image.open(folder / item), dtype=np.float32).ravel() / 255 for item in ids])
+
+
+def _split(embeddings: Embeddings, seed: int) -> tuple[list[str], list[str]]:
+    """The items that are selected from, and those that are held out."""
+    order = np.random.default_rng(seed).permutation(len(embeddings))
+    held = round(TEST_SHARE * len(embeddings))
+    test, pool = ([embeddings.ids[row] for row in rows] for rows in (np.sort(order[:held]), np.sort(order[held:])))
+    return pool, test
+
+
+def _cells(
+    sources: Mapping[str, Embeddings], pool: list[str], test: list[str], seeds: int, folder: Path, run: Run
+) -> list[tuple[Any, ...]]:
+    """Select, probe and score for each cell, budget and seed; returns the rows of ``results.csv``."""
+    rows = []
+    with progress(len(CELLS) * len(BUDGETS) * seeds, "selecting and probing", unit="cells", quiet=run.quiet) as meter:
+        for (method, features), budget, number in itertools.product(CELLS, BUDGETS, range(seeds)):
+            source, seed = sources[features], run.seed + number
+            # One thread: products this small gain nothing from more, and lose much where the machine is shared.
+            chosen = select(take(source, pool), budget=budget, method=method, seed=seed, device=run.device, workers=1)
+            top1 = _probe(source, chosen, test, seed)
+            rows.append((method, features, budget, seed, top1, chosen.manifest["figures"]["seconds"]))
+            if features == "bundled":
+                _keep(chosen, folder / "selections" / f"{method}-{budget}-{number}")
+            meter.advance()
+    return rows
 
 
 def _probe(embeddings: Embeddings, chosen: Selection, test: list[str], seed: int) -> float:

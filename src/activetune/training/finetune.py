@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,7 +16,7 @@ from activetune.base.artefact import write_manifest
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
-from activetune.base.locks import holds_output
+from activetune.base.locks import locked
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
@@ -36,13 +38,21 @@ from activetune.training.finite import refuse_outputs, refuse_weights, settings_
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
 from activetune.training.output import WORK, clear, is_finished, open_folder, withdraw
+from activetune.training.ranks import (
+    device_of_rank,
+    from_first,
+    in_turn,
+    is_first,
+    joined,
+    together,
+    with_weights_of_first,
+)
 from activetune.training.recipe import Recipe, make_recipe
 
 DEFAULT = "bundled"  # the backbone where nothing tells which
 SHOWN = 16  # labelled images that a model must have finite outputs on before it is saved
 
 
-@holds_output(folder=True)
 def finetune(
     pool: Pool | str | os.PathLike[str],
     *,
@@ -79,42 +89,77 @@ def finetune(
         UsageError: labels that do not fit the pool, fewer than two classes, ``out`` not empty, unknown names.
     """
     run = Run.of("finetune", run_options)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    given = _answers(labels, pool, classes)
+    asked = _Asked(labels, classes, backbone, weights, recipe, use_cache)
     chosen = make_recipe(recipe, preset, dict(settings or {}))
-    runtime = resolve_runtime(run.device, run.precision)
-    is_file = isinstance(labels, str | os.PathLike)
-    origin = origin_of(labels, given.ids, pool.name) if is_file else None  # type: ignore[arg-type]
-    network, told = _backbone_of(backbone, weights, chosen, origin, run.quiet)
-    note(f"backbone: {told}; recipe: {recipe}", run.quiet)
-    made_from = {
+    with joined(), contextlib.ExitStack() as held:
+        from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
+        run = run if is_first() else replace(run, quiet=True)
+        opened = together(lambda: pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet))
+        return _finetuned(opened, asked, chosen, Path(out), run)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was given, beside the pool; see :func:`finetune`."""
+
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None
+    classes: Sequence[str] | None
+    backbone: str | None
+    weights: str | Path | None
+    recipe: str
+    use_cache: bool
+
+
+def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
+    """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
+    given = from_first(lambda: _answers(asked.labels, pool, asked.classes))
+    runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
+    origin = from_first(lambda: _origin(asked.labels, given, pool))
+    backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
+    with_weights_of_first(backbone)
+    note(f"backbone: {told}; recipe: {asked.recipe}", run.quiet)
+    made_from = from_first(lambda: _made_from(pool, given, backbone, asked, recipe, runtime, run))
+    this = digest_json(made_from)
+    if from_first(lambda: _is_there(folder, this, run)):
+        return load(folder)
+
+    started = time.perf_counter()
+    usable, rejected = from_first(lambda: _usable(pool, given, folder, run.workers, run.quiet))
+    job = _job(pool, usable, backbone, recipe, runtime, folder, run, asked.use_cache)
+    outcome = _trained(recipe, job, folder)
+    more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
+    model = together(lambda: _save(job, outcome, {**made_from, **more}, folder, started) if is_first() else None)
+    selected = origin is not None and origin.kind == "selection"
+    for sentence in describe_estimate(outcome.figures, asked.recipe, selected=selected):
+        note(sentence, run.quiet)
+    return model or load(folder)
+
+
+def _made_from(
+    pool: Pool, labels: Labels, backbone: Backbone, asked: _Asked, recipe: Recipe, runtime: Runtime, run: Run
+) -> dict[str, Any]:
+    """What the model is made from, for its manifest; its digest tells this run from others."""
+    return {
         # of the labelled images alone
-        "pool_fingerprint": Contents(pool.subset(given.ids), remember=use_cache).fingerprint,
-        "labels": digest(*given.ids, *given.names, *(given.classes if classes else ())),
-        "backbone": network.name,
-        "weights": network.fingerprint,
-        "recipe": recipe,
-        "options": as_json(flatten(chosen)),
+        "pool_fingerprint": Contents(pool.subset(labels.ids), remember=asked.use_cache).fingerprint,
+        "labels": digest(*labels.ids, *labels.names, *(labels.classes if asked.classes else ())),
+        "backbone": backbone.name,
+        "weights": backbone.fingerprint,
+        "recipe": asked.recipe,
+        "options": as_json(flatten(recipe)),
         "seed": run.seed,
         "precision": runtime.precision,
     }
-    this, folder = digest_json(made_from), Path(out)
+
+
+def _is_there(folder: Path, this: str, run: Run) -> bool:
+    """Whether the folder holds the model already; if not, it is made ready for it."""
     if run.resume and not run.overwrite and is_finished(folder, this):
         clear(folder)
         note(f"{folder} holds this model already, finished", run.quiet)
-        return load(folder)
+        return True
     open_folder(folder, this, overwrite=run.overwrite, resume=run.resume)
-
-    started = time.perf_counter()
-    usable, rejected = _usable(pool, given, folder, run.workers, run.quiet)
-    job = _job(pool, usable, network, chosen, runtime, folder, run, use_cache)
-    outcome = _trained(chosen, job, folder)
-    more = {"run": this, "rejected": rejected, "weights_file": _text(network.weights_file)}
-    model = _save(job, outcome, {**made_from, **more}, folder, started)
-    selected = origin is not None and origin.kind == "selection"
-    for sentence in describe_estimate(outcome.figures, recipe, selected=selected):
-        note(sentence, run.quiet)
-    return model
+    return False
 
 
 def _answers(
@@ -166,9 +211,10 @@ def _trained(recipe: Recipe, job: Job, folder: Path) -> Outcome:
     """Run the recipe; a run that is refused before it has kept anything leaves no trace."""
     try:
         outcome = recipe.run(job)
-        _refuse_not_finite(job)
+        from_first(lambda: _refuse_not_finite(job))
     except ActivetuneError:
-        withdraw(folder)
+        if is_first():
+            withdraw(folder)
         raise
     return outcome
 
@@ -184,19 +230,18 @@ def _refuse_not_finite(job: Job) -> None:
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
 
 
+def _origin(asked: Any, labels: Labels, pool: Pool) -> Origin | None:
+    """Where the items of a label file were selected."""
+    return origin_of(asked, labels.ids, pool.name) if isinstance(asked, str | os.PathLike) else None
+
+
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _backbone_of(
-    backbone: str | None,
-    weights: str | Path | None,
-    recipe: Recipe,
-    origin: Origin | None,
-    quiet: bool,
-) -> tuple[Backbone, str]:
+def _backbone_of(asked: _Asked, recipe: Recipe, origin: Origin | None, quiet: bool) -> tuple[Backbone, str]:
     """The backbone that is asked for, or the one that the labelled items were selected by, and how it is told."""
-    options = recipe.construction()
+    backbone, weights, options = asked.backbone, asked.weights, recipe.construction()
     if backbone is not None or origin is None:
         name = backbone or DEFAULT
         return load_backbone(name, weights, options=options), name

@@ -15,6 +15,8 @@ from activetune.base.errors import ActivetuneError
 class NotFinite(ActivetuneError):
     """A loss, a weight, a feature or an output became NaN or infinite: training can't go on from there."""
 
+    everywhere = True  # processes that train together have the same weights
+
 
 def settings_to_change(precision: str, rates: Mapping[str, float]) -> str:
     """The end of a sentence on numbers that are not finite: the settings to change, and how to run again.

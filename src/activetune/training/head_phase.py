@@ -16,13 +16,14 @@ from activetune.base.errors import unknown_name
 from activetune.base.settings import Settings
 from activetune.evaluation.estimate import estimate_by
 from activetune.networks.frofa import ScopedOperation, parse_augmentation
-from activetune.networks.heads import heads
+from activetune.networks.heads import Head, heads
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
 from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
 from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
+from activetune.training.ranks import from_first
 from activetune.training.views import embed_views
 
 AUGMENTATION = parse_augmentation("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by
@@ -115,6 +116,8 @@ def run_head(
 ) -> tuple[Outcome, Choice]:
     """Choose a light head by trials on the splits, fit it on every labelled item, and make it the network's.
 
+    Of several processes the first one does the work.
+
     Args:
         regression: the strengths that are tried of heads without weights below the classifier.
         imbalance: what is done about classes of different size. crops: of the views but the first.
@@ -123,23 +126,44 @@ def run_head(
         present: the trained classifier that ``keep`` means.
         put: False only chooses.
     """
-    started = time.perf_counter()
     if choice is None and not splits:
         only = regression.strengths[0] if len(regression.strengths) == 1 else DEFAULT_STRENGTH
         choice = Choice(options.unchosen(auto), only)
     if choice is not None and choice.candidate.kind == "keep":
         return Outcome([], {"head": "keep", "seconds": 0.0}), choice
-    light = LightHeads(
-        embed_views(job, options.views, crops, tokens=options.needs_tokens),
-        job.labels.indices,
-        len(job.labels.classes),
-        options.training,
-        imbalance,
-        regression.strengths,
-        present=present,
-        seed=job.seed,
-        measure=job.task.measure,
-    )
+
+    def found() -> tuple[Outcome, Choice, Head | None]:
+        started = time.perf_counter()
+        light = LightHeads(
+            embed_views(job, options.views, crops, tokens=options.needs_tokens),
+            job.labels.indices,
+            len(job.labels.classes),
+            options.training,
+            imbalance,
+            regression.strengths,
+            present=present,
+            seed=job.seed,
+            measure=job.task.measure,
+        )
+        return _found(job, options, light, splits, choice, put, started)
+
+    outcome, choice, head = from_first(found)
+    if head is not None:
+        job.network.put_head(head)
+    return outcome, choice
+
+
+def _found(
+    job: Job,
+    options: Light,
+    light: LightHeads,
+    splits: Sequence[IntArray],
+    choice: Choice | None,
+    put: bool,
+    started: float,
+) -> tuple[Outcome, Choice, Head | None]:
+    """The light head that is chosen, fitted on every labelled item where it is to be put on the network."""
+    present = light.present
     rows: list[Mapping[str, Any]] = []
     figures: dict[str, Any] = {}
     if choice is None:
@@ -152,12 +176,12 @@ def run_head(
         told = estimate_by(best, job.labels.classes, of=f"the head {best.candidate}", by=by, chose=chose)
         figures = {job.measured: best.value, "trials": len(trials), **told}
         rows = [_row(trial, job.measured) for trial in trials]
+    head = None
     if put:
-        head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength)
-        job.network.put_head(head)
+        head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength).cpu()
         figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
     figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
-    return Outcome(rows, figures), choice
+    return Outcome(rows, figures), choice, head
 
 
 def _row(trial: HeadTrial, measured: str) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from activetune.networks.backbones import Backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
 from activetune.tasks import Task, make_task
-from activetune.training.ranks import first_rank_first
+from activetune.training.ranks import from_first
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,18 @@ class Job:
         return self.network.put_head(head, self.task.name)
 
     def once(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The plain values that ``find`` gives, asked for once: a run that goes on reads them again.
+        """The plain values that ``find`` gives in the first process, asked for once: a run that goes on reads them.
 
         For what is reported or decided, and comes out otherwise the second time: seconds, or a choice by them.
         """
         path = self.work / f"{name}.json"
-        with first_rank_first():
+
+        def kept() -> dict[str, Any]:
             if not path.is_file():
                 write_json(path, find())
-        return read_json(path)
+            return read_json(path)
+
+        return from_first(kept)
 
     @property
     def backbone(self) -> Backbone:

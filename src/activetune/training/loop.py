@@ -15,6 +15,7 @@ batch norms see the whole batch on GPUs alone, where they are synchronised.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from activetune.base.errors import ActivetuneError
 from activetune.base.interrupts import signals_held
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
@@ -43,7 +45,7 @@ from activetune.training.network_state import (
     weights_below_heads,
 )
 from activetune.training.optimiser import Forward, make_accelerator, make_optimizer, make_schedule
-from activetune.training.ranks import added_up, rank_and_world
+from activetune.training.ranks import added_up, raise_shared, rank_and_world
 from activetune.training.settings import Optimisation, Training
 from activetune.training.streams import Draws, Stream, batches_loader
 from activetune.training.validation import has_stalled, is_better, validated
@@ -212,18 +214,33 @@ class _Run:
     def _step(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[float, float]:
         """The gradient of a batch, part by part; returns the sum of its losses and its weight, over all processes."""
         device = self.job.runtime.device
-        batches = [next(parts) for _ in sizes]
-        batches = [
-            replace(batch, weight=0.0) if stream.batches.empty(size) else batch
-            for batch, size in zip(batches, sizes, strict=True)
-        ]
-        weight = added_up(sum(batch.weight for batch in batches), device)
+        batches, weight = self._drawn(stream, parts, sizes)
         lost = 0.0
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward):
                 lost += self._backward(stream, batch.to(device), weight)
         return added_up(lost, device), weight
+
+    def _drawn(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[list[Batch], float]:
+        """The share of a batch that this process has, part by part, and the weight of the whole batch.
+
+        Raises:
+            ReadingFault: an image can't be read at present, whichever process it was drawn by.
+        """
+        batches: list[Batch] = []
+        fault: ActivetuneError | None = None
+        try:
+            for size in sizes:
+                batch = next(parts)
+                batches.append(replace(batch, weight=0.0) if stream.batches.empty(size) else batch)
+        except ActivetuneError as error:
+            fault = error
+        weight = math.nan if fault else sum(batch.weight for batch in batches)
+        weight = added_up(weight, self.job.runtime.device)
+        if math.isnan(weight):
+            raise_shared(fault)
+        return batches, weight
 
     def _backward(self, stream: Stream, batch: Batch, weight: float) -> float:
         """Add a part's share of its batch's gradient; returns the sum of its losses.

@@ -21,6 +21,7 @@ from activetune.networks.regression import Fitted, Measure, Regression, best_tri
 from activetune.tasks import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.job import Job, Outcome
+from activetune.training.ranks import from_first
 from activetune.training.views import embed_views
 
 
@@ -101,13 +102,22 @@ def run_probe(
     keep_held_out: bool = False,
     features_LD: FloatArray | None = None,
 ) -> Outcome:
-    """Fit a linear probe on the labelled items' features and make it the network's head.
+    """Fit a linear probe on the labelled items' features and make it the network's head; the first process fits it.
 
     Args:
         imbalance: what is done about classes of different size. crops: of the views but the first.
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
         features_LD: those of the labelled items, where they are known.
     """
+    probe, outcome = from_first(lambda: _fitted(job, options, imbalance, crops, keep_held_out, features_LD))
+    probe.head.write_to(job.new_head("linear").classifier)
+    return outcome
+
+
+def _fitted(
+    job: Job, options: Probe, imbalance: Imbalance, crops: Crops, keep_held_out: bool, features_LD: FloatArray | None
+) -> tuple[Fitted, Outcome]:
+    """The probe, and what is told of it."""
     features_LD = _features(job, options, crops) if features_LD is None else features_LD
     remedy = settings_to_change(job.runtime.precision, {})
     refuse_outputs(features_LD, "the backbone's features", "before the probe is fitted", remedy)
@@ -123,19 +133,17 @@ def run_probe(
         quiet=job.quiet,
     )
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
-    layer = job.new_head("linear").classifier
-    probe.head.write_to(layer)
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:
         figures["chosen_by"] = "validation" if len(job.held_out) else "cross-validation"
         figures[job.measured] = best_trial(probe.trials, by=options.by).value
     figures |= _estimate(job, options, imbalance, probe, features_LD)
-    figures["trainable_parameters"] = sum(value.numel() for value in layer.parameters())
+    figures["trainable_parameters"] = probe.head.weight_CD.size + probe.head.bias_C.size
     rows = [
         {"phase": "probe", "strength": trial.strength, "val_loss": trial.loss, job.measured: trial.value}
         for trial in probe.trials
     ]
-    return Outcome(rows, figures)
+    return probe, Outcome(rows, figures)
 
 
 def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, features_LD: FloatArray) -> dict[str, Any]:

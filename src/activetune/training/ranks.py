@@ -1,17 +1,32 @@
-"""Several processes that train one network: who is the first, and what they add up.
+"""Several processes that finetune one network: who is the first, what they tell each other, and how they end.
 
-Each process (a rank) is started by ``torchrun`` or ``accelerate launch``; without either there is one, and nothing here
-does anything.
+``torchrun`` or ``accelerate launch`` starts the processes (ranks). Without either there is one, and each function here
+calls what it is given, or gives back what it gets.
+
+The first process leads: it alone locks, reads, decides, writes and speaks. The others take its values
+(:func:`from_first`) and share its training steps. An error that any of them can explain is raised in all of them
+(:func:`together`), so that nobody waits for a process that has gone. A process that is killed closes its connections:
+the others, wherever they wait, find out at once.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+
+from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.launch import OthersEnded, launched
+
+Value = TypeVar("Value")
+
+GLOO = "gloo/transport"  # in the path of its source, which its errors name
+PATIENCE = timedelta(days=30)  # while the first process computes features the others wait
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -21,21 +36,128 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-@contextlib.contextmanager
-def first_rank_first() -> Iterator[bool]:
-    """Run a block in the first process, then in the others: they find what it has written.
+def is_first() -> bool:
+    """Whether this process leads."""
+    return rank_and_world()[0] == 0
 
-    Yields:
-        Whether this is the first process.
+
+# The beginning and the end ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Run a block as one of the processes of the launch; the connections that are made stay until the process ends.
+
+    Raises:
+        OthersEnded: a process that this one waited for has gone.
+    """
+    if launched().world > 1 and not distributed.is_initialized():
+        _join()
+    try:
+        yield
+    except Exception as error:
+        if launched().world > 1 and _is_lost(error):
+            raise OthersEnded(
+                f"another of the {launched().world} processes of this run has ended; what was finished is kept: go on "
+                "with --resume"
+            ) from error
+        raise
+
+
+def device_of_rank(device: str) -> str:
+    """The device of this process, where ``device`` was asked for: of several processes each has a GPU of its own.
+
+    Raises:
+        UsageError: a device that several processes can't share, or fewer GPUs than processes.
+    """
+    place, count = launched(), torch.cuda.device_count()
+    if place.world == 1:
+        return device
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"several processes compute on cuda, each on its own GPU, or on cpu, not on {device!r}")
+    if device == "cpu" or not count:
+        return "cpu" if device == "auto" else device
+    if place.local_rank >= count:
+        gpus = "1 GPU" if count == 1 else f"{count} GPUs"
+        raise UsageError(
+            f"{place.local_world} processes were started on a machine with {gpus}; start one per GPU, or give "
+            "--device cpu"
+        )
+    return f"cuda:{place.local_rank}"
+
+
+def _join() -> None:
+    """Find the other processes. Values travel by gloo, gradients on GPUs by NCCL."""
+    on_gpus = torch.cuda.is_available()
+    if on_gpus and launched().local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(launched().local_rank)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    atexit.register(distributed.destroy_process_group)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether an error says that a connection to another process has broken."""
+    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and GLOO in str(error))
+
+
+# What they tell each other ----------------------------------------------------------------------------------------
+
+
+def from_first(find: Callable[[], Value]) -> Value:
+    """The value that ``find`` gives in the first process, in all of them; the others wait for it.
+
+    Raises:
+        OthersEnded: in the others, where it raised an error in the first.
     """
     rank, world = rank_and_world()
-    if rank and world > 1:
-        distributed.barrier()
+    if world == 1:
+        return find()
+    if rank:
+        told: list[Any] = [None, None]
+        distributed.broadcast_object_list(told, src=0)
+        if told[1] is not None:
+            raise OthersEnded(told[1])
+        return told[0]  # type: ignore[no-any-return]
     try:
-        yield rank == 0
-    finally:
-        if not rank and world > 1:
-            distributed.barrier()
+        value = find()
+    except Exception as error:
+        with contextlib.suppress(RuntimeError):
+            distributed.broadcast_object_list([None, str(error) or type(error).__name__], src=0)
+        raise
+    distributed.broadcast_object_list([value, None], src=0)
+    return value
+
+
+def together(find: Callable[[], Value]) -> Value:
+    """The value that ``find`` gives in each process; an error in one of them is raised in all."""
+    if rank_and_world()[1] == 1:
+        return find()
+    value, fault = None, None
+    try:
+        value = find()
+    except ActivetuneError as error:
+        fault = error
+    raise_shared(fault)
+    return value  # type: ignore[return-value]
+
+
+def in_turn(find: Callable[[], Value]) -> Value:
+    """The value that ``find`` gives in the first process, then in the others: they find what it has downloaded."""
+    found = together(lambda: find() if is_first() else None)
+    return together(lambda: found if is_first() else find())  # type: ignore[arg-type, return-value]
+
+
+def raise_shared(fault: ActivetuneError | None) -> None:
+    """Raise the error that this process or another one has met, in all of them; call it in all of them."""
+    told = [found for found in gathered(fault and (str(fault), fault.exit_code)) if found is not None]
+    if not told:
+        return
+    if not is_first():
+        raise OthersEnded(told[0][0])
+    if fault is None:
+        fault = ActivetuneError(told[0][0])
+        fault.exit_code = told[0][1]
+    raise fault
 
 
 def added_up(value: float, device: torch.device) -> float:
@@ -55,3 +177,12 @@ def gathered(value: Any) -> list[Any]:
     found: list[Any] = [None] * world
     distributed.all_gather_object(found, value)
     return found
+
+
+def with_weights_of_first(module: nn.Module) -> None:
+    """Give a module the weights that it has in the first process."""
+    if rank_and_world()[1] > 1:
+        for value in module.state_dict().values():
+            sent = value.contiguous()
+            distributed.broadcast(sent, src=0)
+            value.copy_(sent)

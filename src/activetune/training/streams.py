@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from activetune.base.arrays import NO_INDICES, IntArray
+from activetune.base.launch import launched
 from activetune.data.labels import Labels
 from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.data.pool import Pool
@@ -61,7 +62,7 @@ def batches_loader(
     Args:
         items: how many will be read in all, by which the number of processes is chosen.
     """
-    count = choose_workers(workers, items)
+    count = choose_workers(workers, items, beside=launched().local_world)
     return DataLoader(
         StreamItems(stream, settings, seed=seed, crops=crops),  # type: ignore[arg-type]
         batch_sampler=stream.batches,

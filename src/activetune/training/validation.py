@@ -13,7 +13,7 @@ from activetune.evaluation.metrics import Measured
 from activetune.evaluation.statistics import share_error
 from activetune.networks.backbones import ImageSettings
 from activetune.training.finite import refuse_outputs
-from activetune.training.ranks import gathered, rank_and_world
+from activetune.training.ranks import gathered, rank_and_world, together
 from activetune.training.streams import Stream, held_out_batches
 
 BATCH = 64
@@ -37,13 +37,17 @@ def validated(
     network.eval()
     metric = stream.task.metric()
     rank, world = rank_and_world()
-    for batch in held_out_batches(stream, settings, size=BATCH, rank=rank, world=world):
-        moved = batch.to(runtime.device)
-        with torch.inference_mode(), runtime.autocast():
-            outputs = network(moved.images, stream.task.name)
-        for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
-            refuse_outputs(found, "the outputs", *about)
-        metric.update(outputs, moved)
+
+    def measure() -> None:
+        for batch in held_out_batches(stream, settings, size=BATCH, rank=rank, world=world):
+            moved = batch.to(runtime.device)
+            with torch.inference_mode(), runtime.autocast():
+                outputs = network(moved.images, stream.task.name)
+            for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
+                refuse_outputs(found, "the outputs", *about)
+            metric.update(outputs, moved)
+
+    together(measure)
     return metric.measured(gathered(metric.state()))
 
 

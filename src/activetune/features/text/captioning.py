@@ -21,7 +21,7 @@ from activetune.data.labels import Labels, labels_of
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
-from activetune.features.text.captions import make_captioner, read_captions
+from activetune.features.text.captions import Captioner, make_captioner, read_captions
 
 UNKNOWN = "thing"  # stands for the class name where there is none
 
@@ -71,6 +71,20 @@ def caption(
         raise UsageError(
             f"the template needs class names, and the pool {pool.name} has none; give --labels, or --with hf/MODEL"
         )
+    found = _captions(pool, speaker, names, run)
+    as_read = {item: " ".join(sentence.split()) for item, sentence in found.items() if sentence.strip()}
+    if kept not in (None, as_read):
+        raise UsageError(
+            f"{out} holds other captions than this run makes of {pool.name}: it was made from another pool, captioner, "
+            "prompt or labels; choose another --out, or give --overwrite"
+        )
+    if path is not None:
+        _write(path, found)
+    return found
+
+
+def _captions(pool: Pool, speaker: Captioner, names: Mapping[str, str], run: Run) -> dict[str, str]:
+    """What the captioner says of the images that can be decoded."""
     rejected = rejected_items(pool, workers=run.workers) if speaker.name.startswith("hf/") else {}
     note(f"{len(rejected):,} of {len(pool):,} images were skipped: they can't be decoded", run.quiet or not rejected)
     positions = [position for position, item in enumerate(pool.ids) if item not in rejected]
@@ -78,18 +92,15 @@ def caption(
     sentences = speaker.describe(pool, positions, known, quiet=run.quiet)
     found = dict(zip((pool.ids[position] for position in positions), sentences, strict=True))
     check_complete(len(pool), len(found), len(rejected), "the captions")
-    as_read = {item: " ".join(sentence.split()) for item, sentence in found.items() if sentence.strip()}
-    if kept not in (None, as_read):
-        raise UsageError(
-            f"{out} holds other captions than this run makes of {pool.name}: it was made from another pool, captioner, "
-            "prompt or labels; choose another --out, or give --overwrite"
-        )
-    if path is not None and path.suffix.lower() == ".csv":
-        write_csv(path, ("id", "caption"), list(found.items()))
-    elif path is not None:
-        with replacing(path) as partial:
-            pq.write_table(pa.table({"id": list(found), "caption": list(found.values())}), partial)
     return found
+
+
+def _write(path: Path, found: Mapping[str, str]) -> None:
+    if path.suffix.lower() == ".csv":
+        write_csv(path, ("id", "caption"), list(found.items()))
+        return
+    with replacing(path) as partial:
+        pq.write_table(pa.table({"id": list(found), "caption": list(found.values())}), partial)
 
 
 def _class_names(pool: Pool, labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None) -> dict[str, str]:

@@ -35,6 +35,7 @@ from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
 from activetune.training.probe_phase import FIRST_PROBE, Probe, labelled_features, run_probe
+from activetune.training.ranks import from_first, is_first, together
 from activetune.training.recipe import Recipe
 from activetune.training.settings import HoldOut, Optimisation
 
@@ -72,12 +73,13 @@ class Vecaf(Recipe):
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         started = time.perf_counter()
-        loops = Loops(job, self.loop, self.training, self.language, self.probe)
+        loops = together(lambda: Loops(job, self.loop, self.training, self.language, self.probe))
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
         whole = self.loop.warm_up == "selected" and not self.loop.selects_from(len(job.training))
         warm_up = "pool" if whole else self.loop.warm_up
-        known = self._known(job, loops.scores) if loops.scores or warm_up != "none" else None
+        reads = is_first() and (loops.scores or warm_up != "none")
+        known = together(lambda: self._known(job, loops.scores) if reads else None)
         if warm_up == "pool":
             given = known.features_LD if known is not None and self.probe.views == 1 else None
             imbalance, crops = self.training.imbalance, self.training.crops
@@ -86,7 +88,7 @@ class Vecaf(Recipe):
             strength = float(probe.figures["strength"])
         else:
             job.new_head("linear")
-        loops.start(known, strength)
+        from_first(lambda: loops.start(known, strength))
         before = job.once("before", lambda: {"seconds": time.perf_counter() - started})["seconds"]
         outcome = fit(job, [loops.stream], loops, self.training, phase="vecaf")
         first, *others = outcome.history

@@ -27,12 +27,12 @@ from activetune.recipes.vecaf.record import LoopRecord, selections_csv
 from activetune.recipes.vecaf.scoring import Scored, make_objective, score, score_across, score_features
 from activetune.recipes.vecaf.selecting import LoopSelector, rows_among
 from activetune.recipes.vecaf.settings import LoopSettings
-from activetune.selection.problem import Evidence, Picks
+from activetune.selection.problem import Evidence
 from activetune.tasks import Batch
 from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
 from activetune.training.probe_phase import Probe
-from activetune.training.ranks import first_rank_first
+from activetune.training.ranks import from_first, is_first, with_weights_of_first
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
 
@@ -70,7 +70,7 @@ class Loops(Course):
         self.budget = options.items(len(self.candidates))
         self.scores = options.scores(len(self.candidates), described=language.described)
         self.describer = Describer(job, language)
-        if language.described and self.scores:
+        if language.described and self.scores and is_first():
             self.describer.open(self.candidates)
         self.selector = LoopSelector(job, options, self.candidates, self.budget)
         self.done: list[LoopRecord] = []
@@ -88,7 +88,8 @@ class Loops(Course):
         Call it before a checkpoint is restored, which replaces the classifier.
 
         Args:
-            known: features of the items that the first loop scores; None where nothing reads them.
+            known: features of the items that the first loop scores; None where nothing reads them, and in all
+                processes but the first.
             strength: regularisation of the probe that is the classifier; None where the classifier is no probe.
         """
         self.known, self.strength = known, strength
@@ -150,11 +151,16 @@ class Loops(Course):
 
     def _enter(self, loop: int) -> None:
         """Select and describe, or read the selection that was kept before the run was cut off."""
-        with first_rank_first() as first:
-            if first and not LoopRecord.written(self.job.work, loop):
+
+        def kept() -> None:
+            if not LoopRecord.written(self.job.work, loop):
                 self._select(loop).write(self.job.work, loop)
+
+        from_first(kept)
         self.done.append(LoopRecord.read(self.job.work, loop))
-        self._warm_up(loop, self.done[-1].picks)
+        if not loop and self.options.warm_up == "selected" and self.budget < len(self.candidates):
+            from_first(self._warm_up)
+            with_weights_of_first(self.job.network.head())
 
     def _select(self, loop: int) -> LoopRecord:
         started = time.perf_counter()
@@ -233,11 +239,10 @@ class Loops(Course):
         """The rows of the scored items that an earlier loop selected."""
         return rows_among(scored.positions, [record.picks.positions for record in self.done])
 
-    def _warm_up(self, loop: int, picks: Picks) -> None:
-        """Fit the first classifier on the first selection, where that is asked for."""
-        if loop or self.options.warm_up != "selected" or self.known is None or self.budget == len(self.candidates):
-            return
-        rows = np.sort(picks.positions)
+    def _warm_up(self) -> None:
+        """Fit the first classifier on the first selection."""
+        assert self.known is not None
+        rows = np.sort(self.done[0].picks.positions)
         indices = self.job.labels.indices[rows]
         rng = np.random.default_rng([self.job.seed, 9])
         fitted = self.probe.fit(

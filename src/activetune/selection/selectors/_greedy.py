@@ -129,10 +129,7 @@ def greedy_coverage(
     items_JD = torch.from_numpy(features_ND[population]).to(device)
     weights_J = torch.ones(len(population)) if weights_N is None else torch.from_numpy(weights_N[population])
     weights_J = (weights_J / weights_J.sum().clamp_min(1e-12)).to(device)
-    covered_J = torch.zeros(len(population), device=device)
-    for part in pieces(len(centres), max(items_JD.shape)):
-        found = kernel(torch.from_numpy(features_ND[centres[part]]).to(device) @ items_JD.T).amax(0)
-        covered_J = torch.maximum(covered_J, found)
+    covered_J = _covered(features_ND, centres, items_JD, kernel)
 
     def gains(which: IntArray) -> npt.NDArray[np.float64]:
         found = np.empty(len(which))
@@ -164,6 +161,15 @@ def greedy_coverage(
         cover = kernel(items_JD @ torch.from_numpy(features_ND[picks[-1]].copy()).to(device))
         covered_J = torch.maximum(covered_J, cover)
     return np.asarray(picks, dtype=np.int64), np.asarray(won)
+
+
+def _covered(features_ND: Float32, centres: IntArray, items_JD: Tensor, kernel: Kernel) -> Tensor:
+    """(J,) how well the nearest of some centres covers each item; 0 without any."""
+    covered_J = torch.zeros(len(items_JD), device=items_JD.device)
+    for part in pieces(len(centres), max(items_JD.shape)):
+        found = kernel(torch.from_numpy(features_ND[centres[part]]).to(items_JD.device) @ items_JD.T).amax(0)
+        covered_J = torch.maximum(covered_J, found)
+    return covered_J
 
 
 def jury_of(population: IntArray, most: int, rng: np.random.Generator) -> IntArray:

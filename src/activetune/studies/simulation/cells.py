@@ -17,6 +17,7 @@ from typing import Any
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
 from activetune.base.files import read_json, write_json
+from activetune.base.run import Run
 from activetune.base.settings import flatten
 from activetune.base.tables import read_table
 from activetune.data.labels import Labels
@@ -61,6 +62,24 @@ class Setup:
     workers: int
     use_cache: bool
     keep_models: bool
+
+    @classmethod
+    def of(
+        cls,
+        parts: Parts,
+        folder: Path,
+        run: Run,
+        backbone: str,
+        weights: str | Path | None,
+        *,
+        use_cache: bool,
+        keep_models: bool,
+    ) -> Setup:
+        """The setup of a run's processes."""
+        images = replace(parts.whole, labels=None)
+        file = None if weights is None else str(weights)
+        where = run.device, run.precision, run.workers
+        return cls(folder, parts, images, backbone, file, *where, use_cache=use_cache, keep_models=keep_models)
 
 
 class Bench:

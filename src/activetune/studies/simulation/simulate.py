@@ -19,6 +19,7 @@ from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest_json
+from activetune.base.launch import refuse_company
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
@@ -119,45 +120,33 @@ def simulate(
         UsageError: unknown names, impossible budgets, labels that are not known, ``out`` not empty or of another pool.
         ActivetuneError: a process died.
     """
+    refuse_company("simulate")  # its cells finetune, one by one
     run = Run.of("simulate", run_options)
-    own = dict(settings or {})
-    asked = _Asked(
-        read_methods(methods, own),
-        read_recipes(recipes, own),
-        split_list([budgets] if isinstance(budgets, int | float) else budgets),
-        list(range(run.seed, run.seed + _at_least_one(seeds))),
-        read_start(rounds_start, own),
-    )
+    numbers = list(range(run.seed, run.seed + _at_least_one(seeds)))
+    asked = _Asked.of(methods, recipes, budgets, numbers, rounds_start, dict(settings or {}))
     parts = open_parts(pool, test, splits, asked.seeds, run.quiet)
+    setup = Setup.of(parts, Path(out), run, backbone, weights, use_cache=use_cache, keep_models=keep_models)
+    return _simulate(asked, setup, run)
+
+
+def _simulate(asked: _Asked, setup: Setup, run: Run) -> Simulation:
+    """Embed both sides, go on with what the folder holds of this simulation, make its cells, and report them."""
+    folder, parts = setup.folder, setup.parts
     runtime = resolve_runtime(run.device, run.precision)
-    network = load_backbone(backbone, weights)
-    made_from = {**parts.made_from(use_cache=use_cache), "backbone": network.name, "weights": network.fingerprint}
-    made_from["precision"] = runtime.precision
-    folder = Path(out)
+    network = load_backbone(setup.backbone, setup.weights)
+    identity = {"backbone": network.name, "weights": network.fingerprint, "precision": runtime.precision}
+    made_from = {**parts.made_from(use_cache=setup.use_cache), **identity}
     begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)
     asked = asked if begun is None else asked.beside(begun)
     asked.plan(parts, made_from, parts.labels)  # an impossible budget is refused before anything is written
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
-    embed_parts(parts, asked.seeds, network, options, folder, use_cache=use_cache, quiet=run.quiet)
+    embed_parts(parts, asked.seeds, network, options, folder, use_cache=setup.use_cache, quiet=run.quiet)
     features = Features(parts, folder)
     plan = asked.plan(parts, made_from, features.labels)
-    chains = plan.chains()
-    processes = choose_processes(run.workers, len(chains), runtime.device)
-    setup = Setup(
-        folder=folder,
-        parts=parts,
-        images=replace(parts.whole, labels=None),
-        backbone=backbone,
-        weights=None if weights is None else str(weights),
-        device=run.device,
-        precision=run.precision,
-        workers=run.workers if processes == 1 else 0,
-        use_cache=use_cache,
-        keep_models=keep_models,
-    )
+    processes = choose_processes(run.workers, len(plan.chains()), runtime.device)
     started = time.perf_counter()
-    simulation = _run(plan, setup, processes, run.quiet)
+    simulation = _run(plan, replace(setup, workers=run.workers if processes == 1 else 0), processes, run.quiet)
     content = {**features.figures(plan.seeds), "made_from": made_from}
     content["seconds"] = round(time.perf_counter() - started, 3)
     _finish(simulation, plan, content, run.quiet)
@@ -176,6 +165,25 @@ class _Asked:
     budgets: Sequence[str]
     seeds: Sequence[int]
     start: Entry
+
+    @classmethod
+    def of(
+        cls,
+        methods: str | Iterable[str],
+        recipes: str | Iterable[str],
+        budgets: str | int | float | Iterable[str | int | float],
+        seeds: Sequence[int],
+        start: str,
+        settings: Mapping[str, Mapping[str, Any]],
+    ) -> _Asked:
+        """Read the arguments of :func:`simulate`."""
+        return cls(
+            read_methods(methods, settings),
+            read_recipes(recipes, settings),
+            split_list([budgets] if isinstance(budgets, int | float) else budgets),
+            seeds,
+            read_start(start, settings),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the marker that the next run reads."""
