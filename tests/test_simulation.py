@@ -25,7 +25,8 @@ from activetune.report import simulation as report
 from activetune.report.simulation_results import Results, best_rows, difference_rows, efficiency_rows, table_rows
 from activetune.selection.selectors import selectors
 from activetune.studies.simulation import cells as cells_module
-from activetune.studies.simulation.plan import Entry, Plan, Split, read_budgets, read_methods, read_recipes, read_start
+from activetune.studies.simulation.budgets import read_budgets
+from activetune.studies.simulation.plan import Entry, Plan, Split, read_methods, read_recipes, read_start
 from activetune.studies.simulation.pools import open_parts
 from tests.conftest import write_digits
 

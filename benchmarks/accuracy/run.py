@@ -41,13 +41,13 @@ from activetune.features.embedding import take
 from activetune.networks.backbones import Backbone
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.selectors._losses import Assigned, PaperLoss
+from activetune.studies.simulation.budgets import read_budgets
 from activetune.studies.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
 from activetune.studies.simulation.plan import (
     Chain,
     Entry,
     Plan,
     Split,
-    read_budgets,
     read_methods,
     read_recipes,
     read_start,

@@ -32,7 +32,8 @@ from activetune.selection.artefact import Selection, load_selection, save_select
 from activetune.selection.budget import parse_budget
 from activetune.selection.select import select
 from activetune.selection.selectors import make_selector
-from activetune.studies.simulation.plan import Budget, Cell, Chain, Entry, Round
+from activetune.studies.simulation.budgets import Budget
+from activetune.studies.simulation.plan import Cell, Chain, Entry, Round
 from activetune.studies.simulation.pools import Features, Parts
 from activetune.training.finetune import finetune
 from activetune.training.recipe import Recipe, make_recipe

@@ -8,18 +8,17 @@ all labels so far.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from activetune.base.config import parse_settings
-from activetune.base.errors import UsageError, repeated, some
+from activetune.base.errors import UsageError
 from activetune.base.files import file_name
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.settings import flatten
-from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
+from activetune.studies.simulation.budgets import Budget
 from activetune.training.recipe import make_recipe
 
 WITHOUT_LABELS = frozenset({"features_ND"})  # evidence that needs no label
@@ -45,26 +44,6 @@ class Entry:
     def asked(self) -> dict[str, Any]:
         """The fields that build it again."""
         return {"text": self.text, "name": self.name, "preset": self.preset, "settings": dict(self.settings)}
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A budget: ``text`` as it was asked for, ``count`` items in all; ``per_class`` of each class, where it is one.
-
-    Attributes:
-        whole: whether it is the whole pool.
-    """
-
-    text: str
-    count: int
-    per_class: int | None = None
-    whole: bool = False
-
-    def beyond(self, earlier: Budget | None) -> str:
-        """What a selection must add to an earlier, smaller one, as a budget of its own."""
-        if self.per_class is not None:
-            return f"{self.per_class - (earlier.per_class or 0 if earlier else 0)}/class"
-        return str(self.count - (earlier.count if earlier else 0))
 
 
 @dataclass(frozen=True)
@@ -266,48 +245,6 @@ def _method(entry: Entry) -> Entry:
 def _recipe(entry: Entry) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
     return replace(entry, options=as_json(flatten(recipe)), selects=recipe.selects)
-
-
-# Budgets ----------------------------------------------------------------------------------------------------------
-
-
-def read_budgets(texts: Iterable[str], labels: Sequence[str | None]) -> list[Budget]:
-    """Budgets in ascending order.
-
-    Args:
-        texts: numbers, shares (``"5%"``) or ``"2/class"``. labels: the pool's, one per item.
-
-    Raises:
-        UsageError: none at all; not understood; over the pool; two that are the same number of items.
-    """
-    found = sorted((_budget(text, labels) for text in texts), key=lambda budget: budget.count)
-    if not found:
-        raise UsageError("a simulation needs at least one budget, for instance --budgets 1%,2%,5%")
-    same = repeated([str(budget.count) for budget in found])
-    if same:
-        texts = [budget.text for budget in found if str(budget.count) == same[0]]
-        raise UsageError(f"the budgets {some(texts)} are all {int(same[0]):,} items of this pool; leave one out")
-    return found
-
-
-def _budget(text: str, labels: Sequence[str | None]) -> Budget:
-    kind, value = parse_budget(text)
-    total = len(labels)
-    if kind == "per_class":
-        counts = Counter(name for name in labels if name is not None)
-        smallest = min(counts, key=lambda name: counts[name])
-        if counts[smallest] < value:
-            raise UsageError(
-                f"the budget {text} is over what class {smallest!r} of the pool has: {counts[smallest]:,} items; "
-                "give a smaller budget"
-            )
-        return Budget(text, int(value) * len(counts), int(value))
-    if kind not in ("count", "share"):
-        raise UsageError(f"a simulation needs budgets of a known size, not {text!r}; give 500, 5% or 2/class")
-    count = max(1, round(value * total)) if kind == "share" else int(value)
-    if count > total:
-        raise UsageError(f"the budget {text} is over the pool: {total:,} items can be picked")
-    return Budget(text, count, whole=count == total)
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:

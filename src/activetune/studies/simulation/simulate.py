@@ -30,12 +30,12 @@ from activetune.features.embedding import EmbedOptions
 from activetune.networks.backbones import load_backbone
 from activetune.report import write_report
 from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
+from activetune.studies.simulation.budgets import read_budgets
 from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
 from activetune.studies.simulation.plan import (
     Entry,
     Plan,
     Split,
-    read_budgets,
     read_methods,
     read_recipes,
     read_start,
