@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from activetune import Embeddings, finetune, open_pool
+import activetune.selection.selectors
+import activetune.training.recipe
+from activetune import Embeddings, finetune, open_pool, select
 from activetune.base.artefact import read_manifest
 from activetune.cli import run
 from activetune.features.artefact import save_embeddings
@@ -133,3 +137,26 @@ def test_the_selects_and_simulates_of_the_documents(photos: Path) -> None:
         first = blocks(name, "console")[number].replace("\\\n", " ").splitlines()[0]
         words = first.removeprefix("$ activetune ").partition("#")[0].split()
         assert run(words) == 0, first
+
+
+def test_the_selector_and_the_recipe_of_contributing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = [textwrap.dedent(block) for _, block in re.findall(r"^( *)```python\n(.*?)^\1```", text, flags=re.M | re.S)]
+    for name, content in zip(("my_method", "my_recipe"), code, strict=True):
+        (photos / f"{name}.py").write_text(content, encoding="utf-8")
+    monkeypatch.syspath_prepend(photos)
+    method, recipe = importlib.import_module("my_method").MyMethod, importlib.import_module("my_recipe").MyRecipe
+    monkeypatch.setattr(activetune.selection.selectors, "selectors", lambda: {"my_method": method})
+    monkeypatch.setattr(activetune.training.recipe, "recipes", lambda: {"my_recipe": recipe})
+
+    angles = np.radians([0.0, 1.0, 2.0, 90.0, 60.0])
+    embeddings = Embeddings.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    selection = select(embeddings, budget=2, method="my_method", settings={"sharpness": 2})
+    assert selection.ids == ["3", "4"]
+
+    settings = {"biases": "false", "epochs": 1}
+    finetune(photos / "held_out", out=photos / "MODEL", recipe="my_recipe", settings=settings, workers=0, quiet=True)
+    manifest = read_manifest(photos / "MODEL", "model")
+    assert manifest["options"]["biases"] is False and manifest["options"]["lr"] == 3e-4
+    weights = sum(value.numel() for value in activetune.load(photos / "MODEL").network.parameters())
+    assert 0 < manifest["figures"]["trainable_parameters"] < weights
