@@ -26,7 +26,7 @@ from activetune.data.pool import Pool
 from activetune.features.embedding import EmbedOptions
 from activetune.networks.backbones import bundled, sources
 from activetune.networks.network import Network
-from activetune.training.parameter_groups import parameter_groups
+from activetune.training.optimiser import parameter_groups
 from activetune.training.recipe import recipes
 from tests.conftest import write_digits
 from tests.test_finetuning import some_labels
