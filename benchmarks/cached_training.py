@@ -34,11 +34,10 @@ from activetune.networks.network import Network
 from activetune.networks.regression import fit_linear
 from activetune.tasks import Crops
 from activetune.training.batches import Turn
-from activetune.training.course import stream_of
 from activetune.training.head_training import HeadTraining, Views, train_head
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
-from activetune.training.streams import StreamItems
+from activetune.training.streams import StreamItems, stream_of
 from activetune.training.views import embed_views
 
 VIEWS = 4

@@ -16,12 +16,11 @@ from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
 from activetune.networks.network import Network
 from activetune.training.batches import Batches
-from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
 from activetune.training.loop import fit, train
 from activetune.training.ranks import joined, rank_and_world
 from activetune.training.settings import Training
-from activetune.training.streams import Stream
+from activetune.training.streams import Course, Stream, stream_of
 
 COMMON: dict[str, Any] = {"epochs": 2, "lr": 1e-3, "clip": 1.0}
 CASES: dict[str, dict[str, Any]] = {

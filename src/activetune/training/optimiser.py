@@ -12,9 +12,8 @@ from torch.nn import Parameter
 from activetune.base.runtime import Runtime
 from activetune.networks.network import Network
 from activetune.tasks import Batch
-from activetune.training.course import Course
 from activetune.training.settings import Optimisation
-from activetune.training.streams import Stream
+from activetune.training.streams import Course, Stream
 
 
 class Forward(nn.Module):

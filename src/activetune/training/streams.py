@@ -1,9 +1,13 @@
-"""Streams: the labelled items of a task, of which the loop draws batches, each image moved together with its answer."""
+"""Streams, the labelled items of a task, and the course that a training takes through their batches.
+
+The loop draws a batch of one stream at each step; each image is augmented together with its answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +19,11 @@ from activetune.data.labels import Labels
 from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.data.pool import Pool
 from activetune.networks.backbones import ImageSettings
+from activetune.networks.network import Network
 from activetune.tasks import Batch, Crops, Sample, Task
 from activetune.training.batches import Batches, Turn, derive
+from activetune.training.job import Job
+from activetune.training.settings import Optimisation
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,25 @@ class Stream:
     batches: Batches
     held_out: IntArray = field(default_factory=lambda: NO_INDICES)
     weight: float = 1.0
+
+
+def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> Stream:
+    """The stream of a job's labels: batches of the items that are not held out.
+
+    Args:
+        count: batches of an epoch; None: as many as it takes for each item to come once. See :class:`Batches`.
+    """
+    batches = Batches(
+        job.training,
+        job.strata,
+        options.batch_size,
+        job.seed,
+        accumulation=options.accumulation,
+        balance=options.imbalance.balance,
+        count=count,
+    )
+    task = job.task.prepared(job.labels, job.training, options.imbalance, smoothing=options.label_smoothing)
+    return Stream(task, job.pool, job.labels, batches, job.held_out)
 
 
 class StreamItems(Dataset[Sample]):
@@ -108,3 +134,37 @@ class Draws:
                 before = int((self.stream_of_step[:first] == number).sum())
                 stream.batches.span(before, int((here == number).sum()))
         return here
+
+
+class Course:
+    """How far a training goes, epoch after epoch: after each of them the run is validated and saved.
+
+    A recipe whose training goes another way (``recipes/vecaf/loops.py``) derives its course from this one.
+
+    Attributes:
+        steps: batches of an epoch. epochs: at most so many. warmup: batches of the linear rise to the learning rate.
+        patience: see :class:`Training`.
+    """
+
+    def __init__(self, steps: int, epochs: int, *, warmup: int, patience: int = 0):
+        self.steps, self.epochs, self.warmup, self.patience = steps, epochs, warmup, patience
+
+    def begin(self, epoch: int, streams: Sequence[Stream]) -> None:
+        """Get the streams ready for an epoch: by default a single stream's order is that of the epoch."""
+        if len(streams) == 1:
+            streams[0].batches.epoch = epoch
+
+    def outputs(self, network: Network, batch: Batch, stream: Stream) -> Any:
+        """The outputs of the head of the stream's task for a batch."""
+        return network(batch.images, stream.task.name)
+
+    def columns(self) -> dict[str, Any]:
+        """More columns of the row that the history has of the epoch that was trained last."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that the checkpoint keeps: all of the course that its recipe reports or goes on with."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that a checkpoint has kept; no epoch may follow it."""

@@ -29,12 +29,11 @@ from activetune.recipes.vecaf.selecting import LoopSelector, rows_among
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.selection.problem import Evidence
 from activetune.tasks import Batch
-from activetune.training.course import Course, stream_of
 from activetune.training.job import Job
 from activetune.training.probe_phase import Probe
 from activetune.training.ranks import from_first, is_first, with_weights_of_first
 from activetune.training.settings import Optimisation
-from activetune.training.streams import Stream
+from activetune.training.streams import Course, Stream, stream_of
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs two more
 WARMUP = 0.05  # of the batches
