@@ -34,11 +34,11 @@ from activetune.networks.network import Network
 from activetune.networks.regression import fit_linear
 from activetune.tasks import Crops
 from activetune.training.batches import Turn
-from activetune.training.head_training import HeadTraining, Views, train_head
+from activetune.training.head_training import HeadTraining, train_head
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
 from activetune.training.streams import StreamItems, stream_of
-from activetune.training.views import embed_views
+from activetune.training.views import Views, embed_views
 
 VIEWS = 4
 CASES = {  # head, what it reads, augmentation, items a step, steps timed

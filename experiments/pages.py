@@ -25,7 +25,8 @@ FIGURES = re.compile(
     r"|(?<![\w.:=/-])[-+]?\d[\d,]*\.\d+(?![\w.])"
 )
 NO_RESULT = re.compile(  # versions, papers, code, and the value of a setting after its name
-    r"(?:torch|arXiv|Python) \d[\d.]*\d(?:\+cpu)?|`[^`]*`(?: \d[\d,.]*\d(?:-\d[\d.]*\d?)?(?! ?(?:%|[a-z]+/s|points|times)))?"
+    r"(?:torch|arXiv|Python) \d[\d.]*\d(?:\+cpu)?"
+    r"|`[^`]*`(?: \d[\d,.]*\d(?:-\d[\d.]*\d?)?(?! ?(?:%|[a-z]+/s|points|times)))?"
 )
 PAGES = sorted(
     str(path.relative_to(ROOT))

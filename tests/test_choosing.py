@@ -14,7 +14,8 @@ from activetune.networks.frofa import parse_augmentation
 from activetune.networks.heads.logistic import power_normalised
 from activetune.networks.regression import fit_best, fit_linear
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
-from activetune.training.head_training import HeadTraining, Views, head_logits
+from activetune.training.head_training import HeadTraining, head_logits
+from activetune.training.views import Views
 
 
 def toy(items: int = 40, views: int = 2, classes: int = 4, tokens: int = 3, size: int = 8) -> LightHeads:

@@ -11,7 +11,8 @@ from activetune.networks.frofa import Grid, parse_augmentation
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.heads._attention import AttentionPool, heads_for
 from activetune.networks.heads.logistic import power_normalised
-from activetune.training.head_training import HeadTraining, Views, head_logits, train_head
+from activetune.training.head_training import HeadTraining, head_logits, train_head
+from activetune.training.views import Views
 
 CLASSES, SIZE, TOKENS = 3, 16, 6
 

@@ -15,7 +15,8 @@ from activetune.base.arrays import FloatArray
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.network import Network
 from activetune.networks.storage import build, describe, tensors_of
-from activetune.training.head_training import Views, head_logits
+from activetune.training.head_training import head_logits
+from activetune.training.views import Views
 
 CLASSES, SIZE, TOKENS, ITEMS = 3, 16, 6, 5
 BACKBONES = ("bundled", "timm/test_vit", "timm/test_convnext", "vil/test_vil")

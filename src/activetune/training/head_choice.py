@@ -24,7 +24,8 @@ from activetune.networks.frofa import OPERATIONS, ScopedOperation
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import STRENGTHS, Measure, Trial, best_trial, choose_strength, fit_linear
-from activetune.training.head_training import PLAIN, HeadTraining, Views, head_logits, train_head
+from activetune.training.head_training import PLAIN, HeadTraining, head_logits, train_head
+from activetune.training.views import Views
 
 SEARCHED = (("c2frofa", "brightness"), ("c2frofa", "contrast"), ("cfrofa", "posterize"))
 SEQUEL = ("cfrofa", "posterize")

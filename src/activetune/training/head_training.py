@@ -7,8 +7,8 @@ Shape legend: V views, L labelled items, T tokens, D feature size, B items of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -22,48 +22,11 @@ from activetune.base.runtime import torch_generator
 from activetune.base.settings import Settings
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.splits import shuffled
-from activetune.networks.frofa import Grid, ScopedOperation, augment, mix
+from activetune.networks.frofa import ScopedOperation, augment, mix
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
-
-
-@dataclass(frozen=True)
-class Views:
-    """Cached features of labelled items.
-
-    Attributes:
-        features: (V, L, T, D) tokens, or (V, L, D) pooled; view 0 is the one that evaluation sees. Heads compute with
-            tokens in their precision, and with everything else in float32.
-        grid: how the tokens lie. pool: makes pooled features of tokens, for heads that read those.
-        device: where heads are trained.
-    """
-
-    features: Tensor
-    grid: Grid | None = None
-    pool: Callable[[Tensor], Tensor] | None = None
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def precision(self) -> str:
-        """Of the features: ``fp32``, ``bf16`` or ``fp16``."""
-        return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.features.dtype, "fp32")
-
-    def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
-        """(B, T, D) or (B, D) of some items, each under one view."""
-        chosen = torch.from_numpy(views * self.features.shape[1] + rows)
-        return self.features.flatten(0, 1).index_select(0, chosen).to(self.device)
-
-    def pooled(self, batch_size: int = 256) -> FloatArray:
-        """Pooled features (V, L, D) float32 of all items under all views."""
-        if self.features.ndim == 3:
-            found: FloatArray = self.features.float().numpy()
-            return found
-        assert self.pool is not None
-        parts = self.features.flatten(0, 1).split(batch_size)  # type: ignore[no-untyped-call]
-        with torch.inference_mode():
-            rows = torch.cat([self.pool(part.to(self.device).float()).cpu() for part in parts])
-        return rows.view(*self.features.shape[:2], -1).numpy()
+from activetune.training.views import Views
 
 
 @dataclass(frozen=True)
@@ -71,7 +34,7 @@ class HeadTraining(Settings):
     """How a head is trained.
 
     Attributes:
-        steps: batches. batch_size: items a step. lr, weight_decay: AdamW's, on a cosine with a short warm-up.
+        steps: batches. batch_size: items per step. lr, weight_decay: AdamW's, on a cosine with a short warm-up.
         label_smoothing: in [0, 1).
     """
 

@@ -60,7 +60,7 @@ def make_optimizer(network: Network, options: Optimisation) -> Any:
 
 
 def make_schedule(optimizer: Any, *, steps: int, warmup: int) -> Any:
-    """timm's schedule: a linear rise over ``warmup`` steps, then a cosine that reaches zero one step after the last."""
+    """The schedule: a linear rise over ``warmup`` steps, then a cosine that reaches zero one step after the last."""
     from timm.scheduler import CosineLRScheduler
 
     return CosineLRScheduler(optimizer, t_initial=steps + 1, warmup_t=warmup, warmup_lr_init=0.0, t_in_epochs=False)

@@ -9,24 +9,65 @@ Shape legend: V views, L labelled items, T tokens, D feature size.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
 from activetune.data.loading import choose_workers, read_usable, start_worker
+from activetune.networks.frofa import Grid
 from activetune.tasks import Crops, augmentation
 from activetune.training.batches import derive
 from activetune.training.finite import refuse_outputs, settings_to_change
-from activetune.training.head_training import Views
 from activetune.training.job import Job
 
 BATCH = 32
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 VIEW_EPOCH = 1_000_000  # view v is cropped as an item of epoch VIEW_EPOCH + v, which no training reaches
+
+
+@dataclass(frozen=True)
+class Views:
+    """Cached features of labelled items.
+
+    Attributes:
+        features: (V, L, T, D) tokens, or (V, L, D) pooled; view 0 is the one that evaluation sees. Heads compute with
+            tokens in their precision, and with everything else in float32.
+        grid: how the tokens lie. pool: makes pooled features of tokens, for heads that read those.
+        device: where heads are trained.
+    """
+
+    features: Tensor
+    grid: Grid | None = None
+    pool: Callable[[Tensor], Tensor] | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def precision(self) -> str:
+        """Of the features: ``fp32``, ``bf16`` or ``fp16``."""
+        return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.features.dtype, "fp32")
+
+    def batch(self, rows: IntArray, views: IntArray | int = 0) -> Tensor:
+        """(B, T, D) or (B, D) of some items, each under one view."""
+        chosen = torch.from_numpy(views * self.features.shape[1] + rows)
+        return self.features.flatten(0, 1).index_select(0, chosen).to(self.device)
+
+    def pooled(self, batch_size: int = 256) -> FloatArray:
+        """Pooled features (V, L, D) float32 of all items under all views."""
+        if self.features.ndim == 3:
+            found: FloatArray = self.features.float().numpy()
+            return found
+        assert self.pool is not None
+        parts = self.features.flatten(0, 1).split(batch_size)  # type: ignore[no-untyped-call]
+        with torch.inference_mode():
+            rows = torch.cat([self.pool(part.to(self.device).float()).cpu() for part in parts])
+        return rows.view(*self.features.shape[:2], -1).numpy()
 
 
 def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
