@@ -24,8 +24,7 @@ from activetune.base.arrays import FloatArray, IntArray
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.metrics import Measured
-from activetune.networks.backbones import Backbone, ImageSettings
-from activetune.networks.backbones._backbone import evaluation_transform
+from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
 from activetune.tasks._augmentation import Crops, augmentation

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from activetune.base.arrays import FloatArray
 from activetune.base.errors import ActivetuneError
+from activetune.networks.network import not_finite
 
 
 class NotFinite(ActivetuneError):
@@ -38,9 +38,8 @@ def refuse_loss(loss: float, where: str, remedy: str) -> None:
 
 def refuse_weights(network: nn.Module, where: str, remedy: str) -> None:
     """Raise :class:`NotFinite` for a network of which some weight or statistic is not finite; it names the first."""
-    if not all_finite(network.state_dict().values()):
-        name = next(name for name, value in network.state_dict().items() if not all_finite([value]))
-        raise NotFinite(f"the weights {name} are not finite {where}; {remedy}")
+    if bad := not_finite(network.state_dict()):
+        raise NotFinite(f"the weights {bad[0]} are not finite {where}; {remedy}")
 
 
 def refuse_outputs(outputs: Tensor | FloatArray, what: str, where: str, remedy: str) -> None:
@@ -48,8 +47,3 @@ def refuse_outputs(outputs: Tensor | FloatArray, what: str, where: str, remedy: 
     finite = outputs.isfinite().all() if isinstance(outputs, Tensor) else np.isfinite(outputs).all()
     if not bool(finite):
         raise NotFinite(f"{what} are not finite {where}; {remedy}")
-
-
-def all_finite(values: Iterable[Tensor]) -> bool:
-    """Whether all numbers of all tensors are finite; integers are."""
-    return all(bool(torch.isfinite(value).all()) for value in values if value.is_floating_point())

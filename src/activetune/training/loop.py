@@ -32,7 +32,6 @@ from activetune.evaluation.metrics import Measured
 from activetune.networks.regression import Trial, best_trial
 from activetune.tasks import Batch
 from activetune.training.batches import derive
-from activetune.training.checkpoint import Checkpoint
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import (
@@ -44,6 +43,7 @@ from activetune.training.network_state import (
     weights_below_heads,
 )
 from activetune.training.optimiser import Forward, make_accelerator, make_optimizer, make_schedule
+from activetune.training.output import Checkpoint
 from activetune.training.ranks import added_up, raise_shared, rank_and_world
 from activetune.training.settings import Optimisation, Training
 from activetune.training.streams import Course, Draws, Stream, batches_loader, stream_of

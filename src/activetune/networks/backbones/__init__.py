@@ -13,13 +13,14 @@ from typing import Any
 
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, unknown_name
-from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of
+from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
 
 __all__ = [
     "Backbone",
     "ImageSettings",
     "backbone_names",
     "digests_of",
+    "evaluation_transform",
     "load_backbone",
     "rebuild_backbone",
     "source_of",
