@@ -1,8 +1,9 @@
 """Labelled pool -> learning curves of selectors x recipes x budgets x seeds.
 
 The pool's labels are hidden and revealed for picked items alone; models are scored on a test set that chooses nothing.
-The parts: ``plan.py`` lists the selections and models to make, ``cells.py`` makes and scores them, ``processes.py``
-runs several at once, ``report/simulation.py`` writes the page.
+The parts: ``pools.py`` opens, splits and embeds pool and test set, ``budgets.py`` counts budgets out, ``plan.py`` lists
+the selections and models to make, ``cells.py`` makes and scores them, ``processes.py`` runs several at once,
+``report/simulation.py`` writes the page.
 """
 
 from __future__ import annotations
