@@ -151,6 +151,27 @@ def test_scores_come_back_from_json_and_never_hold_more_cells_than_items_or_a_sm
         assert (Confusion.from_dict(written).matrix() == found.confusion.matrix()).all()
 
 
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 40))
+def test_measured_with_even_classes_is_the_mean_over_classes(seed: int, classes: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, logits = rng.integers(0, classes, count) ** 2 // classes, rng.normal(size=(count, classes))
+    found = metrics.measure_balanced(logits, truth)
+    by_class = [metrics.measure_top1(logits[truth == one], truth[truth == one]) for one in np.unique(truth)]
+    assert found.value == pytest.approx(np.mean([one.value for one in by_class]))
+    assert found.loss == pytest.approx(np.mean([one.loss for one in by_class]))
+    assert 0 <= found.value <= 1
+    assert found.beside == {"top1": metrics.measure_top1(logits, truth).value}
+    # the variance of a mean of shares p of n_y items each: p (1 - p) / Y^2 * sum 1 / n_y
+    assert 1 / found.n == pytest.approx(np.mean([1 / one.n for one in by_class]) / len(by_class))
+
+
+def test_even_classes_of_one_size_change_nothing() -> None:
+    truth, logits = np.arange(12) % 3, np.random.default_rng(0).normal(size=(12, 3))
+    one, two = metrics.measure_top1(logits, truth), metrics.measure_balanced(logits, truth)
+    assert (two.value, two.loss, two.n, two.smoothed) == pytest.approx((one.value, one.loss, one.n, one.smoothed))
+
+
 def test_the_table_names_the_classes_that_are_least_often_right() -> None:
     probs = np.eye(3)[[0, 1, 0, 0, 0]]
     told = kept(probs, ["a", "b", "b", "c", "c"], ["a", "b", "c"]).table()

@@ -31,12 +31,14 @@ from activetune.networks.imbalance import cross_entropy
 from activetune.networks.network import Network
 from activetune.networks.regression import Trial, best_trial
 from activetune.recipes import auto
+from activetune.tasks import make_task
 from activetune.training import network_state as _network
 from activetune.training.batches import Batches
 from activetune.training.job import Job
 from activetune.training.loop import _Run
 from activetune.training.output import WORK
 from activetune.training.recipe import make_recipe
+from activetune.training.validation import is_better
 from tests.conftest import write_digits
 from tests.test_finetuning import cut_off, history, learnt, some_labels, train, weights
 
@@ -510,6 +512,49 @@ def test_auto_hands_on_what_is_asked_for_classes_of_different_size(
     train(pool, tmp_path / "given", recipe, labels=labels, settings={**remedy, **others})
     assert figures(tmp_path / "auto")["recipe"] == recipe
     assert weights(tmp_path / "auto") == weights(tmp_path / "given")
+
+
+LONG_TAIL = {"0": 6, "1": 4, "2": 3}  # labels by class
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        ("full", {"balance": 1}),
+        ("fact", {"logit_adjustment": 1, "pilot": False}),
+        ("linear_probe", {"balance": 1}),
+        ("vecaf", {"select_within": "classes", "batches": 4, "loops": 1, "budget": 9, "captions": "none"}),
+    ],
+)
+def test_what_makes_up_for_uneven_classes_is_chosen_by_balanced_accuracy(
+    recipe: str, settings: dict[str, Any], pool: Pool, tmp_path: Path
+) -> None:
+    own = dict(zip(pool.ids, pool.labels or (), strict=True))
+    labels: dict[str, str] = {}
+    for name, count in LONG_TAIL.items():
+        labels |= dict([(item, name) for item, label in own.items() if label == name][:count])
+    if recipe != "linear_probe":  # it cross-validates
+        settings = {"validation_least": 1, "validation": 0.3, **settings}
+    train(pool, tmp_path / "m", recipe, labels=labels, settings=settings)
+    rows = [row for row in history(tmp_path / "m") if row.get("val_balanced_accuracy")]
+    assert rows
+    found = str(figures(tmp_path / "m"))
+    assert "'val_balanced_accuracy'" in found
+    assert "'val_top1'" not in found  # it is told by epoch, and chooses nothing
+    if recipe == "vecaf":  # curves of all recipes have one column
+        assert all(row["val_top1"] for row in rows if row["phase"] == "vecaf")
+
+
+def test_the_epoch_is_chosen_for_the_classes_that_are_asked_for() -> None:
+    truth = np.repeat([0, 1], [90, 10])
+    always_first = np.tile([1.0, 0.0], (100, 1))
+    fair = np.where(np.arange(100)[:, None] < 70, [1.0, 0.0], [0.0, 1.0])  # 70 of 90 right, and all of the 10
+    plain, even = make_task().measure, make_task().with_even_classes().measure
+    assert plain(always_first, truth).value > plain(fair, truth).value
+    assert even(always_first, truth).value < even(fair, truth).value
+    kept = {"value": even(always_first, truth).value, "loss": even(always_first, truth).loss}
+    assert is_better(even(fair, truth), kept)
+    assert not is_better(plain(fair, truth), {"value": plain(always_first, truth).value, "loss": 0.0})
 
 
 def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Path) -> None:

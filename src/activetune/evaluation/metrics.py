@@ -7,6 +7,7 @@ Shape legend: N items, C outputs of a model, Y classes: the outputs, then the cl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,15 +70,18 @@ def margins_of(logits_NC: FloatArray, indices: IntArray) -> FloatArray:
     return found
 
 
-def smoothed_accuracy(margins_N: FloatArray) -> float:
+def smoothed_accuracy(margins_N: FloatArray, weight_N: FloatArray | None = None) -> float:
     """``mean_i sigmoid(3 m_i / mean |m|)``: accuracy that also counts by how much an item is right or wrong.
 
     On few items accuracy is mostly luck, and a loss also tells how sure a model is, in which models of different kinds
     differ for other reasons (label smoothing, their length of training). Margins relative to their own mean leave that
     out (experiments/LOG.md).
+
+    Args:
+        weight_N: of the items in the mean; all alike by default.
     """
     scale = max(float(np.abs(margins_N).mean()), 1e-12)
-    return float((1 / (1 + np.exp(-np.clip(3 * margins_N / scale, -60, 60)))).mean())
+    return float(np.average(1 / (1 + np.exp(-np.clip(3 * margins_N / scale, -60, 60))), weights=weight_N))
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,17 @@ class Measured:
 
     Attributes:
         value: of the task's primary metric, in [0, 1]; more is better. loss: mean of the task's loss.
+        n: as many items of equal weight would be as certain; the number of items, where these weigh alike.
         smoothed: a number by which models of different kinds compare where ``value`` is mostly luck.
+        beside: other metrics by name, which choose nothing.
         predicted_N, truth_N: class indices, where an item has one; empty elsewhere.
     """
 
     value: float
     loss: float
-    n: int
+    n: float
     smoothed: float = float("nan")
+    beside: Mapping[str, float] = field(default_factory=dict, compare=False)
     predicted_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
     truth_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
 
@@ -108,6 +115,29 @@ def measure_top1(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
         n=len(truth_N),
         smoothed=smoothed_accuracy(margins_of(logits_NC, truth_N)),
         predicted_N=logits_NC.argmax(axis=1),
+        truth_N=truth_N,
+    )
+
+
+def measure_balanced(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
+    """The same with every class that occurs counting alike: balanced accuracy, and the classes' mean losses.
+
+    ``n`` is ``Y^2 / sum_y 1 / n_y``: of as many items the share of right ones would vary as much.
+    """
+    logits_NC = np.asarray(logits_NC, dtype=np.float64)
+    own_N = logits_NC[np.arange(len(truth_N)), truth_N]
+    predicted_N = logits_NC.argmax(axis=1)
+    counts = np.bincount(truth_N)
+    met = counts > 0
+    right = np.bincount(truth_N[predicted_N == truth_N], minlength=len(counts))
+    weight_N = 1 / (met.sum() * counts[truth_N])  # they add up to 1, but for rounding
+    return Measured(
+        value=float((right[met] / counts[met]).mean()),
+        loss=float(weight_N @ (np.logaddexp.reduce(logits_NC, axis=1) - own_N)),
+        n=float(1 / (weight_N @ weight_N)),
+        smoothed=smoothed_accuracy(margins_of(logits_NC, truth_N), weight_N),
+        beside={"top1": accuracy(predicted_N, truth_N)},
+        predicted_N=predicted_N,
         truth_N=truth_N,
     )
 

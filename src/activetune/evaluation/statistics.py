@@ -42,7 +42,7 @@ def mean_and_spread(
     return told if found is None else f"{told} ± {factor * found:.{digits}f}"
 
 
-def share_error(share: float, n: int) -> float:
+def share_error(share: float, n: float) -> float:
     """The standard error ``sqrt(s (1 - s) / n)`` of a share of ``n`` items.
 
     Of the mean of any ``n`` numbers in [0, 1] it is the largest that there can be.

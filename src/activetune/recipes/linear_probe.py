@@ -47,4 +47,5 @@ class LinearProbe(Recipe):
         if self.probe.views > 1:
             return None
         features_LD = np.asarray(features_LD, dtype=np.float32)
-        return self.probe.fit(features_LD, indices, self.imbalance, held_out=held_out, seed=seed).head
+        measure = self.task().measure
+        return self.probe.fit(features_LD, indices, self.imbalance, held_out=held_out, seed=seed, measure=measure).head

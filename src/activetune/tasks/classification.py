@@ -1,4 +1,4 @@
-"""One class per image: cross-entropy, chosen by accuracy (top-1).
+"""One class per image: cross-entropy, chosen by accuracy (top-1), or by balanced accuracy.
 
 Shape legend: B images of a batch, N scored images, C classes.
 """
@@ -18,7 +18,7 @@ from torch.nn import functional
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.data.labels import Labels, read_labels
 from activetune.data.pool import Pool
-from activetune.evaluation.metrics import Measured, measure_top1
+from activetune.evaluation.metrics import Measured, measure_balanced, measure_top1
 from activetune.networks.backbones import Backbone
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.imbalance import Imbalance, cross_entropy
@@ -32,12 +32,14 @@ class Classification(Task):
     Attributes:
         smoothing: of the labels, in [0, 1). added: C numbers that are added to the logits of the loss, or none; see
             ``logit_adjustment``.
+        even: whether every class counts the same where models are chosen: by balanced accuracy instead of top-1.
     """
 
     name: ClassVar[str] = "classification"
 
     smoothing: float = 0.0
     added: tuple[float, ...] = ()
+    even: bool = False
 
     def read(self, path: str | os.PathLike[str], pool: Pool) -> Labels:
         """See :class:`Task`: a table with the columns ``id`` and ``label``."""
@@ -72,6 +74,10 @@ class Classification(Task):
         added = options.added_to_logits(labels.indices[positions], len(labels.classes))
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
 
+    def with_even_classes(self) -> Classification:
+        """See :class:`Task`."""
+        return replace(self, even=True)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Loss:
         """See :class:`Task`: cross-entropy of logits (B, C)."""
         logits_BC = outputs.float()
@@ -87,7 +93,7 @@ class Classification(Task):
 
     def metric(self) -> Metric:
         """See :class:`Task`."""
-        return Top1()
+        return BalancedAccuracy() if self.even else Top1()
 
     def strata(self, labels: Labels) -> IntArray:
         """See :class:`Task`: the classes."""
@@ -98,6 +104,7 @@ class Top1(Metric):
     """Share of images whose highest logit is that of their class; beside it cross-entropy and smoothed accuracy."""
 
     primary: ClassVar[str] = "top1"
+    measure = staticmethod(measure_top1)
 
     def __init__(self) -> None:
         self.logits: list[FloatArray] = []
@@ -120,4 +127,11 @@ class Top1(Metric):
             np.concatenate([part for state in states for part in state[place]]) for place in range(3)
         )
         order = np.argsort(positions, kind="stable")
-        return measure_top1(logits[order], targets[order])
+        return self.measure(logits[order], targets[order])
+
+
+class BalancedAccuracy(Top1):
+    """Mean over the classes of the share of their images that are right; cross-entropy and the others likewise."""
+
+    primary: ClassVar[str] = "balanced_accuracy"
+    measure = staticmethod(measure_balanced)

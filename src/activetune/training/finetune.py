@@ -20,7 +20,7 @@ from activetune.base.locks import locked
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
-from activetune.base.settings import flatten, group_of
+from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
 from activetune.data.identity import Contents
 from activetune.data.label_notes import describe_labels
@@ -30,10 +30,8 @@ from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.estimate import describe_estimate
 from activetune.networks.backbones import Backbone, load_backbone
-from activetune.networks.imbalance import Imbalance
 from activetune.networks.model import Model, file_digests, load, save_model
 from activetune.networks.network import Network
-from activetune.tasks import make_task
 from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
@@ -184,11 +182,9 @@ def _job(
     use_cache: bool,
 ) -> Job:
     """What the recipe gets; notes on the labels are told."""
-    imbalance = group_of(recipe, Imbalance)
-    treated = imbalance is not None and any(imbalance.remedies.values())
-    for sentence in describe_labels(labels, treated=treated):
+    for sentence in describe_labels(labels, treated=recipe.evens_classes):
         note(sentence, run.quiet)
-    task = make_task()
+    task = recipe.task()
     return Job(
         pool=pool.subset(labels.ids),
         labels=labels,

@@ -91,7 +91,7 @@ def fit(
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
-            measured = run.primary.replace("top1", "top-1")
+            measured = run.primary.replace("top1", "top-1").replace("_", " ")
             told = f", validation {measured} {row[run.measured]:.3f}" if run.measured in row else ""
             note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{told}", job.quiet)
     return run.finish()
@@ -172,7 +172,8 @@ class _Run:
             started = time.perf_counter()
             found = self._validate(self._averaged())
             row[self.measured], row["val_loss"] = found.value, found.loss
-            if self._better(row):
+            row |= {f"val_{name}": value for name, value in found.beside.items()}
+            if is_better(found, self.best):
                 state = copied(self._averaged().state_dict())
                 told = self._estimate(found, "the epoch that is kept")
                 best = {"value": found.value, "loss": found.loss, "epoch": self.epoch, "state": state}
@@ -288,9 +289,6 @@ class _Run:
         settings, runtime = self.job.backbone.settings, self.job.runtime
         about = f"after epoch {self.epoch} ({self.phase})", self._remedy
         return validated(network, self.streams[0], settings, runtime, about=about)
-
-    def _better(self, row: Mapping[str, Any]) -> bool:
-        return is_better(row[self.measured], row["val_loss"], self.best, len(self.streams[0].held_out))
 
     @property
     def stalled(self) -> bool:

@@ -15,7 +15,9 @@ from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import build
 from activetune.base.discovery import class_of, modules_of
 from activetune.base.settings import Settings, group_of
+from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
+from activetune.tasks import Task, make_task
 from activetune.training.job import Job, Outcome
 from activetune.training.settings import HoldOut, Optimisation
 
@@ -51,6 +53,20 @@ class Recipe(Settings, ABC):
             strata: (L,) see :meth:`Task.strata`; the classes, where an item has one.
         """
         return (group_of(self, HoldOut) or HoldOut()).carve(strata, seed)
+
+    @property
+    def evens_classes(self) -> bool:
+        """Whether the recipe was asked to make up for classes of different size.
+
+        Models are then chosen so that every class counts the same: top-1 on uneven classes would choose the model that
+        has made up for the least.
+        """
+        imbalance = group_of(self, Imbalance)
+        return imbalance is not None and any(imbalance.remedies.values())
+
+    def task(self) -> Task:
+        """What is asked about the images, and what models are chosen by."""
+        return make_task().with_even_classes() if self.evens_classes else make_task()
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int

@@ -51,17 +51,17 @@ def validated(
     return metric.measured(gathered(metric.state()))
 
 
-def is_better(value: float, loss: float, best: Mapping[str, Any] | None, n: int) -> bool:
+def is_better(found: Measured, best: Mapping[str, Any] | None) -> bool:
     """Whether an epoch is better than the best so far: by more than one standard error, or else by its loss.
 
     Args:
-        value: of the primary metric, in [0, 1]. best: ``value`` and ``loss`` of the best epoch. n: items validated on.
+        best: ``value`` and ``loss`` of the best epoch; None before the first.
     """
     if best is None:
         return True
-    gain, highest = value - best["value"], max(value, best["value"])
-    error = share_error(highest, n)
-    return bool(gain > error or (gain >= -error and loss < best["loss"]))
+    gain, highest = found.value - best["value"], max(found.value, best["value"])
+    error = share_error(highest, found.n)
+    return bool(gain > error or (gain >= -error and found.loss < best["loss"]))
 
 
 def has_stalled(history: Sequence[Mapping[str, Any]], patience: int) -> bool:

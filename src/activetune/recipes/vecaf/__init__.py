@@ -70,6 +70,11 @@ class Vecaf(Recipe):
     validation: HoldOut = HoldOut(0.1, 20)  # here it measures; little is chosen by it
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
+    @property
+    def evens_classes(self) -> bool:
+        """See :class:`Recipe`; a selection that is spread over the classes does so too."""
+        return self.loop.select_within == "classes" or super().evens_classes
+
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         started = time.perf_counter()
