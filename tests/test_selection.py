@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from activetune import Embeddings, Labels, UsageError, select
+from activetune.base.arrays import NO_INDICES
 from activetune.cli import run
 from activetune.features.artefact import save_embeddings
 from activetune.features.distances import Float32
@@ -38,7 +39,6 @@ FEATURES_ALONE = sorted(
 )
 ANY_METHOD = pytest.mark.parametrize("method", FEATURES_ALONE)
 ORDERED = [name for name in FEATURES_ALONE if selectors_package.selectors()[name].ordered]
-NOTHING = np.empty(0, dtype=np.int64)
 ROUNDING = 1e-5
 
 
@@ -621,7 +621,7 @@ def test_any_method_keeps_any_distance(
     rows = unit(rng.normal(size=(60, 3)))
     if copies:
         rows = rows[rng.integers(30, size=60)]
-    evidence = Evidence(rows, labelled=np.sort(rng.choice(60, known, replace=False)), excluded=NOTHING)
+    evidence = Evidence(rows, labelled=np.sort(rng.choice(60, known, replace=False)), excluded=NO_INDICES)
     picks = pick(make_selector(method), evidence, min(budget, 60 - known), rng, min_distance=distance)
     chosen = rows[picks.positions].astype(np.float64)
     apart = between(chosen, chosen) + 9 * np.eye(len(chosen))

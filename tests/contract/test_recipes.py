@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from activetune import Backbone, UsageError, load, load_backbone, open_pool
+from activetune import Backbone, Labels, UsageError, load, load_backbone, open_pool
 from activetune.base.config import field_types
 from activetune.base.errors import ActivetuneError
+from activetune.base.runtime import resolve_runtime
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
+from activetune.evaluation.metrics import Measured
+from activetune.evaluation.statistics import share_error
+from activetune.networks.network import Network
+from activetune.tasks import Metric
+from activetune.tasks.classification import Classification, Top1
 from activetune.training.finite import NotFinite
+from activetune.training.job import Job
 from activetune.training.output import RUN, WORK
-from activetune.training.recipe import recipes
+from activetune.training.recipe import make_recipe, recipes
 from tests.conftest import tiny_backbone, write_digits
 from tests.test_finetuning import figures, history, learnt, some_labels, train
 
@@ -144,6 +153,51 @@ def test_the_history_has_known_columns_and_a_phase_in_each_row(whole: Path, pool
             assert not row.get(name) or float(row[name]) >= 0
     found = figures(whole)
     assert found["n_train"] + found["n_validation"] == len(some_labels(pool, 6))
+
+
+class Wrong(Top1):
+    """The share of wrong answers: what models would be chosen by if more of them were better."""
+
+    primary: ClassVar[str] = "wrong"
+
+    def measured(self, states: Sequence[Any]) -> Measured:
+        found = super().measured(states)
+        return replace(found, value=1 - found.value)
+
+
+@dataclass(frozen=True)
+class Contrary(Classification):
+    """Classification that is chosen by another metric than top-1."""
+
+    def metric(self) -> Metric:
+        return Wrong()
+
+
+def test_models_are_chosen_by_the_metric_of_the_task(recipe: str, pool: Pool, tmp_path: Path) -> None:
+    """As if a task came whose models are not chosen by top-1: nothing of it is asked for or written."""
+    settings = {name: value for name, value in QUICK.items() if name in field_types(recipes()[recipe])}
+    made, labels = make_recipe(recipe, settings=settings), Labels.of(some_labels(pool, 6))
+    name, weights = tiny_backbone()
+    held_out = made.hold_out(labels.indices, 0)
+    network, runtime = Network(load_backbone(name, weights)), resolve_runtime("cpu", "fp32")
+    items = pool.subset(labels.ids), labels, held_out, pool
+    outcome = made.run(Job(*items, network, runtime, 0, tmp_path, workers=0, quiet=True, task=Contrary()))
+    assert "top1" not in json.dumps([outcome.history, _without_estimates(outcome.figures)])
+    validated = [row for row in outcome.history if row.get("val_wrong", "") != ""]
+    assert validated
+    assert all(0 <= row["val_wrong"] <= 1 for row in validated)
+    probes = [row for row in validated if row["phase"] == "probe" and "strength" in row]
+    if recipe == "linear_probe":
+        highest = max(row["val_wrong"] for row in probes)
+        chosen = next(row for row in probes if row["strength"] == outcome.figures["strength"])
+        assert chosen["val_wrong"] >= highest - share_error(highest, len(labels))
+
+
+def _without_estimates(figures: Any) -> Any:
+    """An estimate is a share of right answers, whatever a model was chosen by."""
+    if isinstance(figures, dict):
+        return {key: _without_estimates(part) for key, part in figures.items() if key != "estimate"}
+    return figures
 
 
 # The edges of labels --------------------------------------------------------------------------------------------------
