@@ -497,7 +497,7 @@ def test_auto_takes_fact_where_there_is_time(pool: Pool, tmp_path: Path) -> None
     train(pool, tmp_path / "auto", "auto", labels=labels)
     train(pool, tmp_path / "fact", "fact", labels=labels, settings={"batch_size": 32, "validation_least": 200})
     assert figures(tmp_path / "auto")["recipe"] == "fact"
-    assert "5.0 labels a class" in figures(tmp_path / "auto")["because"]
+    assert "5.0 labels per class" in figures(tmp_path / "auto")["because"]
     assert weights(tmp_path / "auto") == weights(tmp_path / "fact")
 
 

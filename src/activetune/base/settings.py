@@ -5,7 +5,7 @@ A group is a field whose default is such a dataclass itself::
     @dataclass(frozen=True)
     class Fact(Recipe):
         training: Training = Training(lr=3e-4)
-        light: Light = Light()
+        light: LightHead = LightHead()
 
 In Python a setting is reached through its groups, ``fact.training.lr``, and each group checks its own. At every other
 door (the command line, config files, ``settings={"lr": 0.01}``, manifests, digests) it has one flat name, ``lr``: the

@@ -34,7 +34,7 @@ def finetune(
     labels: LabelsOption = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="All class names: a,b,c or a file with one a line; default: those that occur."),
+        typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur."),
     ] = None,
     backbone: Annotated[
         str | None,

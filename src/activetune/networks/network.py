@@ -1,4 +1,4 @@
-"""One backbone and one head for each task: what is trained, saved and used.
+"""A network, one backbone with one head per task: it is what recipes train and what models save.
 
 Shape legend: B items, T tokens, D feature size, Y outputs of a head.
 """

@@ -81,14 +81,14 @@ class Trial(Measured):
     """How well a strength did on items that were not fitted on.
 
     Attributes:
-        strength: scikit-learn's C; of a model between two others, its place between them.
+        strength: the value that was tried: scikit-learn's C, or the place of an interpolation, in [0, 1].
     """
 
     strength: float = field(kw_only=True)
 
     @classmethod
     def of(cls, measured: Measured, strength: float) -> Self:
-        """The trial of a strength that came out like this."""
+        """The trial of a strength with this result."""
         return cls(**vars(measured), strength=strength)
 
 
@@ -97,7 +97,7 @@ AnyTrial = TypeVar("AnyTrial", bound=Trial)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted head, the trials that chose its strength (none: nothing to choose by), and that strength."""
+    """A fitted head, its strength, and the trials that chose it (none where there was nothing to choose by)."""
 
     head: LinearHead
     trials: Sequence[Trial]
@@ -175,7 +175,7 @@ def choose_strength(
         measure: what says how good logits are. quiet: show no progress.
 
     Returns:
-        One trial a strength, in the order given; empty without a split.
+        One trial per strength, in the order given; empty without a split.
     """
     views_VLD = _as_views(features_LD)
     if not splits:
@@ -241,7 +241,7 @@ def _fit_path(
         threads = one_thread() if prepared.size * classes <= ON_ONE_THREAD else contextlib.nullcontext()
         with warnings.catch_warnings(), threads:
             warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", message="The number of unique classes")  # one label a class is usual here
+            warnings.filterwarnings("ignore", message="The number of unique classes")  # one per class is usual here
             model.fit(prepared, targets, weights)
         weight, bias = model.coef_, model.intercept_
         if len(weight) == 1:  # two classes: one logit between them, shared out evenly

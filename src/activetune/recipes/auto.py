@@ -1,4 +1,4 @@
-"""Chooses a recipe by the labels a class, the size of the backbone and the time there is.
+"""Chooses a recipe by the labels per class, the size of the backbone and the time there is.
 
 FACT is the choice where its time is at hand: it keeps what its phases have learned unless validation says that another
 head is better. Its time is estimated by a few steps of training on black images. A backbone too large for the
@@ -31,7 +31,7 @@ from activetune.recipes.vecaf.loops import FORWARD
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import Recipe
 
-TIMED, STEPS = 8, 5  # images in a timed step; steps
+TIMED, STEPS = 8, 5  # images in each timed step; timed steps
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Auto(Recipe):
         labels, size = job.labels, sum(value.numel() for value in job.network.parameters())
         large = size >= self.large
         name = "lora" if large else "fact"
-        shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels a class and "
+        shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels per class and "
         told = f"{size / 1e6:,.0f} million parameters"
         if not self.minutes:
             return name, shots + told, 0

@@ -35,7 +35,7 @@ from activetune.data.splits import stratified_folds, validation_splits
 from activetune.networks.regression import CROSS_VALIDATED
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
-from activetune.training.head_phase import Choice, Light, run_head
+from activetune.training.head_phase import Choice, LightHead, run_head
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
 from activetune.training.network_state import copied
@@ -74,7 +74,7 @@ class Fact(Recipe):
     pilot: bool = True
     training: Training = Training(lr=3e-4, layer_decay=0.75, patience=5, interpolation=(1.0, 0.0, 0.25, 0.5, 0.75))
     probe: Probe = FIRST_PROBE
-    light: Light = Light()
+    light: LightHead = LightHead()
     validation: HoldOut = HoldOut()
 
     def __post_init__(self) -> None:

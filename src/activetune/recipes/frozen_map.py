@@ -19,7 +19,7 @@ from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import CROSS_VALIDATED, Regression
 from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate
-from activetune.training.head_phase import Light, run_head
+from activetune.training.head_phase import LightHead, run_head
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import Recipe
 
@@ -34,7 +34,7 @@ class FrozenMap(Recipe):
         folds: of the cross-validation, where nothing is held out.
     """
 
-    light: Light = Light(head="map")
+    light: LightHead = LightHead(head="map")
     regression: Regression = Regression()
     imbalance: Imbalance = Imbalance()
     crops: Crops = Crops()

@@ -75,7 +75,7 @@ def picks_map(
 
 
 def _items(places_M2: FloatArray, ids: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The items as traces: one a class, with a legend, or a single one where the classes are many."""
+    """The items as traces: one per class, with a legend, or a single one where the classes are many."""
     known = sorted(set(classes))
     rows_of = {name: np.flatnonzero(np.asarray(classes) == name) for name in known}
     if len(known) <= IN_LEGEND:

@@ -224,7 +224,7 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
         margin={"t": 20, "b": 40},
         hovermode="x unified",
         xaxis={
-            "title": "items a loop" if recipe in results.looped else "labels",
+            "title": "items per loop" if recipe in results.looped else "labels",
             "tickvals": counts_shown,
             "ticktext": [f"{count:,}" for count in counts_shown],
             "type": "log" if wide else "linear",

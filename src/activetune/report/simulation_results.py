@@ -23,7 +23,7 @@ class Results:
     """The finished cells by (recipe, method, budget), each column a list over the seeds.
 
     Attributes:
-        curves: training curves, one a seed, of recipes that select themselves and count batches.
+        curves: training curves, one per seed, of recipes that select themselves and count batches.
     """
 
     folder: Path
@@ -95,7 +95,7 @@ class Results:
         return [(text, count) for text, count in zip(self.budgets, self.counts, strict=True) if text != whole]
 
     def training(self, recipe: str, budget: str) -> dict[str, list[list[Point]]]:
-        """Training curves by method, one a seed, and those of training on everything beside them."""
+        """Training curves by method, one per seed, and those of training on everything beside them."""
         found = {method: self.curves.get((recipe, method, budget), []) for method in self.methods}
         everything = self.curves.get((recipe, self.methods[0], self.whole or ""), [])
         return {**found, EVERYTHING: everything} if everything else found

@@ -33,7 +33,7 @@ SEQUEL = ("cfrofa", "posterize")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kind of head, and the augmentation that it is trained under; ``keep`` is the classifier that is there."""
+    """A kind of head, and the augmentation that it is trained under; ``keep`` is the classifier on the network now."""
 
     kind: str
     augmentation: tuple[ScopedOperation, ...] = ()
@@ -56,12 +56,13 @@ class LightHeads:
     """Fits light heads on the cached features of labelled items.
 
     Attributes:
-        targets: (L,) class indices. classes: how many there are, with those that have no label.
-        training: of the heads that are trained by steps: ``map``, and any under an augmentation. Those that are
-            ``fixed`` below the classifier are a logistic regression without one, at the best of ``strengths``.
+        views: features of the L items. targets: (L,) class indices.
+        classes: C, those without a label included.
+        training: of the heads that are trained by steps: ``map``, and any head under an augmentation. Without one, a
+            head that is ``fixed`` below its classifier is fitted by logistic regression, at the best of ``strengths``.
         imbalance: what is done about classes of different size.
-        present: the classifier that is there, which ``keep`` means.
-        measure: what says how good logits are.
+        present: the classifier on the network now, which the candidate ``keep`` leaves as it is.
+        measure: scores logits (N, C) against class indices (N,).
     """
 
     views: Views
@@ -75,7 +76,7 @@ class LightHeads:
     measure: Measure = measure_top1
 
     def fit(self, candidate: Candidate, rows: IntArray, strength: float) -> Head:
-        """Fit a candidate on some of the items."""
+        """Fit a candidate on the items ``rows``; ``strength`` is C, where it is a logistic regression."""
         if candidate.kind == "keep":
             return self._kept()
         head = self._empty(candidate.kind)
@@ -169,8 +170,12 @@ def choose_head(
     by smoothed accuracy.
 
     Args:
+        kinds: of head, in the order in which they are tried.
         augmentations: those tried, ``()`` for none; None searches, under heads that read tokens.
         quiet: show no progress.
+
+    Returns:
+        The trials, in their order.
     """
     found: list[HeadTrial] = []
     if augmentations is None:

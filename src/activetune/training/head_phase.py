@@ -1,4 +1,8 @@
-"""FACT's third phase: a light head on features of the backbone as it is, under frozen feature augmentation."""
+"""Phase ``head``, FACT's third: a light head on cached features, under frozen feature augmentation.
+
+``LightHead`` has its settings. ``run_head`` computes the features (``views.py``), lets ``head_choice.py`` try
+candidates, and fits the one that is chosen (``head_training.py``).
+"""
 
 from __future__ import annotations
 
@@ -30,18 +34,18 @@ AUGMENTATION = parse_augmentation("c2frofa:brightness:0.2")  # under attention p
 
 
 @dataclass(frozen=True)
-class Light(Settings):
+class LightHead(Settings):
     """How the light head is found.
 
     Attributes:
+        head: a name of ``activetune list heads``; ``keep``, the classifier that phase ``full`` trained; or ``auto``:
+            the best on validation, where ``keep`` wins unless another is better by more than a standard error.
+        frofa: the augmentation: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or
+            ``auto``, the best on validation.
+        trials: how many candidates are tried for these two, at most.
+        views: of each image, whose features are computed; the first is not augmented, the others are cropped and
+            flipped as in training.
         training: of heads that are trained by steps.
-        head: its name (``activetune list heads``), ``keep`` the classifier that is there, or
-            ``auto``: what does best on validation, ``keep`` unless another is better by more than a standard error.
-        frofa: a sequence such as ``c2frofa:brightness:0.8 + cfrofa:posterize:4``, ``none``, or ``auto``: what does
-            best.
-        trials: most candidates that are tried for either choice.
-        views: of each image whose features are computed; the first is not augmented, the others are
-            cropped and flipped as in training.
     """
 
     head: str = "auto"
@@ -103,7 +107,7 @@ class Choice:
 
 def run_head(
     job: Job,
-    options: Light,
+    options: LightHead,
     regression: Regression,
     imbalance: Imbalance,
     crops: Crops,
@@ -119,12 +123,17 @@ def run_head(
     Of several processes the first one does the work.
 
     Args:
-        regression: the strengths that are tried of heads without weights below the classifier.
-        imbalance: what is done about classes of different size. crops: of the views but the first.
-        splits: parts that are validated on, whose items the backbone has not been trained on; without any, what
-            ``options`` ask for is taken, and ``auto`` for their ``auto``. choice: made before; no trials then.
-        present: the trained classifier that ``keep`` means.
-        put: False only chooses.
+        regression: the strengths that are tried for heads without weights below the classifier.
+        imbalance: what is done about classes of different size. crops: random crops and flips of all views but the
+            first.
+        splits: the parts that are validated on, items that the backbone has not been trained on. Without any there are
+            no trials: the head is the one that ``options`` name, or the argument ``auto`` where they say ``auto``.
+        choice: one that was made before; there are no trials then.
+        present: the trained classifier, which the head ``keep`` leaves as it is.
+        put: False chooses a head, and leaves the network as it is.
+
+    Returns:
+        One row per trial with the figures, and the choice, which another call can be given.
     """
     if choice is None and not splits:
         only = regression.strengths[0] if len(regression.strengths) == 1 else DEFAULT_STRENGTH
@@ -155,7 +164,7 @@ def run_head(
 
 def _found(
     job: Job,
-    options: Light,
+    options: LightHead,
     light: LightHeads,
     splits: Sequence[IntArray],
     choice: Choice | None,

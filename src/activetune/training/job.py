@@ -1,4 +1,7 @@
-"""What a recipe gets, and what it leaves."""
+"""What a recipe gets (:class:`Job`), and what it returns (:class:`Outcome`).
+
+Shape legend: L labelled items.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,21 @@ from activetune.training.ranks import from_first
 
 @dataclass(frozen=True)
 class Job:
-    """What a recipe gets.
+    """All that a recipe gets.
 
     Attributes:
-        pool: the labelled items alone, all of them decodable, in the order of ``labels``.
+        pool: the L labelled items alone, all of them decodable, in the order of ``labels``.
         labels: their answers; a class may have none, at least two have some.
-        held_out: positions carved out for validation (empty where labels are too few); never trained on by a
-            recipe that chooses by them, except in a final fit after the choice.
-        whole_pool: the pool that they come from, whose features may be cached.
-        network: the backbone, without a head yet.
+        held_out: positions (among the L) carved out for validation, empty where labels are too few. A recipe that
+            chooses by them trains on them only in a final fit after the choice.
+        whole_pool: the pool that the labelled items come from, whose features may be cached.
+        network: the backbone, without a head yet; a recipe trains it in place and puts a head on it.
+        runtime: device and precision. seed: of every random choice.
         work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
-        resume: go on from what is there.
+        resume: go on from what is in ``work``. use_cache: read and fill the user's cache of features.
+        workers: processes that decode images, -1 chooses. quiet: no progress and no notes.
         task: what is asked about the images.
-        settings: all settings of the recipe by flat name, which a checkpoint is made from.
+        settings: all settings of the recipe by flat name; a checkpoint made with others is refused.
     """
 
     pool: Pool
@@ -79,27 +84,28 @@ class Job:
 
     @property
     def measured(self) -> str:
-        """The column of ``history.csv`` and the figure that models are chosen by: ``val_top1`` for classification."""
+        """The name of the figure that models are chosen by, a column of ``history.csv``: ``val_top1``."""
         return f"val_{self.task.metric().primary}"
 
     @property
     def strata(self) -> IntArray:
-        """(L,) the stratum of each label, which splits are even in; see :meth:`Task.strata`."""
+        """(L,) the stratum of each labelled item, of which splits keep the shares; see :meth:`Task.strata`."""
         return self.task.strata(self.labels)
 
     @property
     def training(self) -> IntArray:
-        """Positions that are not held out."""
+        """Positions of the labelled items that are trained on: all that are not held out, ascending."""
         return np.setdiff1d(np.arange(len(self.labels)), self.held_out)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe leaves beside the job's network, which has its head now.
+    """What a recipe returns; the trained network, with its head, is the job's.
 
     Attributes:
-        history: one row an epoch or trial. figures: for the manifest.
-        files: names and contents of what is to lie beside the model.
+        history: one row per epoch or trial, the lines of ``history.csv``; rows may have different columns.
+        figures: for the manifest, such as ``kept_epoch`` and ``estimate``.
+        files: contents by name of further files that are written beside the model.
     """
 
     history: Sequence[Mapping[str, Any]]

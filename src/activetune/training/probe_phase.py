@@ -1,4 +1,4 @@
-"""Phase one of every recipe: logistic regression on the frozen backbone's features."""
+"""Phase ``probe``: logistic regression on the frozen backbone's features, by itself or as the start of a training."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ class Probe(Settings):
 
     Attributes:
         regression: the strengths that are tried.
-        folds: of the cross-validation, where nothing is held out. iterations: most L-BFGS iterations.
-        views: of each image that it is fitted on, the first of them not augmented; ``probe_views`` on the command line.
-        by: ``probe_by`` on the command line. Among strengths of the same accuracy within a standard error, the one of
-            the lowest ``loss``, or the lowest ``strength``. The first is the better model, the second the better start
-            of a training: a strong probe is all but sure of each label, and the small gradients that are left point
-            nowhere, which steps of Adam's size follow all the same (experiments/LOG.md).
+        folds: of the cross-validation, where nothing is held out. iterations: of L-BFGS, at most.
+        views: of each image, on all of which it is fitted; the first is not augmented. ``probe_views`` on the command
+            line.
+        by: which of the strengths is taken whose accuracies are equal within a standard error: that of the lowest
+            ``loss``, or the lowest ``strength``. The first is the better model, the second the better start of a
+            training: a probe of a high strength is all but sure of each label, so its gradients are small and nearly
+            random, and Adam follows them with steps of full size (experiments/LOG.md). ``probe_by`` on the command
+            line.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {"views": "probe_views", "by": "probe_by"}
@@ -68,7 +70,12 @@ class Probe(Settings):
         measure: Measure = measure_top1,
         quiet: bool = True,
     ) -> Fitted:
-        """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`."""
+        """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`.
+
+        Args:
+            features_LD: (L, D), or (V, L, D) under several views. indices: (L,) class indices.
+            imbalance: what is done about classes of different size.
+        """
         fitted = fit_best(
             features_LD,
             indices,
@@ -90,7 +97,7 @@ class Probe(Settings):
         return Fitted(head, fitted.trials, fitted.strength)
 
 
-FIRST_PROBE = Probe(by="strength")  # of a recipe that goes on training from it
+FIRST_PROBE = Probe(by="strength")  # for recipes that go on training from it
 
 
 def run_probe(
@@ -105,9 +112,16 @@ def run_probe(
     """Fit a linear probe on the labelled items' features and make it the network's head; the first process fits it.
 
     Args:
-        imbalance: what is done about classes of different size. crops: of the views but the first.
+        imbalance: what is done about classes of different size. crops: random crops and flips of all views but the
+            first.
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
-        features_LD: those of the labelled items, where they are known.
+        features_LD: (L, D) features of the labelled items, where the caller has them; None computes them.
+
+    Returns:
+        One row per strength that was tried, and the figures ``strength``, ``estimate`` and ``trainable_parameters``.
+
+    Raises:
+        NotFinite: features or fitted weights that are not finite.
     """
     probe, outcome = from_first(lambda: _fitted(job, options, imbalance, crops, keep_held_out, features_LD))
     probe.head.write_to(job.new_head("linear").classifier)

@@ -74,7 +74,8 @@ class Recipe(Settings, ABC):
         """The classifier alone, where the recipe leaves the backbone as it is: the one that ``run`` would put on it.
 
         Args:
-            features_LD: the pretrained backbone's features of the labelled items, in the order of ``indices``.
+            features_LD: the pretrained backbone's features of the labelled items.
+            indices: (L,) their class indices. held_out: positions among them that were carved out to choose by.
 
         Returns:
             None for a recipe that trains the backbone too, and so has to be run.

@@ -22,8 +22,9 @@ class HoldOut(Settings):
     """How many of the labelled items are held out to choose by.
 
     Attributes:
-        share: of each class; ``validation`` on the command line. least: items, below which nothing is held out and the
-            last epoch is kept: few labels are worth more in training; ``validation_least``.
+        share: of each class, in [0, 0.9]; ``validation`` on the command line.
+        least: where the share makes fewer items, nothing is held out and the last epoch is kept, as few labels are
+            worth more in training; ``validation_least`` on the command line.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {"share": "validation", "least": "validation_least"}
@@ -45,10 +46,11 @@ class Optimisation(Settings):
 
     Attributes:
         imbalance: what is done about classes of different size. crops: how images are varied.
-        batch_size: images a step (batches of one epoch differ by one image at most). accumulation: parts in which a
+        batch_size: images per step (batches of one epoch differ by one image at most). accumulation: parts in which a
             batch goes through the network one after the other. checkpointing: compute activations again in the
             backward pass instead of keeping them. Both need less memory and give the same gradients.
-        optimizer: ``adamw`` or ``sgd`` (with ``momentum``). lr: peak learning rate. weight_decay: not on norms, biases.
+        optimizer: ``adamw`` or ``sgd`` (with ``momentum``). lr: peak learning rate.
+        weight_decay: of all weights but norms and biases.
         label_smoothing: in [0, 1). clip: largest gradient norm, 0 is off.
         ema: decay of the weights' moving average, which is then the model; 0 is off.
         layer_decay: factor on the learning rate from each layer to the one below it; 1 is off.
@@ -57,7 +59,7 @@ class Optimisation(Settings):
         interpolation: how far the final weights lie on the straight line from where training began (0) to where it
             ended (1), which often is better than either end (Wortsman et al., "Robust fine-tuning of zero-shot
             models", CVPR 2022). Of several the validation part decides; without one it is the first.
-        drop_path: stochastic depth.
+        drop_path: rate of stochastic depth, in [0, 0.99].
     """
 
     batch_size: int = 32
@@ -99,7 +101,7 @@ class Optimisation(Settings):
             )
 
     def construction(self) -> dict[str, Any]:
-        """Stochastic depth is part of the network."""
+        """Options that the backbone is built with: stochastic depth is part of the network."""
         return {"drop_path_rate": self.drop_path} if self.drop_path else {}
 
 
@@ -108,8 +110,8 @@ class Training(Optimisation):
     """An optimisation whose course is so many epochs.
 
     Attributes:
-        epochs: passes over the training items, at most. patience: epochs without a lower validation loss after which
-            training stops; 0 trains them all, and without a validation part it says nothing.
+        epochs: passes over the training items, at most. patience: training stops after so many epochs without a lower
+            validation loss; 0 trains all epochs, as does a training without a validation part.
         warmup_epochs: linear rise to ``lr``; a cosine falls to zero from there.
     """
 

@@ -74,8 +74,11 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     """Run the backbone once over ``count`` views of each labelled item.
 
     Args:
-        crops: of the views but the first.
-        tokens: keep all tokens, (V, L, T, D), or the pooled features, (V, L, D), alone.
+        count: V. crops: random crops and flips of all views but the first.
+        tokens: True keeps all tokens, (V, L, T, D); False the pooled features, (V, L, D), alone.
+
+    Raises:
+        NotFinite: features that are not finite.
     """
     backbone = job.backbone.eval()
     images = _Viewed(job, crops)

@@ -1,7 +1,7 @@
 """The ``metadata.csv`` or ``metadata.jsonl`` of Hugging Face's imagefolder: labels of the images beside and below it.
 
 Each row has a ``file_name``, relative to its table, and a ``label``. Such a table may lie in the root and in any folder
-below it (one a split); where two name an image, the nearer one counts.
+below it (one per split); where two name an image, the nearer one counts.
 """
 
 from __future__ import annotations

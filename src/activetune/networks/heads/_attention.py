@@ -41,7 +41,7 @@ class AttentionPool(nn.Module):
         query_Hd = self.q(self.latent).view(self.heads, -1)
         keys, values = self.kv.weight.view(2, self.heads, -1, size)
         reading_HD = torch.einsum("hd,hdc->hc", query_Hd, keys) * (scale * query_Hd.shape[1] ** -0.5)
-        reading_BDH = reading_HD.T.to(tokens_BTD.dtype).expand(items, -1, -1)  # one a item: faster to differentiate
+        reading_BDH = reading_HD.T.to(tokens_BTD.dtype).expand(items, -1, -1)  # by item: faster to differentiate
         weights_BHT = torch.softmax(torch.bmm(tokens_BTD, reading_BDH).transpose(1, 2).float(), dim=2)
         seen_BHD = (torch.bmm(weights_BHT.to(tokens_BTD.dtype), tokens_BTD).float() - mean_D) * scale
         pooled = torch.einsum("bhc,hdc->bhd", seen_BHD, values).flatten(1) + self.kv.bias[size:]

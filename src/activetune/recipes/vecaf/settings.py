@@ -23,7 +23,7 @@ class LoopSettings(Settings):
 
     Attributes:
         batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
-        loops: L. budget: items a loop, ``5%`` or a number. measurements: validations in a loop.
+        loops: L. budget: items per loop, ``5%`` or a number. measurements: validations per loop.
         select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
         select_within: ``pool``, or ``classes``: the budget is spread evenly over the classes, and the selector picks
             its share of each class among the items of that class alone. A class with fewer items gives all of them,
