@@ -97,6 +97,7 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),
         ("evaluate_shifts", "evaluate model shifts --workers 0", _pooled(FINETUNE, CORRUPT)),
         ("simulate", f"{SIMULATE} --out sim", _warmed(f"{SIMULATE} --out sim")),
+        ("simulate_per_seed", f"{SIMULATE} --splits per-seed --out sim", _warmed(f"{SIMULATE} --out sim")),
         (  # of another test set: --resume would go on with one that differs by its seed
             "simulate_over_another",
             f"{SIMULATE} --out sim --overwrite",
