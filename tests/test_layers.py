@@ -91,6 +91,22 @@ def test_imports_go_down_only(module: str) -> None:
     assert not above, f"{module} imports from above its room: {', '.join(above)}"
 
 
+def private_of_others(module: str, imported: set[str]) -> set[str]:
+    """The modules with a private name that a module imports from other rooms."""
+    private = {name for name in imported if any(part.startswith("_") for part in name.split("."))}
+    return {name for name in private if room_of(name) != room_of(module)}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"activetune", "activetune.__main__"}))
+def test_private_modules_are_imported_in_their_room_alone(module: str) -> None:
+    assert not private_of_others(module, imports_of(MODULES[module].read_text(encoding="utf-8")))
+
+
+def test_an_import_of_a_private_module_is_found() -> None:
+    found = private_of_others("activetune.tasks.x", {"activetune.networks.heads._head", "activetune.tasks._base"})
+    assert found == {"activetune.networks.heads._head"}
+
+
 def circle(graph: dict[str, set[str]]) -> list[str]:
     """The modules of a circle of imports, in its order; none where there is no circle."""
     try:
