@@ -70,7 +70,10 @@ _RUN_OPTIONS: dict[str, tuple[Any, object]] = {
     "seed": (Annotated[int, typer.Option(help="Seed of every random choice.", min=0)], Run.seed),
     "device": (Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")], Run.device),
     "precision": (Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")], Run.precision),
-    "workers": (Annotated[int, typer.Option(help="Processes; -1 chooses, 0 is this one.", min=-1)], Run.workers),
+    "workers": (
+        Annotated[int, typer.Option(help="Worker processes; -1 chooses how many, 0 works in this one.", min=-1)],
+        Run.workers,
+    ),
     "overwrite": (Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")], Run.overwrite),
     "resume": (Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")], Run.resume),
     "quiet": (Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")], Run.quiet),

@@ -39,7 +39,7 @@ def finetune(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="As in 'embed'; default: what the items of --labels were selected by, otherwise bundled.",
+            help="As in 'embed'; default: the one that the items of --labels were selected with, otherwise bundled.",
             show_default=False,
         ),
     ] = None,
@@ -95,7 +95,7 @@ def evaluate(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Score a model on the labelled items of a pool, or on each pool in a folder of 'corrupt'."""
+    """Score a model on labelled images. POOL may be a folder of 'corrupt': each pool in it is scored."""
     from activetune.data.corruption import is_shifted
     from activetune.evaluation.evaluate import evaluate as run
 

@@ -54,7 +54,7 @@ def corrupt(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Write corrupted copies of a pool, a Parquet file for each kind and severity."""
+    """Write corrupted copies of a pool. Each kind and severity is one Parquet file."""
     from activetune.data.corruption import KINDS
     from activetune.data.corruption import corrupt as run
 

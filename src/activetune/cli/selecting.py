@@ -80,7 +80,7 @@ def select(
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods.")] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Choose which items to label; picks.html shows them, labels.csv waits for their labels."""
+    """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
     from activetune.selection.select import select as run

@@ -32,7 +32,7 @@ def demo(
     seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Run the whole loop on real handwritten digits, offline: a table here and report.html."""
+    """Run the whole loop on handwritten digits, offline. Prints a table and writes report.html."""
     from activetune.studies.demo import demo as run
 
     table = run(
@@ -50,7 +50,7 @@ def list_(
     config: Config = None,
     quiet: Quiet = False,
 ) -> None:
-    """List what can be named: selectors, recipes, tasks, heads, backbones, formats."""
+    """List the names of selectors, recipes, backbones, … Selectors and recipes come with their settings."""
     from activetune.cli.catalogue import catalogue
 
     for line in catalogue(what.value):
@@ -63,7 +63,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate' or 'select'.")],
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Make report.html from the results in a folder, of a selection picks.html."""
+    """Make a page from the results in a folder: report.html, or picks.html of a selection."""
     from activetune.report import write_report
 
     say(f"report: {write_report(folder, **run_options)}")

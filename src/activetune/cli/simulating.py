@@ -65,7 +65,7 @@ def simulate(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Compare selectors and recipes on a pool whose labels are known: results.csv and report.html."""
+    """Compare selectors and recipes on a labelled pool. Writes results.csv and report.html."""
     from activetune.studies.simulation.simulate import simulate as run
 
     simulation = run(
