@@ -71,7 +71,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, object]] = {
     "device": (Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")], Run.device),
     "precision": (Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")], Run.precision),
     "workers": (
-        Annotated[int, typer.Option(help="Worker processes; -1 chooses how many, 0 works in this one.", min=-1)],
+        Annotated[int, typer.Option(help="Processes; -1 chooses how many, 0 is none but this one.", min=-1)],
         Run.workers,
     ),
     "overwrite": (Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")], Run.overwrite),

@@ -50,7 +50,7 @@ def list_(
     config: Config = None,
     quiet: Quiet = False,
 ) -> None:
-    """List the names of selectors, recipes, backbones, … Selectors and recipes come with their settings."""
+    """List what can be chosen by name. Selectors and recipes come with their settings."""
     from activetune.cli.catalogue import catalogue
 
     for line in catalogue(what.value):
@@ -63,7 +63,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate' or 'select'.")],
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Make a page from the results in a folder: report.html, or picks.html of a selection."""
+    """Make the page of a finished folder. It is report.html, or picks.html of a selection."""
     from activetune.report import write_report
 
     say(f"report: {write_report(folder, **run_options)}")
