@@ -40,7 +40,12 @@ class RunOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Idle:
-    """An option that changes nothing in a stage: why, and the values that say no more than that."""
+    """An option that changes nothing in a stage.
+
+    Attributes:
+        reason: why, as the end of a sentence that begins with the stage's name.
+        allowed: values, beside the default, that are accepted all the same, as they ask for what the stage does anyway.
+    """
 
     reason: str
     allowed: tuple[object, ...] = ()

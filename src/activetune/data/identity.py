@@ -85,8 +85,11 @@ class Contents:
     """The digests of a pool's items, as far as they are known: remembered, or noted by whoever reads the images.
 
     Args:
-        items: the pool; its files' entries are looked at now, its bytes are not.
-        remember: use the memory in the user's cache, and fill it. memory: another one.
+        items: the pool; sizes and times of its files are looked at now, their bytes are not read.
+        remember: use the memory in the user's cache, and fill it. memory: one to use in its place.
+
+    Attributes:
+        digests_N: (N, 16) uint8, zeros where a digest is not known. known_N: (N,) whether it is.
     """
 
     def __init__(self, items: Items, *, remember: bool = True, memory: DigestMemory | None = None):

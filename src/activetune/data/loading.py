@@ -26,9 +26,9 @@ class Loaded:
     """One batch.
 
     Attributes:
-        images: (B, 3, H, W) uint8. positions: theirs in the pool. rejected: (position, reason) of those that can't be
-            used.
-        cpu_seconds: what reading and decoding took.
+        images: (B, 3, H, W) uint8. positions: of these B images in the pool.
+        rejected: position and reason of each image that can't be used.
+        cpu_seconds: processor time of reading and decoding.
         digests: of the bytes of all images, rejected ones included, in the pool's order; empty where not asked for.
     """
 

@@ -41,10 +41,11 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Patience:
-    """How often reading is tried again, and after how many seconds each time: 26 s in all, a share that comes back.
+    """How often reading is tried again after an error of the system, such as a network share that is gone for a moment.
 
     Attributes:
-        waits: seconds before the second, third, … attempt. sleep: waits that long.
+        waits: seconds before the second, third, … attempt; 26 s in all by default.
+        sleep: the function that waits so many seconds; tests give one that does not.
     """
 
     waits: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
@@ -73,8 +74,8 @@ class Pool:
         labels: N class names, None where unknown; or None when the pool has no labels at all.
         source: reads an item's bytes.
         rows: position of each item inside ``source`` (None: the same position).
-        patience: with faults of reading.
-        left_out: what else lies there and does not count: how many entries by reason.
+        patience: how often a read is tried again.
+        left_out: number of entries by reason that lie beside the images and are not part of the pool.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which of decoding and computing binds a run, and how fast it went."""
+"""How fast a run goes, and whether decoding images or the model holds it up."""
 
 from __future__ import annotations
 

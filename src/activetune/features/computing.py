@@ -41,7 +41,7 @@ def compute(
 
     Args:
         contents: of the pool; takes note of the images' digests.
-        save_every: seconds after which finished batches are made sure.
+        save_every: seconds after which finished batches are written to disk.
 
     Raises:
         UsageError: the folder's unfinished run is of other images or another backbone.

@@ -73,7 +73,7 @@ class Computation:
         return digest_json({**self.content, "pool_fingerprint": pool_fingerprint})
 
     def outline(self, pool_outline: str) -> str:
-        """A digest that is known before the images are read: features that differ in it have different keys."""
+        """A digest that is known before the images are read; features with different outlines have different keys."""
         return digest_json({**self.content, "pool_outline": pool_outline})
 
     def run_key(self, ids: Sequence[str]) -> str:

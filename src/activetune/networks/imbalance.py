@@ -20,9 +20,10 @@ class Imbalance(Settings):
 
     Attributes:
         balance: how evenly classes are drawn, or weigh: 0 every item alike, 1 every class alike.
-        logit_adjustment: factor on log class shares, added to the logits of the loss, so that the logits left answer
-            for evenly frequent classes (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation
-            10; 1 there). A logistic regression has them taken off after the fit (equation 9).
+        logit_adjustment: factor on the logarithms of the classes' shares. They are added to the logits in the loss, so
+            that the model's own logits answer for evenly frequent classes (Menon et al., "Long-tail learning via logit
+            adjustment", ICLR 2021, equation 10, where the factor is 1). From a logistic regression they are taken off
+            after the fit (equation 9).
     """
 
     balance: float = 0.0
@@ -37,7 +38,11 @@ class Imbalance(Settings):
         return {"balance": self.balance, "logit_adjustment": self.logit_adjustment}
 
     def added_to_logits(self, indices: IntArray, classes: int) -> FloatArray:
-        """(C,) numbers, from the classes of the training items."""
+        """(C,) the logarithm of each class's share of the training items, times ``logit_adjustment``.
+
+        Args:
+            indices: (L,) class indices of the training items. classes: C.
+        """
         added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
         return added
 

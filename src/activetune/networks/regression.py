@@ -34,7 +34,7 @@ CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
-NEVER = -10.0  # logit of a class without a label, against the mean of the others
+NEVER = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
 Criterion = Literal["loss", "smoothed", "strength", "first"]
 Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose class indices are (N,)
 
@@ -66,7 +66,7 @@ class LinearHead:
         return np.asarray(features_ND, dtype=np.float32) @ self.weight_CD.T + self.bias_C
 
     def less(self, added_C: FloatArray) -> LinearHead:
-        """The head without what was added to its logits."""
+        """The head whose logits are lower by ``added_C``."""
         return LinearHead(self.weight_CD, np.asarray(self.bias_C - added_C, dtype=np.float32))
 
     def write_to(self, layer: torch.nn.Linear) -> None:

@@ -2,7 +2,7 @@
 
 Format 2: the backbone's tensors have the names of its library, a head's begin with ``heads.TASK.``. A linear classifier
 on a network of timm stands where timm keeps it (``fc.weight``, ``head.bias``, …), so that plain timm opens the file;
-``config["heads"][TASK]["tensors"]`` is what the names of a head's tensors begin with.
+``config["heads"][TASK]["tensors"]`` is the prefix of the names of a head's tensors.
 
 Format 1 knew one classification head: timm's own classifier, or ``config["head"]`` with names that begin with ``head.``
 beside a backbone's that begin with ``body.``.
@@ -20,7 +20,7 @@ from activetune.networks.heads import make_head
 from activetune.networks.network import CLASSIFICATION, Network
 
 FORMAT = 2
-CLASSIFIER = "classifier."  # what a head's last layer is called in the head
+CLASSIFIER = "classifier."  # prefix of the last layer's tensors in a head
 
 
 def describe(network: Network, classes: Sequence[str]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def describe(network: Network, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _place(network: Network, name: str) -> str:
-    """What the names of a head's tensors begin with."""
+    """The prefix of the names of a head's tensors."""
     plain = name == CLASSIFICATION and network.head(name).kind == "linear"
     classifier = network.backbone.classifier_name if plain else None
     return f"{classifier}." if classifier else f"heads.{name}."

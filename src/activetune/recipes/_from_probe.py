@@ -24,7 +24,9 @@ class FromProbe(Recipe):
     """The linear probe's head on the pretrained backbone, then a training of what :meth:`prepared` leaves trainable.
 
     Attributes:
-        training: whose ``imbalance`` and ``crops`` are the probe's too. validation: what both choose by.
+        phase: the name of the training in ``history.csv``.
+        training: of the network; the probe uses its ``imbalance`` and ``crops`` too. probe: of the head at the start.
+        validation: how many labels are held out, by which both probe and training choose.
     """
 
     phase: ClassVar[str]
@@ -42,5 +44,9 @@ class FromProbe(Recipe):
 
     @contextlib.contextmanager
     def prepared(self, job: Job) -> Iterator[dict[str, bytes]]:
-        """The network as it is while it is trained, by default all of it; at the end, files to lie beside the model."""
+        """A context in which ``job.network`` is as it shall be trained, by default all of it.
+
+        Yields:
+            Contents by name of further files of the model; they may be filled in when the context ends.
+        """
         yield {}

@@ -28,15 +28,15 @@ class Batches:
     """The batches of one epoch, each in its parts, in an order derived from seed and epoch; set ``epoch`` before.
 
     Of several processes each gets its share of each part (``share``): every ``world``-th item, from its own number on.
-    The sizes are those of the whole parts. Where a part has fewer items than there are processes, those without one get
-    the first item, for their forward passes must be as many; see :meth:`empty`.
+    :meth:`sizes` counts whole parts. Where a part has fewer items than there are processes, the processes without an
+    item get the part's first one, as all of them must make equally many forward passes; see :meth:`empty`.
 
     Args:
-        positions: the items trained on, which may be others in another epoch.
-        targets: the classes of all items, by position.
-        accumulation: parts of a batch. balance: see ``Optimisation``.
-        count: batches of an epoch, of ``batch_size`` items each, for which the items come again and again, from item
-            ``skip`` of that sequence on; None: as many as it takes for each item to come once.
+        positions: the items trained on; a course may set others before an epoch.
+        targets: (L,) the strata of all items, by position, which ``balance`` evens out.
+        accumulation: parts of a batch. balance: see :class:`Optimisation`.
+        count: batches of an epoch, of ``batch_size`` items each: the items come again and again in an endless sequence,
+            which an epoch enters at item ``skip``. None: as many batches as it takes for each item to come once.
     """
 
     def __init__(

@@ -23,7 +23,13 @@ TIMM = Reader()
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How a backbone's images are prepared (timm's ``pretrained_cfg`` terms)."""
+    """How a backbone's images are prepared, in the terms of timm's ``pretrained_cfg``.
+
+    Attributes:
+        size: (H, W) in pixels. mean, std: of each RGB channel, on pixels in [0, 1].
+        interpolation: of the resize. crop_pct: share of the resized image's side that the crop keeps.
+        crop_mode: ``center``, ``squash`` or ``border``.
+    """
 
     size: tuple[int, int]
     mean: tuple[float, float, float]
@@ -50,12 +56,12 @@ class Backbone(nn.Module):
     images of floating-point numbers are taken as normalised already.
 
     Attributes:
-        name: the name it was loaded by. weights_file: the file of weights that was given with it.
+        name: the name it was loaded by. weights_file: the file of weights that was given with it, or None.
         architecture: the architecture's name in its library.
         settings: how its images are prepared.
         network: the library's own module, without classifier.
-        options: that its library needs beside the architecture to build the same network, such as ``img_size``.
-        reader: how features are read out of it.
+        options: arguments, such as ``img_size``, with which its library builds the same network again.
+        reader: reads features out of ``network``.
     """
 
     def __init__(
