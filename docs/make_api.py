@@ -53,7 +53,8 @@ def page() -> str:
 def _entry(name: str) -> str:
     thing = getattr(activetune, name)
     text = inspect.cleandoc(thing.__doc__ or "")
-    lines = [f"### `{name}`\n", f"```python skip\n{_signature(name, thing)}\n```\n", f"{_prose(text)}\n"]
+    prose = _prose(_one_entry_per_line(text, _names(thing)))
+    lines = [f"### `{name}`\n", f"```python skip\n{_signature(name, thing)}\n```\n", f"{prose}\n"]
     if inspect.isclass(thing):
         lines += _members(thing)
     return "\n".join(lines)
@@ -92,6 +93,28 @@ def _split(arguments: str) -> list[str]:
             found.append(arguments[start:place].strip())
             start = place + 1
     return [*found, arguments[start:].strip()]
+
+
+def _names(thing: Any) -> set[str]:
+    """The names that a docstring may explain: parameters, fields, and attributes that are set when it is made."""
+    names = set(getattr(thing, "__annotations__", {})) | (set(vars(thing)) if inspect.isclass(thing) else set())
+    if not typing.is_typeddict(thing):
+        names |= set(inspect.signature(thing).parameters)
+    made = getattr(thing, "__init__", None)
+    return names | (set(made.__code__.co_names) if inspect.isfunction(made) else set())
+
+
+def _one_entry_per_line(text: str, names: set[str]) -> str:
+    """A docstring in which a name that is explained after another one in the same line begins a line of its own.
+
+    >>> _one_entry_per_line("    pool: the images. seed: of every choice.", {"pool", "seed"})
+    '    pool: the images.\\n    seed: of every choice.'
+    """
+
+    def broken(found: re.Match[str]) -> str:
+        return f"\n    {found[1]}: " if set(found[1].split(", ")) <= names else found[0]
+
+    return re.sub(r"(?<=\.) ((?:[a-zA-Z_]+, )*[a-zA-Z_]+): ", broken, text)
 
 
 def _prose(text: str) -> str:
