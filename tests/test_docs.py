@@ -80,3 +80,15 @@ def test_every_recipe_is_documented(name: str) -> None:
 def test_the_python_page_is_what_the_docstrings_say() -> None:
     ended = subprocess.run([sys.executable, ROOT / "docs/make_api.py", "--check"], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    source, text = ROOT / "src/activetune", read("docs/architecture.md")
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert len(named) > 30
+    missing = [
+        name for name in named if not any((place / name).is_file() for place in (ROOT, source, source / "training"))
+    ]
+    assert not missing, f"docs/architecture.md names {', '.join(missing)}, which are not there"
+    untold = {path.name for path in (source / "training").glob("[a-z]*.py")} - named
+    assert not untold, f"the table of training/ in docs/architecture.md lacks {', '.join(sorted(untold))}"
