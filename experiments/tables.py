@@ -17,7 +17,8 @@ import string
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,24 +104,33 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
 
 
 def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Figures by (method, recipe, budget), a list over the seeds each."""
+    """Figures by (method, recipe, budget), a list over the seeds each; of a run that was cut off, its whole seeds."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in _rows(folder / "results.csv"):
+    results = _rows(folder / "results.csv")
+    count = Counter(row["seed"] for row in results)
+    whole = {
+        seed for seed, cells in count.items() if cells == len({tuple(row[name] for name in CELL) for row in results})
+    }
+    for row in _of(whole, results):
         cell = found.setdefault(tuple(row[name] for name in CELL), {})
         for name in COLUMNS:
             cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
-    for row in _rows(folder / "per_class.csv"):
+    for row in _of(whole, _rows(folder / "per_class.csv")):
         if row["class"] in classes:
             cell = found[tuple(row[name] for name in CELL)]
             for key, value in (("recalls", row["top1"]), ("classes", row["balanced_accuracy"])):
                 cell.setdefault(key, {}).setdefault(row["class"], []).append(float(value))
     curves: dict[tuple[str, ...], list[Any]] = {}
-    for row in _rows(folder / "curves.csv"):
+    for row in _of(whole, _rows(folder / "curves.csv")):
         point = [float(row[name]) for name in CURVE]
         curves.setdefault((*(row[name] for name in CELL), row["seed"]), []).append(point)
     for (*key, _), curve in curves.items():
         found[tuple(key)].setdefault("curves", []).append(curve)
     return found
+
+
+def _of(seeds: Container[str], rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    return (row for row in rows if row["seed"] in seeds)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
