@@ -65,7 +65,7 @@ def a_job(pool: Pool, out: Path, *, held_out: list[int], resume: bool = False) -
 def two_streams(job: Job, settings: Training) -> list[Stream]:
     """The two halves of the items; the second is drawn from twice as often."""
     whole = stream_of(job, settings)
-    halves = [job.training[::2], job.training[1::2]]
+    halves = [job.not_held_out[::2], job.not_held_out[1::2]]
     batches = [Batches(half, job.labels.indices, settings.batch_size, job.seed) for half in halves]
     return [Stream(whole.task, job.pool, job.labels, batches[n], weight=float(n + 1)) for n in range(2)]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from activetune.base.errors import UsageError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class RunOptions(TypedDict, total=False):
@@ -96,8 +96,17 @@ class Run:
             raise UsageError(f"{stage}: seed can't be {self.seed}; give 0 or more")
         if self.workers < -1:
             raise UsageError(f"{stage}: workers can't be {self.workers}; give -1 (chosen), or 0 or more processes")
-        if self.precision not in (allowed := Precision.__args__):  # type: ignore[attr-defined]
-            raise UsageError(f"precision {self.precision!r} is not known; allowed: {', '.join(allowed)}")
+        check_precision(self.precision)
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision that there is not.
+
+    Raises:
+        UsageError: not one of ``PRECISIONS``.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is not known; allowed: {', '.join(PRECISIONS)}")
 
 
 def _refuse_idle(stage: str, run: Run, idle: Mapping[str, Idle]) -> None:

@@ -14,6 +14,7 @@ import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from activetune.base.errors import UsageError
+from activetune.base.run import check_precision
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ def resolve_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     Raises:
         UsageError: a device that is not there, or a precision that it can't compute.
     """
-    if precision not in ("auto", "fp32", "bf16", "fp16"):
-        raise UsageError(f"precision {precision!r} is not known; allowed: auto, fp32, bf16, fp16")
+    check_precision(precision)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -34,7 +34,7 @@ CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
-NEVER = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
+FAR_BELOW = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
 Criterion = Literal["loss", "smoothed", "strength", "first"]
 Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose class indices are (N,)
 
@@ -247,6 +247,8 @@ def _fit_path(
         if len(weight) == 1:  # two classes: one logit between them, shared out evenly
             weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         weight_CD = np.zeros((classes, len(centre)))
-        bias_C = np.full(classes, bias.mean() + NEVER)  # the others' logits have mean zero for every item: one is above
+        bias_C = np.full(
+            classes, bias.mean() + FAR_BELOW
+        )  # the others' logits have mean zero for every item: one is above
         weight_CD[model.classes_], bias_C[model.classes_] = weight / scale, bias
         yield LinearHead(weight_CD.astype(np.float32), (bias_C - weight_CD @ centre).astype(np.float32))

@@ -260,7 +260,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
     details = {name: made_from[name] for name in ("recipe", "options")}
     model = save_model(job.network, job.labels.classes, folder, details)
     figures = {
-        "n_train": len(job.training),
+        "n_train": len(job.not_held_out),
         "n_validation": len(job.held_out),
         **outcome.figures,
         "classes_without_label": len(set(job.labels.classes) - set(job.labels.names)),

@@ -93,8 +93,8 @@ class Job:
         return self.task.strata(self.labels)
 
     @property
-    def training(self) -> IntArray:
-        """Positions of the labelled items that are trained on: all that are not held out, ascending."""
+    def not_held_out(self) -> IntArray:
+        """Positions of the labelled items that are trained on, ascending."""
         return np.setdiff1d(np.arange(len(self.labels)), self.held_out)
 
 

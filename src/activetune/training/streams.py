@@ -51,7 +51,7 @@ def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> S
         count: batches of an epoch; None: as many as it takes for each item to come once. See :class:`Batches`.
     """
     batches = Batches(
-        job.training,
+        job.not_held_out,
         job.strata,
         options.batch_size,
         job.seed,
@@ -59,7 +59,7 @@ def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> S
         balance=options.imbalance.balance,
         count=count,
     )
-    task = job.task.prepared(job.labels, job.training, options.imbalance, smoothing=options.label_smoothing)
+    task = job.task.prepared(job.labels, job.not_held_out, options.imbalance, smoothing=options.label_smoothing)
     return Stream(task, job.pool, job.labels, batches, job.held_out)
 
 

@@ -81,7 +81,7 @@ class Vecaf(Recipe):
         loops = together(lambda: Loops(job, self.loop, self.training, self.language, self.probe))
         rows: list[Mapping[str, Any]] = []
         strength: float | None = None
-        whole = self.loop.warm_up == "selected" and not self.loop.selects_from(len(job.training))
+        whole = self.loop.warm_up == "selected" and not self.loop.selects_from(len(job.not_held_out))
         warm_up = "pool" if whole else self.loop.warm_up
         reads = is_first() and (loops.scores or warm_up != "none")
         known = together(lambda: self._known(job, loops.scores) if reads else None)
@@ -107,5 +107,5 @@ class Vecaf(Recipe):
         """Features by the pretrained network: of all items, or of the part that the first loop scores."""
         positions = np.arange(len(job.labels))
         if scores and self.loop.score_first < 1:
-            positions = self.loop.looked_at(job.training, job.labels.indices, 0, job.seed)
+            positions = self.loop.looked_at(job.not_held_out, job.labels.indices, 0, job.seed)
         return PretrainedFeatures(positions, labelled_features(job, positions))

@@ -65,7 +65,7 @@ class Loops(Course):
     def __init__(self, job: Job, options: LoopSettings, training: Optimisation, language: Language, probe: Probe):
         self.job, self.options, self.training, self.language, self.probe = job, options, training, language, probe
         self.objective = make_objective(options.objective, job.labels.classes)
-        self.candidates = job.training
+        self.candidates = job.not_held_out
         self.budget = options.items(len(self.candidates))
         self.scores = options.scores(len(self.candidates), described=language.described)
         self.describer = Describer(job, language)

@@ -3,7 +3,7 @@
 Logistic regression on features of unit length, its strength chosen on labels that the fit does not see (see
 ``networks/regression.py``). Classes are counted by the answers: C is the highest class index that was answered, plus
 one. A class below it that nobody has answered yet can't be predicted: its probability is exactly 0, its row of the
-weight is 0 and its bias ``NEVER`` (finite, so that products with it stay defined; softmax makes it 0). Uncertainties
+weight is 0 and its bias ``NO_LOGIT`` (finite, so that products with it stay defined; softmax makes it 0). Uncertainties
 are not touched by such columns.
 Shape legend: N items, D feature size, M items with a known answer, C classes.
 Cost: up to 25 small fits, then 2 N D C operations in pieces; O(N C) memory for the answer.
@@ -25,7 +25,7 @@ from activetune.selection.problem import Evidence
 from activetune.selection.selectors._ranking import entropy
 
 PROVIDES = frozenset({"probs_NC", "head", "losses_N"})
-NEVER = -1e9  # the logit of a class that was never answered
+NO_LOGIT = -1e9  # the logit of a class that was never answered
 
 
 def provide(evidence: Evidence, wanted: frozenset[str], rng: np.random.Generator) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def fit_head(
         held_out = np.flatnonzero(stratified_folds(indices, 5, rng) == 0)
     fitted = fit_best(features_ND[rows], indices, rng=rng, held_out=held_out).head
     weight_CD = np.zeros((int(classes[-1]) + 1, features_ND.shape[1]), dtype=np.float32)
-    bias_C = np.full(len(weight_CD), NEVER, dtype=np.float32)
+    bias_C = np.full(len(weight_CD), NO_LOGIT, dtype=np.float32)
     weight_CD[classes], bias_C[classes] = fitted.weight_CD, fitted.bias_C
     return LinearHead(weight_CD, bias_C)
 
