@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,19 @@ def test_plain_timm_opens_a_model_and_gives_its_logits(name: str, recipe: str, t
 # Numbers that are not finite, descriptions that are hostile -----------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    pool = open_pool(write_digits(folder / "digits", 30))
+    activetune.finetune(pool, out=folder / "m", labels=some_labels(pool, 2), workers=0, quiet=True, use_cache=False)
+    return folder / "m"
+
+
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    pool = open_pool(write_digits(tmp_path / "digits", 30))
-    activetune.finetune(pool, out=tmp_path / "m", labels=some_labels(pool, 2), workers=0, quiet=True)
-    return tmp_path / "m"
+def saved(finished: Path, tmp_path: Path) -> Path:
+    """A model that a test may damage, and its pool beside it."""
+    shutil.copytree(finished.parent / "digits", tmp_path / "digits")
+    return Path(shutil.copytree(finished, tmp_path / "m"))
 
 
 def resealed(folder: Path) -> None:
