@@ -151,7 +151,7 @@ def test_captions_of_a_pool(digits: Path, tmp_path: Path, capsys: pytest.Capture
     assert len(rows) == 40
     again = activetune.caption(digits, captioner=out, out=tmp_path / "captions.parquet", quiet=True)
     assert again == {row["id"]: row["caption"] for row in rows}
-    assert activetune.caption(digits, out=out, resume=True) == again
+    assert activetune.caption(digits, prompt="the digit {class_name}", out=out, resume=True, quiet=True) == again
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,8 @@ def test_the_phases_are_the_recipes_they_are_named_after(pool: Pool, tmp_path: P
 
 def test_a_pilot_chooses_and_leaves_no_trace(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validated(monkeypatch, [3.0, 1.0, 2.0])
-    monkeypatch.setattr(_Run, "_better", lambda run, row: run.best is None or row["val_loss"] < run.best["loss"])
+    lower = "activetune.training.loop.is_better"
+    monkeypatch.setattr(lower, lambda found, best: best is None or found.loss < best["loss"])
     labels = some_labels(pool, 3)
     train(pool, tmp_path / "m", "fact", labels=labels, settings={"head": "keep", "interpolation": 1})
     rows = history(tmp_path / "m")
