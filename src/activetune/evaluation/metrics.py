@@ -105,13 +105,18 @@ class Measured:
     truth_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
 
 
+def cross_entropies(logits_NC: FloatArray, truth_N: IntArray) -> FloatArray:
+    """Negative logarithm of the probability of each item's class, (N,)."""
+    found: FloatArray = np.logaddexp.reduce(logits_NC, axis=1) - logits_NC[np.arange(len(truth_N)), truth_N]
+    return found
+
+
 def measure_top1(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
     """Logits of items of one class each, measured by top-1, cross-entropy and smoothed accuracy."""
     logits_NC = np.asarray(logits_NC, dtype=np.float64)
-    own_N = logits_NC[np.arange(len(truth_N)), truth_N]
     return Measured(
         value=top1(logits_NC, truth_N),
-        loss=float((np.logaddexp.reduce(logits_NC, axis=1) - own_N).mean()),
+        loss=float(cross_entropies(logits_NC, truth_N).mean()),
         n=len(truth_N),
         smoothed=smoothed_accuracy(margins_of(logits_NC, truth_N)),
         predicted_N=logits_NC.argmax(axis=1),
@@ -125,15 +130,12 @@ def measure_balanced(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
     ``n`` is ``Y^2 / sum_y 1 / n_y``: of as many items the share of right ones would vary as much.
     """
     logits_NC = np.asarray(logits_NC, dtype=np.float64)
-    own_N = logits_NC[np.arange(len(truth_N)), truth_N]
     predicted_N = logits_NC.argmax(axis=1)
     counts = np.bincount(truth_N)
-    met = counts > 0
-    right = np.bincount(truth_N[predicted_N == truth_N], minlength=len(counts))
-    weight_N = 1 / (met.sum() * counts[truth_N])  # they add up to 1, but for rounding
+    weight_N = 1 / (np.count_nonzero(counts) * counts[truth_N])  # they add up to 1, but for rounding
     return Measured(
-        value=float((right[met] / counts[met]).mean()),
-        loss=float(weight_N @ (np.logaddexp.reduce(logits_NC, axis=1) - own_N)),
+        value=balanced_accuracy(predicted_N, truth_N),
+        loss=float(weight_N @ cross_entropies(logits_NC, truth_N)),
         n=float(1 / (weight_N @ weight_N)),
         smoothed=smoothed_accuracy(margins_of(logits_NC, truth_N), weight_N),
         beside={"top1": accuracy(predicted_N, truth_N)},
