@@ -112,6 +112,15 @@ def attention() -> tuple[str, ...]:
     return (*told, f"{gigaflops:.0f}", f"{100 * gigaflops / product:.0f}")
 
 
+def versions() -> tuple[Any, ...]:
+    rows = read("benchmarks/versions.json")["rows"]
+    level = [row for row in rows if row["processor_ratio_least"] <= 1 <= row["processor_ratio_most"]]
+    ratios = {row["name"]: f"{row['processor_ratio']:.2f}" for row in rows}
+    slower = [row["name"] for row in rows if row["processor_ratio_least"] > 1]
+    none = checked(not slower, "none is", f"{', '.join(slower)} is")
+    return len(level), len(rows), ratios["finetune fact"], ratios["embed, bundled"], none
+
+
 CLAIMS = {
     PAGE: [
         Claim("ViT-Tiny in fp32: {:.0f} images/s.", lambda: [run_of("timm/vit_tiny_patch16_224", "fp32")["model_alone"]]),
@@ -161,6 +170,12 @@ CLAIMS = {
             "Attention pooling reads all tokens of a sample, {} KB in float16, and computes {} MFLOP for it forward and "
             "backward. At {} samples/s that is {} GB/s read and {} GFLOP/s, {} % of what these cores multiply in float32;",
             attention,
+        ),
+        Claim("(here commit {},", lambda: [read("benchmarks/versions.json")["rows"][0]["before"]]),
+        Claim(
+            "In {} of {} commands the range of the rounds holds 1. `finetune fact` takes {} of its processor time, `embed` "
+            "with the bundled backbone {}; {} slower in every round.",
+            versions,
         ),
     ]
 }  # fmt: skip

@@ -109,7 +109,8 @@ def benchmarks() -> list[str]:
     import growth
 
     rows = growth.read_rows()
-    return [embedding(), growth.cases(rows), *(growth.growth(rows, part) for part in growth.AXES), cached_training()]
+    growing = (growth.growth(rows, part) for part in growth.AXES)
+    return [embedding(), growth.cases(rows), *growing, cached_training(), versions()]
 
 
 def embedding() -> str:
@@ -141,6 +142,17 @@ def cached_training() -> str:
         for key, name in named.items()
     )
     return "\n".join(["| head | samples/s | times the backbone |", "|---" * 3 + "|", *told])
+
+
+def versions() -> str:
+    """``versions.json``: seconds of this version per second of an earlier one, by command."""
+    lines = ["| command | seconds before | seconds now | ratio | of processor time | its range |", "|---" * 6 + "|"]
+    for row in read("benchmarks/versions.json")["rows"]:
+        seconds = [f"{row[f'seconds_{version}']:.1f}" for version in ("before", "now")]
+        ratios = [f"{row[f'{what}_ratio']:.2f}" for what in ("seconds", "processor")]
+        span = f"{row['processor_ratio_least']:.2f} to {row['processor_ratio_most']:.2f}"
+        lines.append(f"| {' | '.join([row['name'], *seconds, *ratios, span])} |")
+    return "\n".join(lines)
 
 
 TABLES = {

@@ -54,8 +54,9 @@ TASKS = {  # lowest budgets first: three seeds there, one above
     "caltech101-600": 1,
     "cifar10-1000": 1,
     "cifar10_lt-250": 3,
+    "cifar10_lt-500": 3,
 }
-LONG_TAIL = (100, 60, 36, 22, 13, 8, 5, 3, 2, 1)  # labels of the classes by name: imbalance 100
+LONG_TAIL = (100, 60, 36, 22, 13, 8, 5, 3, 2, 1)  # of 250 labels, those of each class by name: imbalance 100
 UNIFORM = "full, random labels"
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     UNIFORM: ("full", {}),
@@ -135,7 +136,7 @@ def _cifar10(options: argparse.Namespace) -> Given:
 
 
 def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.Namespace) -> None:
-    chosen = _long_tail(given, seed) if "_lt" in name else _picks(given, budget, seed)
+    chosen = _long_tail(given, budget, seed) if "_lt" in name else _picks(given, budget, seed)
     answers = _answers(given, chosen)
     test, scored = given.test, sorted(given.test.ids)
     if options.side == "rest":
@@ -163,12 +164,13 @@ def _answers(given: Given, chosen: list[str]) -> dict[str, str]:
     return {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen}
 
 
-def _long_tail(given: Given, seed: int) -> list[str]:
-    """Random items of each class, as many as LONG_TAIL says."""
+def _long_tail(given: Given, budget: int, seed: int) -> list[str]:
+    """Random items of each class, in the shares that LONG_TAIL says."""
+    times = budget // sum(LONG_TAIL)
     names = np.asarray([str(name) for name in given.pool.labels])
     rng = np.random.default_rng([seed, 100])
     rows = [
-        rng.choice(np.flatnonzero(names == name), count, replace=False)
+        rng.choice(np.flatnonzero(names == name), times * count, replace=False)
         for name, count in zip(np.unique(names), LONG_TAIL, strict=True)
     ]
     return [given.pool.ids[row] for row in np.concatenate(rows)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,31 @@ import pytest
 from tests.faults.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.slow
+Walker = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def walker() -> Iterator[Walker]:
+    """The process that walks scenarios, with one thread, as it forks."""
+    command = [sys.executable, "-m", "tests.faults.walk"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], env=environment, text=True, **pipes) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_killed_stage_ends_as_if_it_had_not_been(scenario: str, tmp_path: Path) -> None:
+def test_a_killed_stage_ends_as_if_it_had_not_been(scenario: str, tmp_path: Path, walker: Walker) -> None:
     everything = ["all"] if os.environ.get("ACTIVETUNE_FAULTS") == "all" else []
-    command = [sys.executable, "-m", "tests.faults.walk", scenario, str(tmp_path / "walk"), *everything]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    root = Path(__file__).parents[2]
-    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-4000:]
-    assert " 0 problems" in ended.stdout
+    assert walker.stdin is not None and walker.stdout is not None
+    walker.stdin.write("\t".join([scenario, str(tmp_path / "walk"), *everything]) + "\n")
+    walker.stdin.flush()
+    told = ""
+    for line in walker.stdout:
+        told += line
+        if line.startswith("end "):
+            break
+    assert told.endswith("end 0\n"), told[-4000:]
+    assert " 0 problems" in told

@@ -1,7 +1,8 @@
 """Ends a stage before its n-th file operation, for every n, runs it again with --resume, and compares what comes out.
 
-Run as ``python -m tests.faults.walk SCENARIO FOLDER [all]``. One process warms up (imports, the undisturbed run) and
-forks a child for each run, so nothing is imported twice. An audit hook counts what Python does to files below the
+Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, separated by
+tabs, and answered by lines of which the last is ``end CODE``. This one process imports what the stages need and forks a
+child for each scenario, which forks one for each run, so nothing is imported twice. An audit hook counts what Python does to files below the
 scenario's folder: opening for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th
 operation the child ends with ``os._exit``, as a killed process does. Then the disk is full from the n-th operation on,
 or read-only from the first: that must end in a sentence. Without ``all`` only one of the operations that are alike is
@@ -18,12 +19,18 @@ import os
 import re
 import shutil
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+
+from activetune.cli import run
+from tests.faults.scenarios import SCENARIOS
 
 KILLED = 77
 MOST = 8  # operations of a scenario that are taken without ``all``
@@ -74,22 +81,25 @@ class Operations:
         self.kinds.append(f"{event} {re.sub(r'[0-9a-f]{8,}|[0-9]+|tmp[a-z0-9_]{8}', '#', name[len(self.prefix) :])}")
 
 
-def in_child(work: Callable[[], None], said: Path | None = None) -> int:
-    """Run something in a fork of this process; its exit code. What it says on stderr goes to the file ``said``."""
+def in_child(work: Callable[[], int], said: Path | None = None, tell: bool = False) -> int:
+    """Run something in a fork of this process; its exit code.
+
+    What it says on stderr goes to the file ``said``; what it prints is dropped, unless ``tell``.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if not pid:
         try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if not tell:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if said is not None:
                 os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-            work()
+            code = work()
+            sys.stdout.flush()
         except BaseException:
-            import traceback
-
             traceback.print_exc()
             os._exit(1)
-        os._exit(0)
+        os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -161,12 +171,10 @@ class Walk:
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.before, self.place, symlinks=True)
 
-    def run(self, *extra: str, without: str = "", last: int = -2, fault: int = 0) -> Callable[[], None]:
+    def run(self, *extra: str, without: str = "", last: int = -2, fault: int = 0) -> Callable[[], int]:
         """The command as what a child does; ``last``: the operation that meets the fault, -1 only counts."""
 
-        def work() -> None:
-            from activetune.cli import run
-
+        def work() -> int:
             os.chdir(self.place)
             os.environ["ACTIVETUNE_CACHE"] = str(self.place / "cache")
             operations = Operations(self.place, last, fault)
@@ -175,7 +183,7 @@ class Walk:
             operations.active = False
             if last == -1:
                 (self.root / "operations.json").write_text(json.dumps(operations.kinds))
-            os._exit(code)
+            return code
 
         return work
 
@@ -231,31 +239,37 @@ def chosen(kinds: list[str], everything: bool) -> list[int]:
     return numbers[:: -(-len(numbers) // MOST)]
 
 
-def main(scenario: str, folder: str, everything: bool) -> None:
-    """Walk one scenario; prints a line per problem and ends with 1 if there is one."""
-    from tests.faults.scenarios import SCENARIOS
-
-    root = Path(folder).resolve()
+def walk(scenario: str, folder: str, everything: bool) -> int:
+    """Walk one scenario; prints a line per problem. Returns 1 if there is one."""
     line, prepare = SCENARIOS[scenario]
-    walk = Walk(root, line, prepare)
-    kinds = walk.undisturbed()
+    place = Walk(Path(folder).resolve(), line, prepare)
+    kinds = place.undisturbed()
     numbers = chosen(kinds, everything)
     wrong = 0
     growing = [number for number in numbers if kinds[number].split()[0] in GROWS] if everything else numbers[1::4]
     trials = [
-        *((f"killed before {number}", number, lambda at: walk.ended_before(at)) for number in numbers),
-        *((f"disk full from {number}", number, lambda at: walk.failing_from(at, errno.ENOSPC)) for number in growing),
-        ("read-only from 0", 0, lambda at: walk.failing_from(at, errno.EROFS)),
+        *((f"killed before {number}", number, lambda at: place.ended_before(at)) for number in numbers),
+        *((f"disk full from {number}", number, lambda at: place.failing_from(at, errno.ENOSPC)) for number in growing),
+        ("read-only from 0", 0, lambda at: place.failing_from(at, errno.EROFS)),
     ]
     for name, number, trial in trials:
         for problem in trial(number):
             wrong += 1
             print(f"{name} ({kinds[number]}): {problem}")
-    print(
-        f"{scenario}: {len(trials)} faults at {len(numbers)} of {len(kinds)} operations, {wrong} problems", flush=True
-    )
-    os._exit(min(wrong, 1))
+    print(f"{scenario}: {len(trials)} faults at {len(numbers)} of {len(kinds)} operations, {wrong} problems")
+    return min(wrong, 1)
+
+
+def main() -> None:
+    """Walk the scenarios that are asked for, each in a child."""
+    with tempfile.TemporaryDirectory() as folder:
+        SCENARIOS["finetune"][1](Path(folder))  # for its imports
+        os.chdir(os.sep)
+    for line in sys.stdin:
+        scenario, folder, *rest = line.rstrip("\n").split("\t")
+        code = in_child(partial(walk, scenario, folder, "all" in rest), tell=True)
+        print(f"end {code}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], "all" in sys.argv[3:])
+    main()

@@ -79,6 +79,11 @@ class Metric(ABC):
 
     primary: ClassVar[str]
 
+    @property
+    def column(self) -> str:
+        """The column of ``history.csv`` with what models are chosen by, for instance ``val_top1``."""
+        return f"val_{self.primary}"
+
     @abstractmethod
     def update(self, outputs: Any, batch: Batch) -> None:
         """Take the outputs of a batch."""

@@ -85,7 +85,7 @@ class Job:
     @property
     def measured(self) -> str:
         """The name of the figure that models are chosen by, a column of ``history.csv``: ``val_top1``."""
-        return f"val_{self.task.metric().primary}"
+        return self.task.metric().column
 
     @property
     def strata(self) -> IntArray:

@@ -91,7 +91,7 @@ def fit(
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
-            measured = run.primary.replace("top1", "top-1").replace("_", " ")
+            measured = run.measured.removeprefix("val_").replace("top1", "top-1").replace("_", " ")
             told = f", validation {measured} {row[run.measured]:.3f}" if run.measured in row else ""
             note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{told}", job.quiet)
     return run.finish()
@@ -107,8 +107,7 @@ class _Run:
         self.best: dict[str, Any] | None = None
         self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
         self.starting_point = weights_below_heads(job.network) if options.l2sp else []
-        self.primary = streams[0].task.metric().primary
-        self.measured = f"val_{self.primary}"
+        self.measured = streams[0].task.metric().column
         self.accelerator = make_accelerator(job.runtime, several=len(streams) > 1)
         self.rank, self.world = rank_and_world()
         self.draws = Draws(streams, course.epochs * course.steps, job.seed)
