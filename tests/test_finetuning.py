@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from activetune.training.loop import _Run
 from activetune.training.output import RUN, WORK
 from activetune.training.recipe import make_recipe, recipes
 from activetune.training.streams import StreamItems
-from tests.conftest import write_digits
+from tests.conftest import tiny_backbone, write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
 QUICK = {"epochs": 3, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 20, "rank": 2, "validation_least": 1}
@@ -42,17 +41,22 @@ QUICK |= {"batches": 6, "loops": 2, "measurements": 1, "budget": "50%", "caption
 ONE_FIT: dict[str, Any] = {"strengths": [100.0]}  # a linear probe with nothing to choose
 
 
+NETWORK: dict[str, Any] = {}  # the bundled one, unless a test asks for ``small``
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundled network on 32 px images, for tests of everything but accuracy."""
-    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    """The tiny network in place of the bundled one, for tests of everything but accuracy."""
+    backbone, weights = tiny_backbone()
+    monkeypatch.setitem(NETWORK, "backbone", backbone)
+    monkeypatch.setitem(NETWORK, "weights", weights)
 
 
 def train(pool: Any, out: Path, recipe: str = "full", **options: Any) -> Model:
     """:func:`finetune` in this process, in fp32, saying nothing."""
     quick = {name: value for name, value in QUICK.items() if name in field_types(recipes()[recipe])}
     settings = {**quick, **options.pop("settings", {})}
-    fixed: dict[str, Any] = {"workers": 0, "precision": "fp32", "quiet": True, "device": "cpu"}
+    fixed: dict[str, Any] = {"workers": 0, "precision": "fp32", "quiet": True, "device": "cpu", **NETWORK}
     return finetune(pool, out=out, recipe=recipe, settings=settings, **{**fixed, **options})
 
 
@@ -90,6 +94,7 @@ def learnt(folder: Path) -> list[dict[str, str]]:
 # Recipes --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", sorted(recipes()))
 def test_every_recipe_beats_chance_on_digits_it_has_not_seen(recipe: str, tmp_path: Path) -> None:
     pool = open_pool(write_digits(tmp_path / "digits", 110))
@@ -120,7 +125,7 @@ def test_files_and_the_figures_in_the_manifest(recipe: str, digits: Path, tmp_pa
     config = json.loads((out / "config.json").read_text())
     assert config["classes"] == list(model.classes) == ["0", "1", "2", "3"]
     assert config["num_classes"] == 4
-    assert (config["backbone"], config["architecture"], config["recipe"]) == ("bundled", "resnet10t", recipe)
+    assert (config["backbone"], config["architecture"], config["recipe"]) == (NETWORK["backbone"], "test_vit", recipe)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["kind"] == "model"
     assert manifest["seed"] == 0
@@ -160,7 +165,7 @@ def test_history_of_a_linear_probe(
 ) -> None:
     pool = open_pool(digits)
     labels = Labels.of(some_labels(pool, shots))
-    network, runtime = Network(load_backbone("bundled")), resolve_runtime("cpu", "fp32")
+    network, runtime = Network(load_backbone(*NETWORK.values())), resolve_runtime("cpu", "fp32")
     held = np.array(held_out, dtype=np.int64)
     job = Job(pool.subset(labels.ids), labels, held, pool, network, runtime, 0, tmp_path, workers=0, quiet=True)
     outcome = make_recipe("linear_probe").run(job)
@@ -206,14 +211,14 @@ def test_the_seed_changes_the_training(digits: Path, tmp_path: Path, small: None
 
 def test_the_backbone_of_a_linear_probe_stays_frozen(digits: Path, tmp_path: Path, small: None) -> None:
     train(digits, tmp_path / "m", "linear_probe", labels=some_labels(open_pool(digits), shots=2))
-    published = load_file(bundled.WEIGHTS)
+    published = load_file(NETWORK["weights"])
     found = load_file(tmp_path / "m" / "model.safetensors")
-    assert set(found) - set(published) == {"fc.weight", "fc.bias"}
+    assert set(found) - set(published) == {"head.weight", "head.bias"}
     for name, value in published.items():
         torch.testing.assert_close(found[name], value.to(found[name].dtype), rtol=0, atol=0)
 
 
-def test_full_finetuning_moves_the_first_layer(digits: Path, tmp_path: Path, small: None) -> None:
+def test_full_finetuning_moves_the_first_layer(digits: Path, tmp_path: Path) -> None:
     train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings={"lr": 1e-3})
     found = load_file(tmp_path / "m" / "model.safetensors")
     first = next(name for name in found if name.startswith("conv1") and name.endswith("weight"))
@@ -261,7 +266,8 @@ def test_plain_timm_opens_the_model(probe: Path, digits: Path) -> None:
     from PIL import Image
 
     config = json.loads((probe / "config.json").read_text())
-    network = timm.create_model(config["architecture"], num_classes=config["num_classes"])
+    options = config["architecture_options"]
+    network = timm.create_model(config["architecture"], num_classes=config["num_classes"], **options)
     network.load_state_dict(load_file(probe / "model.safetensors"), strict=True)
     image = config["image"]
     transform = timm.data.create_transform(
@@ -571,7 +577,7 @@ def test_the_best_epoch_on_validation_is_kept(
     assert figures(tmp_path / "m")["chosen_by"] == "validation"
     found = load_file(tmp_path / "m" / "model.safetensors")
     assert all(torch.equal(found[name], value) for name, value in states[2].items())
-    assert not torch.equal(states[3]["conv1.0.weight"], states[2]["conv1.0.weight"])
+    assert not torch.equal(states[3]["patch_embed.proj.weight"], states[2]["patch_embed.proj.weight"])
 
 
 def test_validation_scores_the_items_as_evaluation_does(
@@ -602,9 +608,9 @@ def test_cached_features_of_the_whole_pool_give_the_same_probe(digits: Path, tmp
     labels = some_labels(open_pool(digits), shots=3)
     train(digits, tmp_path / "alone", "linear_probe", labels=labels, settings=ONE_FIT, use_cache=False)
     options = activetune.EmbedOptions(workers=0, precision="fp32", device="cpu")
-    activetune.embed(digits, options=options, quiet=True)
+    activetune.embed(digits, options=options, quiet=True, **NETWORK)
     train(digits, tmp_path / "cached", "linear_probe", labels=labels, settings=ONE_FIT)
-    one, two = (load_file(tmp_path / name / "model.safetensors")["fc.weight"] for name in ("alone", "cached"))
+    one, two = (load_file(tmp_path / name / "model.safetensors")["head.weight"] for name in ("alone", "cached"))
     torch.testing.assert_close(one, two, atol=0.02 * float(one.abs().max()), rtol=0)
 
 
@@ -699,7 +705,7 @@ def test_the_papers_preset_and_single_settings_over_it() -> None:
 def test_a_run_of_one_step_learns(digits: Path, tmp_path: Path, small: None) -> None:
     settings = {"epochs": 1, "warmup_epochs": 0.0}
     train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings=settings)
-    assert load_file(tmp_path / "m" / "model.safetensors")["fc.weight"].abs().max() > 0
+    assert load_file(tmp_path / "m" / "model.safetensors")["head.weight"].abs().max() > 0
 
 
 def test_a_diverging_run_ends_with_advice(digits: Path, tmp_path: Path, small: None) -> None:
