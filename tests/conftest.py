@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,17 @@ def tiny_backbone() -> tuple[str, Path]:
     atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     save_file({name: value.contiguous() for name, value in state.items()}, path)
     return TINY, path
+
+
+NETWORK: dict[str, Any] = {}  # what tests train where none is named: the bundled one, unless they ask for ``small``
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny network in place of the bundled one, for tests of everything but accuracy."""
+    backbone, weights = tiny_backbone()
+    monkeypatch.setitem(NETWORK, "backbone", backbone)
+    monkeypatch.setitem(NETWORK, "weights", weights)
 
 
 def write_digits(folder: Path, count: int) -> Path:

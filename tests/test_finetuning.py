@@ -33,23 +33,12 @@ from activetune.training.loop import _Run
 from activetune.training.output import RUN, WORK
 from activetune.training.recipe import make_recipe, recipes
 from activetune.training.streams import StreamItems
-from tests.conftest import tiny_backbone, write_digits
+from tests.conftest import NETWORK, write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
 QUICK = {"epochs": 3, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 20, "rank": 2, "validation_least": 1}
 QUICK |= {"batches": 6, "loops": 2, "measurements": 1, "budget": "50%", "captions": "none"}
 ONE_FIT: dict[str, Any] = {"strengths": [100.0]}  # a linear probe with nothing to choose
-
-
-NETWORK: dict[str, Any] = {}  # the bundled one, unless a test asks for ``small``
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny network in place of the bundled one, for tests of everything but accuracy."""
-    backbone, weights = tiny_backbone()
-    monkeypatch.setitem(NETWORK, "backbone", backbone)
-    monkeypatch.setitem(NETWORK, "weights", weights)
 
 
 def train(pool: Any, out: Path, recipe: str = "full", **options: Any) -> Model:

@@ -22,14 +22,14 @@ from activetune.data.reading import read_image_file
 from activetune.features.artefact import load_embeddings, seal_embeddings
 from activetune.features.embedding import EmbedOptions, embed
 from activetune.networks.backbones import Backbone
-from tests.conftest import write_digits
+from tests.conftest import tiny_backbone, write_digits
 
 OPTIONS = EmbedOptions(batch_size=4, workers=0, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Backbone:
-    return activetune.load_backbone("bundled")
+def tiny() -> Backbone:
+    return activetune.load_backbone(*tiny_backbone())
 
 
 @pytest.fixture
@@ -73,23 +73,23 @@ class Moving:
 # A folder that is gone for a moment -------------------------------------------------------------------------------
 
 
-def test_a_folder_that_vanishes_for_a_moment_costs_no_image(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_for_a_moment_costs_no_image(few: Path, tiny: Backbone, tmp_path: Path) -> None:
     source = Moving(few, at=10, back_after=3)
-    made = embed(source.pool(), backbone=bundled, out=tmp_path / "emb", options=OPTIONS, quiet=True)
+    made = embed(source.pool(), backbone=tiny, out=tmp_path / "emb", options=OPTIONS, quiet=True)
     assert source.waits == [0.1, 0.2, 0.5]
     assert (len(made), made.manifest["rejected"]) == (24, 0)
-    undisturbed = embed(few, backbone=bundled, options=OPTIONS, use_cache=False, quiet=True)
+    undisturbed = embed(few, backbone=tiny, options=OPTIONS, use_cache=False, quiet=True)
     np.testing.assert_array_equal(made.features_ND, undisturbed.features_ND)
 
 
-def test_a_folder_that_stays_away_ends_the_run_and_seals_nothing(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+def test_a_folder_that_stays_away_ends_the_run_and_seals_nothing(few: Path, tiny: Backbone, tmp_path: Path) -> None:
     source = Moving(few, at=10, back_after=None)
     with pytest.raises(ReadingFault, match=r"can't be read \(No such file .* tried 9 times within 26 s.*--resume"):
-        embed(source.pool(), backbone=bundled, out=tmp_path / "emb", options=OPTIONS, quiet=True)
+        embed(source.pool(), backbone=tiny, out=tmp_path / "emb", options=OPTIONS, quiet=True)
     assert not any((tmp_path / "emb" / name).exists() for name in ("manifest.json", "features.npy", "rejected.csv"))
     assert not (tmp_path / "cache" / "embeddings").exists()
     source.back()
-    made = embed(few, backbone=bundled, out=tmp_path / "emb", options=OPTIONS, resume=True, quiet=True)
+    made = embed(few, backbone=tiny, out=tmp_path / "emb", options=OPTIONS, resume=True, quiet=True)
     assert (len(made), made.manifest["rejected"]) == (24, 0)
 
 
@@ -131,8 +131,14 @@ def test_whoever_reads_a_pool_waits(few: Path) -> None:
         assert not isinstance(found, dict) or found == {}
 
 
+def probe(pool: Pool | Path, out: Path) -> activetune.Model:
+    backbone, weights = tiny_backbone()
+    given = {"backbone": backbone, "weights": weights, "settings": {"strengths": [1.0]}}
+    return finetune(pool, out=out, recipe="linear_probe", workers=0, quiet=True, **given)
+
+
 def test_training_scoring_and_predicting_survive_a_moment(few: Path, tmp_path: Path) -> None:
-    model = finetune(Moving(few, at=5, back_after=1).pool(), out=tmp_path / "model", workers=0, quiet=True)
+    model = probe(Moving(few, at=5, back_after=1).pool(), tmp_path / "model")
     assert model.config is not None
     scores = evaluate(model, Moving(few, at=7, back_after=1).pool(), workers=0, quiet=True)
     assert scores.n == 24
@@ -140,7 +146,7 @@ def test_training_scoring_and_predicting_survive_a_moment(few: Path, tmp_path: P
 
 
 def test_predicting_goes_on_after_a_fault(few: Path, tmp_path: Path) -> None:
-    model = finetune(few, out=tmp_path / "model", workers=0, quiet=True)
+    model = probe(few, tmp_path / "model")
     many = write_digits(tmp_path / "many", 80)
     source = Moving(many, at=70, back_after=None)
     with pytest.raises(ReadingFault):
@@ -156,10 +162,10 @@ def test_predicting_goes_on_after_a_fault(few: Path, tmp_path: Path) -> None:
 # What is a property, and what is not ------------------------------------------------------------------------------
 
 
-def test_a_file_that_was_missing_at_the_start_is_rejected(few: Path, bundled: Backbone, tmp_path: Path) -> None:
+def test_a_file_that_was_missing_at_the_start_is_rejected(few: Path, tiny: Backbone, tmp_path: Path) -> None:
     lines = ["path", "0/0000.png", "1/gone.png", "1/0001.png"]
     (few / "list.csv").write_text("\n".join(lines) + "\n")
-    made = embed(few / "list.csv", backbone=bundled, out=tmp_path / "emb", options=OPTIONS, quiet=True)
+    made = embed(few / "list.csv", backbone=tiny, out=tmp_path / "emb", options=OPTIONS, quiet=True)
     assert list(made.ids) == ["0/0000.png", "1/0001.png"]
     assert "1/gone.png,unreadable: No such file or directory" in (tmp_path / "emb" / "rejected.csv").read_text()
 
@@ -225,8 +231,8 @@ def test_an_image_that_is_damaged_during_training_is_named(few: Path) -> None:
         read_usable(pool, 2)
 
 
-def test_a_picture_that_is_not_at_hand_is_not_waited_for(few: Path, bundled: Backbone, tmp_path: Path) -> None:
-    embeddings = embed(few, backbone=bundled, options=OPTIONS, quiet=True)
+def test_a_picture_that_is_not_at_hand_is_not_waited_for(few: Path, tiny: Backbone, tmp_path: Path) -> None:
+    embeddings = embed(few, backbone=tiny, options=OPTIONS, quiet=True)
     activetune.select(embeddings, budget=3, method="random", out=tmp_path / "sel", quiet=True)
     source = Moving(few, at=-1, back_after=None)
     pool = source.pool()
@@ -245,21 +251,21 @@ def test_an_image_that_is_neither_used_nor_rejected_is_an_error(used: int, rejec
         check_complete(24, used, rejected, "it")
 
 
-def test_embeddings_that_lack_an_image_are_not_sealed(few: Path, bundled: Backbone, tmp_path: Path) -> None:
-    embed(few, backbone=bundled, out=tmp_path / "emb", options=OPTIONS, quiet=True)
+def test_embeddings_that_lack_an_image_are_not_sealed(few: Path, tiny: Backbone, tmp_path: Path) -> None:
+    embed(few, backbone=tiny, out=tmp_path / "emb", options=OPTIONS, quiet=True)
     manifest = dict(load_embeddings(tmp_path / "emb").manifest)
     with pytest.raises(ActivetuneError, match="nothing was sealed"):
         seal_embeddings(tmp_path / "emb", {**manifest, "images": 25})
 
 
 def test_a_loader_that_leaves_images_out_is_noticed_by_every_stage(
-    few: Path, bundled: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = finetune(few, out=tmp_path / "model", workers=0, quiet=True)
+    model = probe(few, tmp_path / "model")
     for place in ("activetune.features.computing", "activetune.networks.model"):
         monkeypatch.setattr(f"{place}.image_loader", without_the_last)
     for stage in (
-        lambda: embed(few, backbone=bundled, out=tmp_path / "emb", options=OPTIONS, use_cache=False, quiet=True),
+        lambda: embed(few, backbone=tiny, out=tmp_path / "emb", options=OPTIONS, use_cache=False, quiet=True),
         lambda: evaluate(model, few, out=tmp_path / "s.json", workers=0, quiet=True),
         lambda: predict(model, few, out=tmp_path / "p.csv", workers=0, quiet=True),
     ):

@@ -39,27 +39,24 @@ from activetune.training.loop import _Run
 from activetune.training.output import WORK
 from activetune.training.recipe import make_recipe
 from activetune.training.validation import is_better
-from tests.conftest import write_digits
+from tests.conftest import NETWORK, TINY, tiny_backbone, write_digits
 from tests.test_finetuning import cut_off, history, learnt, some_labels, train, weights
 
-VIT = "timm/test_vit"
+VIT = TINY
+pytestmark = pytest.mark.usefixtures("small")
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundled network on 32 px images."""
+@pytest.fixture
+def vit() -> Path:
+    """The weights of a small transformer at its random start."""
+    return tiny_backbone()[1]
+
+
+@pytest.fixture
+def on_bundled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of training the bundled network on images of 32 px, where batch norms or good features are needed."""
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a small transformer at its random start."""
-    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        state = load_backbone(VIT, pretrained=False).network.state_dict()
-    save_file({name: value.contiguous() for name, value in state.items()}, path)
-    return path
+    return {"backbone": "bundled", "weights": None}
 
 
 @pytest.fixture
@@ -106,18 +103,18 @@ def test_an_adapter_is_the_merged_model_for_peft(pool: Pool, vit: Path, tmp_path
     import peft
     import timm
 
-    base = timm.create_model("test_vit", num_classes=4)
+    base = timm.create_model("test_vit", num_classes=4, img_size=32)
     base.load_state_dict(load_file(vit), strict=False)
     adapted = peft.PeftModel.from_pretrained(base, str(tmp_path / "m")).eval()
-    images = torch.rand(2, 3, 160, 160)
+    images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         merged = activetune.load(tmp_path / "m").network.eval()(images)
         torch.testing.assert_close(adapted(images), merged, atol=1e-4, rtol=1e-4)
 
 
-def test_lora_leaves_what_a_frozen_norm_has_counted(pool: Pool, tmp_path: Path) -> None:
+def test_lora_leaves_what_a_frozen_norm_has_counted(pool: Pool, tmp_path: Path, on_bundled: dict[str, Any]) -> None:
     start = dict(load_backbone("bundled").network.state_dict())
-    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2))
+    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), **on_bundled)
     assert {name.split(".")[-2] for name in moved(tmp_path / "m", start)} == {"conv1", "conv2"}
 
 
@@ -129,7 +126,7 @@ def test_a_replaced_lora_model_leaves_no_adapter(pool: Pool, tmp_path: Path) -> 
 
 
 def test_lora_names_the_layers_that_there_are(pool: Pool, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no layer named 'w_qs'; give some of these .*conv1, conv2"):
+    with pytest.raises(UsageError, match=r"has no layer named 'w_qs'; give some of these .*proj, qkv"):
         train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), settings={"targets": "w_qs"})
     assert not (tmp_path / "m").exists()  # the next try needs no --overwrite
 
@@ -149,7 +146,7 @@ def test_lora_without_peft_says_what_to_install(pool: Pool, tmp_path: Path, monk
 
 @pytest.mark.parametrize(("recipe", "settings"), [("frozen_map", {}), ("fact", {"phases": "probe,head"})])
 def test_a_frozen_backbone_stays(recipe: str, settings: dict[str, Any], pool: Pool, tmp_path: Path) -> None:
-    start = dict(load_backbone("bundled").network.state_dict())
+    start = dict(load_backbone(*NETWORK.values()).network.state_dict())
     train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 4), settings=settings)
     assert not moved(tmp_path / "m", start)
 
@@ -195,7 +192,7 @@ def test_attention_is_fused_again_after_training(pool: Pool, vit: Path, tmp_path
 def test_activations_that_cannot_be_computed_again_are_explained(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = type(load_backbone("bundled").network)
+    network = type(load_backbone(*NETWORK.values()).network)
 
     def refuse(self: torch.nn.Module, enable: bool = True) -> None:
         raise AssertionError("no gradient checkpointing")
@@ -206,7 +203,7 @@ def test_activations_that_cannot_be_computed_again_are_explained(
 
 
 def test_l2sp_stays_nearer_to_the_start(pool: Pool, tmp_path: Path) -> None:
-    start = load_backbone("bundled").network.state_dict()
+    start = load_backbone(*NETWORK.values()).network.state_dict()
     gone = []
     for pull in (0.0, 500.0):
         settings = {"l2sp": pull, "lr": 1e-3, "weight_decay": 0.0}
@@ -406,13 +403,15 @@ def test_what_is_asked_for_is_done_where_nothing_can_be_chosen_by(
 
 
 @pytest.mark.parametrize("saves", [1, 4])  # in the pilot, in the training after it
-def test_fact_resumes_wherever_it_was(saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fact_resumes_wherever_it_was(
+    saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_bundled: dict[str, Any]
+) -> None:
     from tests.test_finetuning import cut_off
 
-    labels = some_labels(pool, 3)
-    train(pool, tmp_path / "whole", "fact", labels=labels)
-    cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", "fact", labels=labels), saves=saves)
-    train(pool, tmp_path / "cut", "fact", labels=labels, resume=True)
+    options: dict[str, Any] = {"labels": some_labels(pool, 3), **on_bundled}  # a start that is worth a pilot
+    train(pool, tmp_path / "whole", "fact", **options)
+    cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", "fact", **options), saves=saves)
+    train(pool, tmp_path / "cut", "fact", **options, resume=True)
     assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     assert not (tmp_path / "cut" / WORK).exists()
@@ -460,7 +459,7 @@ def test_backbones_of_every_family(name: str, recipe: str, pool: Pool, tmp_path:
 # The light heads elsewhere -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "backbone"), [("map", "bundled"), ("map", f"{VIT}@80"), ("logistic", VIT)])
+@pytest.mark.parametrize(("kind", "backbone"), [("map", "bundled"), ("map", "timm/test_vit@80"), ("logistic", VIT)])
 def test_the_documents_code_opens_a_light_head(
     kind: str, backbone: str, pool: Pool, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -562,13 +561,13 @@ def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Pat
     train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 5), settings={"minutes": 1e-6})
     assert figures(tmp_path / "m")["recipe"] == "linear_probe"
     assert figures(tmp_path / "m")["because"].startswith("as fact would need")
-    assert not moved(tmp_path / "m", dict(load_backbone("bundled").network.state_dict()))
+    assert not moved(tmp_path / "m", dict(load_backbone(*NETWORK.values()).network.state_dict()))
 
 
 @pytest.mark.parametrize("count, passes", [(500, 15), (1500, 30), (2500, 15)])  # the pilot runs below 2,000 alone
 def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool, tmp_path: Path) -> None:
     labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
-    job = Job(pool, labels, NO_INDICES, pool, Network(load_backbone("bundled")), resolve_runtime(), 0, tmp_path)
+    job = Job(pool, labels, NO_INDICES, pool, Network(load_backbone(*NETWORK.values())), resolve_runtime(), 0, tmp_path)
     _, because, _ = auto.Auto(minutes=1e9)._choose(job, 60.0)
     assert f"about {passes * count:,.1f} of" in because
 

@@ -1,13 +1,13 @@
 """Ends a stage before its n-th file operation, for every n, runs it again with --resume, and compares what comes out.
 
-Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, separated by
-tabs, and answered by lines of which the last is ``end CODE``. This one process imports what the stages need and forks a
-child for each scenario, which forks one for each run, so nothing is imported twice. An audit hook counts what Python does to files below the
-scenario's folder: opening for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th
-operation the child ends with ``os._exit``, as a killed process does. Then the disk is full from the n-th operation on,
-or read-only from the first: that must end in a sentence. Without ``all`` only one of the operations that are alike is
-taken: same call and same file name but for digits, and none of those that leave a folder as the one before them does
-(mode changes, locks, the removal of a partial file that has its last name already).
+Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, separated
+by tabs, and answered by lines of which the last is ``end CODE``. This one process imports what the stages need and
+forks a child for each scenario, which forks one for each run, so nothing is imported twice. An audit hook counts what
+Python does to files below the scenario's folder: opening for writing, renaming, removing, making folders, truncating,
+changing modes. Before the n-th operation the child ends with ``os._exit``, as a killed process does. Then the disk is
+full from the n-th operation on, or read-only from the first: that must end in a sentence. Without ``all`` only one of
+the operations that are alike is taken: same call and same file name but for digits, and none of those that leave a
+folder as the one before them does (mode changes, locks, the removal of a partial file that has its last name already).
 """
 
 from __future__ import annotations
