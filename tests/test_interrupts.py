@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import activetune
 from tests.conftest import write_digits
 
 pytestmark = pytest.mark.slow
@@ -155,8 +156,7 @@ class Stopped:
 )
 def test_no_child_outlives_its_parent(stage: str, number: signal.Signals, pool: Path, tmp_path: Path) -> None:
     if stage == "simulate":  # its pool is embedded before its children start, and from the cache
-        code = "import sys, activetune; activetune.embed(sys.argv[1], quiet=True, workers=0)"
-        subprocess.run([sys.executable, "-c", code, str(pool)], check=True)
+        activetune.embed(pool, quiet=True, workers=0)
     run = Stopped(tmp_path, stage, pool, tmp_path / "out")
     code, said = run.end(number)
     if number == signal.SIGKILL:
