@@ -1,4 +1,4 @@
-"""The sentences of the pages of experiments, but for VeCAF's."""
+"""The sentences of the pages of experiments; those of VeCAF's stand in ``claims_vecaf.py``."""
 
 # Pieces of pages stand in one line, however long.
 # ruff: noqa: E501

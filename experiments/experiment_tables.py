@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from stored import read
+import vecaf_tables
+from stored import lines, read
 
 from activetune.evaluation.statistics import mean_and_spread
 
 Seeds = Sequence[Mapping[str, Any]]
-
-
-def lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
-    told = [f"| {' | '.join(row)} |" for row in (header, *rows)]
-    told.insert(1, "|---" * len(header) + "|")
-    return "\n".join(told).replace("|  |", "| |").replace("|  |", "| |")  # cells without anything
 
 
 # ActiveFT -----------------------------------------------------------------------------------------------------------
@@ -170,40 +164,6 @@ def frozen() -> str:
     return lines(["", *counts], rows)
 
 
-# VeCAF --------------------------------------------------------------------------------------------------------------
-
-BALANCE = "experiments/vecaf/results/here_balance"
-POOLS = {"Caltech-101": (1, 2), "long-tailed CIFAR-10": (3, 4)}  # the files of each
-DRAWN = {"": "as they come", "balance=1": "`balance=1`", "select_within=classes": "within classes"}
-SCORED = 96  # items that cost as much as a batch of 32: a forward pass is a third of a training step
-EVERYTHING = {"100%": "everything"}
-
-
-def vecaf() -> list[str]:
-    """Selections with and without balance: top-1, balanced accuracy and cost, on two pools."""
-    by_pool = [{key: row for number in numbers for key, row in cells(number)} for numbers in POOLS.values()]
-    rows = []
-    for selection, drawn in by_pool[0]:
-        row = [selection, DRAWN[drawn]]
-        for found in by_pool:
-            cell = found[selection, drawn]
-            batches, scored, _ = np.asarray(cell["curves"][0])[-1]
-            told = [mean_and_spread(cell[name], factor=100) for name in ("top1", "balanced_accuracy")]
-            row += [*told, f"{batches + scored / SCORED:.0f}"]
-        rows.append(row)
-    header = [column for pool in POOLS for column in (f"{pool}: top-1", "balanced", "batches")]
-    return [lines(["", "classes", *header], sorted(rows, key=lambda row: row[0] != "everything"))]
-
-
-def cells(number: int) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
-    """The rows of a file by what is selected and how classes are drawn; everything comes once."""
-    named = {"random": "random", "activeft": "ActiveFT", "ods": "ODS"}
-    for row in read(f"{BALANCE}-{number}.json")["rows"]:
-        selection = EVERYTHING.get(row["budget"], named[row["method"]])
-        drawn = row["recipe"].rpartition(";")[2]
-        yield (selection, drawn if drawn in DRAWN else ""), row
-
-
 # What pages had told before their values were kept ------------------------------------------------------------------
 
 
@@ -219,5 +179,5 @@ TABLES = {
     "experiments/bundled_backbone/README.md": bundled_training,
     "experiments/caltech101/README.md": caltech101,
     "experiments/fact/README.md": fact,
-    "experiments/vecaf/README.md": vecaf,
+    "experiments/vecaf/README.md": vecaf_tables.tables,
 }

@@ -1,7 +1,8 @@
 """The pages, and whether every figure on them is that of stored values.
 
 A claim (``claims_*.py``) is a piece of a page with ``{}`` where a figure stands, and a function of the stored values
-that XX
+that gives these figures. What no claim covers stands in a table that is made, or is given: a setting, another's figure.
+
 python experiments/pages.py      # tells of each page what its values say otherwise, and what nothing covers
 """
 
@@ -12,11 +13,12 @@ import re
 import claims_benchmarks
 import claims_docs
 import claims_experiments
+import claims_vecaf
 from claims import Claim
 from figures import BEGIN, END, FIGURE
 from stored import ROOT
 
-MODULES = (claims_benchmarks, claims_docs, claims_experiments)
+MODULES = (claims_benchmarks, claims_docs, claims_experiments, claims_vecaf)
 CLAIMS: dict[str, list[Claim]] = {page: claims for module in MODULES for page, claims in module.CLAIMS.items()}
 GIVEN: dict[str, list[str]] = {page: pieces for module in MODULES for page, pieces in module.GIVEN.items()}
 FIGURES = re.compile(
@@ -32,7 +34,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("README.md", "docs/*.md", "benchmarks/README.md", "benchmarks/accuracy/README.md")
     for path in ROOT.glob(pattern)
-) + [f"experiments/{name}/README.md" for name in ("activeft", "bundled_backbone", "caltech101", "fact")]
+) + [f"experiments/{name}/README.md" for name in ("activeft", "bundled_backbone", "caltech101", "fact", "vecaf")]
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""Where stored values lie, and how they are read and told."""
+"""Where stored values lie, how they are read, and how figures and tables are told."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +19,10 @@ def read(name: str) -> dict[str, Any]:
 def three(value: float) -> str:
     """A number to three digits."""
     return f"{float(f'{value:.3g}'):,.0f}"
+
+
+def lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    told = [f"| {' | '.join(row)} |" for row in (header, *rows)]
+    told.insert(1, "|---" * len(header) + "|")
+    return "\n".join(told).replace("|  |", "| |").replace("|  |", "| |")  # cells without anything
