@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.data.splits import shuffled
 from activetune.evaluation.metrics import Measured
-from activetune.networks.backbones import bundled
 from activetune.networks.imbalance import cross_entropy
 from activetune.networks.network import Network
 from activetune.networks.regression import Trial, best_trial
@@ -43,6 +41,7 @@ from tests.conftest import NETWORK, TINY, tiny_backbone, write_digits
 from tests.test_finetuning import cut_off, history, learnt, some_labels, train, weights
 
 VIT = TINY
+ON_BUNDLED: dict[str, Any] = {"backbone": "bundled@32", "weights": None}  # for its batch norms or good features
 pytestmark = pytest.mark.usefixtures("small")
 
 
@@ -50,13 +49,6 @@ pytestmark = pytest.mark.usefixtures("small")
 def vit() -> Path:
     """The weights of a small transformer at its random start."""
     return tiny_backbone()[1]
-
-
-@pytest.fixture
-def on_bundled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Options of training the bundled network on images of 32 px, where batch norms or good features are needed."""
-    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
-    return {"backbone": "bundled", "weights": None}
 
 
 @pytest.fixture
@@ -112,9 +104,9 @@ def test_an_adapter_is_the_merged_model_for_peft(pool: Pool, vit: Path, tmp_path
         torch.testing.assert_close(adapted(images), merged, atol=1e-4, rtol=1e-4)
 
 
-def test_lora_leaves_what_a_frozen_norm_has_counted(pool: Pool, tmp_path: Path, on_bundled: dict[str, Any]) -> None:
+def test_lora_leaves_what_a_frozen_norm_has_counted(pool: Pool, tmp_path: Path) -> None:
     start = dict(load_backbone("bundled").network.state_dict())
-    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), **on_bundled)
+    train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), **ON_BUNDLED)
     assert {name.split(".")[-2] for name in moved(tmp_path / "m", start)} == {"conv1", "conv2"}
 
 
@@ -403,12 +395,10 @@ def test_what_is_asked_for_is_done_where_nothing_can_be_chosen_by(
 
 
 @pytest.mark.parametrize("saves", [1, 4])  # in the pilot, in the training after it
-def test_fact_resumes_wherever_it_was(
-    saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_bundled: dict[str, Any]
-) -> None:
+def test_fact_resumes_wherever_it_was(saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.test_finetuning import cut_off
 
-    options: dict[str, Any] = {"labels": some_labels(pool, 3), **on_bundled}  # a start that is worth a pilot
+    options: dict[str, Any] = {"labels": some_labels(pool, 3), **ON_BUNDLED}  # a start that is worth a pilot
     train(pool, tmp_path / "whole", "fact", **options)
     cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", "fact", **options), saves=saves)
     train(pool, tmp_path / "cut", "fact", **options, resume=True)
@@ -459,12 +449,12 @@ def test_backbones_of_every_family(name: str, recipe: str, pool: Pool, tmp_path:
 # The light heads elsewhere -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "backbone"), [("map", "bundled"), ("map", "timm/test_vit@80"), ("logistic", VIT)])
+@pytest.mark.parametrize(("kind", "backbone"), [("map", "bundled@32"), ("map", "timm/test_vit@80"), ("logistic", VIT)])
 def test_the_documents_code_opens_a_light_head(
     kind: str, backbone: str, pool: Pool, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"settings": {"head": kind, "frofa": "none", "epochs": 1, "trials": 1}}
-    given = {"backbone": backbone, "weights": None if backbone == "bundled" else vit}
+    given = {"backbone": backbone, "weights": None if backbone == "bundled@32" else vit}
     model = train(pool, tmp_path / "MODEL", "fact", labels=some_labels(pool, 5), **given, **options)
     text = (Path(__file__).parents[1] / "docs" / "finetune.md").read_text(encoding="utf-8")
     first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

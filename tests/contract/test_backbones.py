@@ -6,8 +6,7 @@ A new source in ``activetune/networks/backbones`` gets a tiny network here (``MA
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run
 from activetune.data.pool import Pool
 from activetune.features.embedding import EmbedOptions
-from activetune.networks.backbones import bundled, sources
+from activetune.networks.backbones import source_of, sources
 from activetune.networks.network import Network
 from activetune.training.optimiser import parameter_groups
 from activetune.training.recipe import recipes
@@ -57,7 +56,7 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
 
 def of_timm(name: str) -> Callable[[Path], Named]:
     def make(folder: Path) -> Named:
-        if name == "bundled":
+        if name.startswith("bundled"):
             return name, None
         torch.manual_seed(0)
         state = load_backbone(name, pretrained=False).network.state_dict()
@@ -104,7 +103,7 @@ def of_open_clip(kind: str) -> Callable[[Path], Named]:
 
 
 MAKERS: dict[str, Callable[[Path], Named]] = {
-    "bundled": of_timm("bundled"),
+    "bundled@32": of_timm("bundled@32"),
     "timm/test_vit": of_timm("timm/test_vit"),
     "timm/test_efficientnet": of_timm("timm/test_efficientnet"),
     "vil/test_vil": of_timm("vil/test_vil"),
@@ -112,15 +111,6 @@ MAKERS: dict[str, Callable[[Path], Named]] = {
     **{f"open_clip/{kind}": of_open_clip(kind) for kind in OPEN_CLIP},
 }
 WITH_EVERY_RECIPE = ("hf/vit", "hf/convnext", "open_clip/vit")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
-    """The bundled network on 32 px images."""
-    before = bundled.SETTINGS
-    bundled.SETTINGS = replace(before, size=(32, 32))
-    yield
-    bundled.SETTINGS = before
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +139,7 @@ def images(backbone: Backbone, count: int = 2) -> torch.Tensor:
 
 
 def test_every_source_is_held_to_the_contract() -> None:
-    assert {name.partition("/")[0] for name in MAKERS} == set(sources())
+    assert {source_of(name) for name in MAKERS} == set(sources())
 
 
 # Features -------------------------------------------------------------------------------------------------------------
@@ -187,6 +177,32 @@ def test_an_image_is_prepared_to_its_size(backbone: Backbone) -> None:
     prepared = backbone.prepare(Image.linear_gradient("L").resize((90, 50)).convert("RGB"))
     assert prepared.dtype == torch.uint8
     assert prepared.shape == (3, *backbone.settings.size)
+
+
+def fixed(name: str) -> bool:
+    """Whether it is open_clip's ResNet, whose attention has positions that open_clip does not resample."""
+    about = Path(name.partition("/")[2]) / "open_clip_config.json"
+    return about.is_file() and isinstance(json.loads(about.read_text())["model_cfg"]["vision_cfg"].get("layers"), list)
+
+
+def test_images_of_another_size_are_read_and_the_model_is_loaded_back(named: Named, pool: Pool, tmp_path: Path) -> None:
+    name, weights = named
+    if name.startswith("vil/"):
+        pytest.skip("Vision-LSTM is built for one size")
+    asked = f"{name.removesuffix('@32')}@96"
+    if fixed(name):
+        with pytest.raises(UsageError, match="loading state_dict for CLIP: size mismatch for .*positional"):
+            load_backbone(asked, weights)
+        return
+    given: dict[str, Any] = {"settings": {"strengths": [1.0]}, "backbone": asked, "weights": weights, "quiet": True}
+    options: dict[str, Any] = {"out": tmp_path / "m", "labels": some_labels(pool, 2), "recipe": "linear_probe"}
+    model = activetune.finetune(pool, workers=0, **options, **given)
+    again = activetune.load(tmp_path / "m")
+    assert model.backbone.settings.size == again.backbone.settings.size == (96, 96)
+    assert model.backbone.name == again.backbone.name == asked
+    pixels = images(model.backbone)
+    with torch.inference_mode():
+        torch.testing.assert_close(again.network(pixels), model.network.eval()(pixels), atol=1e-5, rtol=1e-4)
 
 
 # Weights --------------------------------------------------------------------------------------------------------------
@@ -253,7 +269,7 @@ def test_a_model_is_loaded_back_without_what_it_was_made_from(
         workers=0,
         quiet=True,
     )
-    monkeypatch.setattr(sources()[named[0].partition("/")[0]], "load", None)
+    monkeypatch.setattr(sources()[source_of(named[0])], "load", None)
     again = activetune.load(tmp_path / "m")
     pixels = images(again.backbone)
     with torch.inference_mode():

@@ -78,8 +78,13 @@ def some(values: Iterable[object], count: int = 3) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """What an error says, in one line; its kind where it says nothing.
+
+    >>> first_line(RuntimeError("these do not fit:\\n  a size of 3\\n  a size of 4"))
+    'these do not fit: a size of 3'
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, first_line
 from activetune.base.run import check_precision
 
 
@@ -45,7 +45,7 @@ def resolve_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} can't be used here ({str(error).splitlines()[0]}); try cpu") from None
+        raise UsageError(f"device {device!r} can't be used here ({first_line(error)}); try cpu") from None
     if precision == "auto":
         precision = _native_precision(chosen)
     if precision == "fp16" and chosen.type == "cpu":

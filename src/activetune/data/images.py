@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from activetune.base.errors import RejectedImage
+from activetune.base.errors import RejectedImage, first_line
 from activetune.data.depth import to_8_bits
 from activetune.data.formats import TIFF_STARTS, openable
 from activetune.data.tiff import decode_deep_tiff
@@ -65,7 +65,7 @@ def decode_image(encoded: bytes, *, about: int = 0) -> Image.Image:
         raise RejectedImage("corrupt: not an image that can be recognised") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
-        raise RejectedImage(f"{kind}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+        raise RejectedImage(f"{kind}: {first_line(error)}") from None
 
 
 def _load(encoded: bytes, about: int) -> tuple[Image.Image, int | None]:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from activetune.base.artefact import read_manifest
-from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, some
+from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, first_line, some
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import digest, digest_file
 from activetune.base.progress import progress
@@ -172,8 +172,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         state = load_file(folder / "model.safetensors")
         network = build(config, state).eval()
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise UsageError(f"the model in {folder} is damaged ({lines[0]}); finetune again") from None
+        raise UsageError(f"the model in {folder} is damaged ({first_line(error)}); finetune again") from None
     if bad := not_finite(state):
         raise UsageError(
             f"the model in {folder} holds NaN or infinite weights ({some(bad)}); finetune again with a lower --set lr=…"

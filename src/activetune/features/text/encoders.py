@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activetune.base.errors import MissingExtra, UsageError
+from activetune.base.errors import MissingExtra, UsageError, first_line
 from activetune.base.progress import progress
 from activetune.base.torchvision_ import import_torchvision
 from activetune.features.distances import Float32, unit_rows
@@ -217,8 +217,7 @@ def loading(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise UsageError(f"the model {name} can't be loaded ({first[0]})") from None
+        raise UsageError(f"the model {name} can't be loaded ({first_line(error)})") from None
     finally:
         if shown:
             bars.enable_progress_bar()

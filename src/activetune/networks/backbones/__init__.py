@@ -49,7 +49,8 @@ def load_backbone(
 
     Args:
         name: ``bundled`` or ``SOURCE/NAME``: ``timm/vit_tiny_patch16_224``, ``hf/facebook/dinov2-small``,
-            ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``.
+            ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``. ``@SIZE`` after it, but for ``vil``, asks
+            for images of so many pixels: ``bundled@64``; a transformer's position embeddings are resampled.
         weights: a local ``.safetensors`` or ``.pth`` file instead of the published weights.
         pretrained: False leaves the network at its random start (no download).
         options: construction options, for instance ``drop_path_rate``.
@@ -57,8 +58,7 @@ def load_backbone(
     Raises:
         UsageError: unknown name (the nearest ones are named), weights that do not fit, a download that failed.
     """
-    prefix, _, rest = name.partition("/")
-    known = sources()
+    prefix, known = _prefix(name), sources()
     if prefix not in known:
         names = backbone_names()
         meant = [f"{source}/{name}" for source in known if f"{source}/{name}" in names]
@@ -67,16 +67,20 @@ def load_backbone(
         raise unknown_name("backbone", name, names)
     if weights is not None and not Path(weights).is_file():
         raise UsageError(f"the weights file {weights} does not exist")
-    backbone: Backbone = known[prefix].load(
-        rest, Path(weights) if weights else None, pretrained=pretrained, options=dict(options or {})
-    )
+    rest, file = name.removeprefix(prefix).removeprefix("/"), Path(weights) if weights else None
+    backbone: Backbone = known[prefix].load(rest, file, pretrained=pretrained, options=dict(options or {}))
     backbone.weights_file = Path(weights).resolve() if weights else None
     return backbone
 
 
+def _prefix(name: str) -> str:
+    """What stands before the first /, or the whole name without its size."""
+    return name.partition("/")[0].partition("@")[0]
+
+
 def source_of(name: str) -> str:
     """The source of a backbone's name; ``timm`` for the name of one that was made by hand."""
-    prefix = name.partition("/")[0]
+    prefix = _prefix(name)
     return prefix if prefix in sources() else "timm"
 
 

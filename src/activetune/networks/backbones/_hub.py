@@ -24,9 +24,3 @@ def reachable_hub() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, for a sentence."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

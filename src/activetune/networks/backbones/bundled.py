@@ -1,4 +1,4 @@
-"""``bundled``: the small backbone in the package, a ``resnet10t`` that needs no download.
+"""``bundled``: the small backbone in the package, a ``resnet10t`` that needs no download; ``bundled@64`` on 64 pixels.
 
 Trained by ``experiments/bundled_backbone`` (data, recipe, figures and limits: docs/bundled_backbone.md).
 """
@@ -6,18 +6,22 @@ Trained by ``experiments/bundled_backbone`` (data, recipe, figures and limits: d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from activetune.base.errors import unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
+from activetune.networks.backbones._size import readable, split_size
 from activetune.networks.backbones.timm_ import build, create_network, load_weights
 
 __all__ = ["ABOUT", "PREFIX", "build", "load", "names"]
 
 PREFIX = "bundled"
-ABOUT = "bundled: a small network in the package, no download"
+ABOUT = "bundled or bundled@SIZE: a small network in the package, no download"
 ARCHITECTURE = "resnet10t"
 WEIGHTS = Path(str(files("activetune.networks.backbones"))) / "bundled.safetensors"
 SETTINGS = ImageSettings(size=(96, 96), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -30,9 +34,13 @@ def names() -> list[str]:
 
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build the network and load the weights that come with the package (or ``weights``)."""
-    if name:
+    given, pixels = split_size(f"{PREFIX}{name}")
+    if given != PREFIX:
         raise unknown_name("backbone", f"{PREFIX}/{name}", [PREFIX])
     network = create_network(ARCHITECTURE, pretrained=False, options=options)
     if pretrained:
         load_weights(network, weights or WEIGHTS)
-    return Backbone(network.float(), PREFIX, ARCHITECTURE, SETTINGS)
+    settings = replace(SETTINGS, size=(pixels, pixels)) if pixels else SETTINGS
+    with readable(PREFIX, pixels), torch.inference_mode():
+        network(torch.zeros(1, 3, *settings.size))
+    return Backbone(network.float(), f"{PREFIX}{name}", ARCHITECTURE, settings)

@@ -15,23 +15,24 @@ import contextlib
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from activetune.base.errors import ActivetuneError, MissingExtra, UsageError
+from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, first_line
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
-from activetune.networks.backbones._hub import first_line, reachable_hub
+from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._processor import settings_of
 from activetune.networks.backbones._reader import MeasuredReader, Reader
+from activetune.networks.backbones._size import readable, split_size
 from activetune.networks.backbones.timm_ import fit_state, read_state
 
 PREFIX = "hf"
-ABOUT = "hf/NAME: every vision model of transformers, by its name on the hub or its folder"
+ABOUT = "hf/NAME or hf/NAME@SIZE: every vision model of transformers, by its name on the hub or its folder"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 RESAMPLED = ("vit", "deit", "swin", "beit", "clip_vision_model", "siglip_vision_model")  # others do it by themselves
 
@@ -60,6 +61,8 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     if not name:
         raise UsageError("hf/ needs a model: a folder, or a name on the hub such as hf/facebook/dinov2-small")
     library = _transformers()
+    given, (asked, pixels) = f"{PREFIX}/{name}", split_size(f"{PREFIX}/{name}")
+    name = asked.removeprefix(f"{PREFIX}/")
     with _explained(name):
         config = library.AutoConfig.from_pretrained(name, trust_remote_code=False)
         processor = _processor(name)
@@ -72,18 +75,22 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         settings = settings_of(processor)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"hf/{name}: its {PROCESSORS[0]} is not understood ({error!r})") from None
+    if pixels:
+        settings = replace(settings, size=(pixels, pixels))
     extra = _without_dense_pooling(config)
     if pretrained and weights is None:
-        given = {"config": config, "use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False, **extra}
+        plain = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False}
         with _explained(name):
-            network = library.AutoModel.from_pretrained(name, **given)
+            network = library.AutoModel.from_pretrained(name, config=config, **plain, **extra)
     else:
         network = library.AutoModel.from_config(config, **extra)
     if weights is not None:
         _load_file(network, weights)
     network = network.eval()
     saved = {"config": _plain(config)}
-    return Backbone(network, f"{PREFIX}/{name}", config.model_type, settings, saved, _measure(network, settings))
+    with readable(given, pixels):
+        reader = _measure(network, settings)
+    return Backbone(network, given, config.model_type, settings, saved, reader)
 
 
 def build(architecture: str, options: Mapping[str, Any]) -> tuple[nn.Module, Reader]:

@@ -11,21 +11,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, unknown_name
+from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, first_line, unknown_name
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
-from activetune.networks.backbones._hub import first_line, reachable_hub
+from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._reader import MeasuredReader, Reader
+from activetune.networks.backbones._size import readable, split_size
 
 PREFIX = "open_clip"
-ABOUT = "open_clip/ARCH#WEIGHTS: the image tower of every CLIP of open_clip, or of a folder"
+ABOUT = (
+    "open_clip/ARCH#WEIGHTS or open_clip/ARCH#WEIGHTS@SIZE: the image tower of every CLIP of open_clip, or of a folder"
+)
 MODES = {"shortest": "center", "squash": "squash", "longest": "border"}  # timm's words for open_clip's
 
 
@@ -48,6 +51,8 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         ActivetuneError: a download that failed. MissingExtra: open_clip is not installed.
     """
     library = _open_clip()
+    given, (asked, pixels) = f"{PREFIX}/{name}", split_size(f"{PREFIX}/{name}")
+    name = asked.removeprefix(f"{PREFIX}/")
     architecture, _, tag = name.partition("#")
     folder = Path(architecture).is_dir()
     source = f"local-dir:{architecture}" if folder else architecture
@@ -57,19 +62,20 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         raise unknown_name(
             "backbone", f"open_clip/{architecture}", (f"open_clip/{one}" for one in library.list_models())
         )
-    given = str(weights) if weights is not None else tag
-    if pretrained and not folder and not given:
+    file_or_tag = str(weights) if weights is not None else tag
+    if pretrained and not folder and not file_or_tag:
         tags = library.list_pretrained_tags_by_model(architecture)
         raise UsageError(
             f"open_clip/{name} does not say which weights; give one of "
             f"open_clip/{architecture}#{', #'.join(tags)}, or a file with --weights"
         )
-    with _explained(name, remote=not folder and not Path(given).is_file()):
+    with _explained(name, remote=not folder and not Path(file_or_tag).is_file()):
         config = library.get_model_config(source)
         model = library.create_model(
             source,
-            pretrained=(given or None) if not folder else None,
+            pretrained=(file_or_tag or None) if not folder else None,
             load_weights=pretrained,
+            force_image_size=pixels,
             pretrained_image=False,
             pretrained_text=False,
         )
@@ -77,19 +83,26 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
             library.load_checkpoint(model, str(weights))
     network = model.visual.float().eval()
     settings = _settings(network.preprocess_cfg)
+    if pixels:
+        settings = replace(settings, size=(pixels, pixels))
     saved = {
         "embed_dim": config["embed_dim"],
         "quick_gelu": bool(config.get("quick_gelu", False)),
         "vision_cfg": {**config["vision_cfg"], "timm_model_pretrained": False},
+        **({"image_size": pixels} if pixels else {}),
     }
     kind = type(network).__name__ if folder else architecture
-    return Backbone(network, f"{PREFIX}/{name}", kind, settings, saved, _measure(network, settings.size))
+    with readable(given, pixels):
+        reader = _measure(network, settings.size)
+    return Backbone(network, given, kind, settings, saved, reader)
 
 
 def build(architecture: str, options: Mapping[str, Any]) -> tuple[nn.Module, Reader]:
     """The image tower of a saved model, its weights at random, and its reader."""
     library = _open_clip()
     vision = {**options["vision_cfg"], "timm_model_pretrained": False}
+    if "image_size" in options:  # another size than its weights were published for
+        vision["image_size"] = options["image_size"]
     if ":" in str(vision.get("timm_model_name", "")):
         raise UsageError(f"open_clip/{architecture} names a trunk that is not timm's: {vision['timm_model_name']!r}")
     text = library.CLIPTextCfg(context_length=2, vocab_size=2, width=8, heads=1, layers=1)  # CLIP is never without one
@@ -100,6 +113,8 @@ def build(architecture: str, options: Mapping[str, Any]) -> tuple[nn.Module, Rea
         quick_gelu=options["quick_gelu"],
     )
     network = model.visual.eval()
+    if "image_size" in options and hasattr(network, "set_input_size"):
+        network.set_input_size(options["image_size"])
     return network, _measure(network, network.image_size)
 
 

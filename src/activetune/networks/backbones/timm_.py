@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
-from activetune.base.errors import ActivetuneError, UsageError, nearest, some
+from activetune.base.errors import ActivetuneError, UsageError, first_line, nearest, some
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import _vil
 from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
-from activetune.networks.backbones._hub import first_line, reachable_hub
+from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._reader import Reader
+from activetune.networks.backbones._size import readable, split_size
 
 PREFIX = "timm"
 ABOUT = "timm/NAME or timm/NAME@SIZE: every model of timm, published weights or a file"
@@ -53,24 +54,25 @@ def _own() -> list[str]:
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build ``name`` (an architecture, or ``architecture.tag``, or either with ``@SIZE``) and load its weights."""
     timm = _timm()
-    given, (name, at, size) = name, name.partition("@")
+    given, (asked, pixels) = f"{PREFIX}/{name}", split_size(f"{PREFIX}/{name}")
+    name = asked.removeprefix(f"{PREFIX}/")
     architecture = name.partition(".")[0]
     if not timm.is_model(name) or architecture in _vil.ARCHITECTURES:
         found = nearest(architecture, _own())
         raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
-    pixels = _pixels(given, size) if at else None
     sized = {"img_size": pixels} if pixels and _takes_a_size(name) else {}
     options, fetch = {**options, **sized}, pretrained and weights is None
     network = create_network(name, pretrained=fetch and not pixels, options=options)
     if pixels:  # before weights are resampled, which fails in its own words
-        _check_size(network, given, pixels)
+        with readable(given, pixels), torch.inference_mode():
+            network(torch.zeros(1, 3, pixels, pixels))
         network = create_network(name, pretrained=True, options=options) if fetch else network
     if weights is not None:
         load_weights(network, weights)
     settings = image_settings(network)
     if pixels:
         settings = replace(settings, size=(pixels, pixels))
-    return Backbone(network, f"timm/{given}", architecture, settings, sized)
+    return Backbone(network, given, architecture, settings, sized)
 
 
 def build(architecture: str, options: Mapping[str, Any]) -> tuple[torch.nn.Module, Reader]:
@@ -86,24 +88,10 @@ def build(architecture: str, options: Mapping[str, Any]) -> tuple[torch.nn.Modul
     return create_network(architecture, pretrained=False, options=options), TIMM
 
 
-def _pixels(name: str, size: str) -> int:
-    if not size.isdecimal() or not 1 <= int(size) <= 4096:
-        raise UsageError(f"timm/{name} asks for images of {size or 'no'} pixels; give a number up to 4096 after the @")
-    return int(size)
-
-
 def _takes_a_size(name: str) -> bool:
     """Whether the architecture is built for one image size, as transformers are; convolutions take any."""
     config = _timm().get_pretrained_cfg(name, allow_unregistered=True)
     return bool(getattr(config, "fixed_input_size", False))
-
-
-def _check_size(network: torch.nn.Module, name: str, pixels: int) -> None:
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, 3, pixels, pixels))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"timm/{name} can't read images of {pixels} pixels ({first_line(error)})") from None
 
 
 def image_settings(network: torch.nn.Module) -> ImageSettings:
