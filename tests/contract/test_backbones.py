@@ -191,7 +191,7 @@ def test_images_of_another_size_are_read_and_the_model_is_loaded_back(named: Nam
         pytest.skip("Vision-LSTM is built for one size")
     asked = f"{name.removesuffix('@32')}@96"
     if fixed(name):
-        with pytest.raises(UsageError, match="loading state_dict for CLIP: size mismatch for .*positional"):
+        with pytest.raises(UsageError, match=r"loading state_dict for CLIP: size mismatch for .*positional"):
             load_backbone(asked, weights)
         return
     given: dict[str, Any] = {"settings": {"strengths": [1.0]}, "backbone": asked, "weights": weights, "quiet": True}
