@@ -370,11 +370,55 @@ def test_a_wrong_value_of_embed_is_a_sentence(digits: Path, option: str, capsys:
     assert not (digits.parent / "emb").exists()
 
 
-@pytest.mark.parametrize("budget", ["many", "0", "-5", "1.5", "120%", "2/klass", "0/class", ""])
+@pytest.mark.parametrize("budget", ["many", "0", "-5", "1.5", "120%", "2/klass", "0/class"])
 def test_an_impossible_budget_is_a_sentence(features: Path, budget: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["select", str(features), "--budget", budget, "--out", str(features.parent / "sel")]
     assert run(arguments) == 2
     assert f"the budget {budget!r} is not" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["embed", "", "--out", "emb"], "an argument is empty; give a value"),
+        (["select", "x.npy", "--budget", "3", "--out", ""], "--out is empty; give a value"),
+        (["select", "x.npy", "--budget=", "--out", "sel"], "--budget is empty; give a value"),
+        (["finetune", "here", "--labels", "", "--out", "model"], "--labels is empty; give a value"),
+        (["select", "x.npy", "--config", "empty.toml"], "empty.toml: 'out' is empty; give a value, or leave it out"),
+    ],
+)
+def test_an_empty_argument_is_not_the_folder_one_is_in(
+    here: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty.toml").write_text('out = ""\nbudget = 3\n')
+    assert run(arguments) == 2
+    assert told in one_line(capsys.readouterr().err)
+    assert tree(here).keys() == {"empty.toml"}
+
+
+@pytest.mark.parametrize("line", ["evaluate gone here", "predict gone here --out gone/p.csv"])
+def test_a_model_that_does_not_exist_is_said_to_be_missing(
+    here: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "gone does not exist or is empty; expected a 'model' folder" in wrong(line, capsys)
+    assert not Path("gone").exists()
+
+
+@pytest.mark.parametrize("method", ["k_center", "auto"])
+def test_losses_that_no_one_would_read_are_refused(
+    features: Path, here: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = wrong(f"select {features} --budget 3 --method {method} --losses gone.csv --out sel", capsys)
+    assert f"{method} reads no losses; leave them out, or choose a method that does: ods, top_loss" in told
+
+
+def test_predictions_leave_the_list_of_rejects_of_others_alone(
+    loop: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("p.rejected.csv").write_text("id,reason\nmine.png,corrupt\n")
+    told = wrong(f"predict {loop / 'model'} {loop / 'digits'} --out p.parquet", capsys)
+    assert "p.rejected.csv exists already; nothing was written" in told
+    assert Path("p.rejected.csv").read_text() == "id,reason\nmine.png,corrupt\n"
 
 
 @pytest.mark.parametrize("budget", ["nan", "inf", "inf/class"])

@@ -131,6 +131,6 @@ def test_classes_without_labels_are_compared_too() -> None:
 
 def test_names_that_read_like_a_missing_answer_are_told() -> None:
     assert describe_spelling(Labels.of({"1": "cat", "2": "None", "3": "None"})) == [
-        "'None' is a class here (2 labels); if it stands for a missing answer, leave the cell empty"
+        "'None' is a class here (2 labels); where they stand for a missing answer, leave the cell empty"
     ]
     assert describe_spelling(Labels.of({"1": "cat", "2": "dog"})) == []

@@ -374,6 +374,23 @@ def test_an_empty_path_is_an_error_with_its_row(tmp_path: Path) -> None:
         open_pool(write_csv(tmp_path / "list.csv", [["path", "label"], ["1.png", "cat"], ["", "dog"]]))
 
 
+def test_a_manifest_with_tabs_may_say_so_in_its_name(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["1.png", "2.png"])
+    (tmp_path / "list.tsv").write_text("path\tlabel\n1.png\tcat, dog\n2.png\tbird\n")
+    assert open_pool(tmp_path / "list.tsv").labels == ["cat, dog", "bird"]
+
+
+def test_a_parquet_file_without_rows_holds_no_image(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [], "label": pa.array([], pa.int64())}), tmp_path / "none.parquet")
+    with pytest.raises(UsageError, match=r"none\.parquet holds no image"):
+        open_pool(tmp_path / "none.parquet")
+
+
+def test_an_empty_text_is_no_pool() -> None:
+    with pytest.raises(UsageError, match="an empty text is no path"):
+        open_pool("")
+
+
 def test_repeated_ids_are_an_error_that_names_them(tmp_path: Path) -> None:
     write_folder(tmp_path, ["1.png"])
     rows = [["path", "id"], ["1.png", "a"], ["2.png", "a"], ["3.png", "b"]]
@@ -867,7 +884,7 @@ def test_a_zip_without_images_holds_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["image.png", "data.tar", "table.json", "nothing"])
 def test_another_file_names_what_is_expected(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"is not a pool: expected a folder .*\.csv, \.jsonl, \.parquet, \.zip"):
+    with pytest.raises(UsageError, match=r"expected a folder .*\.csv, \.jsonl, \.ndjson, \.parquet, \.tsv, \.zip"):
         open_pool(tmp_path / name)
 
 

@@ -35,6 +35,17 @@ def test_every_dialect_gives_the_same_table(tmp_path: Path, encoding: str, separ
     assert read_table(tmp_path / "t.csv") == ROWS
 
 
+def test_a_byte_order_mark_may_stand_twice(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(("\ufeff" + as_text(";")).encode("utf-16"))
+    assert read_table(tmp_path / "t.csv") == ROWS
+
+
+def test_json_in_one_piece_is_told_from_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('[{"id": "1", "label": "cat"}, {"id": "2", "label": "cat"}]')
+    with pytest.raises(UsageError, match=r"t.json is JSON; give JSON lines .one object a line"):
+        read_table(tmp_path / "t.json")
+
+
 @pytest.mark.parametrize("name", ["t.tsv", "t.txt", "T.CSV", "t"])
 def test_the_separator_is_found_whatever_the_suffix(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(as_text("\t"), encoding="utf-8")
@@ -92,6 +103,7 @@ def test_a_single_empty_cell_comes_back(tmp_path: Path) -> None:
             r"line 5 has .* fields \(1\) than the header \(2: 'id', 'label'\)",
         ),
         ('id,label\n"a\nb",cat\nb.png\n', "line 4 has another number of fields"),
+        ("id,label\na.png," + "cat" * 100_000, "a text in line 2 has more than 131,072 characters"),
         ("id,label,id\n1,2,3\n", "names the column 'id' twice"),
         ("id,label\na.png,c\0t\n", "line 2 holds a zero character"),
     ],

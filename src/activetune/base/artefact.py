@@ -90,6 +90,8 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """
     if not folder.exists():
         raise UsageError(f"{folder} does not exist; expected {_article(kind)} folder made by activetune")
+    if folder.is_dir() and all(entry.name.endswith(LOCK) for entry in folder.iterdir()):  # the lock is this run's own
+        raise UsageError(f"{folder} does not exist or is empty; expected {_article(kind)} folder made by activetune")
     if not (folder / MANIFEST).is_file():
         raise UsageError(
             f"{folder} is not {_article(kind)} artefact: it has no {MANIFEST} (unfinished, or made by something else)"

@@ -113,6 +113,8 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
                     f"{path}: {section}{key!r} is not an option of '{command}'; "
                     f"the nearest is {nearest(name, names, 1)[0]!r} (all: {', '.join(names)})"
                 )
+            if value == "":
+                raise UsageError(f"{path}: {section}{key!r} is empty; give a value, or leave it out")
             options[name] = _settings_of(value, path) if name == "set" else value
             if not _is_plain(options[name]) and not isinstance(value, dict):
                 raise UsageError(

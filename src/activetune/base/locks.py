@@ -107,6 +107,10 @@ def holds_output(
             out = signature.bind(*args, **kwargs).arguments.get(parameter)
             if out is None:
                 return stage(*args, **kwargs)
+            if out == "":
+                raise UsageError(
+                    f"{parameter} is an empty text; give a folder or file, or '.' for the folder you are in"
+                )
             with locked(Path(out), folder=folder):
                 return stage(*args, **kwargs)
 
@@ -194,12 +198,14 @@ def _forget(name: str) -> None:
 
 def _open(lock: Path, path: Path, made: list[Path]) -> int | None:
     """The open lock file, held; None where nothing can be written. ``made`` gets the folders that were missing."""
-    for _ in range(_SAME_RUN_TRIES):
+    for tries_left in reversed(range(_SAME_RUN_TRIES)):
         try:
             _make_folders(lock.parent, made)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # another run has just removed the folder that it had made
-            continue
+        except FileNotFoundError:
+            if tries_left:  # another run has just removed the folder that it had made
+                continue
+            raise  # a place where no folder can be made, such as /proc
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and lock.parent.is_dir():
                 return None

@@ -63,6 +63,10 @@ def read_table(path: str | os.PathLike[str]) -> Columns:
         raise UsageError(f"the file {path} does not exist" if not path.exists() else f"{path} is no file")
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path)
+    if path.suffix.lower() == ".json":
+        raise UsageError(
+            f"{path} is JSON; give JSON lines (one object a line, in a file ending in .jsonl), CSV or Parquet"
+        )
     text = decode_text(path)
     return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else _read_csv(path, text)
 
@@ -121,7 +125,7 @@ def decode_text(path: Path) -> str:
         raise UsageError(
             f"{path} can't be read as CSV or Parquet: line {line} holds a zero character; give text in UTF-8"
         )
-    return text
+    return text.lstrip("\ufeff")  # some programs write the mark twice
 
 
 def _encoding_of(content: bytes) -> str:
@@ -180,6 +184,8 @@ def _told(error: csv.Error, line: int, last: int) -> str:
             f"a text in quotation marks that begins in line {line}{reached} goes on after its closing mark; "
             "is a mark missing or too many? Inside a text each is doubled"
         )
+    if last == line and "field limit" in str(error):
+        return f"a text in line {line} has more than {csv.field_size_limit():,} characters; shorten it"
     return f"a quotation mark that opens in line {line} is never closed; close it, or double it inside a text"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from activetune.cli import selecting, models, simulating, preparing, showing  # isort: skip  (this is their order in --help)
-from activetune.base.errors import ActivetuneError, explain_system_error
+from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
@@ -85,6 +85,7 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     """Parse and run; unlike typer's own ``main`` it turns no error into another one."""
+    _refuse_empty(arguments)
     command = typer.main.get_command(app)
     try:
         with command.make_context("activetune", list(arguments) or ["--help"]) as context:
@@ -93,6 +94,22 @@ def _invoke(arguments: list[str]) -> int:
         return ended.exit_code if arguments else 2
     sys.stdout.flush()
     return 0
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an argument without a character, which is mostly a variable of the shell that was never set.
+
+    As a path it would be the folder that the command was started in.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, _, value = argument.partition("=")
+        option = name if name.startswith("--") and name != argument else before
+        if not argument or (argument.startswith("--") and argument == f"{name}=" and not value):
+            where = f"{option} is empty" if option.startswith("--") else "an argument is empty"
+            raise UsageError(f"{where}; give a value (is a variable of the shell not set?)")
 
 
 def _command_of(arguments: list[str]) -> str:

@@ -77,7 +77,7 @@ def select(
         str | None, typer.Option(metavar="COLUMN", help="Equal shares for its values: label, predicted, …")
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
-    losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods.")] = None,
+    losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods and top_loss.")] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""

@@ -77,7 +77,8 @@ def describe_names(counts: Mapping[str, int]) -> list[str]:
     if blank:
         found.append(
             f"{some(blank)} {'is a class' if len(blank) == 1 else 'are classes'} here "
-            f"({sum(counts[name] for name in blank):,} labels); if it stands for a missing answer, leave the cell empty"
+            f"({sum(counts[name] for name in blank):,} labels); "
+            "where they stand for a missing answer, leave the cell empty"
         )
     return found
 

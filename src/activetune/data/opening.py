@@ -19,7 +19,7 @@ def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet
     """List a pool; no image is loaded. What does not count is told in a sentence on stderr, by reason and number.
 
     Args:
-        path: a folder of images (searched recursively), a ``.csv``, ``.parquet`` or ``.jsonl`` manifest with a column
+        path: a folder of images (searched recursively), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` manifest with a column
             ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of such shards
             or a pattern of them (``data/train-*.parquet``), or a ``.zip`` of images.
         follow_links: also into linked folders that lead out of the pool. quiet: no sentence.
@@ -39,6 +39,8 @@ def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet
     >>> open_pool(folder).labels
     ['cat', 'dog']
     """
+    if not os.fspath(path):
+        raise UsageError("the pool has no name: an empty text is no path; the folder you are in is '.'")
     path = Path(path).expanduser()
     if not _exists(path):
         raise UsageError(f"the pool {path} does not exist")
@@ -85,7 +87,7 @@ def _find(path: Path, options: OpenOptions) -> Listing:
 def _check(path: Path, ids: Sequence[str]) -> None:
     """Raise where ids are repeated, or could not be written to a file."""
     if len(set(ids)) < len(ids):
-        raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated(ids))}")
+        raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated(ids))}; keep one row of each")
     for item in ids:
         if not item.isascii():
             try:

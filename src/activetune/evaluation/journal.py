@@ -72,6 +72,8 @@ class Journal:
             )
         if not lines:
             prepare_file(self.path, overwrite=overwrite)
+            if not self._lines.is_file():  # otherwise the list is of the run that was cut off here
+                prepare_file(self.listing, overwrite=overwrite)
         with replacing(self._lines) as partial:
             partial.write_text("\n".join([self.key, *map(json.dumps, batches)]) + "\n", encoding="utf-8")
         rows = [(item, name, prob) for found, *_ in batches for item, name, prob in found]

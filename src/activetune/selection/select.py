@@ -95,6 +95,9 @@ def select(
     selector = make_selector(method, preset, dict(settings or {}))
     _refuse_wrong_shape(embeddings, selector, method)
     limits = read_limits(embeddings, labelled, exclude, candidates)
+    if losses is not None and "losses_N" not in selector.needs | selector.uses:
+        readers = ", ".join(name for name, cls in selectors().items() if "losses_N" in cls.needs | cls.uses)
+        raise UsageError(f"{method} reads no losses; leave them out, or choose a method that does: {readers}")
     losses_N = None if losses is None else read_losses(embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)

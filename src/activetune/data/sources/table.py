@@ -14,13 +14,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
-from activetune.base.tables import column_values, need_columns, read_table
+from activetune.base.tables import JSON_LINES, column_values, need_columns, read_table
 from activetune.data.answers import class_names
 from activetune.data.sources._files import FileSource, absent_files
 from activetune.data.sources._listing import Listing, OpenOptions
 
-ABOUT = ".csv or .parquet manifest (or .jsonl) with the columns path (or file_name), label (optional), id (optional)"
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+ABOUT = ".csv, .tsv, .parquet or .jsonl manifest with the columns path (or file_name), label (optional), id (optional)"
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 FOLDERS = False
 PATH_COLUMNS = ("path", "file_name")
 
@@ -45,7 +45,7 @@ def find(path: Path, options: OpenOptions) -> Listing:
 def _columns(path: Path) -> Mapping[str, Sequence[Any]]:
     if path.suffix.lower() != ".parquet":
         columns = read_table(path)
-        if not columns and path.suffix.lower() == ".jsonl":
+        if not columns and path.suffix.lower() in JSON_LINES:
             return {"path": []}  # no line, and so no names
         if not any(name in columns for name in PATH_COLUMNS):
             need_columns(columns, ["path"], path)
@@ -53,6 +53,8 @@ def _columns(path: Path) -> Mapping[str, Sequence[Any]]:
     file = pq.ParquetFile(path)
     names = file.schema_arrow.names
     if not any(name in names for name in PATH_COLUMNS):
+        if not file.metadata.num_rows:
+            return {"path": []}  # a column without a row does not tell its type
         raise UsageError(
             f"{path} has neither a Hugging Face image column (struct of bytes and path) nor a column 'path'; "
             f"its columns are: {', '.join(names)}"
