@@ -472,7 +472,7 @@ def test_a_report_of_nothing_is_a_sentence(here: Path, capsys: pytest.CaptureFix
         ("recipes", ["linear_probe: ", "full: ", "probe_then_full: ", "    folds = 5"]),
         ("heads", ["linear: ", "logistic: ", "map: "]),
         ("backbones", ["bundled", "timm/vit_tiny_patch16_224", "timm/resnet50", "hf/NAME", "open_clip/ARCH#WEIGHTS"]),
-        ("formats", ["folder of images", ".csv or .parquet manifest", ".zip of images"]),
+        ("formats", ["folder of images", ".csv, .tsv, .parquet or .jsonl manifest", ".zip of images"]),
     ],
 )
 def test_listings_name_what_there_is(what: str, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:

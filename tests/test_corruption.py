@@ -113,6 +113,11 @@ def test_all_shifted_pools_are_scored_in_one_table(
     assert f"mean top-1 {mean:.4f} on 4 shifted pools" in lines[-1]
     assert run(command) == 2
     assert run([*command, "--resume"]) == 0
+    for damaged in ({}, {"sets": []}, {"sets": {**scores["sets"], "fog-1": {"top1": "high"}}}):
+        kept = {"model": scores["model"], **damaged}
+        (tmp_path / "m" / "shifts.json").write_text(json.dumps(kept))
+        assert run([*command, "--resume"]) == 0
+        assert json.loads((tmp_path / "m" / "shifts.json").read_text()) == scores
     capsys.readouterr()
     assert "leave --labels out" in wrong(" ".join([*command, "--labels", "a.csv"]), capsys)
 

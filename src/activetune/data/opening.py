@@ -19,9 +19,9 @@ def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet
     """List a pool; no image is loaded. What does not count is told in a sentence on stderr, by reason and number.
 
     Args:
-        path: a folder of images (searched recursively), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` manifest with a column
-            ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of such shards
-            or a pattern of them (``data/train-*.parquet``), or a ``.zip`` of images.
+        path: a folder of images (searched recursively), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` manifest with
+            a column ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of
+            such shards or a pattern of them (``data/train-*.parquet``), or a ``.zip`` of images.
         follow_links: also into linked folders that lead out of the pool. quiet: no sentence.
 
     Returns:

@@ -147,7 +147,7 @@ def evaluate_shifts(
     if path is not None:
         before = read_json(path) if run.resume and path.is_file() else {}
         if before.get("model") == content["model"]:
-            content = before
+            content["sets"] = _whole_sets(before.get("sets"))
         else:
             prepare_file(path, overwrite=run.overwrite)
     found: dict[str, dict[int, float]] = {}
@@ -164,6 +164,12 @@ def evaluate_shifts(
                 write_json(path, content)
         found.setdefault(kind, {})[severity] = known["top1"]
     return found
+
+
+def _whole_sets(found: Any) -> dict[str, dict[str, Any]]:
+    """The scores of shifted pools in a file that may be damaged; one that lacks a number is left out."""
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: one for name, one in pairs if isinstance(one, dict) and isinstance(one.get("top1"), float)}
 
 
 @holds_output(folder=False)
