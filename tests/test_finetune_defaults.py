@@ -52,7 +52,7 @@ def made(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def probe(folder: Path, labels: Path | None, name: str = "model", **options: Any) -> dict[str, Any]:
+def probe(folder: Path, labels: Path | dict[str, str] | None, name: str = "model", **options: Any) -> dict[str, Any]:
     given = {"recipe": "linear_probe", **FAST, **options}
     finetune(folder / "digits", labels=labels, out=folder / name, **given)
     return json.loads((folder / name / "manifest.json").read_text())  # type: ignore[no-any-return]
@@ -137,6 +137,13 @@ def test_the_figure_is_the_cross_validation_that_chose_and_is_said_to_be_so(
     told = capsys.readouterr().err
     assert "was chosen by it, so it is a little too high" in told and "the items were selected" in told
     assert "was not validated" not in told
+
+
+def test_the_figure_counts_the_folds_that_there_were(made: Path) -> None:
+    labels = {f"0/{path.name}": "zero" for path in sorted((made / "digits" / "0").iterdir())[:3]}
+    labels |= {f"1/{path.name}": "one" for path in sorted((made / "digits" / "1").iterdir())[:1]}
+    found = probe(made, labels, settings={"strengths": [10.0]}, backbone="bundled")["figures"]["estimate"]
+    assert (found["n"], found["by"]) == (3, "3-fold cross-validation")
 
 
 def test_a_single_strength_chooses_nothing_and_has_a_figure_all_the_same(made: Path) -> None:

@@ -163,9 +163,8 @@ def _fitted(
 def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, features_LD: FloatArray) -> dict[str, Any]:
     """``estimate``: the probe's accuracy on items that it was not fitted on; nothing where there are none."""
     trials = list(probe.trials)
+    splits = validation_splits(job.strata, job.held_out, options.folds, np.random.default_rng(job.seed))
     if not trials:  # one strength, which no trial had to choose
-        rng = np.random.default_rng(job.seed)
-        splits = validation_splits(job.strata, job.held_out, options.folds, rng)
         trials = choose_strength(
             features_LD,
             job.labels.indices,
@@ -178,7 +177,7 @@ def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, fea
     if not trials:
         return {}
     best = next(trial for trial in trials if trial.strength == probe.strength)
-    by = "a held-out validation part" if len(job.held_out) else f"{options.folds}-fold cross-validation"
+    by = "a held-out validation part" if len(job.held_out) else f"{len(splits)}-fold cross-validation"
     return estimate_by(best, job.labels.classes, of=PROBE, by=by, chose=_chose(probe))
 
 
