@@ -24,10 +24,10 @@ from pathlib import Path
 
 import plain
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "experiments"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from machine import keep_row
 
+HERE = Path(__file__).resolve().parent
 COMMAND = "from activetune.cli import main; raise SystemExit(main())"
 VIT = ("--backbone", "timm/vit_tiny_patch16_224")
 
