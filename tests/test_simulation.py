@@ -660,6 +660,8 @@ def test_an_unexpected_error_is_kept_as_a_sentence(
         ("--splits per-seed --budgets 120", "over the pool: 105 items can be picked (in the split of seed 0)"),
         ("--backbone resnet50", "do you mean 'timm/resnet50'?"),
         ("--device nonsense", "device 'nonsense' can't be used here"),
+        ("--methods random --start k_means", "--start k_means changes nothing: no method here learns from labels"),
+        ("--settings k_mean.iterations=1", "'k_mean': there is no such method or recipe; the nearest is 'k_means'"),
         ("--settings loss=released", "not of the form NAME.SETTING=VALUE"),
         ("--settings k_means.nonsense=1 --methods k_means", "has no setting 'nonsense'"),
     ],

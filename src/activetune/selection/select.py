@@ -95,10 +95,7 @@ def select(
     selector = make_selector(method, preset, dict(settings or {}))
     _refuse_wrong_shape(embeddings, selector, method)
     limits = read_limits(embeddings, labelled, exclude, candidates)
-    if losses is not None and "losses_N" not in selector.needs | selector.uses:
-        readers = ", ".join(name for name, cls in selectors().items() if "losses_N" in cls.needs | cls.uses)
-        raise UsageError(f"{method} reads no losses; leave them out, or choose a method that does: {readers}")
-    losses_N = None if losses is None else read_losses(embeddings, losses)
+    losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
@@ -138,6 +135,18 @@ def _in_order(selector: Selector, method: str, budget: int | float | str) -> tup
         return selector, {}
     name = next(name for name, cls in selectors().items() if type(ordered) is cls)
     return ordered, {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
+
+
+def _losses_for(selector: Selector, method: str, embeddings: Embeddings, losses: Losses) -> Float32:
+    """The losses (N,) that a method reads.
+
+    Raises:
+        UsageError: it reads none, or they are not those of these items.
+    """
+    if "losses_N" not in selector.needs | selector.uses:
+        readers = ", ".join(name for name, cls in selectors().items() if "losses_N" in cls.needs | cls.uses)
+        raise UsageError(f"{method} reads no losses; leave them out, or choose a method that does: {readers}")
+    return read_losses(embeddings, losses)
 
 
 def _select(given: _Given, folder: Path | None, run: Run) -> Selection:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from activetune.base.config import parse_settings
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, nearest
 from activetune.base.files import file_name
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.settings import flatten
-from activetune.selection.selectors import make_selector
+from activetune.selection.selectors import make_selector, selectors
 from activetune.studies.simulation.budgets import Budget
-from activetune.training.recipe import make_recipe
+from activetune.training.recipe import make_recipe, recipes
 
 WITHOUT_LABELS = frozenset({"features_ND"})  # evidence that needs no label
 
@@ -205,6 +205,20 @@ def read_start(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
             "give --start a method that needs features alone (random, k_means)"
         )
     return start
+
+
+def unused_settings(settings: Iterable[str], entries: Sequence[Entry]) -> list[str]:
+    """Names that settings are given for and that no entry has.
+
+    Raises:
+        UsageError: a name that neither a method nor a recipe has.
+    """
+    known = [*selectors(), *recipes()]
+    for name in settings:
+        if name.partition(":")[0].strip() not in known:
+            alike = nearest(name, known, 1)[0]
+            raise UsageError(f"settings of {name!r}: there is no such method or recipe; the nearest is {alike!r}")
+    return [name for name in settings if all(name not in (entry.name, entry.text) for entry in entries)]
 
 
 def together(earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], *, recipes: bool = False) -> list[Entry]:

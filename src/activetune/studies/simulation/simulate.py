@@ -43,11 +43,13 @@ from activetune.studies.simulation.plan import (
     refuse_mixed_rounds,
     split_list,
     together,
+    unused_settings,
 )
 from activetune.studies.simulation.pools import ONE, SPLIT, Features, Parts, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
+FIRST = "random"  # makes the first selection of methods that learn from labels, unless another one is asked for
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
 FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
 HEADER = (
@@ -89,7 +91,7 @@ def simulate(
     backbone: str = "bundled",
     weights: str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    rounds_start: str = "random",
+    rounds_start: str = FIRST,
     splits: str = ONE,
     keep_models: bool = False,
     use_cache: bool = True,
@@ -125,6 +127,8 @@ def simulate(
     run = Run.of("simulate", run_options)
     numbers = list(range(run.seed, run.seed + _at_least_one(seeds)))
     asked = _Asked.of(methods, recipes, budgets, numbers, rounds_start, dict(settings or {}))
+    for name in unused_settings(settings or {}, [*asked.methods, *asked.recipes, asked.start]):
+        note(f"the settings of {name!r} change nothing: it is not asked for", run.quiet)
     parts = open_parts(pool, test, splits, asked.seeds, run.quiet)
     setup = Setup.of(parts, Path(out), run, backbone, weights, use_cache=use_cache, keep_models=keep_models)
     return _simulate(asked, setup, run)
@@ -139,6 +143,7 @@ def _simulate(asked: _Asked, setup: Setup, run: Run) -> Simulation:
     made_from = {**parts.made_from(use_cache=setup.use_cache), **identity}
     begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)
     asked = asked if begun is None else asked.beside(begun)
+    asked.refuse_idle_start()
     asked.plan(parts, made_from, parts.labels)  # an impossible budget is refused before anything is written
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
@@ -185,6 +190,18 @@ class _Asked:
             seeds,
             read_start(start, settings),
         )
+
+    def refuse_idle_start(self) -> None:
+        """Refuse a first selection that no method would go on from.
+
+        Raises:
+            UsageError: no method learns from labels.
+        """
+        if self.start.text != FIRST and not any(method.in_rounds for method in self.methods):
+            raise UsageError(
+                f"--start {self.start.text} changes nothing: no method here learns from labels; leave it out, or add "
+                "one that does, for instance margin"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the marker that the next run reads."""
