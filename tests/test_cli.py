@@ -396,6 +396,25 @@ def test_an_empty_argument_is_not_the_folder_one_is_in(
     assert tree(here).keys() == {"empty.toml"}
 
 
+def test_a_prompt_may_be_empty(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["caption", "gone", "--prompt", "", "--out", "c.csv"]) == 2
+    assert "the pool gone does not exist" in one_line(capsys.readouterr().err)
+
+
+def test_lists_of_a_config_file_are_what_is_typed_with_commas(
+    loop: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("lists.toml").write_text(
+        '[finetune]\nclasses = ["none", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\nrecipe = "linear_probe"\n'
+        'set = {strengths = [10, 100]}\n[corrupt]\nkinds = ["fog", "snow"]\n'
+    )
+    digits = str(loop / "digits")
+    assert run(["finetune", digits, "--config", "lists.toml", "--out", "model", *FAST]) == 0
+    assert json.loads(Path("model/config.json").read_text())["classes"] == ["none", *map(str, range(10))]
+    assert run(["corrupt", digits, "--config", "lists.toml", "--severity", "9", "--out", "c"]) == 2
+    assert "severities can't be [9]" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("line", ["evaluate gone here", "predict gone here --out gone/p.csv"])
 def test_a_model_that_does_not_exist_is_said_to_be_missing(
     here: Path, line: str, capsys: pytest.CaptureFixture[str]

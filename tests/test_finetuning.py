@@ -703,6 +703,12 @@ def test_a_diverging_run_ends_with_advice(digits: Path, tmp_path: Path, small: N
         train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings=settings)
 
 
+def test_a_run_that_diverges_in_its_last_step_names_the_setting_too(digits: Path, tmp_path: Path, small: None) -> None:
+    settings = {"lr": 1e30, "warmup_epochs": 0.0, "epochs": 1}  # one batch, after which no loss is computed any more
+    with pytest.raises(NotFinite, match=r"at the end, so no model was saved; give a lower --set lr=… \(it is 1e\+30"):
+        train(digits, tmp_path / "m", labels=some_labels(open_pool(digits), shots=2), settings=settings)
+
+
 def test_two_precisions_in_one_process(digits: Path, tmp_path: Path, small: None) -> None:
     labels = some_labels(open_pool(digits), shots=2)
     for precision in ("fp32", "bf16", "fp32"):

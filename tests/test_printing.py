@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import activetune
 from activetune.base.printing import printable, say, tell
 from activetune.base.progress import note
+from activetune.evaluation.scores import worst_classes
 
 EVIL = "a\x1b[2J\x07\r\u202egpj\u2028\udcff\x9b31m.png"
 
@@ -48,3 +49,8 @@ def test_nothing_is_printed_past_the_escapes() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "sys.stdout.write"):
                 found.append(f"{path.relative_to(source)}:{node.lineno}")
     assert [place for place in found if not place.startswith("base/printing.py")] == []
+
+
+def test_a_class_name_begins_no_line_of_its_own() -> None:
+    told = worst_classes({"cat\nerror: none\tat all": {"top1": 0.5, "n": 2}})
+    assert told == r"cat\nerror: none\tat all 50.0 % of 2"

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from activetune.base.errors import UsageError, nearest, unknown_name
 from activetune.base.settings import AnySettings, Settings, changed, places
 
+FREE_TEXT = frozenset({"prompt"})  # options of which an empty text is a value like any other
 LARGEST_CONFIG = 2**20  # bytes
 MOST_DOTS = 200  # in one line: dotted keys nest as deep as they are long
 
@@ -113,7 +114,7 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
                     f"{path}: {section}{key!r} is not an option of '{command}'; "
                     f"the nearest is {nearest(name, names, 1)[0]!r} (all: {', '.join(names)})"
                 )
-            if value == "":
+            if value == "" and name not in FREE_TEXT:
                 raise UsageError(f"{path}: {section}{key!r} is empty; give a value, or leave it out")
             options[name] = _settings_of(value, path) if name == "set" else value
             if not _is_plain(options[name]) and not isinstance(value, dict):

@@ -25,6 +25,15 @@ def printable(text: str) -> str:
     return "".join(sign if _is_shown(sign) else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
+def one_line(text: str) -> str:
+    r"""A name within a line: its own line ends and tabs escaped too, so that it begins no line of its own.
+
+    >>> one_line("a\nerror: b")
+    'a\\nerror: b'
+    """
+    return "".join(sign.encode("unicode_escape").decode("ascii") if sign in KEPT else sign for sign in text)
+
+
 def _is_shown(sign: str) -> bool:
     return sign in KEPT or (unicodedata.category(sign) not in STEERING and sign not in TURNING)
 

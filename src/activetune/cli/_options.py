@@ -20,6 +20,14 @@ Command = Callable[..., None]
 ConfigLoader = Callable[[typer.Context, Path | None], Path | None]
 
 
+LISTS = frozenset({"set", "settings"})  # options that are repeated; the others are one text, with commas where a list
+
+
+def joined(value: Any) -> Any:
+    """A list of a config file as the text that is typed: ``a,b``."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
     """``--config``: the file's values become the defaults of this command; what is typed wins."""
     if path is None:
@@ -27,7 +35,7 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     command = context.command
     options = {(parameter.name or "").rstrip("_"): parameter.name for parameter in command.params}
     values = read_config(path, command.name or "", options.keys() - {"config", "help"}, commands())
-    named = {options[name]: value for name, value in values.items()}
+    named = {options[name]: value if name in LISTS else joined(value) for name, value in values.items()}
     context.default_map = {**(context.default_map or {}), **named}
     return path
 

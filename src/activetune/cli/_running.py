@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from activetune.cli import selecting, models, simulating, preparing, showing  # isort: skip  (this is their order in --help)
+from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
@@ -105,9 +106,10 @@ def _refuse_empty(arguments: list[str]) -> None:
         UsageError: there is one.
     """
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        name, _, value = argument.partition("=")
+        name = argument.partition("=")[0]
         option = name if name.startswith("--") and name != argument else before
-        if not argument or (argument.startswith("--") and argument == f"{name}=" and not value):
+        empty = not argument or (argument.startswith("--") and argument == f"{name}=")
+        if empty and option.removeprefix("--") not in FREE_TEXT:
             where = f"{option} is empty" if option.startswith("--") else "an argument is empty"
             raise UsageError(f"{where}; give a value (is a variable of the shell not set?)")
 

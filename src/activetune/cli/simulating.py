@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Unpack
 
 import typer
 
@@ -18,6 +18,7 @@ from activetune.cli._options import (
     Out,
     PoolArgument,
     Weights,
+    joined,
     load_config,
     opened,
     with_run_options,
@@ -25,20 +26,14 @@ from activetune.cli._options import (
 
 
 def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
-    """``--config`` of simulate: lists may be TOML lists, and settings tables: ``[simulate.settings.activeft]``."""
+    """``--config`` of simulate, whose settings may be tables: ``[simulate.settings.activeft]``."""
     load_config(context, path)
     values = context.default_map or {}
     for name, value in values.items():
         if name == "settings" and isinstance(value, dict):
             pairs = [(f"{method}.{field}", given) for method, table in value.items() for field, given in table.items()]
-            values[name] = [f"{field}={_joined(given)}" for field, given in pairs]
-        elif name != "settings":
-            values[name] = _joined(value)
+            values[name] = [f"{field}={joined(given)}" for field, given in pairs]
     return path
-
-
-def _joined(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 @app.command()

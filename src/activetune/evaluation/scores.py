@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.printing import one_line
 from activetune.evaluation.metrics import (
     TOP,
     ClassCounts,
@@ -143,7 +144,7 @@ class Scores:
 def worst_classes(per_class: Mapping[str, Mapping[str, float]], count: int = 3) -> str:
     """``cup 40.0 % of 5, …``: the classes that are least often right, those of more items first among equals."""
     below = [(row["top1"], -row["n"], name) for name, row in per_class.items() if row["top1"] < 1]
-    return ", ".join(f"{name} {100 * top1:.1f} % of {-n:,.0f}" for top1, n, name in sorted(below)[:count])
+    return ", ".join(f"{one_line(name)} {100 * top1:.1f} % of {-n:,.0f}" for top1, n, name in sorted(below)[:count])
 
 
 def per_class_accuracy(truth_N: IntArray, predicted_N: IntArray, classes: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -32,7 +32,7 @@ from activetune.evaluation.estimate import describe_estimate
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.model import Model, file_digests, load, save_model
 from activetune.networks.network import Network
-from activetune.training.finite import refuse_outputs, refuse_weights, settings_to_change
+from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
 from activetune.training.output import WORK, clear, is_finished, open_folder, withdraw
@@ -218,7 +218,7 @@ def _trained(recipe: Recipe, job: Job, folder: Path) -> Outcome:
 def _refuse_not_finite(job: Job) -> None:
     """Raise :class:`NotFinite` for a model with weights, or outputs on some of its items, that are not finite."""
     network, runtime = job.network.eval(), job.runtime
-    remedy = settings_to_change(runtime.precision, {})
+    remedy = settings_to_change(runtime.precision, rates_among(job.settings, "lr", "head_lr"))
     refuse_weights(network, "at the end, so no model was saved", remedy)
     shown = [job.backbone.prepare(read_usable(job.pool, row)) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():

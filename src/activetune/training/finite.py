@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -28,6 +29,11 @@ def settings_to_change(precision: str, rates: Mapping[str, float]) -> str:
     precise = {"fp16": "--precision bf16 or fp32 (it is fp16)", "bf16": "--precision fp32 (it is bf16)"}
     remedies = [*lower, *([precise[precision]] if precision in precise else [])]
     return f"give {', or '.join(remedies) or 'other weights'}, with --overwrite"
+
+
+def rates_among(settings: Mapping[str, Any], *names: str) -> dict[str, float]:
+    """Those of a recipe's flat settings that are named and that it has, such as ``lr``."""
+    return {name: settings[name] for name in names if name in settings}
 
 
 def refuse_loss(loss: float, where: str, remedy: str) -> None:

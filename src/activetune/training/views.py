@@ -24,7 +24,7 @@ from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.networks.frofa import Grid
 from activetune.tasks import Crops, augmentation
 from activetune.training.batches import derive
-from activetune.training.finite import refuse_outputs, settings_to_change
+from activetune.training.finite import rates_among, refuse_outputs, settings_to_change
 from activetune.training.job import Job
 
 BATCH = 32
@@ -92,7 +92,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     done = int(read_json(state)["done"]) if state.is_file() and path.is_file() else 0
     size = total * math.prod(shape)
     rows = torch.from_file(str(path), shared=True, size=size, dtype=DTYPES[job.runtime.precision]).view(total, *shape)
-    remedy = settings_to_change(job.runtime.precision, {})
+    remedy = settings_to_change(job.runtime.precision, rates_among(job.settings, "lr"))
     workers = choose_workers(job.workers, total)
     loader = DataLoader(
         images,

@@ -66,7 +66,8 @@ def load_backbone(
             raise UsageError(f"unknown backbone {name!r}; do you mean {' or '.join(map(repr, meant))}?")
         raise unknown_name("backbone", name, names)
     if weights is not None and not Path(weights).is_file():
-        raise UsageError(f"the weights file {weights} does not exist")
+        there = "is no file" if Path(weights).exists() else "does not exist"
+        raise UsageError(f"the weights file {weights} {there}")
     rest, file = name.removeprefix(prefix).removeprefix("/"), Path(weights) if weights else None
     backbone: Backbone = known[prefix].load(rest, file, pretrained=pretrained, options=dict(options or {}))
     backbone.weights_file = Path(weights).resolve() if weights else None

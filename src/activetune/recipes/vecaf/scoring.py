@@ -28,7 +28,7 @@ from activetune.data.loading import image_loader
 from activetune.data.splits import stratified_folds
 from activetune.features.distances import Float32, pieces
 from activetune.networks.regression import LinearHead, fit_linear
-from activetune.training.finite import refuse_outputs, settings_to_change
+from activetune.training.finite import rates_among, refuse_outputs, settings_to_change
 from activetune.training.job import Job
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -132,7 +132,7 @@ def _collected(
         classifier = torch.nn.Linear(classifier.in_features, classifier.out_features, device=device)
         head.write_to(classifier)
     targets_S = torch.from_numpy(job.labels.indices[positions])
-    remedy = settings_to_change(job.runtime.precision, {})
+    remedy = settings_to_change(job.runtime.precision, rates_among(job.settings, "lr"))
     features, losses, probs, start = [], [], [], 0
     for part in parts:
         with torch.inference_mode():
