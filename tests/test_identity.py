@@ -8,6 +8,7 @@ import sqlite3
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from activetune.networks.backbones import Backbone
 from tests.conftest import write_digits
 
 OPTIONS = EmbedOptions(batch_size=4, workers=0, device="cpu", precision="fp32")
+PROBE: dict[str, Any] = {"recipe": "linear_probe", "settings": {"strengths": [100.0]}, "workers": 0, "quiet": True}
 AGES_AGO = 10**18  # nanoseconds after 1970
 
 
@@ -58,7 +60,7 @@ def names_sizes_and_times(folder: Path) -> list[tuple[str, int, int]]:
 def test_a_model_is_scored_on_the_pool_that_is_given(tmp_path: Path) -> None:
     a, b = write_twins(tmp_path)
     assert names_sizes_and_times(a) == names_sizes_and_times(b)
-    model = finetune(a, out=tmp_path / "model", workers=0, quiet=True)
+    model = finetune(a, out=tmp_path / "model", **PROBE)
     assert evaluate(model, a, out=tmp_path / "scores.json", workers=0, quiet=True).top1 == 1.0
     assert evaluate(model, b, workers=0, quiet=True).top1 == 0.0
     with pytest.raises(UsageError, match="nothing was written"):  # not taken for those of the other pool
@@ -85,14 +87,14 @@ def test_twins_can_be_pool_and_test_set(tmp_path: Path) -> None:
 
 def test_a_finished_model_of_a_twin_is_not_kept(tmp_path: Path) -> None:
     a, b = write_twins(tmp_path)
-    finetune(a, out=tmp_path / "model", workers=0, quiet=True)
+    finetune(a, out=tmp_path / "model", **PROBE)
     with pytest.raises(UsageError, match="not empty"):
-        finetune(b, out=tmp_path / "model", resume=True, workers=0, quiet=True)
+        finetune(b, out=tmp_path / "model", resume=True, **PROBE)
 
 
 def test_predictions_that_a_twin_began_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = write_twins(tmp_path)
-    model = finetune(a, out=tmp_path / "model", workers=0, quiet=True)
+    model = finetune(a, out=tmp_path / "model", **PROBE)
     out = tmp_path / "p.csv"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("activetune.evaluation.evaluate.check_complete", interrupted)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.utils import Bunch
 
 import activetune
 from activetune.base.run import Idle, Run
@@ -167,8 +168,13 @@ def test_threads_of_select_are_its_workers(asked: dict[str, set[str]], place: Pa
 
 
 def test_a_finished_demo_is_kept_with_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from sklearn import datasets
+
     from activetune.studies import demo
 
+    every = datasets.load_digits()
+    few = Bunch(images=every.images[:300], target=every.target[:300])
+    monkeypatch.setattr(datasets, "load_digits", lambda: few)
     monkeypatch.setattr(demo, "METHODS", ("random", "activeft"))
     monkeypatch.setattr(demo, "CELLS", (("random", "bundled"), ("activeft", "bundled")))
     monkeypatch.setattr(demo, "BUDGETS", (20,))
