@@ -1,9 +1,9 @@
 """Labelled pool -> learning curves of selectors x recipes x budgets x seeds.
 
 The pool's labels are hidden and revealed for picked items alone; models are scored on a test set that chooses nothing.
-The parts: ``pools.py`` opens, splits and embeds pool and test set, ``budgets.py`` counts budgets out, ``plan.py`` lists
-the selections and models to make, ``cells.py`` makes and scores them, ``processes.py`` runs several at once,
-``report/simulation.py`` writes the page.
+The parts: ``pools.py`` opens, splits and embeds pool and test set, ``asked.py`` holds what is asked for, ``budgets.py``
+counts budgets out, ``plan.py`` lists the selections and models to make, ``cells.py`` makes and scores them,
+``processes.py`` runs several at once, ``report/simulation.py`` writes the page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -31,25 +31,13 @@ from activetune.features.embedding import EmbedOptions
 from activetune.networks.backbones import load_backbone
 from activetune.report import write_report
 from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
-from activetune.studies.simulation.budgets import read_budgets
+from activetune.studies.simulation.asked import FIRST, Asked
 from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
-from activetune.studies.simulation.plan import (
-    Entry,
-    Plan,
-    Split,
-    read_methods,
-    read_recipes,
-    read_start,
-    refuse_mixed_rounds,
-    split_list,
-    together,
-    unused_settings,
-)
-from activetune.studies.simulation.pools import ONE, SPLIT, Features, Parts, embed_parts, open_parts
+from activetune.studies.simulation.plan import Plan, unused_settings
+from activetune.studies.simulation.pools import ONE, SPLIT, Features, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
-FIRST = "random"  # makes the first selection of methods that learn from labels, unless another one is asked for
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
 FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
 HEADER = (
@@ -126,7 +114,7 @@ def simulate(
     refuse_company("simulate")  # its cells finetune, one by one
     run = Run.of("simulate", run_options)
     numbers = list(range(run.seed, run.seed + _at_least_one(seeds)))
-    asked = _Asked.of(methods, recipes, budgets, numbers, rounds_start, dict(settings or {}))
+    asked = Asked.of(methods, recipes, budgets, numbers, rounds_start, dict(settings or {}))
     for name in unused_settings(settings or {}, [*asked.methods, *asked.recipes, asked.start]):
         note(f"the settings of {name!r} change nothing: it is not asked for", run.quiet)
     parts = open_parts(pool, test, splits, asked.seeds, run.quiet)
@@ -134,7 +122,7 @@ def simulate(
     return _simulate(asked, setup, run)
 
 
-def _simulate(asked: _Asked, setup: Setup, run: Run) -> Simulation:
+def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
     """Embed both sides, go on with what the folder holds of this simulation, make its cells, and report them."""
     folder, parts = setup.folder, setup.parts
     runtime = resolve_runtime(run.device, run.precision)
@@ -157,85 +145,6 @@ def _simulate(asked: _Asked, setup: Setup, run: Run) -> Simulation:
     content["seconds"] = round(time.perf_counter() - started, 3)
     _finish(simulation, plan, content, run.quiet)
     return simulation
-
-
-# What is asked for ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The grid before its budgets are counted out."""
-
-    methods: Sequence[Entry]
-    recipes: Sequence[Entry]
-    budgets: Sequence[str]
-    seeds: Sequence[int]
-    start: Entry
-
-    @classmethod
-    def of(
-        cls,
-        methods: str | Iterable[str],
-        recipes: str | Iterable[str],
-        budgets: str | int | float | Iterable[str | int | float],
-        seeds: Sequence[int],
-        start: str,
-        settings: Mapping[str, Mapping[str, Any]],
-    ) -> _Asked:
-        """Read the arguments of :func:`simulate`."""
-        return cls(
-            read_methods(methods, settings),
-            read_recipes(recipes, settings),
-            split_list([budgets] if isinstance(budgets, int | float) else budgets),
-            seeds,
-            read_start(start, settings),
-        )
-
-    def refuse_idle_start(self) -> None:
-        """Refuse a first selection that no method would go on from.
-
-        Raises:
-            UsageError: no method learns from labels.
-        """
-        if self.start.text != FIRST and not any(method.in_rounds for method in self.methods):
-            raise UsageError(
-                f"--start {self.start.text} changes nothing: no method here learns from labels; leave it out, or add "
-                "one that does, for instance margin"
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The content of the marker that the next run reads."""
-        return {
-            "methods": [method.asked() for method in self.methods],
-            "recipes": [recipe.asked() for recipe in self.recipes],
-            "budgets": list(self.budgets),
-            "seeds": list(self.seeds),
-        }
-
-    def beside(self, earlier: Mapping[str, Any]) -> _Asked:
-        """Both this grid and an earlier run's."""
-        return _Asked(
-            together(earlier["methods"], self.methods),
-            together(earlier["recipes"], self.recipes, recipes=True),
-            list(dict.fromkeys([*earlier["budgets"], *self.budgets])),
-            sorted({*earlier["seeds"], *self.seeds}),
-            self.start,
-        )
-
-    def plan(self, parts: Parts, made_from: Mapping[str, str], labels: Callable[[int], Sequence[str | None]]) -> Plan:
-        """Count the budgets out against the labels of each seed's pool, or once where all seeds share it."""
-        splits: dict[int, Split] = {}
-        for seed in self.seeds:
-            if splits and not parts.per_seed:
-                splits[seed] = splits[self.seeds[0]]
-                continue
-            try:
-                budgets = read_budgets(self.budgets, labels(seed))
-            except UsageError as error:
-                raise UsageError(f"{error} (in the split of seed {seed})" if parts.per_seed else str(error)) from None
-            refuse_mixed_rounds(self.methods, budgets)
-            splits[seed] = Split(budgets, parts.key(made_from, seed))
-        return Plan(self.methods, self.recipes, splits, self.start)
 
 
 def _at_least_one(seeds: int) -> int:
