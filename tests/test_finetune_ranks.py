@@ -167,10 +167,10 @@ def test_an_error_of_the_command_is_said_once(by_two: tuple[Path, list[tuple[str
 
 STOPPING = """
 import os, sys
-import activetune.training.loop as loop
+import activetune.training.steps as steps
 
 pipe = os.open(os.environ["STOPPED"], os.O_WRONLY)  # closed by the system when the last process has ended
-update = loop._Run._update
+update = steps.Steps._update
 
 def stopping(run, number):
     update(run, number)
@@ -179,7 +179,7 @@ def stopping(run, number):
         with open(os.environ["NEVER"]) as file:
             file.read()
 
-loop._Run._update = stopping
+steps.Steps._update = stopping
 if __name__ == "__main__":
     from activetune.cli import main
     main(sys.argv[1:])

@@ -555,7 +555,7 @@ def test_the_best_epoch_on_validation_is_kept(
     states: list[dict[str, torch.Tensor]] = []
 
     def validate(self: _Run, network: torch.nn.Module) -> Measured:
-        averaged = self._averaged().get_submodule("backbone.network")
+        averaged = self.steps.averaged().get_submodule("backbone.network")
         states.append({name: value.clone() for name, value in averaged.state_dict().items()})
         return next(results)
 

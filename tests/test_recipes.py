@@ -36,6 +36,7 @@ from activetune.training.job import Job
 from activetune.training.loop import _Run
 from activetune.training.output import WORK
 from activetune.training.recipe import make_recipe
+from activetune.training.steps import Steps
 from activetune.training.validation import is_better
 from tests.conftest import NETWORK, TINY, tiny_backbone, write_digits
 from tests.test_finetuning import cut_off, history, learnt, some_labels, train, weights
@@ -160,14 +161,14 @@ def test_less_memory_gives_the_same_gradients(settings: dict[str, Any], pool: Po
 def test_attention_is_fused_again_after_training(pool: Pool, vit: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """On a processor training computes attention plainly, which is the same function; the network is as it was."""
     seen: list[bool] = []
-    original = _Run._backward
+    original = Steps._backward
 
-    def backward(self: _Run, *given: Any) -> Any:
+    def backward(self: Steps, *given: Any) -> Any:
         layers = [one for one in self.job.backbone.network.modules() if hasattr(one, "fused_attn")]
         seen.extend(layer.fused_attn for layer in layers)
         return original(self, *given)
 
-    monkeypatch.setattr(_Run, "_backward", backward)
+    monkeypatch.setattr(Steps, "_backward", backward)
     options = {"labels": some_labels(pool, 3), "backbone": VIT, "weights": vit, "settings": {"epochs": 1}}
     model = train(pool, tmp_path / "plain", **options)
     assert seen and not any(seen)

@@ -1,0 +1,100 @@
+"""What a simulation is asked for: methods, recipes, budgets and seeds; with an earlier run's, and as a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from activetune.base.errors import UsageError
+from activetune.studies.simulation.budgets import read_budgets
+from activetune.studies.simulation.plan import (
+    Entry,
+    Plan,
+    Split,
+    read_methods,
+    read_recipes,
+    read_start,
+    refuse_mixed_rounds,
+    split_list,
+    together,
+)
+from activetune.studies.simulation.pools import Parts
+
+FIRST = "random"  # makes the first selection of methods that learn from labels, unless another one is asked for
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The grid before its budgets are counted out."""
+
+    methods: Sequence[Entry]
+    recipes: Sequence[Entry]
+    budgets: Sequence[str]
+    seeds: Sequence[int]
+    start: Entry
+
+    @classmethod
+    def of(
+        cls,
+        methods: str | Iterable[str],
+        recipes: str | Iterable[str],
+        budgets: str | int | float | Iterable[str | int | float],
+        seeds: Sequence[int],
+        start: str,
+        settings: Mapping[str, Mapping[str, Any]],
+    ) -> Asked:
+        """Read the arguments of :func:`simulate`."""
+        return cls(
+            read_methods(methods, settings),
+            read_recipes(recipes, settings),
+            split_list([budgets] if isinstance(budgets, int | float) else budgets),
+            seeds,
+            read_start(start, settings),
+        )
+
+    def refuse_idle_start(self) -> None:
+        """Refuse a first selection that no method would go on from.
+
+        Raises:
+            UsageError: no method learns from labels.
+        """
+        if self.start.text != FIRST and not any(method.in_rounds for method in self.methods):
+            raise UsageError(
+                f"--start {self.start.text} changes nothing: no method here learns from labels; leave it out, or add "
+                "one that does, for instance margin"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the marker that the next run reads."""
+        return {
+            "methods": [method.asked() for method in self.methods],
+            "recipes": [recipe.asked() for recipe in self.recipes],
+            "budgets": list(self.budgets),
+            "seeds": list(self.seeds),
+        }
+
+    def beside(self, earlier: Mapping[str, Any]) -> Asked:
+        """Both this grid and an earlier run's."""
+        return Asked(
+            together(earlier["methods"], self.methods),
+            together(earlier["recipes"], self.recipes, recipes=True),
+            list(dict.fromkeys([*earlier["budgets"], *self.budgets])),
+            sorted({*earlier["seeds"], *self.seeds}),
+            self.start,
+        )
+
+    def plan(self, parts: Parts, made_from: Mapping[str, str], labels: Callable[[int], Sequence[str | None]]) -> Plan:
+        """Count the budgets out against the labels of each seed's pool, or once where all seeds share it."""
+        splits: dict[int, Split] = {}
+        for seed in self.seeds:
+            if splits and not parts.per_seed:
+                splits[seed] = splits[self.seeds[0]]
+                continue
+            try:
+                budgets = read_budgets(self.budgets, labels(seed))
+            except UsageError as error:
+                raise UsageError(f"{error} (in the split of seed {seed})" if parts.per_seed else str(error)) from None
+            refuse_mixed_rounds(self.methods, budgets)
+            splits[seed] = Split(budgets, parts.key(made_from, seed))
+        return Plan(self.methods, self.recipes, splits, self.start)

@@ -1,0 +1,233 @@
+"""The steps of a training: batches of its streams forward and back through the network, and the weights moved by them.
+
+Several processes share each batch, and a step returns the whole batch's figures (``loop.py`` says what that gives).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from activetune.base.errors import ActivetuneError
+from activetune.base.interrupts import signals_held
+from activetune.tasks import Batch
+from activetune.training.batches import derive
+from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
+from activetune.training.job import Job
+from activetune.training.network_state import (
+    compute_activations_again,
+    fused_attention,
+    to_training,
+    weights_below_heads,
+)
+from activetune.training.optimiser import Forward, make_accelerator, make_optimizer, make_schedule
+from activetune.training.ranks import added_up, raise_shared, rank_and_world
+from activetune.training.settings import Optimisation
+from activetune.training.streams import Course, Draws, Stream, batches_loader
+
+
+class Steps:
+    """The network as it is trained, with its optimiser, schedule, average and loaders.
+
+    Attributes:
+        rank: of this process; the first one, 0, writes. parts: mean of each named part of the loss in the last epoch.
+    """
+
+    def __init__(self, job: Job, streams: Sequence[Stream], course: Course, options: Optimisation, phase: str):
+        self.job, self.streams, self.course, self.options, self.phase = job, streams, course, options, phase
+        self.starting_point = weights_below_heads(job.network) if options.l2sp else []
+        self.accelerator = make_accelerator(job.runtime, several=len(streams) > 1)
+        self.rank, self.world = rank_and_world()
+        self.parts: dict[str, float] = {}
+        self.draws = Draws(streams, course.epochs * course.steps, job.seed)
+        for stream in streams:
+            stream.batches.share = self.rank, self.world
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The network as it is trained, its optimiser, schedule, average and loaders."""
+        from timm.layers import convert_sync_batchnorm
+        from timm.utils import ModelEmaV3
+
+        job, options, course, network = self.job, self.options, self.course, self.job.network
+        if self.world > 1 and job.runtime.device.type == "cuda":
+            job.backbone.network = convert_sync_batchnorm(job.backbone.network)
+        if options.checkpointing:
+            compute_activations_again(job.backbone)
+        self.fused = fused_attention(job.backbone) if job.runtime.device.type == "cpu" else []
+        for layer in self.fused:
+            layer.fused_attn = False
+        optimizer = make_optimizer(network, options)
+        self.scheduler = make_schedule(optimizer, steps=course.epochs * course.steps, warmup=course.warmup)
+        self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
+        self.forward, self.optimizer = self.accelerator.prepare(Forward(network, course), optimizer)
+        self.loaders = [
+            batches_loader(
+                stream,
+                job.backbone.settings,
+                seed=job.seed,
+                crops=options.crops,
+                workers=job.workers,
+                items=stream.batches.items * course.epochs,
+            )
+            for stream in self.streams
+        ]
+
+    def epoch(self, number: int, advance: Callable[[], None]) -> float:
+        """The steps of an epoch, counted from 0; returns the mean loss.
+
+        Args:
+            advance: called after each step.
+
+        Raises:
+            NotFinite: a loss, or at the end a weight, is no longer a finite number.
+        """
+        first = number * self.course.steps
+        self.course.begin(number, self.streams)
+        drawn = self.draws.begin(self.streams, first, self.course.steps)
+        torch.manual_seed(derive(self.job.seed, number, -1, self.rank))
+        to_training(self.job.network)
+        with signals_held():
+            loaders = [iter(loader) if stream.batches.count else iter(()) for loader, stream in self._sources()]
+        sizes = [iter(stream.batches.sizes()) for stream in self.streams]
+        total = weight = 0.0
+        self.parts = {}
+        for step, which in enumerate(drawn.tolist()):
+            self.scheduler.step_update(first + step + 1)
+            self.optimizer.zero_grad(set_to_none=True)
+            lost, counted = self._step(self.streams[which], loaders[which], next(sizes[which]))
+            refuse_loss(lost, self._at(first + step), self.remedy)
+            total, weight = total + lost, weight + counted
+            self._update(first + step)
+            advance()
+        for loader in loaders:
+            next(loader, None)  # a loader closes its epoch when it finds no further batch
+        for network in (self.job.network, self.averaged()):
+            refuse_weights(network, self._at(first + len(drawn) - 1), self.remedy)
+        device = self.job.runtime.device
+        self.parts = {name: added_up(value, device) / max(weight, 1e-12) for name, value in self.parts.items()}
+        return total / max(weight, 1e-12)
+
+    def _sources(self) -> Iterator[tuple[Any, Stream]]:
+        return zip(self.loaders, self.streams, strict=True)
+
+    def _step(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[float, float]:
+        """The gradient of a batch, part by part; returns the sum of its losses and its weight, over all processes."""
+        device = self.job.runtime.device
+        batches, weight = self._drawn(stream, parts, sizes)
+        lost = 0.0
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward):
+                lost += self._backward(stream, batch.to(device), weight)
+        return added_up(lost, device), weight
+
+    def _drawn(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[list[Batch], float]:
+        """The share of a batch that this process has, part by part, and the weight of the whole batch.
+
+        Raises:
+            ReadingFault: an image can't be read at present, whichever process it was drawn by.
+        """
+        batches: list[Batch] = []
+        fault: ActivetuneError | None = None
+        try:
+            for size in sizes:
+                batch = next(parts)
+                batches.append(replace(batch, weight=0.0) if stream.batches.empty(size) else batch)
+        except ActivetuneError as error:
+            fault = error
+        weight = math.nan if fault else sum(batch.weight for batch in batches)
+        weight = added_up(weight, self.job.runtime.device)
+        if math.isnan(weight):
+            raise_shared(fault)
+        return batches, weight
+
+    def _backward(self, stream: Stream, batch: Batch, weight: float) -> float:
+        """Add a part's share of its batch's gradient; returns the sum of its losses.
+
+        Processes average their gradients, so each multiplies its own by their number.
+        """
+        with self.accelerator.autocast():
+            outputs = self.forward(batch, stream)
+        loss, _, parts = stream.task.loss(outputs, batch)
+        if not batch.weight:
+            loss = loss * 0.0
+        for name, value in parts.items():
+            self.parts[f"train_{name}"] = self.parts.get(f"train_{name}", 0.0) + float(value.detach())
+        share = loss / max(weight, 1e-12)
+        self.accelerator.backward(share if self.world == 1 else share * self.world)
+        return float(loss.detach())
+
+    def _update(self, update: int) -> None:
+        """One step of the optimiser, and of what follows the weights."""
+        if self.options.clip:
+            self.accelerator.clip_grad_norm_(self.forward.parameters(), self.options.clip)
+        self.optimizer.step()
+        if self.starting_point:
+            rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0].get("lr_scale", 1.0)
+            with torch.no_grad():
+                for parameter, start in self.starting_point:
+                    parameter.lerp_(start, min(1.0, rate * self.options.l2sp))
+        if self.ema is not None:
+            self.ema.update(self.job.network, step=update)
+
+    def _at(self, update: int) -> str:
+        """Where the training is, for a sentence on numbers that are not finite."""
+        count = self.course.steps
+        kept = f"; the state after epoch {update // count} is kept in {self.job.work}" if update >= count else ""
+        step = f"step {update + 1:,} of {self.course.epochs * count:,}"
+        return f"at {step} ({self.phase}, epoch {update // count + 1}{kept})"
+
+    # What the loop asks for ---------------------------------------------------------------------------------------
+
+    @property
+    def remedy(self) -> str:
+        """The setting to change where numbers are no longer finite."""
+        return settings_to_change(self.job.runtime.precision, {"lr": self.options.lr})
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the topmost layer at present."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
+    def averaged(self) -> nn.Module:
+        """The network with averaged weights, or the network itself where none are averaged."""
+        network = self.job.network if self.ema is None else self.ema.module
+        assert isinstance(network, nn.Module)
+        return network
+
+    def release(self) -> None:
+        """Leave the network as it was found, but for its weights."""
+        backbone = self.job.network.backbone
+        if self.options.checkpointing:
+            backbone.reader.compute_activations_again(backbone.network, False)
+        for layer in self.fused:
+            layer.fused_attn = True
+        self.job.network.eval()
+        if self.job.runtime.device.type != "cpu":  # it collects garbage, which takes a second and frees nothing here
+            self.accelerator.free_memory()
+
+    def state(self) -> dict[str, Any]:
+        """The network, and what moves it, for a checkpoint."""
+        scaler = self.accelerator.scaler
+        return {
+            "network": self.job.network.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),  # fp16 only
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.job.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
