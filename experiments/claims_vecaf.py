@@ -13,6 +13,7 @@ from vecaf_tables import (
     ASKED,
     BALANCED,
     EVERYTHING,
+    FROM_A_PROBE,
     SCORED,
     SIZES,
     Cell,
@@ -125,6 +126,23 @@ def within_classes() -> tuple[str, ...]:
     return (*(f"{one:.1f}" for one in ods), both, *beyond, level, f"{whole[1] - random[1]:.0f}")
 
 
+def from_a_probe() -> tuple[str, ...]:
+    found = {pool: dict(balanced(*files)) for pool, files in FROM_A_PROBE.items()}
+
+    def of(pool: str, method: str, drawn: str, column: str = "top1") -> float:
+        return mean(found[pool][method, drawn][column])
+
+    ahead = all(
+        of(pool, EVERYTHING, drawn if drawn in ("", "balance=1") else "balance=1") > of(pool, method, drawn)
+        for pool in found
+        for method, drawn in found[pool]
+        if method != EVERYTHING
+    )
+    gains = [of(pool, EVERYTHING, "balance=1", column) - of(pool, EVERYTHING, "", column)
+             for pool, column in ((TAIL, "top1"), (CALTECH, "balanced_accuracy"), (CALTECH, "top1"))]  # fmt: skip
+    return checked(ahead, "is ahead", "is not ahead"), f"{gains[0]:.1f}", f"{gains[1]:.1f}", f"{-gains[2]:.1f}"
+
+
 # Sizes, one class, loops --------------------------------------------------------------------------------------------
 
 
@@ -199,6 +217,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("everything rises from {} to {} top-1 ({} to {} balanced), ODS from {} to {} ({} to {}): of {} points ({} balanced) {} is left, for {} times the compute.", share_of_balance),
         Claim("On the long tail everything drawn evenly ({}) {} of every selection from the whole pool, drawn evenly (ODS {}, random {}) or not (at most {}).", on_the_tail),
         Claim("ODS then has {} and {}, {} more than random items of each class, and {} and {} more than everything drawn evenly. Random items of each class, which nothing has to be scored for, {} with everything drawn evenly on Caltech-101 and {} points behind it on the long tail.", within_classes),
+        Claim("Here everything {} of every selection, drawn evenly or not. On an even test set `balance=1` is worth {} points to everything; on Caltech-101, whose test set is as uneven as the pool, it gives {} points of balanced accuracy for {} of top-1.", from_a_probe),
         Claim("ODS leads ActiveFT in the same loop by {} to {} points at {} of the {} sizes, and is {} with it at {}.", by_size),
         Claim("With 121 images a loop (2 %) on Caltech-101 typical ones are what counts, and hard ones alone are the worst of all; with 607 (10 %) it is {}.", typical_and_hard),
         Claim("At all three sizes on Caltech-101 ODS has everything's end after {} batches instead of {}.", soon_at_all_sizes),
