@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 import plain
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-from machine import keep_row
+from machine import commit_of, keep_row
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "from activetune.cli import main; raise SystemExit(main())"
@@ -33,10 +32,7 @@ VIT = ("--backbone", "timm/vit_tiny_patch16_224")
 
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
-    """What is measured: a name for the table, and the arguments without ``--out``.
-
-    POOL-bundled and POOL-vit stand for the embeddings that the same version made a moment before.
-    """
+    """What is measured: a name for the table, and the arguments without ``--out``."""
     features = str(plain.pool(options.pools, 50_000))
     small = str(plain.pool(options.pools, 10_000))
     weights = ("--weights", str(options.weights))
@@ -73,7 +69,7 @@ def main() -> None:
         found = [
             {version: measure(source, arguments) for version, source in versions.items()} for _ in range(options.rounds)
         ]
-        row = {"name": name, "before": commit(options.before), "rounds": options.rounds, **summary(found)}
+        row = {"name": name, "before": commit_of(options.before), "rounds": options.rounds, **summary(found)}
         print(json.dumps(row), flush=True)
         keep_row(options.out, row, ("name",))
 
@@ -90,7 +86,6 @@ def measure(source: Path, arguments: list[str]) -> dict[str, float]:
         started, before = time.perf_counter(), os.times()
         ended = subprocess.run(line, env=environment, cwd=folder, capture_output=True, text=True, check=False)
         seconds, after = time.perf_counter() - started, os.times()
-        shutil.rmtree(Path(folder) / "out", ignore_errors=True)
     if ended.returncode:
         raise SystemExit(f"{' '.join(arguments)} of {source} ended with {ended.returncode}:\n{ended.stderr}")
     spent = after.children_user + after.children_system - before.children_user - before.children_system
@@ -98,7 +93,7 @@ def measure(source: Path, arguments: list[str]) -> dict[str, float]:
 
 
 def summary(found: list[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """Medians over the rounds, and the medians and least of each round's ratio."""
+    """Medians over the rounds; of each round's ratio also the least and the largest."""
     row: dict[str, float] = {}
     for what in ("seconds", "processor"):
         for version in ("before", "now"):
@@ -107,12 +102,6 @@ def summary(found: list[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
         row[f"{what}_ratio"] = round(statistics.median(ratios), 3)
         row[f"{what}_ratio_least"], row[f"{what}_ratio_most"] = round(min(ratios), 3), round(max(ratios), 3)
     return row
-
-
-def commit(source: Path) -> str:
-    """The short name of a checkout's commit."""
-    line = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -19,15 +19,20 @@ def machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit_of(Path()),
         "machine": f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, no GPU"
         if not torch.cuda.is_available()
         else torch.cuda.get_device_name(),
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
     }
+
+
+def commit_of(folder: Path) -> str:
+    """The short name of a checkout's commit."""
+    line = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def keep_row(path: Path, row: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ class Steps:
             advance()
         for loader in loaders:
             next(loader, None)  # a loader closes its epoch when it finds no further batch
-        for network in (self.job.network, self.averaged()):
+        for network in (self.job.network, *([] if self.ema is None else [self.averaged()])):
             refuse_weights(network, self._at(first + len(drawn) - 1), self.remedy)
         device = self.job.runtime.device
         self.parts = {name: added_up(value, device) / max(weight, 1e-12) for name, value in self.parts.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -41,6 +41,10 @@ class ImageSettings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for manifests and ``config.json``."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def at(self, pixels: int | None) -> ImageSettings:
+        """The same for square images of so many pixels; None leaves the size."""
+        return self if pixels is None else replace(self, size=(pixels, pixels))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageSettings:

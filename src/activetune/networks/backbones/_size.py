@@ -11,21 +11,21 @@ from activetune.base.errors import UsageError, first_line
 LARGEST = 4096
 
 
-def split_size(name: str) -> tuple[str, int | None]:
-    """The name without ``@SIZE``, and the size in pixels; None where there is none.
+def split_size(prefix: str, name: str) -> tuple[str, int | None]:
+    """A source's name without ``@SIZE``, and the size in pixels; None where there is none.
 
-    >>> split_size("timm/vit_tiny_patch16_224@112"), split_size("bundled")
-    (('timm/vit_tiny_patch16_224', 112), ('bundled', None))
+    >>> split_size("timm", "vit_tiny_patch16_224@112"), split_size("bundled", "")
+    (('vit_tiny_patch16_224', 112), ('', None))
 
     Raises:
         UsageError: no number after the last @, or one that is no possible size.
     """
     rest, at, size = name.rpartition("@")
-    local = name.partition("/")[2]
-    if not at or any(Path(path).exists() for path in (local, local.partition("#")[2]) if path):
+    if not at or any(Path(path).exists() for path in (name, name.partition("#")[2]) if path):
         return name, None  # a folder, or a file of weights, with an @ in its name
     if not size.isdecimal() or not 1 <= int(size) <= LARGEST:
-        raise UsageError(f"{name} asks for images of {size or 'no'} pixels; give a number up to {LARGEST} after the @")
+        given = f"{prefix}/{name}" if rest else f"{prefix}{name}"
+        raise UsageError(f"{given} asks for images of {size or 'no'} pixels; give a number up to {LARGEST} after the @")
     return rest, int(size)
 
 

@@ -6,7 +6,6 @@ Trained by ``experiments/bundled_backbone`` (data, recipe, figures and limits: d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,13 @@ def names() -> list[str]:
 
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build the network and load the weights that come with the package (or ``weights``)."""
-    given, pixels = split_size(f"{PREFIX}{name}")
-    if given != PREFIX:
+    rest, pixels = split_size(PREFIX, name)
+    if rest:
         raise unknown_name("backbone", f"{PREFIX}/{name}", [PREFIX])
     network = create_network(ARCHITECTURE, pretrained=False, options=options)
     if pretrained:
         load_weights(network, weights or WEIGHTS)
-    settings = replace(SETTINGS, size=(pixels, pixels)) if pixels else SETTINGS
-    with readable(PREFIX, pixels), torch.inference_mode():
-        network(torch.zeros(1, 3, *settings.size))
-    return Backbone(network.float(), f"{PREFIX}{name}", ARCHITECTURE, settings)
+    if pixels:
+        with readable(f"{PREFIX}{name}", pixels), torch.inference_mode():
+            network(torch.zeros(1, 3, pixels, pixels))
+    return Backbone(network.float(), f"{PREFIX}{name}", ARCHITECTURE, SETTINGS.at(pixels))

@@ -15,7 +15,7 @@ import contextlib
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     if not name:
         raise UsageError("hf/ needs a model: a folder, or a name on the hub such as hf/facebook/dinov2-small")
     library = _transformers()
-    given, (asked, pixels) = f"{PREFIX}/{name}", split_size(f"{PREFIX}/{name}")
-    name = asked.removeprefix(f"{PREFIX}/")
+    given, (name, pixels) = f"{PREFIX}/{name}", split_size(PREFIX, name)
     with _explained(name):
         config = library.AutoConfig.from_pretrained(name, trust_remote_code=False)
         processor = _processor(name)
@@ -72,11 +71,9 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
             raise UsageError(f"hf/{name} ({config.model_type}) does not take the option {option}")
         setattr(config, option, value)
     try:
-        settings = settings_of(processor)
+        settings = settings_of(processor).at(pixels)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"hf/{name}: its {PROCESSORS[0]} is not understood ({error!r})") from None
-    if pixels:
-        settings = replace(settings, size=(pixels, pixels))
     extra = _without_dense_pooling(config)
     if pretrained and weights is None:
         plain = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         ActivetuneError: a download that failed. MissingExtra: open_clip is not installed.
     """
     library = _open_clip()
-    given, (asked, pixels) = f"{PREFIX}/{name}", split_size(f"{PREFIX}/{name}")
-    name = asked.removeprefix(f"{PREFIX}/")
+    given, (name, pixels) = f"{PREFIX}/{name}", split_size(PREFIX, name)
     architecture, _, tag = name.partition("#")
     folder = Path(architecture).is_dir()
     source = f"local-dir:{architecture}" if folder else architecture
@@ -82,9 +81,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         if folder and weights is not None:
             library.load_checkpoint(model, str(weights))
     network = model.visual.float().eval()
-    settings = _settings(network.preprocess_cfg)
-    if pixels:
-        settings = replace(settings, size=(pixels, pixels))
+    settings = _settings(network.preprocess_cfg).at(pixels)
     saved = {
         "embed_dim": config["embed_dim"],
         "quick_gelu": bool(config.get("quick_gelu", False)),

@@ -9,7 +9,6 @@ import contextlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,8 +53,7 @@ def _own() -> list[str]:
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build ``name`` (an architecture, or ``architecture.tag``, or either with ``@SIZE``) and load its weights."""
     timm = _timm()
-    given, (asked, pixels) = f"{PREFIX}/{name}", split_size(f"{PREFIX}/{name}")
-    name = asked.removeprefix(f"{PREFIX}/")
+    given, (name, pixels) = f"{PREFIX}/{name}", split_size(PREFIX, name)
     architecture = name.partition(".")[0]
     if not timm.is_model(name) or architecture in _vil.ARCHITECTURES:
         found = nearest(architecture, _own())
@@ -69,10 +67,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         network = create_network(name, pretrained=True, options=options) if fetch else network
     if weights is not None:
         load_weights(network, weights)
-    settings = image_settings(network)
-    if pixels:
-        settings = replace(settings, size=(pixels, pixels))
-    return Backbone(network, given, architecture, settings, sized)
+    return Backbone(network, given, architecture, image_settings(network).at(pixels), sized)
 
 
 def build(architecture: str, options: Mapping[str, Any]) -> tuple[torch.nn.Module, Reader]:
