@@ -19,7 +19,7 @@ from typing import Any
 
 import experiment_tables
 import numpy as np
-from stored import ROOT, read, three
+from stored import ROOT, lines, read, three
 
 from activetune.evaluation.statistics import mean_and_spread
 
@@ -79,7 +79,7 @@ def bundled_backbone() -> list[str]:
         ]
         digits.append(f"| {name} | {' | '.join(mean_and_spread(values, factor=100) for values in by_budget)} |")
     speed = rows["bundled"]
-    lines = [
+    text = [
         f"Measured on {content['machine']}, {content['date']}, by `experiments/bundled_backbone/evaluate.py`; "
         "Caltech-101 at short side",
         "128 px, 10 training and 10 test images a class, logistic regression C = 100, mean ± standard deviation "
@@ -100,7 +100,7 @@ def bundled_backbone() -> list[str]:
         f"Speed of the model alone, batches of 64: {speed['images_per_second_auto']} images/s in bf16, "
         f"{speed['images_per_second_fp32']} images/s in fp32.",
     ]
-    return ["\n".join(lines)]
+    return ["\n".join(text)]
 
 
 def benchmarks() -> list[str]:
@@ -117,13 +117,13 @@ def embedding() -> str:
     """``embedding.json``: the runs that compared the command with the model alone."""
     named = {"timm/vit_tiny_patch16_224": "ViT-Tiny, 224 px", "bundled": "bundled, 96 px"}
     pools = {"cifar10-test": "CIFAR-10 test", "caltech101": "Caltech-101"}
-    lines = ["| backbone | pool | model alone, images/s | embed, images/s | ratio | binds |", "|---" * 6 + "|"]
+    rows = []
     for row in read("benchmarks/embedding.json")["rows"]:
         if "embed" in row:
             cells = [f"{named[row['backbone']]}, {row['precision']}", f"{pools[row['pool']]}, {row['images']:,}"]
             cells += [f"{row['model_alone']:.0f}", f"{row['embed']:.0f}", f"{row['ratio']:.2f}", row["bound"]]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append(cells)
+    return lines(["backbone", "pool", "model alone, images/s", "embed, images/s", "ratio", "binds"], rows)
 
 
 def cached_training() -> str:
@@ -137,22 +137,21 @@ def cached_training() -> str:
         "map, brightness": "attention pooling, brightness",
         "map, posterize": "attention pooling, posterize",
     }
-    told = (
-        f"| {name} | {three(rows[key]['samples_per_second'])} | {three(rows[key]['times_plain'])} |"
-        for key, name in named.items()
-    )
-    return "\n".join(["| head | samples/s | times the backbone |", "|---" * 3 + "|", *told])
+    told = [
+        [name, three(rows[key]["samples_per_second"]), three(rows[key]["times_plain"])] for key, name in named.items()
+    ]
+    return lines(["head", "samples/s", "times the backbone"], told)
 
 
 def versions() -> str:
     """``versions.json``: seconds of this version per second of an earlier one, by command."""
-    lines = ["| command | seconds before | seconds now | ratio | of processor time | its range |", "|---" * 6 + "|"]
+    rows = []
     for row in read("benchmarks/versions.json")["rows"]:
         seconds = [f"{row[f'seconds_{version}']:.1f}" for version in ("before", "now")]
         ratios = [f"{row[f'{what}_ratio']:.2f}" for what in ("seconds", "processor")]
         span = f"{row['processor_ratio_least']:.2f} to {row['processor_ratio_most']:.2f}"
-        lines.append(f"| {' | '.join([row['name'], *seconds, *ratios, span])} |")
-    return "\n".join(lines)
+        rows.append([row["name"], *seconds, *ratios, span])
+    return lines(["command", "seconds before", "seconds now", "ratio", "of processor time", "its range"], rows)
 
 
 TABLES = {

@@ -88,9 +88,9 @@ def reached(found: Cell, end: float) -> tuple[str, str]:
     return f"{batches:.0f}", f"{batches + scored / SCORED:.0f}"
 
 
-def end_of_everything(pool: str, beside: str = "paper") -> float:
+def end_of_everything(pool: str) -> float:
     """The accuracy on the validation part that training on everything ends with."""
-    return float(mean_curve(cell(pool, EVERYTHING, beside))[-1, 2])
+    return float(mean_curve(cell(pool, EVERYTHING))[-1, 2])
 
 
 # Tables -------------------------------------------------------------------------------------------------------------
@@ -179,14 +179,10 @@ def sizes() -> str:
         found = [cell(pool, method, beside, share) for method, beside in OF_EVERY_SIZE]
         best = max(np.mean(one["top1"]) for one in found)
         columns.append([f"**{told(one)}**" if np.mean(one["top1"]) == best else told(one) for one in found])
-    rows = [
-        [*row, *(cost(cell(pool, method, beside)) for pool in POOLS)]
-        for (method, beside), *row in zip(OF_EVERY_SIZE, *columns, strict=True)
-    ]
-    rows = [
-        ["VeCAF (`eta` 0.5)" if beside != "paper" else NAMES[method], *row]
-        for (method, beside), row in zip(OF_EVERY_SIZE, rows, strict=True)
-    ]
+    rows = []
+    for (method, beside), *row in zip(OF_EVERY_SIZE, *columns, strict=True):
+        name = "VeCAF (`eta` 0.5)" if beside != "paper" else NAMES[method]
+        rows.append([name, *row, *(cost(cell(pool, method, beside)) for pool in POOLS)])
     whole = [told(cell(pool, EVERYTHING)) if share == "5%" else "" for pool, share in SIZES]
     rows.append(["everything", *whole, *(cost(cell(pool, EVERYTHING)) for pool in POOLS)])
     shares = [

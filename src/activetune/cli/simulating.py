@@ -29,10 +29,10 @@ def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
     """``--config`` of simulate, whose settings may be tables: ``[simulate.settings.activeft]``."""
     load_config(context, path)
     values = context.default_map or {}
-    for name, value in values.items():
-        if name == "settings" and isinstance(value, dict):
-            pairs = [(f"{method}.{field}", given) for method, table in value.items() for field, given in table.items()]
-            values[name] = [f"{field}={joined(given)}" for field, given in pairs]
+    tables = values.get("settings")
+    if isinstance(tables, dict):
+        pairs = [(f"{name}.{field}", given) for name, table in tables.items() for field, given in table.items()]
+        values["settings"] = [f"{field}={joined(given)}" for field, given in pairs]
     return path
 
 
