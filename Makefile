@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-processors lint format bench clean faults
+.PHONY: install demo test test-fast test-gpu test-processors lint format bench clean faults
 
 install: $(BIN)/.installed
 
@@ -20,6 +20,10 @@ test: install
 # What takes a few minutes: all but the tests that start processes of their own or repeat a run many times.
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow"
+
+# What computes on a GPU, where there is one; the rest of the suite asks for the processor.
+test-gpu: install
+	$(BIN)/python -m pytest -n 4 tests/test_gpu.py
 
 # The suite as a processor without AVX-512 computes it, on one thread and on two: the last digits differ there.
 test-processors: install

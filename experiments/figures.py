@@ -35,6 +35,7 @@ PAGES = {
 NAMES = ("budget", "features", "k", "method", "objective", "recipe", "row", "shots")  # columns that tell cells apart
 
 
+PLAIN = ("dense", "autograd")  # ActiveFT's Algorithm 1, as ``benchmarks/plain.py`` has it
 BEGIN, END = "<!-- made by experiments/figures.py -->", "<!-- end of what is made -->"
 
 
@@ -110,7 +111,7 @@ def benchmarks() -> list[str]:
 
     rows = growth.read_rows()
     growing = (growth.growth(rows, part) for part in growth.AXES)
-    return [embedding(), growth.cases(rows), *growing, cached_training(), versions()]
+    return [embedding(), growth.cases(rows), *growing, on_a_gpu(), cached_training(), versions()]
 
 
 def embedding() -> str:
@@ -124,6 +125,16 @@ def embedding() -> str:
             cells += [f"{row['model_alone']:.0f}", f"{row['embed']:.0f}", f"{row['ratio']:.2f}", row["bound"]]
             rows.append(cells)
     return lines(["backbone", "pool", "model alone, images/s", "embed, images/s", "ratio", "binds"], rows)
+
+
+def on_a_gpu() -> str:
+    """``selection_gpu.json``: the whole command, selecting alone, and the plain algorithms on the same GPU."""
+    rows = []
+    for row in read("benchmarks/selection_gpu.json"):
+        others = [f"{row['others'][name]['seconds']:.1f}" if name in row["others"] else "-" for name in PLAIN]
+        seconds = [f"{row['seconds']:.1f}", f"{row['select_seconds']:.1f}"]
+        rows.append([row["method"], f"{row['N']:,}", f"{row['K']:,}", *seconds, *others])
+    return lines(["method", "N", "K", "seconds", "of it selecting", "dense", "autograd"], rows)
 
 
 def cached_training() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,18 @@ def test_keep_is_the_classifier_that_is_there() -> None:
     )
     assert kept.kind == "linear"
     torch.testing.assert_close(kept.classifier.weight, layer.weight)
+
+
+@pytest.mark.parametrize("kind", ["keep", "linear", "map"])
+def test_a_head_computes_where_the_views_are(kind: str) -> None:
+    heads = toy()
+    head = LightHeads(heads.views, heads.targets, 4, heads.training, present=nn.Linear(8, 4)).fit(
+        Candidate(kind), np.arange(40), 10.0
+    )
+    elsewhere = replace(heads.views, device=torch.device("meta"))
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # it has no numbers to give
+        head_logits(head, elsewhere, np.arange(4))
+    assert head.classifier.weight.is_meta
 
 
 @pytest.mark.parametrize("kind", ["map", "linear", "logistic"])

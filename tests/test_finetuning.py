@@ -267,7 +267,7 @@ def test_plain_timm_opens_the_model(probe: Path, digits: Path) -> None:
     batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
     with torch.inference_mode():
         expected = torch.softmax(network.eval()(batch), dim=1).numpy()
-    np.testing.assert_allclose(activetune.load(probe).predict(paths, precision="fp32"), expected, atol=1e-4)
+    np.testing.assert_allclose(activetune.load(probe).predict(paths, precision="fp32"), expected, atol=1e-3)
 
 
 DAMAGES = ("missing weights", "cut weights", "one bit", "other classes", "reversed classes", "no image settings")

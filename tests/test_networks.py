@@ -117,7 +117,7 @@ def test_plain_timm_opens_a_model_and_gives_its_logits(name: str, recipe: str, t
     pixels = model.backbone.normalise(images(model.network))
     with torch.inference_mode():
         expected = plain(pixels)
-        torch.testing.assert_close(model.network.eval()(pixels), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.network.cpu().eval()(pixels), expected, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(activetune.load(tmp_path / "m").network(pixels), expected, atol=1e-5, rtol=1e-4)
 
 

@@ -202,7 +202,7 @@ def test_images_of_another_size_are_read_and_the_model_is_loaded_back(named: Nam
     assert model.backbone.name == again.backbone.name == asked
     pixels = images(model.backbone)
     with torch.inference_mode():
-        torch.testing.assert_close(again.network(pixels), model.network.eval()(pixels), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(again.network(pixels), model.network.cpu().eval()(pixels), atol=1e-5, rtol=1e-4)
 
 
 # Weights --------------------------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_a_model_is_loaded_back_without_what_it_was_made_from(
     again = activetune.load(tmp_path / "m")
     pixels = images(again.backbone)
     with torch.inference_mode():
-        torch.testing.assert_close(again.network(pixels), model.network.eval()(pixels), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(again.network(pixels), model.network.cpu().eval()(pixels), atol=1e-5, rtol=1e-4)
     assert again.backbone.num_features == model.backbone.num_features
     text = (tmp_path / "m" / "config.json").read_text()
     assert "_name_or_path" not in text
@@ -306,7 +306,7 @@ def test_every_recipe_trains_it(name: str, recipe: str, pool: Pool, tmp_path: Pa
     )
     pixels = images(model.backbone)
     with torch.inference_mode():
-        expected = model.network.eval()(pixels)
+        expected = model.network.cpu().eval()(pixels)
         assert expected.isfinite().all()
         torch.testing.assert_close(activetune.load(tmp_path / "m").network(pixels), expected, atol=1e-5, rtol=1e-4)
 

@@ -23,9 +23,15 @@ ConfigLoader = Callable[[typer.Context, Path | None], Path | None]
 LISTS = frozenset({"set", "settings"})  # options that are repeated; the others are one text, with commas where a list
 
 
-def joined(value: Any) -> Any:
-    """A list of a config file as the text that is typed: ``a,b``."""
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+def typed(value: Any) -> str:
+    """A value of a config file as the text that is typed: ``a,b`` for a list.
+
+    click converts text for every option, and tells in a sentence what it can't read; of a number or a truth value
+    where it awaits something else its versions differ, down to a traceback.
+    """
+    if isinstance(value, list):
+        return ",".join(map(typed, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -35,7 +41,7 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     command = context.command
     options = {(parameter.name or "").rstrip("_"): parameter.name for parameter in command.params}
     values = read_config(path, command.name or "", options.keys() - {"config", "help"}, commands())
-    named = {options[name]: value if name in LISTS else joined(value) for name, value in values.items()}
+    named = {options[name]: value if name in LISTS else typed(value) for name, value in values.items()}
     context.default_map = {**(context.default_map or {}), **named}
     return path
 

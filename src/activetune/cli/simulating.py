@@ -18,9 +18,9 @@ from activetune.cli._options import (
     Out,
     PoolArgument,
     Weights,
-    joined,
     load_config,
     opened,
+    typed,
     with_run_options,
 )
 
@@ -32,7 +32,7 @@ def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
     tables = values.get("settings")
     if isinstance(tables, dict):
         pairs = [(f"{name}.{field}", given) for name, table in tables.items() for field, given in table.items()]
-        values["settings"] = [f"{field}={joined(given)}" for field, given in pairs]
+        values["settings"] = [f"{field}={typed(given)}" for field, given in pairs]
     return path
 
 

@@ -119,7 +119,8 @@ def train_head(
 
 
 def head_logits(head: Head, views: Views, rows: IntArray, batch_size: int = 256) -> FloatArray:
-    """Logits (B, Y) of items under view 0."""
+    """Logits (B, Y) of items under view 0; the head is taken to where the views are computed on."""
+    head.to(views.device)
     with torch.inference_mode():
         found = [
             _logits(head, views.batch(part), views).float().cpu().numpy()

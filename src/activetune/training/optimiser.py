@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 from torch.nn import Parameter
 
+from activetune.base.launch import launched
 from activetune.base.runtime import Runtime
 from activetune.networks.network import Network
 from activetune.tasks import Batch
@@ -39,7 +41,10 @@ def make_accelerator(runtime: Runtime, *, several: bool) -> Any:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state()  # it keeps one precision a process, and this run may want another
+    # They keep one precision and one device per process, and this run may want others.
+    AcceleratorState._reset_state(reset_partial_state=launched().world == 1)
+    if runtime.device.type == "cuda" and runtime.device.index is not None:
+        torch.cuda.set_device(runtime.device)  # of several GPUs accelerate takes the present one
     return Accelerator(
         mixed_precision="no" if runtime.precision == "fp32" else runtime.precision,
         cpu=runtime.device.type == "cpu",
