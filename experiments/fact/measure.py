@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,17 @@ SCORED = 2000
 
 @dataclass(frozen=True)
 class Given:
-    """A pool with its embeddings, the items that may be picked, and those that score."""
+    """A pool, the items that may be picked, and those that score."""
 
     pool: Pool
-    embeddings: activetune.Embeddings
     picked_from: list[str]
     test: Pool
+    weights: Path
+
+    @cached_property
+    def embeddings(self) -> activetune.Embeddings:
+        """What is picked by."""
+        return activetune.embed(self.pool, backbone=BACKBONE, weights=self.weights)
 
 
 def main() -> None:
@@ -122,17 +128,15 @@ def _options() -> argparse.Namespace:
 def _caltech101(options: argparse.Namespace) -> Given:
     """Ids sorted, shuffled by ``default_rng(0)``: the first 70 % are the pool, the rest is the test set."""
     pool = activetune.open_pool(options.data / "caltech101.zip")
-    embeddings = activetune.embed(pool, backbone=BACKBONE, weights=options.weights)
     order = np.random.default_rng(0).permutation(sorted(pool.ids)).tolist()
     cut = round(0.7 * len(order))
-    return Given(pool, embeddings, order[:cut], pool.subset(order[cut:]))
+    return Given(pool, order[:cut], pool.subset(order[cut:]), options.weights)
 
 
 def _cifar10(options: argparse.Namespace) -> Given:
     pool = activetune.open_pool(options.data / "cifar10" / "train.parquet")
-    embeddings = activetune.embed(pool, backbone=BACKBONE, weights=options.weights)
     test = activetune.open_pool(options.data / "cifar10" / "test.parquet")
-    return Given(pool, embeddings, list(pool.ids), test)
+    return Given(pool, list(pool.ids), test, options.weights)
 
 
 def _measure(name: str, given: Given, budget: int, seed: int, options: argparse.Namespace) -> None:
