@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from activetune.networks.heads.logistic import power_normalised
 
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.frofa import Grid, parse_augmentation
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.heads._attention import AttentionPool, heads_for
-from activetune.networks.heads.logistic import power_normalised
 from activetune.training.head_training import HeadTraining, head_logits, train_head
 from activetune.training.views import Views
 
