@@ -26,6 +26,7 @@ from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.networks.regression import Measure
 from activetune.tasks._base import Batch, Loss, Metric, Sample, Scorer, Task
+from activetune.tasks._forms import Form, Table
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,17 @@ class Classification(Task):
     ) -> list[str]:
         """See :class:`Task`: the name of the class with the highest logit."""
         return [classes[index] for index in outputs.argmax(1).tolist()]
+
+    def answers(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[tuple[str, float]]:
+        """See :class:`Task`: each image's most probable class, and its probability."""
+        highest, best = torch.softmax(outputs.float(), dim=1).cpu().max(dim=1)
+        return [(classes[index], prob) for index, prob in zip(best.tolist(), highest.tolist(), strict=True)]
+
+    def form(self, classes: Sequence[str]) -> Form:
+        """See :class:`Task`."""
+        return Table()
 
     @property
     def primary(self) -> str:
