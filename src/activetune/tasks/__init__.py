@@ -7,10 +7,12 @@ from activetune.base.errors import unknown_name
 from activetune.evaluation.metrics import Measured
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Loss, Metric, Sample, Scored, Scorer, Task
+from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, Row
 
 __all__ = [
     "Batch",
+    "ClassTask",
     "Crops",
     "Form",
     "Loss",

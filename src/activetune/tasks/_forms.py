@@ -65,7 +65,7 @@ class Table(Form):
             raise UsageError(f"{out}: predictions are written as .csv or .parquet")
         return out
 
-    def row(self, item: str, answer: tuple[str, float], file: Path | None) -> Row:
+    def row(self, item: str, answer: Any, file: Path | None) -> Row:
         """See :class:`Form`."""
         return item, *answer
 
@@ -85,6 +85,25 @@ class Table(Form):
         found = read_table(file)
         columns = (found[name] for name in self.header)
         return [(str(item), str(name), float(prob)) for item, name, prob in zip(*columns, strict=True)]
+
+
+class NameTable(Table):
+    """The same with a row per name; an answer is a list of (name, probability), and without one the label is empty."""
+
+    def row(self, item: str, answer: Any, file: Path | None) -> Row:
+        """See :class:`Form`."""
+        return item, [list(pair) for pair in answer]
+
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """See :class:`Form`."""
+        super().write(file, [(item, *pair) for item, named in rows for pair in named or [("", 0.0)]])
+
+    def read(self, file: Path) -> list[Row]:
+        """See :class:`Form`."""
+        found: dict[str, list[list[Any]]] = {}
+        for item, name, prob in super().read(file):
+            found.setdefault(item, []).extend([[name, prob]] if name else [])
+        return list(found.items())
 
 
 class Masks(Form):
