@@ -103,8 +103,8 @@ def evaluate(
 ) -> None:
     """Score a model on labelled images. POOL may be a folder of 'corrupt': each pool in it is scored."""
     from activetune.data.corruption import is_shifted
-    from activetune.evaluation.evaluate import TOLD
     from activetune.evaluation.evaluate import evaluate as run
+    from activetune.evaluation.metrics import told
 
     if is_shifted(Path(pool)):
         if labels is not None:
@@ -122,7 +122,7 @@ def evaluate(
     )
     if not run_options.get("quiet"):
         say(scores.table())
-    say(f"{path}: {TOLD.get(scores.primary, scores.primary)} {scores.value:.4f} on {scores.n:,} items")
+    say(f"{path}: {told(scores.primary)} {scores.value:.4f} on {scores.n:,} items")
 
 
 def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> str:

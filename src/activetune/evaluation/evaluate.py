@@ -22,10 +22,9 @@ from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
+from activetune.evaluation.metrics import told
 from activetune.evaluation.model import Model, load, predictions
 from activetune.tasks import Batch, Scored, Task
-
-TOLD = {"top1": "top-1"}
 
 
 @holds_output(folder=False)
@@ -113,7 +112,7 @@ def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
         return prepare_file(path, overwrite=overwrite)
     raise UsageError(
         f"{path} exists already; nothing was written: it holds the scores on {found.get('pool')} "
-        f"({TOLD.get(primary, primary)} {_rounded(found[primary])}, {found.get('n')} items); --out FILE keeps both, "
+        f"({told(primary)} {_rounded(found[primary])}, {found.get('n')} items); --out FILE keeps both, "
         "--overwrite replaces them, --resume keeps those of the same run"
     )
 

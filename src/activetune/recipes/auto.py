@@ -23,6 +23,7 @@ from activetune.base.progress import note
 from activetune.base.settings import changed, flatten
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
@@ -99,7 +100,8 @@ class Auto(Recipe):
         labels, size = job.labels, sum(value.numel() for value in job.network.parameters())
         large = size >= self.large
         name = "lora" if large else "fact"
-        shots = f"for {len(labels) / max(1, len(labels.classes)):,.1f} labels per class and "
+        classes = set(labels.names) if job.task.name == CLASSIFICATION else labels.classes
+        shots = f"for {len(labels) / max(1, len(classes)):,.1f} labels per class and "
         told = f"{size / 1e6:,.0f} million parameters"
         if not self.minutes:
             return name, shots + told, 0

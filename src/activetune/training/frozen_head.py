@@ -85,6 +85,7 @@ def _validated(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The row and the figures of a head that was trained without the held-out items."""
     trial = light.score(candidate, [held_out])
-    told = estimate_by(trial, job.labels.classes, of=f"the head {candidate}", by="a held-out validation part")
+    by, metric = "a held-out validation part", job.task.primary
+    told = estimate_by(trial, job.labels.classes, of=f"the head {candidate}", by=by, metric=metric)
     row = {"phase": "probe", "head": candidate.kind, job.measured: trial.value, "val_loss": trial.loss}
     return [row], {job.measured: trial.value, "chosen_by": "validation", **told}

@@ -181,7 +181,8 @@ def _found(
         choice = Choice(best.candidate, best.strength)
         by = "a validation part" if len(splits) == 1 else f"{len(splits)}-fold cross-validation"
         chose = "the light head" if len(trials) > 1 else ""
-        told = estimate_by(best, job.labels.classes, of=f"the head {best.candidate}", by=by, chose=chose)
+        of, metric = f"the head {best.candidate}", job.task.primary
+        told = estimate_by(best, job.labels.classes, of=of, by=by, chose=chose, metric=metric)
         figures = {job.measured: best.value, "trials": len(trials), **told}
         rows = [_row(trial, job.measured) for trial in trials]
     head = None

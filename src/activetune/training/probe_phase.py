@@ -192,7 +192,7 @@ def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, fea
         return {}
     best = next(trial for trial in trials if trial.strength == probe.strength)
     by = "a held-out validation part" if len(job.held_out) else f"{len(splits)}-fold cross-validation"
-    return estimate_by(best, job.labels.classes, of=PROBE, by=by, chose=_chose(probe))
+    return estimate_by(best, job.labels.classes, of=PROBE, by=by, chose=_chose(probe), metric=job.task.primary)
 
 
 def _chose(probe: Fitted) -> str:
