@@ -1,0 +1,1 @@
+"""Heads whose answers are boxes or sentences; one module a head."""
