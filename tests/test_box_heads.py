@@ -19,9 +19,9 @@ from activetune import UsageError
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer
 from activetune.networks.boxes import BoxTarget, Found, nms
-from activetune.networks.dense._head import Head
-from activetune.networks.dense.boxes.detr import Detr, Queries
-from activetune.networks.dense.boxes.fcos import OVERLAP, Fcos, Places
+from activetune.networks.heads import Head
+from activetune.networks.heads.boxes.detr import Detr, Queries
+from activetune.networks.heads.boxes.fcos import OVERLAP, Fcos, Places
 
 SIZE, HEIGHT, WIDTH, PATCH = 48, 6, 8, 16
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from activetune.data.opening import open_pool
     from activetune.data.pool import Pool
     from activetune.evaluation.evaluate import evaluate, evaluate_shifts, predict
+    from activetune.evaluation.model import Model, load
     from activetune.evaluation.scores import Scores
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
     from activetune.networks.backbones import Backbone, load_backbone
-    from activetune.networks.model import Model, load
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.select import select
@@ -39,7 +39,7 @@ _HOME = {
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
     "Labels": "data.labels",
-    "Model": "networks.model",
+    "Model": "evaluation.model",
     "Pool": "data.pool",
     "RunOptions": "base.run",
     "Scores": "evaluation.scores",
@@ -54,7 +54,7 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
     "finetune": "training.finetune",
-    "load": "networks.model",
+    "load": "evaluation.model",
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
     "load_selection": "selection.artefact",

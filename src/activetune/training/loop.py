@@ -89,7 +89,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
-        self.measured = streams[0].task.metric().column
+        self.measured = streams[0].task.column
         self.steps = Steps(job, streams, course, options, phase)
         self.checkpoint = Checkpoint.of(job, streams, options, phase)
         if job.resume:

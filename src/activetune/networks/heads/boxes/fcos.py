@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from activetune.base.errors import UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.boxes import BoxTarget, Found, nms
-from activetune.networks.dense._head import Head
+from activetune.networks.heads._head import Head, Reads
 from activetune.networks.loss import Loss
 
 PATCH = 16  # units of a patch's side
@@ -99,7 +99,7 @@ class Fcos(Head):
         width: channels of the pyramid, a multiple of 32. convolutions: below each of the two last layers.
     """
 
-    reads: ClassVar = "map"
+    reads: ClassVar[Reads] = "map"
 
     def __init__(self, size: int, outputs: int, *, width: int = 128, convolutions: int = 2):
         super().__init__(size, outputs)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.errors import UsageError
-from activetune.networks.dense.sentences._captioner import Captioner, State, Taught
+from activetune.networks.heads.sentences._captioner import Captioner, State, Taught
 from activetune.networks.vocabulary import LONGEST, PAD
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from activetune.networks.dense.sentences._captioner import Captioner, State, Taught
+from activetune.networks.heads.sentences._captioner import Captioner, State, Taught
 from activetune.networks.vocabulary import PAD
 
 PENALTY = 1.0  # weight of the doubly stochastic penalty

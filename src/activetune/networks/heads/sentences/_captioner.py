@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.errors import UsageError
-from activetune.networks.dense._head import Head
+from activetune.networks.heads._head import Head, Reads
 from activetune.networks.loss import Loss
 from activetune.networks.vocabulary import BEGIN, END, LONGEST, PAD, UNKNOWN, Vocabulary
 
@@ -84,7 +84,7 @@ class Captioner(Head):
         UsageError: ``outputs`` is another number.
     """
 
-    reads: ClassVar = "map"
+    reads: ClassVar[Reads] = "map"
 
     def __init__(self, size: int, outputs: int, *, words: Sequence[str]):
         super().__init__(size, outputs)

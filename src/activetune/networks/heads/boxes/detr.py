@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from activetune.base.errors import MissingExtra, UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.boxes import BoxTarget, Found
-from activetune.networks.dense._head import Head
+from activetune.networks.heads._head import Head, Reads
 from activetune.networks.loss import Loss
 
 COSTS = {"class_cost": 1, "bbox_cost": 5, "giou_cost": 2}
@@ -96,7 +96,7 @@ class Detr(Head):
         attention_heads: they divide both widths. dropout: in [0, 1).
     """
 
-    reads: ClassVar = "map"
+    reads: ClassVar[Reads] = "map"
 
     def __init__(
         self,

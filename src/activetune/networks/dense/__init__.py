@@ -1,1 +1,0 @@
-"""Heads whose answers are boxes or sentences; one module a head."""
