@@ -24,8 +24,9 @@ from activetune.evaluation.metrics import Measured, measure_balanced, measure_to
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance, cross_entropy
+from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Loss, Metric, Sample, Scorer, Task
+from activetune.tasks._base import Batch, Metric, Sample, Scorer, Task
 
 
 @dataclass(frozen=True)

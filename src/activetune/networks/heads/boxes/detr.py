@@ -1,8 +1,8 @@
 """DETR: a fixed number of queries look at the image through a transformer, and each gives one object or none.
 
-Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, by transformers: encoder, decoder, the optimal
+Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, by transformers: encoder, decoder, the best
 matching of queries to objects (costs: class 1, L1 5, GIoU 2) and the losses (cross-entropy 1 with "no object" weighing
-0.1, L1 5, GIoU 2), of each decoder layer. 6 + 6 layers, 100 queries, an encoder of 128 numbers, a decoder of 256, 1,024
+0.1, L1 5, GIoU 2) of each decoder layer. 6 + 6 layers, 100 queries, an encoder of 128 numbers, a decoder of 256, 1,024
 between and dropout 0.1 are ViSFT's (Jiang et al., "Supervised Fine-tuning in turn Improves Visual Foundation Models",
 2024), and the defaults. It has no prior for where objects are and learns it from many images: take ``fcos`` for few.
 
@@ -14,6 +14,7 @@ Shape legend: B images, H x W places of the map, D feature size, L decoder layer
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -62,10 +63,9 @@ class Queries:
         return Loss(torch.stack(list(parts.values())).sum(), float(len(targets)), parts)
 
     def _criterion(self) -> Any:
-        from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
-
+        library: Any = importlib.import_module("transformers.loss.loss_for_object_detection")
         classes = self.logits_LBQY.shape[-1] - 1
-        loss = ImageLoss(HungarianMatcher(**COSTS), classes, NO_OBJECT, ["labels", "boxes"])
+        loss = library.ImageLoss(library.HungarianMatcher(**COSTS), classes, NO_OBJECT, ["labels", "boxes"])
         return loss.to(self.logits_LBQY.device)
 
     @torch.no_grad()
@@ -76,7 +76,7 @@ class Queries:
             threshold: what a score must exceed, in [0, 1].
         """
         scores_BQ, classes_BQ = self.logits_LBQY[-1].softmax(dim=-1)[..., :-1].max(dim=-1)
-        centre, sides = self.boxes_LBQ4[-1].split(2, dim=-1)
+        centre, sides = self.boxes_LBQ4[-1].chunk(2, dim=-1)
         corners_BQ4 = torch.cat([centre - sides / 2, centre + sides / 2], dim=-1).clamp(0, 1)
         found = []
         for corners, scores, classes in zip(corners_BQ4, scores_BQ, classes_BQ, strict=True):
@@ -115,15 +115,15 @@ class Detr(Head):
         super().__init__(size, outputs)
         if width % (2 * attention_heads) or decoder_width % (2 * attention_heads):
             raise UsageError(f"widths of {width} and {decoder_width} must be multiples of {2 * attention_heads}")
-        self._options = {"width": width, "decoder_width": decoder_width, "hidden": hidden, "layers": layers}
-        self._options |= {"decoder_layers": decoder_layers, "queries": queries}
-        library, settings = _library(), {"hidden": hidden, "attention_heads": attention_heads, "dropout": dropout}
+        self._options: dict[str, Any] = {"width": width, "decoder_width": decoder_width, "hidden": hidden}
+        self._options |= {"layers": layers, "decoder_layers": decoder_layers, "queries": queries}
         self._options |= {"attention_heads": attention_heads, "dropout": dropout}
+        library = _library()
         self.norm = nn.LayerNorm(size)  # one learning rate fits every backbone
         self.project = nn.Linear(size, width)
-        self.encoder = library.DetrEncoder(_config(width, layers=layers, **settings))
+        self.encoder = library.DetrEncoder(_config(width, hidden, layers, attention_heads, dropout))
         self.widen = nn.Linear(width, decoder_width)
-        self.decoder = library.DetrDecoder(_config(decoder_width, layers=decoder_layers, **settings))
+        self.decoder = library.DetrDecoder(_config(decoder_width, hidden, decoder_layers, attention_heads, dropout))
         self.queries = nn.Embedding(queries, decoder_width)
         self.classifier = nn.Linear(decoder_width, outputs + 1)
         self.box = library.DetrMLPPredictionHead(decoder_width, decoder_width, 4, 3)
@@ -161,7 +161,7 @@ class Detr(Head):
 
 def _centred(xyxy_K4: Tensor) -> Tensor:
     """Centre, width and height of boxes."""
-    corner, far = xyxy_K4.split(2, dim=-1)
+    corner, far = xyxy_K4.chunk(2, dim=-1)
     return torch.cat([(corner + far) / 2, far - corner], dim=-1)
 
 
@@ -174,11 +174,11 @@ def _library() -> Any:
     return modeling_detr
 
 
-def _config(width: int, *, layers: int, hidden: int, attention_heads: int, dropout: float) -> Any:
+def _config(width: int, hidden: int, layers: int, attention_heads: int, dropout: float) -> Any:
     """What transformers builds an encoder or a decoder by; named as a network of timm, so that no hub is asked."""
     from transformers import DetrConfig, TimmBackboneConfig
 
-    shared = {"d_model": width, "dropout": dropout, "auxiliary_loss": True}
-    encoder = {"encoder_layers": layers, "encoder_ffn_dim": hidden, "encoder_attention_heads": attention_heads}
-    decoder = {"decoder_layers": layers, "decoder_ffn_dim": hidden, "decoder_attention_heads": attention_heads}
-    return DetrConfig(backbone_config=TimmBackboneConfig(backbone="resnet18"), **shared, **encoder, **decoder)
+    sizes = {"layers": layers, "ffn_dim": hidden, "attention_heads": attention_heads}
+    both: dict[str, Any] = {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in sizes.items()}
+    named = TimmBackboneConfig(backbone="resnet18")
+    return DetrConfig(backbone_config=named, d_model=width, dropout=dropout, auxiliary_loss=True, **both)

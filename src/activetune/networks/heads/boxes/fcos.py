@@ -1,15 +1,15 @@
 """FCOS: every place of a feature pyramid says which class it shows, how far its edges are, and how central it lies.
 
-Tian et al., "FCOS: A Simple and Strong Anchor-Free Object Detector", TPAMI 2020, by torchvision: its head, its matching of
-places to objects (inside a box, near its centre, by its size) and its losses (focal, GIoU, binary cross-entropy), each
-divided by the number of places that have an object. The pyramid is ViTDet's (Li et al., "Exploring Plain Vision
+Tian et al., "FCOS: A Simple and Strong Anchor-Free Object Detector", TPAMI 2020, by torchvision: its head, its matching
+of places to objects (inside a box, near its centre, by its size) and its losses (focal, GIoU, binary cross-entropy),
+each divided by the number of places that have an object. The pyramid is ViTDet's (Li et al., "Exploring Plain Vision
 Transformer Backbones for Object Detection", ECCV 2022): the last map alone, at twice, once and half its resolution.
 
 A patch counts as 16 units, so that the levels have strides 8, 16 and 32 whatever the patch is, and take objects whose
 edges are up to 64, up to 128 and more units away. Deviations: three levels instead of five, 128 channels and two
 convolutions instead of 256 and four, since few images on a small machine are what the head is for; torchvision puts a
-place at the upper left corner of its cell, here it is the middle, as in the paper; distances start at one cell, not at 0,
-where the rectifier has no gradient; the score is that of torchvision, the root of class times centreness.
+place at the upper left corner of its cell, here it is the middle, as in the paper; distances start at one cell, not at
+0, where the rectifier has no gradient. The score is torchvision's: the root of class times centreness.
 Shape legend: B images, H x W places of the map, D feature size, P places of all levels, K boxes, Y classes.
 """
 
@@ -56,7 +56,7 @@ class Places:
     canvas: tuple[int, int]
 
     def loss(self, targets: Sequence[BoxTarget]) -> Loss:
-        """The loss of B images, of which each counts as one; its parts are ``classes``, ``boxes`` and ``centreness``."""
+        """The loss of B images, each of which counts as one; its parts are ``classes``, ``boxes``, ``centreness``."""
         units = self.cells_P4.new_tensor(self.canvas * 2)
         known = [{"boxes": one["xyxy"] * units, "labels": one["classes"]} for one in targets]
         outputs = {"cls_logits": self.logits_BPY, "bbox_regression": self.edges_BP4, "bbox_ctrness": self.central_BP1}
@@ -78,9 +78,12 @@ class Places:
         shares_BP4 = (boxes_BP4 / boxes_BP4.new_tensor(self.canvas * 2)).clamp(0, 1)
         return [self._decoded(*one, threshold) for one in zip(scores_BPY, shares_BP4, strict=True)]
 
+    def _by_level(self, rows_P: Tensor) -> tuple[Tensor, ...]:
+        return torch.split_with_sizes(rows_P, self.levels)
+
     def _decoded(self, scores_PY: Tensor, shares_P4: Tensor, threshold: float) -> Found:
         parts = []
-        for scores, boxes in zip(scores_PY.split(self.levels), shares_P4.split(self.levels), strict=True):
+        for scores, boxes in zip(self._by_level(scores_PY), self._by_level(shares_P4), strict=True):
             best = torch.sort(scores.flatten(), descending=True, stable=True).indices[:CANDIDATES]
             best = best[scores.flatten()[best] > threshold]
             place, kind = best // scores.shape[1], best % scores.shape[1]
@@ -124,7 +127,9 @@ class Fcos(Head):
         height, width = features_BHWD.shape[1:3]
         return Places(
             self.detector,
-            *(outputs[name].float() for name in ("cls_logits", "bbox_regression", "bbox_ctrness")),
+            outputs["cls_logits"].float(),
+            outputs["bbox_regression"].float(),
+            outputs["bbox_ctrness"].float(),
             torch.cat(cells),
             tuple(len(part) for part in cells),
             (width * PATCH, height * PATCH),

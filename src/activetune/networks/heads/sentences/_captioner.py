@@ -1,9 +1,9 @@
 """What captioning heads share: how they are taught, and how they say a sentence.
 
-Taught are all sentences of an image, word by word, each given the true words before it. Sentences are generated from the
-head's own words alone, by a beam: of all continuations of the likeliest ``beam`` beginnings the likeliest ``beam`` are
-kept, and at the end the one with the highest mean log-probability per word (its end is one) is said. A beam of 1 is
-greedy. Words that nobody taught (``UNKNOWN``) are never said.
+A sentence is taught word by word, each given the true words before it. It is generated from the head's own words, by
+a beam: of all continuations of the likeliest ``beam`` beginnings the likeliest ``beam`` are kept, and at the end the
+one with the highest mean log-probability per word (its end is one) is said. A beam of 1 is greedy. ``UNKNOWN`` is never
+said.
 Shape legend: B images, S sentences of an image, T tokens of a sentence, H x W places of the map, D feature size,
 R sentences at work, N beam, Y words of the vocabulary.
 """
@@ -144,10 +144,12 @@ def _generated(head: Captioner, memory: State, beam: int, longest: int) -> list[
     sums_BN[:, 0] = 0.0  # all beginnings are alike at first
     ended_R = torch.zeros(images * beam, dtype=torch.bool, device=device)
     never = torch.tensor([PAD, BEGIN, UNKNOWN], device=device)
-    for _ in range(longest + 1):
+    for place in range(longest + 1):
         logits_RY, state = head.step(memory, state, tokens_RT)
         logits_RY = logits_RY.float().index_fill(1, never, -torch.inf)
         following_RY = logits_RY.log_softmax(dim=1)
+        if place == longest:
+            following_RY[:, END + 1 :] = -torch.inf
         following_RY[ended_R] = -torch.inf
         following_RY[ended_R, PAD] = 0.0
         together = (sums_BN.reshape(-1, 1) + following_RY).view(images, -1)

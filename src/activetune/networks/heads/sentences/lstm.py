@@ -1,15 +1,15 @@
 """A recurrent network that looks at another part of the image for each word ("Show, Attend and Tell").
 
-Xu et al., "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention", ICML 2015, with soft attention:
-for the word after y_{t-1}, given the places a_1 … a_P of the map and the state h_{t-1},
+Xu et al., "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention", ICML 2015, soft attention.
+For the word after y_{t-1}, given the places a_1 … a_P of the map and the state h_{t-1},
 
     alpha_t = softmax_i w . relu(W_a a_i + W_h h_{t-1}),   z_t = sigmoid(W_g h_{t-1}) sum_i alpha_ti a_i
     h_t, c_t = LSTM([E y_{t-1}; z_t], h_{t-1}, c_{t-1}),   p(y_t) = softmax(W_o h_t)
 
-with h_0 and c_0 of the mean place, and the doubly stochastic penalty ``mean_i (1 - sum_t alpha_ti)^2`` (weight 1.0), which
-asks every place to be looked at. 384 numbers for state, attention and words, dropout 0.5 and at most 14 x 14 places are
-ViSFT's, and the defaults; the penalty is a mean over places and the word depends on h_t alone as in its released code,
-where the paper has a sum, and adds E y_{t-1} and z_t.
+with h_0 and c_0 of the mean place, and the doubly stochastic penalty ``mean_i (1 - sum_t alpha_ti)^2`` (weight 1.0), by
+which every place should be looked at. 384 numbers for state, attention and words, dropout 0.5 and a map of at most
+14 x 14 are ViSFT's, and the defaults; as in its released code the penalty is a mean over places, and the word depends
+on h_t alone, where the paper has a sum, and adds E y_{t-1} and z_t.
 Shape legend: B images, R sentences at work, T tokens, P places, D feature size, Y words of the vocabulary.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from activetune.networks.heads.sentences._captioner import Captioner, State, Taught
-from activetune.networks.vocabulary import PAD
+from activetune.networks.vocabulary import END, PAD
 
 PENALTY = 1.0  # weight of the doubly stochastic penalty
 
@@ -97,6 +97,6 @@ class Lstm(Captioner):
         for tokens_R in tokens_RT.unbind(dim=1):
             said, state, at_RP = self._next(memory, state, tokens_R)
             logits.append(said)
-            looked.append(at_RP * (tokens_R != PAD)[:, None])
+            looked.append(at_RP * ((tokens_R != PAD) & (tokens_R != END))[:, None])  # a word follows
         total_RP = torch.stack(looked).sum(dim=0)
         return Taught(torch.stack(logits, dim=1), {"attention": PENALTY * (1 - total_RP).square().mean(dim=1)})

@@ -1,9 +1,9 @@
-"""A small causal transformer that looks at the image while it writes: self-attention over the words so far, cross-attention
-over the map (Vaswani et al., "Attention Is All You Need", NeurIPS 2017), by torch's decoder, normalised before each layer.
+"""A small causal transformer that looks at the image while it writes.
 
-Words and outputs share their weights (Press & Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017),
-which few sentences need. Places of the map carry no position but what their features tell. All words so far are read
-again for each new one: sentences are short.
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017: self-attention over the words so far, cross-attention over
+the map, by torch's decoder, normalised before each layer. Words and outputs share their weights (Press & Wolf, "Using
+the Output Embedding to Improve Language Models", EACL 2017): few sentences teach few weights. Places of the map have no
+position but what their features tell. All words so far are read again for each new one, since sentences are short.
 Shape legend: B images, R sentences at work, T tokens, D feature size, Y words of the vocabulary.
 """
 
