@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from activetune.data.labels import Labels, read_labels
     from activetune.data.opening import open_pool
     from activetune.data.pool import Pool
-    from activetune.evaluation.evaluate import evaluate, evaluate_shifts, predict
+    from activetune.evaluation.evaluate import evaluate, evaluate_shifts
     from activetune.evaluation.model import Model, load
+    from activetune.evaluation.predict import predict
     from activetune.evaluation.scores import Scores
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
@@ -59,7 +60,7 @@ _HOME = {
     "load_embeddings": "features.artefact",
     "load_selection": "selection.artefact",
     "open_pool": "data.opening",
-    "predict": "evaluation.evaluate",
+    "predict": "evaluation.predict",
     "read_labels": "data.labels",
     "select": "selection.select",
     "simulate": "studies.simulation.simulate",

@@ -16,7 +16,7 @@ from torch import Tensor
 from activetune import Backbone, UsageError, load_backbone, open_pool
 from activetune.cli.catalogue import catalogue
 from activetune.data.images import decode_image
-from activetune.data.kinds import VOID, ArrayMask
+from activetune.data.kinds import VOID, ArrayMask, Names
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.backbones import bundled
@@ -55,8 +55,18 @@ def classification_answers(pool: Pool, folder: Path) -> Path:
     return path
 
 
+def shapes(pool: Pool, folder: Path) -> Labels:
+    """What a digit has: a loop, a straight line, both or neither."""
+    loops, lines = set("0689"), set("1457")
+    answers = [
+        Names.of([kind for kind, names in (("loop", loops), ("line", lines)) if label in names])
+        for label in pool.labels or ()
+    ]
+    return Labels(list(pool.ids), answers, ["line", "loop"])
+
+
 # Real answers for each task, as a file or folder, or as labels.
-ANSWERS: dict[str, Any] = {"classification": classification_answers, "segmentation": ink}
+ANSWERS: dict[str, Any] = {"classification": classification_answers, "multilabel": shapes, "segmentation": ink}
 
 
 @pytest.fixture(params=sorted(tasks()))

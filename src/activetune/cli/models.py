@@ -151,8 +151,8 @@ def predict(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Predict the class of every image of a pool."""
-    from activetune.evaluation.evaluate import predict as run
+    """Predict the answer to every image of a pool."""
+    from activetune.evaluation.predict import predict as run
 
     rows = run(
         model,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import torch
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import prepare_file, read_json, write_json
@@ -23,8 +22,7 @@ from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
-from activetune.evaluation.journal import Journal, Rejects, Rows
-from activetune.evaluation.model import Model, Prediction, load, predictions
+from activetune.evaluation.model import Model, load, predictions
 from activetune.tasks import Batch, Scored, Task
 
 TOLD = {"top1": "top-1"}
@@ -178,71 +176,3 @@ def _whole_sets(found: Any) -> dict[str, dict[str, Any]]:
     """The scores of shifted pools in a file that may be damaged; one that lacks a number is left out."""
     pairs = found.items() if isinstance(found, dict) else ()
     return {name: one for name, one in pairs if isinstance(one, dict) and isinstance(one.get("top1"), float)}
-
-
-@holds_output(folder=False)
-def predict(
-    model: Model | str | os.PathLike[str],
-    pool: Pool | str | os.PathLike[str],
-    *,
-    out: str | os.PathLike[str] | None = None,
-    **run_options: Unpack[RunOptions],
-) -> list[tuple[str, str, float]]:
-    """Predict the class of every image of a pool.
-
-    Args:
-        out: a ``.csv`` or ``.parquet`` file with the columns id, label, probability; images that can't be decoded
-            are listed beside it in ``NAME.rejected.csv``.
-        run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
-
-    Returns:
-        (id, class name, its probability) in the pool's order, without the images that can't be decoded.
-    """
-    run = Run.of("predict", run_options, seed=NO_CHANCE)
-    model = model if isinstance(model, Model) else load(model)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    runtime = resolve_runtime(run.device, run.precision)
-    contents = Contents(pool)
-    journal = None if out is None else Journal(Path(out), digest(model.fingerprint, *pool.ids), contents)
-    if journal is not None and run.resume and not run.overwrite and (kept := journal.finished()) is not None:
-        note(f"{out} holds these predictions already, finished", run.quiet)
-        return kept
-    rows: Rows = []
-    rejected: Rejects = []
-    first_batch = 0
-    if journal is not None:
-        rows, rejected, first_batch = journal.begin(overwrite=run.overwrite, resume=run.resume)
-    batches = predictions(
-        model,
-        pool,
-        runtime=runtime,
-        workers=run.workers,
-        first_batch=first_batch,
-        contents=contents,
-        quiet=run.quiet,
-    )
-    for batch in batches:
-        found = [] if batch.outputs is None else _best(model, pool, batch)
-        refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
-        if journal is not None:
-            journal.add(found, refused, len(rows) + len(rejected))
-        rows += found
-        rejected += refused
-    contents.save()
-    check_complete(len(pool), len(rows), len(rejected), "the predictions" if out is None else str(out))
-    if journal is not None:
-        journal.finish(rows, rejected)
-        listed = f"{len(rejected):,} of {len(pool):,} images were skipped; {journal.listing} lists the reasons"
-        note(listed, run.quiet or not rejected)
-    return rows
-
-
-def _best(model: Model, pool: Pool, batch: Prediction) -> Rows:
-    """Each image's most probable class."""
-    probs_BC = torch.softmax(batch.outputs, dim=1).cpu().numpy()
-    best = probs_BC.argmax(axis=1)
-    probs = probs_BC[np.arange(len(best)), best]
-    return [
-        (pool.ids[position], model.classes[index], float(prob))
-        for position, index, prob in zip(batch.positions, best, probs, strict=True)
-    ]

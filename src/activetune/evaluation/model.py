@@ -28,7 +28,7 @@ from activetune.data.reading import read_image_file
 from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.network import CLASSIFICATION, Network, not_finite
 from activetune.networks.storage import build, describe, tensors_of
-from activetune.tasks import Task, make_task
+from activetune.tasks import ClassTask, Task, make_task
 
 MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # beside the model of a recipe that has an adapter
@@ -77,15 +77,16 @@ class Model:
             ActivetuneError: the outputs are not finite.
         """
         if not images:
-            return [] if self.task.placed else np.empty((0, len(self.classes)), dtype=np.float32)
+            by_class = isinstance(self.task, ClassTask)
+            return np.empty((0, len(self.classes)), dtype=np.float32) if by_class else []
         runtime = resolve_runtime(device, precision)
         opened = [to_rgb(image) if isinstance(image, Image.Image) else _open_image(Path(image)) for image in images]
         prepare = Prepare(self.task, self.backbone.settings)
         outputs = _outputs(
             self.network.to(runtime.device).eval(), torch.stack([prepare(image) for image in opened]), runtime
         )
-        if not self.task.placed:
-            return torch.softmax(outputs, dim=1).cpu().numpy()
+        if isinstance(self.task, ClassTask):
+            return self.task.probabilities(outputs).cpu().numpy()
         sizes = [(image.height, image.width) for image in opened]
         return self.task.decode(outputs, sizes, self.backbone.settings, self.classes)
 

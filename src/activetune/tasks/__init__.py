@@ -8,13 +8,18 @@ from activetune.evaluation.metrics import Measured
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
+from activetune.tasks._classes import ClassTask
+from activetune.tasks._forms import Form, Row
 
 __all__ = [
     "Batch",
+    "ClassTask",
     "Crops",
+    "Form",
     "Loss",
     "Measured",
     "Metric",
+    "Row",
     "Sample",
     "Scored",
     "Scorer",

@@ -31,6 +31,7 @@ from activetune.networks.heads import Head, Room, heads, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
+from activetune.tasks._forms import Form
 
 
 class Sample(NamedTuple):
@@ -281,6 +282,20 @@ class Task(ABC):
 
         Args:
             sizes: height and width of each image. settings: how images were prepared.
+        """
+
+    def answers(
+        self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[Any]:
+        """B answers as they are written, by default as :meth:`decode` gives them."""
+        return self.decode(outputs, sizes, settings, classes)
+
+    @abstractmethod
+    def form(self, classes: Sequence[str]) -> Form:
+        """How answers are written.
+
+        Args:
+            classes: names of the model's classes.
         """
 
     @abstractmethod

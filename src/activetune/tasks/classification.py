@@ -10,27 +10,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import IntArray
 from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, labels_of, with_classes
 from activetune.data.pool import Pool
 from activetune.data.truth import truth_of
-from activetune.evaluation.metrics import Measured, measure_balanced, measure_top1
+from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Metric, Sample, Scorer, Task
+from activetune.tasks._base import Batch, Scorer
+from activetune.tasks._classes import ClassTask
+from activetune.tasks._forms import Form, Table
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(ClassTask):
     """One class per image.
 
     Attributes:
@@ -85,13 +86,13 @@ class Classification(Task):
         """See :class:`Task`."""
         return sorted(set(labels.names) - set(kept.names))
 
-    def target(self, labels: Labels, position: int) -> int:
-        """See :class:`Task`: the class index."""
-        return int(labels.indices[position])
+    def targets(self, labels: Labels) -> IntArray:
+        """See :class:`ClassTask`: (L,)."""
+        return labels.indices
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """See :class:`Task`: targets are class indices (B,), a unit is an image."""
-        return Batch.of(samples, torch.tensor([sample.target for sample in samples]))
+    def probabilities(self, logits_BC: Tensor) -> Tensor:
+        """See :class:`ClassTask`: they add up to 1."""
+        return torch.softmax(logits_BC.float(), dim=1)
 
     def prepared(
         self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
@@ -119,6 +120,17 @@ class Classification(Task):
         """See :class:`Task`: the name of the class with the highest logit."""
         return [classes[index] for index in outputs.argmax(1).tolist()]
 
+    def answers(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[tuple[str, float]]:
+        """See :class:`Task`: each image's most probable class, and its probability."""
+        highest, best = self.probabilities(outputs).detach().cpu().max(dim=1)
+        return [(classes[index], prob) for index, prob in zip(best.tolist(), highest.tolist(), strict=True)]
+
+    def form(self, classes: Sequence[str]) -> Form:
+        """See :class:`Task`."""
+        return Table()
+
     @property
     def primary(self) -> str:
         """See :class:`Task`."""
@@ -128,10 +140,6 @@ class Classification(Task):
     def measure(self) -> Measure:
         """How good logits (N, C) are for class indices (N,)."""
         return measure_balanced if self.even else measure_top1
-
-    def metric(self, labels: Labels, settings: ImageSettings) -> Metric:
-        """See :class:`Task`."""
-        return ClassMetric(labels, self.measure)
 
     def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
         """See :class:`Task`."""
@@ -144,30 +152,6 @@ class Classification(Task):
     def strata(self, labels: Labels) -> IntArray:
         """See :class:`Task`: the classes."""
         return labels.indices
-
-
-class ClassMetric(Metric):
-    """What a function says of all logits and class indices; items are put in their order first."""
-
-    def __init__(self, labels: Labels, measure: Measure) -> None:
-        self.labels, self.measure = labels, measure
-        self.logits: list[FloatArray] = []
-        self.positions: list[IntArray] = []
-
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        """See :class:`Metric`: logits (B, C)."""
-        self.logits.append(outputs.float().cpu().numpy())
-        self.positions.append(batch.positions.cpu().numpy())
-
-    def state(self) -> tuple[list[FloatArray], list[IntArray]]:
-        """See :class:`Metric`."""
-        return self.logits, self.positions
-
-    def measured(self, states: Sequence[Any]) -> Measured:
-        """See :class:`Metric`; items are put in their order first, so that sums do not depend on who gathered them."""
-        logits, positions = (np.concatenate([part for state in states for part in state[place]]) for place in range(2))
-        order = np.argsort(positions, kind="stable")
-        return self.measure(logits[order], self.labels.indices[positions[order]])
 
 
 class ClassScorer:

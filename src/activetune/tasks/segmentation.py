@@ -34,6 +34,7 @@ from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
 from activetune.tasks._base import Batch, Metric, Sample, Task
 from activetune.tasks._canvas import Size, fitted, on_image, varied
+from activetune.tasks._forms import Form, Masks
 
 STRIDE = 2  # pixels of the canvas per pixel of the mask that the loss reads
 
@@ -118,6 +119,10 @@ class Segmentation(Task):
             ArrayMask(on_image(outputs, index, size, settings.size).argmax(0).to(torch.int32).cpu().numpy())
             for index, size in enumerate(sizes)
         ]
+
+    def form(self, classes: Sequence[str]) -> Form:
+        """See :class:`Task`."""
+        return Masks(classes)
 
     @property
     def primary(self) -> str:

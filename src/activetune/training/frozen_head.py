@@ -34,9 +34,11 @@ def light_heads(
     """What fits light heads of the job's task on its cached features."""
     if job.task.placed:
         return DenseHeads(job, views, training, imbalance, present=more.get("present"))
-    indices, classes = job.labels.indices, len(job.labels.classes)
+    targets, classes = job.targets, len(job.labels.classes)
     given = {**({"strengths": strengths} if strengths else {}), **more}
-    return LightHeads(views, indices, classes, training, imbalance, seed=job.seed, measure=job.measure, **given)
+    return LightHeads(
+        views, targets, classes, training, imbalance, seed=job.seed, measure=job.measure, strata=job.strata, **given
+    )
 
 
 def run_frozen(

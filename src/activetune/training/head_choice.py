@@ -58,13 +58,13 @@ class LightHeads:
     """Fits light heads on the cached features of labelled items.
 
     Attributes:
-        views: features of the L items. targets: (L,) class indices.
+        views: features of the L items. targets: (L,) class indices, or (L, C) ones and zeros.
         classes: C, those without a label included.
         training: of the heads that are trained by steps: ``map``, and any head under an augmentation. Without one, a
             head that is ``fixed`` below its classifier is fitted by logistic regression, at the best of ``strengths``.
         imbalance: what is done about classes of different size.
         present: the classifier on the network now, which the candidate ``keep`` leaves as it is.
-        measure: scores logits (N, C) against class indices (N,).
+        measure: scores logits (N, C) against targets. strata: (L,) what ``balance`` evens out; the classes by default.
     """
 
     views: Views
@@ -76,6 +76,7 @@ class LightHeads:
     present: nn.Linear | None = None
     seed: int = 0
     measure: Measure = measure_top1
+    strata: IntArray | None = None
 
     def fit(self, candidate: Candidate, rows: IntArray, strength: float) -> ClassHead:
         """Fit a candidate on the items ``rows``; ``strength`` is C, where it is a logistic regression."""
@@ -95,7 +96,7 @@ class LightHeads:
         train_head(
             head,
             self.views,
-            ClassLesson(self.targets, self.classes, rows, self.imbalance, self.training.label_smoothing, self.views),
+            self._lesson(rows),
             rows,
             self.training,
             augmentation=candidate.augmentation,
@@ -133,6 +134,10 @@ class LightHeads:
             return False
         cls = heads()[candidate.kind]
         return issubclass(cls, ClassHead) and cls.fixed
+
+    def _lesson(self, rows: IntArray) -> ClassLesson:
+        smoothing = self.training.label_smoothing
+        return ClassLesson(self.targets, self.classes, rows, self.imbalance, smoothing, self.views, self.strata)
 
     def _kept(self) -> ClassHead:
         assert self.present is not None

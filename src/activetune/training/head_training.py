@@ -84,25 +84,38 @@ class Lesson(Protocol):
 
 
 class ClassLesson:
-    """One class per item, whatever the view.
+    """The classes of an item, whatever the view.
 
     Args:
-        indices: (L,) class indices. rows: positions that are trained on, by whose shares logits are adjusted.
+        given: (L,) class indices, or (L, C) ones and zeros. rows: positions that are trained on, by whose shares logits
+            are adjusted. strata: see :class:`Lesson`; the classes by default.
     """
 
     def __init__(
-        self, indices: IntArray, classes: int, rows: IntArray, imbalance: Imbalance, smoothing: float, views: Views
+        self,
+        given: IntArray,
+        classes: int,
+        rows: IntArray,
+        imbalance: Imbalance,
+        smoothing: float,
+        views: Views,
+        strata: IntArray | None = None,
     ):
-        self.strata, self.balance, self.smoothing = indices, imbalance.balance, smoothing
+        self.given, self.strata = given, given if strata is None else strata
+        self.balance, self.smoothing = imbalance.balance, smoothing
         self.classes, self.device = classes, views.device
-        self.added_C = torch.from_numpy(imbalance.added_to_logits(indices[rows], classes)).float().to(views.device)
+        self.added_C = torch.from_numpy(imbalance.added_to_logits(given[rows], classes)).float().to(views.device)
 
     def targets(self, rows: IntArray, views: IntArray) -> Tensor:
         """See :class:`Lesson`: probabilities (B, C)."""
-        return functional.one_hot(torch.from_numpy(self.strata[rows]).to(self.device), self.classes).float()
+        chosen = torch.from_numpy(self.given[rows]).to(self.device)
+        return (chosen if self.given.ndim == 2 else functional.one_hot(chosen, self.classes)).float()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See :class:`Lesson`."""
+        if self.given.ndim == 2:
+            answers = (1 - self.smoothing) * targets + self.smoothing / self.classes
+            return functional.binary_cross_entropy_with_logits(outputs + self.added_C, answers)
         return cross_entropy(outputs, targets, self.added_C, self.smoothing)
 
 

@@ -21,8 +21,7 @@ from activetune.networks.backbones import Backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
 from activetune.networks.regression import Measure
-from activetune.tasks import Task, make_task
-from activetune.tasks.classification import Classification
+from activetune.tasks import ClassTask, Task, make_task
 from activetune.training.ranks import from_first
 
 
@@ -67,14 +66,20 @@ class Job:
 
     @property
     def has_linear_probe(self) -> bool:
-        """Whether logistic regression fits the head: a linear layer on pooled features, one class per image."""
-        return isinstance(self.task, Classification) and self.head in ("", "linear")
+        """Whether logistic regression fits the head: a linear layer on pooled features, for classes of whole images."""
+        return isinstance(self.task, ClassTask) and self.head in ("", "linear")
 
     @property
     def measure(self) -> Measure:
-        """How good logits (N, C) are for class indices (N,), where an image has one class."""
-        assert isinstance(self.task, Classification)
+        """See :attr:`ClassTask.measure`."""
+        assert isinstance(self.task, ClassTask)
         return self.task.measure
+
+    @property
+    def targets(self) -> IntArray:
+        """See :meth:`ClassTask.targets`."""
+        assert isinstance(self.task, ClassTask)
+        return self.task.targets(self.labels)
 
     def once(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The plain values that ``find`` gives in the first process, asked for once: a run that goes on reads them.

@@ -70,6 +70,7 @@ class Probe(Settings):
         seed: int,
         keep_held_out: bool = False,
         measure: Measure = measure_top1,
+        strata: IntArray | None = None,
         quiet: bool = True,
     ) -> Fitted:
         """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`.
@@ -91,6 +92,7 @@ class Probe(Settings):
             balance=imbalance.balance,
             by=self.by,
             measure=measure,
+            strata=strata,
             quiet=quiet,
         )
         if not imbalance.logit_adjustment:
@@ -148,9 +150,10 @@ def _fitted(
     refuse_outputs(features_LD, "the backbone's features", "before the probe is fitted", remedy)
     probe = options.fit(
         features_LD,
-        job.labels.indices,
+        job.targets,
         imbalance,
         classes=len(job.labels.classes),
+        strata=job.strata,
         held_out=job.held_out,
         seed=job.seed,
         keep_held_out=keep_held_out,
@@ -178,7 +181,7 @@ def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, fea
     if not trials:  # one strength, which no trial had to choose
         trials = choose_strength(
             features_LD,
-            job.labels.indices,
+            job.targets,
             [probe.strength],
             splits,
             balance=imbalance.balance,
