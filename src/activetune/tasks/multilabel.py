@@ -24,8 +24,9 @@ from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Loss, Scorer
+from activetune.tasks._base import Batch, Scorer
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, NameTable
 

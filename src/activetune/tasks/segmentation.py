@@ -30,8 +30,9 @@ from activetune.evaluation.pixels import PRIMARY, PixelCounts
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.heads import Room
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
-from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
+from activetune.tasks._base import Batch, Metric, Sample, Task
 from activetune.tasks._canvas import Size, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
 
