@@ -1,0 +1,110 @@
+"""Answers beyond one class an image, from files: read by their content, whatever format it is, and written in one form.
+
+A module of this folder is a format: it defines ``ABOUT`` (its line in ``activetune list formats``), ``TASKS`` (whose
+answers it may hold), ``find(files, task) -> bool`` (whether a path holds it) and ``read(files, asked) -> Labels``. A new
+file is a new format. What each does with damaged or doubtful answers stands in ``docs/annotations.md``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import ModuleType
+
+from activetune.base.discovery import modules_of
+from activetune.base.errors import UsageError, some, unknown_name
+from activetune.data.annotations._columns import SomeRows, column_answers
+from activetune.data.annotations._files import Files, files_at
+from activetune.data.annotations._listed import Asked
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations.normal import save_annotations as save_annotations
+from activetune.data.formats import suffix_of
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+
+TASKS = ("captioning", "detection", "multilabel", "segmentation")
+
+
+def formats() -> dict[str, ModuleType]:
+    """The modules of all formats by name."""
+    return modules_of(__name__)
+
+
+def read_annotations(
+    path: str | os.PathLike[str],
+    pool: Pool,
+    task: str,
+    *,
+    classes: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> Labels:
+    """Answers to items of a pool from a file, folder or zip, of whatever format it holds.
+
+    What can't be used is left out, and one sentence on stderr per kind says what, where, how many and the first example.
+    Images of the pool that the file does not list are not answered; those that it lists without any object are.
+
+    Args:
+        path: COCO ``.json``; a folder of Pascal VOC ``.xml``, of YOLO ``.txt``, or of masks; a table; Hugging Face
+            Parquet; ``annotations.parquet``.
+        pool: the images. task: multilabel, segmentation, detection or captioning.
+        classes: the classes in order, all others are left out; None takes those of the file.
+        quiet: no sentences.
+
+    Returns:
+        The answers (:mod:`activetune.data.kinds`) of the items that have one, in the order of the file.
+
+    Raises:
+        UsageError: no format that is known, or no answer in it that can be used.
+    """
+    _check(task)
+    files = files_at(path)
+    asked = Asked(pool, task, Problems(str(files.path)), classes, quiet)
+    found = {name: module for name, module in formats().items() if task in module.TASKS and module.find(files, task)}
+    if not found:
+        raise _unknown(files, task)
+    if len(found) > 1:
+        raise UsageError(
+            f"{path} holds answers in several formats ({', '.join(found)}); give the file or folder of one"
+        )
+    (module,) = found.values()
+    labels: Labels = module.read(files, asked)
+    asked.problems.tell(quiet)
+    return labels
+
+
+def pool_annotations(pool: Pool, task: str, *, classes: Sequence[str] | None = None, quiet: bool = False) -> Labels:
+    """Answers that a pool brings itself: further columns of its Parquet files, manifest or ``metadata.jsonl``.
+
+    Args:
+        pool, task, classes, quiet: as in :func:`read_annotations`.
+
+    Raises:
+        UsageError: it has no column for the task.
+    """
+    _check(task)
+    where = f"the pool {pool.name}"
+    if pool.further is None:
+        raise UsageError(f"{where} brings no answers for {task}; give a file or folder of them with --labels")
+    asked = Asked(pool, task, Problems(where), classes, quiet)
+    rows = None if pool.rows is None else [int(row) for row in pool.rows]
+    labels = column_answers(SomeRows(pool.further, rows), pool.ids, asked)
+    asked.problems.tell(quiet)
+    return labels
+
+
+def _check(task: str) -> None:
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+
+
+def _unknown(files: Files, task: str) -> UsageError:
+    """The error for a path that no format knows."""
+    if files.single is None:
+        kinds = sorted({suffix_of(name) or "no suffix" for name in files.names})
+        held = f"{len(files.names):,} files ({some(kinds, 6)})" if files.names else "no file"
+    else:
+        held = f"a file ending in {files.single.suffix or 'nothing'}"
+    known = "; ".join(module.ABOUT for module in formats().values() if task in module.TASKS)
+    return UsageError(
+        f"{files.path} holds no answers for {task} in a format that is known: it is {held}. Known are {known}"
+    )
