@@ -36,9 +36,12 @@ def catalogue(what: str) -> Iterator[str]:
         for name, cls in heads().items():
             yield f"{name}: {_about(cls)}"
     else:
+        from activetune.data.annotations import formats
         from activetune.data.sources import sources
 
         yield from (module.ABOUT for module in sources().values())
+        for module in formats().values():
+            yield f"{module.ABOUT} ({', '.join(module.TASKS)})"
 
 
 def _methods(found: dict[str, type]) -> Iterator[str]:

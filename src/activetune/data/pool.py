@@ -65,6 +65,10 @@ class FurtherColumns(Protocol):
         """A column whose cells are images themselves; None where they are something else."""
         ...
 
+    def given(self, name: str) -> Sequence[bool]:
+        """Which cells of a column hold something, without reading images."""
+        ...
+
 
 @dataclass(frozen=True)
 class Patience:

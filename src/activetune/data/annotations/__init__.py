@@ -1,8 +1,8 @@
 """Answers beyond one class an image, from files: read by their content, whatever format it is, and written in one form.
 
-A module of this folder is a format: it defines ``ABOUT`` (its line in ``activetune list formats``), ``TASKS`` (whose
-answers it may hold), ``find(files, task) -> bool`` (whether a path holds it) and ``read(files, asked) -> Labels``. A new
-file is a new format. What each does with damaged or doubtful answers stands in ``docs/annotations.md``.
+A module of this folder is a format: it defines ``ABOUT`` (its line in ``activetune list formats``), ``TASKS`` (the
+tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path holds it) and ``read(files, asked) ->
+Labels``. A new file is a new format. ``docs/annotations.md`` says what becomes of damaged or doubtful answers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_annotations(
 ) -> Labels:
     """Answers to items of a pool from a file, folder or zip, of whatever format it holds.
 
-    What can't be used is left out, and one sentence on stderr per kind says what, where, how many and the first example.
+    What can't be used is left out; a sentence on stderr for each kind says what, where, how many, and the first one.
     Images of the pool that the file does not list are not answered; those that it lists without any object are.
 
     Args:

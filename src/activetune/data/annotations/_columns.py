@@ -1,13 +1,13 @@
 """Answers in columns, as tables and Hugging Face's data sets have them, whatever holds these columns.
 
-| task | column | cell |
-|---|---|---|
-| detection, segmentation, multilabel | ``objects`` | ``{"bbox": [[x, y, width, height], …], "category": […]}``, or a list of one such struct per object |
-| multilabel | ``labels``, ``label`` | a list of names, or of positions in the names of a ``ClassLabel`` |
-| multilabel | ``labels`` | text with ``;`` or ``|`` between the names, or a list in JSON; ``[]`` is an image that shows none |
-| multilabel | ``label`` | a name; further rows of an image have its further names |
-| captioning | ``caption``, ``captions``, ``text`` | a sentence, or a list of them |
-| segmentation | ``mask``, ``annotation``, ``label``, …, also with ``_file_name`` behind | an image, or the name of its file |
+| column | cell |
+|---|---|
+| ``objects`` | ``{"bbox": [[x, y, width, height], …], "category": […]}``, or a list of one such struct per object |
+| ``labels``, ``label`` | a list of names, or of positions in the names of a ``ClassLabel`` |
+| ``labels`` | a text with ``;`` or ``|`` between names, or a list in JSON: ``[]`` is an image that shows none |
+| ``label`` | a name; further rows of an image have its further names |
+| ``caption``, ``captions``, ``text`` | a sentence, or a list of them |
+| ``mask``, ``annotation``, ``label``, …, ``mask_file_name`` | an image that is a mask, or the name of its file |
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class Table(Protocol):
         """Its cells as encoded images."""
         ...
 
+    def given(self, name: str) -> Sequence[bool]:
+        """Which of its cells hold something, without reading images."""
+        ...
+
 
 @dataclass(frozen=True)
 class SomeRows:
@@ -82,6 +86,11 @@ class SomeRows:
         """See :class:`Table`."""
         found = self.further.images(name)
         return found if found is None or self.rows is None else _Picked(found, self.rows)
+
+    def given(self, name: str) -> Sequence[bool]:
+        """See :class:`Table`."""
+        known = self.further.given(name)
+        return known if self.rows is None else [known[row] for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -129,26 +138,14 @@ def column_answers(table: Table, names: Sequence[str], asked: Asked) -> Labels:
 
 
 def _masks(table: Table, column: str, source: ImageSource, names: Sequence[str], asked: Asked) -> Labels:
-    cells = [
-        None if is_missing(cell) or cell == "" else name
-        for name, cell in zip(names, _named(table, column), strict=True)
-    ]
-    matched = match([name for name in cells if name is not None], asked.pool, asked.problems)
+    given = [name if has else None for name, has in zip(names, table.given(column), strict=True)]
+    matched = match([name for name in given if name is not None], asked.pool, asked.problems)
     indices: dict[str, int] = {}
-    for row, name in enumerate(cells):
+    for row, name in enumerate(given):
         if name in matched:
             indices.setdefault(matched[name], row)
     pool = as_pool(f"{asked.problems.where}, column {column!r}", [f"of {name!r}" for name in names], source)
     return mask_labels(pool, indices, None, asked)
-
-
-def _named(table: Table, column: str) -> Sequence[Any]:
-    """A column's cells where they are names of files; images themselves are all taken as given."""
-    try:
-        cells = table.values(column)
-    except MemoryError:
-        raise UsageError(f"the column {column!r} does not fit into memory") from None
-    return cells
 
 
 def _rows(table: Table, column: str, names: Sequence[str], asked: Asked) -> Found:

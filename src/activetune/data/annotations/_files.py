@@ -39,18 +39,29 @@ class Files:
         """The names with one of these suffixes, in whatever case."""
         return [name for name in self.names if name.lower().endswith(suffixes)]
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """A file's bytes.
 
+        Args:
+            most: how many are allowed; None: no limit for a file that the user named, the one of images for all others.
+
         Raises:
-            UsageError: it can't be read.
+            UsageError: it can't be read, or has more.
         """
         try:
-            if self.single is not None:
-                return self.single.read_bytes()  # named by the user, who may have one of gigabytes
-            return self._all.read(self._position[name])
+            content = self._all.read(self._position[name]) if self.single is None else self.single.read_bytes()
         except (RejectedImage, OSError) as error:
             raise UsageError(f"{name} of {self.root} can't be read ({first_line(error)})") from None
+        if most is not None and len(content) > most:
+            raise UsageError(f"{name} of {self.root} has {len(content):,} bytes, {most:,} are allowed")
+        return content
+
+    def peek(self, name: str) -> bytes:
+        """A file's bytes, none where it can't be read."""
+        try:
+            return self.read(name)
+        except UsageError:
+            return b""
 
     def source(self, names: Sequence[str]) -> ImageSource:
         """A picklable source of some of the files."""

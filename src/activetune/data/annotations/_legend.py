@@ -2,9 +2,9 @@
 
 | file | content |
 |---|---|
-| ``classes.txt`` | a name per line, for the values 0, 1, …; or ``name,value``; or ``name,r,g,b``; or ``name,#rrggbb`` |
-| ``classes.csv`` | the same, with a line of column names where it has one: ``name``, and ``value``, ``r,g,b`` or ``color`` |
-| ``classes.json`` | a list of names; ``{name: value}``, ``{name: [r, g, b]}``, ``{name: "#rrggbb"}``; or ``{value: name}`` |
+| ``classes.txt`` | lines of ``name``, for the values 0, 1, …; of ``name,value``, ``name,r,g,b`` or ``name,#rrggbb`` |
+| ``classes.csv`` | the same, also below a line of column names: ``name``, and ``value``, ``r,g,b`` or ``color`` |
+| ``classes.json`` | a list of names; an object of names and values or colours, or one of values and names |
 
 A name such as ``void`` or ``ignore`` is no class: its pixels are not scored and teach nothing. Where 255 is no class it
 is void too.
@@ -70,12 +70,23 @@ class Legend:
             UnknownValues: one that stands for no class. UsageError: colours where values are expected, or else.
         """
         codes_HW = self._codes_of(pixels)
-        met, inverse = _unique(codes_HW)
-        unknown = [int(code) for code in met if int(code) not in self.codes]
-        if unknown:
-            shown = [f"#{code:06x}" for code in unknown] if self.colours else unknown
-            raise UnknownValues(f"{some(shown)} {'stands' if len(unknown) == 1 else 'stand'} for no class")
-        return np.asarray([self.codes[int(code)] for code in met], dtype=np.int32)[inverse]
+        places = np.searchsorted(self._sorted[0], codes_HW)
+        np.minimum(places, len(self.codes) - 1, out=places)
+        unknown = self._sorted[0][places] != codes_HW
+        if unknown.any():
+            codes = np.unique(codes_HW[unknown]).tolist()
+            shown = [f"#{code:06x}" for code in codes] if self.colours else codes
+            raise UnknownValues(
+                f"{some(shown)} {'stands' if len(codes) == 1 else 'stand'} for no class: add "
+                f"{'it' if len(codes) == 1 else 'them'} to the list of classes, as void where it is none"
+            )
+        return self._sorted[1][places]
+
+    @cached_property
+    def _sorted(self) -> tuple[npt.NDArray[np.int64], Indices]:
+        """The codes in ascending order, and what each stands for."""
+        codes = np.asarray(sorted(self.codes), dtype=np.int64)
+        return codes, np.asarray([self.codes[int(code)] for code in codes], dtype=np.int32)
 
     def _codes_of(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         if self.colours:
@@ -98,20 +109,6 @@ class Legend:
             )
         moved = {code: VOID if old == VOID else place.get(self.classes[old], VOID) for code, old in self.codes.items()}
         return Legend(tuple(classes), moved, self.colours)
-
-
-def _unique(codes_HW: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The codes that occur, and (H, W) which of them each pixel has; by counting where they are small, not sorting."""
-    if not codes_HW.size:
-        return np.empty(0, dtype=np.int64), codes_HW
-    if codes_HW.min() < 0 or codes_HW.max() > LARGEST:
-        met, inverse = np.unique(codes_HW, return_inverse=True)
-        return met, inverse.reshape(codes_HW.shape)
-    counts = np.bincount(codes_HW.ravel())
-    met = np.flatnonzero(counts)
-    place = np.zeros(len(counts), dtype=np.int64)
-    place[met] = np.arange(len(met))
-    return met, place[codes_HW]
 
 
 def legend_of(entries: Sequence[tuple[str, Key]], where: str) -> Legend:
@@ -138,8 +135,9 @@ def legend_of(entries: Sequence[tuple[str, Key]], where: str) -> Legend:
 
 
 def legend_of_names(names: Sequence[str], where: str) -> Legend:
-    """The legend of names for the values 0, 1, … in their order."""
-    return legend_of([(name, value) for value, name in enumerate(names)], where)
+    """The legend of names for the values 0, 1, … in their order; names that are numbers stand for these values."""
+    numbers = all(name.isdecimal() and int(name) <= LARGEST for name in names)
+    return legend_of([(name, int(name) if numbers else value) for value, name in enumerate(names)], where)
 
 
 def legend_of_values(values: Sequence[int]) -> Legend:

@@ -248,13 +248,14 @@ def _mask(listed: Listed, item: str, position: Mapping[str, int], asked: Asked) 
         return None
     regions = []
     for thing in things:
-        shape, known = _region(thing, size, listed.relative), thing.shape is not None
-        if not known:
+        fits = not isinstance(thing.shape, Runs) or thing.shape.size == size
+        if not fits:
+            asked.problems.add("regions of another size than their image, their box is void", listed.where)
+        elif thing.shape is None:
             asked.problems.add("objects without a region, their box is void", listed.where)
-        if isinstance(shape, Runs) and shape.size != size:
-            asked.problems.add("regions of another size than their image, left out", f"{listed.where}, {shape.size}")
-        elif shape is not None:
-            regions.append((position[thing.name], shape, thing.crowd or not known))
+        shape = _region(thing if fits else thing._replace(shape=None), size, listed.relative)
+        if shape is not None:
+            regions.append((position[thing.name], shape, thing.crowd or thing.shape is None or not fits))
     return drawn(regions, size, position.get(BACKGROUND, VOID))
 
 

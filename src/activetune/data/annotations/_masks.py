@@ -22,7 +22,7 @@ from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import progress
 from activetune.data.annotations._legend import (
     Legend,
-    UnknownValues,
+    is_void,
     legend_of_names,
     legend_of_values,
 )
@@ -63,8 +63,6 @@ class StoredMask(Mask):
         where = f"the mask {self.files.ids[self.index]} of {self.files.name}"
         try:
             found = self.legend.positions(decode_mask(self._encoded(where), colours=self.legend.colours))
-        except UnknownValues as error:
-            raise UsageError(f"{where}: {error}; add it to the list of classes, as void if it is none") from None
         except (RejectedImage, UsageError) as error:
             raise UsageError(f"{where} can't be used: {error}") from None
         if found.shape != self.size:
@@ -131,6 +129,8 @@ def _opened(encoded: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise RejectedImage(f"oversized: {MAX_PIXELS:,} pixels are allowed (decompression bomb)") from None
     except Exception as error:
         told = "no PNG, TIFF or BMP, which keep the values of a mask" if encoded else "empty: 0 bytes"
         raise RejectedImage(told) from error
@@ -165,7 +165,7 @@ def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, 
     if legend is None and asked.classes is not None:
         legend = legend_of_names(checked_classes(asked.classes), "the list of classes")
     elif legend is not None and asked.classes is not None:
-        legend = legend.limited_to(checked_classes(asked.classes), problems)
+        legend = legend.limited_to([name for name in checked_classes(asked.classes) if not is_void(name)], problems)
     looked = _look(files, indices, legend, asked.quiet)
     if legend is None:
         legend = legend_of_values(sorted({value for mask in looked.values() for value in mask.values or ()}))

@@ -1,7 +1,7 @@
 """Which image of a pool a name in a file of answers stands for.
 
-A name is looked for as it is; then, from its whole path to its last part alone, as the end of an id, with its suffix and
-without. Folders that only say what lies in them (``images``, ``masks``, ``Annotations`` …) do not count, so that
+A name is looked for as it is; then, from its whole path to its last part alone, as the end of an id, with its suffix
+and without. Folders that only say what lies in them (``images``, ``masks``, ``Annotations`` …) do not count, so that
 ``train/masks/7.png`` is found for ``train/images/7.jpg``. A part of a path that several images share finds none.
 """
 

@@ -44,7 +44,6 @@ class Problems:
 
     def told(self) -> str:
         """All of them, for the message of an error; empty where there is none."""
-        return "; ".join(f"{problem.what}: {problem.count:,} (the first: {problem.first})" for problem in self)
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self.found.values())
+        return "; ".join(
+            f"{problem.what}: {problem.count:,} (the first: {problem.first})" for problem in self.found.values()
+        )

@@ -28,7 +28,11 @@ def find(files: Files, task: str) -> bool:
 
 def _candidates(files: Files) -> list[str]:
     named = [name for name in files.ending(".json") if not name.endswith("classes.json")]
-    return [name for name in named if all(key in files.read(name) for key in KEYS)]
+    return [name for name in named if _has_keys(files.peek(name))]
+
+
+def _has_keys(content: bytes) -> bool:
+    return all(key in content for key in KEYS)
 
 
 def read(files: Files, asked: Asked) -> Labels:

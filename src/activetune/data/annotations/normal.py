@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from activetune.base.errors import RejectedImage, UsageError, first_line, unknown_name
+from activetune.base.errors import RejectedImage, UsageError, first_line, some, unknown_name
 from activetune.base.files import parse_json, prepare_file, replacing
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import Legend
@@ -58,7 +58,7 @@ COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     ],
 }
 ANSWERS: dict[str, type] = {"multilabel": Names, "captioning": Sentences, "segmentation": Mask, "detection": Boxes}
-ITEMS = 128  # whose rows are written together: masks are read in such groups
+ITEMS = {"segmentation": 128}  # whose rows are written together: masks are read in such groups
 Size = tuple[int, int] | None
 
 
@@ -92,25 +92,17 @@ def save_annotations(
     >>> save_annotations(labels, tempfile.mkdtemp() + "/annotations.parquet", task="multilabel").name
     'annotations.parquet'
     """
-    if task not in COLUMNS:
-        raise unknown_name("task", task, COLUMNS)
-    for item, answer in zip(labels.ids, labels.answers, strict=True):
-        if not isinstance(answer, ANSWERS[task]):
-            raise UsageError(
-                f"the answer to {item!r} is a {type(answer).__name__}, which is no answer of {task}; "
-                f"it takes {ANSWERS[task].__name__}"
-            )
-    if task == "segmentation" and len(labels.classes) > 65_535:
-        raise UsageError(f"a mask holds 65,535 classes at most, not {len(labels.classes):,}")
+    _refuse_others(labels, task)
     path = prepare_file(Path(path), overwrite=overwrite)
     about = {"kind": KIND, "format": FORMAT, "task": task, "classes": list(labels.classes)}
     schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about, ensure_ascii=False).encode()})
     rows_of: Callable[[Any, Size], list[tuple]] = _WRITERS[task](labels.classes)
     with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
-        for start in range(0, len(labels), ITEMS):
+        step = ITEMS.get(task, 8192)
+        for start in range(0, len(labels), step):
             rows = []
             for item, answer in zip(
-                labels.ids[start : start + ITEMS], labels.answers[start : start + ITEMS], strict=True
+                labels.ids[start : start + step], labels.answers[start : start + step], strict=True
             ):
                 rows += [(item, *row) for row in rows_of(answer, _size(item, pool) if task == "detection" else None)]
             columns = list(zip(*rows, strict=True))
@@ -118,6 +110,24 @@ def save_annotations(
                 pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
             )
     return path
+
+
+def _refuse_others(labels: Labels, task: str) -> None:
+    """Raise where answers are not of the task's kind, or name classes that the labels do not have."""
+    if task not in COLUMNS:
+        raise unknown_name("task", task, COLUMNS)
+    if task == "segmentation" and len(labels.classes) > 65_535:
+        raise UsageError(f"a mask holds 65,535 classes at most, not {len(labels.classes):,}")
+    known = set(labels.classes)
+    for item, answer in zip(labels.ids, labels.answers, strict=True):
+        if not isinstance(answer, ANSWERS[task]):
+            raise UsageError(
+                f"the answer to {item!r} is a {type(answer).__name__}, which is no answer of {task}; "
+                f"it takes {ANSWERS[task].__name__}"
+            )
+        names = answer.names if isinstance(answer, Names | Boxes) else ()
+        if not known.issuperset(names):
+            raise UsageError(f"the answer to {item!r} names {some(set(names) - known)}, which the classes do not")
 
 
 def _size(item: str, pool: Pool | None) -> Size:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
 from activetune.base.tables import need_columns, read_table
+from activetune.data.annotations import normal
 from activetune.data.annotations._columns import column_answers
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked
@@ -19,6 +20,7 @@ from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.pool import ImageSource
 from activetune.data.sources._files import optional_files
+from activetune.data.sources._further import holds_bytes
 
 ABOUT = "tables: .csv, .tsv, .jsonl or .parquet with id (or file_name), and label, labels, caption, objects or mask"
 TASKS = ("captioning", "detection", "multilabel", "segmentation")
@@ -42,6 +44,9 @@ class _Columns:
     def class_names(self, name: str, field: str = "") -> None:
         return None
 
+    def given(self, name: str) -> list[bool]:
+        return [isinstance(cell, str) and bool(cell) for cell in self.columns[name]]
+
     def images(self, name: str) -> ImageSource | None:
         paths = [cell if isinstance(cell, str) and cell else None for cell in self.columns[name]]
         return optional_files(self.folder, paths) if any(paths) else None
@@ -56,9 +61,11 @@ def find(files: Files, task: str) -> bool:
         return True
     try:
         kinds = [field.type for field in pq.read_schema(single)]
+        if normal.find(files, task):
+            return False
     except (pa.ArrowException, OSError, ValueError, TypeError):
         return True  # reading it says what is wrong
-    return not any(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in kinds)
+    return not any(map(holds_bytes, kinds))
 
 
 def read(files: Files, asked: Asked) -> Labels:

@@ -29,7 +29,7 @@ def find(files: Files, task: str) -> bool:
     """Whether there are such XML files, by the first one that is whole; or a list below ``ImageSets``."""
     if files.single is not None and files.single.suffix.lower() == ".txt":
         return _root_of(files.single) is not None
-    return any(f"<{ROOT}".encode() in files.read(name).replace(b"\0", b"") for name in files.ending(".xml")[:20])
+    return any(f"<{ROOT}".encode() in files.peek(name).replace(b"\0", b"") for name in files.ending(".xml")[:20])
 
 
 def read(files: Files, asked: Asked) -> Labels:
@@ -39,7 +39,7 @@ def read(files: Files, asked: Asked) -> Labels:
     found = []
     for name in files.ending(".xml"):
         try:
-            image = _image(name, parse_xml(files.read(name), name), asked.problems)
+            image = _image(name, parse_xml(files.read(name, MAX_BYTES), name), asked.problems)
         except UsageError as error:
             asked.problems.add("damaged files, left out", str(error))
             continue
@@ -52,10 +52,8 @@ def parse_xml(content: bytes, name: str) -> ElementTree.Element:
     """An XML document's root.
 
     Raises:
-        UsageError: damaged, too large, or with a document type, which could unpack to any size or read other files.
+        UsageError: damaged, or with a document type, which could unpack to any size or read other files.
     """
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"{name} has {len(content):,} bytes, {MAX_BYTES:,} are allowed")
     if b"<!DOCTYPE" in content.replace(b"\0", b""):  # also in UTF-16
         raise UsageError(f"{name} declares a document type (<!DOCTYPE …>), which is refused; remove it")
     try:

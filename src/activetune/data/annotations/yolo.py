@@ -1,4 +1,7 @@
-"""YOLO: a text file per image, a line per object: ``class cx cy w h``, or ``class x y x y x y …``, in shares of the image."""
+"""YOLO: a text file per image, a line per object: ``class cx cy w h``, or ``class x y x y x y …``.
+
+Coordinates are shares of the image's width and height.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ YAML = (".yaml", ".yml")
 LISTS = ("classes.txt", "obj.names")
 OTHERS = ("readme", "license", "train.", "val.", "valid.", "test.", "classes.", "requirements")  # other texts begin so
 ASKED = 20  # files that are looked at to tell what they are
+MOST = 100_000  # classes without a list of their names
 MAX_BYTES = 2**24  # of a text or of a YAML file
 
 
@@ -29,7 +33,7 @@ def find(files: Files, task: str) -> bool:
     files = _beside(files)
     texts = _texts(files)
     for name in texts[:ASKED]:
-        lines = files.read(name)[:MAX_BYTES].decode("utf-8", "replace").split("\n")
+        lines = files.peek(name).decode("utf-8-sig", "replace").split("\n")
         first = next((line.split() for line in lines if line.strip()), None)
         if first is not None:
             return _numbers(first) is not None
@@ -44,16 +48,24 @@ def read(files: Files, asked: Asked) -> Labels:
     found = []
     for name in _texts(files):
         image = Listed(name, name, relative=True)
-        content = files.read(name)
-        if len(content) > MAX_BYTES:
-            asked.problems.add(f"texts of more than {MAX_BYTES:,} bytes, left out", name)
+        try:
+            content = files.read(name, MAX_BYTES)
+        except UsageError as error:
+            asked.problems.add("damaged files, left out", str(error))
             continue
         for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
             thing = _thing(line, names, f"{name}, line {number:,}", asked.problems) if line.strip() else None
             if thing is not None:
                 image.things.append(thing)
         found.append(image)
-    return answers_of(Found(found, classes or None), asked)
+    return answers_of(Found(found, classes or _numbered(found)), asked)
+
+
+def _numbered(images: Sequence[Listed]) -> list[str] | None:
+    """The numbers of classes without names as these, up to the largest."""
+    numbers = [thing.name for image in images for thing in image.things]
+    largest = max((int(number) for number in numbers if number.isdigit()), default=-1)
+    return [str(number) for number in range(largest + 1)] if largest < MOST else sorted(set(numbers))
 
 
 def _beside(files: Files) -> Files:
@@ -103,9 +115,6 @@ def _numbers(fields: Sequence[str]) -> list[float] | None:
 def _list_of(files: Files) -> str:
     """The file that names the classes, the one nearest to the root; empty where there is none."""
     named = files.ending(*YAML) + [name for name in files.names if posixpath.basename(name).lower() in LISTS]
-    single = files.single
-    if single is not None:
-        return ""
     return min(named, key=lambda name: (name.count("/"), not name.lower().endswith(YAML), name), default="")
 
 
@@ -114,9 +123,7 @@ def _classes(files: Files) -> list[str]:
     name = _list_of(files)
     if not name:
         return []
-    content = files.read(name)
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"{name} of {files.root} has {len(content):,} bytes, {MAX_BYTES:,} are allowed")
+    content = files.read(name, MAX_BYTES)
     if not name.lower().endswith(YAML):
         lines = content.decode("utf-8-sig", "replace").split("\n")
         given: list[Any] = [line.strip() for line in lines if line.strip()]

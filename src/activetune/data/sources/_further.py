@@ -51,6 +51,18 @@ class ParquetColumns:
                 return None
         return ParquetSource([Shard(shard.path, name, shard.rows) for shard in self.shards], inside=False)
 
+    def given(self, name: str) -> list[bool]:
+        """Which cells hold something; of structs with an image the path alone is read."""
+        found: list[bool] = []
+        for shard in self.shards:
+            file = pq.ParquetFile(shard.path)
+            kind = file.schema_arrow.field(name).type
+            slim = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+            for group in range(file.num_row_groups):
+                read = file.read_row_group(group, columns=[f"{name}.path" if slim else name])
+                found += read.column(0).is_valid().to_pylist()
+        return found
+
 
 @dataclass(frozen=True)
 class TableColumns:
@@ -85,6 +97,10 @@ class TableColumns:
             return None
         paths = [posixpath.join(folder, cell) if isinstance(cell, str) and cell else None for folder, cell in cells]
         return self.files([path and posixpath.normpath(path.replace("\\", "/")) for path in paths])
+
+    def given(self, name: str) -> list[bool]:
+        """Which items have a cell."""
+        return [cell is not None and cell != "" for _, cell in self._cells(name)]
 
     def _tables(self) -> list[tuple[str, Mapping[str, Sequence[Any]]]]:
         return nearest_last({path: self.read(path) for path in self.tables})
@@ -133,6 +149,10 @@ class ManifestColumns:
         if not any(isinstance(cell, str) and cell for cell in cells):
             return None
         return self.files([cell if isinstance(cell, str) and cell else None for cell in cells])
+
+    def given(self, name: str) -> list[bool]:
+        """Which rows have a cell."""
+        return [cell is not None and cell != "" for cell in self.values(name)]
 
 
 def holds_bytes(kind: pa.DataType) -> bool:
