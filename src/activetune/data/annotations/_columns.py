@@ -23,8 +23,7 @@ from activetune.data.annotations._listed import Asked, Found, Listed, Thing, ans
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box
-from activetune.data.annotations.coco import region
+from activetune.data.annotations.coco import corners, region
 from activetune.data.answers import class_name, is_missing
 from activetune.data.labels import Labels
 from activetune.data.pool import FurtherColumns, ImageSource
@@ -142,7 +141,7 @@ def _masks(table: Table, column: str, source: ImageSource, names: Sequence[str],
     matched = match([name for name in given if name is not None], asked.pool, asked.problems)
     indices: dict[str, int] = {}
     for row, name in enumerate(given):
-        if name in matched:
+        if name is not None and name in matched:
             indices.setdefault(matched[name], row)
     pool = as_pool(f"{asked.problems.where}, column {column!r}", [f"of {name!r}" for name in names], source)
     return mask_labels(pool, indices, None, asked)
@@ -254,17 +253,5 @@ def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, pro
             continue
         shape = region(entry.get("segmentation"), where, problems) if task != "multilabel" else None
         crowd = entry.get("iscrowd", entry.get("is_crowd", entry.get("crowd")))
-        found.append(Thing(name, _box(entry.get("bbox"), where, problems), shape, bool(crowd)))
+        found.append(Thing(name, corners(entry.get("bbox"), where, problems), shape, bool(crowd)))
     return found
-
-
-def _box(value: Any, where: str, problems: Problems) -> Box | None:
-    """``x, y, width, height`` as corners."""
-    if value is None:
-        return None
-    try:
-        x, y, width, height = (float(side) for side in value)
-    except (TypeError, ValueError, OverflowError):
-        problems.add("boxes that are not 4 numbers, left out", where)
-        return None
-    return x, y, x + width, y + height

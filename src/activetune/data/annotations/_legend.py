@@ -92,7 +92,8 @@ class Legend:
         if self.colours:
             if pixels.ndim != 3:
                 raise UsageError("it holds values, where the list of classes has colours")
-            return pixels.astype(np.int64) @ np.asarray([65536, 256, 1])
+            red, green, blue = np.moveaxis(pixels.astype(np.int64), -1, 0)
+            return 65536 * red + 256 * green + blue
         if pixels.ndim == 3:
             if (pixels != pixels[..., :1]).any():
                 raise UsageError("it holds colours, where the list of classes has values")
@@ -168,7 +169,7 @@ def read_legend(content: bytes, name: str, where: str) -> Legend:
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{where} is no list of classes ({error}); give UTF-8 text") from None
-    if rows and rows[0][0].lower() in NAME_COLUMNS and len(rows) > 1 and (len(rows[0]) > 1 or name.endswith(".csv")):
+    if rows and name.lower().endswith(".csv") and any(cell.lower() in NAME_COLUMNS for cell in rows[0]):
         rows = [_ordered(row, rows[0], where) for row in rows[1:]]
     return legend_of([_entry(row, number, where) for number, row in enumerate(rows)], where)
 

@@ -110,7 +110,8 @@ def decode_mask(encoded: bytes, *, colours: bool = False) -> npt.NDArray[Any]:
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         raise RejectedImage(f"corrupt: {first_line(error)}") from None
     if image.format == "PNG" and encoded[KIND] == 0 and encoded[DEPTH] in (2, 4):  # Pillow spreads these to 8 bits
-        return values // (255 // (2 ** encoded[DEPTH] - 1))
+        spread = 255 // (2 ** encoded[DEPTH] - 1)
+        values = (values // spread).astype(np.uint8)
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
 
 

@@ -180,9 +180,11 @@ def runs(counts: Any, size: Any) -> Runs:
         raise ValueError("a size is height and width")
     height, width = (int(side) for side in _numbers(size))
     numbers = _unpacked(counts) if isinstance(counts, str | bytes) else _numbers(counts)
+    if numbers.ndim != 1 or not (np.abs(numbers) <= height * width).all():
+        raise ValueError("run lengths are whole numbers from 0 to the number of pixels")
     whole = numbers.astype(np.int64)
-    if whole.ndim != 1 or (whole != numbers).any() or (whole < 0).any() or (whole > height * width).any():
-        raise ValueError("run lengths are whole numbers from 0 on")
+    if (whole != numbers).any() or (whole < 0).any():
+        raise ValueError("run lengths are whole numbers from 0 to the number of pixels")
     if int(whole.sum()) != height * width:
         raise ValueError(f"the run lengths add up to {int(whole.sum()):,}, not to {height} x {width}")
     return Runs(whole, (height, width))

@@ -149,19 +149,20 @@ def _thing(entry: Mapping[str, Any], name: str, image: Listed, task: str, place:
     """An object with what the task reads of it."""
     if task == "multilabel":
         return Thing(name)
-    box = _box(entry.get("bbox"), place, problems)
+    box = corners(entry.get("bbox"), place, problems)
     drawn = task == "segmentation" or box is None
     shape = region(entry.get("segmentation"), place, problems) if drawn else None
     return Thing(name, box, shape, bool(entry.get("iscrowd")))
 
 
-def _box(value: Any, place: str, problems: Problems) -> Box | None:
+def corners(value: Any, place: str, problems: Problems) -> Box | None:
     """``x, y, width, height`` as corners."""
     if value is None or value == []:
         return None
-    numbers = isinstance(value, list) and all(isinstance(side, int | float) for side in value)
     try:
-        x, y, width, height = map(float, value) if numbers else ()
+        if not isinstance(value, list) or not all(isinstance(side, int | float) for side in value):
+            raise ValueError("no list of numbers")
+        x, y, width, height = map(float, value)
     except (ValueError, OverflowError):
         problems.add("boxes that are not 4 numbers, left out", place)
         return None
