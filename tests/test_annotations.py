@@ -81,6 +81,8 @@ def answers(labels: Labels) -> dict[str, Any]:
         (["train/7.png", "val/7.jpg"], "train/7.jpg", "train/7.png"),
         (["7.jpg", "7.png"], "7.jpg", "7.jpg"),
         (["7.jpg", "7.png"], "7.txt", None),
+        (["a/7.jpg", "8.jpg"], "a/7_mask.gif", "a/7.jpg"),
+        (["7.jpg", "7_mask.jpg"], "7_mask.png", "7_mask.jpg"),
         (["frame_0.5.jpg", "frame_0.6.jpg"], "frame_0.5", "frame_0.5.jpg"),
         (["8.jpg"], "7.jpg", None),
         (["8.jpg"], "", None),
@@ -481,11 +483,16 @@ def test_voc_objects_without_name_or_box(tmp_path: Path, pool: Pool, capsys: pyt
     objects = [voc_object("", 1, 1, 3, 3), voc_object("cat", 1, 1, "much", 3), voc_object("cat", 1, 2, 3)]
     objects += ["<object/>", voc_object("cat", 2, 2, 2, 5), voc_object("cat", 1, 1, "nan", 3)]
     write(tmp_path / "set" / "1.xml", f"<annotation>{''.join(objects)}</annotation>")
-    assert len(read_annotations(tmp_path / "set", pool, "detection").answers[0]) == 0
+    write(tmp_path / "set" / "2.xml", f"<annotation>{voc_object('cat', 1, 1, 3, 3)}</annotation>")
+    write(tmp_path / "set" / "3.xml", f"<annotation>{voc_object('cat', 20, 1, 30, 3)}</annotation>")
+    found = answers(read_annotations(tmp_path / "set", pool, "detection"))
+    assert {item: len(value) for item, value in found.items()} == {"2.png": 1, "3.png": 0}
     told = capsys.readouterr().err
     assert "objects without a name, left out: 2 (the first: 1.xml, object 1)" in told
     assert "objects without a box, left out: 3" in told and "boxes without area, left out: 1" in told
-    assert read_annotations(tmp_path / "set", pool, "multilabel", quiet=True).answers == [Names(("cat",))]
+    assert "images none of whose objects can be read, left out: 1 (the first: 1.xml)" in told
+    write(tmp_path / "set" / "3.xml", f"<annotation>{voc_object('', 1, 1, 3, 3)}</annotation>")
+    assert read_annotations(tmp_path / "set", pool, "multilabel", quiet=True).answers == [Names(("cat",))] * 2
 
 
 def test_voc_lists_name_the_images_that_count(tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
@@ -527,6 +534,35 @@ def test_yolo_names_stand_in_yaml_or_are_given_or_are_the_numbers(tmp_path: Path
         write(path, text)
         with pytest.raises(UsageError, match=r"data\.yaml of"):
             read_annotations(tmp_path / "set", pool, "detection")
+
+
+def test_objects_without_what_the_task_is_about_are_refused(tmp_path: Path, pool: Pool) -> None:
+    write(tmp_path / "set" / "labels" / "1.txt", "0 0.5 0.5 0.5 0.5")
+    write(tmp_path / "set" / "labels" / "2.txt", "")
+    with pytest.raises(UsageError, match=r"none of its 1 objects has what segmentation needs, regions"):
+        read_annotations(tmp_path / "set", pool, "segmentation")
+    path = coco(tmp_path / "c.json", {"1.png": [{}, {"bbox": [1]}], "2.png": []})
+    with pytest.raises(
+        UsageError, match=r"none of its 2 objects has what detection needs, boxes; boxes that are not 4"
+    ):
+        read_annotations(path, pool, "detection")
+
+
+def test_an_image_whose_objects_are_all_damaged_is_not_empty(
+    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = {
+        "1.png": [{"bbox": [0, 0, float("nan"), 2]}],
+        "2.png": [{"category_id": 9}],
+        "3.png": [{"bbox": [0, 0, 2, 2]}],
+    }
+    path = coco(tmp_path / "c.json", boxes)
+    for task, ids in (("detection", ["3.png"]), ("multilabel", ["1.png", "3.png"])):
+        labels = read_annotations(path, pool, task)
+        assert labels.ids == ids and labels.unanswered == 3 - len(ids)
+    assert (
+        "images none of whose objects can be read, left out: 2 (the first: c.json, image 0)" in capsys.readouterr().err
+    )
 
 
 # Masks ----------------------------------------------------------------------------------------------------------------

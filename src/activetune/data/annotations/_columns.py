@@ -163,7 +163,8 @@ def _rows(table: Table, column: str, names: Sequence[str], asked: Asked) -> Foun
             if asked.task == "captioning":
                 image.sentences += _sentences(cell)
             elif column == OBJECTS:
-                image.things += _things(cell, classes, asked.task, place, problems)
+                for thing in _things(cell, classes, asked.task, place, problems):
+                    image.add(thing)
             else:
                 image.things += [Thing(label) for label in _labels(cell, classes, column)]
         except UsageError as error:
@@ -230,8 +231,8 @@ def _field(cells: Sequence[Any]) -> str:
     return ""
 
 
-def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, problems: Problems) -> list[Thing]:
-    """The objects of a cell: a struct of lists, or a list of structs."""
+def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, problems: Problems) -> list[Thing | None]:
+    """The objects of a cell, a struct of lists or a list of structs; None for those without a class."""
     if isinstance(cell, Mapping):
         lengths = {name: len(values) for name, values in cell.items() if isinstance(values, list)}
         if len(set(lengths.values())) > 1:
@@ -240,7 +241,7 @@ def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, pro
         cell = [{name: cell[name][row] for name in lengths} for row in range(count)]
     if not isinstance(cell, list) or not all(isinstance(entry, Mapping) for entry in cell):
         raise UsageError("it is neither a struct of lists nor a list of structs")
-    found = []
+    found: list[Thing | None] = []
     for number, entry in enumerate(cell, start=1):
         where = f"{place}, object {number:,}"
         field = next((name for name in CATEGORIES if name in entry), "")
@@ -250,6 +251,7 @@ def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, pro
             name = None
         if name is None:
             problems.add("objects without a class, left out", where)
+            found.append(None)
             continue
         shape = region(entry.get("segmentation"), where, problems) if task != "multilabel" else None
         crowd = entry.get("iscrowd", entry.get("is_crowd", entry.get("crowd")))

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from activetune.base.errors import RejectedImage, UsageError
+from activetune.base.progress import progress
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, rectangle
@@ -49,6 +51,7 @@ class Listed:
         things: its objects; an image without any is as good as one with many. sentences: what is said of it.
         relative: boxes and polygons are in shares of width and height.
         answered: False: it is listed, and nobody has answered it yet.
+        broken: how many of its objects can't be read at all.
     """
 
     name: str
@@ -58,6 +61,14 @@ class Listed:
     sentences: list[str] = field(default_factory=list)
     relative: bool = False
     answered: bool = True
+    broken: int = 0
+
+    def add(self, thing: Thing | None) -> None:
+        """Take an object; None: one that can't be read."""
+        if thing is None:
+            self.broken += 1
+        else:
+            self.things.append(thing)
 
 
 @dataclass(frozen=True)
@@ -90,24 +101,58 @@ def answers_of(found: Found, asked: Asked) -> Labels:
         UsageError: there is none.
     """
     problems, classes = asked.problems, _classes(found, asked)
+    _refuse_other_objects(found, asked)
     make = _makers(asked, classes)[asked.task]
     matched = match([listed.name for listed in found.listed], asked.pool, problems)
     answers: dict[str, Answer] = {}
     waiting: set[str] = set()
-    for listed in found.listed:
-        item = matched.get(listed.name)
-        if item is None:
-            continue
-        answer = make(listed, item) if listed.answered else None
-        if answer is None:
-            waiting.add(item)
-        elif item not in answers:
-            answers[item] = answer
-        elif fingerprint_of(answers[item]) != fingerprint_of(answer):
-            problems.add("images listed twice with different answers, the first counts", f"{item!r}, {listed.where}")
+    with progress(len(found.listed), "reading answers", quiet=asked.quiet) as meter:
+        for listed in found.listed:
+            meter.advance()
+            item = matched.get(listed.name)
+            if item is None:
+                continue
+            answer = make(listed, item) if listed.answered and not _unreadable(listed, problems) else None
+            if answer is None:
+                waiting.add(item)
+            elif item not in answers:
+                answers[item] = answer
+            elif fingerprint_of(answers[item]) != fingerprint_of(answer):
+                problems.add(
+                    "images listed twice with different answers, the first counts", f"{item!r}, {listed.where}"
+                )
     refuse_nothing(len(answers), asked)
     waiting -= answers.keys()
     return Labels(list(answers), list(answers.values()), classes, len(waiting))
+
+
+def _unreadable(listed: Listed, problems: Problems) -> bool:
+    """Whether none of an image's objects can be read: it is not answered, which is not the same as showing none."""
+    if listed.things or not listed.broken:
+        return False
+    problems.add("images none of whose objects can be read, left out", listed.where)
+    return True
+
+
+def _refuse_other_objects(found: Found, asked: Asked) -> None:
+    """Raise where there are objects, and none of them has what the task is about."""
+    things = [thing for listed in found.listed for thing in listed.things]
+    if (
+        asked.task not in ("detection", "segmentation")
+        or not things
+        or any(_fits(thing, asked.task) for thing in things)
+    ):
+        return
+    needed = "regions (polygons, run lengths or masks)" if asked.task == "segmentation" else "boxes"
+    told = asked.problems.told()
+    raise UsageError(
+        f"{asked.problems.where}: none of its {len(things):,} objects has what {asked.task} needs, {needed}"
+        f"{f'; {told}' if told else ''}"
+    )
+
+
+def _fits(thing: Thing, task: str) -> bool:
+    return thing.shape is not None or (task == "detection" and thing.box is not None)
 
 
 def refuse_nothing(count: int, asked: Asked) -> None:
@@ -189,19 +234,23 @@ def size_of(item: str, declared: tuple[int, int] | None, asked: Asked) -> tuple[
 
 
 def _boxes(listed: Listed, item: str, position: Mapping[str, int], asked: Asked) -> Boxes | None:
+    """The boxes of an image, cut off at its borders; None where objects are known and no box of them is."""
     size = size_of(item, listed.size, asked)
     if size is None:
         return None
     scale = size[::-1] if listed.relative else (1, 1)
-    boxed = [(thing, _box_of(thing)) for thing in _known(listed, position, asked.problems)]
-    things = [(thing, box) for thing, box in boxed if box is not None]
-    if len(things) < len(boxed):
-        asked.problems.add("objects without a box, left out", listed.where, len(boxed) - len(things))
-    corners_K4, kept = _held(
-        np.asarray([box for _, box in things]).reshape(-1, 4) * (*scale, *scale), size, listed, asked
-    )
-    names = [things[row][0].name for row in kept]
-    return Boxes.of(corners_K4[kept], names, [things[row][0].crowd for row in kept])  # type: ignore[arg-type]
+    known = _known(listed, position, asked.problems)
+    boxed = [(thing, box) for thing in known if (box := _box_of(thing)) is not None]
+    if len(boxed) < len(known):
+        asked.problems.add("objects without a box, left out", listed.where, len(known) - len(boxed))
+    given_K4 = np.asarray([box for _, box in boxed]).reshape(-1, 4) * (*scale, *scale)
+    corners_K4, kept, damaged = _held(given_K4, size, listed, asked)
+    if not kept and listed.broken + damaged + len(known) - len(boxed):
+        asked.problems.add("images none of whose objects can be read, left out", listed.where)
+        return None
+    things = [boxed[row][0] for row in kept]
+    names, crowd = [thing.name for thing in things], [thing.crowd for thing in things]
+    return Boxes(corners_K4[kept], tuple(names), np.asarray(crowd, dtype=np.bool_))
 
 
 def _box_of(thing: Thing) -> Box | None:
@@ -209,8 +258,10 @@ def _box_of(thing: Thing) -> Box | None:
     return thing.box if thing.box is not None or thing.shape is None else thing.shape.bounds()
 
 
-def _held(corners_K4: np.ndarray, size: tuple[int, int], listed: Listed, asked: Asked) -> tuple[np.ndarray, list[int]]:
-    """Boxes cut off at the borders of their image, float32, and the rows of those that have an area there."""
+def _held(
+    corners_K4: npt.NDArray[np.float64], size: tuple[int, int], listed: Listed, asked: Asked
+) -> tuple[npt.NDArray[np.float32], list[int], int]:
+    """Boxes cut off at the borders of their image, the rows of those with an area there, how many are no numbers."""
     height, width = size
     with np.errstate(over="ignore", invalid="ignore"):
         given = corners_K4.astype(np.float32)
@@ -230,7 +281,7 @@ def _held(corners_K4: np.ndarray, size: tuple[int, int], listed: Listed, asked: 
             first = int(np.flatnonzero(rows)[0])
             box = ", ".join(f"{value:g}" for value in corners_K4[first])
             asked.problems.add(what, f"{listed.where}, corners {box} in {width} x {height} pixels", int(rows.sum()))
-    return clipped, np.flatnonzero(inside).tolist()
+    return clipped, np.flatnonzero(inside).tolist(), int((~finite).sum())
 
 
 # Segmentation ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ MASK_FOLDERS = frozenset(
 IMAGE_FOLDERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "photos", "rgb", "input", "inputs"})
 SAYS_NOTHING = MASK_FOLDERS | IMAGE_FOLDERS
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)  # of a mask's name behind that of its image
 EXACT = -1  # parts that were taken away in front of a name
 
 
@@ -43,15 +44,17 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
     by_item: dict[str, list[str]] = defaultdict(list)
     for name, (item, _) in found.items():
         by_item[item].append(name)
+    contested: set[str] = set()
     for item, rivals in by_item.items():
         nearest = min(found[name][1] for name in rivals)
         best = [name for name in rivals if found[name][1] == nearest]
         if len(best) > 1:
             problems.add("names that fit an image alike, left out", f"{some(best)} for {item!r}", len(best))
+            contested.update(best)
             best = []
         for name in set(rivals) - set(best):
             del found[name]
-    strangers = [name for name in wanted if name not in found]
+    strangers = [name for name in wanted if name not in found and name not in contested]
     if not found and wanted:
         example = f"; its ids are such as {ids[0]!r}" if ids else ""
         raise UsageError(
@@ -95,6 +98,8 @@ class _Index:
     def find(self, name: str) -> tuple[str, int] | None:
         """The id that a name stands for, and how many parts were taken away."""
         spellings = _spellings(name)
+        *folders, last = spellings[1]
+        spellings.append([*folders, MASK_ENDING.sub("", last)])
         for start in range(len(spellings[0])):
             for ends in (self._whole, self._ends):
                 for parts in spellings:

@@ -101,8 +101,7 @@ def _read(content: Mapping[str, Any], where: str, asked: Asked) -> Found:
             name = names.get(_key(entry.get("category_id")))
             if name is None:
                 problems.add("annotations of a category that the file does not list, left out", place)
-            else:
-                image.things.append(_thing(entry, name, image, asked.task, place, problems))
+            image.add(None if name is None else _thing(entry, name, asked.task, place, problems))
     return Found(list(images.values()), list(names.values()))
 
 
@@ -145,7 +144,7 @@ def _categories(entries: Any, where: str, problems: Problems) -> dict[Any, str]:
     return dict(sorted(found.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(20))))
 
 
-def _thing(entry: Mapping[str, Any], name: str, image: Listed, task: str, place: str, problems: Problems) -> Thing:
+def _thing(entry: Mapping[str, Any], name: str, task: str, place: str, problems: Problems) -> Thing:
     """An object with what the task reads of it."""
     if task == "multilabel":
         return Thing(name)

@@ -93,6 +93,8 @@ def save_annotations(
     'annotations.parquet'
     """
     _refuse_others(labels, task)
+    if Path(path).suffix.lower() != ".parquet":
+        raise UsageError(f"{path} does not end in .parquet, which annotations are written as")
     path = prepare_file(Path(path), overwrite=overwrite)
     about = {"kind": KIND, "format": FORMAT, "task": task, "classes": list(labels.classes)}
     schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about, ensure_ascii=False).encode()})

@@ -70,9 +70,7 @@ def _image(name: str, root: ElementTree.Element, problems: Problems) -> Listed |
     size = (int(sides[0]), int(sides[1])) if all(side is not None and side >= 1 for side in sides) else None  # type: ignore[arg-type]
     image = Listed(name, name, size)
     for number, element in enumerate(root.findall("object"), start=1):
-        thing = _thing(element, f"{name}, object {number:,}", problems)
-        if thing is not None:
-            image.things.append(thing)
+        image.add(_thing(element, f"{name}, object {number:,}", problems))
     return image
 
 

@@ -54,9 +54,8 @@ def read(files: Files, asked: Asked) -> Labels:
             asked.problems.add("damaged files, left out", str(error))
             continue
         for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
-            thing = _thing(line, names, f"{name}, line {number:,}", asked.problems) if line.strip() else None
-            if thing is not None:
-                image.things.append(thing)
+            if line.strip():
+                image.add(_thing(line, names, f"{name}, line {number:,}", asked.problems))
         found.append(image)
     return answers_of(Found(found, classes or _numbered(found)), asked)
 
@@ -78,8 +77,8 @@ def _texts(files: Files) -> list[str]:
     """The texts below folders called ``labels``; without any, all that are not called like something else."""
     named = [name for name in files.ending(".txt") if "ImageSets" not in name.split("/")]
     below = [name for name in named if "labels" in posixpath.dirname(name).lower().split("/")]
-    kept = below or named
-    return [name for name in kept if not posixpath.basename(name).lower().startswith(OTHERS)]
+    others = LISTS if below else OTHERS  # beside images, and there alone, lie texts of all kinds
+    return [name for name in below or named if not posixpath.basename(name).lower().startswith(others)]
 
 
 def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> Thing | None:
