@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from activetune import Labels, Pool, UsageError, open_pool, read_annotations, save_annotations
+from activetune import ActivetuneError, Labels, Pool, UsageError, open_pool, read_annotations, save_annotations
 from activetune.data.annotations import formats
 from activetune.data.annotations._files import files_at
 from activetune.data.kinds import ArrayMask, Boxes, Mask, Names, Sentences
@@ -206,6 +206,23 @@ class FormatContract(ABC):
             assert str(path) in str(error) or path.name in str(error)
         else:
             assert found != expected(task)
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_random_damage_is_a_sentence_or_other_answers(
+        self, tmp_path: Path, pool: Pool, task: str, seed: int
+    ) -> None:
+        path, rng = self.fresh(tmp_path / "made", task, CONTENT), np.random.default_rng(seed)
+        files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file())
+        for file in files:
+            content = np.frombuffer(file.read_bytes() + b"\n", dtype=np.uint8).copy()
+            content[rng.integers(0, len(content), 1 + seed)] = rng.integers(0, 256, 1 + seed, dtype=np.uint8)
+            file.write_bytes(content.tobytes())
+        try:
+            labels = self.read(path, pool, task)
+            for found in labels.answers:
+                plain(found)
+        except ActivetuneError as error:
+            assert len(str(error).splitlines()) == 1
 
     def test_classes_that_are_not_given_are_left_out(
         self, tmp_path: Path, pool: Pool, task: str, capsys: pytest.CaptureFixture[str]

@@ -53,6 +53,15 @@ def read_annotations(
     Returns:
         The answers (:mod:`activetune.data.kinds`) of the items that have one, in the order of the file.
 
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> from activetune import open_pool
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (64, 48)).save(folder / "1.jpg")
+    >>> _ = (folder / "names.csv").write_text("id,labels\\n1.jpg,cat;dog\\n")
+    >>> read_annotations(folder / "names.csv", open_pool(folder, quiet=True), "multilabel").answers
+    [Names(names=('cat', 'dog'))]
+
     Raises:
         UsageError: no format that is known, or no answer in it that can be used.
     """

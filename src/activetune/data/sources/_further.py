@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from activetune.base.errors import UsageError, first_line
 from activetune.base.names import by_comparable
 from activetune.base.tables import column_values
 from activetune.data.pool import ImageSource
 from activetune.data.sources._class_labels import class_label_names
 from activetune.data.sources._metadata import FILE_NAME, items_of, nearest_last
 from activetune.data.sources._parquet import ParquetSource, Shard
+
+
+@contextlib.contextmanager
+def _explained(shard: Shard) -> Iterator[None]:
+    """What pyarrow raises on a damaged file, as a sentence."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{shard.path} can't be read ({first_line(error)})") from None
 
 
 @dataclass(frozen=True)
@@ -28,25 +39,27 @@ class ParquetColumns:
     def names(self) -> list[str]:
         """The columns of the first file."""
         first = self.shards[0]
-        return [name for name in pq.read_schema(first.path).names if name != first.column]
+        return [name for name in self._schema(first).names if name != first.column]
 
     def values(self, name: str) -> list[Any]:
         """The cells of all files, None in a file that has no such column."""
         found: list[Any] = []
         for shard in self.shards:
-            file = pq.ParquetFile(shard.path)
-            has = name in file.schema_arrow.names
-            found += column_values(file.read(columns=[name]).column(0)) if has else [None] * sum(shard.rows)
+            if name not in self._schema(shard).names:
+                found += [None] * sum(shard.rows)
+                continue
+            with _explained(shard):
+                found += column_values(pq.ParquetFile(shard.path).read(columns=[name]).column(0))
         return found
 
     def class_names(self, name: str, field: str = "") -> list[str] | None:
         """Those of the ``ClassLabel`` in the first file's Hugging Face metadata."""
-        return class_label_names(pq.read_schema(self.shards[0].path), name, field)[0]
+        return class_label_names(self._schema(self.shards[0]), name, field)[0]
 
     def images(self, name: str) -> ImageSource | None:
         """A column of encoded images, which every file has."""
         for shard in self.shards:
-            schema = pq.read_schema(shard.path)
+            schema = self._schema(shard)
             if name not in schema.names or not holds_bytes(schema.field(name).type):
                 return None
         return ParquetSource([Shard(shard.path, name, shard.rows) for shard in self.shards], inside=False)
@@ -55,13 +68,18 @@ class ParquetColumns:
         """Which cells hold something; of structs with an image the path alone is read."""
         found: list[bool] = []
         for shard in self.shards:
-            file = pq.ParquetFile(shard.path)
-            kind = file.schema_arrow.field(name).type
+            kind = self._schema(shard).field(name).type
             slim = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-            for group in range(file.num_row_groups):
-                read = file.read_row_group(group, columns=[f"{name}.path" if slim else name])
-                found += read.column(0).is_valid().to_pylist()
+            with _explained(shard):
+                file = pq.ParquetFile(shard.path)
+                for group in range(file.num_row_groups):
+                    read = file.read_row_group(group, columns=[f"{name}.path" if slim else name])
+                    found += read.column(0).is_valid().to_pylist()
         return found
+
+    def _schema(self, shard: Shard) -> pa.Schema:
+        with _explained(shard):
+            return pq.read_schema(shard.path)
 
 
 @dataclass(frozen=True)
