@@ -121,10 +121,10 @@ def column_answers(table: Table, names: Sequence[str], asked: Asked) -> Labels:
     """
     columns = set(table.names())
     if asked.task == "segmentation":
-        for column in (f"{name}{ending}" for ending in ("", "_file_name") for name in MASKS):
-            source = table.images(column) if column in columns else None
+        for place in (f"{name}{ending}" for ending in ("", "_file_name") for name in MASKS):
+            source = table.images(place) if place in columns else None
             if source is not None:
-                return _masks(table, column, source, names, asked)
+                return _masks(table, place, source, names, asked)
     wanted = {"captioning": CAPTIONS, "multilabel": (*LABELS, OBJECTS)}.get(asked.task, (OBJECTS,))
     column = next((name for name in wanted if name in columns), None)
     if column is None:

@@ -93,7 +93,8 @@ class Legend:
             if pixels.ndim != 3:
                 raise UsageError("it holds values, where the list of classes has colours")
             red, green, blue = np.moveaxis(pixels.astype(np.int64), -1, 0)
-            return 65536 * red + 256 * green + blue
+            codes_HW: npt.NDArray[np.int64] = 65536 * red + 256 * green + blue
+            return codes_HW
         if pixels.ndim == 3:
             if (pixels != pixels[..., :1]).any():
                 raise UsageError("it holds colours, where the list of classes has values")
