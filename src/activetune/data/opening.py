@@ -50,7 +50,8 @@ def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet
     if str(found.left_out):
         note(f"left out of {path}: {found.left_out}", quiet)
     _check(path, found.ids)
-    return Pool(str(path), found.ids, found.labels, found.source, left_out=found.left_out.counts())
+    left_out = found.left_out.counts()
+    return Pool(str(path), found.ids, found.labels, found.source, left_out=left_out, further=found.further)
 
 
 def _exists(path: Path) -> bool:

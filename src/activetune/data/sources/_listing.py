@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from activetune.data.pool import ImageSource
+from activetune.data.pool import FurtherColumns, ImageSource
 
 KINDS_TOLD = 4  # suffixes of other files that a note names
 
@@ -76,6 +76,7 @@ class Listing:
         source: reads an item's bytes.
         left_out: what else lies there.
         notes: sentences that the user should read.
+        further: what is known of the items beside image and label.
     """
 
     ids: Sequence[str]
@@ -83,3 +84,4 @@ class Listing:
     source: ImageSource
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: Sequence[str] = ()
+    further: FurtherColumns | None = None
