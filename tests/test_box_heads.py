@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from activetune import UsageError
+from activetune.base.errors import MissingExtra
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer
 from activetune.networks.boxes import BoxTarget, Found, nms
@@ -396,6 +398,12 @@ def test_positions_computed_without_gradients_are_no_part_of_a_later_graph() -> 
         head(features)
     head(features).loss(targets).sum.backward()
     assert head.project.weight.grad is not None
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.models.detr", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'activetune\[dense\]'"):
+        Detr(SIZE, 3)
 
 
 def test_widths_that_heads_do_not_divide_are_refused() -> None:
