@@ -30,7 +30,7 @@ class Journal:
     """The files of one prediction run.
 
     Args:
-        out: the output, as the form has it. form: makes the output. ids: the pool's. key: digest of the model and the pool's ids.
+        out: the output, as the form has it. form: makes it. ids: the pool's. key: digest of the model and of these.
         contents: the pool's images, which must be what they were when a run goes on or is kept.
     """
 
