@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from activetune import UsageError
+from activetune.base.errors import MissingExtra
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer
 from activetune.networks.boxes import BoxTarget, Found, nms
-from activetune.networks.heads import Head
+from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.heads.boxes.detr import Detr, Queries
 from activetune.networks.heads.boxes.fcos import OVERLAP, Fcos, Places
 
@@ -30,12 +32,12 @@ SMALL = {
     Fcos: {"width": 32, "convolutions": 1},
     Detr: {"width": 32, "decoder_width": 48, "hidden": 64, "layers": 1, "decoder_layers": 2, "queries": 12},
 }
-KINDS = pytest.mark.parametrize("kind", list(SMALL), ids=lambda kind: kind.kind)
+KINDS = pytest.mark.parametrize("kind", heads("boxes").values(), ids=heads("boxes"))
 
 
 def small(kind: type[Head], seed: int = 0, size: int = SIZE) -> Head:
     torch.manual_seed(seed)
-    return kind(size, len(CLASSES), **SMALL[kind])
+    return kind(size, len(CLASSES), **SMALL.get(kind, {}))
 
 
 def target(xyxy: Sequence[Sequence[float]] = (), classes: Sequence[int] = ()) -> BoxTarget:
@@ -192,6 +194,15 @@ def test_features_of_any_scale_are_read_alike(kind: type[Head]) -> None:
 
 
 @KINDS
+def test_what_half_precision_gives_is_decoded_and_taught_outside_of_it(kind: type[Head]) -> None:
+    head, (features, targets) = small(kind).eval(), squares(4, seed=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = head(features)
+    torch.testing.assert_close(outputs.loss(targets).sum, head(features).loss(targets).sum, atol=0.1, rtol=0.05)
+    assert [len(found.scores_K) > 0 for found in outputs.decode(0.0)] == [True] * 4
+
+
+@KINDS
 def test_every_weight_gets_a_finite_gradient(kind: type[Head]) -> None:
     features, targets = squares(4, seed=0)
     head = small(kind)
@@ -205,11 +216,11 @@ def test_every_weight_gets_a_finite_gradient(kind: type[Head]) -> None:
 def test_description_and_tensors_rebuild_it(kind: type[Head], tmp_path: Path) -> None:
     head = small(kind).eval()
     described = json.loads(json.dumps(head.describe()))
-    assert described["kind"] == kind.kind
-    assert described["options"].items() >= SMALL[kind].items()
+    assert (described["kind"], described["room"]) == (kind.kind, "boxes")
+    assert described["options"].items() >= SMALL.get(kind, {}).items()
     save_file({name: value.contiguous() for name, value in head.state_dict().items()}, tmp_path / "head.safetensors")
     torch.manual_seed(5)
-    again = kind(described["size"], described["outputs"], **described["options"]).eval()
+    again = make_head(kind.kind, described["size"], described["outputs"], "boxes", **described["options"]).eval()
     again.load_state_dict(load_file(tmp_path / "head.safetensors"))
     features = squares(2, seed=3)[0]
     for mine, other in zip(head(features).decode(0.0), again(features).decode(0.0), strict=True):
@@ -238,7 +249,7 @@ def test_it_is_made_and_trained_without_a_network(kind: type[Head], monkeypatch:
 def test_it_fits_a_few_images(kind: type[Head]) -> None:
     features, targets = squares(4, seed=6)
     torch.manual_seed(0)
-    head = kind(SIZE, len(CLASSES), **SMALL[kind], **({"dropout": 0.0} if kind is Detr else {}))
+    head = kind(SIZE, len(CLASSES), **SMALL.get(kind, {}), **({"dropout": 0.0} if kind is Detr else {}))
     losses = train(head, features, targets, steps=150 if kind is Detr else 50, lr=2e-3, batch=4)
     assert losses[-1] < losses[0] / 2
     assert mean_precision(head, features, targets) > 0.8
@@ -390,6 +401,12 @@ def test_positions_computed_without_gradients_are_no_part_of_a_later_graph() -> 
         head(features)
     head(features).loss(targets).sum.backward()
     assert head.project.weight.grad is not None
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.models.detr", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'activetune\[dense\]'"):
+        Detr(SIZE, 3)
 
 
 def test_widths_that_heads_do_not_divide_are_refused() -> None:

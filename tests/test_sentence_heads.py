@@ -18,7 +18,7 @@ from torch.nn import functional
 from activetune import UsageError
 from activetune.data.kinds import Sentences
 from activetune.evaluation.sentences import SentenceScorer
-from activetune.networks.heads import make_head
+from activetune.networks.heads import heads, make_head
 from activetune.networks.heads.sentences._captioner import Captioner, State, Taught
 from activetune.networks.heads.sentences.lstm import Lstm
 from activetune.networks.heads.sentences.transformer import Transformer
@@ -29,7 +29,7 @@ SMALL = {
     Lstm: {"width": 32, "dropout": 0.0},
     Transformer: {"width": 32, "layers": 1, "attention_heads": 2, "dropout": 0.0},
 }
-KINDS = pytest.mark.parametrize("kind", list(SMALL), ids=lambda kind: kind.kind)
+KINDS = pytest.mark.parametrize("kind", heads("sentences").values(), ids=heads("sentences"))
 COLOURS, SHAPES = ("red", "green", "blue"), ("square", "circle", "tall tree")
 TEXTS = [f"a {colour} {shape} stands here" for colour in COLOURS for shape in SHAPES]
 VOCABULARY = Vocabulary.of(TEXTS)
@@ -37,7 +37,7 @@ VOCABULARY = Vocabulary.of(TEXTS)
 
 def small(kind: type[Captioner], seed: int = 0, vocabulary: Vocabulary = VOCABULARY) -> Captioner:
     torch.manual_seed(seed)
-    return kind(SIZE, len(vocabulary), words=vocabulary.words, **SMALL[kind])
+    return kind(SIZE, len(vocabulary), words=vocabulary.words, **SMALL.get(kind, {}))
 
 
 def pictures(count: int, seed: int) -> tuple[Tensor, list[str]]:
@@ -216,6 +216,18 @@ def test_it_says_what_it_sees_in_images_that_it_was_not_taught(kind: type[Captio
             scorer.add(str(number), Sentences((truth[number],)), said)
     assert scorer.scores()["bleu4"] > 0.8
     assert scorer.scores()["cider"] > 7
+
+
+@KINDS
+def test_what_was_remembered_in_half_precision_is_said_and_taught_outside_of_it(kind: type[Captioner]) -> None:
+    head, (features, texts) = small(kind).eval(), pictures(4, seed=0)
+    tokens = VOCABULARY.tokens(texts)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, taught = head(features), head(features, tokens)
+    assert found.decode() == head(features).decode()
+    expected = head(features).loss(tokens).sum
+    for outputs in (found, taught):
+        torch.testing.assert_close(outputs.loss(tokens).sum, expected, atol=0.1, rtol=0.02)
 
 
 @KINDS

@@ -43,6 +43,10 @@ def nms(xyxy_K4: Tensor, scores_K: Tensor, classes_K: Tensor, threshold: float) 
     Non-maximum suppression on the processor, since torchvision's is not there beside a torch without CUDA; equal scores
     go in the order of their boxes, on every machine. Costs O(K^2), and K^2 numbers.
 
+    >>> corners = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.5, 0.5, 1.0, 1.0]])
+    >>> nms(corners, torch.tensor([0.8, 0.9, 0.3]), torch.tensor([0, 0, 0]), 0.6).tolist()
+    [1, 2]
+
     Args:
         threshold: of intersection over union, in [0, 1]. A box that falls only to one that falls itself is kept.
     """

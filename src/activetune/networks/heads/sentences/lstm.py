@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from activetune.networks.heads.sentences._captioner import Captioner, State, Taught
 from activetune.networks.vocabulary import END, PAD
@@ -83,12 +84,17 @@ class Lstm(Captioner):
         """Logits (R, Y), state and cell, and where was looked (R, P)."""
         places_RPD, read_RPA = memory
         hidden, cell = state
-        scores_RP = self.attention(torch.relu(read_RPA + self.of_state(hidden)[:, None])).squeeze(2)
+        # Computed again in the backward pass: else (R, P, width) numbers are kept per word.
+        scores_RP = checkpoint(self._scores, read_RPA, hidden, use_reentrant=False, preserve_rng_state=False)
         looked_RP = scores_RP.float().softmax(dim=1)
         seen_RD = torch.einsum("rp,rpd->rd", looked_RP.to(places_RPD.dtype), places_RPD) * self.gate(hidden).sigmoid()
         hidden, cell = self.cell(torch.cat([self.words(tokens_R), seen_RD], dim=1), (hidden, cell))
         shown = functional.dropout(hidden, self.dropout, self.training)
         return self.classifier(shown), (hidden, cell), looked_RP
+
+    def _scores(self, read_RPA: Tensor, hidden: Tensor) -> Tensor:
+        scores_RP: Tensor = self.attention(torch.relu(read_RPA + self.of_state(hidden)[:, None])).squeeze(2)
+        return scores_RP
 
     def follow(self, memory: State, tokens_RT: Tensor) -> Taught:
         """See :class:`Captioner`; the penalty counts the words that a sentence has."""
