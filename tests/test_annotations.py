@@ -1003,6 +1003,34 @@ def test_the_columns_on_disk(tmp_path: Path, pool: Pool) -> None:
     assert answers(named) == {"1.png": Names(("cat", "dog")), "2.png": Names()}
 
 
+def test_format_1_is_read_as_the_documents_describe_it(tmp_path: Path, pool: Pool) -> None:
+    def read(task: str, classes: list[str], columns: dict[str, list[Any]]) -> dict[str, Any]:
+        about = {"kind": "annotations", "format": 1, "task": task, "classes": classes}
+        table = pa.table(columns).replace_schema_metadata({"activetune": json.dumps(about)})
+        pq.write_table(table, tmp_path / "a.parquet")
+        labels = read_annotations(tmp_path / "a.parquet", pool, task)
+        assert labels.classes == classes
+        return answers(labels)
+
+    ids = ["1.png", "1.png", "2.png"]
+    assert read("multilabel", ["b", "a"], {"id": ids, "label": ["a", "b", None]}) == {
+        "1.png": Names(("a", "b")),
+        "2.png": Names(),
+    }
+    assert read("captioning", [], {"id": ids, "caption": ["B ", "A", ""]}) == {
+        "1.png": Sentences(("B ", "A")),
+        "2.png": Sentences(("",)),
+    }
+    corners = {"x_left": [1.5, 0.0, None], "y_top": [1.0, 0.0, None], "x_right": [2.0, 1.0, None]}
+    more = {"y_bottom": [3.0, 1.0, None], "crowd": [True, False, None], "width": [16, 16, None], "height": [8, 8, None]}
+    boxes = read("detection", ["b", "a"], {"id": ids, "label": ["a", "b", None], **corners, **more})
+    assert boxes["1.png"].xyxy_K4.tolist() == [[1.5, 1, 2, 3], [0, 0, 1, 1]]
+    assert boxes["1.png"].crowd_K.tolist() == [True, False] and len(boxes["2.png"]) == 0
+    values = np.where(VALUES == 2, 255, VALUES).astype(np.uint8)
+    masks = read("segmentation", ["b", "a"], {"id": ["3.png"], "mask": [encoded(values)], "width": [16], "height": [8]})
+    assert masks["3.png"].pixels().tolist() == np.asarray([0, 1, VOID])[VALUES].tolist()
+
+
 def test_a_table_of_boxes_that_somebody_else_wrote(tmp_path: Path, pool: Pool) -> None:
     columns = {"id": ["2.png", "1.png"], "label": ["dog", "cat"], "x_left": [0, 1], "y_top": [0, 1]}
     pq.write_table(pa.table({**columns, "x_right": [40.5, 3], "y_bottom": [3, 3]}), tmp_path / "b.parquet")

@@ -19,6 +19,7 @@ from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, rectangle
 from activetune.data.answers import class_names
+from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes, Names, Sentences, fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -217,8 +218,9 @@ def size_of(item: str, declared: tuple[int, int] | None, asked: Asked) -> tuple[
     try:
         size = pool.size(pool.position[item])
     except RejectedImage as error:
-        if declared is None:
+        if declared is None or declared[0] * declared[1] > MAX_PIXELS:
             problems.add("images whose size can't be read, left out", f"{item!r}, {error}")
+            return None
         return declared
     if declared is None or size == declared:
         return size
