@@ -787,6 +787,12 @@ def test_names_in_rows_in_lists_and_in_one_text(tmp_path: Path, pool: Pool) -> N
     pq.write_table(pa.table({"id": pool.ids, "label": [["dog", "cat"], [], ["cat"]]}), tmp_path / "l.parquet")
     found = answers(read_annotations(tmp_path / "l.parquet", pool, "multilabel"))
     assert found == {**expected, "2.png": Names()}
+    text = write(tmp_path / "l.jsonl", '{"id": "1.png", "labels": [null]}\n{"id": "2.png", "labels": "nan"}')
+    labels = read_annotations(text, pool, "multilabel")
+    assert (answers(labels), labels.unanswered) == ({"1.png": Names()}, 1)
+    objects = """id,objects\n1.png,"{""bbox"": [[0, 0, 2, 2]], ""category"": [""cat""]}"\n2.png,\n3.png,[]\n"""
+    labels = read_annotations(write(tmp_path / "o.csv", objects), pool, "detection")
+    assert {item: len(value) for item, value in answers(labels).items()} == {"1.png": 1, "3.png": 0}
     whole = write(tmp_path / "l.csv", "id,label\n1.png,dog;cat\n")  # one name in a column that is called one
     assert read_annotations(whole, pool, "multilabel").classes == ["dog;cat"]
 
@@ -1086,6 +1092,8 @@ def test_damaged_metadata_are_a_sentence(tmp_path: Path, pool: Pool, about: str,
 def test_paths_that_hold_no_answers(tmp_path: Path, pool: Pool) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         read_annotations(tmp_path / "nothing", pool, "detection")
+    with pytest.raises(UsageError, match="an empty text is no path"):
+        read_annotations("", pool, "detection")
     with pytest.raises(UsageError, match=r"can't be looked for|does not exist"):
         read_annotations("a\0b", pool, "detection")
     with pytest.raises(UsageError, match=r"unknown task 'boxes'; there are: captioning, detection"):
