@@ -21,6 +21,7 @@ from activetune.base.errors import RejectedImage, UsageError, first_line
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import progress
 from activetune.data.annotations._legend import (
+    LARGEST,
     Legend,
     is_void,
     legend_of_names,
@@ -221,8 +222,8 @@ def _decoded(files: Pool, index: int, legend: Legend | None) -> _Looked:
         if (pixels != pixels[..., :1]).any():
             return _Looked(None, wrong="it holds colours, and no classes.txt, .csv or .json says what they stand for")
         pixels = pixels[..., 0]
-    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 2**16 - 1:
-        return _Looked(None, wrong="it holds values beyond 65,535")
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > LARGEST:
+        return _Looked(None, wrong=f"it holds values beyond {LARGEST:,}")
     return _Looked(size, frozenset(np.flatnonzero(np.bincount(pixels.ravel())).tolist()))
 
 
