@@ -548,6 +548,19 @@ def test_objects_without_what_the_task_is_about_are_refused(tmp_path: Path, pool
         read_annotations(path, pool, "detection")
 
 
+def test_classes_of_which_the_file_has_none_are_refused(tmp_path: Path, pool: Pool) -> None:
+    path = coco(tmp_path / "c.json", {"1.png": [{"bbox": [0, 0, 2, 2]}], "2.png": []})
+    for task in ("detection", "multilabel", "segmentation"):
+        with pytest.raises(
+            UsageError, match=r"holds the classes 'cat', none of .* \('Cat', 'dog'\); did you mean 'Cat'"
+        ):
+            read_annotations(path, pool, task, classes=["Cat", "dog"])
+    write(tmp_path / "m" / "1.png", encoded(VALUES))
+    write(tmp_path / "m" / "classes.txt", "road\ncar\ntree")
+    with pytest.raises(UsageError, match="holds the classes 'car', 'road', 'tree', none of which"):
+        read_annotations(tmp_path / "m", pool, "segmentation", classes=["house"])
+
+
 def test_an_image_whose_objects_are_all_damaged_is_not_empty(
     tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,14 +6,14 @@ and whatever can't be used is counted by kind. ``docs/annotations.md`` has the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.errors import RejectedImage, UsageError
+from activetune.base.errors import RejectedImage, UsageError, some
 from activetune.base.progress import progress
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
@@ -22,6 +22,7 @@ from activetune.data.answers import class_names
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes, Names, Sentences, fingerprint_of
 from activetune.data.labels import Labels
+from activetune.data.near_names import nearest_spellings
 from activetune.data.pool import Pool
 
 BACKGROUND = "background"
@@ -102,7 +103,7 @@ def answers_of(found: Found, asked: Asked) -> Labels:
         UsageError: there is none.
     """
     problems, classes = asked.problems, _classes(found, asked)
-    _refuse_other_objects(found, asked)
+    _refuse_other_objects(found, classes, asked)
     make = _makers(asked, classes)[asked.task]
     matched = match([listed.name for listed in found.listed], asked.pool, problems)
     answers: dict[str, Answer] = {}
@@ -135,14 +136,14 @@ def _unreadable(listed: Listed, problems: Problems) -> bool:
     return True
 
 
-def _refuse_other_objects(found: Found, asked: Asked) -> None:
-    """Raise where there are objects, and none of them has what the task is about."""
+def _refuse_other_objects(found: Found, classes: Sequence[str], asked: Asked) -> None:
+    """Raise where there are objects, and none is of a class that counts or has what the task is about."""
     things = [thing for listed in found.listed for thing in listed.things]
-    if (
-        asked.task not in ("detection", "segmentation")
-        or not things
-        or any(_fits(thing, asked.task) for thing in things)
-    ):
+    if not things:
+        return
+    names = {thing.name for thing in things}
+    refuse_other_classes(names, classes, asked)
+    if asked.task == "multilabel" or any(_fits(thing, asked.task) for thing in things):
         return
     needed = "regions (polygons, run lengths or masks)" if asked.task == "segmentation" else "boxes"
     told = asked.problems.told()
@@ -150,6 +151,17 @@ def _refuse_other_objects(found: Found, asked: Asked) -> None:
         f"{asked.problems.where}: none of its {len(things):,} objects has what {asked.task} needs, {needed}"
         f"{f'; {told}' if told else ''}"
     )
+
+
+def refuse_other_classes(names: Collection[str], classes: Sequence[str], asked: Asked) -> None:
+    """Raise where none of the names in a file is among the classes: all images would seem to show nothing."""
+    if set(names).isdisjoint(classes):
+        meant = nearest_spellings(names, classes)
+        advice = "".join(f"; did you mean {right!r} for {wrong!r}?" for wrong, right in sorted(meant.items())[:1])
+        raise UsageError(
+            f"{asked.problems.where} holds the classes {some(sorted(names))}, none of which is among the given ones "
+            f"({some(classes)}){advice}"
+        )
 
 
 def _fits(thing: Thing, task: str) -> bool:

@@ -27,7 +27,7 @@ from activetune.data.annotations._legend import (
     legend_of_names,
     legend_of_values,
 )
-from activetune.data.annotations._listed import Asked, checked_classes, refuse_nothing, size_of
+from activetune.data.annotations._listed import Asked, checked_classes, refuse_nothing, refuse_other_classes, size_of
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import Indices, Mask
 from activetune.data.labels import Labels
@@ -167,7 +167,9 @@ def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, 
     if legend is None and asked.classes is not None:
         legend = legend_of_names(checked_classes(asked.classes), "the list of classes")
     elif legend is not None and asked.classes is not None:
-        legend = legend.limited_to([name for name in checked_classes(asked.classes) if not is_void(name)], problems)
+        classes = [name for name in checked_classes(asked.classes) if not is_void(name)]
+        refuse_other_classes(legend.classes, classes, asked)
+        legend = legend.limited_to(classes, problems)
     looked = _look(files, indices, legend, asked.quiet)
     if legend is None:
         legend = legend_of_values(sorted({value for mask in looked.values() for value in mask.values or ()}))
