@@ -819,6 +819,28 @@ def test_sentences_in_rows_and_lists(tmp_path: Path, pool: Pool) -> None:
     assert answers(read_annotations(path, pool, "captioning")) == {"1.png": Sentences(("A.", "B."))}
 
 
+def test_text_that_is_no_unicode_is_left_out(tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    half = "\ud800"
+    rows = [{"id": "1.png", "caption": f"A {half}."}, {"id": "2.png", "caption": "B."}, {"id": half, "caption": "C."}]
+    path = write(tmp_path / "c.jsonl", "\n".join(map(json.dumps, rows)))
+    assert answers(read_annotations(path, pool, "captioning")) == {"2.png": Sentences(("B.",))}
+    path = coco(tmp_path / "c.json", {"1.png": [{"caption": half}], "2.png": [{"caption": "B."}], half: []})
+    assert answers(read_annotations(path, pool, "captioning")) == {"2.png": Sentences(("B.",))}
+    told = capsys.readouterr().err
+    assert "cells that can't be read, left out: 1 (the first: row 1, column 'caption', it is not valid Unicode" in told
+    assert "annotations without a caption, left out: 1" in told
+    path = coco(tmp_path / "c.json", {"2.png": [{}]}, categories=[{"id": 1, "name": half}, {"id": 2, "name": "cat"}])
+    with pytest.raises(UsageError, match="holds no answer for multilabel"):
+        read_annotations(path, pool, "multilabel")
+    for labels, task in (
+        (Labels(["1.png"], [Sentences((half,))], []), "captioning"),
+        (Labels(["1.png"], [Names((half,))], [half]), "multilabel"),
+    ):
+        with pytest.raises(UsageError, match="not valid Unicode"):
+            save_annotations(labels, tmp_path / "a.parquet", task=task)
+    assert not (tmp_path / "a.parquet").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "task", "told"),
     [

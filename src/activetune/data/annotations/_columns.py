@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
@@ -187,10 +187,8 @@ def _sizes(table: Table, count: int) -> list[tuple[int, int] | None]:
 
 def _sentences(cell: Any) -> list[str]:
     """The sentences of a cell, one or a list."""
-    texts = list(cell) if isinstance(cell, list | tuple) else [cell]
-    if not all(isinstance(text, str) for text in texts):
-        raise UsageError("it is neither a sentence nor a list of sentences")
-    return [text.strip() for text in texts if text.strip()]
+    texts = [sentence(text) for text in (cell if isinstance(cell, list | tuple) else [cell])]
+    return [text for text in texts if text]
 
 
 def _labels(cell: Any, classes: Sequence[str] | None, column: str) -> list[str] | None:

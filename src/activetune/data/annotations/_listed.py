@@ -73,6 +73,21 @@ class Listed:
             self.things.append(thing)
 
 
+def sentence(value: object) -> str:
+    """A sentence without blanks around it.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise UsageError("it is no text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        raise UsageError("it is not valid Unicode text") from None
+    return value.strip()
+
+
 @dataclass(frozen=True)
 class Found:
     """What a format has read: images, and all classes in order where the file has a list of them."""
