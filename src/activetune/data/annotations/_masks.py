@@ -31,7 +31,7 @@ from activetune.data.annotations._listed import Asked, checked_classes, refuse_n
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import Indices, Mask
 from activetune.data.labels import Labels
-from activetune.data.pool import HEADER_BYTES, Pool
+from activetune.data.pool import HEADER_BYTES, ImageSource, Pool
 
 FORMATS = ("PNG", "TIFF", "BMP")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -229,6 +229,6 @@ def _decoded(files: Pool, index: int, legend: Legend | None) -> _Looked:
     return _Looked(size, frozenset(np.flatnonzero(np.bincount(pixels.ravel())).tolist()))
 
 
-def as_pool(name: str, ids: Sequence[str], source: Any) -> Pool:
+def as_pool(name: str, ids: Sequence[str], source: ImageSource) -> Pool:
     """Encoded masks as the images of a pool, so that they are read with its patience."""
     return Pool(name, ids, None, source)
