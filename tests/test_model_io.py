@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from activetune import ActivetuneError, UsageError, load_backbone
 from activetune.base.errors import RejectedImage
 from activetune.base.torchvision_ import import_torchvision
+from activetune.evaluation.model import Model
 from activetune.networks.backbones import ImageSettings, backbone_names, bundled
-from activetune.networks.model import Model
 from activetune.networks.network import Network
 
 SMALL = "timm/test_resnet"  # half a million parameters
@@ -81,7 +81,7 @@ def test_another_image_size(name: str, grid: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("size", "says"),
     [
-        ("", "asks for images of no pixels; give a number up to 4096 after the @"),
+        ("", "asks for images of no pixels; give a number up to 4096, or HEIGHTxWIDTH, after the @"),
         ("big", "asks for images of big pixels"),
         ("0", "asks for images of 0 pixels"),
         ("8", "can't read images of 8 pixels"),

@@ -8,21 +8,27 @@ Labels``. A new file is a new format. ``docs/annotations.md`` says what becomes 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, some, unknown_name
+from activetune.base.names import as_known
 from activetune.data.annotations._columns import SomeRows, column_answers
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.formats import suffix_of
+from activetune.data.ids import refuse_unknown
+from activetune.data.kinds import Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
-TASKS = ("captioning", "detection", "multilabel", "segmentation")
+KINDS: dict[str, type] = {"captioning": Sentences, "detection": Boxes, "multilabel": Names, "segmentation": Mask}
+TASKS = tuple(KINDS)
 
 
 def formats() -> dict[str, ModuleType]:
@@ -99,6 +105,47 @@ def pool_annotations(pool: Pool, task: str, *, classes: Sequence[str] | None = N
     labels = column_answers(SomeRows(pool.further, rows), pool.ids, asked)
     asked.problems.tell(quiet)
     return labels
+
+
+def annotations_of(
+    given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+    pool: Pool,
+    task: str,
+    classes: Sequence[str] | None = None,
+    *,
+    quiet: bool = False,
+) -> Labels:
+    """The answers to items of a pool, however they are given: the door of every task but classification.
+
+    Args:
+        given: labels, ``{id: answer}`` of :mod:`activetune.data.kinds`, a file or folder, or None for the pool's own.
+        task, classes, quiet: as in :func:`read_annotations`.
+
+    Raises:
+        UsageError: ids that the pool does not have, answers of another task, or none at all.
+    """
+    if given is None:
+        return pool_annotations(pool, task, classes=classes, quiet=quiet)
+    if not isinstance(given, Labels | Mapping):
+        return read_annotations(given, pool, task, classes=classes, quiet=quiet)
+    found = given if isinstance(given, Labels) else _of_answers(given, task, classes)
+    if not len(found):
+        raise UsageError(f"none of the given labels is answered; give {KINDS[task].__name__} by id")
+    wrong = next((answer for answer in found.answers if not isinstance(answer, KINDS[task])), None)
+    if wrong is not None:
+        raise UsageError(f"{task} needs answers of the kind {KINDS[task].__name__}, not {type(wrong).__name__}")
+    found = replace(found, ids=as_known(found.ids, pool.position))
+    refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
+    return found
+
+
+def _of_answers(given: Mapping[str, Any], task: str, classes: Sequence[str] | None) -> Labels:
+    """``{id: answer}`` as labels; masks need their classes, as they hold positions."""
+    answers = {item: answer for item, answer in given.items() if answer is not None}
+    if classes is None and task == "segmentation":
+        raise UsageError("masks hold positions in a list of classes; give the list, or labels with one")
+    names = {name for answer in answers.values() for name in getattr(answer, "names", ())}
+    return Labels(list(answers), list(answers.values()), list(classes or sorted(names)), len(given) - len(answers))
 
 
 def _check(task: str) -> None:

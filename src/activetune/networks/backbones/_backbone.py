@@ -42,9 +42,9 @@ class ImageSettings:
         """Plain values, for manifests and ``config.json``."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
-    def at(self, pixels: int | None) -> ImageSettings:
-        """The same for square images of so many pixels; None leaves the size."""
-        return self if pixels is None else replace(self, size=(pixels, pixels))
+    def at(self, size: tuple[int, int] | None) -> ImageSettings:
+        """The same for images of another height and width; None leaves the size."""
+        return self if size is None else replace(self, size=size)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageSettings:
@@ -132,6 +132,17 @@ class Backbone(nn.Module):
         """All tokens (B, T, D) of what the last layer gives; a convolution's map is read row by row."""
         return as_tokens(features, self.token_size)
 
+    def read(self, features: torch.Tensor, reads: str) -> torch.Tensor:
+        """What the last layer gives, ``pooled`` (B, D), as all ``tokens`` (B, T, D), or as a ``map`` (B, H, W, D)."""
+        if reads == "pooled":
+            return self.pool(features)
+        tokens_BTD = self.as_tokens(features)
+        return tokens_BTD if reads == "tokens" else self.grid.as_map(tokens_BTD)
+
+    def size_of(self, reads: str) -> int:
+        """D of what a head reads."""
+        return self.num_features if reads == "pooled" else self.token_size
+
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens (B, T, D) without class or register tokens; a convolution's map is read row by row."""
         return self.all_tokens(images)[:, self._prefix :]
@@ -159,8 +170,10 @@ class Backbone(nn.Module):
         known = self.reader.grid_size(self.network)
         if known is not None and known[0] * known[1] == places:
             return Grid(*known, prefix)
-        side = math.isqrt(places)
-        return Grid(side, side, prefix) if side**2 == places else Grid(1, places, prefix)
+        height, width = self.settings.size
+        patch = math.sqrt(height * width / places)
+        rows, columns = round(height / patch), round(width / patch)
+        return Grid(rows, columns, prefix) if rows * columns == places else Grid(1, places, prefix)
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:
