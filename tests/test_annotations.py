@@ -548,6 +548,19 @@ def test_objects_without_what_the_task_is_about_are_refused(tmp_path: Path, pool
         read_annotations(path, pool, "detection")
 
 
+def test_classes_of_which_the_file_has_none_are_refused(tmp_path: Path, pool: Pool) -> None:
+    path = coco(tmp_path / "c.json", {"1.png": [{"bbox": [0, 0, 2, 2]}], "2.png": []})
+    for task in ("detection", "multilabel", "segmentation"):
+        with pytest.raises(
+            UsageError, match=r"holds the classes 'cat', none of .* \('Cat', 'dog'\); did you mean 'Cat'"
+        ):
+            read_annotations(path, pool, task, classes=["Cat", "dog"])
+    write(tmp_path / "m" / "1.png", encoded(VALUES))
+    write(tmp_path / "m" / "classes.txt", "road\ncar\ntree")
+    with pytest.raises(UsageError, match="holds the classes 'car', 'road', 'tree', none of which"):
+        read_annotations(tmp_path / "m", pool, "segmentation", classes=["house"])
+
+
 def test_an_image_whose_objects_are_all_damaged_is_not_empty(
     tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -787,6 +800,12 @@ def test_names_in_rows_in_lists_and_in_one_text(tmp_path: Path, pool: Pool) -> N
     pq.write_table(pa.table({"id": pool.ids, "label": [["dog", "cat"], [], ["cat"]]}), tmp_path / "l.parquet")
     found = answers(read_annotations(tmp_path / "l.parquet", pool, "multilabel"))
     assert found == {**expected, "2.png": Names()}
+    text = write(tmp_path / "l.jsonl", '{"id": "1.png", "labels": [null]}\n{"id": "2.png", "labels": "nan"}')
+    labels = read_annotations(text, pool, "multilabel")
+    assert (answers(labels), labels.unanswered) == ({"1.png": Names()}, 1)
+    objects = """id,objects\n1.png,"{""bbox"": [[0, 0, 2, 2]], ""category"": [""cat""]}"\n2.png,\n3.png,[]\n"""
+    labels = read_annotations(write(tmp_path / "o.csv", objects), pool, "detection")
+    assert {item: len(value) for item, value in answers(labels).items()} == {"1.png": 1, "3.png": 0}
     whole = write(tmp_path / "l.csv", "id,label\n1.png,dog;cat\n")  # one name in a column that is called one
     assert read_annotations(whole, pool, "multilabel").classes == ["dog;cat"]
 
@@ -798,6 +817,28 @@ def test_sentences_in_rows_and_lists(tmp_path: Path, pool: Pool) -> None:
     assert labels.unanswered == 1
     path = write(tmp_path / "c.jsonl", '{"file_name": "x/1.png", "text": ["A.", "B."]}\n{"file_name": "2.png"}')
     assert answers(read_annotations(path, pool, "captioning")) == {"1.png": Sentences(("A.", "B."))}
+
+
+def test_text_that_is_no_unicode_is_left_out(tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    half = "\ud800"
+    rows = [{"id": "1.png", "caption": f"A {half}."}, {"id": "2.png", "caption": "B."}, {"id": half, "caption": "C."}]
+    path = write(tmp_path / "c.jsonl", "\n".join(map(json.dumps, rows)))
+    assert answers(read_annotations(path, pool, "captioning")) == {"2.png": Sentences(("B.",))}
+    path = coco(tmp_path / "c.json", {"1.png": [{"caption": half}], "2.png": [{"caption": "B."}], half: []})
+    assert answers(read_annotations(path, pool, "captioning")) == {"2.png": Sentences(("B.",))}
+    told = capsys.readouterr().err
+    assert "cells that can't be read, left out: 1 (the first: row 1, column 'caption', it is not valid Unicode" in told
+    assert "annotations without a caption, left out: 1" in told
+    path = coco(tmp_path / "c.json", {"2.png": [{}]}, categories=[{"id": 1, "name": half}, {"id": 2, "name": "cat"}])
+    with pytest.raises(UsageError, match="holds no answer for multilabel"):
+        read_annotations(path, pool, "multilabel")
+    for labels, task in (
+        (Labels(["1.png"], [Sentences((half,))], []), "captioning"),
+        (Labels(["1.png"], [Names((half,))], [half]), "multilabel"),
+    ):
+        with pytest.raises(UsageError, match="not valid Unicode"):
+            save_annotations(labels, tmp_path / "a.parquet", task=task)
+    assert not (tmp_path / "a.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -1003,6 +1044,34 @@ def test_the_columns_on_disk(tmp_path: Path, pool: Pool) -> None:
     assert answers(named) == {"1.png": Names(("cat", "dog")), "2.png": Names()}
 
 
+def test_format_1_is_read_as_the_documents_describe_it(tmp_path: Path, pool: Pool) -> None:
+    def read(task: str, classes: list[str], columns: dict[str, list[Any]]) -> dict[str, Any]:
+        about = {"kind": "annotations", "format": 1, "task": task, "classes": classes}
+        table = pa.table(columns).replace_schema_metadata({"activetune": json.dumps(about)})
+        pq.write_table(table, tmp_path / "a.parquet")
+        labels = read_annotations(tmp_path / "a.parquet", pool, task)
+        assert labels.classes == classes
+        return answers(labels)
+
+    ids = ["1.png", "1.png", "2.png"]
+    assert read("multilabel", ["b", "a"], {"id": ids, "label": ["a", "b", None]}) == {
+        "1.png": Names(("a", "b")),
+        "2.png": Names(),
+    }
+    assert read("captioning", [], {"id": ids, "caption": ["B ", "A", ""]}) == {
+        "1.png": Sentences(("B ", "A")),
+        "2.png": Sentences(("",)),
+    }
+    corners = {"x_left": [1.5, 0.0, None], "y_top": [1.0, 0.0, None], "x_right": [2.0, 1.0, None]}
+    more = {"y_bottom": [3.0, 1.0, None], "crowd": [True, False, None], "width": [16, 16, None], "height": [8, 8, None]}
+    boxes = read("detection", ["b", "a"], {"id": ids, "label": ["a", "b", None], **corners, **more})
+    assert boxes["1.png"].xyxy_K4.tolist() == [[1.5, 1, 2, 3], [0, 0, 1, 1]]
+    assert boxes["1.png"].crowd_K.tolist() == [True, False] and len(boxes["2.png"]) == 0
+    values = np.where(VALUES == 2, 255, VALUES).astype(np.uint8)
+    masks = read("segmentation", ["b", "a"], {"id": ["3.png"], "mask": [encoded(values)], "width": [16], "height": [8]})
+    assert masks["3.png"].pixels().tolist() == np.asarray([0, 1, VOID])[VALUES].tolist()
+
+
 def test_a_table_of_boxes_that_somebody_else_wrote(tmp_path: Path, pool: Pool) -> None:
     columns = {"id": ["2.png", "1.png"], "label": ["dog", "cat"], "x_left": [0, 1], "y_top": [0, 1]}
     pq.write_table(pa.table({**columns, "x_right": [40.5, 3], "y_bottom": [3, 3]}), tmp_path / "b.parquet")
@@ -1058,6 +1127,8 @@ def test_damaged_metadata_are_a_sentence(tmp_path: Path, pool: Pool, about: str,
 def test_paths_that_hold_no_answers(tmp_path: Path, pool: Pool) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         read_annotations(tmp_path / "nothing", pool, "detection")
+    with pytest.raises(UsageError, match="an empty text is no path"):
+        read_annotations("", pool, "detection")
     with pytest.raises(UsageError, match=r"can't be looked for|does not exist"):
         read_annotations("a\0b", pool, "detection")
     with pytest.raises(UsageError, match=r"unknown task 'boxes'; there are: captioning, detection"):

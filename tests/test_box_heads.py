@@ -398,9 +398,12 @@ def test_all_layers_of_the_decoder_are_taught_by_the_losses_of_the_paper() -> No
     for one in targets:
         corner, far = one["xyxy"].split(2, dim=1)
         known.append({"boxes": torch.cat([(corner + far) / 2, far - corner], 1), "class_labels": one["classes"]})
-    logits, boxes = said.logits_LBQY, said.boxes_LBQ4
-    theirs = ForObjectDetectionLoss(logits[-1], known, torch.device("cpu"), boxes[-1], config, logits, boxes)[0]
-    torch.testing.assert_close(said.loss(targets).sum, theirs * 3)
+    theirs = []
+    for image, one in enumerate(known):
+        logits, boxes = (part[:, image : image + 1] for part in (said.logits_LBQY, said.boxes_LBQ4))
+        given = logits[-1], [one], torch.device("cpu"), boxes[-1], config, logits, boxes
+        theirs.append(ForObjectDetectionLoss(*given)[0])
+    torch.testing.assert_close(said.loss(targets).sum, torch.stack(theirs).sum())
 
 
 def test_more_objects_than_queries_are_allowed() -> None:

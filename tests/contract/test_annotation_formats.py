@@ -29,7 +29,6 @@ CLASSES = {
     "segmentation": ["background", "cat", "dog"],
     "captioning": None,
 }
-TASKS = sorted(CLASSES)
 Box = tuple[int, int, int, int]
 
 
@@ -104,6 +103,12 @@ def write_images(folder: Path) -> Path:
     return folder
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of a format runs once for each task that the format holds answers of."""
+    if "task" in metafunc.fixturenames and metafunc.cls is not None:
+        metafunc.parametrize("task", formats()[metafunc.cls.format].TASKS)
+
+
 class FormatContract(ABC):
     """Tests of a format that holds answers of some tasks."""
 
@@ -116,15 +121,6 @@ class FormatContract(ABC):
     @abstractmethod
     def damage(self, path: Path, task: str) -> bool:
         """Damage what says something of ``c.png``; False: that can't be done in this format."""
-
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(formats()[self.format].TASKS)
-
-    @pytest.fixture(params=TASKS)
-    def task(self, request: pytest.FixtureRequest) -> str:
-        if request.param not in self.tasks():
-            pytest.skip(f"{self.format} holds no answers for {request.param}")
-        return str(request.param)
 
     @pytest.fixture
     def pool(self, tmp_path: Path) -> Pool:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
@@ -158,18 +158,20 @@ def _rows(table: Table, column: str, names: Sequence[str], asked: Asked) -> Foun
         image = images.setdefault(name, Listed(name, place, sizes[row], answered=False))
         if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
             continue
-        image.answered = True
         try:
             if asked.task == "captioning":
                 image.sentences += _sentences(cell)
+                image.answered = True
             elif column == OBJECTS:
                 for thing in _things(cell, classes, asked.task, place, problems):
                     image.add(thing)
+                image.answered = True
             else:
-                image.things += [Thing(label) for label in _labels(cell, classes, column)]
+                labels = _labels(cell, classes, column)
+                image.things += [Thing(label) for label in labels or ()]
+                image.answered |= labels is not None
         except UsageError as error:
             problems.add("cells that can't be read, left out", f"{place}, column {column!r}, {error}")
-            image.answered = bool(image.things or image.sentences)
     return Found(list(images.values()), classes)
 
 
@@ -185,29 +187,28 @@ def _sizes(table: Table, count: int) -> list[tuple[int, int] | None]:
 
 def _sentences(cell: Any) -> list[str]:
     """The sentences of a cell, one or a list."""
-    texts = list(cell) if isinstance(cell, list | tuple) else [cell]
-    if not all(isinstance(text, str) for text in texts):
-        raise UsageError("it is neither a sentence nor a list of sentences")
-    return [text.strip() for text in texts if text.strip()]
+    texts = [sentence(text) for text in (cell if isinstance(cell, list | tuple) else [cell])]
+    return [text for text in texts if text]
 
 
-def _labels(cell: Any, classes: Sequence[str] | None, column: str) -> list[str]:
-    """The names of a cell."""
+def _labels(cell: Any, classes: Sequence[str] | None, column: str) -> list[str] | None:
+    """The names of a cell; None where it says that nobody has answered, which a list without a name does not say."""
     if isinstance(cell, str) and column == "labels" and classes is None:
-        cell = _split(cell)
+        cell = _json(cell) if cell.strip().startswith("[") else SEPARATOR.split(cell)
+        answered = not cell
+    else:
+        answered = isinstance(cell, list | tuple)
     given = list(cell) if isinstance(cell, list | tuple) else [cell]
-    return [name for name in (_class(value, classes) for value in given) if name is not None]
+    names = [name for name in (_class(value, classes) for value in given) if name is not None]
+    return names if names or answered else None
 
 
-def _split(text: str) -> list[Any]:
-    """The parts of a text that holds several names."""
-    if text.strip().startswith("["):
-        try:
-            found = parse_json(text)
-        except ValueError:
-            raise UsageError(f"{text[:40]!r} is no list in JSON") from None
-        return list(found) if isinstance(found, list) else [found]
-    return SEPARATOR.split(text)
+def _json(text: str) -> Any:
+    """What a text in a cell holds."""
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{text[:40]!r} is no JSON ({error})") from None
 
 
 def _class(value: Any, classes: Sequence[str] | None) -> str | None:
@@ -233,6 +234,7 @@ def _field(cells: Sequence[Any]) -> str:
 
 def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, problems: Problems) -> list[Thing | None]:
     """The objects of a cell, a struct of lists or a list of structs; None for those without a class."""
+    cell = _json(cell) if isinstance(cell, str) else cell
     if isinstance(cell, Mapping):
         lengths = {name: len(values) for name, values in cell.items() if isinstance(values, list)}
         if len(set(lengths.values())) > 1:

@@ -89,6 +89,8 @@ def files_at(path: str | os.PathLike[str]) -> Files:
     Raises:
         UsageError: nothing, or it can't be listed.
     """
+    if not os.fspath(path):
+        raise UsageError("the answers have no name: an empty text is no path; the folder you are in is '.'")
     path = Path(path).expanduser()
     try:
         there, folder, regular = path.exists(), path.is_dir(), path.is_file()

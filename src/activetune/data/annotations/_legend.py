@@ -34,6 +34,7 @@ LISTS = ("classes.txt", "classes.csv", "classes.json")
 VOID_NAMES = frozenset({"void", "ignore", "ignored", "unlabelled", "unlabeled", "don't care", "dont care", "dontcare"})
 VOID_VALUE = 255
 LARGEST = 2**16 - 1  # value of a mask
+UNKNOWN = -2  # what stands for no class
 NAME_COLUMNS = ("name", "class", "label", "class_name")
 HEX = re.compile(r"#?[0-9a-fA-F]{6}")
 
@@ -70,9 +71,13 @@ class Legend:
             UnknownValues: one that stands for no class. UsageError: colours where values are expected, or else.
         """
         codes_HW = self._codes_of(pixels)
-        places = np.searchsorted(self._sorted[0], codes_HW)
-        np.minimum(places, len(self.codes) - 1, out=places)
-        unknown = self._sorted[0][places] != codes_HW
+        if self.colours:
+            places = np.searchsorted(self._sorted[0], codes_HW)
+            np.minimum(places, len(self.codes) - 1, out=places)
+            found_HW = np.where(self._sorted[0][places] == codes_HW, self._sorted[1][places], UNKNOWN)
+        else:
+            found_HW = self._by_value[codes_HW]
+        unknown = found_HW == UNKNOWN
         if unknown.any():
             codes = np.unique(codes_HW[unknown]).tolist()
             shown = [f"#{code:06x}" for code in codes] if self.colours else codes
@@ -80,7 +85,7 @@ class Legend:
                 f"{some(shown)} {'stands' if len(codes) == 1 else 'stand'} for no class: add "
                 f"{'it' if len(codes) == 1 else 'them'} to the list of classes, as void where it is none"
             )
-        return self._sorted[1][places]
+        return found_HW
 
     @cached_property
     def _sorted(self) -> tuple[npt.NDArray[np.int64], Indices]:
@@ -88,18 +93,30 @@ class Legend:
         codes = np.asarray(sorted(self.codes), dtype=np.int64)
         return codes, np.asarray([self.codes[int(code)] for code in codes], dtype=np.int32)
 
-    def _codes_of(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    @cached_property
+    def _by_value(self) -> Indices:
+        """What each value stands for: a mask is looked up in a table, which is faster than searching the codes."""
+        table = np.full(LARGEST + 1, UNKNOWN, dtype=np.int32)
+        table[self._sorted[0]] = self._sorted[1]
+        return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+
+    def _codes_of(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(H, W) the code of each pixel."""
         if self.colours:
             if pixels.ndim != 3:
                 raise UsageError("it holds values, where the list of classes has colours")
             red, green, blue = np.moveaxis(pixels.astype(np.int64), -1, 0)
-            codes_HW: npt.NDArray[np.int64] = 65536 * red + 256 * green + blue
-            return codes_HW
+            return np.asarray(65536 * red + 256 * green + blue)
         if pixels.ndim == 3:
             if (pixels != pixels[..., :1]).any():
                 raise UsageError("it holds colours, where the list of classes has values")
-            return pixels[..., 0].astype(np.int64)
-        return pixels.astype(np.int64)
+            pixels = pixels[..., 0]
+        if pixels.dtype.itemsize > 2 and (pixels.min(initial=0) < 0 or pixels.max(initial=0) > LARGEST):
+            raise UsageError(f"it holds values beyond {LARGEST:,}")
+        return pixels
 
     def limited_to(self, classes: Sequence[str], problems: Problems) -> Legend:
         """The same with other classes, in their order; what stands for another one is void."""

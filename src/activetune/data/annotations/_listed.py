@@ -6,21 +6,23 @@ and whatever can't be used is counted by kind. ``docs/annotations.md`` has the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.errors import RejectedImage, UsageError
+from activetune.base.errors import RejectedImage, UsageError, some
 from activetune.base.progress import progress
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, rectangle
 from activetune.data.answers import class_names
+from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes, Names, Sentences, fingerprint_of
 from activetune.data.labels import Labels
+from activetune.data.near_names import nearest_spellings
 from activetune.data.pool import Pool
 
 BACKGROUND = "background"
@@ -71,6 +73,21 @@ class Listed:
             self.things.append(thing)
 
 
+def sentence(value: object) -> str:
+    """A sentence without blanks around it.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise UsageError("it is no text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        raise UsageError("it is not valid Unicode text") from None
+    return value.strip()
+
+
 @dataclass(frozen=True)
 class Found:
     """What a format has read: images, and all classes in order where the file has a list of them."""
@@ -101,7 +118,7 @@ def answers_of(found: Found, asked: Asked) -> Labels:
         UsageError: there is none.
     """
     problems, classes = asked.problems, _classes(found, asked)
-    _refuse_other_objects(found, asked)
+    _refuse_other_objects(found, classes, asked)
     make = _makers(asked, classes)[asked.task]
     matched = match([listed.name for listed in found.listed], asked.pool, problems)
     answers: dict[str, Answer] = {}
@@ -134,14 +151,14 @@ def _unreadable(listed: Listed, problems: Problems) -> bool:
     return True
 
 
-def _refuse_other_objects(found: Found, asked: Asked) -> None:
-    """Raise where there are objects, and none of them has what the task is about."""
+def _refuse_other_objects(found: Found, classes: Sequence[str], asked: Asked) -> None:
+    """Raise where there are objects, and none is of a class that counts or has what the task is about."""
     things = [thing for listed in found.listed for thing in listed.things]
-    if (
-        asked.task not in ("detection", "segmentation")
-        or not things
-        or any(_fits(thing, asked.task) for thing in things)
-    ):
+    if not things:
+        return
+    names = {thing.name for thing in things}
+    refuse_other_classes(names, classes, asked)
+    if asked.task == "multilabel" or any(_fits(thing, asked.task) for thing in things):
         return
     needed = "regions (polygons, run lengths or masks)" if asked.task == "segmentation" else "boxes"
     told = asked.problems.told()
@@ -149,6 +166,17 @@ def _refuse_other_objects(found: Found, asked: Asked) -> None:
         f"{asked.problems.where}: none of its {len(things):,} objects has what {asked.task} needs, {needed}"
         f"{f'; {told}' if told else ''}"
     )
+
+
+def refuse_other_classes(names: Collection[str], classes: Sequence[str], asked: Asked) -> None:
+    """Raise where none of the names in a file is among the classes: all images would seem to show nothing."""
+    if set(names).isdisjoint(classes):
+        meant = nearest_spellings(names, classes)
+        advice = "".join(f"; did you mean {right!r} for {wrong!r}?" for wrong, right in sorted(meant.items())[:1])
+        raise UsageError(
+            f"{asked.problems.where} holds the classes {some(sorted(names))}, none of which is among the given ones "
+            f"({some(classes)}){advice}"
+        )
 
 
 def _fits(thing: Thing, task: str) -> bool:
@@ -217,8 +245,9 @@ def size_of(item: str, declared: tuple[int, int] | None, asked: Asked) -> tuple[
     try:
         size = pool.size(pool.position[item])
     except RejectedImage as error:
-        if declared is None:
+        if declared is None or declared[0] * declared[1] > MAX_PIXELS:
             problems.add("images whose size can't be read, left out", f"{item!r}, {error}")
+            return None
         return declared
     if declared is None or size == declared:
         return size

@@ -21,16 +21,17 @@ from activetune.base.errors import RejectedImage, UsageError, first_line
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import progress
 from activetune.data.annotations._legend import (
+    LARGEST,
     Legend,
     is_void,
     legend_of_names,
     legend_of_values,
 )
-from activetune.data.annotations._listed import Asked, checked_classes, refuse_nothing, size_of
+from activetune.data.annotations._listed import Asked, checked_classes, refuse_nothing, refuse_other_classes, size_of
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import Indices, Mask
 from activetune.data.labels import Labels
-from activetune.data.pool import HEADER_BYTES, Pool
+from activetune.data.pool import HEADER_BYTES, ImageSource, Pool
 
 FORMATS = ("PNG", "TIFF", "BMP")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -166,7 +167,9 @@ def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, 
     if legend is None and asked.classes is not None:
         legend = legend_of_names(checked_classes(asked.classes), "the list of classes")
     elif legend is not None and asked.classes is not None:
-        legend = legend.limited_to([name for name in checked_classes(asked.classes) if not is_void(name)], problems)
+        classes = [name for name in checked_classes(asked.classes) if not is_void(name)]
+        refuse_other_classes(legend.classes, classes, asked)
+        legend = legend.limited_to(classes, problems)
     looked = _look(files, indices, legend, asked.quiet)
     if legend is None:
         legend = legend_of_values(sorted({value for mask in looked.values() for value in mask.values or ()}))
@@ -221,11 +224,11 @@ def _decoded(files: Pool, index: int, legend: Legend | None) -> _Looked:
         if (pixels != pixels[..., :1]).any():
             return _Looked(None, wrong="it holds colours, and no classes.txt, .csv or .json says what they stand for")
         pixels = pixels[..., 0]
-    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 2**16 - 1:
-        return _Looked(None, wrong="it holds values beyond 65,535")
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > LARGEST:
+        return _Looked(None, wrong=f"it holds values beyond {LARGEST:,}")
     return _Looked(size, frozenset(np.flatnonzero(np.bincount(pixels.ravel())).tolist()))
 
 
-def as_pool(name: str, ids: Sequence[str], source: Any) -> Pool:
+def as_pool(name: str, ids: Sequence[str], source: ImageSource) -> Pool:
     """Encoded masks as the images of a pool, so that they are read with its patience."""
     return Pool(name, ids, None, source)

@@ -8,7 +8,7 @@ from typing import Any
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Shape, polygon, runs
 from activetune.data.answers import class_name
@@ -92,17 +92,25 @@ def _read(content: Mapping[str, Any], where: str, asked: Asked) -> Found:
         if image is None:
             problems.add("annotations of images that the file does not list, left out", place)
         elif asked.task == "captioning":
-            text = entry.get("caption")
-            if isinstance(text, str) and text.strip():
-                image.sentences.append(text.strip())
-            else:
-                problems.add("annotations without a caption, left out", place)
+            text = _caption(entry, place, problems)
+            image.sentences += [text] if text else []
         else:
             name = names.get(_key(entry.get("category_id")))
             if name is None:
                 problems.add("annotations of a category that the file does not list, left out", place)
             image.add(None if name is None else _thing(entry, name, asked.task, place, problems))
     return Found(list(images.values()), list(names.values()))
+
+
+def _caption(entry: Mapping[str, Any], place: str, problems: Problems) -> str:
+    """What an annotation says; empty where it says nothing."""
+    try:
+        text = sentence(entry.get("caption"))
+    except UsageError:
+        text = ""
+    if not text:
+        problems.add("annotations without a caption, left out", place)
+    return text
 
 
 def _key(value: Any) -> Any:

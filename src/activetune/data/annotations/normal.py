@@ -97,7 +97,7 @@ def save_annotations(
         raise UsageError(f"{path} does not end in .parquet, which annotations are written as")
     path = prepare_file(Path(path), overwrite=overwrite)
     about = {"kind": KIND, "format": FORMAT, "task": task, "classes": list(labels.classes)}
-    schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about, ensure_ascii=False).encode()})
+    schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about).encode()})
     rows_of: Callable[[Any, Size], list[tuple]] = _WRITERS[task](labels.classes)
     with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         step = ITEMS.get(task, 8192)
@@ -107,11 +107,17 @@ def save_annotations(
                 labels.ids[start : start + step], labels.answers[start : start + step], strict=True
             ):
                 rows += [(item, *row) for row in rows_of(answer, _size(item, pool) if task == "detection" else None)]
-            columns = list(zip(*rows, strict=True))
-            writer.write_table(
-                pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
-            )
+            writer.write_table(_table(rows, schema))
     return path
+
+
+def _table(rows: Sequence[tuple], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    try:
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    except UnicodeEncodeError as error:
+        raise UsageError(f"an answer holds text that is not valid Unicode ({error.object[:40]!r})") from None
+    return pa.table(arrays, schema=schema)
 
 
 def _refuse_others(labels: Labels, task: str) -> None:

@@ -19,8 +19,8 @@ from activetune.data.annotations._listed import Asked
 from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.pool import ImageSource
-from activetune.data.sources._files import optional_files
 from activetune.data.sources._further import holds_bytes
+from activetune.data.sources.table import named_files
 
 ABOUT = "tables: .csv, .tsv, .jsonl or .parquet with id (or file_name), and label, labels, caption, objects or mask"
 TASKS = ("captioning", "detection", "multilabel", "segmentation")
@@ -30,7 +30,7 @@ ID_COLUMNS = ("id", "file_name", "path")
 
 @dataclass(frozen=True)
 class _Columns:
-    """A table in memory; names of mask files are relative to its folder."""
+    """A table in memory; names of mask files are absolute, or relative to its folder."""
 
     folder: Path
     columns: Mapping[str, Sequence[Any]]
@@ -49,7 +49,7 @@ class _Columns:
 
     def images(self, name: str) -> ImageSource | None:
         paths = [cell if isinstance(cell, str) and cell else None for cell in self.columns[name]]
-        return optional_files(self.folder, paths) if any(paths) else None
+        return named_files(self.folder, paths) if any(paths) else None
 
 
 def find(files: Files, task: str) -> bool:

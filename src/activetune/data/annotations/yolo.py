@@ -23,7 +23,7 @@ TASKS = ("detection", "multilabel", "segmentation")
 YAML = (".yaml", ".yml")
 LISTS = ("classes.txt", "obj.names")
 OTHERS = ("readme", "license", "train.", "val.", "valid.", "test.", "classes.", "requirements")  # other texts begin so
-ASKED = 20  # files that are looked at to tell what they are
+ASKED = 100  # files that are looked at to tell what they are
 MOST = 100_000  # classes without a list of their names
 MAX_BYTES = 2**24  # of a text or of a YAML file
 

@@ -41,7 +41,7 @@ def find(path: Path, options: OpenOptions) -> Listing:
             f"0 of {len(given):,} paths of {path} exist; the first: {given[0]!r}, looked for at "
             f"{path.parent / paths[0]}; paths are absolute, or relative to the manifest's folder"
         )
-    further = ManifestColumns(path, _all_columns, partial(_named_files, path.parent))
+    further = ManifestColumns(path, _all_columns, partial(named_files, path.parent))
     return Listing(ids, labels, FileSource(path.parent, paths, absent), further=further)
 
 
@@ -49,7 +49,7 @@ def _all_columns(path: Path) -> Mapping[str, Sequence[Any]]:
     return read_table(path)
 
 
-def _named_files(folder: Path, names: Sequence[str | None]) -> FileSource:
+def named_files(folder: Path, names: Sequence[str | None]) -> FileSource:
     """Files that are named as the manifest's images are: by whoever wrote it, so anywhere."""
     paths = ["" if name is None else _understood(name, folder) for name in names]
     nameless = {row: "no file is named" for row, name in enumerate(names) if name is None or "\0" in name}

@@ -6,7 +6,7 @@ matching of queries to objects (costs: class 1, L1 5, GIoU 2) and the losses (cr
 between and dropout 0.1 are ViSFT's (Jiang et al., "Supervised Fine-tuning in turn Improves Visual Foundation Models",
 2024), and the defaults. It has no prior for where objects are and learns it from many images: take ``fcos`` for few.
 
-Deviations: L1 and GIoU are divided by the objects of the images at hand, without asking other processes; weights start
+Deviations: L1 and GIoU are divided by the objects of their image, in the paper by those of the batch; weights start
 as in the paper (Xavier), not as in transformers; each layer's answer is normalised once; ViSFT's embeddings of the task
 are left out, since a head has one task. An image with more objects than queries leaves the worst matches out.
 Shape legend: B images, H x W places of the map, D feature size, L decoder layers, Q queries, K boxes, Y classes.
@@ -46,20 +46,24 @@ class Queries:
     boxes_LBQ4: Tensor
 
     def loss(self, targets: Sequence[BoxTarget]) -> Loss:
-        """The loss of B images, of which each counts as one; its parts are ``classes``, ``corners`` and ``overlap``."""
+        """The loss of B images, of which each counts as one; its parts are ``classes``, ``corners`` and ``overlap``.
+
+        Box losses are divided by the objects of their image, so it does not matter which images share a batch.
+        """
         criterion = self._criterion()
-        known = [{"boxes": _centred(one["xyxy"]), "class_labels": one["classes"]} for one in targets]
-        objects = float(max(1, sum(len(one["classes"]) for one in targets)))
         parts = {name: self.boxes_LBQ4.new_zeros(()) for name in PARTS}
         if not self.boxes_LBQ4.isfinite().all():  # the matching would stop without a sentence
             return Loss(self.boxes_LBQ4.sum() * torch.nan, float(len(targets)), parts)
-        for logits, boxes in zip(self.logits_LBQY, self.boxes_LBQ4, strict=True):
-            outputs = {"logits": logits, "pred_boxes": boxes}
-            matched = criterion.matcher(outputs, known)
-            found = criterion.loss_labels(outputs, known, matched, objects)
-            found |= criterion.loss_boxes(outputs, known, matched, objects)
-            for name, (theirs, weight) in PARTS.items():
-                parts[name] = parts[name] + found[theirs] * (weight * len(targets))
+        for image, one in enumerate(targets):
+            known = [{"boxes": _centred(one["xyxy"]), "class_labels": one["classes"]}]
+            objects = float(max(1, len(one["classes"])))
+            for logits, boxes in zip(self.logits_LBQY, self.boxes_LBQ4, strict=True):
+                outputs = {"logits": logits[image : image + 1], "pred_boxes": boxes[image : image + 1]}
+                matched = criterion.matcher(outputs, known)
+                found = criterion.loss_labels(outputs, known, matched, objects)
+                found |= criterion.loss_boxes(outputs, known, matched, objects)
+                for name, (theirs, weight) in PARTS.items():
+                    parts[name] = parts[name] + found[theirs] * weight
         return Loss(torch.stack(list(parts.values())).sum(), float(len(targets)), parts)
 
     def _criterion(self) -> Any:

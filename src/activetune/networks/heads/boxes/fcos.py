@@ -2,7 +2,8 @@
 
 Tian et al., "FCOS: A Simple and Strong Anchor-Free Object Detector", TPAMI 2020, by torchvision: its head, its matching
 of places to objects (inside a box, near its centre, by its size) and its losses (focal, GIoU, binary cross-entropy),
-each divided by the number of places that have an object. The pyramid is ViTDet's (Li et al., "Exploring Plain Vision
+each divided by the number of places of its image that have an object (in the paper: of the batch, which would make a
+batch's loss depend on how it is shared out). The pyramid is ViTDet's (Li et al., "Exploring Plain Vision
 Transformer Backbones for Object Detection", ECCV 2022): the last map alone, at twice, once and half its resolution.
 
 A patch counts as 16 units, so that the levels have strides 8, 16 and 32 whatever the patch is, and take objects whose
@@ -58,12 +59,15 @@ class Places:
     def loss(self, targets: Sequence[BoxTarget]) -> Loss:
         """The loss of B images, each of which counts as one; its parts are ``classes``, ``boxes``, ``centreness``."""
         units = self.cells_P4.new_tensor(self.canvas * 2)
-        known = [{"boxes": one["xyxy"] * units, "labels": one["classes"]} for one in targets]
-        outputs = {"cls_logits": self.logits_BPY, "bbox_regression": self.edges_BP4, "bbox_ctrness": self.central_BP1}
-        cells = [self.cells_P4] * len(targets)
-        found = self.detector.compute_loss(known, outputs, cells, list(self.levels))
         names = {"classes": "classification", "boxes": "bbox_regression", "centreness": "bbox_ctrness"}
-        parts = {name: found[theirs] * len(targets) for name, theirs in names.items()}
+        parts = {name: self.logits_BPY.new_zeros(()) for name in names}
+        for image, one in enumerate(targets):
+            here = slice(image, image + 1)
+            outputs = {"cls_logits": self.logits_BPY[here], "bbox_regression": self.edges_BP4[here]}
+            outputs |= {"bbox_ctrness": self.central_BP1[here]}
+            known = [{"boxes": one["xyxy"] * units, "labels": one["classes"]}]
+            found = self.detector.compute_loss(known, outputs, [self.cells_P4], list(self.levels))
+            parts = {name: parts[name] + found[theirs] for name, theirs in names.items()}
         return Loss(torch.stack(list(parts.values())).sum(), float(len(targets)), parts)
 
     @torch.no_grad()
