@@ -128,7 +128,9 @@ def test_suppression_is_the_slow_one(seed: int, count: int, threshold: float) ->
     scores = (rng.integers(0, 6, count) / 5).astype(np.float32)  # many are equal
     classes = rng.integers(0, 2, count)
     found = nms(*map(torch.from_numpy, (boxes, scores, classes)), threshold)
-    assert found.tolist() == slow_nms(boxes.tolist(), scores.tolist(), classes.tolist(), threshold)
+    expected = slow_nms(boxes.tolist(), scores.tolist(), classes.tolist(), threshold)
+    assert found.tolist() == expected
+    assert nms(*map(torch.from_numpy, (boxes, scores, classes)), threshold, 3).tolist() == expected[:3]
 
 
 def test_suppression_by_hand() -> None:

@@ -95,7 +95,7 @@ class Places:
         boxes_K4, scores_K, classes_K = (torch.cat(part) for part in zip(*parts, strict=True))
         real_K = ((boxes_K4[:, 2:] - boxes_K4[:, :2]) > 0).all(dim=1)
         boxes_K4, scores_K, classes_K = boxes_K4[real_K], scores_K[real_K], classes_K[real_K]
-        kept = nms(boxes_K4, scores_K, classes_K, OVERLAP)[:DETECTIONS]
+        kept = nms(boxes_K4, scores_K, classes_K, OVERLAP, DETECTIONS)
         return Found(boxes_K4[kept], scores_K[kept], classes_K[kept])
 
 
