@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given as given_
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from activetune import Embeddings, UsageError, select
@@ -100,6 +102,70 @@ def test_k_center_scores_never_rise() -> None:
 def test_k_center_starts_away_from_the_labelled_items() -> None:
     points = circle(np.arange(12) * np.pi / 6)
     assert pick("k_center", Evidence(points, labelled=np.array([2])), 1).positions.tolist() == [8]
+
+
+# every n-th -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_nth_takes_the_middle_of_equal_stretches() -> None:
+    picks = pick("every_nth", Evidence(np.ones((30, 1), dtype=np.float32)), 3)
+    assert picks.positions.tolist() == [5, 15, 25]
+    assert picks.scores.tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30, 97])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 1.0])
+def test_every_nth_is_spread_evenly_over_any_count(count: int, share: float) -> None:
+    budget = max(1, round(share * count))
+    positions = pick("every_nth", Evidence(np.ones((count, 1), dtype=np.float32)), budget).positions
+    steps = np.diff(positions)
+    assert len(positions) == budget
+    assert steps.size == 0 or steps.max() - steps.min() <= 1
+    assert abs(positions[0] - (count - 1 - positions[-1])) <= 1
+
+
+def test_every_nth_gives_each_clip_its_share() -> None:
+    lengths = [40, 200, 10, 150]
+    clip = np.repeat(np.arange(4), lengths)
+    picks = pick("every_nth", Evidence(np.ones((400, 1), dtype=np.float32)), 40)
+    got = np.bincount(clip[picks.positions], minlength=4)
+    assert (np.abs(got - np.asarray(lengths) / 10) <= 1).all()
+
+
+def test_every_nth_goes_into_the_widest_gaps_between_labelled_items() -> None:
+    evidence = Evidence(np.ones((21, 1), dtype=np.float32), labelled=np.array([10, 0, 20]))
+    assert pick("every_nth", evidence, 2).positions.tolist() == [5, 15]
+    rows = Evidence(np.ones((30, 1), dtype=np.float32), labelled=np.array([4, 9, 14, 19]))
+    assert pick("every_nth", rows, 1).positions.tolist() == [26]  # behind the last one no other stands
+
+
+@given_(st.lists(st.sampled_from("clx"), min_size=1, max_size=40), st.integers(1, 40))
+def test_every_nth_makes_the_widest_gap_as_small_as_any_picks_can(kinds: str, budget: int) -> None:
+    labelled = np.flatnonzero([kind == "l" for kind in kinds])
+    excluded = np.flatnonzero([kind == "x" for kind in kinds])
+    evidence = Evidence(np.ones((len(kinds), 1), dtype=np.float32), labelled=labelled, excluded=excluded)
+    if not len(evidence.candidates):
+        return
+    budget = min(budget, len(evidence.candidates))
+    positions = pick("every_nth", evidence, budget).positions
+    assert sorted(set(positions.tolist())) == positions.tolist()
+    assert len(positions) == budget
+
+    axis = np.sort(np.concatenate([evidence.candidates, labelled]))  # excluded items are not there
+
+    def widest(chosen: Any) -> int:
+        taken = np.searchsorted(axis, np.sort(np.concatenate([labelled, np.asarray(chosen)])))
+        inner = np.diff(taken).max(initial=0)
+        return max(int(inner), 2 * int(taken[0]), 2 * int(len(axis) - 1 - taken[-1]))
+
+    if len(evidence.candidates) <= 12 and budget <= 4:
+        assert widest(positions) <= 1 + min(map(widest, combinations(evidence.candidates.tolist(), budget)))
+
+
+def test_random_and_every_nth_read_no_features_and_take_tokens_too() -> None:
+    tokens = Embeddings.from_numpy(np.random.default_rng(0).normal(size=(12, 3, 4)))
+    assert select(tokens, budget=3, method="every_nth").ids == ["2", "6", "10"]
+    assert len(select(tokens, budget=3, method="random")) == 3
 
 
 # One of each group ----------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def _compute(given: _Given, device: str) -> tuple[BudgetResult, dict[str, Any]]:
 
 def _refuse_wrong_shape(embeddings: Embeddings, selector: Selector, method: str) -> None:
     tokens = embeddings.features_ND.ndim == 3
-    if tokens and "tokens_NTD" not in selector.needs:
+    if tokens and selector.needs and "tokens_NTD" not in selector.needs:
         raise UsageError(f"{method} reads pooled features (N x D), not patch tokens; embed without --tokens")
     if not tokens and "tokens_NTD" in selector.needs:
         raise UsageError(f"{method} reads patch tokens (N x T x D), not pooled features; embed with --tokens")
