@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from activetune.networks.model import Model, load
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
+    from activetune.selection.images import save_images
     from activetune.selection.select import select
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
@@ -61,6 +62,7 @@ _HOME = {
     "open_pool": "data.opening",
     "predict": "evaluation.evaluate",
     "read_labels": "data.labels",
+    "save_images": "selection.images",
     "select": "selection.select",
     "simulate": "studies.simulation.simulate",
 }
@@ -93,6 +95,7 @@ __all__ = [
     "open_pool",
     "predict",
     "read_labels",
+    "save_images",
     "select",
     "simulate",
 ]

@@ -9,7 +9,7 @@ import typer
 
 from activetune.base.config import parse_settings
 from activetune.base.printing import say
-from activetune.base.run import RunOptions
+from activetune.base.run import Run, RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
@@ -78,6 +78,9 @@ def select(
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods and top_loss.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")
+    ] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
@@ -113,3 +116,13 @@ def select(
     if not sheet.exists():  # a new selection has removed an earlier one's
         contact_sheet(out)
     say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")
+    if images is not None:
+        _write_images(out, images, run_options)
+
+
+def _write_images(selection: Path, folder: Path, run_options: RunOptions) -> None:
+    from activetune.selection.images import LIST, save_images
+
+    run = Run(**run_options)
+    written = save_images(selection, out=folder, overwrite=run.overwrite, resume=run.resume, quiet=run.quiet)
+    say(f"{folder / LIST}: {len(written):,} images, a pool of their own")
