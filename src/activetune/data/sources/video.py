@@ -6,8 +6,8 @@ is taken unless the pool's name says otherwise (``clip.mp4@2fps``, ``clip.mp4@al
 seconds. Labels are the names of the folders that the videos lie in, as for images. A folder that has images of its own
 is a folder of images, and one with Parquet shards a data set; the videos there do not count.
 
-Listing reads the packets of each file and decodes none. Frames come as PPM, which costs less than decoding; the digest of
-a frame is that of its file and number, so that it does not depend on how the installed FFmpeg turns colours into RGB.
+Listing reads the packets of each file and decodes none. Frames come as PPM, which costs less than decoding; the digest
+of a frame is that of its file and number, and so does not depend on how the installed FFmpeg turns colours into RGB.
 """
 
 from __future__ import annotations
