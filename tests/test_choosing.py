@@ -12,7 +12,7 @@ from torch import nn
 
 from activetune.base.arrays import IntArray
 from activetune.networks.frofa import parse_augmentation
-from activetune.networks.heads.logistic import power_normalised
+from activetune.networks.heads.classes.logistic import power_normalised
 from activetune.networks.regression import fit_best, fit_linear
 from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
 from activetune.training.head_training import HeadTraining, head_logits

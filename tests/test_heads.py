@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.frofa import Grid, parse_augmentation
 from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.heads._attention import AttentionPool, heads_for
-from activetune.networks.heads.logistic import power_normalised
-from activetune.training.head_training import HeadTraining, head_logits, train_head
+from activetune.networks.heads.classes.logistic import power_normalised
+from activetune.networks.imbalance import Imbalance
+from activetune.training.head_training import ClassLesson, HeadTraining, head_logits, train_head
 from activetune.training.views import Views
 
 CLASSES, SIZE, TOKENS = 3, 16, 6
@@ -68,6 +71,13 @@ def toy(items: int = 60, views: int = 2, seed: int = 0) -> tuple[Views, np.ndarr
     return Views(torch.from_numpy(features), Grid(2, 3), pool=lambda tokens: tokens.mean(1)), targets
 
 
+def learn(
+    head: Head, views: Views, targets: np.ndarray, rows: np.ndarray, options: HeadTraining, **more: Any
+) -> list[float]:
+    lesson = ClassLesson(targets, CLASSES, rows, Imbalance(), options.label_smoothing, views)
+    return train_head(head, views, lesson, rows, options, **more)
+
+
 def accuracy(head: Head, seed: int = 1) -> float:
     views, targets = toy(300, 1, seed)
     return float((head_logits(head, views, np.arange(300)).argmax(1) == targets).mean())
@@ -80,7 +90,7 @@ def test_each_head_learns(kind: str, augmentation: str) -> None:
     torch.manual_seed(0)
     head = make_head(kind, SIZE, CLASSES)
     options, under = HeadTraining(steps=150, lr=1e-2), parse_augmentation(augmentation)
-    losses = train_head(head, views, targets, np.arange(60), options, augmentation=under, seed=0)
+    losses = learn(head, views, targets, np.arange(60), options, augmentation=under, seed=0)
     assert losses[-1] < losses[0]
     assert accuracy(head) > 0.8
     assert not head.training
@@ -92,7 +102,14 @@ def test_attention_finds_the_telling_token_better_than_the_mean() -> None:
     for kind in ("map", "linear"):
         torch.manual_seed(0)
         head = make_head(kind, SIZE, CLASSES)
-        train_head(head, views, targets, np.arange(120), HeadTraining(steps=300, lr=1e-2), seed=0)
+        learn(
+            head,
+            views,
+            targets,
+            np.arange(120),
+            HeadTraining(steps=300, lr=1e-2),
+            seed=0,
+        )
         found[kind] = accuracy(head)
     assert found["map"] >= found["linear"]
 
@@ -105,7 +122,7 @@ def test_training_depends_on_the_seed_alone() -> None:
         torch.manual_seed(0)
         head = make_head("map", SIZE, CLASSES)
         torch.manual_seed(noise)  # whatever ran before
-        train_head(head, views, targets, np.arange(60), options, augmentation=under, seed=seed)
+        learn(head, views, targets, np.arange(60), options, augmentation=under, seed=seed)
         states.append(head.classifier.weight.detach().clone())
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
@@ -120,7 +137,14 @@ def test_rows_that_are_not_trained_on_do_not_matter() -> None:
     for features in (views.features, spoiled):
         torch.manual_seed(0)
         head = make_head("linear", SIZE, CLASSES)
-        train_head(head, Views(features, views.grid, views.pool), targets, rows, HeadTraining(steps=10), seed=0)
+        learn(
+            head,
+            Views(features, views.grid, views.pool),
+            targets,
+            rows,
+            HeadTraining(steps=10),
+            seed=0,
+        )
         weights.append(head.classifier.weight.detach())
     assert torch.isfinite(weights[1]).all()
     assert torch.equal(*weights)

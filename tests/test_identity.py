@@ -97,12 +97,12 @@ def test_predictions_that_a_twin_began_are_not_gone_on_with(tmp_path: Path, monk
     model = finetune(a, out=tmp_path / "model", **PROBE)
     out = tmp_path / "p.csv"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("activetune.evaluation.evaluate.check_complete", interrupted)
+        patched.setattr("activetune.evaluation.predict.check_complete", interrupted)
         predict(model, a, out=out, workers=0, quiet=True)
     with pytest.raises(UsageError, match="another model or pool"):
         predict(model, b, out=out, resume=True, workers=0, quiet=True)
     with monkeypatch.context() as patched:
-        patched.setattr("activetune.networks.model._probabilities", interrupted)  # all batches are done
+        patched.setattr("activetune.evaluation.model._outputs", interrupted)  # all batches are done
         found = predict(model, a, out=out, resume=True, workers=0, quiet=True)
     assert {name for item, name, _ in found if item.startswith("dark")} == {"dark"}
 

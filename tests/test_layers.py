@@ -21,7 +21,10 @@ ROOMS = (
 )
 LEVEL = {room: level for level, room in enumerate(ROOMS)}
 # A setting is chosen by the metric that scores the model, so every room reads these; they import base alone.
-GROUND = {f"activetune.evaluation.{name}" for name in ("metrics", "statistics")}
+GROUND = {
+    f"activetune.evaluation.{name}"
+    for name in ("metrics", "statistics", "scores", "dict_scores", "pixels", "boxes", "sentences")
+}
 SOURCE = Path(activetune.__file__).parent
 
 

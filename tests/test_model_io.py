@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from activetune import ActivetuneError, UsageError, load_backbone
 from activetune.base.errors import RejectedImage
 from activetune.base.torchvision_ import import_torchvision
+from activetune.evaluation.model import Model
 from activetune.networks.backbones import ImageSettings, backbone_names, bundled
-from activetune.networks.model import Model
 from activetune.networks.network import Network
 
 SMALL = "timm/test_resnet"  # half a million parameters

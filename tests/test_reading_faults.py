@@ -262,7 +262,7 @@ def test_a_loader_that_leaves_images_out_is_noticed_by_every_stage(
     few: Path, tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = probe(few, tmp_path / "model")
-    for place in ("activetune.features.computing", "activetune.networks.model"):
+    for place in ("activetune.features.computing", "activetune.evaluation.model"):
         monkeypatch.setattr(f"{place}.image_loader", without_the_last)
     for stage in (
         lambda: embed(few, backbone=tiny, out=tmp_path / "emb", options=OPTIONS, use_cache=False, quiet=True),

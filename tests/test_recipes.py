@@ -30,7 +30,7 @@ from activetune.networks.imbalance import cross_entropy
 from activetune.networks.network import Network
 from activetune.networks.regression import Trial, best_trial
 from activetune.recipes import auto
-from activetune.tasks import make_task
+from activetune.tasks.classification import Classification
 from activetune.training import network_state as _network
 from activetune.training.batches import Batches
 from activetune.training.job import Job
@@ -544,7 +544,7 @@ def test_the_epoch_is_chosen_for_the_classes_that_are_asked_for() -> None:
     truth = np.repeat([0, 1], [90, 10])
     always_first = np.tile([1.0, 0.0], (100, 1))
     fair = np.where(np.arange(100)[:, None] < 70, [1.0, 0.0], [0.0, 1.0])  # 70 of 90 right, and all of the 10
-    plain, even = make_task().measure, make_task().with_even_classes().measure
+    plain, even = Classification().measure, Classification().with_even_classes().measure
     assert plain(always_first, truth).value > plain(fair, truth).value
     assert even(always_first, truth).value < even(fair, truth).value
     kept = {"value": even(always_first, truth).value, "loss": even(always_first, truth).loss}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from activetune import Labels, Pool, UsageError
-from activetune.evaluation.truth import truth_of
+from activetune.data.truth import truth_of
 
 
 class NoImages:

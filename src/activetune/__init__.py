@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from activetune.data.labels import Labels, read_labels
     from activetune.data.opening import open_pool
     from activetune.data.pool import Pool
-    from activetune.evaluation.evaluate import evaluate, evaluate_shifts, predict
+    from activetune.evaluation.evaluate import evaluate, evaluate_shifts
+    from activetune.evaluation.model import Model, load
+    from activetune.evaluation.predict import predict
     from activetune.evaluation.scores import Scores
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
     from activetune.networks.backbones import Backbone, load_backbone
-    from activetune.networks.model import Model, load
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.images import save_images
@@ -40,7 +41,7 @@ _HOME = {
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
     "Labels": "data.labels",
-    "Model": "networks.model",
+    "Model": "evaluation.model",
     "Pool": "data.pool",
     "RunOptions": "base.run",
     "Scores": "evaluation.scores",
@@ -55,12 +56,12 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
     "finetune": "training.finetune",
-    "load": "networks.model",
+    "load": "evaluation.model",
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
     "load_selection": "selection.artefact",
     "open_pool": "data.opening",
-    "predict": "evaluation.evaluate",
+    "predict": "evaluation.predict",
     "read_labels": "data.labels",
     "save_images": "selection.images",
     "select": "selection.select",

@@ -1,4 +1,4 @@
-"""The contract of every head: a new module in ``activetune/networks/heads`` is held to it without a line here."""
+"""The contract of every head with a logit per class: a new module in ``networks/heads/classes`` is held to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from activetune import UsageError, load_backbone
 from activetune.base.arrays import FloatArray
-from activetune.networks.heads import Head, heads, make_head
+from activetune.networks.heads import ClassHead as Head
+from activetune.networks.heads import heads
+from activetune.networks.heads import make_class_head as make_head
 from activetune.networks.network import Network
 from activetune.networks.storage import build, describe, tensors_of
 from activetune.training.head_training import head_logits
@@ -29,7 +31,7 @@ def head(request: pytest.FixtureRequest) -> Head:
 
 
 def features(head: Head) -> torch.Tensor:
-    shape = (ITEMS, TOKENS, SIZE) if head.reads_tokens else (ITEMS, SIZE)
+    shape = (ITEMS, TOKENS, SIZE) if head.reads == "tokens" else (ITEMS, SIZE)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -47,7 +49,9 @@ def images(count: int, height: int, width: int) -> torch.Tensor:
 def network(name: str, kind: str) -> Network:
     torch.manual_seed(0)
     found = Network(load_backbone(name, pretrained=name == "bundled"))
-    shaken(found.add_head(kind, CLASSES))
+    head = found.add_head(kind, CLASSES)
+    assert isinstance(head, Head)
+    shaken(head)
     return found.eval()
 
 
@@ -109,7 +113,7 @@ def test_cached_features_give_the_logits_of_the_images(name: str, kind: str) -> 
         tokens = model.backbone.all_tokens(pixels)
         of_tokens = head_logits(model.head(), Views(tokens[None], pool=model.backbone.pooled), np.arange(4))
         np.testing.assert_allclose(of_tokens, expected, atol=1e-4, rtol=1e-4)
-        if not model.head().reads_tokens:
+        if model.head().reads == "pooled":
             of_pooled = head_logits(model.head(), Views(model.backbone(pixels)[None]), np.arange(4))
             np.testing.assert_allclose(of_pooled, expected, atol=1e-4, rtol=1e-4)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from activetune import Backbone, Labels, UsageError, load, load_backbone, open_pool
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import field_types
 from activetune.base.errors import ActivetuneError
 from activetune.base.runtime import resolve_runtime
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
-from activetune.evaluation.metrics import Measured
+from activetune.evaluation.metrics import Measured, measure_top1
 from activetune.evaluation.statistics import share_error
 from activetune.networks.network import Network
-from activetune.tasks import Metric
-from activetune.tasks.classification import Classification, Top1
+from activetune.networks.regression import Measure
+from activetune.tasks.classification import Classification
 from activetune.training.finite import NotFinite
 from activetune.training.job import Job
 from activetune.training.output import RUN, WORK
@@ -155,22 +156,23 @@ def test_the_history_has_known_columns_and_a_phase_in_each_row(whole: Path, pool
     assert found["n_train"] + found["n_validation"] == len(some_labels(pool, 6))
 
 
-class Wrong(Top1):
+def wrong(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
     """The share of wrong answers: what models would be chosen by if more of them were better."""
-
-    primary: ClassVar[str] = "wrong"
-
-    def measured(self, states: Sequence[Any]) -> Measured:
-        found = super().measured(states)
-        return replace(found, value=1 - found.value)
+    found = measure_top1(logits_NC, truth_N)
+    return replace(found, value=1 - found.value)
 
 
 @dataclass(frozen=True)
 class Contrary(Classification):
     """Classification that is chosen by another metric than top-1."""
 
-    def metric(self) -> Metric:
-        return Wrong()
+    @property
+    def primary(self) -> str:
+        return "wrong"
+
+    @property
+    def measure(self) -> Measure:
+        return wrong
 
 
 def test_models_are_chosen_by_the_metric_of_the_task(recipe: str, pool: Pool, tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from torch import Tensor
 from activetune import Backbone, UsageError, load_backbone, open_pool
 from activetune.cli.catalogue import catalogue
 from activetune.data.images import decode_image
+from activetune.data.kinds import VOID, ArrayMask, Names
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.backbones import bundled
+from activetune.networks.heads import Head
 from activetune.tasks import Batch, Crops, Sample, Task, augmentation, make_task, tasks
 from tests.conftest import write_digits
 
@@ -34,6 +36,17 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return open_pool(write_digits(tmp_path_factory.mktemp("pool") / "digits", 24))
 
 
+def ink(pool: Pool, folder: Path) -> Labels:
+    """Of each digit which pixels are paper and which ink; a row of them is void."""
+    masks = []
+    for row in range(len(pool)):
+        pixels_HW = np.asarray(decode_image(pool.read(row)).convert("L")).astype(np.int32)
+        mask_HW = (pixels_HW > pixels_HW.mean()).astype(np.int32)
+        mask_HW[0] = VOID
+        masks.append(ArrayMask(mask_HW))
+    return Labels(list(pool.ids), masks, ["paper", "ink"])
+
+
 def classification_answers(pool: Pool, folder: Path) -> Path:
     path = folder / "labels.csv"
     with path.open("w", newline="") as file:
@@ -42,7 +55,18 @@ def classification_answers(pool: Pool, folder: Path) -> Path:
     return path
 
 
-ANSWERS = {"classification": classification_answers}  # a file or folder of real answers for each task
+def shapes(pool: Pool, folder: Path) -> Labels:
+    """What a digit has: a loop, a straight line, both or neither."""
+    loops, lines = set("0689"), set("1457")
+    answers = [
+        Names.of([kind for kind, names in (("loop", loops), ("line", lines)) if label in names])
+        for label in pool.labels or ()
+    ]
+    return Labels(list(pool.ids), answers, ["line", "loop"])
+
+
+# Real answers for each task, as a file or folder, or as labels.
+ANSWERS: dict[str, Any] = {"classification": classification_answers, "multilabel": shapes, "segmentation": ink}
 
 
 @pytest.fixture(params=sorted(tasks()))
@@ -53,7 +77,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 @pytest.fixture
 def labels(task: Task, pool: Pool, tmp_path: Path) -> Labels:
     assert task.name in ANSWERS, f"give tests/contract/test_tasks.py answers for the task {task.name}"
-    return task.read(ANSWERS[task.name](pool, tmp_path), pool)
+    return task.labels_of(ANSWERS[task.name](pool, tmp_path), pool)
 
 
 @pytest.fixture
@@ -67,7 +91,8 @@ def samples(task: Task, pool: Pool, labels: Labels, backbone: Backbone, crops: C
     found = []
     for row in range(count):
         image = decode_image(pool.read(pool.position[labels.ids[row]]))
-        found.append(Sample(*task.transform(image, task.target(labels, row), backbone.settings, crops), row))
+        moved = task.transform(image, task.target(labels, row), backbone.settings, crops)
+        found.append(Sample(*moved, row, (image.height, image.width)))
     return task.collate(found)
 
 
@@ -77,7 +102,12 @@ def outputs_of(task: Task, backbone: Backbone, labels: Labels, batch: Batch) -> 
     with torch.no_grad():
         for value in head.parameters():
             value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
-    return head(backbone.eval().all_tokens(batch.images) if head.reads_tokens else backbone.eval()(batch.images))
+    return head.eval()(read(backbone, head, batch.images))
+
+
+def read(backbone: Backbone, head: Head, images: Tensor) -> Tensor:
+    """The backbone's features of images as a head reads them."""
+    return backbone.read(backbone.eval().last(images), head.reads)
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -96,7 +126,7 @@ def test_a_task_is_found_by_its_files_name(task: Task) -> None:
 def test_tasks_are_listed_with_their_metric(task: Task) -> None:
     lines = list(catalogue("tasks"))
     place = next(row for row, line in enumerate(lines) if line.startswith(f"{task.name}: "))
-    assert task.metric().primary in lines[place + 1]
+    assert task.primary in lines[place + 1]
     with pytest.raises(UsageError, match="unknown task 'nothing'; there are: "):
         make_task("nothing")
 
@@ -143,27 +173,27 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_parts_losses(
 ) -> None:
     """Else a batch shared by several processes, or gone through in parts, would teach something else."""
     backbone.eval()
-    head = task.head(backbone, labels)
-    rows = [Sample(*_moved(task, pool, labels, backbone, row), row) for row in range(6)]
+    head = task.head(backbone, labels).eval()
+    rows = [_sample(task, pool, labels, backbone, row) for row in range(6)]
     sums, weights = [], []
     for part in (rows, rows[:2], rows[2:]):
         batch = task.collate(part)
-        features = backbone.all_tokens(batch.images) if head.reads_tokens else backbone(batch.images)
-        loss = task.loss(head(features), batch)
+        loss = task.loss(head(read(backbone, head, batch.images)), batch)
         sums.append(float(loss.sum.detach()))
         weights.append(loss.weight)
     assert sums[0] == pytest.approx(sums[1] + sums[2], rel=1e-4)
     assert weights[0] == weights[1] + weights[2]
 
 
-def _moved(task: Task, pool: Pool, labels: Labels, backbone: Backbone, row: int) -> tuple[Tensor, Any]:
+def _sample(task: Task, pool: Pool, labels: Labels, backbone: Backbone, row: int) -> Sample:
     image = decode_image(pool.read(pool.position[labels.ids[row]]))
-    return task.transform(image, task.target(labels, row), backbone.settings, None)
+    moved = task.transform(image, task.target(labels, row), backbone.settings, None)
+    return Sample(*moved, row, (image.height, image.width))
 
 
 def test_answers_come_back_as_they_are_read(task: Task, pool: Pool, labels: Labels, backbone: Backbone) -> None:
     batch = samples(task, pool, labels, backbone, None)
-    answers = task.decode(outputs_of(task, backbone, labels, batch), batch, labels.classes)
+    answers = task.decode(outputs_of(task, backbone, labels, batch), batch.sizes, backbone.settings, labels.classes)
     assert len(answers) == 6
     assert all(type(answer) is type(labels.answers[0]) for answer in answers)
 
@@ -172,27 +202,26 @@ def test_a_metric_is_the_same_however_its_items_are_shared_out(
     task: Task, pool: Pool, labels: Labels, backbone: Backbone
 ) -> None:
     backbone.eval()
-    head = task.head(backbone, labels)
+    head = task.head(backbone, labels).eval()
     torch.nn.init.normal_(next(iter(head.parameters())), std=0.1, generator=torch.Generator().manual_seed(0))
-    rows = [Sample(*_moved(task, pool, labels, backbone, row), row) for row in range(7)]
+    rows = [_sample(task, pool, labels, backbone, row) for row in range(7)]
     results = []
     for shares in ([rows], [rows[:4], rows[4:]], [rows[5:], rows[1:5], rows[:1]], [rows[1::2], rows[::2], []]):
         states = []
         for share in shares:
-            metric = task.metric()
+            metric = task.metric(labels, backbone.settings)
             if share:
                 batch = task.collate(share)
                 with torch.inference_mode():
-                    features = backbone.all_tokens(batch.images) if head.reads_tokens else backbone(batch.images)
-                    metric.update(head(features), batch)
+                    metric.update(head(read(backbone, head, batch.images)), batch)
             states.append(metric.state())
-        results.append(task.metric().measured(states))
+        results.append(task.metric(labels, backbone.settings).measured(states))
     for found in results[1:]:
         assert found.n == results[0].n == 7
         assert found.value == pytest.approx(results[0].value, abs=1e-6)
         assert found.loss == pytest.approx(results[0].loss, rel=1e-4)
     assert 0 <= results[0].value <= 1
-    assert task.metric().primary
+    assert task.primary
 
 
 def test_each_item_has_a_stratum(task: Task, labels: Labels) -> None:

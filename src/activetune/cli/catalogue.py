@@ -24,17 +24,18 @@ def catalogue(what: str) -> Iterator[str]:
         for name in sorted(tasks()):
             task = make_task(name)
             yield f"{name}: {_about(type(task))}"
-            yield f"    chosen and scored by {task.metric().primary}; heads: {', '.join(task.head_kinds())}"
+            yield f"    chosen and scored by {task.primary}; heads: {', '.join(task.head_kinds())}"
     elif what == "backbones":
         from activetune.networks.backbones import backbone_names, sources
 
         yield from (module.ABOUT for module in sources().values())
         yield from backbone_names()
     elif what == "heads":
-        from activetune.networks.heads import heads
+        from activetune.networks.heads import ROOMS, heads
 
-        for name, cls in heads().items():
-            yield f"{name}: {_about(cls)}"
+        for room in ROOMS:
+            for name, cls in heads(room).items():
+                yield f"{name}: {_about(cls)}" if room == "classes" else f"{name} ({room}): {_about(cls)}"
     else:
         from activetune.data.sources import sources
 

@@ -25,17 +25,21 @@ from activetune.cli._options import (
     with_run_options,
 )
 
+TASK = "classification"
+
 
 @app.command()
 @with_run_options()
 def finetune(
     pool: PoolArgument,
     out: Out,
+    task: Annotated[str, typer.Option(help="What is asked about the images; see 'activetune list tasks'.")] = TASK,
     labels: LabelsOption = None,
     classes: Annotated[
         str | None,
         typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur."),
     ] = None,
+    head: Annotated[str | None, typer.Option(help="See 'activetune list heads'.", show_default=False)] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +55,7 @@ def finetune(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Train a classifier on the labelled items of a pool."""
+    """Train a network on the labelled items of a pool."""
     from activetune.base.artefact import read_manifest
     from activetune.evaluation.estimate import short_estimate
     from activetune.training.finetune import finetune as run
@@ -59,8 +63,10 @@ def finetune(
     model = run(
         opened(pool, follow_links, run_options),
         out=out,
+        task=task,
         labels=labels,
         classes=_class_names(classes),
+        head=head,
         backbone=backbone,
         weights=weights,
         recipe=recipe,
@@ -98,6 +104,7 @@ def evaluate(
     """Score a model on labelled images. POOL may be a folder of 'corrupt': each pool in it is scored."""
     from activetune.data.corruption import is_shifted
     from activetune.evaluation.evaluate import evaluate as run
+    from activetune.evaluation.metrics import told
 
     if is_shifted(Path(pool)):
         if labels is not None:
@@ -115,7 +122,7 @@ def evaluate(
     )
     if not run_options.get("quiet"):
         say(scores.table())
-    say(f"{path}: top-1 {scores.top1:.4f} on {scores.n:,} items")
+    say(f"{path}: {told(scores.primary)} {scores.value:.4f} on {scores.n:,} items")
 
 
 def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> str:
@@ -144,8 +151,8 @@ def predict(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Predict the class of every image of a pool."""
-    from activetune.evaluation.evaluate import predict as run
+    """Predict the answer to every image of a pool."""
+    from activetune.evaluation.predict import predict as run
 
     rows = run(
         model,

@@ -30,6 +30,7 @@ class Loaded:
         rejected: position and reason of each image that can't be used.
         cpu_seconds: processor time of reading and decoding.
         digests: of the bytes of all images, rejected ones included, in the pool's order; empty where not asked for.
+        sizes: height and width of these B images before they were prepared.
     """
 
     images: torch.Tensor
@@ -37,6 +38,7 @@ class Loaded:
     rejected: Sequence[tuple[int, str]]
     cpu_seconds: float
     digests: Sequence[bytes]
+    sizes: Sequence[tuple[int, int]] = ()
 
     @property
     def read(self) -> Sequence[int]:
@@ -68,13 +70,14 @@ def start_worker(worker: int) -> None:
 
 class Item(NamedTuple):
     """An image of a pool: pixels (3, H, W) uint8 or the reason for none, the digest of its bytes where that is wanted,
-    and the processor seconds that reading and decoding took.
+    the processor seconds that reading and decoding took, and the image's own height and width.
     """
 
     position: int
     image: torch.Tensor | str
     digest: bytes
     seconds: float
+    size: tuple[int, int] = (0, 0)
 
 
 class PoolImages(Dataset[Item]):
@@ -109,14 +112,17 @@ class PoolImages(Dataset[Item]):
         started = time.thread_time()
         found: torch.Tensor | str
         digest = b"" if self.told is None else self.told[position].tobytes()
+        size = (0, 0)
         try:
             encoded = self.pool.read(position)
             digest = digest or (content_digest(encoded) if self.digests else b"")
-            found = self.prepare(decode_image(encoded))
+            image = decode_image(encoded)
+            size = image.height, image.width
+            found = self.prepare(image)
         except RejectedImage as error:
             found = str(error)
             digest = digest or (reason_digest(found) if self.digests else b"")
-        return Item(position, found, digest, time.thread_time() - started)
+        return Item(position, found, digest, time.thread_time() - started, size)
 
     def usable(self, position: int) -> torch.Tensor:
         """The pixels of an image that could be decoded when the run began; see :func:`read_usable`."""
@@ -183,6 +189,7 @@ def _collate(items: list[Item]) -> Loaded:
         rejected=[(item.position, item.image) for item in items if isinstance(item.image, str)],
         cpu_seconds=sum(item.seconds for item in items),
         digests=[item.digest for item in items],
+        sizes=[item.size for item in items if isinstance(item.image, torch.Tensor)],
     )
 
 

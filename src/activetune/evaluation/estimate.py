@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from activetune.base.arrays import IntArray
-from activetune.evaluation.metrics import Measured, accuracy
+from activetune.evaluation.metrics import Measured, accuracy, told
 from activetune.evaluation.scores import PRIMARY, per_class_accuracy, worst_classes
 from activetune.evaluation.statistics import wilson_interval
 
@@ -56,10 +56,17 @@ class Estimate:
         return {**asdict(self), "interval": {"low": low, "high": high, "level": 0.95, "by": "Wilson"}}
 
 
-def estimate_by(measured: Measured, classes: Sequence[str], *, of: str, by: str, chose: str = "") -> dict[str, Any]:
-    """``{"estimate": …}`` of a model's answers, as plain values; empty where they are not kept."""
+def estimate_by(
+    measured: Measured, classes: Sequence[str], *, of: str, by: str, chose: str = "", metric: str = PRIMARY
+) -> dict[str, Any]:
+    """``{"estimate": …}`` of a model's answers, as plain values.
+
+    Args:
+        metric: the name of what was measured, where that is no share of right answers: its value has no interval.
+    """
     if not len(measured.truth_N):
-        return {}
+        figures = {"value": measured.value, "n": round(measured.n), "metric": metric}
+        return {"estimate": {"of": of, "by": by, "chose": chose, **figures, "interval": None, "worst": {}}}
     found = Estimate.count(measured.predicted_N, measured.truth_N, classes, of=of, by=by, chose=chose)
     return {"estimate": found.as_dict()}
 
@@ -68,8 +75,18 @@ def short_estimate(estimate: Mapping[str, Any] | None) -> str:
     """``; the linear probe: 84.2 % right by 5-fold cross-validation (80.1 to 87.6 %)``; empty without a figure."""
     if estimate is None:
         return ""
-    low, high = 100 * estimate["interval"]["low"], 100 * estimate["interval"]["high"]
-    return f"; {estimate['of']}: {100 * estimate['value']:.1f} % right by {estimate['by']} ({low:.1f} to {high:.1f} %)"
+    found = f"; {estimate['of']}: {_value(estimate)} by {estimate['by']}"
+    return found if estimate["interval"] is None else f"{found} ({_between(estimate)} %)"
+
+
+def _value(estimate: Mapping[str, Any]) -> str:
+    """``84.2 % right``, ``41.0 % mean IoU``."""
+    what = "right" if estimate["interval"] is not None else told(estimate["metric"])
+    return f"{100 * estimate['value']:.1f} % {what}"
+
+
+def _between(estimate: Mapping[str, Any]) -> str:
+    return f"{100 * estimate['interval']['low']:.1f} to {100 * estimate['interval']['high']:.1f}"
 
 
 def describe_estimate(figures: Mapping[str, Any], recipe: str, *, selected: bool = False) -> list[str]:
@@ -85,17 +102,14 @@ def describe_estimate(figures: Mapping[str, Any], recipe: str, *, selected: bool
             "no figure: nothing was held out, and every class has a single label or the recipe does not "
             "cross-validate; label more, or score the model with: activetune evaluate"
         ]
-    low, high = estimate["interval"]["low"], estimate["interval"]["high"]
-    told = (
-        f"{estimate['of']}: {100 * estimate['value']:.1f} % right ({100 * low:.1f} to {100 * high:.1f} %, "
-        f"Wilson's 95 % interval) by {estimate['by']}, {estimate['n']:,} labelled items"
-    )
+    interval = "" if estimate["interval"] is None else f" ({_between(estimate)} %, Wilson's 95 % interval)"
+    figure = f"{estimate['of']}: {_value(estimate)}{interval} by {estimate['by']}, {estimate['n']:,} labelled items"
     remarks = [f"{estimate['chose']} was chosen by it, so it is a little too high"] if estimate["chose"] else []
     if estimate["of"] == PROBE and figures.get("recipe", recipe) != "linear_probe":
         remarks.append("the network trained on from it was not validated, as all labels trained it")
     remarks += ["the items were selected, so the pool's accuracy may differ"] if selected else []
     weakest = worst_classes(estimate["worst"], WORST)
     return [
-        "; ".join([told, *remarks]),
+        "; ".join([figure, *remarks]),
         *([f"lowest by it: {weakest}"] if weakest else []),
     ]

@@ -18,13 +18,13 @@ from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.data.corruption import shifted_pools
 from activetune.data.identity import Contents
+from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
-from activetune.evaluation.journal import Journal, Rejects, Rows
-from activetune.evaluation.scores import ScoreKeeper, Scores
-from activetune.evaluation.truth import truth_of
-from activetune.networks.model import Model, Prediction, load, predictions
+from activetune.evaluation.metrics import told
+from activetune.evaluation.model import Model, load, predictions
+from activetune.tasks import Batch, Scored, Task
 
 
 @holds_output(folder=False)
@@ -35,7 +35,7 @@ def evaluate(
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     **run_options: Unpack[RunOptions],
-) -> Scores:
+) -> Scored:
     """Score a model on the labelled items of a pool.
 
     Args:
@@ -46,8 +46,9 @@ def evaluate(
             model, pool and labels already. Nothing is drawn here, so no ``seed``.
 
     Returns:
-        Top-1 over all items and over each class, balanced accuracy, macro F1, top-5, calibration error and a confusion
-        matrix. A class that the model does not know counts as wrong.
+        :class:`~activetune.evaluation.scores.Scores` of one class per image: top-1 over all items and over each class,
+        balanced accuracy, macro F1, top-5, calibration error and a confusion matrix. Other tasks have their own scores,
+        by name. A class that the model does not know counts as wrong.
 
     Raises:
         UsageError: no labels, ids that the pool does not have, no class in common.
@@ -55,46 +56,49 @@ def evaluate(
     run = Run.of("evaluate", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    answers = truth_of(labels, pool, model.classes, run.quiet)
+    task = model.task
+    answers = task.truth_of(labels, pool, model.classes, quiet=run.quiet)
     labelled = pool.subset(answers.ids)
     contents = Contents(labelled)
     if out is not None and run.resume and Path(out).is_file():
-        kept = _kept_scores(Path(out), _key(model, contents, answers))
+        kept = _kept_scores(Path(out), _key(model, contents, answers), task)
         if kept is not None:
             return kept
     path = None if out is None else _prepare_scores(Path(out), overwrite=run.overwrite)
     runtime = resolve_runtime(run.device, run.precision)
-    keeper = ScoreKeeper(model.classes, answers.names)
-    rejected = 0
+    scorer = task.scorer(answers, model.backbone.settings, model.classes)
+    scored = rejected = 0
     batches = predictions(model, labelled, runtime=runtime, workers=run.workers, contents=contents, quiet=run.quiet)
     for batch in batches:
         rejected += len(batch.rejected)
-        keeper.add(batch.probs_BC, [answers.names[position] for position in batch.positions])
+        if batch.outputs is not None:
+            scored += len(batch.positions)
+            scorer.update(batch.outputs, Batch.untaught(batch.positions, batch.sizes))
     contents.save()
-    check_complete(len(answers), len(keeper), rejected, "the scores")
-    if not len(keeper):
+    check_complete(len(answers), scored, rejected, "the scores")
+    if not scored:
         raise ActivetuneError(f"none of the {len(answers):,} labelled images of {pool.name} can be decoded")
     if rejected:
         note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", run.quiet)
-    scores = keeper.scores()
+    scores = scorer.scores()
     if path is not None:
         made_from = {"pool": pool.name, "rejected": rejected, "key": _key(model, contents, answers)}
         write_json(path, {**scores.as_dict(), **made_from})
     return scores
 
 
-def _kept_scores(path: Path, key: str) -> Scores | None:
+def _kept_scores(path: Path, key: str, task: Task) -> Scored | None:
     """The scores in a file, if they are those of this model, pool and labels; None where a score is missing."""
     found = read_json(path)
     try:
-        return Scores.from_dict(found) if found.get("key") == key else None
+        return task.scores_of(found) if found.get("key") == key else None
     except KeyError:
         return None
 
 
 def _key(model: Model, contents: Contents, answers: Labels) -> str:
     """Digest of what scores are made from: the model, the labelled images, their labels."""
-    return digest(model.fingerprint, contents.fingerprint, *answers.names)
+    return digest(model.fingerprint, contents.fingerprint, *map(fingerprint_of, answers.answers))
 
 
 def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
@@ -103,12 +107,13 @@ def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
         found = read_json(path) if path.is_file() and not overwrite else {}
     except ActivetuneError:
         found = {}
-    if "top1" not in found:
+    primary = found.get("primary", "top1")
+    if primary not in found:
         return prepare_file(path, overwrite=overwrite)
     raise UsageError(
         f"{path} exists already; nothing was written: it holds the scores on {found.get('pool')} "
-        f"(top-1 {_rounded(found['top1'])}, {found.get('n')} items); --out FILE keeps both, --overwrite replaces them, "
-        "--resume keeps those of the same run"
+        f"({told(primary)} {_rounded(found[primary])}, {found.get('n')} items); --out FILE keeps both, "
+        "--overwrite replaces them, --resume keeps those of the same run"
     )
 
 
@@ -157,7 +162,7 @@ def evaluate_shifts(
         if not known or known.get("pool_fingerprint") != pool.fingerprint:
             note(file.stem, run.quiet)
             scores = evaluate(model, pool, **run.within())
-            known = {"top1": scores.top1, "n": scores.n, "pool_fingerprint": pool.fingerprint}
+            known = {"top1": scores.value, "n": scores.n, "pool_fingerprint": pool.fingerprint}
             content["sets"][file.stem] = known
             content["mean_top1"] = float(np.mean([one["top1"] for one in content["sets"].values()]))
             if path is not None:
@@ -170,70 +175,3 @@ def _whole_sets(found: Any) -> dict[str, dict[str, Any]]:
     """The scores of shifted pools in a file that may be damaged; one that lacks a number is left out."""
     pairs = found.items() if isinstance(found, dict) else ()
     return {name: one for name, one in pairs if isinstance(one, dict) and isinstance(one.get("top1"), float)}
-
-
-@holds_output(folder=False)
-def predict(
-    model: Model | str | os.PathLike[str],
-    pool: Pool | str | os.PathLike[str],
-    *,
-    out: str | os.PathLike[str] | None = None,
-    **run_options: Unpack[RunOptions],
-) -> list[tuple[str, str, float]]:
-    """Predict the class of every image of a pool.
-
-    Args:
-        out: a ``.csv`` or ``.parquet`` file with the columns id, label, probability; images that can't be decoded
-            are listed beside it in ``NAME.rejected.csv``.
-        run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
-
-    Returns:
-        (id, class name, its probability) in the pool's order, without the images that can't be decoded.
-    """
-    run = Run.of("predict", run_options, seed=NO_CHANCE)
-    model = model if isinstance(model, Model) else load(model)
-    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    runtime = resolve_runtime(run.device, run.precision)
-    contents = Contents(pool)
-    journal = None if out is None else Journal(Path(out), digest(model.fingerprint, *pool.ids), contents)
-    if journal is not None and run.resume and not run.overwrite and (kept := journal.finished()) is not None:
-        note(f"{out} holds these predictions already, finished", run.quiet)
-        return kept
-    rows: Rows = []
-    rejected: Rejects = []
-    first_batch = 0
-    if journal is not None:
-        rows, rejected, first_batch = journal.begin(overwrite=run.overwrite, resume=run.resume)
-    batches = predictions(
-        model,
-        pool,
-        runtime=runtime,
-        workers=run.workers,
-        first_batch=first_batch,
-        contents=contents,
-        quiet=run.quiet,
-    )
-    for batch in batches:
-        found = _best(model, pool, batch)
-        refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
-        if journal is not None:
-            journal.add(found, refused, len(rows) + len(rejected))
-        rows += found
-        rejected += refused
-    contents.save()
-    check_complete(len(pool), len(rows), len(rejected), "the predictions" if out is None else str(out))
-    if journal is not None:
-        journal.finish(rows, rejected)
-        listed = f"{len(rejected):,} of {len(pool):,} images were skipped; {journal.listing} lists the reasons"
-        note(listed, run.quiet or not rejected)
-    return rows
-
-
-def _best(model: Model, pool: Pool, batch: Prediction) -> Rows:
-    """Each image's most probable class."""
-    best = batch.probs_BC.argmax(axis=1)
-    probs = batch.probs_BC[np.arange(len(best)), best]
-    return [
-        (pool.ids[position], model.classes[index], float(prob))
-        for position, index, prob in zip(batch.positions, best, probs, strict=True)
-    ]

@@ -12,19 +12,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, prepare_file, read_json, replacing, write_json
 from activetune.base.fingerprint import digest_file
 from activetune.base.tables import read_table, write_csv
 from activetune.data.identity import Contents
+from activetune.tasks import Form, Row
 
-HEADER = ("id", "label", "probability")
 REJECTED = ("id", "reason")
 
-Rows = list[tuple[str, str, float]]
+Rows = list[Row]
 Rejects = list[tuple[str, str]]
 
 
@@ -32,14 +29,13 @@ class Journal:
     """The files of one prediction run.
 
     Args:
-        path: the output, ``.csv`` or ``.parquet``. key: digest of the model and the pool's ids.
+        out: the output, as the form has it. form: makes the output. key: digest of the model and the pool's ids.
         contents: the pool's images, which must be what they were when a run goes on or is kept.
     """
 
-    def __init__(self, path: Path, key: str, contents: Contents):
-        if path.suffix.lower() not in (".csv", ".parquet"):
-            raise UsageError(f"{path}: predictions are written as .csv or .parquet")
-        self.path, self.key, self.contents = path, key, contents
+    def __init__(self, out: Path, form: Form, key: str, contents: Contents):
+        path = form.file(out)
+        self.path, self.form, self.key, self.contents = path, form, key, contents
         self.listing = path.with_name(f"{path.stem}.rejected.csv")
         self._lines = path.with_name(f".{path.name}.partial.jsonl")
         self._note = path.with_name(f".{path.name}.json")
@@ -51,10 +47,7 @@ class Journal:
         if read_json(self._note) != self._made_from():
             return None
         self._lines.unlink(missing_ok=True)
-        found = read_table(self.path)
-        return [
-            (str(i), str(name), float(prob)) for i, name, prob in zip(*(found[name] for name in HEADER), strict=True)
-        ]
+        return self.form.read(self.path)
 
     def begin(self, *, overwrite: bool, resume: bool) -> tuple[Rows, Rejects, int]:
         """Make ready for a run, or go on with one: what it has found so far, in how many batches.
@@ -76,7 +69,7 @@ class Journal:
                 prepare_file(self.listing, overwrite=overwrite)
         with replacing(self._lines) as partial:
             partial.write_text("\n".join([self.key, *map(json.dumps, batches)]) + "\n", encoding="utf-8")
-        rows = [(item, name, prob) for found, *_ in batches for item, name, prob in found]
+        rows = [tuple(row) for found, *_ in batches for row in found]
         return rows, [(item, reason) for _, refused, _ in batches for item, reason in refused], len(batches)
 
     def add(self, rows: Rows, rejected: Rejects, start: int) -> None:
@@ -91,7 +84,7 @@ class Journal:
             write_csv(self.listing, REJECTED, rejected)
         elif self.listing.is_file() and tuple(read_table(self.listing)) == REJECTED:
             self.listing.unlink()
-        _write(self.path, rows)
+        self.form.write(self.path, rows)
         write_json(self._note, self._made_from())
         self._lines.unlink()
 
@@ -119,14 +112,3 @@ def _whole(lines: list[str]) -> list[list[Any]]:
         except ValueError:
             break
     return found
-
-
-def _write(path: Path, rows: Rows) -> None:
-    if path.suffix.lower() == ".csv":
-        write_csv(path, HEADER, [(item, name, f"{prob:.6f}") for item, name, prob in rows])
-        return
-    columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    types = (pa.string(), pa.string(), pa.float32())
-    table = pa.table({name: pa.array(c, t) for name, c, t in zip(HEADER, columns, types, strict=True)})
-    with replacing(path) as partial:
-        pq.write_table(table, partial)

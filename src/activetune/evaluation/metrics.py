@@ -18,7 +18,17 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 
 Counts = npt.NDArray[np.int64]
 TOP = 5
+TOLD = {"top1": "top-1", "miou": "mean IoU", "map": "mean AP", "map50": "AP at IoU 0.5", "cider": "CIDEr-D"}
 BINS = 15  # of the calibration error: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
+
+
+def told(metric: str) -> str:
+    """A metric's name in a sentence.
+
+    >>> told("top1"), told("balanced_accuracy")
+    ('top-1', 'balanced accuracy')
+    """
+    return TOLD.get(metric, metric.replace("_", " "))
 
 
 def softmax(logits_NC: FloatArray) -> FloatArray:

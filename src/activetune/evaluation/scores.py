@@ -99,6 +99,11 @@ class Scores:
     confusion: Confusion = field(repr=False)
     primary: str = PRIMARY
 
+    @property
+    def value(self) -> float:
+        """The score that models are compared by."""
+        return float(getattr(self, self.primary))
+
     def as_dict(self) -> dict[str, Any]:
         """The content of ``scores.json``."""
         shares = {name: getattr(self, name) for name in ("balanced_accuracy", "macro_f1", "top5", "ece")}

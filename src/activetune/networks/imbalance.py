@@ -41,8 +41,13 @@ class Imbalance(Settings):
         """(C,) the logarithm of each class's share of the training items, times ``logit_adjustment``.
 
         Args:
-            indices: (L,) class indices of the training items. classes: C.
+            indices: (L,) class indices of the training items. Or (L, C) ones and zeros where an item has several
+                classes or none: the logarithms are then of a class's odds. classes: C.
         """
+        if indices.ndim == 2:
+            shares_C = np.clip(indices.mean(axis=0), 0.5 / len(indices), 1 - 0.5 / len(indices))
+            odds: FloatArray = self.logit_adjustment * np.log(shares_C / (1 - shares_C))
+            return odds
         added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
         return added
 

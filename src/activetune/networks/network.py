@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest, digest_json, digest_stream
 from activetune.networks.backbones import Backbone, digests_of
-from activetune.networks.heads import Head, heads, make_head
+from activetune.networks.heads import ClassHead, Head, Room, heads, make_head
 
 CLASSIFICATION = "classification"  # the head of the task that there is today
 
@@ -38,21 +39,18 @@ class Network(nn.Module):
         for name, head in (heads or {}).items():
             self.put_head(head, name)
 
-    def forward(self, images: Tensor, head: str | None = None) -> Tensor:
-        """A head's answer (B, Y) to images (B, 3, H, W), see :class:`Backbone`.
+    def forward(self, images: Tensor, head: str | None = None) -> Any:
+        """A head's answer to images (B, 3, H, W), see :class:`Backbone`: logits (B, Y) of a class head.
 
         Args:
             head: its task; None: the only one.
         """
         return self.answer(self.backbone.last(images), head)
 
-    def answer(self, features: Tensor, head: str | None = None) -> Tensor:
+    def answer(self, features: Tensor, head: str | None = None) -> Any:
         """A head's answer to what the backbone's last layer gives."""
         found = self.head(head)
-        logits: Tensor = found(
-            self.backbone.as_tokens(features) if found.reads_tokens else self.backbone.pool(features)
-        )
-        return logits
+        return found(self.backbone.read(features, found.reads))
 
     def head(self, name: str | None = None) -> Head:
         """The head of a task; None: the only one.
@@ -69,6 +67,17 @@ class Network(nn.Module):
         assert isinstance(head, Head)
         return head
 
+    def classifier(self, name: str | None = None) -> nn.Linear:
+        """The last layer of a task's head, which gives a logit per class.
+
+        Raises:
+            UsageError: the head gives something else, or there is none.
+        """
+        head = self.head(name)
+        if not isinstance(head, ClassHead):
+            raise UsageError(f"the head {head.kind} of {head.room} has no classifier")
+        return head.classifier
+
     def add_head(self, kind: str, outputs: int, name: str = CLASSIFICATION) -> Head:
         """Put a fresh head of a kind (``activetune list heads``) on the backbone, in place of the task's last one.
 
@@ -83,7 +92,7 @@ class Network(nn.Module):
         Raises:
             UsageError: it reads features of another size, or its name is no plain word.
         """
-        size = self.size_for(head.kind)
+        size = self.backbone.size_of(head.reads)
         if head.size != size:
             raise UsageError(f"the {head.kind} head reads {head.size} numbers; {self.backbone.name} gives {size}")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or hasattr(nn.ModuleDict, name):
@@ -91,10 +100,10 @@ class Network(nn.Module):
         self.heads[name] = head.to(self.backbone.get_buffer("mean").device)
         return head
 
-    def size_for(self, kind: str) -> int:
+    def size_for(self, kind: str, room: Room = "classes") -> int:
         """D, the size of what a head of this kind reads: a token, or a pooled feature."""
-        cls = heads().get(kind)
-        return self.backbone.token_size if cls is not None and cls.reads_tokens else self.backbone.num_features
+        cls = heads(room).get(kind)
+        return self.backbone.num_features if cls is None else self.backbone.size_of(cls.reads)
 
     def remove_heads(self) -> None:
         """Leave the backbone alone."""

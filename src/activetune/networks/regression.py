@@ -36,7 +36,7 @@ ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs o
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
 FAR_BELOW = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
 Criterion = Literal["loss", "smoothed", "strength", "first"]
-Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose class indices are (N,)
+Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose targets are (N,) or (N, C)
 
 
 @dataclass(frozen=True)
@@ -118,21 +118,25 @@ def fit_best(
     balance: float = 0.0,
     by: Criterion = "loss",
     measure: Measure = measure_top1,
+    strata: IntArray | None = None,
     quiet: bool = True,
 ) -> Fitted:
     """Choose the strength on the held-out part (or by cross-validation, see :func:`choose_strength`), then fit on all.
 
     Args:
         features_LD: (L, D), or (V, L, D) under several views of the items: view 0 is what trials are scored on.
+        indices: (L,) class indices; or (L, C) ones and zeros where an item has several classes or none, each of which
+            is told by a regression of its own.
         classes: C, where classes beyond the highest index have no label.
         keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
         balance: how evenly classes of different size weigh: 0 every item alike, 1 every class alike.
         by: see :func:`best_trial`. measure: what says how good logits are. quiet: show no progress.
+        strata: (L,) what folds are even in; the classes by default.
     """
     views_VLD = _as_views(features_LD)
     trials: Sequence[Trial] = ()
     if len(strengths) > 1:
-        splits = validation_splits(indices, held_out, folds, rng)
+        splits = validation_splits(indices if strata is None else strata, held_out, folds, rng)
         trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance, measure=measure, quiet=quiet)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
@@ -153,7 +157,7 @@ def fit_linear(
     balance: float = 0.0,
 ) -> LinearHead:
     """Fit one probe, see :func:`fit_best`; at least two classes must occur in ``indices``, the others never win."""
-    classes = classes or int(indices.max()) + 1
+    classes = classes or _classes_of(indices)
     return next(_fit_path(_as_views(features_LD), indices, [strength], classes, iterations, balance))
 
 
@@ -185,7 +189,7 @@ def choose_strength(
     with progress(len(splits) * len(ordered), "probe", unit="fits", quiet=quiet) as meter:
         for split in splits:
             kept = np.setdiff1d(np.arange(len(indices)), split)
-            path = _fit_path(views_VLD[:, kept], indices[kept], ordered, int(indices.max()) + 1, balance=balance)
+            path = _fit_path(views_VLD[:, kept], indices[kept], ordered, _classes_of(indices), balance=balance)
             for strength, head in zip(ordered, path, strict=True):
                 logits[strength].append(head.logits(views_VLD[0, split]))
                 meter.advance()
@@ -212,6 +216,11 @@ def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTria
     return min(equals, key=lambda trial: -trial.smoothed if by in ("smoothed", "first") else getattr(trial, by))
 
 
+def _classes_of(indices: IntArray) -> int:
+    """C, of class indices (L,) or of ones and zeros (L, C)."""
+    return indices.shape[1] if indices.ndim == 2 else int(indices.max()) + 1
+
+
 def _as_views(features: FloatArray) -> FloatArray:
     return features if features.ndim == 3 else features[None]
 
@@ -224,6 +233,10 @@ def _fit_path(
     iterations: int = 1000,
     balance: float = 0.0,
 ) -> Iterator[LinearHead]:
+    """Heads of several strengths, weak to strong: each fit starts from the last one's solution."""
+    if indices.ndim == 2:
+        yield from _fit_each(views_VLD, indices, strengths, iterations, balance)
+        return
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -252,3 +265,19 @@ def _fit_path(
         )  # the others' logits have mean zero for every item: one is above
         weight_CD[model.classes_], bias_C[model.classes_] = weight / scale, bias
         yield LinearHead(weight_CD.astype(np.float32), (bias_C - weight_CD @ centre).astype(np.float32))
+
+
+def _fit_each(
+    views_VLD: FloatArray, shown_LC: IntArray, strengths: Sequence[float], iterations: int, balance: float
+) -> Iterator[LinearHead]:
+    """A regression per class of those that show it against the others; a class of which all are alike is told so."""
+    columns = shown_LC.T
+    mixed = [row for row, column in enumerate(columns) if 0 < column.sum() < len(column)]
+    paths = [_fit_path(views_VLD, columns[row], strengths, 2, iterations, balance) for row in mixed]
+    size = views_VLD.shape[2]
+    always = np.where(shown_LC.all(axis=0), -FAR_BELOW, FAR_BELOW)
+    for pairs in zip(*paths, strict=True):
+        weight_CD, bias_C = np.zeros((len(columns), size), dtype=np.float32), always.astype(np.float32)
+        for row, pair in zip(mixed, pairs, strict=True):
+            weight_CD[row], bias_C[row] = np.diff(pair.weight_CD, axis=0)[0], np.diff(pair.bias_C)[0]
+        yield LinearHead(weight_CD, bias_C)

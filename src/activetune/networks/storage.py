@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from activetune.networks.backbones import Backbone, rebuild_backbone, source_of
-from activetune.networks.heads import make_head
+from activetune.networks.heads import CLASSES, make_head
 from activetune.networks.network import CLASSIFICATION, Network
 
 FORMAT = 2
@@ -41,7 +41,8 @@ def describe(network: Network, classes: Sequence[str]) -> dict[str, Any]:
 
 def _place(network: Network, name: str) -> str:
     """The prefix of the names of a head's tensors."""
-    plain = name == CLASSIFICATION and network.head(name).kind == "linear"
+    head = network.head(name)
+    plain = name == CLASSIFICATION and (head.room, head.kind) == (CLASSES, "linear")
     classifier = network.backbone.classifier_name if plain else None
     return f"{classifier}." if classifier else f"heads.{name}."
 
@@ -81,7 +82,8 @@ def build(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
     network = Network(backbone)
     rest = dict(state)
     for name, given in config["heads"].items():
-        head = make_head(given["kind"], given["size"], given["outputs"])
+        room, options = given.get("room", CLASSES), given.get("options", {})
+        head = make_head(given["kind"], given["size"], given["outputs"], room, **options)
         place = given["tensors"]
         head.load_state_dict({key: rest.pop(place + _inside(place, key)) for key in head.state_dict()})
         network.put_head(head, name)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
-from activetune.training.probe_phase import FIRST_PROBE, Probe, run_probe
+from activetune.training.probe_phase import BY_STEPS, FIRST_PROBE, Probe, run_probe
 from activetune.training.recipe import Recipe
 from activetune.training.settings import HoldOut, Training
 
@@ -26,6 +27,7 @@ class FromProbe(Recipe):
     Attributes:
         phase: the name of the training in ``history.csv``.
         training: of the network; the probe uses its ``imbalance`` and ``crops`` too. probe: of the head at the start.
+        head_training: of a first head that logistic regression does not fit.
         validation: how many labels are held out, by which both probe and training choose.
     """
 
@@ -33,11 +35,13 @@ class FromProbe(Recipe):
 
     training: Training = Training()
     probe: Probe = FIRST_PROBE
+    head_training: HeadTraining = BY_STEPS
     validation: HoldOut = HoldOut()
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        probe = run_probe(job, self.probe, self.training.imbalance, self.training.crops, keep_held_out=True)
+        imbalance, crops = self.training.imbalance, self.training.crops
+        probe = run_probe(job, self.probe, imbalance, crops, training=self.head_training, keep_held_out=True)
         with self.prepared(job) as files:
             tuned = train(job, self.training, phase=self.phase)
         return Outcome([*probe.history, *tuned.history], {**probe.figures, **tuned.figures}, files)

@@ -23,6 +23,7 @@ from activetune.base.progress import note
 from activetune.base.settings import changed, flatten
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
@@ -86,7 +87,7 @@ class Auto(Recipe):
         """
         if not self.minutes:
             return self._choose(job, 0.0)
-        timed = job.once("auto", lambda: {"choice": self._choose(job, _seconds_an_image(job, len(job.labels.classes)))})
+        timed = job.once("auto", lambda: {"choice": self._choose(job, _seconds_an_image(job))})
         name, because, batches = timed["choice"]
         return name, because, batches
 
@@ -99,7 +100,8 @@ class Auto(Recipe):
         labels, size = job.labels, sum(value.numel() for value in job.network.parameters())
         large = size >= self.large
         name = "lora" if large else "fact"
-        shots = f"for {len(labels) / len(set(labels.names)):,.1f} labels per class and "
+        classes = set(labels.names) if job.task.name == CLASSIFICATION else labels.classes
+        shots = f"for {len(labels) / max(1, len(classes)):,.1f} labels per class and "
         told = f"{size / 1e6:,.0f} million parameters"
         if not self.minutes:
             return name, shots + told, 0
@@ -111,7 +113,7 @@ class Auto(Recipe):
         because = f"as {name} would need {told}"
         features = FORWARD * len(labels) * an_image
         batches = int((60 * self.minutes - features) / (an_image * Vecaf.training.batch_size))
-        if large or batches < self.worthwhile:
+        if large or batches < self.worthwhile or job.task.name not in (Vecaf.only_tasks or job.task.name):
             return "linear_probe", because, 0
         return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
 
@@ -137,20 +139,20 @@ class Auto(Recipe):
         return changed(Fact(), {**own, **self.imbalance.remedies})
 
 
-def _seconds_an_image(job: Job, classes: int) -> float:
+def _seconds_an_image(job: Job) -> float:
     """The time that one image takes forth and back through the network: the shortest of a few steps.
 
     Others may be at work on the machine for a moment, and the first step is never the usual one.
     """
     network = job.network
-    network.add_head("linear", classes)
+    job.new_head()
     images = torch.zeros((TIMED, 3, *network.backbone.settings.size), dtype=torch.uint8, device=job.runtime.device)
     seconds = []
     for _ in range(STEPS):
         started = time.perf_counter()
         with job.runtime.autocast():
-            logits = network(images)
-        logits.float().square().mean().backward()
+            outputs = network(images)
+        outputs.float().square().mean().backward()
         if job.runtime.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)

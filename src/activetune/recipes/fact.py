@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from torch import nn
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
@@ -140,12 +141,14 @@ class Fact(Recipe):
         imbalance, crops = self.training.imbalance, self.training.crops
         if "probe" in self.phases:
             started = time.perf_counter()
-            probe = run_probe(job, self.probe, imbalance, crops, keep_held_out="full" in self.phases)
+            tunes = "full" in self.phases
+            by_steps = self.light.training
+            probe = run_probe(job, self.probe, imbalance, crops, training=by_steps, keep_held_out=tunes)
             rows += probe.history
             phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
         if "full" in self.phases:
             if "probe" not in self.phases:
-                job.new_head("linear")
+                job.new_head()
             started = time.perf_counter()
             training = self.training if share is None else replace(self.training, interpolation=(share,))
             if share == 0:  # the pilot has found that nothing is better than the probe
@@ -166,7 +169,7 @@ class Fact(Recipe):
                 splits=self._splits(job),
                 choice=choice,
                 auto=DEFAULT if tuned_here else Candidate("linear"),
-                present=job.network.head().classifier if tuned_here else None,
+                present=_present(job) if tuned_here else None,
                 put=not only_choose,
             )
             rows += light.history
@@ -180,3 +183,8 @@ class Fact(Recipe):
         if "full" in self.phases and not len(job.held_out):
             return []
         return validation_splits(job.strata, job.held_out, self.probe.folds, np.random.default_rng(job.seed))
+
+
+def _present(job: Job) -> nn.Module:
+    """What the candidate ``keep`` leaves as it is: the head, or the classifier of one class per image."""
+    return job.network.head() if job.task.placed else job.network.classifier()

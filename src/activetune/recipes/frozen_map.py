@@ -10,6 +10,7 @@ by cross-validation, or on a validation part.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class FrozenMap(Recipe):
         imbalance: what is done about classes of different size. crops: how the views but the first are varied.
         folds: of the cross-validation, where nothing is held out.
     """
+
+    only_tasks: ClassVar[tuple[str, ...]] = ("classification", "multilabel")
 
     light: LightHead = LightHead(head="map")
     regression: Regression = Regression()

@@ -41,5 +41,5 @@ class Full(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        job.new_head("linear")
+        job.new_head()
         return train(job, self.training, phase="full")

@@ -15,8 +15,10 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import CROSS_VALIDATED, LinearHead
 from activetune.tasks import Crops
+from activetune.tasks.classification import Classification
+from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
-from activetune.training.probe_phase import Probe, run_probe
+from activetune.training.probe_phase import BY_STEPS, Probe, run_probe
 from activetune.training.recipe import Recipe
 
 
@@ -26,9 +28,11 @@ class LinearProbe(Recipe):
 
     Attributes:
         imbalance: what is done about classes of different size. crops: how the views but the first are varied.
+        training: of a head that logistic regression does not fit, such as one that tells the class of every pixel.
     """
 
     probe: Probe = Probe()
+    training: HeadTraining = BY_STEPS
     imbalance: Imbalance = Imbalance()
     crops: Crops = Crops()
 
@@ -38,7 +42,7 @@ class LinearProbe(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        return run_probe(job, self.probe, self.imbalance, self.crops)
+        return run_probe(job, self.probe, self.imbalance, self.crops, training=self.training)
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int
@@ -47,5 +51,5 @@ class LinearProbe(Recipe):
         if self.probe.views > 1:
             return None
         features_LD = np.asarray(features_LD, dtype=np.float32)
-        measure = self.task().measure
+        measure = Classification(even=self.evens_classes).measure
         return self.probe.fit(features_LD, indices, self.imbalance, held_out=held_out, seed=seed, measure=measure).head

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from activetune.base.config import check_settings
 from activetune.base.errors import MissingExtra, UsageError, some
-from activetune.networks.model import ADAPTER_FILES
+from activetune.evaluation.model import ADAPTER_FILES
+from activetune.networks.heads import CLASSES
 from activetune.networks.network import Network
 from activetune.recipes._from_probe import FromProbe
 from activetune.training.batches import derive
@@ -212,8 +213,8 @@ def _adapter_files(trained: Network, options: Lora) -> dict[str, bytes]:
         state[f"base_model.model.{name}.lora_A.weight"] = torch.cat(lowered)
         state[f"base_model.model.{name}.lora_B.weight"] = _blocks(whole, options.rank)
         ranks[name] = options.rank * len(lowered)
-    if name_of_head is not None:
-        classifier = trained.head().classifier.state_dict()
+    if name_of_head is not None and trained.head().room == CLASSES:
+        classifier = trained.classifier().state_dict()
         state |= {f"base_model.model.{name_of_head}.{name}": value for name, value in classifier.items()}
     config = LoraConfig(
         r=options.rank,

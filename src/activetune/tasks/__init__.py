@@ -6,9 +6,27 @@ from activetune.base.discovery import class_of, modules_of
 from activetune.base.errors import unknown_name
 from activetune.evaluation.metrics import Measured
 from activetune.tasks._augmentation import Crops, augmentation
-from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
+from activetune.tasks._base import Batch, Loss, Metric, Sample, Scored, Scorer, Task
+from activetune.tasks._classes import ClassTask
+from activetune.tasks._forms import Form, Row
 
-__all__ = ["Batch", "Crops", "Loss", "Measured", "Metric", "Sample", "Task", "augmentation", "make_task", "tasks"]
+__all__ = [
+    "Batch",
+    "ClassTask",
+    "Crops",
+    "Form",
+    "Loss",
+    "Measured",
+    "Metric",
+    "Row",
+    "Sample",
+    "Scored",
+    "Scorer",
+    "Task",
+    "augmentation",
+    "make_task",
+    "tasks",
+]
 
 DEFAULT = "classification"
 
@@ -21,7 +39,7 @@ def tasks() -> dict[str, type[Task]]:
 def make_task(name: str = DEFAULT) -> Task:
     """A task by its name.
 
-    >>> make_task("classification").metric().primary
+    >>> make_task("classification").primary
     'top1'
 
     Raises:

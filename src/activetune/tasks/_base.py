@@ -13,29 +13,33 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import IntArray
+from activetune.base.errors import unknown_name
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
-from activetune.networks.heads import Head
+from activetune.networks.heads import Head, Room, heads, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.tasks._augmentation import Crops, augmentation
+from activetune.tasks._forms import Form
 
 
 class Sample(NamedTuple):
-    """One image (3, H, W) uint8, its target, and the item's position among the labels."""
+    """One image (3, H, W) uint8, its target, the item's position among the labels, and the image's own size."""
 
     image: Tensor
     target: Any
     position: int
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,30 @@ class Batch:
     Attributes:
         images: (B, 3, H, W) uint8. targets: as the task's loss and metric take them. positions: (B,) among the labels.
         weight: how many units the loss is a mean over (images, or pixels, or boxes); 0: the batch teaches nothing.
+        sizes: height and width of each image before it was prepared.
     """
 
     images: Tensor
     targets: Any
     positions: Tensor
     weight: float
+    sizes: Sequence[tuple[int, int]] = ()
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], targets: Any) -> Batch:
+        """A batch of samples in which a unit is an image."""
+        return cls(
+            torch.stack([sample.image for sample in samples]),
+            targets,
+            torch.tensor([sample.position for sample in samples]),
+            float(len(samples)),
+            [sample.size for sample in samples],
+        )
+
+    @classmethod
+    def untaught(cls, positions: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Batch:
+        """A batch of outputs that are scored: of its images only positions and sizes are known."""
+        return cls(torch.empty(0), None, torch.tensor(positions), float(len(positions)), sizes)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -70,19 +92,39 @@ class Loss(NamedTuple):
     parts: Mapping[str, Tensor] = {}
 
 
-class Metric(ABC):
-    """Gathers outputs batch by batch; its state can be gathered from several processes.
+class Scored(Protocol):
+    """A model's scores on held-out items.
 
     Attributes:
-        primary: the name of the metric that models are chosen by, for instance ``top1``.
+        primary: the name of the score that models are compared by. value: that score. n: items.
     """
 
-    primary: ClassVar[str]
-
     @property
-    def column(self) -> str:
-        """The column of ``history.csv`` with what models are chosen by, for instance ``val_top1``."""
-        return f"val_{self.primary}"
+    def primary(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def n(self) -> int: ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``scores.json``."""
+
+    def table(self) -> str:
+        """The scores as aligned text."""
+
+
+class Scorer(Protocol):
+    """Gathers a finished model's outputs batch by batch; batches have no targets."""
+
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """Take the outputs of a batch."""
+
+    def scores(self) -> Scored:
+        """All that is told of the model, of at least one item."""
+
+
+class Metric(ABC):
+    """Gathers outputs batch by batch; its state can be gathered from several processes."""
 
     @abstractmethod
     def update(self, outputs: Any, batch: Batch) -> None:
@@ -99,17 +141,77 @@ class Metric(ABC):
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """Base class of the tasks; ``name`` is the file's, and that of the task's head in a network."""
+    """Base class of the tasks.
+
+    Attributes:
+        name: the file's, and that of the task's head in a network. room: that of its heads (``networks/heads``).
+        placed: whether its answers have a place in the image, so that nothing of an image may be cut off.
+        shown: the scores that a table shows, shares in [0, 1], as they are told.
+    """
 
     name: ClassVar[str]
+    room: ClassVar[Room] = "classes"
+    placed: ClassVar[bool] = False
+    shown: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    @abstractmethod
+    def primary(self) -> str:
+        """The name of the metric that models are chosen by, for instance ``top1``."""
 
     @abstractmethod
-    def read(self, path: str | os.PathLike[str], pool: Pool) -> Labels:
-        """Answers to items of a pool from a file or folder.
+    def labels_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        classes: Sequence[str] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> Labels:
+        """Answers to items of a pool, however they are given.
+
+        Args:
+            given: labels, ``{id: answer}``, a file or folder of them, or None for the pool's own.
+            classes: names of all classes, in order; None takes those that occur.
 
         Raises:
             UsageError: unreadable, ids that the pool does not have, or no answer at all.
         """
+
+    def truth_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        outputs: Sequence[str],
+        *,
+        quiet: bool = False,
+    ) -> Labels:
+        """The labels to score a model against, by default as :meth:`labels_of` reads them.
+
+        Args:
+            outputs: names of the model's classes.
+        """
+        return self.labels_of(given, pool, quiet=quiet)
+
+    def refusal(self, labels: Labels) -> str:
+        """Why no model can be trained on these labels; empty where one can."""
+        return ""
+
+    def describe(self, labels: Labels, *, treated: bool) -> list[str]:
+        """Sentences on labels that a user should know of before a training.
+
+        Args:
+            treated: whether the training makes up for classes of different size.
+        """
+        return []
+
+    def figures(self, labels: Labels) -> dict[str, Any]:
+        """What a model's manifest says of the labels that it was trained on."""
+        return {}
+
+    def lost(self, labels: Labels, kept: Labels) -> list[str]:
+        """The classes that only those items show which were not kept."""
+        return []
 
     @abstractmethod
     def target(self, labels: Labels, position: int) -> Any:
@@ -133,12 +235,11 @@ class Task(ABC):
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """A batch of samples; it says how many units the loss is a mean over."""
 
-    @abstractmethod
     def head_kinds(self) -> list[str]:
-        """The kinds of head that answer it, the default first."""
+        """The kinds of head that answer it, the default first: the linear layer, where there is one."""
+        return sorted(heads(self.room), key=lambda kind: kind != "linear")
 
-    @abstractmethod
-    def head(self, backbone: Backbone, labels: Labels, kind: str = ...) -> Head:
+    def head(self, backbone: Backbone, labels: Labels, kind: str = "") -> Head:
         """A fresh head for a backbone, with outputs for these labels.
 
         Args:
@@ -147,6 +248,21 @@ class Task(ABC):
         Raises:
             UsageError: unknown kind.
         """
+        kind = kind or self.head_kinds()[0]
+        known = heads(self.room)
+        if kind not in known:
+            raise unknown_name(f"head of {self.name}", kind, known)
+        return make_head(kind, backbone.size_of(known[kind].reads), len(labels.classes), self.room)
+
+    def scores_of(self, content: Mapping[str, Any]) -> Scored:
+        """The scores that a ``scores.json`` holds.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        for name in (self.primary, "n", *self.shown):
+            content[name]
+        return DictScores(content, self.shown)
 
     def prepared(self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0) -> Task:
         """The task with the settings that its loss has in a training on some of the items.
@@ -166,24 +282,49 @@ class Task(ABC):
         """The loss of a batch's outputs; differentiable."""
 
     @abstractmethod
-    def decode(self, outputs: Any, batch: Batch, classes: Sequence[str]) -> list[Any]:
-        """B answers of the kind that :meth:`read` gives."""
-
-    @abstractmethod
-    def metric(self) -> Metric:
-        """A new, empty metric."""
-
-    def measure(self, outputs: FloatArray, targets: IntArray) -> Measured:
-        """How good outputs are that were computed without images, from cached features, by :meth:`metric`.
+    def decode(
+        self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[Any]:
+        """B answers of the kind that :meth:`read` gives.
 
         Args:
-            outputs: as the head gives them, an item a row. targets: as :meth:`collate` gives them.
+            sizes: height and width of each image. settings: how images were prepared.
         """
-        count = len(targets)
-        metric = self.metric()
-        batch = Batch(torch.empty(0), torch.from_numpy(targets), torch.arange(count), float(count))
-        metric.update(torch.from_numpy(outputs), batch)
-        return metric.measured([metric.state()])
+
+    def answers(
+        self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[Any]:
+        """B answers as they are written, by default as :meth:`decode` gives them."""
+        return self.decode(outputs, sizes, settings, classes)
+
+    @abstractmethod
+    def form(self, classes: Sequence[str]) -> Form:
+        """How answers are written.
+
+        Args:
+            classes: names of the model's classes.
+        """
+
+    @abstractmethod
+    def metric(self, labels: Labels, settings: ImageSettings) -> Metric:
+        """A new, empty metric of answers to these labels, by which models are chosen.
+
+        Args:
+            settings: how images are prepared.
+        """
+
+    @abstractmethod
+    def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
+        """A new, empty scorer of a finished model.
+
+        Args:
+            outputs: names of the model's classes, in its order; the labels may have others.
+        """
+
+    @property
+    def column(self) -> str:
+        """The column of ``history.csv`` with what models are chosen by, for instance ``val_top1``."""
+        return f"val_{self.primary}"
 
     def strata(self, labels: Labels) -> IntArray:
         """(L,) the stratum of each item: splits keep the shares of the strata. All alike by default."""

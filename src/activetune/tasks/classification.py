@@ -6,27 +6,31 @@ Shape legend: B images of a batch, N scored images, C classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.base.arrays import FloatArray, IntArray
-from activetune.data.labels import Labels, read_labels
+from activetune.base.arrays import IntArray
+from activetune.data.label_notes import describe_labels
+from activetune.data.labels import Labels, labels_of, with_classes
 from activetune.data.pool import Pool
-from activetune.evaluation.metrics import Measured, measure_balanced, measure_top1
-from activetune.networks.backbones import Backbone
-from activetune.networks.heads import Head, heads, make_head
+from activetune.data.truth import truth_of
+from activetune.evaluation.metrics import measure_balanced, measure_top1
+from activetune.evaluation.scores import ScoreKeeper, Scores
+from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance, cross_entropy
-from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
+from activetune.networks.regression import Measure
+from activetune.tasks._base import Batch, Loss, Scorer
+from activetune.tasks._classes import ClassTask
+from activetune.tasks._forms import Form, Table
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(ClassTask):
     """One class per image.
 
     Attributes:
@@ -41,31 +45,53 @@ class Classification(Task):
     added: tuple[float, ...] = ()
     even: bool = False
 
-    def read(self, path: str | os.PathLike[str], pool: Pool) -> Labels:
-        """See :class:`Task`: a table with the columns ``id`` and ``label``."""
-        return read_labels(path, pool)
+    def labels_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        classes: Sequence[str] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> Labels[str]:
+        """See :class:`Task`: a file is a table with the columns ``id`` and ``label``."""
+        found = labels_of(given, pool)
+        return found if classes is None else with_classes(found, classes)
 
-    def target(self, labels: Labels, position: int) -> int:
-        """See :class:`Task`: the class index."""
-        return int(labels.indices[position])
+    def truth_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        outputs: Sequence[str],
+        *,
+        quiet: bool = False,
+    ) -> Labels[str]:
+        """See :class:`Task`."""
+        return truth_of(given, pool, outputs, quiet)
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """See :class:`Task`: targets are class indices (B,), a unit is an image."""
-        return Batch(
-            torch.stack([sample.image for sample in samples]),
-            torch.tensor([sample.target for sample in samples]),
-            torch.tensor([sample.position for sample in samples]),
-            float(len(samples)),
-        )
+    def refusal(self, labels: Labels) -> str:
+        """See :class:`Task`: there must be two classes at least."""
+        alike = len(set(labels.names)) < 2
+        return f"all {len(labels):,} labels are {labels.names[0]!r}; at least two classes are needed" if alike else ""
 
-    def head_kinds(self) -> list[str]:
-        """See :class:`Task`: the linear layer first."""
-        return ["linear", *(kind for kind in heads() if kind != "linear")]
+    def describe(self, labels: Labels, *, treated: bool) -> list[str]:
+        """See :class:`Task`."""
+        return describe_labels(labels, treated=treated)
 
-    def head(self, backbone: Backbone, labels: Labels, kind: str = "linear") -> Head:
-        """See :class:`Task`: an output per class, starting at zero."""
-        reads_tokens = kind in heads() and heads()[kind].reads_tokens
-        return make_head(kind, backbone.token_size if reads_tokens else backbone.num_features, len(labels.classes))
+    def figures(self, labels: Labels) -> dict[str, Any]:
+        """See :class:`Task`."""
+        return {"classes_without_label": len(set(labels.classes) - set(labels.names))}
+
+    def lost(self, labels: Labels, kept: Labels) -> list[str]:
+        """See :class:`Task`."""
+        return sorted(set(labels.names) - set(kept.names))
+
+    def targets(self, labels: Labels) -> IntArray:
+        """See :class:`ClassTask`: (L,)."""
+        return labels.indices
+
+    def probabilities(self, logits_BC: Tensor) -> Tensor:
+        """See :class:`ClassTask`: they add up to 1."""
+        return torch.softmax(logits_BC.float(), dim=1)
 
     def prepared(
         self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
@@ -79,59 +105,65 @@ class Classification(Task):
         return replace(self, even=True)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Loss:
-        """See :class:`Task`: cross-entropy of logits (B, C)."""
+        """See :class:`Task`: cross-entropy of logits (B, C); targets are class indices, or probabilities (B, C)."""
         logits_BC = outputs.float()
         classes = logits_BC.shape[1]
         added_C = torch.tensor(self.added or (0.0,) * classes, device=logits_BC.device)
-        answers_BC = functional.one_hot(batch.targets, classes).float()
+        answers_BC = batch.targets if batch.targets.ndim == 2 else functional.one_hot(batch.targets, classes).float()
         found = cross_entropy(logits_BC, answers_BC, added_C, self.smoothing, reduction="sum")
         return Loss(found, batch.weight)
 
-    def decode(self, outputs: Tensor, batch: Batch, classes: Sequence[str]) -> list[str]:
+    def decode(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[str]:
         """See :class:`Task`: the name of the class with the highest logit."""
         return [classes[index] for index in outputs.argmax(1).tolist()]
 
-    def metric(self) -> Metric:
+    def answers(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[tuple[str, float]]:
+        """See :class:`Task`: each image's most probable class, and its probability."""
+        highest, best = self.probabilities(outputs).detach().cpu().max(dim=1)
+        return [(classes[index], prob) for index, prob in zip(best.tolist(), highest.tolist(), strict=True)]
+
+    def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""
-        return BalancedAccuracy() if self.even else Top1()
+        return Table()
+
+    @property
+    def primary(self) -> str:
+        """See :class:`Task`."""
+        return "balanced_accuracy" if self.even else "top1"
+
+    @property
+    def measure(self) -> Measure:
+        """How good logits (N, C) are for class indices (N,)."""
+        return measure_balanced if self.even else measure_top1
+
+    def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
+        """See :class:`Task`."""
+        return ClassScorer(labels, outputs)
+
+    def scores_of(self, content: Mapping[str, Any]) -> Scores:
+        """See :class:`Task`."""
+        return Scores.from_dict(content)
 
     def strata(self, labels: Labels) -> IntArray:
         """See :class:`Task`: the classes."""
         return labels.indices
 
 
-class Top1(Metric):
-    """Share of images whose highest logit is that of their class; beside it cross-entropy and smoothed accuracy."""
+class ClassScorer:
+    """See :class:`Scorer`: keeps four numbers per item, never all logits."""
 
-    primary: ClassVar[str] = "top1"
-    measure = staticmethod(measure_top1)
-
-    def __init__(self) -> None:
-        self.logits: list[FloatArray] = []
-        self.targets: list[IntArray] = []
-        self.positions: list[IntArray] = []
+    def __init__(self, labels: Labels, outputs: Sequence[str]) -> None:
+        self.names, self.keeper = labels.names, ScoreKeeper(outputs, labels.names)
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
-        """See :class:`Metric`: logits (B, C)."""
-        self.logits.append(outputs.float().cpu().numpy())
-        self.targets.append(batch.targets.cpu().numpy())
-        self.positions.append(batch.positions.cpu().numpy())
+        """See :class:`Scorer`: logits (B, C)."""
+        probs_BC = torch.softmax(outputs.float(), dim=1).cpu().numpy()
+        self.keeper.add(probs_BC, [self.names[position] for position in batch.positions.tolist()])
 
-    def state(self) -> tuple[list[FloatArray], list[IntArray], list[IntArray]]:
-        """See :class:`Metric`."""
-        return self.logits, self.targets, self.positions
-
-    def measured(self, states: Sequence[Any]) -> Measured:
-        """See :class:`Metric`; items are put in their order first, so that sums do not depend on who gathered them."""
-        logits, targets, positions = (
-            np.concatenate([part for state in states for part in state[place]]) for place in range(3)
-        )
-        order = np.argsort(positions, kind="stable")
-        return self.measure(logits[order], targets[order])
-
-
-class BalancedAccuracy(Top1):
-    """Mean over the classes of the share of their images that are right; cross-entropy and the others likewise."""
-
-    primary: ClassVar[str] = "balanced_accuracy"
-    measure = staticmethod(measure_balanced)
+    def scores(self) -> Scores:
+        """See :class:`Scorer`."""
+        return self.keeper.scores()

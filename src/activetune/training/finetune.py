@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import torch
 
 from activetune.base.artefact import write_manifest
-from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.errors import ActivetuneError, UsageError, some, unknown_name
 from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.locks import locked
@@ -23,15 +23,16 @@ from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
 from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
 from activetune.data.identity import Contents
-from activetune.data.label_notes import describe_labels
-from activetune.data.labels import Labels, keep, labels_of, with_classes
+from activetune.data.kinds import fingerprint_of
+from activetune.data.labels import Labels, keep
 from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.estimate import describe_estimate
+from activetune.evaluation.model import Model, Prepare, file_digests, load, save_model
 from activetune.networks.backbones import Backbone, load_backbone
-from activetune.networks.model import Model, file_digests, load, save_model
-from activetune.networks.network import Network
+from activetune.networks.network import CLASSIFICATION, Network
+from activetune.tasks import Task, make_task
 from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
@@ -55,8 +56,10 @@ def finetune(
     pool: Pool | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
+    task: str = CLASSIFICATION,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
+    head: str | None = None,
     backbone: str | None = None,
     weights: str | Path | None = None,
     recipe: str = "auto",
@@ -65,15 +68,17 @@ def finetune(
     use_cache: bool = True,
     **run_options: Unpack[RunOptions],
 ) -> Model:
-    """Train a classifier on the labelled items of a pool.
+    """Train a network on the labelled items of a pool.
 
     Args:
+        task: what is asked about the images, see ``activetune list tasks``.
         pool: a pool, or what :func:`activetune.open_pool` opens.
         out: folder for ``model.safetensors``, ``config.json``, ``history.csv`` and ``manifest.json``.
         labels: answers, ``{id: class}``, or a file with the columns id and label; None takes the pool's own. What is
             missing there (None, NaN, "") is not answered.
         classes: names of the model's outputs, in order; those without a label get an output too. None takes the
             classes that occur.
+        head: its kind, see ``activetune list heads``; None takes the one that the task prefers.
         backbone, weights: see :func:`activetune.load_backbone`; None takes the backbone from whose embeddings the
             items of a label file were selected, where that is known, with its weights; otherwise ``bundled``.
         recipe, preset, settings: see ``activetune list recipes``.
@@ -84,11 +89,12 @@ def finetune(
         The model, saved. The items chosen on (epoch, strength) are carved out of ``labels``; nothing else is looked at.
 
     Raises:
-        UsageError: labels that do not fit the pool, fewer than two classes, ``out`` not empty, unknown names.
+        UsageError: labels that do not fit the pool or the task, ``out`` not empty, unknown names, a recipe that can't
+            train the task.
     """
     run = Run.of("finetune", run_options)
-    asked = _Asked(labels, classes, backbone, weights, recipe, use_cache)
     chosen = make_recipe(recipe, preset, dict(settings or {}))
+    asked = _Asked(_task(task, head, recipe, chosen), head or "", labels, classes, backbone, weights, recipe, use_cache)
     with joined(), contextlib.ExitStack() as held:
         from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
         run = run if is_first() else replace(run, quiet=True)
@@ -100,6 +106,8 @@ def finetune(
 class _Asked:
     """What was given, beside the pool; see :func:`finetune`."""
 
+    task: Task
+    head: str
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None
     classes: Sequence[str] | None
     backbone: str | None
@@ -108,9 +116,23 @@ class _Asked:
     use_cache: bool
 
 
+def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
+    """The task that is asked for, as the recipe chooses models for it.
+
+    Raises:
+        UsageError: no such task or head, or the recipe can't train it.
+    """
+    task = make_task(name)
+    if head and head not in task.head_kinds():
+        raise unknown_name(f"head of {name}", head, task.head_kinds())
+    if chosen.only_tasks and name not in chosen.only_tasks:
+        raise UsageError(f"the recipe {recipe} trains for {', '.join(chosen.only_tasks)}, not for {name}; give another")
+    return chosen.choosing_for(task)
+
+
 def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
-    given = from_first(lambda: _answers(asked.labels, pool, asked.classes))
+    given = from_first(lambda: _answers(asked, pool, run.quiet))
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
     origin = from_first(lambda: _origin(asked.labels, given, pool))
     backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
@@ -122,8 +144,8 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
         return load(folder)
 
     started = time.perf_counter()
-    usable, rejected = from_first(lambda: _usable(pool, given, folder, run.workers, run.quiet))
-    job = _job(pool, usable, backbone, recipe, runtime, folder, run, asked.use_cache)
+    usable, rejected = from_first(lambda: _usable(pool, given, asked.task, folder, run.workers, run.quiet))
+    job = _job(pool, usable, backbone, recipe, runtime, folder, run, asked)
     outcome = _trained(recipe, job, folder)
     more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
     model = together(lambda: _save(job, outcome, {**made_from, **more}, folder, started) if is_first() else None)
@@ -140,13 +162,15 @@ def _made_from(
     return {
         # of the labelled images alone
         "pool_fingerprint": Contents(pool.subset(labels.ids), remember=asked.use_cache).fingerprint,
-        "labels": digest(*labels.ids, *labels.names, *(labels.classes if asked.classes else ())),
+        "labels": digest(*labels.ids, *map(fingerprint_of, labels.answers), *(labels.classes if asked.classes else ())),
         "backbone": backbone.name,
         "weights": backbone.fingerprint,
         "recipe": asked.recipe,
         "options": as_json(flatten(recipe)),
         "seed": run.seed,
         "precision": runtime.precision,
+        **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
+        **({"head": asked.head} if asked.head else {}),
     }
 
 
@@ -160,14 +184,11 @@ def _is_there(folder: Path, this: str, run: Run) -> bool:
     return False
 
 
-def _answers(
-    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, pool: Pool, classes: Sequence[str] | None
-) -> Labels:
-    """The answers to train on, of two classes at least."""
-    given = labels_of(labels, pool)
-    given = given if classes is None else with_classes(given, classes)
-    if len(set(given.names)) < 2:
-        raise UsageError(f"all {len(given):,} labels are {given.names[0]!r}; at least two classes are needed")
+def _answers(asked: _Asked, pool: Pool, quiet: bool) -> Labels:
+    """The answers to train on."""
+    given = asked.task.labels_of(asked.labels, pool, asked.classes, quiet=quiet)
+    if refusal := asked.task.refusal(given):
+        raise UsageError(refusal)
     return given
 
 
@@ -179,12 +200,12 @@ def _job(
     runtime: Runtime,
     folder: Path,
     run: Run,
-    use_cache: bool,
+    asked: _Asked,
 ) -> Job:
     """What the recipe gets; notes on the labels are told."""
-    for sentence in describe_labels(labels, treated=recipe.evens_classes):
+    task = asked.task
+    for sentence in task.describe(labels, treated=recipe.evens_classes):
         note(sentence, run.quiet)
-    task = recipe.task()
     return Job(
         pool=pool.subset(labels.ids),
         labels=labels,
@@ -195,10 +216,11 @@ def _job(
         seed=run.seed,
         work=folder / WORK,
         resume=run.resume,
-        use_cache=use_cache,
+        use_cache=asked.use_cache,
         workers=run.workers,
         quiet=run.quiet,
         task=task,
+        head=asked.head,
         settings=flatten(recipe),
     )
 
@@ -220,7 +242,8 @@ def _refuse_not_finite(job: Job) -> None:
     network, runtime = job.network.eval(), job.runtime
     remedy = settings_to_change(runtime.precision, rates_among(job.settings, "lr", "head_lr"))
     refuse_weights(network, "at the end, so no model was saved", remedy)
-    shown = [job.backbone.prepare(read_usable(job.pool, row)) for row in range(min(SHOWN, len(job.pool)))]
+    prepare = Prepare(job.task, job.backbone.settings)
+    shown = [prepare(read_usable(job.pool, row)) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():
         outputs = network(torch.stack(shown).to(runtime.device))
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
@@ -257,13 +280,13 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
     for name, content in outcome.files.items():
         with replacing(folder / name) as partial:
             partial.write_bytes(content)
-    details = {name: made_from[name] for name in ("recipe", "options")}
+    details = {name: made_from[name] for name in ("task", "recipe", "options") if name in made_from}
     model = save_model(job.network, job.labels.classes, folder, details)
     figures = {
         "n_train": len(job.not_held_out),
         "n_validation": len(job.held_out),
         **outcome.figures,
-        "classes_without_label": len(set(job.labels.classes) - set(job.labels.names)),
+        **job.task.figures(job.labels),
         "seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
@@ -272,7 +295,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
     return model
 
 
-def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
+def _usable(pool: Pool, labels: Labels, task: Task, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
     """The labels whose image can be decoded; the others go to ``rejected.csv``."""
     rejected = rejected_items(pool.subset(labels.ids), workers=workers)
     write_csv(folder / "rejected.csv", ("id", "reason"), list(rejected.items()))
@@ -281,7 +304,8 @@ def _usable(pool: Pool, labels: Labels, folder: Path, workers: int, quiet: bool)
     listing = folder / "rejected.csv"
     note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
     kept = keep(labels, [item for item in labels.ids if item not in rejected])
-    lost = sorted(set(labels.names) - set(kept.names))
-    if lost:
+    if not len(kept):
+        raise UsageError(f"none of the {len(labels):,} labelled images can be decoded ({listing}); label others")
+    if lost := task.lost(labels, kept):
         raise UsageError(f"no labelled image of {some(lost)} can be decoded ({listing}); label others of that class")
     return kept, len(rejected)

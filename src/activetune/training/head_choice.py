@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,14 +22,15 @@ from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.progress import progress
 from activetune.evaluation.metrics import measure_top1
 from activetune.networks.frofa import OPERATIONS, ScopedOperation
-from activetune.networks.heads import Head, heads, make_head
+from activetune.networks.heads import ClassHead, heads, make_class_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import STRENGTHS, Measure, Trial, best_trial, choose_strength, fit_linear
-from activetune.training.head_training import PLAIN, HeadTraining, head_logits, train_head
+from activetune.training.head_training import PLAIN, ClassLesson, HeadTraining, head_logits, train_head
 from activetune.training.views import Views
 
 SEARCHED = (("c2frofa", "brightness"), ("c2frofa", "contrast"), ("cfrofa", "posterize"))
 SEQUEL = ("cfrofa", "posterize")
+ATTENTION = "map"  # the head of one class per image that augmentations are searched for
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ class LightHeads:
     """Fits light heads on the cached features of labelled items.
 
     Attributes:
-        views: features of the L items. targets: (L,) class indices.
+        views: features of the L items. targets: (L,) class indices, or (L, C) ones and zeros.
         classes: C, those without a label included.
         training: of the heads that are trained by steps: ``map``, and any head under an augmentation. Without one, a
             head that is ``fixed`` below its classifier is fitted by logistic regression, at the best of ``strengths``.
         imbalance: what is done about classes of different size.
         present: the classifier on the network now, which the candidate ``keep`` leaves as it is.
-        measure: scores logits (N, C) against class indices (N,).
+        measure: scores logits (N, C) against targets. strata: (L,) what ``balance`` evens out; the classes by default.
     """
 
     views: Views
@@ -74,8 +76,9 @@ class LightHeads:
     present: nn.Linear | None = None
     seed: int = 0
     measure: Measure = measure_top1
+    strata: IntArray | None = None
 
-    def fit(self, candidate: Candidate, rows: IntArray, strength: float) -> Head:
+    def fit(self, candidate: Candidate, rows: IntArray, strength: float) -> ClassHead:
         """Fit a candidate on the items ``rows``; ``strength`` is C, where it is a logistic regression."""
         if candidate.kind == "keep":
             return self._kept()
@@ -93,10 +96,9 @@ class LightHeads:
         train_head(
             head,
             self.views,
-            self.targets,
+            self._lesson(rows),
             rows,
             self.training,
-            imbalance=self.imbalance,
             augmentation=candidate.augmentation,
             seed=self.seed,
         )
@@ -128,27 +130,34 @@ class LightHeads:
         return Trial.of(self.measure(np.concatenate(logits), self.targets[np.concatenate(splits)]), 0.0)
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
-        return candidate.kind != "keep" and heads()[candidate.kind].fixed and not candidate.augmentation
+        if candidate.kind == "keep" or candidate.augmentation:
+            return False
+        cls = heads()[candidate.kind]
+        return issubclass(cls, ClassHead) and cls.fixed
 
-    def _kept(self) -> Head:
+    def _lesson(self, rows: IntArray) -> ClassLesson:
+        smoothing = self.training.label_smoothing
+        return ClassLesson(self.targets, self.classes, rows, self.imbalance, smoothing, self.views, self.strata)
+
+    def _kept(self) -> ClassHead:
         assert self.present is not None
-        head = make_head("linear", self.present.in_features, self.classes)
+        head = make_class_head("linear", self.present.in_features, self.classes)
         head.classifier.load_state_dict(self.present.state_dict())
         return head.eval()
 
-    def _empty(self, kind: str) -> Head:
-        reads_tokens = heads()[kind].reads_tokens
-        size = self.views.features.shape[-1] if reads_tokens else self._pooled_features.shape[-1]
+    def _empty(self, kind: str) -> ClassHead:
+        pooled = heads()[kind].reads == "pooled"
+        size = self._pooled_features.shape[-1] if pooled else self.views.features.shape[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            head = make_head(kind, size, self.classes)
+            head = make_class_head(kind, size, self.classes)
         head.adapt(self.views.features)
         return head
 
     def _pooled(self, kind: str) -> FloatArray:
         """(V, L, D) float32: what the classifier of a head without other weights reads."""
         pooled = self._pooled_features
-        head = make_head(kind, pooled.shape[-1], self.classes)
+        head = make_class_head(kind, pooled.shape[-1], self.classes)
         return head.embedded(torch.from_numpy(pooled).flatten(0, 1)).numpy().reshape(pooled.shape)
 
     @cached_property
@@ -157,13 +166,21 @@ class LightHeads:
         return self.views.pooled()
 
 
+class Fits(Protocol):
+    """What fits and scores light heads."""
+
+    def score(self, candidate: Candidate, splits: Sequence[IntArray]) -> HeadTrial:
+        """Fit a candidate on what each split leaves, and score it on the split."""
+
+
 def choose_head(
-    heads: LightHeads,
+    heads: Fits,
     splits: Sequence[IntArray],
     kinds: Sequence[str],
     augmentations: Sequence[tuple[ScopedOperation, ...]] | None,
     trials: int,
     *,
+    searched: str = ATTENTION,
     quiet: bool = True,
 ) -> list[HeadTrial]:
     """Score at most ``trials`` candidates; :func:`~activetune.networks.regression.best_trial` then chooses among them
@@ -172,17 +189,19 @@ def choose_head(
     Args:
         kinds: of head, in the order in which they are tried.
         augmentations: those tried, ``()`` for none; None searches, under heads that read tokens.
-        quiet: show no progress.
+        searched: the kind of head that augmentations are searched for. quiet: show no progress.
 
     Returns:
         The trials, in their order.
     """
     found: list[HeadTrial] = []
     if augmentations is None:
-        candidates = _search(kinds, found)
+        candidates = _search(kinds, found, searched)
     else:
         candidates = (Candidate(kind, steps) for kind in kinds for steps in ([()] if kind == "keep" else augmentations))
-    most = trials if augmentations is None and "map" in kinds else min(trials, len(kinds) * len(augmentations or [()]))
+    most = (
+        trials if augmentations is None and searched in kinds else min(trials, len(kinds) * len(augmentations or [()]))
+    )
     with progress(most, "head", unit="trials", quiet=quiet) as meter:
         for candidate, _ in zip(candidates, range(trials), strict=False):
             found.append(heads.score(candidate, splits))
@@ -190,17 +209,17 @@ def choose_head(
     return found
 
 
-def _search(kinds: Sequence[str], found: list[HeadTrial]) -> Iterator[Candidate]:
+def _search(kinds: Sequence[str], found: list[HeadTrial], searched: str) -> Iterator[Candidate]:
     """The candidates one after the other; ``found`` holds the trials of those given so far."""
     yield from map(Candidate, kinds)
-    if "map" not in kinds:
+    if searched not in kinds:
         return
     for scope, name in SEARCHED:
         for strength in OPERATIONS[name].tried:
-            yield Candidate("map", (ScopedOperation(scope, name, strength),))  # type: ignore[arg-type]
+            yield Candidate(searched, (ScopedOperation(scope, name, strength),))  # type: ignore[arg-type]
     others = [
         trial for trial in found if trial.candidate.augmentation and trial.candidate.augmentation[0].name != SEQUEL[1]
     ]
     first = best_trial(others, by="smoothed").candidate.augmentation
     for strength in OPERATIONS[SEQUEL[1]].tried:
-        yield Candidate("map", (*first, ScopedOperation(*SEQUEL, strength)))  # type: ignore[arg-type]
+        yield Candidate(searched, (*first, ScopedOperation(*SEQUEL, strength)))  # type: ignore[arg-type]

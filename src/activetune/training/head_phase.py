@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
@@ -20,11 +19,12 @@ from activetune.base.errors import unknown_name
 from activetune.base.settings import Settings
 from activetune.evaluation.estimate import estimate_by
 from activetune.networks.frofa import ScopedOperation, parse_augmentation
-from activetune.networks.heads import Head, heads
+from activetune.networks.heads import ROOMS, Head, heads
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import DEFAULT_STRENGTH, Regression, best_trial
-from activetune.tasks import Crops
-from activetune.training.head_choice import Candidate, HeadTrial, LightHeads, choose_head
+from activetune.tasks import Crops, Task
+from activetune.training.frozen_head import LightHeadsOf, light_heads
+from activetune.training.head_choice import ATTENTION, Candidate, HeadTrial, choose_head
 from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
 from activetune.training.ranks import from_first
@@ -56,8 +56,9 @@ class LightHead(Settings):
 
     def __post_init__(self) -> None:
         check_settings("head", ("trials", self.trials, 1, 10_000), ("views", self.views, 1, 1000))
-        if self.head not in ("auto", "keep", *heads()):
-            raise unknown_name("head", self.head, ("auto", "keep", *heads()))
+        known = ("auto", "keep", *heads(), *(kind for room in ROOMS for kind in heads(room) if kind not in heads()))
+        if self.head not in known:
+            raise unknown_name("head", self.head, known)
         self.augmentations()
 
     def augmentations(self) -> list[tuple[ScopedOperation, ...]] | None:
@@ -66,15 +67,16 @@ class LightHead(Settings):
             return None
         return [() if self.frofa == "none" else parse_augmentation(self.frofa)]
 
-    def kinds(self, present: bool) -> tuple[str, ...]:
+    def kinds(self, present: bool, task: Task) -> tuple[str, ...]:
         """The kinds of head that are tried.
 
         Args:
-            present: whether the network has a trained classifier, which ``keep`` would leave as it is.
+            present: whether the network has a trained head, which ``keep`` would leave as it is.
         """
         if self.head != "auto":
             return (self.head,)
-        return ("keep", *heads()) if present else tuple(heads())
+        known = tuple(heads(task.room)) if not task.placed else (task.head_kinds()[0],)
+        return ("keep", *known) if present else known
 
     def unchosen(self, auto: Candidate) -> Candidate:
         """The candidate that is taken where no items are left to choose by.
@@ -85,7 +87,7 @@ class LightHead(Settings):
         if self.head == "auto":
             return auto
         given = self.augmentations()
-        if self.head == "keep" or (given is None and not heads()[self.head].reads_tokens):
+        if self.head == "keep" or (given is None and not _reads_tokens(self.head)):
             return Candidate(self.head)
         return Candidate(self.head, AUGMENTATION if given is None else given[0])
 
@@ -94,7 +96,12 @@ class LightHead(Settings):
         """Whether some candidate reads more than pooled features."""
         if self.head in ("auto", "keep"):
             return self.head == "auto"
-        return heads()[self.head].reads_tokens or self.frofa not in ("auto", "none")
+        return _reads_tokens(self.head) or self.frofa not in ("auto", "none")
+
+
+def _reads_tokens(kind: str) -> bool:
+    """Whether a head of this kind, where there is one for one class per image, reads tokens."""
+    return kind not in heads() or heads()[kind].reads != "pooled"
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def run_head(
     splits: Sequence[IntArray],
     choice: Choice | None = None,
     auto: Candidate,
-    present: nn.Linear | None = None,
+    present: Any = None,
     put: bool = True,
 ) -> tuple[Outcome, Choice]:
     """Choose a light head by trials on the splits, fit it on every labelled item, and make it the network's.
@@ -143,29 +150,20 @@ def run_head(
 
     def found() -> tuple[Outcome, Choice, Head | None]:
         started = time.perf_counter()
-        light = LightHeads(
-            embed_views(job, options.views, crops, tokens=options.needs_tokens),
-            job.labels.indices,
-            len(job.labels.classes),
-            options.training,
-            imbalance,
-            regression.strengths,
-            present=present,
-            seed=job.seed,
-            measure=job.task.measure,
-        )
+        views = embed_views(job, options.views, crops, tokens=options.needs_tokens or job.task.placed)
+        light = light_heads(job, views, options.training, imbalance, regression.strengths, present=present)
         return _found(job, options, light, splits, choice, put, started)
 
     outcome, choice, head = from_first(found)
     if head is not None:
-        job.network.put_head(head)
+        job.network.put_head(head, job.task.name)
     return outcome, choice
 
 
 def _found(
     job: Job,
     options: LightHead,
-    light: LightHeads,
+    light: LightHeadsOf,
     splits: Sequence[IntArray],
     choice: Choice | None,
     put: bool,
@@ -176,13 +174,15 @@ def _found(
     rows: list[Mapping[str, Any]] = []
     figures: dict[str, Any] = {}
     if choice is None:
-        kinds = options.kinds(present is not None)
-        trials = choose_head(light, splits, kinds, options.augmentations(), options.trials, quiet=job.quiet)
+        kinds = options.kinds(present is not None, job.task)
+        searched, steps = kinds[-1] if job.task.placed else ATTENTION, options.augmentations()
+        trials = choose_head(light, splits, kinds, steps, options.trials, searched=searched, quiet=job.quiet)
         best = best_trial(trials, by="smoothed" if present is None else "first")
         choice = Choice(best.candidate, best.strength)
         by = "a validation part" if len(splits) == 1 else f"{len(splits)}-fold cross-validation"
         chose = "the light head" if len(trials) > 1 else ""
-        told = estimate_by(best, job.labels.classes, of=f"the head {best.candidate}", by=by, chose=chose)
+        of, metric = f"the head {best.candidate}", job.task.primary
+        told = estimate_by(best, job.labels.classes, of=of, by=by, chose=chose, metric=metric)
         figures = {job.measured: best.value, "trials": len(trials), **told}
         rows = [_row(trial, job.measured) for trial in trials]
     head = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -66,22 +66,73 @@ class HeadTraining(Settings):
 PLAIN = Imbalance()  # classes as they are
 
 
+class Lesson(Protocol):
+    """What a head learns of the items under their views.
+
+    Attributes:
+        strata: (L,) the group of each item, which ``balance`` evens out. balance: see :class:`Imbalance`.
+    """
+
+    strata: IntArray
+    balance: float
+
+    def targets(self, rows: IntArray, views: IntArray) -> Any:
+        """The targets of items, each under a view, on the device of the views."""
+
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        """The mean loss of a batch's outputs."""
+
+
+class ClassLesson:
+    """The classes of an item, whatever the view.
+
+    Args:
+        given: (L,) class indices, or (L, C) ones and zeros. rows: positions that are trained on, by whose shares logits
+            are adjusted. strata: see :class:`Lesson`; the classes by default.
+    """
+
+    def __init__(
+        self,
+        given: IntArray,
+        classes: int,
+        rows: IntArray,
+        imbalance: Imbalance,
+        smoothing: float,
+        views: Views,
+        strata: IntArray | None = None,
+    ):
+        self.given, self.strata = given, given if strata is None else strata
+        self.balance, self.smoothing = imbalance.balance, smoothing
+        self.classes, self.device = classes, views.device
+        self.added_C = torch.from_numpy(imbalance.added_to_logits(given[rows], classes)).float().to(views.device)
+
+    def targets(self, rows: IntArray, views: IntArray) -> Tensor:
+        """See :class:`Lesson`: probabilities (B, C)."""
+        chosen = torch.from_numpy(self.given[rows]).to(self.device)
+        return (chosen if self.given.ndim == 2 else functional.one_hot(chosen, self.classes)).float()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See :class:`Lesson`."""
+        if self.given.ndim == 2:
+            answers = (1 - self.smoothing) * targets + self.smoothing / self.classes
+            return functional.binary_cross_entropy_with_logits(outputs + self.added_C, answers)
+        return cross_entropy(outputs, targets, self.added_C, self.smoothing)
+
+
 def train_head(
     head: Head,
     views: Views,
-    targets: IntArray,
+    lesson: Lesson,
     rows: IntArray,
     options: HeadTraining,
     *,
-    imbalance: Imbalance = PLAIN,
     augmentation: Sequence[ScopedOperation] = (),
     seed: int,
 ) -> list[float]:
     """Train a head in place on some of the items; returns the mean loss of each tenth of the steps.
 
     Args:
-        targets: (L,) class indices. rows: positions that are trained on.
-        imbalance: what is done about classes of different size. augmentation: of the features (``frofa/``).
+        lesson: what it learns. rows: positions that are trained on. augmentation: of the features (``frofa/``).
     """
     import_torchvision()  # timm needs it
     from timm.scheduler import CosineLRScheduler
@@ -93,21 +144,19 @@ def train_head(
     scheduler = CosineLRScheduler(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
-    classes = head.classifier.out_features
-    added = torch.from_numpy(imbalance.added_to_logits(targets[rows], classes)).float().to(views.device)
     mixing = [one for one in augmentation if one.name == "mixup"]
     remedy = settings_to_change(views.precision, {"head_lr": options.lr})
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
-    batches = _batches(rows, targets, options.batch_size, imbalance.balance, rng)
+    batches = _batches(rows, lesson.strata, options.batch_size, lesson.balance, rng)
     for step, chosen in zip(range(options.steps), batches, strict=False):
         scheduler.step(step + 1)
-        features = views.batch(chosen, rng.integers(count, size=len(chosen)))
+        drawn = rng.integers(count, size=len(chosen))
+        features, targets = views.batch(chosen, drawn), lesson.targets(chosen, drawn)
         if augmentation:
             features = augment(features.float(), augmentation, generator, grid=views.grid).to(features.dtype)
-        answers = functional.one_hot(torch.from_numpy(targets[chosen]).to(views.device), classes).float()
         for one in mixing:
-            features, answers = mix(features, answers, one.strength, generator)
-        loss = cross_entropy(_logits(head, features, views), answers, added, options.label_smoothing)
+            features, targets = mix(features, targets, one.strength, generator)
+        loss = lesson.loss(head_outputs(head, features, views), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -123,20 +172,23 @@ def head_logits(head: Head, views: Views, rows: IntArray, batch_size: int = 256)
     head.to(views.device)
     with torch.inference_mode():
         found = [
-            _logits(head, views.batch(part), views).float().cpu().numpy()
+            head_outputs(head, views.batch(part), views).float().cpu().numpy()
             for part in np.array_split(rows, max(1, -(-len(rows) // batch_size)))
         ]
     return np.concatenate(found)
 
 
-def _logits(head: Head, features: Tensor, views: Views) -> Tensor:
-    if not head.reads_tokens:
+def head_outputs(head: Head, features: Tensor, views: Views) -> Any:
+    """What a head gives for features of the views, (B, T, D) or (B, D)."""
+    if head.reads == "map":
+        assert views.grid is not None
+        return head(views.grid.as_map(features.float()))
+    if head.reads == "pooled":
         features = features.float()
         if features.ndim == 3:
             assert views.pool is not None
             features = views.pool(features)
-    logits: Tensor = head(features)
-    return logits
+    return head(features)
 
 
 def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:

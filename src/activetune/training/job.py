@@ -20,7 +20,8 @@ from activetune.data.pool import Pool
 from activetune.networks.backbones import Backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
-from activetune.tasks import Task, make_task
+from activetune.networks.regression import Measure
+from activetune.tasks import ClassTask, Task, make_task
 from activetune.training.ranks import from_first
 
 
@@ -39,7 +40,7 @@ class Job:
         work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
         resume: go on from what is in ``work``. use_cache: read and fill the user's cache of features.
         workers: processes that decode images, -1 chooses. quiet: no progress and no notes.
-        task: what is asked about the images.
+        task: what is asked about the images. head: the kind of its head; empty: the one that the task prefers.
         settings: all settings of the recipe by flat name; a checkpoint made with others is refused.
     """
 
@@ -56,12 +57,29 @@ class Job:
     workers: int = -1
     quiet: bool = False
     task: Task = field(default_factory=make_task)
+    head: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def new_head(self, kind: str = "") -> Head:
-        """Put a fresh head for the job's task on its network; by default of the kind that the task prefers."""
-        head = self.task.head(self.backbone, self.labels, kind or self.task.head_kinds()[0])
-        return self.network.put_head(head, self.task.name)
+        """Put a fresh head for the job's task on its network; by default of the kind that was asked for."""
+        return self.network.put_head(self.task.head(self.backbone, self.labels, kind or self.head), self.task.name)
+
+    @property
+    def has_linear_probe(self) -> bool:
+        """Whether logistic regression fits the head: a linear layer on pooled features, for classes of whole images."""
+        return isinstance(self.task, ClassTask) and self.head in ("", "linear")
+
+    @property
+    def measure(self) -> Measure:
+        """See :attr:`ClassTask.measure`."""
+        assert isinstance(self.task, ClassTask)
+        return self.task.measure
+
+    @property
+    def targets(self) -> IntArray:
+        """See :meth:`ClassTask.targets`."""
+        assert isinstance(self.task, ClassTask)
+        return self.task.targets(self.labels)
 
     def once(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The plain values that ``find`` gives in the first process, asked for once: a run that goes on reads them.
@@ -85,7 +103,7 @@ class Job:
     @property
     def measured(self) -> str:
         """The name of the figure that models are chosen by, a column of ``history.csv``: ``val_top1``."""
-        return self.task.metric().column
+        return self.task.column
 
     @property
     def strata(self) -> IntArray:

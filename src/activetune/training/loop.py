@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
-from activetune.evaluation.metrics import Measured
+from activetune.evaluation.metrics import Measured, told
 from activetune.networks.regression import Trial, best_trial
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import between, copied
@@ -74,9 +74,9 @@ def fit(
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
-            measured = run.measured.removeprefix("val_").replace("top1", "top-1").replace("_", " ")
-            told = f", validation {measured} {row[run.measured]:.3f}" if run.measured in row else ""
-            note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{told}", job.quiet)
+            measured = told(run.measured.removeprefix("val_"))
+            found = f", validation {measured} {row[run.measured]:.3f}" if run.measured in row else ""
+            note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{found}", job.quiet)
     return run.finish()
 
 
@@ -89,7 +89,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
-        self.measured = streams[0].task.metric().column
+        self.measured = streams[0].task.column
         self.steps = Steps(job, streams, course, options, phase)
         self.checkpoint = Checkpoint.of(job, streams, options, phase)
         if job.resume:
@@ -183,7 +183,9 @@ class _Run:
     def _estimate(self, measured: Measured, chose: str) -> dict[str, Any]:
         """The figure that a validation gives for the model that it was made of."""
         by = "a held-out validation part"
-        return estimate_by(measured, self.streams[0].labels.classes, of="the trained network", by=by, chose=chose)
+        stream = self.streams[0]
+        options = {"of": "the trained network", "by": by, "chose": chose, "metric": stream.task.primary}
+        return estimate_by(measured, stream.labels.classes, **options)
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""

@@ -20,6 +20,8 @@ from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import Fitted, Measure, Regression, best_trial, choose_strength, fit_best
 from activetune.tasks import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
+from activetune.training.frozen_head import run_frozen
+from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
 from activetune.training.ranks import from_first
 from activetune.training.views import embed_views
@@ -68,6 +70,7 @@ class Probe(Settings):
         seed: int,
         keep_held_out: bool = False,
         measure: Measure = measure_top1,
+        strata: IntArray | None = None,
         quiet: bool = True,
     ) -> Fitted:
         """Choose the strength and fit; see :func:`~activetune.networks.regression.fit_best`.
@@ -89,6 +92,7 @@ class Probe(Settings):
             balance=imbalance.balance,
             by=self.by,
             measure=measure,
+            strata=strata,
             quiet=quiet,
         )
         if not imbalance.logit_adjustment:
@@ -98,6 +102,7 @@ class Probe(Settings):
 
 
 FIRST_PROBE = Probe(by="strength")  # for recipes that go on training from it
+BY_STEPS = HeadTraining()  # of heads that logistic regression does not fit
 
 
 def run_probe(
@@ -106,12 +111,17 @@ def run_probe(
     imbalance: Imbalance,
     crops: Crops,
     *,
+    training: HeadTraining = BY_STEPS,
     keep_held_out: bool = False,
     features_LD: FloatArray | None = None,
 ) -> Outcome:
     """Fit a linear probe on the labelled items' features and make it the network's head; the first process fits it.
 
+    Where the head is no linear layer, or an image has more than one class, the head is trained by steps on features
+    that are computed once (``frozen_head.py``).
+
     Args:
+        training: of a head that is trained by steps.
         imbalance: what is done about classes of different size. crops: random crops and flips of all views but the
             first.
         keep_held_out: leave the validation part out of the final fit, for a caller that goes on choosing by it.
@@ -123,8 +133,11 @@ def run_probe(
     Raises:
         NotFinite: features or fitted weights that are not finite.
     """
+    if not job.has_linear_probe:
+        return run_frozen(job, training, imbalance, crops, views=options.views, keep_held_out=keep_held_out)
     probe, outcome = from_first(lambda: _fitted(job, options, imbalance, crops, keep_held_out, features_LD))
-    probe.head.write_to(job.new_head("linear").classifier)
+    job.new_head("linear")
+    probe.head.write_to(job.network.classifier())
     return outcome
 
 
@@ -137,13 +150,14 @@ def _fitted(
     refuse_outputs(features_LD, "the backbone's features", "before the probe is fitted", remedy)
     probe = options.fit(
         features_LD,
-        job.labels.indices,
+        job.targets,
         imbalance,
         classes=len(job.labels.classes),
+        strata=job.strata,
         held_out=job.held_out,
         seed=job.seed,
         keep_held_out=keep_held_out,
-        measure=job.task.measure,
+        measure=job.measure,
         quiet=job.quiet,
     )
     refuse_outputs(np.append(probe.head.weight_CD, probe.head.bias_C), "the probe's weights", "after its fit", remedy)
@@ -167,18 +181,18 @@ def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, fea
     if not trials:  # one strength, which no trial had to choose
         trials = choose_strength(
             features_LD,
-            job.labels.indices,
+            job.targets,
             [probe.strength],
             splits,
             balance=imbalance.balance,
-            measure=job.task.measure,
+            measure=job.measure,
             quiet=job.quiet,
         )
     if not trials:
         return {}
     best = next(trial for trial in trials if trial.strength == probe.strength)
     by = "a held-out validation part" if len(job.held_out) else f"{len(splits)}-fold cross-validation"
-    return estimate_by(best, job.labels.classes, of=PROBE, by=by, chose=_chose(probe))
+    return estimate_by(best, job.labels.classes, of=PROBE, by=by, chose=_chose(probe), metric=job.task.primary)
 
 
 def _chose(probe: Fitted) -> str:

@@ -17,7 +17,7 @@ from activetune.base.discovery import class_of, modules_of
 from activetune.base.settings import Settings, group_of
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
-from activetune.tasks import Task, make_task
+from activetune.tasks import Task
 from activetune.training.job import Job, Outcome
 from activetune.training.settings import HoldOut, Optimisation
 
@@ -32,14 +32,16 @@ class Recipe(Settings, ABC):
         presets: named settings, for instance ``paper``.
         selects: whether the recipe itself selects, again and again, among items whose labels are all known; it then
             has the settings ``select_with``, ``select_settings`` and ``budget``.
+        only_tasks: the tasks that it can train, where these are not all.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     selects: ClassVar[bool] = False
+    only_tasks: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
-        """Train ``job.network`` in place, and give it a head of ``len(job.labels.classes)`` outputs."""
+        """Train ``job.network`` in place, and give it a head for the job's task."""
 
     def construction(self) -> dict[str, Any]:
         """Options that the backbone must be built with for this recipe."""
@@ -64,9 +66,9 @@ class Recipe(Settings, ABC):
         imbalance = group_of(self, Imbalance)
         return imbalance is not None and any(imbalance.remedies.values())
 
-    def task(self) -> Task:
-        """What is asked about the images, and what models are chosen by."""
-        return make_task().with_even_classes() if self.evens_classes else make_task()
+    def choosing_for(self, task: Task) -> Task:
+        """The task with what this recipe chooses models by."""
+        return task.with_even_classes() if self.evens_classes else task
 
     def fit_on_features(
         self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int

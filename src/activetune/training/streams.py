@@ -73,11 +73,12 @@ class StreamItems(Dataset[Sample]):
         position = turn.position if isinstance(turn, Turn) else int(turn)
         image = read_usable(self.stream.pool, position)
         target = self.stream.task.target(self.stream.labels, position)
+        size = image.height, image.width
         if not isinstance(turn, Turn):
-            return Sample(*self.stream.task.transform(image, target, self.settings, None), position)
+            return Sample(*self.stream.task.transform(image, target, self.settings, None), position, size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, *turn))
-            return Sample(*self.stream.task.transform(image, target, self.settings, self.crops), position)
+            return Sample(*self.stream.task.transform(image, target, self.settings, self.crops), position, size)
 
 
 def batches_loader(

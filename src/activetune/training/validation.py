@@ -35,7 +35,7 @@ def validated(
         about: where the training is, and what to change, for outputs that are not finite.
     """
     network.eval()
-    metric = stream.task.metric()
+    metric = stream.task.metric(stream.labels, settings)
     rank, world = rank_and_world()
 
     def measure() -> None:

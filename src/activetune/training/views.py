@@ -9,8 +9,10 @@ Shape legend: V views, L labelled items, T tokens, D feature size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
 from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.networks.frofa import Grid
-from activetune.tasks import Crops, augmentation
+from activetune.tasks import Crops, Sample
 from activetune.training.batches import derive
 from activetune.training.finite import rates_among, refuse_outputs, settings_to_change
 from activetune.training.job import Job
@@ -41,12 +43,16 @@ class Views:
             tokens in their precision, and with everything else in float32.
         grid: how the tokens lie. pool: makes pooled features of tokens, for heads that read those.
         device: where heads are trained.
+        targets: V * L targets that were moved with their images, view by view; none where they have no place in one.
+        sizes: height and width of the L images.
     """
 
     features: Tensor
     grid: Grid | None = None
     pool: Callable[[Tensor], Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    targets: Sequence[Any] = ()
+    sizes: Sequence[tuple[int, int]] = ()
 
     @property
     def precision(self) -> str:
@@ -81,8 +87,8 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
         NotFinite: features that are not finite.
     """
     backbone = job.backbone.eval()
-    images = _Viewed(job, crops)
-    total = count * len(job.labels)
+    items = len(job.labels)
+    total = count * items
     key = digest(
         backbone.fingerprint, *job.labels.ids, str(job.seed), f"{count} {tokens} {crops.min_crop} {crops.flip}"
     )
@@ -92,42 +98,70 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     done = int(read_json(state)["done"]) if state.is_file() and path.is_file() else 0
     size = total * math.prod(shape)
     rows = torch.from_file(str(path), shared=True, size=size, dtype=DTYPES[job.runtime.precision]).view(total, *shape)
+    targets = _Targets(job.work / f"targets-{key}.bin", total) if job.task.placed else None
+    sizes: list[tuple[int, int]] = []
     remedy = settings_to_change(job.runtime.precision, rates_among(job.settings, "lr"))
-    workers = choose_workers(job.workers, total)
+    # Targets are made anew by a run that goes on: that takes no forward pass.
+    first = done if targets is None else 0
+    start = first
     loader = DataLoader(
-        images,
+        _Viewed(job, crops),
         batch_size=BATCH,
-        sampler=range(done, total),
-        num_workers=workers,
+        sampler=range(first, total),
+        num_workers=choose_workers(job.workers, total),
         worker_init_fn=start_worker,
+        collate_fn=list,
     )
-    with progress(total, "embedding views", done=done, quiet=job.quiet) as meter:
+    with progress(total, "embedding views", done=first, quiet=job.quiet) as meter:
         for batch in loader:
+            if targets is not None:
+                targets.put(start, [sample.target for sample in batch])
+                sizes += [sample.size for sample in batch]
+            start += len(batch)
+            meter.advance(len(batch))
+            if start <= done:
+                continue
             with torch.inference_mode(), job.runtime.autocast():
-                pixels = batch.to(job.runtime.device)
+                pixels = torch.stack([sample.image for sample in batch]).to(job.runtime.device)
                 found = backbone.all_tokens(pixels) if tokens else backbone(pixels)
             refuse_outputs(found, "the backbone's features", "under its views", remedy)
-            rows[done : done + len(batch)] = found
-            done += len(batch)
-            write_json(state, {"done": done})
-            meter.advance(len(batch))
+            rows[start - len(batch) : start] = found
+            write_json(state, {"done": start})
     pool = backbone.pooled if tokens else None
-    return Views(rows.view(count, len(job.labels), *shape), grid, pool, job.runtime.device)
+    features = rows.view(count, items, *shape)
+    kept = () if targets is None else targets.kept
+    return Views(features, grid, pool, job.runtime.device, kept, sizes[:items])
 
 
-class _Viewed(Dataset[Tensor]):
-    """Images (3, H, W) by ``view * items + position``."""
+class _Targets:
+    """Targets in their order: in a memory-mapped file where they are tensors of one shape, else in a list."""
+
+    def __init__(self, path: Path, total: int):
+        self.path, self.total = path, total
+        self.kept: Any = [None] * total
+
+    def put(self, start: int, found: Sequence[Any]) -> None:
+        """Keep those from ``start`` on."""
+        if not start and isinstance(found[0], Tensor):
+            shape, dtype = found[0].shape, found[0].dtype
+            size = self.total * math.prod(shape)
+            self.kept = torch.from_file(str(self.path), shared=True, size=size, dtype=dtype).view(self.total, *shape)
+        for row, target in enumerate(found, start):
+            self.kept[row] = target
+
+
+class _Viewed(Dataset[Sample]):
+    """Images with their targets by ``view * items + position``."""
 
     def __init__(self, job: Job, crops: Crops):
         self.pool, self.seed, self.crops = job.pool, job.seed, crops
-        self.prepare, self.settings = job.backbone.prepare, job.backbone.settings
+        self.task, self.labels, self.settings = job.task, job.labels, job.backbone.settings
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Sample:
         view, position = divmod(index, len(self.pool))
         image = read_usable(self.pool, position)
-        if not view:
-            return self.prepare(image)
+        target = self.task.target(self.labels, position) if self.task.placed else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, VIEW_EPOCH + view, position))
-            found: Tensor = augmentation(self.settings, self.crops)(image)
-        return found
+            found = self.task.transform(image, target, self.settings, self.crops if view else None)
+        return Sample(*found, position, (image.height, image.width))

@@ -132,6 +132,17 @@ class Backbone(nn.Module):
         """All tokens (B, T, D) of what the last layer gives; a convolution's map is read row by row."""
         return as_tokens(features, self.token_size)
 
+    def read(self, features: torch.Tensor, reads: str) -> torch.Tensor:
+        """What the last layer gives, ``pooled`` (B, D), as all ``tokens`` (B, T, D), or as a ``map`` (B, H, W, D)."""
+        if reads == "pooled":
+            return self.pool(features)
+        tokens_BTD = self.as_tokens(features)
+        return tokens_BTD if reads == "tokens" else self.grid.as_map(tokens_BTD)
+
+    def size_of(self, reads: str) -> int:
+        """D of what a head reads."""
+        return self.num_features if reads == "pooled" else self.token_size
+
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Patch tokens (B, T, D) without class or register tokens; a convolution's map is read row by row."""
         return self.all_tokens(images)[:, self._prefix :]

@@ -21,6 +21,10 @@ class Grid:
         """T, prefix tokens included."""
         return self.prefix + self.height * self.width
 
+    def as_map(self, tokens_BTD: Tensor) -> Tensor:
+        """The patch tokens of all tokens (B, T, D), as a map (B, height, width, D)."""
+        return tokens_BTD[:, self.prefix :].reshape(len(tokens_BTD), self.height, self.width, -1)
+
 
 @dataclass(frozen=True)
 class Operation:

@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.evaluation.curves import first_at, training_curve
+from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.vecaf.language import Language
 from activetune.recipes.vecaf.loops import Loops, PretrainedFeatures
 from activetune.recipes.vecaf.settings import LoopSettings
@@ -62,6 +63,7 @@ class Vecaf(Recipe):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
     selects: ClassVar[bool] = True
+    only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
 
     loop: LoopSettings = LoopSettings()
     training: Optimisation = Optimisation()

@@ -118,14 +118,16 @@ class Loops(Course):
         steps = torch.from_numpy(moved.steps_K)[rows, None].to(pooled.device)
         found = cea.augmented(pooled, texts, steps, self.language.lambda_bw)
         if self.language.place == "pooled":
-            return network.head()(found)  # type: ignore[no-any-return]
+            logits = network.head()(found)
+            return logits
         shift = (found - pooled).to(features.dtype)
         if features.ndim == 4:
             first = features.shape[1] == shift.shape[1]
             features = features + (shift[:, :, None, None] if first else shift[:, None, None])
         else:
             features = features + shift[:, None]
-        return network.answer(features)
+        logits = network.answer(features)
+        return logits
 
     def columns(self) -> dict[str, Any]:
         """See :class:`Course`: the loop, and what was spent up to here."""
@@ -252,7 +254,7 @@ class Loops(Course):
             held_out=NO_INDICES if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
             seed=self.job.seed,
         )
-        fitted.head.write_to(self.job.network.head().classifier)
+        fitted.head.write_to(self.job.network.classifier())
 
     # The end ------------------------------------------------------------------------------------------------------
 

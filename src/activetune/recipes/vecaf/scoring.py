@@ -126,7 +126,7 @@ def _collected(
     Raises:
         UsageError: an objective that does not give one finite loss of at least 0 for each item.
     """
-    classifier = job.network.head().classifier
+    classifier = job.network.classifier()
     if head is not None:
         device = job.runtime.device
         classifier = torch.nn.Linear(classifier.in_features, classifier.out_features, device=device)

@@ -2,7 +2,7 @@
 
 The population is all patch tokens of all images, of unit length, and a picked image covers with all its tokens.
 Greedily the image is picked that adds most to ``mean_m max_(picks i) max_(tokens t of i) k(r_m, r_it)`` over the
-regions m, with ``k(x, y) = exp(-|x - y|^2 / (2 sigma^2))``. Labelled images cover from the start, with all their tokens.
+regions m, with ``k(x, y) = exp(-|x - y|^2 / (2 sigma^2))``. Labelled images cover from the start with all tokens.
 From MaxHerding (Bae, Noh & Sutherland, ECCV 2024) are the objective, the kernel and the greedy rule, there of one
 vector per image; taking tokens for the items and images for their owners is this project's own, and no paper's method.
 Its bandwidth is that of ``max_herding``, not tuned for tokens.

@@ -249,6 +249,7 @@ class Bench:
         if cell.recipe.selects:
             _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
         scores = evaluate(model, setup.parts.sides(seed)[1], quiet=True, **where)
+        assert isinstance(scores, Scores)
         if not setup.keep_models:
             shutil.rmtree(folder)
         return scores, figures, curve

@@ -25,9 +25,10 @@ from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
-from activetune.networks.backbones import Backbone
-from activetune.networks.network import Network, not_finite
+from activetune.networks.backbones import Backbone, ImageSettings
+from activetune.networks.network import CLASSIFICATION, Network, not_finite
 from activetune.networks.storage import build, describe, tensors_of
+from activetune.tasks import ClassTask, Task, make_task
 
 MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # beside the model of a recipe that has an adapter
@@ -35,7 +36,7 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # beside t
 
 @dataclass(frozen=True)
 class Model:
-    """A finetuned classifier.
+    """A finetuned network, for one task.
 
     Attributes:
         network: the backbone under its heads.
@@ -53,25 +54,53 @@ class Model:
         return self.network.backbone
 
     @property
+    def task(self) -> Task:
+        """What the model answers."""
+        return make_task(self.config.get("task", CLASSIFICATION))
+
+    @property
     def fingerprint(self) -> str:
         """Digest of all weights and of the classes."""
         return digest(self.network.fingerprint, *self.classes)
 
     def predict(
         self, images: Sequence[Image.Image | str | os.PathLike[str]], *, device: str = "auto", precision: str = "auto"
-    ) -> np.ndarray:
-        """Class probabilities (B, C) float32 of PIL images or image files.
+    ) -> Any:
+        """What the model says of PIL images or image files.
+
+        Returns:
+            Probabilities (B, C) float32 of a task with classes per image; of others a list of B answers, such as
+            masks of the images' own sizes (:class:`activetune.data.kinds.Mask`).
 
         Raises:
             RejectedImage: a file that is not a usable image, or none; its path is named.
             ActivetuneError: the outputs are not finite.
         """
         if not images:
-            return np.empty((0, len(self.classes)), dtype=np.float32)
+            by_class = isinstance(self.task, ClassTask)
+            return np.empty((0, len(self.classes)), dtype=np.float32) if by_class else []
         runtime = resolve_runtime(device, precision)
         opened = [to_rgb(image) if isinstance(image, Image.Image) else _open_image(Path(image)) for image in images]
-        batch = torch.stack([self.backbone.prepare(image) for image in opened])
-        return _probabilities(self.network.to(runtime.device).eval(), batch, runtime)
+        prepare = Prepare(self.task, self.backbone.settings)
+        outputs = _outputs(
+            self.network.to(runtime.device).eval(), torch.stack([prepare(image) for image in opened]), runtime
+        )
+        if isinstance(self.task, ClassTask):
+            return self.task.probabilities(outputs).cpu().numpy()
+        sizes = [(image.height, image.width) for image in opened]
+        return self.task.decode(outputs, sizes, self.backbone.settings, self.classes)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Makes the network's input of an image, as a task has it evaluated; it can be sent to other processes."""
+
+    task: Task
+    settings: ImageSettings
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """An RGB image to uint8 (3, H, W)."""
+        return self.task.transform(image, None, self.settings, None)[0]
 
 
 def _open_image(path: Path) -> Image.Image:
@@ -87,10 +116,16 @@ def _open_image(path: Path) -> Image.Image:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities (B, C) of a batch, the positions of its items in the pool, and the rejected (position, reason)."""
+    """What a model says of a batch.
 
-    probs_BC: np.ndarray
+    Attributes:
+        outputs: as its head gives them for B items; None where all were rejected. positions: of these in the pool.
+        sizes: height and width of their images. rejected: position and reason of each image that can't be used.
+    """
+
+    outputs: Any
     positions: Sequence[int]
+    sizes: Sequence[tuple[int, int]]
     rejected: Sequence[tuple[int, str]]
 
 
@@ -113,26 +148,25 @@ def predictions(
     Raises:
         ActivetuneError: the outputs are not finite.
     """
-    network, prepare = model.network.to(runtime.device).eval(), model.backbone.prepare
+    network, prepare = model.network.to(runtime.device).eval(), Prepare(model.task, model.backbone.settings)
     loader = image_loader(
         pool, prepare, batch_size=batch_size, workers=workers, first_batch=first_batch, contents=contents
     )
     with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
         for batch in loader:
-            probs = np.empty((0, len(model.classes)), dtype=np.float32)
-            if len(batch.images):
-                probs = _probabilities(network, batch.images, runtime)
-            yield Prediction(probs, batch.positions, batch.rejected)
+            outputs = _outputs(network, batch.images, runtime) if len(batch.images) else None
+            yield Prediction(outputs, batch.positions, batch.sizes, batch.rejected)
             meter.advance(len(batch.images) + len(batch.rejected))
 
 
-def _probabilities(network: Network, images: torch.Tensor, runtime: Runtime) -> np.ndarray:
+def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> torch.Tensor:
+    """What the network's head gives for images (B, 3, H, W), in float32."""
     with torch.inference_mode(), runtime.autocast():
-        logits = network(images.to(runtime.device)).float()
-    if not bool(torch.isfinite(logits).all()):
+        outputs: torch.Tensor = network(images.to(runtime.device)).float()
+    if not bool(torch.isfinite(outputs).all()):
         advice = "try --precision fp32" if runtime.precision != "fp32" else "finetune again with a lower --set lr=…"
         raise ActivetuneError(f"the model's outputs are NaN or infinite in {runtime.precision}; {advice}")
-    return torch.softmax(logits, dim=1).cpu().numpy()
+    return outputs
 
 
 def save_model(network: Network, classes: Sequence[str], folder: Path, details: Mapping[str, Any]) -> Model:

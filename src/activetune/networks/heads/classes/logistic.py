@@ -12,16 +12,16 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.networks.heads._head import Head
+from activetune.networks.heads._head import ClassHead
 
 
-class Logistic(Head):
+class Logistic(ClassHead):
     """A linear layer on power-normalised pooled features."""
 
     fixed: ClassVar[bool] = True
 
     def embedded(self, features: Tensor) -> Tensor:
-        """See :class:`Head`."""
+        """See :class:`ClassHead`."""
         return power_normalised(features)
 
 

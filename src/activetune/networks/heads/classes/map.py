@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from activetune.networks.heads._attention import AttentionPool, heads_for
-from activetune.networks.heads._head import Head
+from activetune.networks.heads._head import ClassHead, Reads
 
 SAMPLE = 256  # items that the scale of the tokens is measured on
 
 
-class Map(Head):
+class Map(ClassHead):
     """Attention pooling (MAP) over all tokens."""
 
-    reads_tokens: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "tokens"
 
     def __init__(self, size: int, outputs: int):
         super().__init__(size, outputs)
@@ -30,7 +30,7 @@ class Map(Head):
         self.norm = nn.LayerNorm(size)
 
     def describe(self) -> dict[str, Any]:
-        """See :class:`Head`."""
+        """See :class:`ClassHead`."""
         return {**super().describe(), "attention_heads": self.pool.heads}
 
     def adapt(self, features_VLTD: Tensor) -> None:
@@ -42,6 +42,6 @@ class Map(Head):
         self.get_buffer("scale").copy_((rows - mean).square().mean().sqrt().clamp_min(1e-12).reciprocal())
 
     def embedded(self, features: Tensor) -> Tensor:
-        """See :class:`Head`."""
+        """See :class:`ClassHead`."""
         pooled: Tensor = self.norm(self.pool(features, self.get_buffer("mean"), self.get_buffer("scale")))
         return pooled

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from activetune.networks.heads._head import Head
+from activetune.networks.heads._head import ClassHead
 
 
-class Linear(Head):
+class Linear(ClassHead):
     """A linear layer on the pooled features."""
 
     fixed: ClassVar[bool] = True

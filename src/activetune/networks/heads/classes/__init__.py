@@ -1,0 +1,1 @@
+"""Heads that give a number per class: of an image with one class, or with several."""

@@ -1,0 +1,186 @@
+"""How predictions are written: a table with a row per image, or a file per image in a folder.
+
+A form makes of an image's answer what a journal line holds (plain values), and of all of these the output.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from activetune.base.errors import UsageError
+from activetune.base.files import replacing
+from activetune.base.fingerprint import digest_bytes
+from activetune.base.tables import read_table, write_csv
+from activetune.data.kinds import VOID, Mask
+
+Row = tuple[Any, ...]  # an item's id, then what is told of it
+
+
+class Form(ABC):
+    """Base class of the forms."""
+
+    @abstractmethod
+    def file(self, out: Path) -> Path:
+        """The file that is written last, of the output that was asked for.
+
+        Raises:
+            UsageError: the output is no place for this form.
+        """
+
+    @abstractmethod
+    def row(self, item: str, answer: Any, file: Path | None) -> Row:
+        """What is kept of an image's answer: plain values; files of its own are written now.
+
+        Args:
+            file: of the output; None where nothing is written.
+        """
+
+    @abstractmethod
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """Write the output of all rows, in one step."""
+
+    @abstractmethod
+    def read(self, file: Path) -> list[Row]:
+        """The rows of a finished output."""
+
+
+class Table(Form):
+    """A ``.csv`` or ``.parquet`` file with the columns id, label, probability; an answer is (label, probability)."""
+
+    header: ClassVar[tuple[str, ...]] = ("id", "label", "probability")
+
+    def file(self, out: Path) -> Path:
+        """See :class:`Form`."""
+        if out.suffix.lower() not in (".csv", ".parquet"):
+            raise UsageError(f"{out}: predictions are written as .csv or .parquet")
+        return out
+
+    def row(self, item: str, answer: Any, file: Path | None) -> Row:
+        """See :class:`Form`."""
+        return item, *answer
+
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """See :class:`Form`."""
+        if file.suffix.lower() == ".csv":
+            write_csv(file, self.header, [(item, name, f"{prob:.6f}") for item, name, prob in rows])
+            return
+        columns = list(zip(*rows, strict=True)) or [(), (), ()]
+        types = (pa.string(), pa.string(), pa.float32())
+        table = pa.table({name: pa.array(c, t) for name, c, t in zip(self.header, columns, types, strict=True)})
+        with replacing(file) as partial:
+            pq.write_table(table, partial)
+
+    def read(self, file: Path) -> list[Row]:
+        """See :class:`Form`."""
+        found = read_table(file)
+        columns = (found[name] for name in self.header)
+        return [(str(item), str(name), float(prob)) for item, name, prob in zip(*columns, strict=True)]
+
+
+class NameTable(Table):
+    """The same with a row per name; an answer is a list of (name, probability), and without one the label is empty."""
+
+    def row(self, item: str, answer: Any, file: Path | None) -> Row:
+        """See :class:`Form`."""
+        return item, [list(pair) for pair in answer]
+
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """See :class:`Form`."""
+        super().write(file, [(item, *pair) for item, named in rows for pair in named or [("", 0.0)]])
+
+    def read(self, file: Path) -> list[Row]:
+        """See :class:`Form`."""
+        found: dict[str, list[list[Any]]] = {}
+        for item, name, prob in super().read(file):
+            found.setdefault(item, []).extend([[name, prob]] if name else [])
+        return list(found.items())
+
+
+class Masks(Form):
+    """A folder of PNG masks beside the images' names, with ``classes.csv`` and ``masks.csv`` (id, file).
+
+    A pixel's value is the position of its class; more than 255 classes make 16-bit masks. ``classes.csv`` has the
+    columns name, value, red, green, blue, and the masks of up to 255 classes are shown in these colours.
+
+    Args:
+        classes: C names.
+    """
+
+    header: ClassVar[tuple[str, ...]] = ("id", "file", "digest")
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = classes
+        self.colours_C3 = colours(len(classes))
+
+    def file(self, out: Path) -> Path:
+        """See :class:`Form`."""
+        if out.suffix:
+            raise UsageError(f"{out}: masks are written to a folder; give one, for instance {out.with_suffix('')}")
+        return out / "masks.csv"
+
+    def row(self, item: str, answer: Mask, file: Path | None) -> Row:
+        """See :class:`Form`: the mask is written now."""
+        name = mask_name(item)
+        buffer = io.BytesIO()
+        self._image(answer).save(buffer, format="PNG")
+        if file is not None:
+            with replacing(file.parent / name) as partial:
+                partial.write_bytes(buffer.getvalue())
+        return item, name, digest_bytes(buffer.getvalue())
+
+    def _image(self, mask: Mask) -> Image.Image:
+        pixels_HW = mask.pixels()
+        if len(self.classes) > 255:
+            return Image.fromarray(np.where(pixels_HW == VOID, 2**16 - 1, pixels_HW).astype(np.uint16))
+        image = Image.fromarray(np.where(pixels_HW == VOID, 255, pixels_HW).astype(np.uint8)).convert("P")
+        image.putpalette(self.colours_C3.flatten().tolist())
+        return image
+
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """See :class:`Form`."""
+        table = [
+            (name, value, *colour)
+            for value, (name, colour) in enumerate(zip(self.classes, self.colours_C3.tolist(), strict=True))
+        ]
+        write_csv(file.with_name("classes.csv"), ("name", "value", "red", "green", "blue"), table)
+        write_csv(file, self.header, rows)
+
+    def read(self, file: Path) -> list[Row]:
+        """See :class:`Form`."""
+        found = read_table(file)
+        return [tuple(map(str, row)) for row in zip(*(found[name] for name in self.header), strict=True)]
+
+
+def mask_name(item: str) -> str:
+    """An item's mask below the output folder: its id with the suffix ``.png``, never outside of it.
+
+    >>> mask_name("day/0001.jpg"), mask_name("../../etc/a.jpg")
+    ('day/0001.png', '__/__/etc/a.png')
+    """
+    parts = [part for part in item.replace("\\", "/").replace("\0", "_").split("/") if part not in ("", ".")]
+    safe = ["__" if part == ".." else part for part in parts] or ["_"]
+    return posixpath.join(*safe[:-1], posixpath.splitext(safe[-1])[0] + ".png")
+
+
+def colours(count: int) -> np.ndarray:
+    """(C, 3) distinct colours, uint8: the bits of a class's number dealt to the channels, as PASCAL VOC's.
+
+    >>> colours(3).tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    """
+    found = np.zeros((count, 3), dtype=np.uint8)
+    numbers = np.arange(count)
+    for bit in range(8):
+        for channel in range(3):
+            found[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return found

@@ -1,0 +1,160 @@
+"""Several classes per image, or none: a yes or no per class, chosen by mean average precision (mAP).
+
+Shape legend: B images of a batch, L labelled items, N scored images, C classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.data.annotations import answers_of
+from activetune.data.kinds import Names
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
+from activetune.networks.backbones import ImageSettings
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import Measure
+from activetune.tasks._base import Batch, Loss, Scorer
+from activetune.tasks._classes import ClassTask
+from activetune.tasks._forms import Form, NameTable
+
+
+@dataclass(frozen=True)
+class Multilabel(ClassTask):
+    """Several classes per image, or none.
+
+    Attributes:
+        smoothing: of the labels, in [0, 1). added: C numbers that are added to the logits of the loss, or none: the
+            classes' log-odds times ``logit_adjustment``.
+    """
+
+    name: ClassVar[str] = "multilabel"
+    shown: ClassVar[Mapping[str, str]] = {
+        "map": "mean AP",
+        "f1_micro": "F1, micro",
+        "f1_macro": "F1, macro",
+        "subset_accuracy": "all classes right",
+    }
+
+    smoothing: float = 0.0
+    added: tuple[float, ...] = ()
+
+    def labels_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        classes: Sequence[str] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> Labels[Names]:
+        """See :class:`Task`: a file is a table with a row per name, a list of names, or COCO annotations."""
+        return answers_of(given, pool, self.name, classes, quiet=quiet)
+
+    def refusal(self, labels: Labels) -> str:
+        """See :class:`Task`: some class must be shown by some images, and not by all."""
+        targets_LC = self.targets(labels)
+        if targets_LC.size and (targets_LC.any(axis=0) & ~targets_LC.all(axis=0)).any():
+            return ""
+        return f"no class tells the {len(labels):,} labelled images apart; label images that show it, and others"
+
+    def targets(self, labels: Labels[Names]) -> IntArray:
+        """See :class:`ClassTask`: (L, C)."""
+        place = {name: number for number, name in enumerate(labels.classes)}
+        found = np.zeros((len(labels), len(labels.classes)), dtype=np.int64)
+        for row, answer in enumerate(labels.answers):
+            found[row, [place[name] for name in answer.names]] = 1
+        return found
+
+    def prepared(
+        self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
+    ) -> Multilabel:
+        """See :class:`Task`: with the classes' odds among the items trained on."""
+        added = options.added_to_logits(self.targets(labels)[positions], len(labels.classes))
+        return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Loss:
+        """See :class:`Task`: binary cross-entropy of logits (B, C), its mean over the classes."""
+        logits_BC = outputs.float()
+        if self.added:
+            logits_BC = logits_BC + torch.tensor(self.added, device=logits_BC.device)
+        answers_BC = (1 - self.smoothing) * batch.targets.float() + self.smoothing / logits_BC.shape[1]
+        found = functional.binary_cross_entropy_with_logits(logits_BC, answers_BC, reduction="sum")
+        return Loss(found / logits_BC.shape[1], batch.weight)
+
+    def probabilities(self, logits_BC: Tensor) -> Tensor:
+        """See :class:`ClassTask`: each class for itself."""
+        return torch.sigmoid(logits_BC.float())
+
+    def decode(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[Names]:
+        """See :class:`Task`: the classes that are more likely shown than not."""
+        return [Names.of([name for name, _ in found]) for found in self.answers(outputs, sizes, settings, classes)]
+
+    def answers(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[list[tuple[str, float]]]:
+        """See :class:`Task`: the same with their probabilities, the most likely first."""
+        found = []
+        for row in self.probabilities(outputs).detach().cpu().numpy():
+            named = [column for column in np.argsort(-row, kind="stable") if row[column] >= NAMED]
+            found.append([(classes[column], float(row[column])) for column in named])
+        return found
+
+    def strata(self, labels: Labels[Names]) -> IntArray:
+        """See :class:`Task`: the rarest class that an image shows, or one of their own for images without any."""
+        targets_LC = self.targets(labels)
+        order = np.argsort(targets_LC.sum(axis=0), kind="stable")
+        found: IntArray = np.where(targets_LC.any(axis=1), order[targets_LC[:, order].argmax(axis=1)], len(order))
+        return found
+
+    def form(self, classes: Sequence[str]) -> Form:
+        """See :class:`Task`."""
+        return NameTable()
+
+    @property
+    def primary(self) -> str:
+        """See :class:`Task`."""
+        return PRIMARY
+
+    @property
+    def measure(self) -> Measure:
+        """See :class:`ClassTask`."""
+        return measure_map
+
+    def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
+        """See :class:`Task`."""
+        return MultilabelScorer(labels, outputs, self)
+
+
+class MultilabelScorer:
+    """See :class:`Scorer`; a class that the model does not know has probability 0."""
+
+    def __init__(self, labels: Labels[Names], outputs: Sequence[str], task: Multilabel) -> None:
+        foreign = [name for name in labels.classes if name not in set(outputs)]
+        self.classes = [*outputs, *foreign]
+        self.truth_LC = task.targets(replace(labels, classes=self.classes))
+        self.task, self.foreign = task, len(foreign)
+        self.probs: list[FloatArray] = []
+        self.rows: list[int] = []
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        """See :class:`Scorer`: logits (B, C)."""
+        self.probs.append(np.pad(self.task.probabilities(outputs).detach().cpu().numpy(), ((0, 0), (0, self.foreign))))
+        self.rows += batch.positions.tolist()
+
+    def scores(self) -> DictScores:
+        """See :class:`Scorer`."""
+        found = multilabel_scores(np.concatenate(self.probs), self.truth_LC[self.rows], self.classes)
+        return DictScores(found, self.task.shown)

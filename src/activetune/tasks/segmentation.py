@@ -1,0 +1,185 @@
+"""The class of every pixel: cross-entropy over pixels, chosen by mean intersection over union (mIoU).
+
+Images and masks are prepared together (``_canvas.py``). The loss is computed at a quarter of the canvas's pixels, which
+a map of patches tells nothing beyond; models are scored at the masks' own resolution.
+Shape legend: B images of a batch, C classes, H x W pixels or places of a map.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.base.arrays import IntArray
+from activetune.base.torchvision_ import import_torchvision
+from activetune.data.annotations import answers_of
+from activetune.data.kinds import VOID, ArrayMask, Mask
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.metrics import Counts, Measured
+from activetune.evaluation.pixels import PRIMARY, PixelCounts
+from activetune.networks.backbones import ImageSettings
+from activetune.networks.heads import Room
+from activetune.networks.imbalance import Imbalance
+from activetune.tasks._augmentation import Crops
+from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
+from activetune.tasks._canvas import Size, fitted, on_image, varied
+from activetune.tasks._forms import Form, Masks
+
+STRIDE = 2  # pixels of the canvas per pixel of the mask that the loss reads
+
+
+@dataclass(frozen=True)
+class Segmentation(Task):
+    """The class of every pixel.
+
+    Attributes:
+        smoothing: of the labels, in [0, 1). added: C numbers that are added to the logits of the loss, or none; see
+            ``logit_adjustment``, here by the classes' shares of the pixels.
+    """
+
+    name: ClassVar[str] = "segmentation"
+    room: ClassVar[Room] = "masks"
+    placed: ClassVar[bool] = True
+    shown: ClassVar[Mapping[str, str]] = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+
+    smoothing: float = 0.0
+    added: tuple[float, ...] = ()
+
+    def labels_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        classes: Sequence[str] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> Labels[Mask]:
+        """See :class:`Task`: a folder of masks, or whatever ``data/annotations`` reads masks from."""
+        return answers_of(given, pool, self.name, classes, quiet=quiet)
+
+    def target(self, labels: Labels[Mask], position: int) -> Any:
+        """See :class:`Task`: a mask of torchvision's ``tv_tensors``, (H, W) int32."""
+        import_torchvision()
+        from torchvision import tv_tensors
+
+        return tv_tensors.Mask(torch.from_numpy(labels.answers[position].pixels()))
+
+    def transform(
+        self, image: Image.Image, target: Any, settings: ImageSettings, crops: Crops | None
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Task`: the mask (H, W) int16, at every ``STRIDE``-th pixel of the canvas."""
+        pixels, moved = fitted(image, target, settings) if crops is None else varied(image, target, settings, crops)
+        if moved is None:
+            return pixels, torch.empty(0)
+        return pixels, moved.as_subclass(Tensor)[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].to(torch.int16)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """See :class:`Task`: targets are class indices (B, H, W), a unit is a pixel that has a class."""
+        targets = torch.stack([sample.target for sample in samples])
+        weight = float((targets != VOID).sum()) if targets.numel() else 0.0
+        return replace(Batch.of(samples, targets), weight=weight)
+
+    def prepared(
+        self, labels: Labels[Mask], positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
+    ) -> Segmentation:
+        """See :class:`Task`: with the classes' shares of the pixels of the items trained on."""
+        if not options.logit_adjustment:
+            return replace(self, smoothing=smoothing)
+        counts = sum(_histogram(labels.answers[position], len(labels.classes)) for position in positions)
+        shares = np.maximum(counts, 0.5) / np.sum(counts)
+        added = options.logit_adjustment * np.log(shares)
+        return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Loss:
+        """See :class:`Task`: cross-entropy of logits (B, C, h, w), interpolated to the masks' size."""
+        targets = batch.targets.long()
+        logits = functional.interpolate(outputs.float(), size=targets.shape[1:], mode="bilinear", align_corners=False)
+        if self.added:
+            logits = logits + torch.tensor(self.added, device=logits.device)[:, None, None]
+        found = functional.cross_entropy(
+            logits, targets, ignore_index=VOID, reduction="sum", label_smoothing=self.smoothing
+        )
+        return Loss(found, batch.weight)
+
+    def decode(
+        self, outputs: Tensor, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[Mask]:
+        """See :class:`Task`: masks of the images' own sizes."""
+        return [
+            ArrayMask(on_image(outputs, index, size, settings.size).argmax(0).to(torch.int32).cpu().numpy())
+            for index, size in enumerate(sizes)
+        ]
+
+    def form(self, classes: Sequence[str]) -> Form:
+        """See :class:`Task`."""
+        return Masks(classes)
+
+    @property
+    def primary(self) -> str:
+        """See :class:`Task`."""
+        return PRIMARY
+
+    def metric(self, labels: Labels[Mask], settings: ImageSettings) -> Metric:
+        """See :class:`Task`."""
+        return MeanIou(labels, settings, labels.classes)
+
+    def scorer(self, labels: Labels[Mask], settings: ImageSettings, outputs: Sequence[str]) -> MeanIou:
+        """See :class:`Task`."""
+        return MeanIou(labels, settings, outputs)
+
+
+class MeanIou(Metric):
+    """mIoU at the masks' own resolution; beside it pixel accuracy.
+
+    Args:
+        outputs: C names, in the order of the logits; a class that only the labels have is always wrong.
+    """
+
+    def __init__(self, labels: Labels[Mask], settings: ImageSettings, outputs: Sequence[str]):
+        self.labels, self.settings = labels, settings
+        self.classes = [*outputs, *(name for name in labels.classes if name not in set(outputs))]
+        place = {name: number for number, name in enumerate(self.classes)}
+        self.place_Y = np.asarray([place[name] for name in labels.classes] + [VOID], dtype=np.int32)  # [-1] is void
+        self.counts = PixelCounts(len(self.classes), len(outputs))
+        self.loss = 0.0
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        """See :class:`Metric`: logits (B, C, h, w)."""
+        for index, (position, size) in enumerate(zip(batch.positions.tolist(), batch.sizes, strict=True)):
+            truth_HW = self.place_Y[self.labels.answers[position].pixels()]
+            logits = on_image(outputs, index, size, self.settings.size)
+            self.counts.add(truth_HW, logits.argmax(0).cpu().numpy())
+            known = torch.from_numpy(np.where(truth_HW < outputs.shape[1], truth_HW, VOID)).long().to(logits.device)
+            if bool((known != VOID).any()):
+                self.loss += float(functional.cross_entropy(logits[None], known[None], ignore_index=VOID))
+
+    def state(self) -> tuple[Counts, int, float]:
+        """See :class:`Metric`."""
+        return self.counts.matrix_YC, self.counts.images, self.loss
+
+    def measured(self, states: Sequence[Any]) -> Measured:
+        """See :class:`Metric`; the loss is the mean over images of that of their pixels."""
+        counts = PixelCounts(*self.counts.matrix_YC.shape).merged([(matrix, images) for matrix, images, _ in states])
+        loss = sum(loss for _, _, loss in states) / counts.images
+        found = counts.ratios
+        beside = {"pixel_accuracy": found.accuracy}
+        return Measured(found.miou, loss, counts.images, smoothed=found.miou, beside=beside)
+
+    def scores(self) -> DictScores:
+        """See :class:`Scorer`."""
+        return DictScores(self.counts.scores(self.classes), Segmentation.shown)
+
+
+def _histogram(mask: Mask, classes: int) -> IntArray:
+    """(C,) pixels of each class."""
+    pixels = mask.pixels()
+    return np.bincount(pixels[pixels >= 0], minlength=classes)

@@ -1,0 +1,153 @@
+"""What every recipe promises under every task that it trains: a model that is saved, loaded, scored and predicts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import activetune
+from activetune import UsageError, open_pool
+from activetune.base.config import field_types
+from activetune.data.labels import Labels, keep
+from activetune.data.pool import Pool
+from activetune.tasks import make_task, tasks
+from activetune.training.recipe import recipes
+from tests.conftest import tiny_backbone, write_digits
+from tests.contract.test_recipes import QUICK
+from tests.contract.test_tasks import ANSWERS
+
+TASKS = sorted(set(tasks()) - {"classification"})  # test_recipes.py is about that one
+PAIRS = [
+    (task, recipe) for task in TASKS for recipe, cls in sorted(recipes().items()) if task in (cls.only_tasks or tasks())
+]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return open_pool(write_digits(tmp_path_factory.mktemp("pool") / "digits", 40))
+
+
+@pytest.fixture(scope="module")
+def labels(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Labels]:
+    folder = tmp_path_factory.mktemp("labels")
+    return {name: make_task(name).labels_of(ANSWERS[name](pool, folder), pool) for name in TASKS}
+
+
+def fit(task: str, recipe: str, pool: Pool, labels: Labels, out: Path, **options: Any) -> activetune.Model:
+    fields = field_types(recipes()[recipe])
+    settings = {name: value for name, value in {**QUICK, **options.pop("settings", {})}.items() if name in fields}
+    name, weights = tiny_backbone()
+    given: dict[str, Any] = {"backbone": name, "weights": weights, "workers": 0, "device": "cpu", "quiet": True}
+    return activetune.finetune(
+        pool, task=task, labels=labels, out=out, recipe=recipe, settings=settings, precision="fp32", **given, **options
+    )
+
+
+def reported(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("model.safetensors", "config.json")]
+
+
+@pytest.mark.parametrize(("task", "recipe"), PAIRS)
+def test_it_trains_and_its_model_is_used(
+    task: str, recipe: str, pool: Pool, labels: dict[str, Labels], tmp_path: Path
+) -> None:
+    taught = keep(labels[task], pool.ids[:24])
+    model = fit(task, recipe, pool, taught, tmp_path / "m")
+    assert json.loads((tmp_path / "m/config.json").read_text())["task"] == task
+    again = activetune.load(tmp_path / "m")
+    assert again.fingerprint == model.fingerprint
+    scores = activetune.evaluate(again, pool, labels=labels[task], out=tmp_path / "s.json", device="cpu", quiet=True)
+    assert scores.n == len(pool)
+    assert 0 <= scores.value <= 1
+    assert json.loads((tmp_path / "s.json").read_text())[make_task(task).primary] == scores.value
+    told = scores.table()
+    kept = activetune.evaluate(
+        again, pool, labels=labels[task], out=tmp_path / "s.json", device="cpu", quiet=True, resume=True
+    )
+    assert kept.table() == told
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_seed_gives_the_same_model_and_a_run_goes_on(
+    task: str, pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = keep(labels[task], pool.ids[:24])
+    fit(task, "probe_then_full", pool, taught, tmp_path / "a")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("activetune.training.steps.Steps.epoch", interrupted)
+        fit(task, "probe_then_full", pool, taught, tmp_path / "b")
+    fit(task, "probe_then_full", pool, taught, tmp_path / "b", resume=True)
+    assert reported(tmp_path / "a") == reported(tmp_path / "b")
+    assert not (tmp_path / "b/.unfinished").exists()
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def rounded(value: Any) -> Any:
+    """As a table has it."""
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return f"{value:.6f}" if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("head", [None, "another"])
+def test_predictions_are_kept_and_gone_on_with(
+    task: str, head: str | None, pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = make_task(task).head_kinds()
+    model = fit(task, "linear_probe", pool, labels[task], tmp_path / "m", head=kinds[-1] if head else None)
+    place = {"segmentation": "out"}.get(task, "out.csv")
+    given: dict[str, Any] = {"workers": 0, "device": "cpu", "quiet": True}
+    rows = activetune.predict(model, pool, out=tmp_path / "whole" / place, **given)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("activetune.evaluation.predict.check_complete", interrupted)
+        activetune.predict(model, pool, out=tmp_path / "cut" / place, **given)
+    for _ in range(2):
+        again = activetune.predict(model, pool, out=tmp_path / "cut" / place, resume=True, **given)
+        assert rounded(again) == rounded(rows)
+    with pytest.raises(UsageError, match="exist"):
+        activetune.predict(model, pool, out=tmp_path / "cut" / place, **given)
+    names = sorted(str(path.relative_to(tmp_path / "whole")) for path in (tmp_path / "whole").rglob("*"))
+    assert names == sorted(str(path.relative_to(tmp_path / "cut")) for path in (tmp_path / "cut").rglob("*"))
+    for name in names:
+        if (tmp_path / "whole" / name).is_file():
+            assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+    shutil.rmtree(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_wrong_use_is_a_sentence(task: str, pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"unknown head of {task} 'nothing'"):
+        fit(task, "linear_probe", pool, labels[task], tmp_path / "m", head="nothing")
+    with pytest.raises(UsageError, match=f"the recipe vecaf trains for classification, not for {task}"):
+        fit(task, "vecaf", pool, labels[task], tmp_path / "m")
+    foreign = Labels(["nowhere.png"], [labels[task].answers[0]], labels[task].classes)
+    with pytest.raises(UsageError, match=r"nowhere\.png"):
+        fit(task, "linear_probe", pool, foreign, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_unknown_task_is_a_sentence(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown task 'depth'"):
+        fit("depth", "linear_probe", pool, labels[TASKS[0]], tmp_path / "m")
+
+
+def test_masks_are_learnt(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
+    """Ink and paper: a linear layer on a small random network tells most pixels."""
+    from activetune.evaluation.pixels import PixelCounts
+
+    truth = labels["segmentation"]
+    model = fit("segmentation", "linear_probe", pool, truth, tmp_path / "m", settings={"head_steps": 60})
+    scores = activetune.evaluate(model, pool, labels=truth, device="cpu", quiet=True)
+    always = PixelCounts(2, 2)
+    for answer in truth.answers:
+        always.add(answer.pixels(), np.zeros_like(answer.pixels()))
+    assert scores.value > always.ratios.miou + 0.1
