@@ -25,6 +25,7 @@ from activetune.data.frame_rate import split_rate
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.features.artefact import Embeddings
 from activetune.selection.artefact import Selection, load_selection
 
 IMAGES, LIST = "images", "images.csv"
@@ -78,20 +79,20 @@ def save_images(
     return [folder / name for name in files]
 
 
-def pool_of(selection: Selection) -> Pool:
-    """The pool that a selection's embeddings were made from: under its name from here, or where it was then.
+def pool_of(artefact: Selection | Embeddings) -> Pool:
+    """The pool that embeddings were made from, or those of a selection: under its name from here, or where it was then.
 
     Raises:
         UsageError: the embeddings name none, or it is not there.
     """
-    name, path = (selection.manifest.get(key) for key in ("pool", "pool_path"))
+    name, path = (artefact.manifest.get(key) for key in ("pool", "pool_path"))
     if not name:
         raise UsageError("the features were made elsewhere, so the pool is not known")
     there = next((place for place in (path, name) if place and split_rate(place)[0].exists()), None)
     if there is None:
         raise UsageError(f"the pool {name} is not there")
     pool = open_pool(there, quiet=True)
-    if all(item in pool.position for item in selection.ids):
+    if all(item in pool.position for item in artefact.ids):
         return pool
     return open_pool(there, follow_links=True, quiet=True)  # as it was when it was embedded
 
