@@ -116,7 +116,7 @@ def test_per_class_is_kept_for_any_pool(shown: list[set[str]], each: int) -> Non
     embeddings, labels = pool_of([sorted(names) for names in shown])
     available = {name: count for name, count in counts_of(embeddings.ids, labels).items() if count}
     if not available or min(available.values()) < each:
-        with pytest.raises(UsageError, match="is over what class|is known to show a class"):
+        with pytest.raises(UsageError, match=r"is over what class|is known to show a class"):
             select(embeddings, budget=f"{each}/class", method="random", labels=labels)
         return
     selection = select(embeddings, budget=f"{each}/class", method="random", labels=labels)
