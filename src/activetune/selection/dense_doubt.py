@@ -4,12 +4,12 @@ Methods that read probabilities want one row per image. Pixels and boxes are red
 nothing larger than one image's output is ever held. Three readings of doubt:
 
 - how unsure the model is of its pixels on average (``mean_pixel_entropy``);
-- which classes it sees at all (``presence_of_pixels``, ``presence_of_boxes``), as probabilities per class that do not sum
-  to one; ``as_distribution`` makes of them a row of ``probs_NC`` for ``margin``, ``entropy``, ``badge`` …;
+- which classes it sees at all (``presence_of_pixels``, ``presence_of_boxes``), as probabilities per class that do not
+  sum to one; ``as_distribution`` makes of them a row of ``probs_NC`` for ``margin``, ``entropy``, ``badge`` …;
 - how sure it is of the objects that it finds (``box_confidence``).
 
-The mean over pixels is that of most work on active segmentation; that an image without an object is no doubtful one,
-and the two readings as a distribution and as a row per class, are this project's choices.
+These are plain means and maxima, and no paper's method. That an image without an object is no doubtful one, and that
+presence is read as a distribution, are this project's choices.
 Shape legend: C classes, H x W pixels, K boxes.
 """
 
@@ -51,7 +51,7 @@ def mean_pixel_entropy(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | 
     if not probs_CP.shape[1]:
         return 0.0
     logs_CP = np.log(probs_CP, out=np.zeros_like(probs_CP), where=probs_CP > 0)
-    return float(-(probs_CP * logs_CP).sum(axis=0).mean())
+    return 0.0 - float((probs_CP * logs_CP).sum(axis=0).mean())
 
 
 def presence_of_pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None) -> Float64:
@@ -113,8 +113,8 @@ def box_confidence(scores_K: FloatArray, *, by: str = "mean", none: float = 1.0)
 def as_distribution(presence_C: FloatArray) -> npt.NDArray[np.float32]:
     """(C,) presence as shares that sum to 1, as methods read that rank by class probabilities.
 
-    An image that surely shows one class gets nearly all of the mass there, one that shows two classes or perhaps any gets
-    it spread out: presence in itself counts as doubt in that reading. Where no class is seen all shares are equal.
+    An image that surely shows one class gets nearly all of the mass there; one that shows two classes, or perhaps any,
+    gets it spread out: several classes count as doubt in that reading. Where none is seen all shares are equal.
     """
     presence = _probabilities(presence_C)
     total = presence.sum()
@@ -130,7 +130,7 @@ def presence_entropy(presence_C: FloatArray) -> float:
     presence = _probabilities(presence_C)
     both = np.stack([presence, 1 - presence])
     logs = np.log(both, out=np.zeros_like(both), where=both > 0)
-    return float(-(both * logs).sum(axis=0).mean())
+    return 0.0 - float((both * logs).sum(axis=0).mean())
 
 
 def _pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None) -> Float64:
@@ -154,6 +154,7 @@ def _probabilities(values: FloatArray) -> Float64:
     found = np.asarray(values, dtype=np.float64)
     if found.size and not (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING):
         raise UsageError(
-            f"probabilities lie in [0, 1], and these in [{found.min():g}, {found.max():g}]; apply softmax or sigmoid first"
+            f"probabilities lie in [0, 1], and these in [{found.min():g}, {found.max():g}]; apply softmax or sigmoid "
+            "first"
         )
     return np.clip(found, 0, 1)
