@@ -22,7 +22,8 @@ from activetune.data.frame_rate import FrameRate, split_rate
 from activetune.data.identity import Contents
 from activetune.data.images import decode_image
 from activetune.data.pool import Patience, Pool
-from activetune.data.sources._frames import FrameTable
+from activetune.data.sources import _frame_memory
+from activetune.data.sources._frames import FrameTable, list_frames
 from tests.videos import LOSSLESS, SIDE, av, number_in, plain, write_video
 
 KINDS = [
@@ -307,6 +308,55 @@ def test_without_the_package_the_line_to_install_it_is_told(clip: Path, monkeypa
     for path in (clip, clip.parent):
         with pytest.raises(MissingExtra, match=r"pip install 'activetune\[video\]'"):
             open_pool(path)
+
+
+# The memory of lists of frames ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A clip that was written a while ago, and a cache of its own."""
+    monkeypatch.setattr(_frame_memory, "SETTLED_NS", -(10**12))
+    monkeypatch.setenv("ACTIVETUNE_CACHE", str(tmp_path / "cache"))
+    return clip
+
+
+def test_a_video_is_read_through_once_and_again_when_it_has_changed(
+    settled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+
+    def counted(path: Path) -> FrameTable:
+        listed.append(path)
+        return list_frames(path)
+
+    monkeypatch.setattr(_frame_memory, "list_frames", counted)
+    pools = [open_pool(f"{settled}@{rate}") for rate in ("all", "all", "2fps")]
+    assert len(listed) == 1
+    assert pools[0].ids == pools[1].ids
+    assert [shown(pools[1], row) for row in (7, 3)] == [7, 3]
+    write_video(settled, plain(12))
+    assert len(open_pool(f"{settled}@all")) == 12
+    assert len(listed) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_damaged_memory_costs_time_alone(settled: Path, tmp_path: Path, damage: bytes | None) -> None:
+    before = open_pool(f"{settled}@all").ids
+    (file,) = (tmp_path / "cache" / "frames").iterdir()
+    if damage is None:
+        np.save(file, np.array([1, 1, 10, 0, 99, 0, 5]))
+    else:
+        file.write_bytes(damage)
+    assert open_pool(f"{settled}@all").ids == before
+
+
+def test_a_video_that_was_just_written_is_not_remembered(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACTIVETUNE_CACHE", str(tmp_path / "cache"))
+    open_pool(clip, quiet=True)
+    assert not (tmp_path / "cache" / "frames").exists()
 
 
 # Identity and the way through the house -------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ is taken unless the pool's name says otherwise (``clip.mp4@2fps``, ``clip.mp4@al
 seconds. Labels are the names of the folders that the videos lie in, as for images. A folder that has images of its own
 is a folder of images, and one with Parquet shards a data set; the videos there do not count.
 
-Listing reads the packets of each file and decodes none. Frames come as PPM, which costs less than decoding; the digest
-of a frame is that of its file and number, and so does not depend on how the installed FFmpeg turns colours into RGB.
+Listing reads the packets of each file once (``_frame_memory.py`` remembers them) and decodes none. Frames come as PPM,
+which costs less than decoding; the digest of a frame is that of its file and number, and so does not depend on how the
+installed FFmpeg turns colours into RGB.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from activetune.data.frame_rate import DEFAULT
 from activetune.data.identity import Place, content_digest
 from activetune.data.sources import _listing as reasons
 from activetune.data.sources._files import folder_labels, place_of
-from activetune.data.sources._frames import FrameReader, FrameTable, Pixels, list_frames, pyav
+from activetune.data.sources._frame_memory import known_frames
+from activetune.data.sources._frames import FrameReader, FrameTable, Pixels, pyav
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._walk import walk
 
@@ -188,7 +190,7 @@ def _listed(path: Path) -> Video:
         status = path.stat()
         if not path.is_file():
             raise UsageError("no regular file")
-        return Video(path, status.st_size, status.st_mtime_ns, list_frames(path))
+        return Video(path, status.st_size, status.st_mtime_ns, known_frames(path))
     except OSError as error:
         raise UsageError(error.strerror or str(error)) from None
 
