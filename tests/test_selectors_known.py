@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given as given_
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from activetune import Embeddings, UsageError, select
-from activetune.features.distances import distinct_nearest, unit_rows
+from activetune.features.distances import distinct_nearest, pieces_of, unit_rows
 from activetune.networks.regression import LinearHead
 from activetune.selection.problem import Evidence, Picks
+from activetune.selection.regions import regions_of, sample_regions
 from activetune.selection.selectors import make_selector, typiclust, usl
 from activetune.selection.selectors._engine import minimise
 from activetune.selection.selectors._greedy import gaussian
@@ -100,6 +103,70 @@ def test_k_center_scores_never_rise() -> None:
 def test_k_center_starts_away_from_the_labelled_items() -> None:
     points = circle(np.arange(12) * np.pi / 6)
     assert pick("k_center", Evidence(points, labelled=np.array([2])), 1).positions.tolist() == [8]
+
+
+# every n-th -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_nth_takes_the_middle_of_equal_stretches() -> None:
+    picks = pick("every_nth", Evidence(np.ones((30, 1), dtype=np.float32)), 3)
+    assert picks.positions.tolist() == [5, 15, 25]
+    assert picks.scores.tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30, 97])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 1.0])
+def test_every_nth_is_spread_evenly_over_any_count(count: int, share: float) -> None:
+    budget = max(1, round(share * count))
+    positions = pick("every_nth", Evidence(np.ones((count, 1), dtype=np.float32)), budget).positions
+    steps = np.diff(positions)
+    assert len(positions) == budget
+    assert steps.size == 0 or steps.max() - steps.min() <= 1
+    assert abs(positions[0] - (count - 1 - positions[-1])) <= 1
+
+
+def test_every_nth_gives_each_clip_its_share() -> None:
+    lengths = [40, 200, 10, 150]
+    clip = np.repeat(np.arange(4), lengths)
+    picks = pick("every_nth", Evidence(np.ones((400, 1), dtype=np.float32)), 40)
+    got = np.bincount(clip[picks.positions], minlength=4)
+    assert (np.abs(got - np.asarray(lengths) / 10) <= 1).all()
+
+
+def test_every_nth_goes_into_the_widest_gaps_between_labelled_items() -> None:
+    evidence = Evidence(np.ones((21, 1), dtype=np.float32), labelled=np.array([10, 0, 20]))
+    assert pick("every_nth", evidence, 2).positions.tolist() == [5, 15]
+    rows = Evidence(np.ones((30, 1), dtype=np.float32), labelled=np.array([4, 9, 14, 19]))
+    assert pick("every_nth", rows, 1).positions.tolist() == [26]  # behind the last one no other stands
+
+
+@given_(st.lists(st.sampled_from("clx"), min_size=1, max_size=40), st.integers(1, 40))
+def test_every_nth_makes_the_widest_gap_as_small_as_any_picks_can(kinds: str, budget: int) -> None:
+    labelled = np.flatnonzero([kind == "l" for kind in kinds])
+    excluded = np.flatnonzero([kind == "x" for kind in kinds])
+    evidence = Evidence(np.ones((len(kinds), 1), dtype=np.float32), labelled=labelled, excluded=excluded)
+    if not len(evidence.candidates):
+        return
+    budget = min(budget, len(evidence.candidates))
+    positions = pick("every_nth", evidence, budget).positions
+    assert sorted(set(positions.tolist())) == positions.tolist()
+    assert len(positions) == budget
+
+    axis = np.sort(np.concatenate([evidence.candidates, labelled]))  # excluded items are not there
+
+    def widest(chosen: Any) -> int:
+        taken = np.searchsorted(axis, np.sort(np.concatenate([labelled, np.asarray(chosen)])))
+        inner = np.diff(taken).max(initial=0)
+        return max(int(inner), 2 * int(taken[0]), 2 * int(len(axis) - 1 - taken[-1]))
+
+    if len(evidence.candidates) <= 12 and budget <= 4:
+        assert widest(positions) <= 1 + min(map(widest, combinations(evidence.candidates.tolist(), budget)))
+
+
+def test_random_and_every_nth_read_no_features_and_take_tokens_too() -> None:
+    tokens = Embeddings.from_numpy(np.random.default_rng(0).normal(size=(12, 3, 4)))
+    assert select(tokens, budget=3, method="every_nth").ids == ["2", "6", "10"]
+    assert len(select(tokens, budget=3, method="random")) == 3
 
 
 # One of each group ----------------------------------------------------------------------------------------------------
@@ -642,6 +709,83 @@ def test_free_sel_draws_in_proportion_to_the_squared_cosine_distance() -> None:
     evidence = with_tokens(tokens, labelled=np.array([0]))
     drawn = [int(pick("free_sel", evidence, 1, seed).positions[0]) for seed in range(300)]
     assert np.mean(np.asarray(drawn) == 1) == pytest.approx(0.8, abs=0.06)
+
+
+# MaxHerding on tokens -------------------------------------------------------------------------------------------------
+
+
+def plain_token_herding(evidence: Evidence, budget: int, bandwidth: float) -> tuple[list[int], list[float]]:
+    """The definition, with every product written out in float64; picks and the gain of each."""
+    assert evidence.tokens_NTD is not None
+    lengths = np.linalg.norm(evidence.tokens_NTD.astype(np.float64), axis=2, keepdims=True)
+    unit = evidence.tokens_NTD / np.where(lengths == 0, 1, lengths)
+    regions = unit[evidence.population].reshape(-1, unit.shape[2])
+
+    def covers(images: Any) -> np.ndarray:
+        """(regions,) how well some images together cover each."""
+        best = np.zeros(len(regions))
+        for image in images:
+            for token in unit[image]:
+                best = np.maximum(best, np.exp((regions @ token - 1) / bandwidth**2))
+        return best
+
+    picks: list[int] = []
+    gains: list[float] = []
+    for _ in range(budget):
+        before = covers([*evidence.labelled, *picks]).mean()
+        left = [image for image in evidence.candidates if image not in picks]
+        gain = [covers([*evidence.labelled, *picks, image]).mean() - before for image in left]
+        picks.append(int(left[int(np.argmax(gain))]))
+        gains.append(max(gain))
+    return picks, gains
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("bandwidth", [1.0, 0.4])
+def test_token_max_herding_is_its_definition(seed: int, bandwidth: float) -> None:
+    rng = np.random.default_rng(seed)
+    tokens = (rng.normal(size=(26, 5, 7)) * rng.uniform(0.1, 9, size=(26, 5, 1))).astype(np.float32)
+    evidence = with_tokens(
+        tokens, labelled=np.array([3, 20]), excluded=np.array([5, 6, 7]), closed=np.array([11, 12, 13])
+    )
+    expected, gains = plain_token_herding(evidence, 9, bandwidth)
+    picks = pick("token_max_herding", evidence, 9, bandwidth=bandwidth)
+    assert picks.positions.tolist() == expected
+    assert picks.scores == pytest.approx(gains, abs=1e-5)
+    with pieces_of(1):  # an image at a time
+        assert pick("token_max_herding", evidence, 9, bandwidth=bandwidth).positions.tolist() == expected
+
+
+def test_token_max_herding_of_single_tokens_is_max_herding() -> None:
+    rows = unit_rows(np.random.default_rng(3).normal(size=(40, 6)))
+    evidence = Evidence(rows, tokens_NTD=rows[:, None, :])
+    both = [pick(method, evidence, 12) for method in ("max_herding", "token_max_herding")]
+    assert both[0].positions.tolist() == both[1].positions.tolist()
+    assert both[0].scores == pytest.approx(both[1].scores, abs=1e-5)
+
+
+def test_token_max_herding_takes_an_image_for_all_that_it_shows() -> None:
+    tokens = images("aaaa", "abcd", "aabb", "ccdd", "efef")  # the second shows what three others show
+    picks = pick("token_max_herding", with_tokens(tokens), 2, bandwidth=0.3)
+    assert picks.positions.tolist() == [1, 4]
+    assert picks.reasons == ["nearest to 20 of 20 regions, of 5 images", "nearest to 4 of 20 regions, of 1 images"]
+    follow = pick("token_max_herding", with_tokens(tokens, labelled=np.array([1])), 1, bandwidth=0.3)
+    assert follow.positions.tolist() == [4]
+
+
+def test_a_jury_of_tokens_is_as_large_as_asked_and_stands_for_all() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(size=(40, 6, 8)).astype(np.float16)
+    jury = sample_regions(tokens, np.arange(5, 35), 50, np.random.default_rng(1))
+    assert len(jury) == 50
+    assert set(jury.owners_J.tolist()) <= set(range(5, 35))
+    every = regions_of(tokens, jury.owners_J)
+    assert all(np.isclose(every[row], jury.features_JD[row]).all(axis=1).any() for row in range(50))
+    whole = sample_regions(tokens, np.arange(5, 35), 0, np.random.default_rng(1))
+    np.testing.assert_array_equal(whole.owners_J, np.repeat(np.arange(5, 35), 6))
+    np.testing.assert_array_equal(whole.features_JD, regions_of(tokens, np.arange(5, 35)).reshape(-1, 8))
+    picks = pick("token_max_herding", with_tokens(tokens.astype(np.float32)), 6, jury=50)
+    assert len(set(picks.positions.tolist())) == 6
 
 
 # Auto -----------------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
+    from activetune.selection.images import save_images
     from activetune.selection.select import select
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
@@ -66,6 +67,7 @@ _HOME = {
     "read_annotations": "data.annotations",
     "read_labels": "data.labels",
     "save_annotations": "data.annotations",
+    "save_images": "selection.images",
     "select": "selection.select",
     "simulate": "studies.simulation.simulate",
 }
@@ -101,6 +103,7 @@ __all__ = [
     "read_annotations",
     "read_labels",
     "save_annotations",
+    "save_images",
     "select",
     "simulate",
 ]

@@ -26,6 +26,7 @@ from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
 from activetune.data.pool import Patience, Pool
 from activetune.data.sources import sources
+from tests.videos import write_video
 
 IMAGES = {"cat/1.png": 10, "cat/caf\u00e9 2.png": 20, "dog/1.png": 30, "dog/3.png": 40, "eel/4.png": 50}
 
@@ -55,6 +56,18 @@ class PoolSourceContract(ABC):
     source: ClassVar[str]
     outside: ClassVar[bool] = False  # a user's own list may name files anywhere
 
+    def item(self, name: str) -> str:
+        """The id that an image of this name has."""
+        return name
+
+    def same(self, read: bytes, given: bytes) -> bool:
+        """Whether what is read is the image that was given: its very bytes."""
+        return read == given
+
+    def changed(self, folder: Path) -> Path:
+        """A pool of other images with the same names and sizes."""
+        return self.fresh(folder, {name: body[:-1] + b"\0" for name, body in contents().items()})
+
     @abstractmethod
     def make(self, folder: Path, images: Mapping[str, bytes]) -> Path:
         """A pool of these images in an empty folder."""
@@ -71,13 +84,14 @@ class PoolSourceContract(ABC):
 
     def test_ids_are_the_images_names_once_each_whenever_it_is_opened(self, path: Path) -> None:
         pool = open_pool(path)
-        assert sorted(pool.ids) == sorted(IMAGES)
+        assert sorted(pool.ids) == sorted(map(self.item, IMAGES))
         assert list(open_pool(path).ids) == list(pool.ids)
 
     def test_each_item_reads_its_own_bytes(self, path: Path) -> None:
         pool = open_pool(path)
+        given = {self.item(name): body for name, body in contents().items()}
         for row in (4, 0, 2, 1, 3):
-            assert pool.read(row) == contents()[pool.ids[row]]
+            assert self.same(pool.read(row), given[pool.ids[row]])
 
     def test_labels_are_those_of_the_images(self, path: Path) -> None:
         pool = open_pool(path)
@@ -142,8 +156,7 @@ class PoolSourceContract(ABC):
 
     def test_the_fingerprint_follows_a_pool_that_is_made_again_in_its_place(self, tmp_path: Path) -> None:
         before = open_pool(self.fresh(tmp_path / "made", contents())).fingerprint
-        changed = {name: body[:-1] + b"\0" for name, body in contents().items()}  # of the same sizes
-        assert open_pool(self.fresh(tmp_path / "made", changed)).fingerprint != before
+        assert open_pool(self.changed(tmp_path / "made")).fingerprint != before
 
     def test_a_copy_in_another_process_reads_the_same(self, path: Path) -> None:
         pool = open_pool(path)
@@ -184,7 +197,8 @@ class PoolSourceContract(ABC):
 
     def test_one_image_is_a_pool(self, tmp_path: Path) -> None:
         pool = open_pool(self.fresh(tmp_path / "made", {"cat/1.png": png(1)}))
-        assert (list(pool.ids), read_all(pool)) == (["cat/1.png"], [png(1)])
+        assert list(pool.ids) == [self.item("cat/1.png")]
+        assert self.same(pool.read(0), png(1))
 
     def test_no_image_is_a_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="holds no image"):
@@ -303,6 +317,50 @@ class TestHuggingFaceShards(TestHuggingFace):
         cells = [{"bytes": None, "path": name}]
         pq.write_table(pa.table({"image": pa.array(cells, IMAGE)}), path / "a.parquet")
         return path
+
+
+class TestVideo(PoolSourceContract):
+    """A folder of videos, each of one frame, in a codec without loss."""
+
+    source = "video"
+
+    def item(self, name: str) -> str:
+        return f"{name.removesuffix('.png')}.mov#000000"
+
+    def same(self, read: bytes, given: bytes) -> bool:
+        return decode_image(read).tobytes() == decode_image(given).tobytes()
+
+    def make(self, folder: Path, images: Mapping[str, bytes]) -> Path:
+        pytest.importorskip("av", reason="PyAV is not installed: pip install 'activetune[video]'")
+        for name, body in images.items():
+            write_video(folder / f"{name.removesuffix('.png')}.mov", [decode_image(body)], codec="png")
+        return folder
+
+    def changed(self, folder: Path) -> Path:
+        path = self.fresh(folder, contents())
+        for video in path.rglob("*.mov"):
+            body = video.read_bytes()
+            place = body.index(b"IDAT") + 8  # among the pixels
+            video.write_bytes(body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :])
+        return path
+
+    def hostile(self, folder: Path, name: str) -> Path:
+        write_video(folder.parent / "outside" / "1.mov", [Image.new("RGB", (4, 4))], codec="png")
+        path = self.fresh(folder, contents())
+        (path / "linked").symlink_to(folder.parent / "outside", target_is_directory=True)
+        assert not any("linked" in item for item in open_pool(path).ids)
+        return path
+
+    def test_nothing_is_left_out_and_nothing_said(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert open_pool(f"{path}@all").left_out == {}
+        assert capsys.readouterr() == ("", "")
+
+    def test_bytes_that_are_no_image_are_read_and_rejected_when_decoded(self, tmp_path: Path) -> None:
+        path = self.fresh(tmp_path / "made", contents())
+        (path / "dog" / "3.mov").write_bytes(b"no video")
+        (path / "eel" / "4.mov").write_bytes(b"")
+        assert len(open_pool(path)) == 3
+        assert open_pool(path).left_out == {"videos that can't be read": 2}
 
 
 def test_every_source_is_held_to_the_contract() -> None:

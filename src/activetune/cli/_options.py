@@ -96,7 +96,8 @@ _RUN_OPTIONS: dict[str, tuple[Any, object]] = {
 PoolArgument = Annotated[
     str,
     typer.Argument(
-        metavar="POOL", help="Folder of images, CSV/Parquet/JSON lines manifest, Hugging Face Parquet files, or .zip."
+        metavar="POOL",
+        help="Folder of images, CSV/Parquet/JSON lines manifest, Hugging Face Parquet files, .zip, or videos.",
     ),
 ]
 FollowLinks = Annotated[

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
 from activetune.base.config import parse_settings
+from activetune.base.errors import UsageError
 from activetune.base.printing import say
-from activetune.base.run import RunOptions
+from activetune.base.run import Run, RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
     Backbone,
@@ -23,6 +24,10 @@ from activetune.cli._options import (
     opened,
     with_run_options,
 )
+
+if TYPE_CHECKING:
+    from activetune.data.labels import Labels
+    from activetune.selection.artefact import Selection
 
 
 @app.command()
@@ -78,11 +83,16 @@ def select(
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods and top_loss.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Answers to the items, which N/class and --balance label count.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What --labels answer; see 'activetune list tasks'.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")
+    ] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
-    from activetune.report.contact_sheet import contact_sheet
-    from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
     from activetune.selection.select import select as run
 
     selection = run(
@@ -98,9 +108,20 @@ def select(
         balance=balance,
         metadata=metadata,
         losses=losses,
+        labels=_known_labels(embeddings, labels, task, run_options),
         out=out,
         **run_options,
     )
+    _tell(selection, method, out)
+    if images is not None:
+        _write_images(out, images, run_options)
+
+
+def _tell(selection: Selection, method: str, out: Path) -> None:
+    """Say what was selected, and make the page that shows it."""
+    from activetune.report.contact_sheet import contact_sheet
+    from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
+
     figures = selection.manifest["figures"]
     covered = ""
     if "coverage" in figures:
@@ -113,3 +134,25 @@ def select(
     if not sheet.exists():  # a new selection has removed an earlier one's
         contact_sheet(out)
     say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")
+
+
+def _known_labels(embeddings: str, labels: Path | None, task: str | None, run_options: RunOptions) -> Labels | None:
+    """The answers to the pool that embeddings were made from; None where none are given."""
+    from activetune.features.artefact import load_embeddings
+    from activetune.selection.images import pool_of
+    from activetune.tasks import DEFAULT, make_task
+
+    if labels is None:
+        if task is not None:
+            raise UsageError(f"--task {task} says what --labels answer, and there are none; give --labels too")
+        return None
+    pool = pool_of(load_embeddings(embeddings))
+    return make_task(task or DEFAULT).labels_of(labels, pool, quiet=run_options.get("quiet", False))
+
+
+def _write_images(selection: Path, folder: Path, run_options: RunOptions) -> None:
+    from activetune.selection.images import LIST, save_images
+
+    run = Run(**run_options)
+    written = save_images(selection, out=folder, overwrite=run.overwrite, resume=run.resume, quiet=run.quiet)
+    say(f"{folder / LIST}: {len(written):,} images, a pool of their own")

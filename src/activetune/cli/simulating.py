@@ -61,11 +61,12 @@ def simulate(
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Compare selectors and recipes on a labelled pool. Writes results.csv and report.html."""
+    from activetune.data.frame_rate import split_rate
     from activetune.studies.simulation.simulate import simulate as run
 
     simulation = run(
         opened(pool, follow_links, run_options),
-        test=opened(test, follow_links and Path(test).exists(), run_options),
+        test=opened(test, follow_links and split_rate(test)[0].exists(), run_options),
         methods=methods,
         budgets=budgets,
         recipes=recipes,

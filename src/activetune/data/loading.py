@@ -16,7 +16,7 @@ from activetune.base.errors import ActivetuneError, RejectedImage
 from activetune.base.interrupts import signals_held
 from activetune.base.processes import begin_child
 from activetune.base.runtime import usable_cores
-from activetune.data.identity import Contents, content_digest, reason_digest
+from activetune.data.identity import Contents, Digests, content_digest, reason_digest
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
 
@@ -81,12 +81,24 @@ class Item(NamedTuple):
 
 
 class PoolImages(Dataset[Item]):
-    """A pool as a torch data set, prepared for a network; ``digests`` asks for those of the images' bytes."""
+    """A pool as a torch data set, prepared for a network.
 
-    def __init__(self, pool: Pool, prepare: Callable[[Image.Image], torch.Tensor], *, digests: bool = False):
+    Args:
+        digests: of the images' bytes are wanted. told: those of all items, where they are known without the bytes.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        prepare: Callable[[Image.Image], torch.Tensor],
+        *,
+        digests: bool = False,
+        told: Digests | None = None,
+    ):
         self.pool = pool
         self.prepare = prepare
         self.digests = digests
+        self.told = told
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -99,10 +111,11 @@ class PoolImages(Dataset[Item]):
         """
         started = time.thread_time()
         found: torch.Tensor | str
-        digest, size = b"", (0, 0)
+        digest = b"" if self.told is None else self.told[position].tobytes()
+        size = (0, 0)
         try:
             encoded = self.pool.read(position)
-            digest = content_digest(encoded) if self.digests else b""
+            digest = digest or (content_digest(encoded) if self.digests else b"")
             image = decode_image(encoded)
             size = image.height, image.width
             found = self.prepare(image)
@@ -150,7 +163,7 @@ def image_loader(
     positions = range(first_batch * batch_size, len(pool))
     count = choose_workers(workers, len(positions))
     loader: DataLoader[Item] = DataLoader(
-        PoolImages(pool, prepare, digests=contents is not None),
+        PoolImages(pool, prepare, digests=contents is not None, told=None if contents is None else contents.told()),
         batch_size=batch_size,
         sampler=positions,
         num_workers=count,

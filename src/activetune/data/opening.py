@@ -9,20 +9,30 @@ from pathlib import Path
 from activetune.base.errors import ActivetuneError, UsageError, first_line, repeated, some
 from activetune.base.progress import note
 from activetune.data.formats import IMAGE_SUFFIXES
+from activetune.data.frame_rate import FrameRate, split_rate
 from activetune.data.pool import Pool
 from activetune.data.sources import finders, suffixes
 from activetune.data.sources._files import files_of_pattern
 from activetune.data.sources._listing import Listing, OpenOptions
 
 
-def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet: bool = False) -> Pool:
+def open_pool(
+    path: str | os.PathLike[str],
+    *,
+    follow_links: bool = False,
+    frame_rate: float | str | None = None,
+    quiet: bool = False,
+) -> Pool:
     """List a pool; no image is loaded. What does not count is told in a sentence on stderr, by reason and number.
 
     Args:
         path: a folder of images (searched recursively), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` manifest with
             a column ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of
-            such shards or a pattern of them (``data/train-*.parquet``), or a ``.zip`` of images.
-        follow_links: also into linked folders that lead out of the pool. quiet: no sentence.
+            such shards or a pattern of them (``data/train-*.parquet``), a ``.zip`` of images, or a video
+            (``clip.mp4``) or folder of videos, whose frames are the items; ``clip.mp4@2fps`` says how many.
+        follow_links: also into linked folders that lead out of the pool.
+        frame_rate: frames per second of videos that are items, or ``"all"``; None: as the path says, otherwise 1.
+        quiet: no sentence.
 
     Returns:
         The pool; its ``left_out`` holds the numbers.
@@ -41,17 +51,26 @@ def open_pool(path: str | os.PathLike[str], *, follow_links: bool = False, quiet
     """
     if not os.fspath(path):
         raise UsageError("the pool has no name: an empty text is no path; the folder you are in is '.'")
-    path = Path(path).expanduser()
+    path, rate = split_rate(path)
+    rate = rate if frame_rate is None else FrameRate.of(frame_rate)
     if not _exists(path):
         raise UsageError(f"the pool {path} does not exist")
-    found = _find(path, OpenOptions(follow_links=follow_links))
+    found = _find(path, OpenOptions(follow_links=follow_links, frame_rate=rate))
+    if rate is not None and not found.rated:
+        raise UsageError(f"{path} holds images, and only videos have a frame rate; leave out @{rate}")
     for text in found.notes:
         note(text, quiet)
     if str(found.left_out):
         note(f"left out of {path}: {found.left_out}", quiet)
     _check(path, found.ids)
-    left_out = found.left_out.counts()
-    return Pool(str(path), found.ids, found.labels, found.source, left_out=left_out, further=found.further)
+    return Pool(
+        str(path) if rate is None else f"{path}@{rate}",
+        found.ids,
+        found.labels,
+        found.source,
+        left_out=found.left_out.counts(),
+        further=found.further,
+    )
 
 
 def _exists(path: Path) -> bool:

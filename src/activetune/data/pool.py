@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -67,6 +67,14 @@ class FurtherColumns(Protocol):
 
     def given(self, name: str) -> Sequence[bool]:
         """Which cells of a column hold something, without reading images."""
+
+
+@runtime_checkable
+class KnownContent(Protocol):
+    """A source that tells what an item is without decoding it: what it gives as bytes is made anew each time."""
+
+    def digest(self, index: int) -> bytes:
+        """The digest of item ``index``, 16 bytes; the first one of a file may take as long as reading it."""
         ...
 
 
@@ -172,6 +180,23 @@ class Pool:
     def place(self, index: int) -> Place | None:
         """The file that the item at ``index`` is read from and its state; None where that is not known."""
         return self.source.place(self._row(index))
+
+    @property
+    def tells(self) -> bool:
+        """Whether the source tells what an item is, in place of the bytes that it gives."""
+        return isinstance(self.source, KnownContent)
+
+    def digest(self, index: int) -> bytes:
+        """The digest of the item at ``index`` as its source tells it.
+
+        Raises:
+            ReadingFault: the file can't be read at present.
+        """
+        assert isinstance(self.source, KnownContent)
+        try:
+            return self.source.digest(self._row(index))
+        except OSError as error:
+            raise ReadingFault(f"{self.ids[index]} of {self.name} can't be read ({error.strerror or error})") from error
 
     def subset(self, ids: Sequence[str]) -> Pool:
         """The pool of the given ids, in their order."""

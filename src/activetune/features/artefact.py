@@ -26,6 +26,7 @@ from activetune.base.fingerprint import digest, digest_array, digest_file, diges
 from activetune.base.numpy_files import load_archive, load_array
 from activetune.data.answers import class_names
 from activetune.data.formats import is_image_name
+from activetune.data.frame_rate import split_rate
 from activetune.data.pool import Pool, check_complete
 from activetune.data.sources import suffixes
 
@@ -115,7 +116,8 @@ FOREIGN = ("features", "ids", "labels")  # arrays of an archive made elsewhere
 
 def origin(pool: Pool) -> dict[str, str | None]:
     """The pool as it was named, and where that is, so that its images are found from another folder too."""
-    return {"pool": pool.name, "pool_path": str(Path(pool.name).absolute()) if Path(pool.name).exists() else None}
+    path, _ = split_rate(pool.name)
+    return {"pool": pool.name, "pool_path": str(Path(pool.name).absolute()) if path.exists() else None}
 
 
 def save_items(path: Path, ids: Sequence[str], labels: Sequence[object] | None) -> None:

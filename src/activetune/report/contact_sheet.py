@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from activetune.base.errors import ActivetuneError, RejectedImage, UsageError
+from activetune.base.errors import ActivetuneError, RejectedImage
 from activetune.base.locks import holds_output
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.report.page import Card, Page
 from activetune.selection.artefact import CONTACT_SHEET, Selection, explained_figures, load_selection
+from activetune.selection.images import pool_of
 
 MOST_SHOWN = 200  # picks on a page
 SIDE = 112  # pixels of a picture's long side
@@ -57,7 +58,7 @@ def contact_sheet(
         opened = pool if isinstance(pool, Pool) else open_pool(pool)
     else:
         try:
-            opened = _named_pool(selection)
+            opened = pool_of(selection)
         except (ActivetuneError, OSError) as error:
             problem = str(error)
     if opened is not None:
@@ -78,25 +79,6 @@ def contact_sheet(
         f"--labels {quote(str(folder / 'labels.csv'))} --out MODEL"
     )
     return page.write(folder / CONTACT_SHEET)
-
-
-def _named_pool(selection: Selection) -> Pool:
-    """The pool that the embeddings were made from: under its name from here, or where it was then.
-
-    Raises:
-        UsageError: the embeddings name none, or it is not there.
-    """
-    name, path = (selection.manifest.get(key) for key in ("pool", "pool_path"))
-    if not name:
-        raise UsageError("the features were made elsewhere, so the pool is not known")
-    places = [Path(place).expanduser() for place in (path, name) if place]
-    there = next((place for place in places if place.exists()), None)
-    if there is None:
-        raise UsageError(f"the pool {name} is not there")
-    pool = open_pool(there, quiet=True)
-    if all(item in pool.position for item in selection.ids):
-        return pool
-    return open_pool(there, follow_links=True, quiet=True)  # as it was when it was embedded
 
 
 def _lead(selection: Selection) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from activetune.base.tables import need_columns, read_table
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of, read_ids, refuse_unknown
 from activetune.data.labels import Labels, answers_of
+from activetune.data.presence import Presence
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import Float32
 
@@ -27,6 +28,7 @@ Ids = Sequence[str] | str | os.PathLike[str]
 Answers = Ids | Mapping[str, Any] | Labels
 Metadata = Mapping[str, Sequence[Any]] | str | os.PathLike[str]
 Losses = Mapping[str, float] | str | os.PathLike[str]
+LABEL = "label"  # the column of the classes that are known
 PREDICTED = "predicted"  # the name under which --balance takes the current model's classes
 
 
@@ -38,6 +40,7 @@ class Limits:
         labelled: (L,) ascending. answers_L: class index of each, -1 where it is still to come; None: none is known.
         excluded: may not be picked and cover nothing. closed: may not be picked, shall be covered all the same.
         classes: sorted names that ``answers_L`` counts. total: N.
+        presence: the classes that items show, where an item may show several: budgets count these, not its label.
     """
 
     labelled: IntArray
@@ -46,6 +49,7 @@ class Limits:
     answers_L: IntArray | None
     classes: Sequence[str]
     total: int
+    presence: Presence | None = None
 
     @cached_property
     def candidates(self) -> IntArray:
@@ -67,7 +71,11 @@ class Limits:
 
 
 def read_limits(
-    embeddings: Embeddings, labelled: Answers | None, exclude: Ids | None, candidates: Ids | None
+    embeddings: Embeddings,
+    labelled: Answers | None,
+    exclude: Ids | None,
+    candidates: Ids | None,
+    presence: Presence | None = None,
 ) -> Limits:
     """Who is labelled, excluded and closed; an item that is both labelled and excluded counts as excluded.
 
@@ -86,13 +94,30 @@ def read_limits(
     classes = sorted({name for name in names if name})
     index = {name: number for number, name in enumerate(classes)}
     answers_L = np.asarray([index[name] if name else -1 for name in names], dtype=np.int64) if classes else None
-    limits = Limits(known, excluded, closed, answers_L, classes, len(embeddings))
+    limits = Limits(known, excluded, closed, answers_L, classes, len(embeddings), presence)
     if not len(limits.candidates) and (exclude is not None or candidates is not None):
         raise UsageError(
             f"none of the {limits.total:,} items is left to pick: {describe_unavailable(limits)}; "
             "exclude fewer (--exclude), or name other candidates (--candidates)"
         )
     return limits
+
+
+def with_labels(embeddings: Embeddings, labels: Labels | None) -> tuple[Embeddings, Presence | None]:
+    """The embeddings with the labels given, where these are class names; and the classes shown, where they are more.
+
+    Raises:
+        UsageError: answers that name no class, or none to any of these items.
+    """
+    if labels is None:
+        return embeddings, None
+    known = {item: row for row, item in enumerate(labels.ids)}
+    if not any(item in known for item in embeddings.ids):
+        raise UsageError(f"none of the {len(labels):,} labels is of an item of these embeddings")
+    if len(labels) and isinstance(labels.answers[0], str):
+        names = [labels.answers[known[item]] if item in known else None for item in embeddings.ids]
+        return replace(embeddings, labels=names), None
+    return embeddings, Presence.of(labels, embeddings.ids)
 
 
 def describe_unavailable(limits: Limits) -> str:
@@ -116,7 +141,7 @@ def read_column(embeddings: Embeddings, column: str, metadata: Metadata | None) 
     columns = {} if metadata is None else _metadata(metadata)
     if column in columns and column != "id":
         return _aligned(embeddings, columns["id"], columns[column], column)
-    if column == "label" and embeddings.labels is not None:
+    if column == LABEL and embeddings.labels is not None:
         return embeddings.labels
     known = sorted({*columns, PREDICTED} - {"id"} | ({"label"} if embeddings.labels is not None else set()))
     more = "" if metadata is not None else "; other columns come with --metadata FILE"
@@ -124,6 +149,11 @@ def read_column(embeddings: Embeddings, column: str, metadata: Metadata | None) 
         f"there is no column {column!r} to balance; did you mean {nearest(column, known, 1)[0]!r}? "
         f"There are: {', '.join(known)}{more}"
     )
+
+
+def has_column(metadata: Metadata | None, column: str) -> bool:
+    """Whether the metadata, if there are any, have a column."""
+    return metadata is not None and column in _metadata(metadata)
 
 
 def _metadata(metadata: Metadata) -> Mapping[str, Sequence[Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.arrays import NO_INDICES, IntArray
+from activetune.data.presence import Presence
 from activetune.features.distances import Float32, pieces
 from activetune.selection.budget import Groups, water_fill
 from activetune.selection.problem import Evidence, Picks
@@ -99,6 +100,63 @@ def pick_balanced(
         part = pick_shares(selector, evidence, groups, counts_G, rng, min_distance=min_distance)
         parts.append(part)
         got_G += groups.counts(part.positions)
+        evidence = _settled(evidence, part.positions, evidence.labelled, min_distance)
+    return join(parts)
+
+
+def pick_shown(
+    selector: Selector,
+    evidence: Evidence,
+    presence: Presence,
+    wanted_C: IntArray,
+    rng: np.random.Generator,
+    *,
+    most: int | None = None,
+    min_distance: float = 0.0,
+) -> Picks:
+    """Picks until ``wanted_C`` of them show each class, at most ``most``; an image counts for every class it shows.
+
+    Classes are taken by how few candidates show them, the rarest first (equal ones in their order). For each the
+    selector picks, among the candidates that show it, as many as the picks before have left missing. So a frequent
+    class often asks for none of its own. Greedy: no more than the sum of ``wanted_C``, and not always the fewest.
+    """
+    parts: list[Picks] = []
+    got_C, left = np.zeros_like(wanted_C), int(wanted_C.sum()) if most is None else most
+    for number in np.argsort(presence.counts(evidence.candidates), kind="stable"):
+        within = _only(evidence, presence.shown_NC[:, number])
+        missing = min(int(wanted_C[number] - got_C[number]), left, len(within.candidates))
+        if missing <= 0:
+            continue
+        part = pick(selector, within, missing, rng, min_distance=min_distance, fixed=evidence.labelled)
+        parts.append(part)
+        got_C, left = got_C + presence.counts(part.positions), left - len(part.positions)
+        evidence = _settled(evidence, part.positions, evidence.labelled, min_distance)
+    return join(parts)
+
+
+def pick_shown_evenly(
+    selector: Selector,
+    evidence: Evidence,
+    presence: Presence,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    min_distance: float = 0.0,
+) -> Picks:
+    """``count`` picks that show the classes as evenly as can be; an image counts for every class it shows.
+
+    In rounds: the missing picks are shared out as if each showed one class alone, to lift the classes that are shown
+    least; as most show more than one, fewer are taken (:func:`pick_shown`), and the rest is shared out again.
+    """
+    parts: list[Picks] = []
+    got_C = np.zeros(len(presence.names), dtype=np.int64)
+    while (missing := count - sum(len(part.positions) for part in parts)) > 0:
+        wanted_C = water_fill(missing, presence.counts(evidence.candidates), got_C)
+        part = pick_shown(selector, evidence, presence, wanted_C, rng, most=missing, min_distance=min_distance)
+        if not len(part.positions):
+            break
+        parts.append(part)
+        got_C += presence.counts(part.positions)
         evidence = _settled(evidence, part.positions, evidence.labelled, min_distance)
     return join(parts)
 

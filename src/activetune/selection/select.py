@@ -22,6 +22,7 @@ from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.base.settings import flatten
 from activetune.data.label_notes import describe_names
+from activetune.data.labels import Labels
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
 from activetune.selection.artefact import (
@@ -33,10 +34,21 @@ from activetune.selection.artefact import (
     write_blank_labels,
 )
 from activetune.selection.budget import parse_budget
-from activetune.selection.constraints import PREDICTED, Answers, Ids, Limits, Losses, Metadata, read_limits, read_losses
+from activetune.selection.carrying_out import BudgetResult, carry_out
+from activetune.selection.constraints import (
+    PREDICTED,
+    Answers,
+    Ids,
+    Limits,
+    Losses,
+    Metadata,
+    read_limits,
+    read_losses,
+    with_labels,
+)
 from activetune.selection.evidence import gather
 from activetune.selection.problem import Evidence
-from activetune.selection.resolved_budget import BudgetResult, ResolvedBudget, carry_out, needs_order, resolve_budget
+from activetune.selection.resolved_budget import ResolvedBudget, needs_order, resolve_budget
 from activetune.selection.selectors import Selector, make_selector, selectors
 
 __all__ = ["parse_budget", "select"]
@@ -57,6 +69,7 @@ def select(
     balance: str | None = None,
     metadata: Metadata | None = None,
     losses: Losses | None = None,
+    labels: Labels | None = None,
     out: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     **run_options: Unpack[RunOptions],
@@ -70,31 +83,30 @@ def select(
         method: a selector's name. preset, settings: its settings, see ``activetune list selectors``.
         labelled: items that have a label already, never picked: ids, ``{id: class name}``, :class:`Labels`, or a
             CSV/Parquet file with the columns ``id`` and, for methods that learn from answers, ``label``.
-        exclude: ids (or a file of them) that are treated as if they were not there.
-        candidates: ids (or a file of them): only these may be picked; the others are still to be covered.
+        exclude: ids (or a file) treated as if they were not there. candidates: the only ids (or a file) to pick from.
         min_distance: no pick nearer than this to another or to a labelled item; Euclidean on features of unit length.
         balance: a column (``label``, one of ``metadata``, or ``predicted``) whose values get equal shares.
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
-        losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a CSV/Parquet file with the
-            columns ``id`` and ``loss``. Without them the labels known so far tell which losses to expect.
+        losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a file with the columns ``id``
+            and ``loss``. Without them the labels known so far tell which losses to expect.
+        labels: the items' answers, which ``"2/class"`` and ``balance="label"`` count: an image counts for each class
+            that it shows. None: the class names that came with the embeddings.
         out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` to fill in; it must be empty unless
             ``overwrite``. A ``labels.csv`` that holds answers is kept.
         threads: processor threads used, -1 for all: what ``workers`` means here.
-        run_options: see :class:`activetune.RunOptions`. ``device`` is where heavy products run; ``resume`` keeps
-            what ``out`` holds if it is this very selection, finished.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps what ``out`` holds if it is this selection.
 
     Returns:
         The selection, best first where the method ranks; its manifest holds figures, notes and any shortfall.
 
     Raises:
-        UsageError: unknown method, setting, id or column; a budget that is impossible; labels that the method needs
-            and that are not known; features of the wrong shape.
+        UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
     run = Run.of("select", run_options, precision=FULL_PRECISION)
-    embeddings = embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
+    embeddings, presence = with_labels(_loaded(embeddings), labels)
     selector = make_selector(method, preset, dict(settings or {}))
     _refuse_wrong_shape(embeddings, selector, method)
-    limits = read_limits(embeddings, labelled, exclude, candidates)
+    limits = read_limits(embeddings, labelled, exclude, candidates, presence)
     losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
@@ -185,7 +197,11 @@ def _compute(given: _Given, device: str) -> tuple[BudgetResult, dict[str, Any]]:
     gathered = gather(evidence, wanted, method=given.asked["method"], seed=seed)
     result = carry_out(given.budget, selector, gathered, seed)
     seconds = time.perf_counter() - started
-    return result, _figures(given.embeddings, evidence, result, seconds)
+    return result, _figures(given.embeddings, evidence, given.budget, result, seconds)
+
+
+def _loaded(embeddings: Embeddings | str | os.PathLike[str]) -> Embeddings:
+    return embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
 
 
 # Evidence ---------------------------------------------------------------------------------------------------------
@@ -193,7 +209,7 @@ def _compute(given: _Given, device: str) -> tuple[BudgetResult, dict[str, Any]]:
 
 def _refuse_wrong_shape(embeddings: Embeddings, selector: Selector, method: str) -> None:
     tokens = embeddings.features_ND.ndim == 3
-    if tokens and "tokens_NTD" not in selector.needs:
+    if tokens and selector.needs and "tokens_NTD" not in selector.needs:
         raise UsageError(f"{method} reads pooled features (N x D), not patch tokens; embed without --tokens")
     if not tokens and "tokens_NTD" in selector.needs:
         raise UsageError(f"{method} reads patch tokens (N x T x D), not pooled features; embed with --tokens")
@@ -233,7 +249,9 @@ def _wanted(selector: Selector, limits: Limits) -> frozenset[str]:
 # Figures and manifest ---------------------------------------------------------------------------------------------
 
 
-def _figures(embeddings: Embeddings, evidence: Evidence, result: BudgetResult, seconds: float) -> dict[str, Any]:
+def _figures(
+    embeddings: Embeddings, evidence: Evidence, resolved: ResolvedBudget, result: BudgetResult, seconds: float
+) -> dict[str, Any]:
     cover = np.concatenate([result.picks.positions, evidence.labelled])
     figures = {
         **result.picks.figures,
@@ -242,7 +260,10 @@ def _figures(embeddings: Embeddings, evidence: Evidence, result: BudgetResult, s
         "seconds": round(seconds, 4),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
-    if embeddings.labels is not None:
+    if (presence := resolved.presence) is not None:
+        figures["classes_met"] = int((presence.counts(result.picks.positions) > 0).sum())
+        figures["classes_known"] = len(presence.names)
+    elif embeddings.labels is not None:
         figures["classes_met"] = len({embeddings.labels[row] for row in result.picks.positions} - {None})
         figures["classes_known"] = len({embeddings.labels[row] for row in evidence.population} - {None})
     return figures
@@ -272,6 +293,7 @@ def _request_of(
         "min_distance": resolved.min_distance or None,
         "balance_by": resolved.column,
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
+        "classes_shown": None if resolved.presence is None else resolved.presence.fingerprint,
         "losses": None if losses_N is None else digest_array(losses_N),
         "embeddings": embeddings.fingerprint,
         "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from activetune.data.frame_rate import FrameRate
 from activetune.data.pool import FurtherColumns, ImageSource
 
 KINDS_TOLD = 4  # suffixes of other files that a note names
@@ -20,6 +21,7 @@ OUTSIDE = "names that lead out of the archive"
 OTHER = "files that are no images"
 NAMES_NOTHING = "rows of metadata that name no image of the pool"
 NO_IMAGES = "Parquet files without images"
+NO_VIDEO = "videos that can't be read"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class OpenOptions:
 
     Attributes:
         follow_links: also into linked folders that lead out of the pool.
+        frame_rate: which frames of videos are items; None: nothing was said.
     """
 
     follow_links: bool = False
+    frame_rate: FrameRate | None = None
 
 
 @dataclass
@@ -75,7 +79,7 @@ class Listing:
         labels: N class names, None where unknown; or None when there are no labels at all.
         source: reads an item's bytes.
         left_out: what else lies there.
-        notes: sentences that the user should read.
+        notes: sentences that the user should read. rated: the frame rate was heeded, if there is one.
         further: what is known of the items beside image and label.
     """
 
@@ -85,3 +89,4 @@ class Listing:
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: Sequence[str] = ()
     further: FurtherColumns | None = None
+    rated: bool = False

@@ -138,6 +138,32 @@ def greedy_coverage(
             found[part] = (cover.sub_(covered_J).clamp_min_(0) @ weights_J).cpu().numpy()
         return found
 
+    def take(pick: int) -> None:
+        cover = kernel(items_JD @ torch.from_numpy(features_ND[pick].copy()).to(device))
+        torch.maximum(covered_J, cover, out=covered_J)
+
+    return lazy_greedy(gains, take, candidates, budget, at_once=at_once)
+
+
+def lazy_greedy(
+    gains: Callable[[IntArray], npt.NDArray[np.float64]],
+    take: Callable[[int], None],
+    candidates: IntArray,
+    budget: int,
+    *,
+    at_once: int,
+) -> tuple[IntArray, npt.NDArray[np.float64]]:
+    """Pick the candidate of the largest gain, again and again, where no gain ever grows by other picks.
+
+    Args:
+        gains: of some candidates, named by their places in ``candidates``, beside what was taken.
+        take: count a position as picked.
+        at_once: candidates whose gains are computed again in one call at first.
+
+    Returns:
+        At most ``budget`` positions and their gains; fewer when nothing is left to gain. Equal gains go to the lower
+        position.
+    """
     bounds = gains(np.arange(len(candidates)))
     computed = np.zeros(len(candidates), dtype=np.int64)  # how many picks there were when a gain was computed
     picks: list[int] = []
@@ -158,8 +184,7 @@ def greedy_coverage(
         picks.append(int(candidates[best]))
         won.append(float(bounds[best]))
         bounds[best], computed[best], block = -np.inf, budget, at_once
-        cover = kernel(items_JD @ torch.from_numpy(features_ND[picks[-1]].copy()).to(device))
-        covered_J = torch.maximum(covered_J, cover)
+        take(picks[-1])
     return np.asarray(picks, dtype=np.int64), np.asarray(won)
 
 

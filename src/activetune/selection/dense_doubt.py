@@ -1,0 +1,160 @@
+"""What a dense model makes of one image, reduced to numbers per image: for selecting in rounds with masks and boxes.
+
+Methods that read probabilities want one row per image. Pixels and boxes are reduced to it here, image by image, so that
+nothing larger than one image's output is ever held. Three readings of doubt:
+
+- how unsure the model is of its pixels on average (``mean_pixel_entropy``);
+- which classes it sees at all (``presence_of_pixels``, ``presence_of_boxes``), as probabilities per class that do not
+  sum to one; ``as_distribution`` makes of them a row of ``probs_NC`` for ``margin``, ``entropy``, ``badge`` …;
+- how sure it is of the objects that it finds (``box_confidence``).
+
+These are plain means and maxima, and no paper's method. That an image without an object is no doubtful one, and that
+presence is read as a distribution, are this project's choices.
+Shape legend: C classes, H x W pixels, K boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.errors import UsageError
+
+Float64 = npt.NDArray[np.float64]
+REDUCTIONS: dict[str, Callable[[Float64], float]] = {
+    "mean": lambda scores_K: float(scores_K.mean()),
+    "min": lambda scores_K: float(scores_K.min()),
+    "max": lambda scores_K: float(scores_K.max()),
+}
+ROUNDING = 1e-3  # by which a probability in half precision may leave [0, 1]
+
+
+def mean_pixel_entropy(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None) -> float:
+    """The entropy of the class probabilities of a pixel, ``- sum_c p_c log p_c``, averaged over the pixels.
+
+    Args:
+        probs_CHW: probabilities; those of a pixel sum to 1. valid_HW: the pixels that count; None: all.
+
+    Returns:
+        Nats, from 0 (sure of each pixel) to log C; 0 where no pixel counts.
+
+    >>> round(mean_pixel_entropy(np.full((2, 4, 4), 0.5)), 4)
+    0.6931
+
+    Raises:
+        UsageError: not of shape (C, H, W), or no probabilities.
+    """
+    probs_CP = _pixels(probs_CHW, valid_HW)
+    if not probs_CP.shape[1]:
+        return 0.0
+    logs_CP = np.log(probs_CP, out=np.zeros_like(probs_CP), where=probs_CP > 0)
+    return 0.0 - float((probs_CP * logs_CP).sum(axis=0).mean())
+
+
+def presence_of_pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None) -> Float64:
+    """(C,) the probability that an image shows each class: that of the pixel which is the likeliest to be of it.
+
+    Args:
+        probs_CHW: probabilities of the classes per pixel. valid_HW: the pixels that count; None: all.
+
+    Returns:
+        In [0, 1] each; zeros where no pixel counts. They do not sum to 1.
+
+    Raises:
+        UsageError: not of shape (C, H, W), or no probabilities.
+    """
+    found_C: Float64 = _pixels(probs_CHW, valid_HW).max(axis=1, initial=0)
+    return found_C
+
+
+def presence_of_boxes(scores_K: FloatArray, classes_K: IntArray, classes: int) -> Float64:
+    """(C,) the probability that an image shows each class: the score of the surest box of it, 0 where there is none.
+
+    Args:
+        scores_K: confidences in [0, 1]. classes_K: the position of each box's class. classes: C, how many there are.
+
+    >>> presence_of_boxes(np.array([0.3, 0.9, 0.5]), np.array([2, 0, 2]), 3).tolist()
+    [0.9, 0.0, 0.5]
+
+    Raises:
+        UsageError: scores outside [0, 1], classes outside 0 to C - 1, or other numbers of them.
+    """
+    scores, owners = _probabilities(scores_K), np.asarray(classes_K, dtype=np.int64)
+    if scores.shape != owners.shape or scores.ndim != 1:
+        raise UsageError(f"boxes have one score and one class each, not {scores.shape} and {owners.shape}")
+    if len(owners) and not 0 <= owners.min() <= owners.max() < classes:
+        raise UsageError(
+            f"the boxes' classes are {owners.min()} to {owners.max()}, and there are {classes:,}: 0 and up"
+        )
+    found_C = np.zeros(classes)
+    np.maximum.at(found_C, owners, scores)
+    return found_C
+
+
+def box_confidence(scores_K: FloatArray, *, by: str = "mean", none: float = 1.0) -> float:
+    """How sure a model is of the objects that it finds in an image; the lower, the more its boxes are worth checking.
+
+    Args:
+        scores_K: confidences in [0, 1]. by: ``mean``, ``min`` or ``max`` over the boxes.
+        none: of an image without a box; by default a model is sure where nothing makes it unsure.
+
+    Raises:
+        UsageError: scores outside [0, 1], or another reduction.
+    """
+    if by not in REDUCTIONS:
+        raise UsageError(f"box scores can't be reduced by {by!r}; allowed: {', '.join(REDUCTIONS)}")
+    scores = _probabilities(scores_K)
+    return REDUCTIONS[by](scores) if scores.size else none
+
+
+def as_distribution(presence_C: FloatArray) -> npt.NDArray[np.float32]:
+    """(C,) presence as shares that sum to 1, as methods read that rank by class probabilities.
+
+    An image that surely shows one class gets nearly all of the mass there; one that shows two classes, or perhaps any,
+    gets it spread out: several classes count as doubt in that reading. Where none is seen all shares are equal.
+    """
+    presence = _probabilities(presence_C)
+    total = presence.sum()
+    shares = presence / total if total > 0 else np.full(len(presence), 1 / len(presence))
+    return shares.astype(np.float32)
+
+
+def presence_entropy(presence_C: FloatArray) -> float:
+    """The mean over classes of the entropy of whether an image shows it, ``-p log p - (1 - p) log (1 - p)``, in nats.
+
+    From 0 (each class surely there or not) to log 2. Several classes that are surely shown are no doubt here.
+    """
+    presence = _probabilities(presence_C)
+    both = np.stack([presence, 1 - presence])
+    logs = np.log(both, out=np.zeros_like(both), where=both > 0)
+    return 0.0 - float((both * logs).sum(axis=0).mean())
+
+
+def _pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None) -> Float64:
+    """(C, P) the probabilities of the pixels that count."""
+    if np.ndim(probs_CHW) != 3:
+        raise UsageError(f"class probabilities of pixels are of shape (C, H, W), not {np.shape(probs_CHW)}")
+    probs = _probabilities(probs_CHW)
+    if valid_HW is None:
+        return probs.reshape(len(probs), -1)
+    if valid_HW.shape != probs.shape[1:]:
+        raise UsageError(f"valid pixels of shape {valid_HW.shape} for probabilities of {probs.shape[1:]} pixels")
+    return probs[:, valid_HW]
+
+
+def _probabilities(values: FloatArray) -> Float64:
+    """Values in float64, held to [0, 1].
+
+    Raises:
+        UsageError: one that lies outside by more than rounding, or is no number.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if found.size and not (found.min() >= -ROUNDING and found.max() <= 1 + ROUNDING):
+        raise UsageError(
+            f"probabilities lie in [0, 1], and these in [{found.min():g}, {found.max():g}]; apply softmax or sigmoid "
+            "first"
+        )
+    return np.clip(found, 0, 1)
