@@ -227,6 +227,10 @@ def test_on_the_command_line_labels_are_read_by_their_task(tmp_path: Path, capsy
     line = ["select", str(tmp_path / "emb"), "--budget", "2/class", "--method", "k_means", "--quiet"]
     assert run([*line, "--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "sel")]) == 0
     assert sorted(int(item[:2]) % 2 for item in load_selection(tmp_path / "sel").ids) == [0, 0, 1, 1]
+    np.savez(tmp_path / "made.npz", features=rng.normal(size=(12, 4)), ids=[row[:6] for row in rows])
+    line[1] = str(tmp_path / "made.npz")
+    assert run([*line, "--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert sorted(int(item[:2]) % 2 for item in load_selection(tmp_path / "elsewhere").ids) == [0, 0, 1, 1]
     assert run([*line, "--task", "classification", "--out", str(tmp_path / "x")]) == 2
     assert "--task classification says what --labels answer" in capsys.readouterr().err
 
