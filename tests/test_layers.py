@@ -20,10 +20,12 @@ ROOMS = (
     *("report", "studies", "cli"),
 )
 LEVEL = {room: level for level, room in enumerate(ROOMS)}
-# A setting is chosen by the metric that scores the model, so every room reads these; they import base alone.
+# A setting is chosen by the metric that scores the model, so the rooms below read these; each imports up to its level.
 GROUND = {
-    f"activetune.evaluation.{name}"
-    for name in ("metrics", "statistics", "scores", "dict_scores", "pixels", "boxes", "sentences")
+    "activetune.evaluation": "base",
+    **{f"activetune.evaluation.{name}": "base" for name in ("metrics", "statistics", "scores", "dict_scores")},
+    **{f"activetune.evaluation.{name}": "base" for name in ("pixels", "multilabel")},
+    **{f"activetune.evaluation.{name}": "data" for name in ("boxes", "sentences")},
 }
 SOURCE = Path(activetune.__file__).parent
 
@@ -45,7 +47,7 @@ def room_of(module: str) -> str:
 
 def level_of(module: str) -> int:
     """How high a module stands."""
-    return LEVEL["base"] if module in GROUND or module == "activetune.evaluation" else LEVEL[room_of(module)]
+    return LEVEL[GROUND.get(module, room_of(module))]
 
 
 def executed(node: ast.AST) -> Iterator[ast.AST]:

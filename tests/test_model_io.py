@@ -81,7 +81,7 @@ def test_another_image_size(name: str, grid: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("size", "says"),
     [
-        ("", "asks for images of no pixels; give a number up to 4096 after the @"),
+        ("", "asks for images of no pixels; give a number up to 4096, or HEIGHTxWIDTH, after the @"),
         ("big", "asks for images of big pixels"),
         ("0", "asks for images of 0 pixels"),
         ("8", "can't read images of 8 pixels"),

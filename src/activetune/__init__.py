@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from activetune.base.errors import ActivetuneError, UsageError
     from activetune.base.run import RunOptions
+    from activetune.data.annotations import pool_annotations, read_annotations, save_annotations
     from activetune.data.corruption import corrupt
     from activetune.data.labels import Labels, read_labels
     from activetune.data.opening import open_pool
@@ -61,8 +62,11 @@ _HOME = {
     "load_embeddings": "features.artefact",
     "load_selection": "selection.artefact",
     "open_pool": "data.opening",
+    "pool_annotations": "data.annotations",
     "predict": "evaluation.predict",
+    "read_annotations": "data.annotations",
     "read_labels": "data.labels",
+    "save_annotations": "data.annotations",
     "save_images": "selection.images",
     "select": "selection.select",
     "simulate": "studies.simulation.simulate",
@@ -94,8 +98,11 @@ __all__ = [
     "load_embeddings",
     "load_selection",
     "open_pool",
+    "pool_annotations",
     "predict",
+    "read_annotations",
     "read_labels",
+    "save_annotations",
     "save_images",
     "select",
     "simulate",

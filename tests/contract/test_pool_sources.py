@@ -101,6 +101,22 @@ class PoolSourceContract(ABC):
         assert open_pool(path).left_out == {}
         assert capsys.readouterr() == ("", "")
 
+    def test_sizes_are_those_of_the_decoded_images(self, tmp_path: Path) -> None:
+        buffer = io.BytesIO()
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        Image.new("RGB", (7, 5)).save(buffer, "JPEG", exif=turned.tobytes())
+        pool = open_pool(self.fresh(tmp_path / "made", {**contents(), "dog/3.png": buffer.getvalue()}))
+        found = {item: pool.size(row) for row, item in enumerate(pool.ids)}
+        assert found == {**dict.fromkeys(contents(), (4, 4)), "dog/3.png": (7, 5)}
+        part = pool.subset(["eel/4.png", "dog/3.png"])
+        assert [part.size(0), part.size(1)] == [(4, 4), (7, 5)]
+
+    def test_the_size_of_no_image_is_a_reason(self, tmp_path: Path) -> None:
+        pool = open_pool(self.fresh(tmp_path / "made", {**contents(), "dog/3.png": b"no image"}))
+        with pytest.raises(RejectedImage, match="corrupt"):
+            pool.size(pool.position["dog/3.png"])
+
     def test_a_subset_reads_its_own_images(self, path: Path) -> None:
         pool = open_pool(path)
         part = pool.subset([pool.ids[3], pool.ids[1]])

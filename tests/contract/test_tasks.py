@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from torch import Tensor
 from activetune import Backbone, UsageError, load_backbone, open_pool
 from activetune.cli.catalogue import catalogue
 from activetune.data.images import decode_image
-from activetune.data.kinds import VOID, ArrayMask, Names
+from activetune.data.kinds import VOID, ArrayMask, Boxes, Detections, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.backbones import bundled
 from activetune.networks.heads import Head
+from activetune.networks.outputs import tensors_in
 from activetune.tasks import Batch, Crops, Sample, Task, augmentation, make_task, tasks
 from tests.conftest import write_digits
 
@@ -65,8 +66,36 @@ def shapes(pool: Pool, folder: Path) -> Labels:
     return Labels(list(pool.ids), answers, ["line", "loop"])
 
 
+def strokes(pool: Pool, folder: Path) -> Labels:
+    """The box of a digit's ink, named by its loop; the eights are taken for empty images."""
+    answers = []
+    for row, label in enumerate(pool.labels or ()):
+        pixels_HW = np.asarray(decode_image(pool.read(row)).convert("L")).astype(float)
+        rows, columns = np.nonzero(pixels_HW > pixels_HW.mean())
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        name = "loop" if label in set("0689") else "line"
+        answers.append(Boxes.of([], []) if label == "8" else Boxes.of([box], [name]))
+    return Labels(list(pool.ids), answers, ["line", "loop"])
+
+
+def spoken(pool: Pool, folder: Path) -> Labels:
+    """Sentences about a digit, two for the even ones."""
+    numbers = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    answers = [
+        Sentences((f"the digit {numbers[int(label or 0)]}", f"a {numbers[int(label or 0)]}")[: 2 - int(label or 0) % 2])
+        for label in pool.labels or ()
+    ]
+    return Labels(list(pool.ids), answers, [])
+
+
 # Real answers for each task, as a file or folder, or as labels.
-ANSWERS: dict[str, Any] = {"classification": classification_answers, "multilabel": shapes, "segmentation": ink}
+ANSWERS: dict[str, Any] = {
+    "captioning": spoken,
+    "classification": classification_answers,
+    "detection": strokes,
+    "multilabel": shapes,
+    "segmentation": ink,
+}
 
 
 @pytest.fixture(params=sorted(tasks()))
@@ -113,6 +142,8 @@ def read(backbone: Backbone, head: Head, images: Tensor) -> Tensor:
 def tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
+    if is_dataclass(value):
+        return list(tensors_in(value))
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
     return [found for part in parts for found in tensors(part)]
 
@@ -195,7 +226,8 @@ def test_answers_come_back_as_they_are_read(task: Task, pool: Pool, labels: Labe
     batch = samples(task, pool, labels, backbone, None)
     answers = task.decode(outputs_of(task, backbone, labels, batch), batch.sizes, backbone.settings, labels.classes)
     assert len(answers) == 6
-    assert all(type(answer) is type(labels.answers[0]) for answer in answers)
+    kind = Detections if task.name == "detection" else type(labels.answers[0])
+    assert all(type(answer) is kind for answer in answers)
 
 
 def test_a_metric_is_the_same_however_its_items_are_shared_out(

@@ -37,9 +37,12 @@ def catalogue(what: str) -> Iterator[str]:
             for name, cls in heads(room).items():
                 yield f"{name}: {_about(cls)}" if room == "classes" else f"{name} ({room}): {_about(cls)}"
     else:
+        from activetune.data.annotations import formats
         from activetune.data.sources import sources
 
         yield from (module.ABOUT for module in sources().values())
+        for module in formats().values():
+            yield f"{module.ABOUT} ({', '.join(module.TASKS)})"
 
 
 def _methods(found: dict[str, type]) -> Iterator[str]:

@@ -17,6 +17,8 @@ from activetune.data.tiff import decode_deep_tiff
 
 MAX_PIXELS = 89_478_485  # Pillow's own threshold for a decompression bomb: 1 GiB of RGBX divided by 3 x 4
 MAX_BYTES = 512 * 2**20  # of an encoded image: more than that many pixels take without any compression
+SIZE_IN_HEADER = frozenset({"JPEG", "PNG", "WEBP", "BMP"})  # formats whose header tells the size of what is decoded
+PNG_TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # parts that may hold an orientation
 LONGEST = 64  # times the short side; what a resize to a given short side makes is bounded by it
 
 ORIENTATION = 0x0112  # EXIF and TIFF tag
@@ -66,6 +68,38 @@ def decode_image(encoded: bytes, *, about: int = 0) -> Image.Image:
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
         raise RejectedImage(f"{kind}: {first_line(error)}") from None
+
+
+def image_size(encoded: bytes, *, whole: bool = True) -> tuple[int, int] | None:
+    """Height and width of what :func:`decode_image` makes, from the header alone where that tells it.
+
+    Args:
+        encoded: the image's bytes. whole: all of them; False: the first ones, and None where these don't tell the size.
+
+    Raises:
+        RejectedImage: as :func:`decode_image`, of a whole image whose header is damaged.
+    """
+    found = _size_in_header(encoded, whole)
+    if found is None and whole:
+        image = decode_image(encoded)
+        return image.height, image.width
+    return found
+
+
+def _size_in_header(encoded: bytes, whole: bool) -> tuple[int, int] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(encoded), formats=openable())
+            _refuse_oversized(image)
+    except Exception:  # whatever Pillow raises: decoding says what is wrong
+        return None
+    is_png = image.format == "PNG"  # whose EXIF Pillow looks for behind the pixels, which it decodes for that
+    if image.format not in SIZE_IN_HEADER or (is_png and (not whole or any(name in encoded for name in PNG_TEXTS))):
+        return None
+    turned = not is_png and _orientation(image) in (5, 6, 7, 8)
+    width, height = image.size[::-1] if turned else image.size
+    return min(height, LONGEST * width), min(width, LONGEST * height)
 
 
 def _load(encoded: bytes, about: int) -> tuple[Image.Image, int | None]:

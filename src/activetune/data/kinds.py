@@ -138,6 +138,34 @@ class Boxes:
         return digest("boxes", digest_array(self.xyxy_K4), digest_array(self.crowd_K), *self.names)
 
 
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The objects that a model finds in an image, in any order; K is 0 where it finds none.
+
+    Attributes:
+        boxes: K boxes, none of which is a crowd. scores_K: (K,) float32, how sure the model is of each, in [0, 1].
+    """
+
+    boxes: Boxes
+    scores_K: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.scores_K.shape != (len(self.boxes),):
+            raise UsageError(f"scores of shape {self.scores_K.shape} for {len(self.boxes)} boxes; give one each")
+
+    @classmethod
+    def of(cls, xyxy: Sequence[Sequence[float]], names: Sequence[str], scores: Sequence[float]) -> Detections:
+        """Detections from plain lists.
+
+        >>> len(Detections.of([[0, 0, 10, 20]], ["cat"], [0.9]))
+        1
+        """
+        return cls(Boxes.of(xyxy, names), np.asarray(scores, dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
 @dataclass(frozen=True)
 class Sentences:
     """What is said of an image, at least one sentence, in the order given."""

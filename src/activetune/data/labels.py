@@ -24,6 +24,13 @@ from activetune.data.ids import ids_of, refuse_unknown
 from activetune.data.pool import Pool
 
 Answer = TypeVar("Answer")
+OTHER_TASKS = {  # by the columns that hold their answers; activetune.pool_annotations reads these
+    "labels": "multilabel",
+    "objects": "detection",
+    "mask": "segmentation",
+    "caption": "captioning",
+    "captions": "captioning",
+}
 
 
 @dataclass(frozen=True)
@@ -169,8 +176,17 @@ def pool_labels(pool: Pool) -> Labels[str]:
     if not answers:
         folder = only_folder(pool.ids)
         why = "" if folder is None else f": all its images lie in the folder {folder!r}, which tells no classes apart"
-        raise UsageError(f"the pool {pool.name} has no labels of its own{why}; give a file with --labels")
+        raise UsageError(
+            f"the pool {pool.name} has no labels of its own{why}{_others(pool)}; give a file with --labels"
+        )
     return Labels.of(answers)
+
+
+def _others(pool: Pool) -> str:
+    """What a message says of a pool's answers to other tasks."""
+    columns = () if pool.further is None else pool.further.names()
+    found = [f"{name} ({task})" for name, task in OTHER_TASKS.items() if name in columns]
+    return f"; it has answers to other tasks in {', '.join(found)}" if found else ""
 
 
 def only_folder(ids: Sequence[str]) -> str | None:

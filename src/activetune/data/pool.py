@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import ActivetuneError, ReadingFault
+from activetune.base.errors import ActivetuneError, ReadingFault, RejectedImage
 from activetune.data.identity import Contents, Place
+from activetune.data.images import image_size
+
+HEADER_BYTES = 2**16  # of an image file, in which its size nearly always stands
 
 
 class ImageSource(Protocol):
@@ -45,6 +49,33 @@ class KnownContent(Protocol):
 
     def digest(self, index: int) -> bytes:
         """The digest of item ``index``, 16 bytes; the first one of a file may take as long as reading it."""
+        ...
+
+
+class FurtherColumns(Protocol):
+    """What a source knows of its items beside image and label, read when it is asked for; picklable.
+
+    Values and images stand in the order of the source's own items.
+    """
+
+    def names(self) -> Sequence[str]:
+        """The columns that there are."""
+        ...
+
+    def values(self, name: str) -> Sequence[Any]:
+        """A column's cells, None where an item has none."""
+        ...
+
+    def class_names(self, name: str, field: str = "") -> Sequence[str] | None:
+        """Names that whole numbers in a column, or in a field of its structs, are positions in; None without."""
+        ...
+
+    def images(self, name: str) -> ImageSource | None:
+        """A column whose cells are images themselves; None where they are something else."""
+        ...
+
+    def given(self, name: str) -> Sequence[bool]:
+        """Which cells of a column hold something, without reading images."""
         ...
 
 
@@ -85,6 +116,7 @@ class Pool:
         rows: position of each item inside ``source`` (None: the same position).
         patience: how often a read is tried again.
         left_out: number of entries by reason that lie beside the images and are not part of the pool.
+        further: what the source knows of its items beside these; None: nothing.
     """
 
     name: str
@@ -94,6 +126,7 @@ class Pool:
     rows: IntArray | None = None
     patience: Patience = field(default_factory=Patience)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    further: FurtherColumns | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -129,6 +162,21 @@ class Pool:
                 "What is finished is kept: when the pool can be read again, go on with --resume. "
                 "A file that never can be is best replaced by an empty one, which is listed as rejected"
             ) from error
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the item at ``index`` as it is decoded, from its file's header where that tells them.
+
+        Raises:
+            RejectedImage, ReadingFault: as :meth:`read`; RejectedImage too where it is no image.
+        """
+        start = getattr(self.source, "start", None)  # the first bytes, where the source can read them alone
+        found = None
+        if start is not None:
+            with contextlib.suppress(OSError, ValueError, RejectedImage):
+                found = image_size(start(self._row(index), HEADER_BYTES), whole=False)
+        found = found or image_size(self.read(index))
+        assert found is not None  # of a whole image
+        return found
 
     def place(self, index: int) -> Place | None:
         """The file that the item at ``index`` is read from and its state; None where that is not known."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ class Journal:
     """The files of one prediction run.
 
     Args:
-        out: the output, as the form has it. form: makes the output. key: digest of the model and the pool's ids.
+        out: the output, as the form has it. form: makes it. ids: the pool's. key: digest of the model and of these.
         contents: the pool's images, which must be what they were when a run goes on or is kept.
     """
 
-    def __init__(self, out: Path, form: Form, key: str, contents: Contents):
+    def __init__(self, out: Path, form: Form, ids: Sequence[str], key: str, contents: Contents):
         path = form.file(out)
-        self.path, self.form, self.key, self.contents = path, form, key, contents
+        self.path, self.form, self.ids, self.key, self.contents = path, form, ids, key, contents
         self.listing = path.with_name(f"{path.stem}.rejected.csv")
         self._lines = path.with_name(f".{path.name}.partial.jsonl")
         self._note = path.with_name(f".{path.name}.json")
@@ -47,7 +48,9 @@ class Journal:
         if read_json(self._note) != self._made_from():
             return None
         self._lines.unlink(missing_ok=True)
-        return self.form.read(self.path)
+        listed = read_table(self.listing) if self.listing.is_file() else {}
+        refused = set(listed["id"]) if tuple(listed) == REJECTED else set()
+        return self.form.read(self.path, [item for item in self.ids if item not in refused])
 
     def begin(self, *, overwrite: bool, resume: bool) -> tuple[Rows, Rejects, int]:
         """Make ready for a run, or go on with one: what it has found so far, in how many batches.

@@ -27,6 +27,7 @@ from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
 from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.network import CLASSIFICATION, Network, not_finite
+from activetune.networks.outputs import all_finite
 from activetune.networks.storage import build, describe, tensors_of
 from activetune.tasks import ClassTask, Task, make_task
 
@@ -159,11 +160,12 @@ def predictions(
             meter.advance(len(batch.images) + len(batch.rejected))
 
 
-def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> torch.Tensor:
-    """What the network's head gives for images (B, 3, H, W), in float32."""
+def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> Any:
+    """What the network's head gives for images (B, 3, H, W), a tensor in float32."""
     with torch.inference_mode(), runtime.autocast():
-        outputs: torch.Tensor = network(images.to(runtime.device)).float()
-    if not bool(torch.isfinite(outputs).all()):
+        outputs = network(images.to(runtime.device))
+    outputs = outputs.float() if isinstance(outputs, torch.Tensor) else outputs
+    if not all_finite(outputs):
         advice = "try --precision fp32" if runtime.precision != "fp32" else "finetune again with a lower --set lr=…"
         raise ActivetuneError(f"the model's outputs are NaN or infinite in {runtime.precision}; {advice}")
     return outputs

@@ -44,7 +44,8 @@ def predict(
     runtime = resolve_runtime(run.device, run.precision)
     contents = Contents(pool)
     form = model.task.form(model.classes)
-    journal = None if out is None else Journal(Path(out), form, digest(model.fingerprint, *pool.ids), contents)
+    key = digest(model.fingerprint, *pool.ids)
+    journal = None if out is None else Journal(Path(out), form, pool.ids, key, contents)
     if journal is not None and run.resume and not run.overwrite and (kept := journal.finished()) is not None:
         note(f"{out} holds these predictions already, finished", run.quiet)
         return kept

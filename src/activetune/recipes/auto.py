@@ -24,6 +24,7 @@ from activetune.base.settings import changed, flatten
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import CLASSIFICATION
+from activetune.networks.outputs import tensors_in
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
@@ -152,7 +153,8 @@ def _seconds_an_image(job: Job) -> float:
         started = time.perf_counter()
         with job.runtime.autocast():
             outputs = network(images)
-        outputs.float().square().mean().backward()
+        found = [part.float().square().mean() for part in tensors_in(outputs) if part.requires_grad]
+        torch.stack(found).sum().backward()  # type: ignore[no-untyped-call]
         if job.runtime.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from activetune.base.discovery import class_of, modules_of
 from activetune.base.errors import unknown_name
 from activetune.evaluation.metrics import Measured
+from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
-from activetune.tasks._base import Batch, Loss, Metric, Sample, Scored, Scorer, Task
+from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, Row
 

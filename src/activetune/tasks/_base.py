@@ -29,6 +29,7 @@ from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
 from activetune.networks.heads import Head, Room, heads, make_head
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._forms import Form
 
@@ -82,14 +83,6 @@ class Batch:
             targets=_moved(self.targets, device),
             positions=self.positions.to(device, non_blocking=True),
         )
-
-
-class Loss(NamedTuple):
-    """The loss of a batch: the sum over its units, how many these are, and named sums of its parts for the history."""
-
-    sum: Tensor
-    weight: float
-    parts: Mapping[str, Tensor] = {}
 
 
 class Scored(Protocol):

@@ -6,6 +6,7 @@ A form makes of an image's answer what a journal line holds (plain values), and 
 from __future__ import annotations
 
 import io
+import json
 import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,10 +19,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from activetune.base.errors import UsageError
-from activetune.base.files import replacing
+from activetune.base.files import parse_json, replacing
 from activetune.base.fingerprint import digest_bytes
 from activetune.base.tables import read_table, write_csv
-from activetune.data.kinds import VOID, Mask
+from activetune.data.kinds import VOID, Detections, Mask
 
 Row = tuple[Any, ...]  # an item's id, then what is told of it
 
@@ -50,8 +51,12 @@ class Form(ABC):
         """Write the output of all rows, in one step."""
 
     @abstractmethod
-    def read(self, file: Path) -> list[Row]:
-        """The rows of a finished output."""
+    def read(self, file: Path, items: Sequence[str]) -> list[Row]:
+        """The rows of a finished output.
+
+        Args:
+            items: the ids that it was written for, in their order.
+        """
 
 
 class Table(Form):
@@ -80,7 +85,7 @@ class Table(Form):
         with replacing(file) as partial:
             pq.write_table(table, partial)
 
-    def read(self, file: Path) -> list[Row]:
+    def read(self, file: Path, items: Sequence[str]) -> list[Row]:
         """See :class:`Form`."""
         found = read_table(file)
         columns = (found[name] for name in self.header)
@@ -98,11 +103,87 @@ class NameTable(Table):
         """See :class:`Form`."""
         super().write(file, [(item, *pair) for item, named in rows for pair in named or [("", 0.0)]])
 
-    def read(self, file: Path) -> list[Row]:
+    def read(self, file: Path, items: Sequence[str]) -> list[Row]:
         """See :class:`Form`."""
         found: dict[str, list[list[Any]]] = {}
-        for item, name, prob in super().read(file):
+        for item, name, prob in super().read(file, items):
             found.setdefault(item, []).extend([[name, prob]] if name else [])
+        return list(found.items())
+
+
+class SentenceTable(Table):
+    """The same with the columns id, caption; an answer is :class:`~activetune.data.kinds.Sentences` of one sentence."""
+
+    header: ClassVar[tuple[str, ...]] = ("id", "caption")
+
+    def row(self, item: str, answer: Any, file: Path | None) -> Row:
+        """See :class:`Form`."""
+        return item, answer.texts[0]
+
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """See :class:`Form`."""
+        if file.suffix.lower() == ".csv":
+            write_csv(file, self.header, rows)
+            return
+        columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)] or [
+            pa.array([], pa.string())
+        ] * 2
+        table = pa.table(dict(zip(self.header, columns, strict=True)))
+        with replacing(file) as partial:
+            pq.write_table(table, partial)
+
+    def read(self, file: Path, items: Sequence[str]) -> list[Row]:
+        """See :class:`Form`."""
+        found = read_table(file)
+        return [(str(item), str(text)) for item, text in zip(found["id"], found["caption"], strict=True)]
+
+
+class CocoResults(Form):
+    """A ``.json`` file in COCO's results layout: per object ``image_id`` (the item's id), ``category_id``, ``bbox``
+    (left, top, width, height in pixels), ``score``, and ``category``, the class's name.
+
+    Args:
+        classes: C names; a class's ``category_id`` is its position plus 1.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self.numbers = {name: number for number, name in enumerate(classes, 1)}
+
+    def file(self, out: Path) -> Path:
+        """See :class:`Form`."""
+        if out.suffix.lower() != ".json":
+            raise UsageError(f"{out}: detections are written as .json")
+        return out
+
+    def row(self, item: str, answer: Detections, file: Path | None) -> Row:
+        """See :class:`Form`."""
+        corners = answer.boxes.xyxy_K4.astype(float).round(3)
+        sides = (corners[:, 2:] - corners[:, :2]).round(3)
+        objects = zip(answer.boxes.names, answer.scores_K.astype(float).round(6), corners, sides, strict=True)
+        found = [[name, float(score), *box[:2].tolist(), *side.tolist()] for name, score, box, side in objects]
+        return item, found
+
+    def write(self, file: Path, rows: Sequence[Row]) -> None:
+        """See :class:`Form`; an image without an object has no entry, as COCO has it."""
+        found = [
+            {
+                "image_id": item,
+                "category_id": self.numbers[name],
+                "category": name,
+                "bbox": box,
+                "score": score,
+            }
+            for item, objects in rows
+            for name, score, *box in objects
+        ]
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def read(self, file: Path, items: Sequence[str]) -> list[Row]:
+        """See :class:`Form`; images without an entry have no object."""
+        found: dict[str, list[list[Any]]] = {item: [] for item in items}
+        for one in parse_json(file.read_text(encoding="utf-8")):
+            found[one["image_id"]].append([one["category"], one["score"], *one["bbox"]])
         return list(found.items())
 
 
@@ -155,7 +236,7 @@ class Masks(Form):
         write_csv(file.with_name("classes.csv"), ("name", "value", "red", "green", "blue"), table)
         write_csv(file, self.header, rows)
 
-    def read(self, file: Path) -> list[Row]:
+    def read(self, file: Path, items: Sequence[str]) -> list[Row]:
         """See :class:`Form`."""
         found = read_table(file)
         return [tuple(map(str, row)) for row in zip(*(found[name] for name in self.header), strict=True)]

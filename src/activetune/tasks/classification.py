@@ -23,8 +23,9 @@ from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance, cross_entropy
+from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Loss, Scorer
+from activetune.tasks._base import Batch, Scorer
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, Table
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.data.annotations import answers_of
+from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Names
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -24,8 +24,9 @@ from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Loss, Scorer
+from activetune.tasks._base import Batch, Scorer
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, NameTable
 
@@ -59,7 +60,7 @@ class Multilabel(ClassTask):
         quiet: bool = False,
     ) -> Labels[Names]:
         """See :class:`Task`: a file is a table with a row per name, a list of names, or COCO annotations."""
-        return answers_of(given, pool, self.name, classes, quiet=quiet)
+        return annotations_of(given, pool, self.name, classes, quiet=quiet)
 
     def refusal(self, labels: Labels) -> str:
         """See :class:`Task`: some class must be shown by some images, and not by all."""

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from activetune.base.arrays import IntArray
 from activetune.base.torchvision_ import import_torchvision
-from activetune.data.annotations import answers_of
+from activetune.data.annotations import annotations_of
 from activetune.data.kinds import VOID, ArrayMask, Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -30,8 +30,9 @@ from activetune.evaluation.pixels import PRIMARY, PixelCounts
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.heads import Room
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
-from activetune.tasks._base import Batch, Loss, Metric, Sample, Task
+from activetune.tasks._base import Batch, Metric, Sample, Task
 from activetune.tasks._canvas import Size, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
 
@@ -64,7 +65,7 @@ class Segmentation(Task):
         quiet: bool = False,
     ) -> Labels[Mask]:
         """See :class:`Task`: a folder of masks, or whatever ``data/annotations`` reads masks from."""
-        return answers_of(given, pool, self.name, classes, quiet=quiet)
+        return annotations_of(given, pool, self.name, classes, quiet=quiet)
 
     def target(self, labels: Labels[Mask], position: int) -> Any:
         """See :class:`Task`: a mask of torchvision's ``tv_tensors``, (H, W) int32."""

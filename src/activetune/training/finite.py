@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from activetune.base.arrays import FloatArray
 from activetune.base.errors import ActivetuneError
 from activetune.networks.network import not_finite
+from activetune.networks.outputs import all_finite
 
 
 class NotFinite(ActivetuneError):
@@ -48,8 +48,8 @@ def refuse_weights(network: nn.Module, where: str, remedy: str) -> None:
         raise NotFinite(f"the weights {bad[0]} are not finite {where}; {remedy}")
 
 
-def refuse_outputs(outputs: Tensor | FloatArray, what: str, where: str, remedy: str) -> None:
-    """Raise :class:`NotFinite` for features or logits that are not all finite."""
-    finite = outputs.isfinite().all() if isinstance(outputs, Tensor) else np.isfinite(outputs).all()
-    if not bool(finite):
+def refuse_outputs(outputs: Any, what: str, where: str, remedy: str) -> None:
+    """Raise :class:`NotFinite` for features, or outputs of a head, that are not all finite."""
+    finite = bool(np.isfinite(outputs).all()) if isinstance(outputs, np.ndarray) else all_finite(outputs)
+    if not finite:
         raise NotFinite(f"{what} are not finite {where}; {remedy}")

@@ -148,20 +148,23 @@ def train_head(
     remedy = settings_to_change(views.precision, {"head_lr": options.lr})
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
     batches = _batches(rows, lesson.strata, options.batch_size, lesson.balance, rng)
-    for step, chosen in zip(range(options.steps), batches, strict=False):
-        scheduler.step(step + 1)
-        drawn = rng.integers(count, size=len(chosen))
-        features, targets = views.batch(chosen, drawn), lesson.targets(chosen, drawn)
-        if augmentation:
-            features = augment(features.float(), augmentation, generator, grid=views.grid).to(features.dtype)
-        for one in mixing:
-            features, targets = mix(features, targets, one.strength, generator)
-        loss = lesson.loss(head_outputs(head, features, views), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses[step] = float(loss.detach())
-        refuse_loss(losses[step], f"at step {step + 1:,} of {options.steps:,} of the light head", remedy)
+    here = [views.device] if views.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=here):
+        torch.manual_seed(seed)  # of dropout, which draws from torch's global state
+        for step, chosen in zip(range(options.steps), batches, strict=False):
+            scheduler.step(step + 1)
+            drawn = rng.integers(count, size=len(chosen))
+            features, targets = views.batch(chosen, drawn), lesson.targets(chosen, drawn)
+            if augmentation:
+                features = augment(features.float(), augmentation, generator, grid=views.grid).to(features.dtype)
+            for one in mixing:
+                features, targets = mix(features, targets, one.strength, generator)
+            loss = lesson.loss(head_outputs(head, features, views), targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses[step] = float(loss.detach())
+            refuse_loss(losses[step], f"at step {step + 1:,} of {options.steps:,} of the light head", remedy)
     head.eval()
     refuse_weights(head, "after the last step of the light head", remedy)
     return [float(part.mean()) for part in np.array_split(losses, min(10, options.steps))]

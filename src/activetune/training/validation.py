@@ -43,8 +43,7 @@ def validated(
             moved = batch.to(runtime.device)
             with torch.inference_mode(), runtime.autocast():
                 outputs = network(moved.images, stream.task.name)
-            for found in outputs if isinstance(outputs, list | tuple) else [outputs]:
-                refuse_outputs(found, "the outputs", *about)
+            refuse_outputs(outputs, "the outputs", *about)
             metric.update(outputs, moved)
 
     together(measure)

@@ -1,39 +1,166 @@
-"""Answers beyond one class per image, from the formats of annotation tools and data sets; one module a format."""
+"""Answers beyond one class an image, from files: read by their content, whatever format it is, and written in one form.
+
+A module of this folder is a format: it defines ``ABOUT`` (its line in ``activetune list formats``), ``TASKS`` (the
+tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path holds it) and ``read(files, asked) ->
+Labels``. A new file is a new format. ``docs/annotations.md`` says what becomes of damaged or doubtful answers.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
-from activetune.base.errors import UsageError
+from activetune.base.discovery import modules_of
+from activetune.base.errors import UsageError, some, unknown_name
 from activetune.base.names import as_known
+from activetune.data.annotations._columns import SomeRows, column_answers
+from activetune.data.annotations._files import Files, files_at
+from activetune.data.annotations._listed import Asked
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations.normal import save_annotations as save_annotations
+from activetune.data.formats import suffix_of
 from activetune.data.ids import refuse_unknown
+from activetune.data.kinds import Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
+KINDS: dict[str, type] = {"captioning": Sentences, "detection": Boxes, "multilabel": Names, "segmentation": Mask}
+TASKS = tuple(KINDS)
 
-def answers_of(
+
+def formats() -> dict[str, ModuleType]:
+    """The modules of all formats by name."""
+    return modules_of(__name__)
+
+
+def read_annotations(
+    path: str | os.PathLike[str],
+    pool: Pool,
+    task: str,
+    *,
+    classes: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> Labels:
+    """Answers to items of a pool from a file, folder or zip, of whatever format it holds.
+
+    What can't be used is left out; a sentence on stderr for each kind says what, where, how many, and the first one.
+    Images of the pool that the file does not list are not answered; those that it lists without any object are.
+
+    Args:
+        path: COCO ``.json``; a folder of Pascal VOC ``.xml``, of YOLO ``.txt``, or of masks; a table; Hugging Face
+            Parquet; ``annotations.parquet``.
+        pool: the images. task: multilabel, segmentation, detection or captioning.
+        classes: the classes in order, all others are left out; None takes those of the file.
+        quiet: no sentences.
+
+    Returns:
+        The answers (:mod:`activetune.data.kinds`) of the items that have one, in the order of the file.
+
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> from activetune import open_pool
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (64, 48)).save(folder / "1.jpg")
+    >>> _ = (folder / "names.csv").write_text("id,labels\\n1.jpg,cat;dog\\n")
+    >>> read_annotations(folder / "names.csv", open_pool(folder, quiet=True), "multilabel").answers
+    [Names(names=('cat', 'dog'))]
+
+    Raises:
+        UsageError: no format that is known, or no answer in it that can be used.
+    """
+    _check(task)
+    files = files_at(path)
+    asked = Asked(pool, task, Problems(str(files.path)), classes, quiet)
+    found = {name: module for name, module in formats().items() if task in module.TASKS and module.find(files, task)}
+    if not found:
+        raise _unknown(files, task)
+    if len(found) > 1:
+        raise UsageError(
+            f"{path} holds answers in several formats ({', '.join(found)}); give the file or folder of one"
+        )
+    (module,) = found.values()
+    labels: Labels = module.read(files, asked)
+    asked.problems.tell(quiet)
+    return labels
+
+
+def pool_annotations(pool: Pool, task: str, *, classes: Sequence[str] | None = None, quiet: bool = False) -> Labels:
+    """Answers that a pool brings itself: further columns of its Parquet files, manifest or ``metadata.jsonl``.
+
+    Args:
+        pool, task, classes, quiet: as in :func:`read_annotations`.
+
+    Raises:
+        UsageError: it has no column for the task.
+    """
+    _check(task)
+    where = f"the pool {pool.name}"
+    if pool.further is None:
+        raise UsageError(f"{where} brings no answers for {task}; give a file or folder of them with --labels")
+    asked = Asked(pool, task, Problems(where), classes, quiet)
+    rows = None if pool.rows is None else [int(row) for row in pool.rows]
+    labels = column_answers(SomeRows(pool.further, rows), pool.ids, asked)
+    asked.problems.tell(quiet)
+    return labels
+
+
+def annotations_of(
     given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
     pool: Pool,
     task: str,
     classes: Sequence[str] | None = None,
     *,
     quiet: bool = False,
-) -> Labels[Any]:
+) -> Labels:
     """The answers to items of a pool, however they are given: the door of every task but classification.
 
     Args:
-        given: labels, or a file or folder of them; None takes the pool's own.
+        given: labels, ``{id: answer}`` of :mod:`activetune.data.kinds`, a file or folder, or None for the pool's own.
+        task, classes, quiet: as in :func:`read_annotations`.
 
     Raises:
-        UsageError: ids that the pool does not have, or no answer at all.
+        UsageError: ids that the pool does not have, answers of another task, or none at all.
     """
-    if not isinstance(given, Labels):
-        raise UsageError("give labels")
-    if not len(given):
-        raise UsageError("none of the given labels is answered")
-    found = replace(given, ids=as_known(given.ids, pool.position))
+    if given is None:
+        return pool_annotations(pool, task, classes=classes, quiet=quiet)
+    if not isinstance(given, Labels | Mapping):
+        return read_annotations(given, pool, task, classes=classes, quiet=quiet)
+    found = given if isinstance(given, Labels) else _of_answers(given, task, classes)
+    if not len(found):
+        raise UsageError(f"none of the given labels is answered; give {KINDS[task].__name__} by id")
+    wrong = next((answer for answer in found.answers if not isinstance(answer, KINDS[task])), None)
+    if wrong is not None:
+        raise UsageError(f"{task} needs answers of the kind {KINDS[task].__name__}, not {type(wrong).__name__}")
+    found = replace(found, ids=as_known(found.ids, pool.position))
     refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
     return found
+
+
+def _of_answers(given: Mapping[str, Any], task: str, classes: Sequence[str] | None) -> Labels:
+    """``{id: answer}`` as labels; masks need their classes, as they hold positions."""
+    answers = {item: answer for item, answer in given.items() if answer is not None}
+    if classes is None and task == "segmentation":
+        raise UsageError("masks hold positions in a list of classes; give the list, or labels with one")
+    names = {name for answer in answers.values() for name in getattr(answer, "names", ())}
+    return Labels(list(answers), list(answers.values()), list(classes or sorted(names)), len(given) - len(answers))
+
+
+def _check(task: str) -> None:
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+
+
+def _unknown(files: Files, task: str) -> UsageError:
+    """The error for a path that no format knows."""
+    if files.single is None:
+        kinds = sorted({suffix_of(name) or "no suffix" for name in files.names})
+        held = f"{len(files.names):,} files ({some(kinds, 6)})" if files.names else "no file"
+    else:
+        held = f"a file ending in {files.single.suffix or 'nothing'}"
+    known = "; ".join(module.ABOUT for module in formats().values() if task in module.TASKS)
+    return UsageError(
+        f"{files.path} holds no answers for {task} in a format that is known: it is {held}. Known are {known}"
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from activetune.base.errors import RejectedImage
 from activetune.data.answers import class_names
 from activetune.data.identity import Place
-from activetune.data.reading import read_image_file
+from activetune.data.reading import read_image_file, read_start
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class FileSource:
             raise RejectedImage(f"unreadable: {self.absent[index]}")
         return read_image_file(os.path.join(self.root, self.paths[index]))
 
+    def start(self, index: int, count: int) -> bytes:
+        """The file's first bytes; none where it can't be read."""
+        return b"" if index in self.absent else read_start(os.path.join(self.root, self.paths[index]), count)
+
     def place(self, index: int) -> Place | None:
         """The file."""
         return None if index in self.absent else place_of(os.path.join(self._resolved, self.paths[index]))
@@ -43,6 +47,18 @@ class FileSource:
     @cached_property
     def _resolved(self) -> str:
         return os.path.realpath(self.root)
+
+
+def optional_files(root: Path, paths: Sequence[str | None]) -> FileSource:
+    """Files below a folder; a path of None, or one that leads out of the folder, is an item without a file."""
+    real = os.path.realpath(root)
+    named = [path or "" for path in paths]
+    absent = {row: "no file is named" for row, path in enumerate(paths) if not path or "\0" in path}
+    for row, path in enumerate(named):
+        if row not in absent and not Path(os.path.realpath(os.path.join(root, path))).is_relative_to(real):
+            absent[row] = "the path leads out of the folder"
+    present = [row for row in range(len(named)) if row not in absent]
+    return FileSource(root, named, {**absent_files(root, named, present), **absent})
 
 
 def absent_files(root: Path, paths: Sequence[str], positions: Iterable[int]) -> dict[int, str]:

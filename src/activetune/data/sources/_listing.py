@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from activetune.data.frame_rate import FrameRate
-from activetune.data.pool import ImageSource
+from activetune.data.pool import FurtherColumns, ImageSource
 
 KINDS_TOLD = 4  # suffixes of other files that a note names
 
@@ -80,6 +80,7 @@ class Listing:
         source: reads an item's bytes.
         left_out: what else lies there.
         notes: sentences that the user should read. rated: the frame rate was heeded, if there is one.
+        further: what is known of the items beside image and label.
     """
 
     ids: Sequence[str]
@@ -88,3 +89,4 @@ class Listing:
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: Sequence[str] = ()
     rated: bool = False
+    further: FurtherColumns | None = None

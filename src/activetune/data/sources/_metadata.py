@@ -40,20 +40,39 @@ def metadata_labels(
     """
     known, labels, strangers = by_comparable(ids), dict[str, str | None](), 0
     labelled = False
-    for path, columns in sorted(tables.items(), key=lambda table: table[0].count("/")):
-        column = next((name for name in LABEL_COLUMNS if name in columns), None)
-        if FILE_NAME not in columns:
-            continue
+    for path, columns in nearest_last(tables):
+        column = next((name for name in LABEL_COLUMNS if name in columns and not holds_lists(columns[name])), None)
         labelled |= column is not None
-        folder = posixpath.dirname(path)
         own: dict[str, str | None] = {}
         names = [str(value or "") for value in columns[FILE_NAME]]
         answers = [None] * len(names) if column is None else class_names(columns[column], path, names)
-        for name, answer in zip(names, answers, strict=True):
-            item = known.get(comparable(posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))))
+        for item, answer in zip(items_of(path, names, known), answers, strict=True):
             if item is None:
                 strangers += 1
             elif own.setdefault(item, answer) != answer:
                 raise UsageError(f"{path} labels {item!r} twice, as {own[item]!r} and as {answer!r}; keep one")
         labels.update(own)
     return ([labels.get(item) for item in ids] if labelled else None), strangers
+
+
+def nearest_last(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[tuple[str, Mapping[str, Sequence[Any]]]]:
+    """The tables of an imagefolder, those of the deepest folders last: they count where several name an image."""
+    found = [table for table in tables.items() if FILE_NAME in table[1]]
+    return sorted(found, key=lambda table: table[0].count("/"))
+
+
+def items_of(path: str, names: Sequence[str], known: Mapping[str, str]) -> list[str | None]:
+    """The images that a table's file names stand for, None where there is no such image.
+
+    Args:
+        path: of the table. known: the images by :func:`activetune.base.names.comparable`.
+    """
+    folder = posixpath.dirname(path)
+    paths = (posixpath.normpath(posixpath.join(folder, name.replace("\\", "/"))) for name in names)
+    return [known.get(comparable(name)) for name in paths]
+
+
+def holds_lists(values: Sequence[Any]) -> bool:
+    """Whether all cells that hold something hold several things: such a column does not name one class an image."""
+    nested = [isinstance(value, list | tuple | dict) for value in values if value is not None]
+    return bool(nested) and all(nested)

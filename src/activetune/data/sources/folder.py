@@ -6,12 +6,16 @@ lie in the root; where a ``metadata.csv`` or ``.jsonl`` of Hugging Face's imagef
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.tables import read_table
 from activetune.data.formats import suffix_of
-from activetune.data.sources._files import FileSource, absent_files, folder_labels
+from activetune.data.sources._files import FileSource, absent_files, folder_labels, optional_files
+from activetune.data.sources._further import TableColumns
 from activetune.data.sources._listing import NAMES_NOTHING, Listing, OpenOptions
 from activetune.data.sources._metadata import is_metadata, metadata_labels
 from activetune.data.sources._walk import walk
@@ -28,10 +32,10 @@ def find(root: Path, options: OpenOptions) -> Listing:
     """The images below a folder; ids are their paths relative to it."""
     found = walk(root, follow_links=options.follow_links)
     paths = sorted(found.images)
-    tables, notes = {}, []
+    tables, notes = dict[str, Mapping[str, Sequence[Any]]](), []
     for path in filter(is_metadata, found.others if paths else ()):
         try:
-            tables[path] = read_table(root / path)
+            tables[path] = _table(root, path)
         except UsageError as error:  # another program's table of that name
             notes.append(f"not used: {error}")
     labels, strangers = metadata_labels(tables, paths)
@@ -41,4 +45,12 @@ def find(root: Path, options: OpenOptions) -> Listing:
             found.left_out.add_file(suffix_of(path))
     labels = folder_labels(paths) if labels is None else labels
     absent = absent_files(root, paths, [row for row, path in enumerate(paths) if path in found.linked])
-    return Listing(paths, labels, FileSource(root, paths, absent), found.left_out, notes)
+    further = (
+        TableColumns(paths, list(tables), partial(_table, root), partial(optional_files, root)) if tables else None
+    )
+    return Listing(paths, labels, FileSource(root, paths, absent), found.left_out, notes, further)
+
+
+def _table(root: Path, path: str) -> Mapping[str, Sequence[Any]]:
+    """The columns of a metadata table in the folder."""
+    return read_table(root / path)

@@ -20,6 +20,7 @@ from activetune.data.answers import class_names
 from activetune.data.sources import _listing as reasons
 from activetune.data.sources._class_labels import class_label_names
 from activetune.data.sources._files import files_of_pattern
+from activetune.data.sources._further import ParquetColumns, holds_bytes
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import LABEL_COLUMNS
 from activetune.data.sources._parquet import ParquetSource, Shard
@@ -56,7 +57,7 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
         labels = [name for table in tables for name in table.labels or [None] * len(table.paths)]
     source = ParquetSource(shards, inside=not any(_may_name_files(table) for table in tables))
     notes = [text for table in tables for text in table.notes] + _splits(path, shards)
-    return Listing(_ids(path, tables), labels, source, left_out, notes)
+    return Listing(_ids(path, tables), labels, source, left_out, notes, ParquetColumns(shards))
 
 
 def _read(path: Path) -> _Table | None:
@@ -84,15 +85,11 @@ def image_column(schema: pa.Schema) -> str | None:
         if pa.types.is_struct(column.type):
             place = column.type.get_field_index("bytes")
             kind = column.type.field(place).type if place >= 0 else pa.string()
-            if _is_binary(kind) or pa.types.is_null(kind):  # null: every row names a file instead
+            if holds_bytes(kind) or pa.types.is_null(kind):  # null: every row names a file instead
                 found.append(column.name)
-        elif column.name in IMAGE_COLUMNS and _is_binary(column.type):
+        elif column.name in IMAGE_COLUMNS and holds_bytes(column.type):
             found.append(column.name)
     return next((name for name in IMAGE_COLUMNS if name in found), found[0] if found else None)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
 def _paths(file: pq.ParquetFile, column: str) -> list[str | None] | None:
@@ -133,13 +130,18 @@ def _ids(path: Path, tables: Sequence[_Table]) -> list[str]:
 def _labels(file: pq.ParquetFile, path: Path) -> tuple[list[str | None] | None, list[str]]:
     """Class names, through the ``ClassLabel`` feature that Hugging Face keeps in the schema's metadata, and notes."""
     schema = file.schema_arrow
-    column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    column = next((name for name in LABEL_COLUMNS if name in schema.names and _is_plain(schema, name)), None)
     if column is None:
         return None, []
     values = column_values(file.read(columns=[column]).column(0))
     names, damaged = class_label_names(schema, column)
     notes = [f"{path}: its Hugging Face metadata is damaged ({damaged}); labels are the numbers"] if damaged else []
     return class_names(values, f"{path}, column {column!r}", names=names), notes
+
+
+def _is_plain(schema: pa.Schema, column: str) -> bool:
+    """Whether a column's cells are single values: several classes an image, or a mask, are no class name."""
+    return not pa.types.is_nested(schema.field(column).type)
 
 
 def _splits(path: Path, shards: Sequence[Shard]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from activetune.base.errors import UsageError
 from activetune.base.tables import JSON_LINES, column_values, need_columns, read_table
 from activetune.data.answers import class_names
 from activetune.data.sources._files import FileSource, absent_files
+from activetune.data.sources._further import ManifestColumns
 from activetune.data.sources._listing import Listing, OpenOptions
 
 ABOUT = ".csv, .tsv, .parquet or .jsonl manifest with the columns path (or file_name), label (optional), id (optional)"
@@ -39,7 +41,19 @@ def find(path: Path, options: OpenOptions) -> Listing:
             f"0 of {len(given):,} paths of {path} exist; the first: {given[0]!r}, looked for at "
             f"{path.parent / paths[0]}; paths are absolute, or relative to the manifest's folder"
         )
-    return Listing(ids, labels, FileSource(path.parent, paths, absent))
+    further = ManifestColumns(path, _all_columns, partial(named_files, path.parent))
+    return Listing(ids, labels, FileSource(path.parent, paths, absent), further=further)
+
+
+def _all_columns(path: Path) -> Mapping[str, Sequence[Any]]:
+    return read_table(path)
+
+
+def named_files(folder: Path, names: Sequence[str | None]) -> FileSource:
+    """Files that are named as the manifest's images are: by whoever wrote it, so anywhere."""
+    paths = ["" if name is None else _understood(name, folder) for name in names]
+    nameless = {row: "no file is named" for row, name in enumerate(names) if name is None or "\0" in name}
+    return FileSource(folder, paths, {**absent_files(folder, paths, range(len(paths))), **nameless})
 
 
 def _columns(path: Path) -> Mapping[str, Sequence[Any]]:

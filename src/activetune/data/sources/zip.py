@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
 from activetune.data.sources import _listing as reasons
 from activetune.data.sources._files import folder_labels, place_of
+from activetune.data.sources._further import TableColumns
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import is_metadata, metadata_labels
 from activetune.data.sources._walk import SYSTEM_FOLDERS
@@ -38,6 +40,7 @@ FOLDERS = False
 UTF_8 = 0x800  # flag of a member whose name is UTF-8
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError)
 STEP, LZMA_STEP = 2**16, 2**12  # bytes that are asked for at a time; LZMA unpacks all that these were made of
+ABSENT = -1
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -46,7 +49,7 @@ class ZipSource:
     """Images inside a zip file, read in place; nothing is ever extracted.
 
     Attributes:
-        members: each item's place in the zip's own list.
+        members: each item's place in the zip's own list; :data:`ABSENT` where it is not there.
     """
 
     path: Path
@@ -56,6 +59,8 @@ class ZipSource:
 
     def read(self, index: int) -> bytes:
         """The member's bytes, unpacked in memory up to a size."""
+        if self.members[index] == ABSENT:
+            raise RejectedImage("unreadable: no such file in the zip")
         try:
             archive = self._archive()
             return unpacked(archive, archive.infolist()[self.members[index]])
@@ -64,6 +69,18 @@ class ZipSource:
             raise
         except DAMAGED as error:
             raise RejectedImage(f"unreadable in the zip: {error}") from None
+
+    def start(self, index: int, count: int) -> bytes:
+        """The member's first bytes; none where they can't be read, or would be unpacked with all that follow."""
+        archive = self._archive()
+        info = archive.infolist()[self.members[index]]
+        if self.members[index] == ABSENT or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return b""
+        try:
+            with archive.open(info) as member:
+                return member.read(count)
+        except DAMAGED:
+            return b""
 
     def place(self, index: int) -> Place | None:
         """The member of the zip."""
@@ -115,7 +132,7 @@ def find(path: Path, options: OpenOptions) -> Listing:
     with zipfile.ZipFile(path) as archive:
         for number, info in enumerate(archive.infolist()):
             name = member_name(info)
-            reason = _unwanted(name, info)
+            reason = unwanted(name, info)
             if reason is not None:
                 left_out.add(reason)
             elif _is_image(archive, info, name):
@@ -134,7 +151,12 @@ def find(path: Path, options: OpenOptions) -> Listing:
     labels, strangers = metadata_labels(tables, ids)
     left_out.add(reasons.NAMES_NOTHING, strangers)
     labels = folder_labels(ids) if labels is None else labels
-    return Listing(ids, labels, ZipSource(path, [images[item] for item in ids]), left_out, notes)
+    further = _further(path, ids, [name for name, columns in tables.items() if columns])
+    return Listing(ids, labels, ZipSource(path, [images[item] for item in ids]), left_out, notes, further)
+
+
+def _further(path: Path, ids: Sequence[str], tables: Sequence[str]) -> TableColumns | None:
+    return TableColumns(ids, tables, partial(_table_of, path), partial(_members, path)) if tables else None
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
@@ -149,7 +171,7 @@ def member_name(info: zipfile.ZipInfo) -> str:
     return name if name.endswith("/") else posixpath.normpath(name)
 
 
-def _unwanted(name: str, info: zipfile.ZipInfo) -> str | None:
+def unwanted(name: str, info: zipfile.ZipInfo) -> str | None:
     """Why a member is left out, None where it is not."""
     parts = name.split("/")
     if ".." in parts or posixpath.isabs(name) or DRIVE.match(name):
@@ -179,3 +201,17 @@ def _table(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Mappin
         path = Path(folder) / posixpath.basename(name)
         path.write_bytes(unpacked(archive, info))
         return read_table(path)
+
+
+def _table_of(path: Path, name: str) -> Mapping[str, Sequence[Any]]:
+    """The same of a zip that is not open."""
+    with zipfile.ZipFile(path) as archive:
+        infos = {member_name(info): info for info in archive.infolist()}
+        return _table(archive, infos[name], name)
+
+
+def _members(path: Path, names: Sequence[str | None]) -> ZipSource:
+    """Members by name; one that is not there is an item without an image."""
+    with zipfile.ZipFile(path) as archive:
+        places = {member_name(info): number for number, info in enumerate(archive.infolist())}
+    return ZipSource(path, [places.get(name or "", ABSENT) for name in names])

@@ -50,7 +50,8 @@ def load_backbone(
     Args:
         name: ``bundled`` or ``SOURCE/NAME``: ``timm/vit_tiny_patch16_224``, ``hf/facebook/dinov2-small``,
             ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``. ``@SIZE`` after it, but for ``vil``, asks
-            for images of so many pixels: ``bundled@64``; a transformer's position embeddings are resampled.
+            for images of so many pixels: ``bundled@64``, or ``timm/vit_tiny_patch16_224@192x256`` for height and width;
+            a transformer's position embeddings are resampled.
         weights: a local ``.safetensors`` or ``.pth`` file instead of the published weights.
         pretrained: False leaves the network at its random start (no download).
         options: construction options, for instance ``drop_path_rate``.

@@ -42,9 +42,9 @@ class ImageSettings:
         """Plain values, for manifests and ``config.json``."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
-    def at(self, pixels: int | None) -> ImageSettings:
-        """The same for square images of so many pixels; None leaves the size."""
-        return self if pixels is None else replace(self, size=(pixels, pixels))
+    def at(self, size: tuple[int, int] | None) -> ImageSettings:
+        """The same for images of another height and width; None leaves the size."""
+        return self if size is None else replace(self, size=size)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageSettings:
@@ -170,8 +170,10 @@ class Backbone(nn.Module):
         known = self.reader.grid_size(self.network)
         if known is not None and known[0] * known[1] == places:
             return Grid(*known, prefix)
-        side = math.isqrt(places)
-        return Grid(side, side, prefix) if side**2 == places else Grid(1, places, prefix)
+        height, width = self.settings.size
+        patch = math.sqrt(height * width / places)
+        rows, columns = round(height / patch), round(width / patch)
+        return Grid(rows, columns, prefix) if rows * columns == places else Grid(1, places, prefix)
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""``NAME@SIZE``: a backbone on images of another size than its publisher's, as most sources take it."""
+"""``NAME@SIZE`` or ``NAME@HEIGHTxWIDTH``: a backbone on images of another size than its publisher's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 from activetune.base.errors import UsageError, first_line
 
 LARGEST = 4096
+Size = tuple[int, int]  # height, width
 
 
-def split_size(prefix: str, name: str) -> tuple[str, int | None]:
-    """A source's name without ``@SIZE``, and the size in pixels; None where there is none.
+def split_size(prefix: str, name: str) -> tuple[str, Size | None]:
+    """A source's name without ``@SIZE``, and height and width in pixels; None where there is none.
 
     >>> split_size("timm", "vit_tiny_patch16_224@112"), split_size("bundled", "")
-    (('vit_tiny_patch16_224', 112), ('', None))
+    (('vit_tiny_patch16_224', (112, 112)), ('', None))
+    >>> split_size("timm", "vit_tiny_patch16_224@192x256")
+    ('vit_tiny_patch16_224', (192, 256))
 
     Raises:
         UsageError: no number after the last @, or one that is no possible size.
@@ -23,14 +26,31 @@ def split_size(prefix: str, name: str) -> tuple[str, int | None]:
     rest, at, size = name.rpartition("@")
     if not at or any(Path(path).exists() for path in (name, name.partition("#")[2]) if path):
         return name, None  # a folder, or a file of weights, with an @ in its name
-    if not size.isdecimal() or not 1 <= int(size) <= LARGEST:
+    height, times, width = size.partition("x")
+    width = width if times else height
+    if not all(side.isdecimal() and 1 <= int(side) <= LARGEST for side in (height, width)):
         given = f"{prefix}/{name}" if rest else f"{prefix}{name}"
-        raise UsageError(f"{given} asks for images of {size or 'no'} pixels; give a number up to {LARGEST} after the @")
-    return rest, int(size)
+        allowed = f"a number up to {LARGEST}, or HEIGHTxWIDTH,"
+        raise UsageError(f"{given} asks for images of {size or 'no'} pixels; give {allowed} after the @")
+    return rest, (int(height), int(width))
+
+
+def told(size: Size) -> str:
+    """``224`` for a square, ``192x256`` for another size.
+
+    >>> told((224, 224)), told((192, 256))
+    ('224', '192x256')
+    """
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+def as_option(size: Size) -> int | Size:
+    """A size as an option of a library's constructor: one number for a square."""
+    return size[0] if size[0] == size[1] else size
 
 
 @contextlib.contextmanager
-def readable(name: str, pixels: int | None) -> Iterator[None]:
+def readable(name: str, size: Size | None) -> Iterator[None]:
     """Turn what a network raises about images of a size that was asked for into a sentence; None: none was.
 
     Raises:
@@ -39,6 +59,6 @@ def readable(name: str, pixels: int | None) -> Iterator[None]:
     try:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
-        if pixels is None:
+        if size is None:
             raise
-        raise UsageError(f"{name} can't read images of {pixels} pixels ({first_line(error)})") from None
+        raise UsageError(f"{name} can't read images of {told(size)} pixels ({first_line(error)})") from None

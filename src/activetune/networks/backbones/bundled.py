@@ -33,13 +33,13 @@ def names() -> list[str]:
 
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build the network and load the weights that come with the package (or ``weights``)."""
-    rest, pixels = split_size(PREFIX, name)
+    rest, size = split_size(PREFIX, name)
     if rest:
         raise unknown_name("backbone", f"{PREFIX}/{name}", [PREFIX])
     network = create_network(ARCHITECTURE, pretrained=False, options=options)
     if pretrained:
         load_weights(network, weights or WEIGHTS)
-    if pixels:
-        with readable(f"{PREFIX}{name}", pixels), torch.inference_mode():
-            network(torch.zeros(1, 3, pixels, pixels))
-    return Backbone(network.float(), f"{PREFIX}{name}", ARCHITECTURE, SETTINGS.at(pixels))
+    if size:
+        with readable(f"{PREFIX}{name}", size), torch.inference_mode():
+            network(torch.zeros(1, 3, *size))
+    return Backbone(network.float(), f"{PREFIX}{name}", ARCHITECTURE, SETTINGS.at(size))

@@ -61,7 +61,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     if not name:
         raise UsageError("hf/ needs a model: a folder, or a name on the hub such as hf/facebook/dinov2-small")
     library = _transformers()
-    given, (name, pixels) = f"{PREFIX}/{name}", split_size(PREFIX, name)
+    given, (name, size) = f"{PREFIX}/{name}", split_size(PREFIX, name)
     with _explained(name):
         config = library.AutoConfig.from_pretrained(name, trust_remote_code=False)
         processor = _processor(name)
@@ -71,7 +71,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
             raise UsageError(f"hf/{name} ({config.model_type}) does not take the option {option}")
         setattr(config, option, value)
     try:
-        settings = settings_of(processor).at(pixels)
+        settings = settings_of(processor).at(size)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"hf/{name}: its {PROCESSORS[0]} is not understood ({error!r})") from None
     extra = _without_dense_pooling(config)
@@ -85,7 +85,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         _load_file(network, weights)
     network = network.eval()
     saved = {"config": _plain(config)}
-    with readable(given, pixels):
+    with readable(given, size):
         reader = _measure(network, settings)
     return Backbone(network, given, config.model_type, settings, saved, reader)
 

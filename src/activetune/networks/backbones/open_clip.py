@@ -23,7 +23,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
 from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._reader import MeasuredReader, Reader
-from activetune.networks.backbones._size import readable, split_size
+from activetune.networks.backbones._size import as_option, readable, split_size
 
 PREFIX = "open_clip"
 ABOUT = (
@@ -51,7 +51,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
         ActivetuneError: a download that failed. MissingExtra: open_clip is not installed.
     """
     library = _open_clip()
-    given, (name, pixels) = f"{PREFIX}/{name}", split_size(PREFIX, name)
+    given, (name, size) = f"{PREFIX}/{name}", split_size(PREFIX, name)
     architecture, _, tag = name.partition("#")
     folder = Path(architecture).is_dir()
     source = f"local-dir:{architecture}" if folder else architecture
@@ -74,22 +74,22 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
             source,
             pretrained=(file_or_tag or None) if not folder else None,
             load_weights=pretrained,
-            force_image_size=pixels,
+            force_image_size=None if size is None else as_option(size),
             pretrained_image=False,
             pretrained_text=False,
         )
         if folder and weights is not None:
             library.load_checkpoint(model, str(weights))
     network = model.visual.float().eval()
-    settings = _settings(network.preprocess_cfg).at(pixels)
+    settings = _settings(network.preprocess_cfg).at(size)
     saved = {
         "embed_dim": config["embed_dim"],
         "quick_gelu": bool(config.get("quick_gelu", False)),
         "vision_cfg": {**config["vision_cfg"], "timm_model_pretrained": False},
-        **({"image_size": pixels} if pixels else {}),
+        **({"image_size": as_option(size)} if size else {}),
     }
     kind = type(network).__name__ if folder else architecture
-    with readable(given, pixels):
+    with readable(given, size):
         reader = _measure(network, settings.size)
     return Backbone(network, given, kind, settings, saved, reader)
 
@@ -99,7 +99,8 @@ def build(architecture: str, options: Mapping[str, Any]) -> tuple[nn.Module, Rea
     library = _open_clip()
     vision = {**options["vision_cfg"], "timm_model_pretrained": False}
     if "image_size" in options:  # another size than its weights were published for
-        vision["image_size"] = options["image_size"]
+        size = options["image_size"]
+        vision["image_size"] = tuple(size) if isinstance(size, list) else size
     if ":" in str(vision.get("timm_model_name", "")):
         raise UsageError(f"open_clip/{architecture} names a trunk that is not timm's: {vision['timm_model_name']!r}")
     text = library.CLIPTextCfg(context_length=2, vocab_size=2, width=8, heads=1, layers=1)  # CLIP is never without one

@@ -21,7 +21,7 @@ from activetune.networks.backbones import _vil
 from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
 from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._reader import Reader
-from activetune.networks.backbones._size import readable, split_size
+from activetune.networks.backbones._size import as_option, readable, split_size
 
 PREFIX = "timm"
 ABOUT = "timm/NAME or timm/NAME@SIZE: every model of timm, published weights or a file"
@@ -53,21 +53,21 @@ def _own() -> list[str]:
 def load(name: str, weights: Path | None, *, pretrained: bool = True, options: Mapping[str, Any]) -> Backbone:
     """Build ``name`` (an architecture, or ``architecture.tag``, or either with ``@SIZE``) and load its weights."""
     timm = _timm()
-    given, (name, pixels) = f"{PREFIX}/{name}", split_size(PREFIX, name)
+    given, (name, size) = f"{PREFIX}/{name}", split_size(PREFIX, name)
     architecture = name.partition(".")[0]
     if not timm.is_model(name) or architecture in _vil.ARCHITECTURES:
         found = nearest(architecture, _own())
         raise UsageError(f"timm has no model {name!r}; the nearest names are: " + ", ".join(f"timm/{n}" for n in found))
-    sized = {"img_size": pixels} if pixels and _takes_a_size(name) else {}
+    sized = {"img_size": as_option(size)} if size and _takes_a_size(name) else {}
     options, fetch = {**options, **sized}, pretrained and weights is None
-    network = create_network(name, pretrained=fetch and not pixels, options=options)
-    if pixels:  # before weights are resampled, which fails in its own words
-        with readable(given, pixels), torch.inference_mode():
-            network(torch.zeros(1, 3, pixels, pixels))
+    network = create_network(name, pretrained=fetch and not size, options=options)
+    if size:  # before weights are resampled, which fails in its own words
+        with readable(given, size), torch.inference_mode():
+            network(torch.zeros(1, 3, *size))
         network = create_network(name, pretrained=True, options=options) if fetch else network
     if weights is not None:
         load_weights(network, weights)
-    return Backbone(network, given, architecture, image_settings(network).at(pixels), sized)
+    return Backbone(network, given, architecture, image_settings(network).at(size), sized)
 
 
 def build(architecture: str, options: Mapping[str, Any]) -> tuple[torch.nn.Module, Reader]:

@@ -14,7 +14,7 @@ from activetune.networks.heads._head import CLASSES, ClassHead, Head
 
 __all__ = ["CLASSES", "ROOMS", "ClassHead", "Head", "Room", "heads", "make_class_head", "make_head"]
 
-Room = Literal["classes", "masks"]
+Room = Literal["classes", "masks", "boxes", "sentences"]
 ROOMS: tuple[Room, ...] = get_args(Room)
 FIRST = {"tokens": 0, "map": 1, "pooled": 2}
 

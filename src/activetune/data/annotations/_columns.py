@@ -1,0 +1,261 @@
+"""Answers in columns, as tables and Hugging Face's data sets have them, whatever holds these columns.
+
+| column | cell |
+|---|---|
+| ``objects`` | ``{"bbox": [[x, y, width, height], …], "category": […]}``, or a list of one such struct per object |
+| ``labels``, ``label`` | a list of names, or of positions in the names of a ``ClassLabel`` |
+| ``labels`` | a text with ``;`` or ``|`` between names, or a list in JSON: ``[]`` is an image that shows none |
+| ``label`` | a name; further rows of an image have its further names |
+| ``caption``, ``captions``, ``text`` | a sentence, or a list of them |
+| ``mask``, ``annotation``, ``label``, …, ``mask_file_name`` | an image that is a mask, or the name of its file |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from activetune.base.errors import UsageError, some
+from activetune.base.files import parse_json
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
+from activetune.data.annotations._masks import as_pool, mask_labels
+from activetune.data.annotations._matching import match
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations.coco import corners, region
+from activetune.data.answers import class_name, is_missing
+from activetune.data.labels import Labels
+from activetune.data.pool import FurtherColumns, ImageSource
+
+OBJECTS = "objects"
+LABELS = ("labels", "label", "fine_label")
+CAPTIONS = ("caption", "captions", "text")
+MASKS = ("mask", "masks", "annotation", "label", "labels", "segmentation", "segmentation_mask", "semantic_mask")
+CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class")
+SIZES = (("height", "width"), ("image_height", "image_width"))
+SEPARATOR = re.compile(r"[;|]")
+
+
+class Table(Protocol):
+    """Rows by column."""
+
+    def names(self) -> Sequence[str]:
+        """The columns."""
+        ...
+
+    def values(self, name: str) -> Sequence[Any]:
+        """The cells of one, a row each."""
+        ...
+
+    def class_names(self, name: str, field: str = "") -> Sequence[str] | None:
+        """Names that numbers in it are positions in."""
+        ...
+
+    def images(self, name: str) -> ImageSource | None:
+        """Its cells as encoded images."""
+        ...
+
+    def given(self, name: str) -> Sequence[bool]:
+        """Which of its cells hold something, without reading images."""
+        ...
+
+
+@dataclass(frozen=True)
+class SomeRows:
+    """Some rows of what a source knows; images are read by their own rows."""
+
+    further: FurtherColumns
+    rows: Sequence[int] | None
+
+    def names(self) -> Sequence[str]:
+        """See :class:`Table`."""
+        return self.further.names()
+
+    def values(self, name: str) -> Sequence[Any]:
+        """See :class:`Table`."""
+        cells = self.further.values(name)
+        return cells if self.rows is None else [cells[row] for row in self.rows]
+
+    def class_names(self, name: str, field: str = "") -> Sequence[str] | None:
+        """See :class:`Table`."""
+        return self.further.class_names(name, field)
+
+    def images(self, name: str) -> ImageSource | None:
+        """See :class:`Table`."""
+        found = self.further.images(name)
+        return found if found is None or self.rows is None else _Picked(found, self.rows)
+
+    def given(self, name: str) -> Sequence[bool]:
+        """See :class:`Table`."""
+        known = self.further.given(name)
+        return known if self.rows is None else [known[row] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """Some images of a source."""
+
+    source: ImageSource
+    rows: Sequence[int]
+
+    @property
+    def parallel(self) -> bool:
+        return self.source.parallel
+
+    def read(self, index: int) -> bytes:
+        return self.source.read(self.rows[index])
+
+    def place(self, index: int) -> Any:
+        return self.source.place(self.rows[index])
+
+
+def column_answers(table: Table, names: Sequence[str], asked: Asked) -> Labels:
+    """The answers that a table's columns hold.
+
+    Args:
+        names: what each row calls its image; rows of one image belong together.
+
+    Raises:
+        UsageError: no column for the task, or no answer in it.
+    """
+    columns = set(table.names())
+    if asked.task == "segmentation":
+        for place in (f"{name}{ending}" for ending in ("", "_file_name") for name in MASKS):
+            source = table.images(place) if place in columns else None
+            if source is not None:
+                return _masks(table, place, source, names, asked)
+    wanted = {"captioning": CAPTIONS, "multilabel": (*LABELS, OBJECTS)}.get(asked.task, (OBJECTS,))
+    column = next((name for name in wanted if name in columns), None)
+    if column is None:
+        needed = (*MASKS, OBJECTS) if asked.task == "segmentation" else wanted
+        raise UsageError(
+            f"{asked.problems.where} has no column for {asked.task}: it needs one of {', '.join(needed)}; "
+            f"it has {some(sorted(columns), 8) or 'none'}"
+        )
+    return answers_of(_rows(table, column, names, asked), asked)
+
+
+def _masks(table: Table, column: str, source: ImageSource, names: Sequence[str], asked: Asked) -> Labels:
+    given = [name if has else None for name, has in zip(names, table.given(column), strict=True)]
+    matched = match([name for name in given if name is not None], asked.pool, asked.problems)
+    indices: dict[str, int] = {}
+    for row, name in enumerate(given):
+        if name is not None and name in matched:
+            indices.setdefault(matched[name], row)
+    pool = as_pool(f"{asked.problems.where}, column {column!r}", [f"of {name!r}" for name in names], source)
+    return mask_labels(pool, indices, None, asked)
+
+
+def _rows(table: Table, column: str, names: Sequence[str], asked: Asked) -> Found:
+    """A listed image for each name, with all that its rows say."""
+    cells, problems = table.values(column), asked.problems
+    classes = table.class_names(column, _field(cells)) if asked.task != "captioning" else None
+    sizes = _sizes(table, len(names))
+    images: dict[str, Listed] = {}
+    for row, (name, cell) in enumerate(zip(names, cells, strict=True)):
+        place = f"row {row + 1:,}"
+        image = images.setdefault(name, Listed(name, place, sizes[row], answered=False))
+        if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
+            continue
+        try:
+            if asked.task == "captioning":
+                image.sentences += _sentences(cell)
+                image.answered = True
+            elif column == OBJECTS:
+                for thing in _things(cell, classes, asked.task, place, problems):
+                    image.add(thing)
+                image.answered = True
+            else:
+                labels = _labels(cell, classes, column)
+                image.things += [Thing(label) for label in labels or ()]
+                image.answered |= labels is not None
+        except UsageError as error:
+            problems.add("cells that can't be read, left out", f"{place}, column {column!r}, {error}")
+    return Found(list(images.values()), classes)
+
+
+def _sizes(table: Table, count: int) -> list[tuple[int, int] | None]:
+    columns = table.names()
+    for names in SIZES:
+        if all(name in columns for name in names):
+            sides = zip(*(table.values(name) for name in names), strict=True)
+            known = [pair if all(isinstance(side, int) and side > 0 for side in pair) else None for pair in sides]
+            return [None if pair is None else (pair[0], pair[1]) for pair in known]
+    return [None] * count
+
+
+def _sentences(cell: Any) -> list[str]:
+    """The sentences of a cell, one or a list."""
+    texts = [sentence(text) for text in (cell if isinstance(cell, list | tuple) else [cell])]
+    return [text for text in texts if text]
+
+
+def _labels(cell: Any, classes: Sequence[str] | None, column: str) -> list[str] | None:
+    """The names of a cell; None where it says that nobody has answered, which a list without a name does not say."""
+    if isinstance(cell, str) and column == "labels" and classes is None:
+        cell = _json(cell) if cell.strip().startswith("[") else SEPARATOR.split(cell)
+        answered = not cell
+    else:
+        answered = isinstance(cell, list | tuple)
+    given = list(cell) if isinstance(cell, list | tuple) else [cell]
+    names = [name for name in (_class(value, classes) for value in given) if name is not None]
+    return names if names or answered else None
+
+
+def _json(text: str) -> Any:
+    """What a text in a cell holds."""
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{text[:40]!r} is no JSON ({error})") from None
+
+
+def _class(value: Any, classes: Sequence[str] | None) -> str | None:
+    """A class name; a number is a position where names are known."""
+    if classes is None or not isinstance(value, int) or isinstance(value, bool):
+        return class_name(value)
+    if not -1 <= value < len(classes):
+        raise UsageError(f"{value} is no position among {len(classes):,} class names")
+    return class_name(classes[value]) if value >= 0 else None
+
+
+# Objects --------------------------------------------------------------------------------------------------------------
+
+
+def _field(cells: Sequence[Any]) -> str:
+    """The field of objects that has their classes; empty where the column has no objects."""
+    for cell in cells:
+        first = cell[0] if isinstance(cell, list) and cell else cell
+        if isinstance(first, dict):
+            return next((name for name in CATEGORIES if name in first), "")
+    return ""
+
+
+def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, problems: Problems) -> list[Thing | None]:
+    """The objects of a cell, a struct of lists or a list of structs; None for those without a class."""
+    cell = _json(cell) if isinstance(cell, str) else cell
+    if isinstance(cell, Mapping):
+        lengths = {name: len(values) for name, values in cell.items() if isinstance(values, list)}
+        if len(set(lengths.values())) > 1:
+            raise UsageError(f"its lists have different lengths ({', '.join(f'{k} {v}' for k, v in lengths.items())})")
+        count = next(iter(lengths.values()), 0)
+        cell = [{name: cell[name][row] for name in lengths} for row in range(count)]
+    if not isinstance(cell, list) or not all(isinstance(entry, Mapping) for entry in cell):
+        raise UsageError("it is neither a struct of lists nor a list of structs")
+    found: list[Thing | None] = []
+    for number, entry in enumerate(cell, start=1):
+        where = f"{place}, object {number:,}"
+        field = next((name for name in CATEGORIES if name in entry), "")
+        try:
+            name = _class(entry.get(field), classes)
+        except UsageError:
+            name = None
+        if name is None:
+            problems.add("objects without a class, left out", where)
+            found.append(None)
+            continue
+        shape = region(entry.get("segmentation"), where, problems) if task != "multilabel" else None
+        crowd = entry.get("iscrowd", entry.get("is_crowd", entry.get("crowd")))
+        found.append(Thing(name, corners(entry.get("bbox"), where, problems), shape, bool(crowd)))
+    return found

@@ -1,0 +1,234 @@
+"""Masks that lie in files: decoded when they are used, looked at when they are listed.
+
+Read are PNG, TIFF and BMP: greys of 1 to 16 bits, palettes (their indices), colours without their alpha.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from activetune.base.errors import RejectedImage, UsageError, first_line
+from activetune.base.fingerprint import digest, digest_bytes
+from activetune.base.progress import progress
+from activetune.data.annotations._legend import (
+    LARGEST,
+    Legend,
+    is_void,
+    legend_of_names,
+    legend_of_values,
+)
+from activetune.data.annotations._listed import Asked, checked_classes, refuse_nothing, refuse_other_classes, size_of
+from activetune.data.images import MAX_PIXELS
+from activetune.data.kinds import Indices, Mask
+from activetune.data.labels import Labels
+from activetune.data.pool import HEADER_BYTES, ImageSource, Pool
+
+FORMATS = ("PNG", "TIFF", "BMP")
+SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+DEPTH, KIND = 24, 25  # bytes of a PNG: bits of a sample, and what it is (0: grey)
+LOOKED_AT = 2**28  # pixels of all masks that are decoded when they are listed; of more of them every n-th mask
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMask(Mask):
+    """A mask in a file, in a zip, or in a row of a Parquet file.
+
+    Attributes:
+        files: the encoded masks as the images of a pool. index: which of them. legend: what its values stand for.
+        height, width: in pixels.
+    """
+
+    files: Pool
+    index: int
+    legend: Legend
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See :class:`Mask`."""
+        return self.height, self.width
+
+    def pixels(self) -> Indices:
+        """See :class:`Mask`."""
+        where = f"the mask {self.files.ids[self.index]} of {self.files.name}"
+        try:
+            found = self.legend.positions(decode_mask(self._encoded(where), colours=self.legend.colours))
+        except (RejectedImage, UsageError) as error:
+            raise UsageError(f"{where} can't be used: {error}") from None
+        if found.shape != self.size:
+            raise UsageError(f"{where} was changed: it had {self.width} x {self.height} pixels when it was listed")
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See :class:`Mask`: of the file's bytes and the legend."""
+        where = f"the mask {self.files.ids[self.index]} of {self.files.name}"
+        return digest("stored mask", digest_bytes(self._encoded(where)), self.legend.fingerprint)
+
+    def _encoded(self, where: str) -> bytes:
+        try:
+            return self.files.read(self.index)
+        except RejectedImage as error:
+            raise UsageError(f"{where} can't be used: {error}") from None
+
+
+def decode_mask(encoded: bytes, *, colours: bool = False) -> npt.NDArray[Any]:
+    """The values (H, W) or the colours (H, W, 3) of a mask, as they stand in the file.
+
+    Args:
+        colours: also those of greys and palettes.
+
+    Raises:
+        RejectedImage: no such file, or damaged.
+    """
+    image = _opened(encoded)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            if colours and image.mode in ("1", "L", "P", "LA", "PA"):
+                return np.asarray(image.convert("RGB"))
+            if image.mode in ("RGB", "RGBA"):
+                return np.asarray(image)[..., :3]
+            if image.mode in ("LA", "PA"):
+                return np.asarray(image)[..., 0]
+            if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+                raise RejectedImage(f"a mask of the kind {image.mode} holds no classes; give greys, a palette or RGB")
+            values = np.asarray(image)
+    except RejectedImage:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
+        raise RejectedImage(f"corrupt: {first_line(error)}") from None
+    if image.format == "PNG" and encoded[KIND] == 0 and encoded[DEPTH] in (2, 4):  # Pillow spreads these to 8 bits
+        spread = 255 // (2 ** encoded[DEPTH] - 1)
+        values = (values // spread).astype(np.uint8)
+    return values.astype(np.uint8) if values.dtype == np.bool_ else values
+
+
+def mask_size(encoded: bytes) -> tuple[int, int]:
+    """Height and width by the header.
+
+    Raises:
+        RejectedImage: no such file, or a damaged header.
+    """
+    image = _opened(encoded)
+    return image.height, image.width
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise RejectedImage(f"oversized: {MAX_PIXELS:,} pixels are allowed (decompression bomb)") from None
+    except Exception as error:
+        told = "no PNG, TIFF or BMP, which keep the values of a mask" if encoded else "empty: 0 bytes"
+        raise RejectedImage(told) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise RejectedImage(f"oversized: {image.width} x {image.height} pixels, {MAX_PIXELS:,} are allowed")
+    return image
+
+
+# Listing --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What is known of a mask: its size, the values that it holds (None: it was not decoded), what is wrong with it."""
+
+    size: tuple[int, int] | None
+    values: frozenset[int] | None = None
+    wrong: str = ""
+
+
+def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, asked: Asked) -> Labels:
+    """Masks as answers, without those that can't be used.
+
+    Args:
+        files: encoded masks as the images of a pool. indices: which of them is an item's.
+        legend: what their values stand for; None: the classes asked for in their order, or else the values that occur.
+
+    Raises:
+        UsageError: none can be used.
+    """
+    problems = asked.problems
+    if legend is None and asked.classes is not None:
+        legend = legend_of_names(checked_classes(asked.classes), "the list of classes")
+    elif legend is not None and asked.classes is not None:
+        classes = [name for name in checked_classes(asked.classes) if not is_void(name)]
+        refuse_other_classes(legend.classes, classes, asked)
+        legend = legend.limited_to(classes, problems)
+    looked = _look(files, indices, legend, asked.quiet)
+    if legend is None:
+        legend = legend_of_values(sorted({value for mask in looked.values() for value in mask.values or ()}))
+    answers: dict[str, StoredMask] = {}
+    for item, mask in looked.items():
+        index = indices[item]
+        if mask.size is None or mask.wrong:
+            problems.add("masks that can't be used, left out", f"{files.ids[index]}: {mask.wrong}")
+        elif size_of(item, mask.size, asked) is not None:
+            answers[item] = StoredMask(files, index, legend, *mask.size)
+    refuse_nothing(len(answers), asked)
+    return Labels(list(answers), list(answers.values()), list(legend.classes))
+
+
+def _look(files: Pool, indices: Mapping[str, int], legend: Legend | None, quiet: bool) -> dict[str, _Looked]:
+    """What is known of each mask; without a legend all of them are decoded, with one as many as are few pixels."""
+    found: dict[str, _Looked] = {}
+    every = 1
+    with progress(len(indices), "reading masks", unit="masks", quiet=quiet) as meter:
+        for number, (item, index) in enumerate(indices.items()):
+            whole = number % every == 0
+            found[item] = _with_care(lambda: _decoded(files, index, legend) if whole else _headed(files, index))  # noqa: B023
+            size = found[item].size
+            if number == 0 and legend is not None and size is not None:
+                every = max(1, -(-len(indices) * size[0] * size[1] // LOOKED_AT))
+            meter.advance()
+    return found
+
+
+def _with_care(look: Callable[[], _Looked]) -> _Looked:
+    try:
+        return look()
+    except (RejectedImage, UsageError) as error:
+        return _Looked(None, wrong=str(error))
+
+
+def _headed(files: Pool, index: int) -> _Looked:
+    start = getattr(files.source, "start", None)
+    if start is not None:
+        with contextlib.suppress(OSError, RejectedImage):  # a TIFF may have its header at the end
+            return _Looked(mask_size(start(index, HEADER_BYTES)))
+    return _Looked(mask_size(files.read(index)))
+
+
+def _decoded(files: Pool, index: int, legend: Legend | None) -> _Looked:
+    pixels = decode_mask(files.read(index), colours=legend is not None and legend.colours)
+    size = (int(pixels.shape[0]), int(pixels.shape[1]))
+    if legend is not None:
+        legend.positions(pixels)
+        return _Looked(size)
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            return _Looked(None, wrong="it holds colours, and no classes.txt, .csv or .json says what they stand for")
+        pixels = pixels[..., 0]
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > LARGEST:
+        return _Looked(None, wrong=f"it holds values beyond {LARGEST:,}")
+    return _Looked(size, frozenset(np.flatnonzero(np.bincount(pixels.ravel())).tolist()))
+
+
+def as_pool(name: str, ids: Sequence[str], source: ImageSource) -> Pool:
+    """Encoded masks as the images of a pool, so that they are read with its patience."""
+    return Pool(name, ids, None, source)

@@ -1,0 +1,117 @@
+"""Which image of a pool a name in a file of answers stands for.
+
+A name is looked for as it is; then, from its whole path to its last part alone, as the end of an id, with its suffix
+and without. Folders that only say what lies in them (``images``, ``masks``, ``Annotations`` …) do not count, so that
+``train/masks/7.png`` is found for ``train/images/7.jpg``. A part of a path that several images share finds none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+from activetune.base.errors import UsageError, some
+from activetune.base.names import by_comparable, comparable
+from activetune.data.annotations._problems import Problems
+from activetune.data.pool import Pool
+
+MASK_FOLDERS = frozenset(
+    {
+        *("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "gt", "groundtruth"),
+        *("ground_truth", "segmentation", "segmentations", "segmentationclass", "targets"),
+    }
+)
+IMAGE_FOLDERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "photos", "rgb", "input", "inputs"})
+SAYS_NOTHING = MASK_FOLDERS | IMAGE_FOLDERS
+SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)  # of a mask's name behind that of its image
+EXACT = -1  # parts that were taken away in front of a name
+
+
+def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Collection[str] = ()) -> dict[str, str]:
+    """The ids by the names that stand for them; what stands for none is counted.
+
+    Args:
+        without: ids that no name stands for.
+
+    Raises:
+        UsageError: no name stands for any image.
+    """
+    wanted = list(dict.fromkeys(names))
+    ids = [item for item in pool.ids if item not in without] if without else pool.ids
+    found = _found(wanted, ids)
+    by_item: dict[str, list[str]] = defaultdict(list)
+    for name, (item, _) in found.items():
+        by_item[item].append(name)
+    contested: set[str] = set()
+    for item, rivals in by_item.items():
+        nearest = min(found[name][1] for name in rivals)
+        best = [name for name in rivals if found[name][1] == nearest]
+        if len(best) > 1:
+            problems.add("names that fit an image alike, left out", f"{some(best)} for {item!r}", len(best))
+            contested.update(best)
+            best = []
+        for name in set(rivals) - set(best):
+            del found[name]
+    strangers = [name for name in wanted if name not in found and name not in contested]
+    if not found and wanted:
+        example = f"; its ids are such as {ids[0]!r}" if ids else ""
+        raise UsageError(
+            f"{problems.where}: none of its {len(wanted):,} names ({some(wanted)}) stands for one image of the pool "
+            f"{pool.name}{example}{'; ' + problems.told() if problems.found else ''}"
+        )
+    if strangers:
+        problems.add("names without an image in the pool, left out", repr(strangers[0]), len(strangers))
+    return {name: item for name, (item, _) in found.items()}
+
+
+def _found(names: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """The id of each name, and how many parts were taken away in front of it."""
+    known, spelt = set(ids), by_comparable(ids)
+    found: dict[str, tuple[str, int]] = {}
+    for name in names:
+        item = name if name in known else spelt.get(comparable(name))
+        if item is not None:
+            found[name] = (item, EXACT)
+    if len(found) < len(names):
+        index = _Index(ids)
+        for name in names:
+            met = None if name in found else index.find(name)
+            if met is not None:
+                found[name] = met
+    return found
+
+
+class _Index:
+    """The ids by their ends, with suffix and without; None for an end that several have."""
+
+    def __init__(self, ids: Sequence[str]):
+        self._whole: dict[str, str | None] = {}
+        self._ends: dict[str, str | None] = {}
+        for item in ids:
+            for parts in _spellings(item):
+                for start in range(len(parts)):
+                    end, ends = "/".join(parts[start:]), self._ends if start else self._whole
+                    ends[end] = item if ends.get(end, item) == item else None
+
+    def find(self, name: str) -> tuple[str, int] | None:
+        """The id that a name stands for, and how many parts were taken away."""
+        spellings = _spellings(name)
+        *folders, last = spellings[1]
+        spellings.append([*folders, MASK_ENDING.sub("", last)])
+        for start in range(len(spellings[0])):
+            for ends in (self._whole, self._ends):
+                for parts in spellings:
+                    end = "/".join(parts[start:])
+                    if end in ends:
+                        item = ends[end]
+                        return None if item is None else (item, start)
+        return None
+
+
+def _spellings(path: str) -> list[list[str]]:
+    """The parts that count of a path, with its suffix and without."""
+    *folders, last = comparable(path).split("/")
+    kept = [folder for folder in folders if folder and folder.lower() not in SAYS_NOTHING]
+    return [[*kept, last], [*kept, SUFFIX.sub("", last)]]

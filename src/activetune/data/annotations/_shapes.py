@@ -1,0 +1,243 @@
+"""Regions of an image, as polygons or as COCO's run lengths, and the mask that they make together.
+
+A pixel belongs to a polygon where its centre lies inside by the even-odd rule. That is decided here row by row: Pillow
+cuts coordinates to whole pixels first, and pycocotools would be a dependency for this alone.
+Shape legend: H x W pixels, P corners, R runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from activetune.base.fingerprint import digest, digest_array
+from activetune.data.kinds import VOID, Indices, Mask
+
+Corners = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+
+class Shape(Protocol):
+    """A region of an image."""
+
+    @property
+    def area(self) -> float:
+        """In pixels."""
+        ...
+
+    def bounds(self) -> Box:
+        """The box around it: ``x_left, y_top, x_right, y_bottom``."""
+        ...
+
+    def paint(self, mask_HW: Indices, value: int) -> None:
+        """Write a value into its pixels."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Digest of the region."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Polygons:
+    """The union of polygons, each (P, 2) corners x, y with P >= 3."""
+
+    parts: tuple[Corners, ...]
+
+    @property
+    def area(self) -> float:
+        """By the shoelace formula."""
+        return sum(_area(part.astype(np.float64)) for part in self.parts)
+
+    def bounds(self) -> Box:
+        """See :class:`Shape`."""
+        corners = np.concatenate(self.parts)
+        return (*map(float, corners.min(axis=0)), *map(float, corners.max(axis=0)))  # type: ignore[return-value]
+
+    def paint(self, mask_HW: Indices, value: int) -> None:
+        """See :class:`Shape`."""
+        for part in self.parts:
+            _fill(mask_HW, part.astype(np.float64), value)
+
+    def scaled(self, width: float, height: float) -> Polygons:
+        """The same with x and y multiplied."""
+        return Polygons(tuple(part * np.asarray([width, height], dtype=np.float32) for part in self.parts))
+
+    def fingerprint(self) -> str:
+        """See :class:`Shape`."""
+        return digest("polygons", *map(digest_array, self.parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Run lengths down the columns of an H x W image, outside first: (R,) whole numbers whose sum is H W."""
+
+    counts_R: npt.NDArray[np.int64]
+    size: tuple[int, int]
+
+    @property
+    def area(self) -> float:
+        """See :class:`Shape`."""
+        return float(self.counts_R[1::2].sum())
+
+    def bounds(self) -> Box:
+        """See :class:`Shape`; of an empty region a box without area."""
+        rows, columns = np.nonzero(self.inside())
+        if not len(rows):
+            return 0.0, 0.0, 0.0, 0.0
+        return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """(H, W) which pixels belong to it."""
+        values = np.arange(len(self.counts_R)) % 2 == 1
+        return np.repeat(values, self.counts_R).reshape(self.size[::-1]).T
+
+    def paint(self, mask_HW: Indices, value: int) -> None:
+        """See :class:`Shape`."""
+        mask_HW[self.inside()] = value
+
+    def fingerprint(self) -> str:
+        """See :class:`Shape`."""
+        return digest("runs", str(self.size), digest_array(self.counts_R))
+
+
+@dataclass(frozen=True, eq=False)
+class ShapesMask(Mask):
+    """A mask made of regions, drawn each time.
+
+    Attributes:
+        height, width: in pixels. shapes: regions with the position of their class, later ones over earlier ones.
+        background: the class of all other pixels, ``VOID`` where they have none.
+    """
+
+    height: int
+    width: int
+    shapes: Sequence[tuple[int, Shape]]
+    background: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See :class:`Mask`."""
+        return self.height, self.width
+
+    def pixels(self) -> Indices:
+        """See :class:`Mask`."""
+        mask_HW = np.full(self.size, self.background, dtype=np.int32)
+        for position, shape in self.shapes:
+            shape.paint(mask_HW, position)
+        return mask_HW
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See :class:`Mask`."""
+        parts = [f"{position} {shape.fingerprint()}" for position, shape in self.shapes]
+        return digest("shapes", f"{self.height} {self.width} {self.background}", *parts)
+
+
+def drawn(regions: Sequence[tuple[int, Shape, bool]], size: tuple[int, int], background: int) -> ShapesMask:
+    """The mask of regions: crowds are void and lie below, and of all others the smaller ones lie on top.
+
+    Args:
+        regions: position of the class, region, whether it is a crowd.
+    """
+    ordered = sorted(regions, key=lambda region: (not region[2], -region[1].area))
+    shapes = [(VOID if crowd else position, shape) for position, shape, crowd in ordered]
+    return ShapesMask(*size, shapes, background)
+
+
+def rectangle(box: Box) -> Polygons:
+    """A box as a region."""
+    left, top, right, bottom = box
+    return Polygons((np.asarray([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=np.float32),))
+
+
+def polygon(flat: Any) -> Corners | None:
+    """The corners of ``[x, y, x, y, …]``; None where these are fewer than 3.
+
+    Raises:
+        ValueError: it is no such list of finite numbers.
+    """
+    with np.errstate(over="ignore"):
+        corners = _numbers(flat).astype(np.float32)
+    if corners.ndim != 1 or len(corners) % 2 or not np.isfinite(corners).all():
+        raise ValueError("no list of x and y by turns")
+    return corners.reshape(-1, 2) if len(corners) >= 6 else None
+
+
+def runs(counts: Any, size: Any) -> Runs:
+    """COCO's run lengths, as a list or as its compressed text.
+
+    Raises:
+        ValueError: they are damaged, or do not add up to the size's pixels.
+    """
+    if len(_numbers(size)) != 2 or not (_numbers(size) >= 1).all():
+        raise ValueError("a size is height and width")
+    height, width = (int(side) for side in _numbers(size))
+    numbers = _unpacked(counts) if isinstance(counts, str | bytes) else _numbers(counts)
+    if numbers.ndim != 1 or not (np.abs(numbers) <= height * width).all():
+        raise ValueError("run lengths are whole numbers from 0 to the number of pixels")
+    whole = numbers.astype(np.int64)
+    if (whole != numbers).any() or (whole < 0).any():
+        raise ValueError("run lengths are whole numbers from 0 to the number of pixels")
+    if int(whole.sum()) != height * width:
+        raise ValueError(f"the run lengths add up to {int(whole.sum()):,}, not to {height} x {width}")
+    return Runs(whole, (height, width))
+
+
+def _numbers(values: Any) -> npt.NDArray[np.float64]:
+    if not isinstance(values, list | tuple | np.ndarray) or any(isinstance(value, str | bytes) for value in values):
+        raise ValueError("no list of numbers")
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _unpacked(text: str | bytes) -> npt.NDArray[np.int64]:
+    """The numbers of COCO's compressed text: 5 bits a sign, differences to the last but one from the fourth on."""
+    signs = (
+        np.frombuffer(text.encode("latin-1") if isinstance(text, str) else text, dtype=np.uint8).astype(np.int64) - 48
+    )
+    if not len(signs) or (signs < 0).any() or (signs > 63).any() or signs[-1] & 32:
+        raise ValueError("no compressed run lengths")
+    ends = np.flatnonzero(~signs & 32)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 10:
+        raise ValueError("a run length of more than 50 bits")
+    places = np.arange(len(signs)) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((signs & 31) << (5 * places), starts)
+    numbers -= np.where(signs[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def _area(corners_P2: npt.NDArray[np.float64]) -> float:
+    x, y = corners_P2.T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def _fill(mask_HW: Indices, corners_P2: npt.NDArray[np.float64], value: int) -> None:
+    """Write into the pixels whose centre a polygon holds: those with an odd number of edges to the left of it."""
+    height, width = mask_HW.shape
+    x, y = corners_P2.T
+    top, bottom = (min(max(math.ceil(edge - 0.5), 0), height) for edge in (y.min(), y.max()))
+    left, right = (min(max(math.ceil(edge - 0.5), 0), width) for edge in (x.min(), x.max()))
+    if top >= bottom or left >= right:
+        return
+    centres = np.arange(top, bottom)[:, None] + 0.5
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    rows, edges = np.nonzero((y <= centres) != (next_y <= centres))
+    share = (centres[rows, 0] - y[edges]) / (next_y[edges] - y[edges])
+    crossings = x[edges] + share * (next_x[edges] - x[edges])
+    columns = np.clip(np.ceil(crossings - 0.5), left, right).astype(np.int64) - left
+    flips = np.bincount(rows * (right - left + 1) + columns, minlength=(bottom - top) * (right - left + 1))
+    inside = np.cumsum(flips.reshape(bottom - top, -1), axis=1)[:, :-1] % 2 == 1
+    mask_HW[top:bottom, left:right][inside] = value

@@ -1,0 +1,195 @@
+"""COCO's JSON: ``images``, ``annotations`` and ``categories``; boxes, polygons, run lengths, crowds, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from activetune.base.errors import UsageError
+from activetune.base.files import parse_json
+from activetune.data.annotations._files import Files
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._shapes import Box, Polygons, Shape, polygon, runs
+from activetune.data.answers import class_name
+from activetune.data.labels import Labels
+
+ABOUT = "COCO: a .json with images, annotations and categories, alone or below a folder or zip"
+TASKS = ("captioning", "detection", "multilabel", "segmentation")
+KEYS = (b'"images"', b'"annotations"')
+
+
+def find(files: Files, task: str) -> bool:
+    """Whether there is such a JSON; a single ``.json`` counts whatever it holds, so that it is told what is wrong."""
+    if files.single is not None:
+        return files.single.suffix.lower() == ".json"
+    return bool(_candidates(files))
+
+
+def _candidates(files: Files) -> list[str]:
+    named = [name for name in files.ending(".json") if not name.endswith("classes.json")]
+    return [name for name in named if _has_keys(files.peek(name))]
+
+
+def _has_keys(content: bytes) -> bool:
+    return all(key in content for key in KEYS)
+
+
+def read(files: Files, asked: Asked) -> Labels:
+    """The answers of all files that hold some for the task."""
+    single = files.single is not None
+    images: list[Listed] = []
+    classes: list[str] = []
+    for name in files.names if single else _candidates(files):
+        try:
+            content = _content(files, name)
+        except UsageError as error:
+            if single:
+                raise
+            asked.problems.add("damaged files, left out", str(error))
+            continue
+        if _answers(content, asked.task):
+            found = _read(content, name, asked)
+            images += found.listed
+            classes += found.classes or ()
+    if not images:
+        what = "captions" if asked.task == "captioning" else "categories"
+        told = asked.problems.told()
+        raise UsageError(
+            f"{asked.problems.where} holds no {what}, which {asked.task} needs{f'; {told}' if told else ''}"
+        )
+    return answers_of(Found(images, list(dict.fromkeys(classes))), asked)
+
+
+def _content(files: Files, name: str) -> Mapping[str, Any]:
+    try:
+        content = parse_json(files.read(name))
+    except ValueError as error:
+        raise UsageError(f"{name} of {files.root} is no JSON that can be read ({error})") from None
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ("images", "annotations")
+    ):
+        raise UsageError(f"{name} of {files.root} is no COCO file: it must hold the lists images and annotations")
+    return content
+
+
+def _answers(content: Mapping[str, Any], task: str) -> bool:
+    """Whether a file holds answers of the task: captions, or else objects with categories."""
+    spoken = any(isinstance(entry, dict) and "caption" in entry for entry in content["annotations"])
+    return spoken if task == "captioning" else isinstance(content.get("categories"), list)
+
+
+def _read(content: Mapping[str, Any], where: str, asked: Asked) -> Found:
+    problems = asked.problems
+    images = _images(content["images"], where, problems)
+    names = _categories(content.get("categories"), where, problems)
+    for number, entry in enumerate(content["annotations"]):
+        place = f"{where}, annotation {number:,}"
+        if not isinstance(entry, dict):
+            problems.add("annotations that are no objects, left out", place)
+            continue
+        image = images.get(_key(entry.get("image_id")))
+        if image is None:
+            problems.add("annotations of images that the file does not list, left out", place)
+        elif asked.task == "captioning":
+            text = _caption(entry, place, problems)
+            image.sentences += [text] if text else []
+        else:
+            name = names.get(_key(entry.get("category_id")))
+            if name is None:
+                problems.add("annotations of a category that the file does not list, left out", place)
+            image.add(None if name is None else _thing(entry, name, asked.task, place, problems))
+    return Found(list(images.values()), list(names.values()))
+
+
+def _caption(entry: Mapping[str, Any], place: str, problems: Problems) -> str:
+    """What an annotation says; empty where it says nothing."""
+    try:
+        text = sentence(entry.get("caption"))
+    except UsageError:
+        text = ""
+    if not text:
+        problems.add("annotations without a caption, left out", place)
+    return text
+
+
+def _key(value: Any) -> Any:
+    """An id as the key of a table: whole numbers are the same as text."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _images(entries: Sequence[Any], where: str, problems: Problems) -> dict[Any, Listed]:
+    found: dict[Any, Listed] = {}
+    for number, entry in enumerate(entries):
+        place = f"{where}, image {number:,}"
+        name = (entry.get("file_name") or entry.get("coco_url")) if isinstance(entry, dict) else None
+        key = _key(entry.get("id")) if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name or key is None:
+            problems.add("images without id or file_name, left out", place)
+            continue
+        if key in found:
+            problems.add("ids of images that are given twice, the first counts", f"{place}, {key!r}")
+            continue
+        sides = [entry.get("height"), entry.get("width")]
+        known = all(isinstance(side, int) and side > 0 for side in sides)
+        found[key] = Listed(name, place, (sides[0], sides[1]) if known else None)  # type: ignore[arg-type]
+    return found
+
+
+def _categories(entries: Any, where: str, problems: Problems) -> dict[Any, str]:
+    """Names by id, in the order of the ids."""
+    found: dict[Any, str] = {}
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        key = _key(entry.get("id")) if isinstance(entry, dict) else None
+        try:
+            name = class_name(entry.get("name")) if key is not None else None
+        except UsageError:
+            name = None
+        if name is None:
+            problems.add("categories without id or name, left out", f"{where}, category {number:,}")
+        else:
+            found.setdefault(key, name)
+    return dict(sorted(found.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(20))))
+
+
+def _thing(entry: Mapping[str, Any], name: str, task: str, place: str, problems: Problems) -> Thing:
+    """An object with what the task reads of it."""
+    if task == "multilabel":
+        return Thing(name)
+    box = corners(entry.get("bbox"), place, problems)
+    drawn = task == "segmentation" or box is None
+    shape = region(entry.get("segmentation"), place, problems) if drawn else None
+    return Thing(name, box, shape, bool(entry.get("iscrowd")))
+
+
+def corners(value: Any, place: str, problems: Problems) -> Box | None:
+    """``x, y, width, height`` as corners."""
+    if value is None or value == []:
+        return None
+    try:
+        if not isinstance(value, list) or not all(isinstance(side, int | float) for side in value):
+            raise ValueError("no list of numbers")
+        x, y, width, height = map(float, value)
+    except (ValueError, OverflowError):
+        problems.add("boxes that are not 4 numbers, left out", place)
+        return None
+    return x, y, x + width, y + height
+
+
+def region(value: Any, place: str, problems: Problems) -> Shape | None:
+    """A region: a list of polygons, or run lengths as ``{"counts": …, "size": [height, width]}``."""
+    if value is None or value == []:
+        return None
+    try:
+        if isinstance(value, dict):
+            return runs(value.get("counts"), value.get("size"))
+        if not isinstance(value, list):
+            raise ValueError("neither polygons nor run lengths")
+        parts = [polygon(part) for part in value]
+    except ValueError as error:
+        problems.add("regions that are damaged, left out", f"{place}, {error}")
+        return None
+    good = tuple(part for part in parts if part is not None)
+    if len(good) < len(parts):
+        problems.add("polygons with fewer than 3 corners, left out", place, len(parts) - len(good))
+    return Polygons(good) if good else None

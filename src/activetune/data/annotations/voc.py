@@ -1,0 +1,118 @@
+"""Pascal VOC: an XML file per image.
+
+Corners are counted from 1 there and belong to the box, so 1 is taken off the left and upper ones. What is ``difficult``
+is not scored there, and becomes a crowd here.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from activetune.base.errors import UsageError, first_line
+from activetune.base.tables import decode_text
+from activetune.data.annotations._files import Files, files_at
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._problems import Problems
+from activetune.data.answers import class_name
+from activetune.data.labels import Labels
+
+ABOUT = "Pascal VOC: a folder or zip of .xml, one per image; or a list of images below its ImageSets"
+TASKS = ("detection", "multilabel")
+MAX_BYTES = 2**24  # of the XML of one image
+ROOT = "annotation"
+
+
+def find(files: Files, task: str) -> bool:
+    """Whether there are such XML files, by the first one that is whole; or a list below ``ImageSets``."""
+    if files.single is not None and files.single.suffix.lower() == ".txt":
+        return _root_of(files.single) is not None
+    return any(f"<{ROOT}".encode() in files.peek(name).replace(b"\0", b"") for name in files.ending(".xml")[:20])
+
+
+def read(files: Files, asked: Asked) -> Labels:
+    """The answers of all XML files, or of those that a list below ``ImageSets`` names."""
+    if files.single is not None and files.single.suffix.lower() == ".txt":
+        files = _listed_alone(files.single, asked.problems)
+    found = []
+    for name in files.ending(".xml"):
+        try:
+            image = _image(name, parse_xml(files.read(name, MAX_BYTES), name), asked.problems)
+        except UsageError as error:
+            asked.problems.add("damaged files, left out", str(error))
+            continue
+        if image is not None:
+            found.append(image)
+    return answers_of(Found(found), asked)
+
+
+def parse_xml(content: bytes, name: str) -> ElementTree.Element:
+    """An XML document's root.
+
+    Raises:
+        UsageError: damaged, or with a document type, which could unpack to any size or read other files.
+    """
+    if b"<!DOCTYPE" in content.replace(b"\0", b""):  # also in UTF-16
+        raise UsageError(f"{name} declares a document type (<!DOCTYPE …>), which is refused; remove it")
+    try:
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UsageError(f"{name} is no XML that can be read ({first_line(error)})") from None
+
+
+def _image(name: str, root: ElementTree.Element, problems: Problems) -> Listed | None:
+    if root.tag != ROOT:
+        problems.add(f"XML files whose root is not <{ROOT}>, left out", name)
+        return None
+    sides = [_number(root.findtext(f"size/{side}")) for side in ("height", "width")]
+    size = (int(sides[0]), int(sides[1])) if all(side is not None and side >= 1 for side in sides) else None  # type: ignore[arg-type]
+    image = Listed(name, name, size)
+    for number, element in enumerate(root.findall("object"), start=1):
+        image.add(_thing(element, f"{name}, object {number:,}", problems))
+    return image
+
+
+def _thing(element: ElementTree.Element, place: str, problems: Problems) -> Thing | None:
+    name = class_name(element.findtext("name") or "")
+    if name is None:
+        problems.add("objects without a name, left out", place)
+        return None
+    corners = [_number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+    known = [corner for corner in corners if corner is not None]
+    if len(known) < 4:
+        return Thing(name)
+    left, top, right, bottom = known
+    wide, high = right > left, bottom > top  # by its own count such a box has one row of pixels: it is a slip
+    box = (left - 1 if wide else left, top - 1 if high else top, right, bottom)
+    return Thing(name, box, crowd=_number(element.findtext("difficult")) == 1)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+# Lists of images ------------------------------------------------------------------------------------------------------
+
+
+def _root_of(path: Path) -> Path | None:
+    """The folder that ``ImageSets`` lies in."""
+    return next((parent.parent for parent in path.resolve().parents if parent.name == "ImageSets"), None)
+
+
+def _listed_alone(path: Path, problems: Problems) -> Files:
+    """The XML files of the images that a list names; in a list of one class the second field says 1, 0 or -1."""
+    root = _root_of(path)
+    assert root is not None
+    everything = files_at(root)
+    stems = {posixpath.splitext(posixpath.basename(name))[0]: name for name in everything.ending(".xml")}
+    wanted = [line.split()[0] for line in decode_text(path).splitlines() if line.strip()]
+    missing = [stem for stem in wanted if stem not in stems]
+    if missing:
+        problems.add("listed images without an XML file, left out", repr(missing[0]), len(missing))
+    return everything.only(stems[stem] for stem in dict.fromkeys(wanted) if stem in stems)

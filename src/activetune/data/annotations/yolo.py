@@ -1,0 +1,153 @@
+"""YOLO: a text file per image, a line per object: ``class cx cy w h``, or ``class x y x y x y …``.
+
+Coordinates are shares of the image's width and height.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+from activetune.base.errors import UsageError, first_line
+from activetune.data.annotations._files import Files, files_at
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._shapes import Polygons, polygon
+from activetune.data.answers import class_name
+from activetune.data.labels import Labels
+
+ABOUT = "YOLO: a folder or zip of .txt, one per image, with data.yaml or classes.txt; boxes or polygons"
+TASKS = ("detection", "multilabel", "segmentation")
+YAML = (".yaml", ".yml")
+LISTS = ("classes.txt", "obj.names")
+OTHERS = ("readme", "license", "train.", "val.", "valid.", "test.", "classes.", "requirements")  # other texts begin so
+ASKED = 100  # files that are looked at to tell what they are
+MOST = 100_000  # classes without a list of their names
+MAX_BYTES = 2**24  # of a text or of a YAML file
+
+
+def find(files: Files, task: str) -> bool:
+    """Whether there are such texts: the first one with a line decides, and where all are empty a list of classes."""
+    files = _beside(files)
+    texts = _texts(files)
+    for name in texts[:ASKED]:
+        lines = files.peek(name).decode("utf-8-sig", "replace").split("\n")
+        first = next((line.split() for line in lines if line.strip()), None)
+        if first is not None:
+            return _numbers(first) is not None
+    return bool(texts) and bool(_list_of(files))
+
+
+def read(files: Files, asked: Asked) -> Labels:
+    """The answers of all texts; one without a line is an image without an object."""
+    files = _beside(files)
+    classes = _classes(files)
+    names = classes or list(asked.classes or ())
+    found = []
+    for name in _texts(files):
+        image = Listed(name, name, relative=True)
+        try:
+            content = files.read(name, MAX_BYTES)
+        except UsageError as error:
+            asked.problems.add("damaged files, left out", str(error))
+            continue
+        for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
+            if line.strip():
+                image.add(_thing(line, names, f"{name}, line {number:,}", asked.problems))
+        found.append(image)
+    return answers_of(Found(found, classes or _numbered(found)), asked)
+
+
+def _numbered(images: Sequence[Listed]) -> list[str] | None:
+    """The numbers of classes without names as these, up to the largest."""
+    numbers = [thing.name for image in images for thing in image.things]
+    largest = max((int(number) for number in numbers if number.isdigit()), default=-1)
+    return [str(number) for number in range(largest + 1)] if largest < MOST else sorted(set(numbers))
+
+
+def _beside(files: Files) -> Files:
+    """All that lies beside a YAML file which was given alone."""
+    single = files.single
+    return files_at(single.parent) if single is not None and single.suffix.lower() in YAML else files
+
+
+def _texts(files: Files) -> list[str]:
+    """The texts below folders called ``labels``; without any, all that are not called like something else."""
+    named = [name for name in files.ending(".txt") if "ImageSets" not in name.split("/")]
+    below = [name for name in named if "labels" in posixpath.dirname(name).lower().split("/")]
+    others = LISTS if below else OTHERS  # beside images, and there alone, lie texts of all kinds
+    return [name for name in below or named if not posixpath.basename(name).lower().startswith(others)]
+
+
+def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> Thing | None:
+    numbers = _numbers(line.split())
+    if numbers is None:
+        problems.add("lines that are neither class, cx, cy, w, h nor class and 3 corners or more, left out", place)
+        return None
+    number, *rest = numbers
+    if number < 0 or number != int(number) or (names and number >= len(names)):
+        problems.add(f"lines whose class is no number from 0 to {len(names) - 1}, left out", f"{place}, {number:g}")
+        return None
+    name = names[int(number)] if names else str(int(number))
+    if len(rest) == 4:
+        x, y, width, height = rest
+        return Thing(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    corners = polygon(rest)
+    return None if corners is None else Thing(name, None, Polygons((corners,)))
+
+
+def _numbers(fields: Sequence[str]) -> list[float] | None:
+    """The numbers of a line: 5, or an odd number from 7 on."""
+    try:
+        numbers = [float(text) for text in fields]
+    except ValueError:
+        return None
+    fits = len(numbers) == 5 or (len(numbers) >= 7 and len(numbers) % 2 == 1)
+    return numbers if fits and all(math.isfinite(number) and abs(number) < 1e30 for number in numbers) else None
+
+
+# Lists of classes -----------------------------------------------------------------------------------------------------
+
+
+def _list_of(files: Files) -> str:
+    """The file that names the classes, the one nearest to the root; empty where there is none."""
+    named = files.ending(*YAML) + [name for name in files.names if posixpath.basename(name).lower() in LISTS]
+    return min(named, key=lambda name: (name.count("/"), not name.lower().endswith(YAML), name), default="")
+
+
+def _classes(files: Files) -> list[str]:
+    """The names in the order of their numbers."""
+    name = _list_of(files)
+    if not name:
+        return []
+    content = files.read(name, MAX_BYTES)
+    if not name.lower().endswith(YAML):
+        lines = content.decode("utf-8-sig", "replace").split("\n")
+        given: list[Any] = [line.strip() for line in lines if line.strip()]
+    else:
+        given = _of_yaml(content, f"{name} of {files.root}")
+    try:
+        names = [class_name(value) for value in given]
+    except UsageError as error:
+        raise UsageError(f"{name} of {files.root}: {error}") from None
+    if None in names or len(set(names)) < len(names):
+        raise UsageError(f"{name} of {files.root}: the names of the classes must be distinct, and none empty")
+    return [str(value) for value in names]
+
+
+def _of_yaml(content: bytes, where: str) -> list[Any]:
+    """``names`` as a list, or by number."""
+    import yaml
+
+    try:
+        found = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UsageError(f"{where} is no YAML that can be read ({first_line(error)})") from None
+    names = found.get("names") if isinstance(found, dict) else None
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        return [names[number] for number in range(len(names))]
+    if isinstance(names, list) and names:
+        return list(names)
+    raise UsageError(f"{where} must have names: a list of classes, or classes by number from 0 on")

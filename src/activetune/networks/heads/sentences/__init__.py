@@ -1,0 +1,1 @@
+"""Heads that say a sentence of an image."""

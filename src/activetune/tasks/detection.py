@@ -1,0 +1,198 @@
+"""Objects by their boxes: the loss of the head, chosen by COCO's mean average precision (mAP).
+
+Images and boxes are prepared together (``_canvas.py``). Heads learn corners in shares of the canvas; a box of which a
+random window shows less than a fifth, or less than a pixel, is left out of that view. Crowds teach nothing, and in
+scoring they excuse what lies in them.
+Shape legend: B images of a batch, K objects of an image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from activetune.base.arrays import IntArray
+from activetune.base.errors import UsageError
+from activetune.base.torchvision_ import import_torchvision
+from activetune.data.annotations import annotations_of
+from activetune.data.kinds import Boxes, Detections
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
+from activetune.evaluation.boxes import BoxScorer
+from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.metrics import Measured
+from activetune.networks.backbones import ImageSettings
+from activetune.networks.boxes import BoxTarget
+from activetune.networks.heads import Room, heads
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.loss import Loss
+from activetune.tasks._augmentation import Crops
+from activetune.tasks._base import Batch, Metric, Sample, Task
+from activetune.tasks._canvas import Fit, Size, fitted, varied
+from activetune.tasks._forms import CocoResults, Form
+
+PRIMARY = "map"
+VISIBLE = 0.2  # share of a box that a window must show for it to be taught
+
+
+@dataclass(frozen=True)
+class Detection(Task):
+    """Objects by their boxes."""
+
+    name: ClassVar[str] = "detection"
+    room: ClassVar[Room] = "boxes"
+    placed: ClassVar[bool] = True
+    shown: ClassVar[Mapping[str, str]] = {"map": "mAP", "map50": "AP at IoU 0.5", "map75": "AP at IoU 0.75", "ar": "AR"}
+
+    def labels_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        classes: Sequence[str] | None = None,
+        *,
+        quiet: bool = False,
+    ) -> Labels[Boxes]:
+        """See :class:`Task`: COCO, Pascal VOC, YOLO, or whatever ``data/annotations`` reads boxes from."""
+        return annotations_of(given, pool, self.name, classes, quiet=quiet)
+
+    def refusal(self, labels: Labels[Boxes]) -> str:
+        """See :class:`Task`: there must be an object that is no crowd."""
+        if any((~answer.crowd_K).any() for answer in labels.answers):
+            return ""
+        return f"none of the {len(labels):,} labelled images shows an object; label some that do"
+
+    def target(self, labels: Labels[Boxes], position: int) -> tuple[Tensor, Tensor]:
+        """See :class:`Task`: corners (K, 4) in pixels, and class indices (K,)."""
+        answer = labels.answers[position]
+        place = {name: number for number, name in enumerate(labels.classes)}
+        kept = np.flatnonzero(~answer.crowd_K)
+        numbers = torch.tensor([place[answer.names[row]] for row in kept], dtype=torch.int64)
+        return torch.from_numpy(answer.xyxy_K4[kept]), numbers
+
+    def transform(
+        self, image: Image.Image, target: Any, settings: ImageSettings, crops: Crops | None
+    ) -> tuple[Tensor, BoxTarget | None]:
+        """See :class:`Task`: corners in shares of the canvas."""
+        import_torchvision()
+        from torchvision import tv_tensors
+
+        boxes = None
+        if target is not None:
+            size = (image.height, image.width)
+            boxes = tv_tensors.BoundingBoxes(target[0], format="XYXY", canvas_size=size)  # type: ignore[call-arg]
+        pixels, moved = fitted(image, boxes, settings) if crops is None else varied(image, boxes, settings, crops)
+        if target is None or moved is None:
+            return pixels, None
+        corners, numbers = moved.as_subclass(Tensor).float(), target[1]
+        visible = ((corners[:, 2:] - corners[:, :2]) >= 1).all(dim=1)
+        height, width = settings.size
+        shares = corners / torch.tensor([width, height, width, height])
+        return pixels, BoxTarget(xyxy=shares[visible], classes=numbers[visible])
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """See :class:`Task`: a target per image, a unit is an image."""
+        return Batch.of(samples, [sample.target for sample in samples])
+
+    def head_kinds(self) -> list[str]:
+        """See :class:`Task`: FCOS first, which learns from few images."""
+        return sorted(heads(self.room), key=lambda kind: kind != "fcos")
+
+    def prepared(self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0) -> Detection:
+        """See :class:`Task`.
+
+        Raises:
+            UsageError: ``logit_adjustment``, which boxes have no logits for.
+        """
+        if options.logit_adjustment:
+            raise UsageError("logit_adjustment is for classes of whole images or pixels; detection has balance alone")
+        return self
+
+    def loss(self, outputs: Any, batch: Batch) -> Loss:
+        """See :class:`Task`: that of the head."""
+        found: Loss = outputs.loss(batch.targets)
+        return found
+
+    def decode(
+        self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]
+    ) -> list[Detections]:
+        """See :class:`Task`: boxes in pixels of the images, the surest first."""
+        answers = []
+        for found, size in zip(outputs.decode(), sizes, strict=True):
+            fit = Fit.of(size, settings.size)
+            side = [size[1] * settings.size[1] / fit.width, size[0] * settings.size[0] / fit.height]
+            corners = found.xyxy_K4.float().cpu().numpy() * np.asarray(side * 2)
+            corners = np.clip(corners, 0, [size[1], size[0]] * 2)
+            real = ((corners[:, 2:] - corners[:, :2]) > 0).all(axis=1)
+            names = [classes[number] for number in found.classes_K.cpu().numpy()[real].tolist()]
+            scores = found.scores_K.float().cpu().numpy()[real]
+            answers.append(Detections.of(corners[real].tolist(), names, scores.tolist()))
+        return answers
+
+    def form(self, classes: Sequence[str]) -> Form:
+        """See :class:`Task`."""
+        return CocoResults(classes)
+
+    @property
+    def primary(self) -> str:
+        """See :class:`Task`."""
+        return PRIMARY
+
+    def metric(self, labels: Labels[Boxes], settings: ImageSettings) -> Metric:
+        """See :class:`Task`."""
+        return BoxMetric(self, labels, settings, labels.classes)
+
+    def scorer(self, labels: Labels[Boxes], settings: ImageSettings, outputs: Sequence[str]) -> BoxMetric:
+        """See :class:`Task`."""
+        return BoxMetric(self, labels, settings, outputs)
+
+    def strata(self, labels: Labels[Boxes]) -> IntArray:
+        """See :class:`Task`: the rarest class that an image shows; images without an object have one of their own."""
+        return rarest([set(answer.names) for answer in labels.answers], labels.classes)
+
+
+class BoxMetric(Metric):
+    """mAP over the images' own pixels; beside it that at an overlap of a half.
+
+    Args:
+        outputs: names of the model's classes; an object of another class can't be found.
+    """
+
+    def __init__(self, task: Detection, labels: Labels[Boxes], settings: ImageSettings, outputs: Sequence[str]):
+        self.task, self.labels, self.settings, self.outputs = task, labels, settings, list(outputs)
+        self.boxes = BoxScorer(outputs)
+
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """See :class:`Metric`."""
+        answers = self.task.decode(outputs, batch.sizes, self.settings, self.outputs)
+        for position, answer in zip(batch.positions.tolist(), answers, strict=True):
+            self.boxes.add(self.labels.ids[position], self.labels.answers[position], answer)
+
+    def state(self) -> Any:
+        """See :class:`Metric`."""
+        return self.boxes.state()
+
+    def measured(self, states: Sequence[Any]) -> Measured:
+        """See :class:`Metric`; what is missing of an mAP of 1 stands for the loss."""
+        found = BoxScorer.of(states).scores()
+        value = float(found["map"])
+        return Measured(value, 1 - value, found["n"], smoothed=value, beside={"map50": found["map50"]})
+
+    def scores(self) -> DictScores:
+        """See :class:`Scorer`."""
+        return DictScores({"primary": PRIMARY, **self.boxes.scores()}, self.task.shown)
+
+
+def rarest(shown: Sequence[set[str]], classes: Sequence[str]) -> IntArray:
+    """(L,) the rarest class that each item shows, as a position in ``classes``; C for items that show none."""
+    shown_LC = np.asarray([[name in names for name in classes] for names in shown], dtype=bool).reshape(len(shown), -1)
+    order = np.argsort(shown_LC.sum(axis=0), kind="stable")
+    first = order[shown_LC[:, order].argmax(axis=1)] if len(order) else np.zeros(len(shown), dtype=np.int64)
+    found: IntArray = np.where(shown_LC.any(axis=1), first, len(order)).astype(np.int64)
+    return found
