@@ -79,8 +79,8 @@ class Listing:
         labels: N class names, None where unknown; or None when there are no labels at all.
         source: reads an item's bytes.
         left_out: what else lies there.
-        notes: sentences that the user should read. rated: the frame rate was heeded, if there is one.
-        further: what is known of the items beside image and label.
+        notes: sentences that the user should read.
+        further: what is known of the items beside image and label. rated: a frame rate was heeded, if there is one.
     """
 
     ids: Sequence[str]
@@ -88,5 +88,5 @@ class Listing:
     source: ImageSource
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: Sequence[str] = ()
-    rated: bool = False
     further: FurtherColumns | None = None
+    rated: bool = False
