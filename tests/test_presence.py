@@ -227,6 +227,10 @@ def test_on_the_command_line_labels_are_read_by_their_task(tmp_path: Path, capsy
     line = ["select", str(tmp_path / "emb"), "--budget", "2/class", "--method", "k_means", "--quiet"]
     assert run([*line, "--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "sel")]) == 0
     assert sorted(int(item[:2]) % 2 for item in load_selection(tmp_path / "sel").ids) == [0, 0, 1, 1]
+    np.savez(tmp_path / "made.npz", features=rng.normal(size=(12, 4)), ids=[row[:6] for row in rows])
+    line[1] = str(tmp_path / "made.npz")
+    assert run([*line, "--labels", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert sorted(int(item[:2]) % 2 for item in load_selection(tmp_path / "elsewhere").ids) == [0, 0, 1, 1]
     assert run([*line, "--task", "classification", "--out", str(tmp_path / "x")]) == 2
     assert "--task classification says what --labels answer" in capsys.readouterr().err
 
@@ -237,3 +241,30 @@ def test_every_method_that_reads_features_can_be_asked_per_class_shown() -> None
         if cls.needs <= {"features_ND"}:
             selection = select(embeddings, budget="1/class", method=name, labels=labels)
             assert min(counts_of(selection.ids, labels).values()) >= 1, name
+
+
+def test_masks_and_repeated_rows_are_read_on_the_command_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shown = {f"{number:02d}.png": [number % 3] + [2] * (number % 2) for number in range(12)}
+    for name, classes in shown.items():
+        for folder in ("pool", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(tmp_path / "pool" / name)
+        pixels = np.zeros((24, 24), dtype=np.uint8) + classes[0]
+        pixels[:9] = classes[-1]
+        Image.fromarray(pixels).save(tmp_path / "masks" / name)
+    (tmp_path / "masks" / "classes.txt").write_text("ant\nbee\ncat\n")
+    names = [f"{name},{'abc'[number]}" for name, classes in shown.items() for number in classes]
+    (tmp_path / "names.csv").write_text("\n".join(["id,label", *names]))
+    embed(tmp_path / "pool", out=tmp_path / "emb", use_cache=False, quiet=True)
+    picked = []
+    for task, labels in (("segmentation", "masks"), ("multilabel", "names.csv")):
+        line = ["select", str(tmp_path / "emb"), "--budget", "3/class", "--method", "k_center", "--quiet"]
+        given_ = ["--labels", str(tmp_path / labels), "--task", task, "--out", str(tmp_path / task)]
+        assert run([*line, *given_]) == 0
+        ids = load_selection(tmp_path / task).ids
+        counts = [sum(number in shown[item] for item in ids) for number in range(3)]
+        assert min(counts) >= 3
+        assert len(ids) < 9
+        picked.append(ids)
+    assert picked[0] == picked[1]

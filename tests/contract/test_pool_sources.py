@@ -108,8 +108,8 @@ class PoolSourceContract(ABC):
         Image.new("RGB", (7, 5)).save(buffer, "JPEG", exif=turned.tobytes())
         pool = open_pool(self.fresh(tmp_path / "made", {**contents(), "dog/3.png": buffer.getvalue()}))
         found = {item: pool.size(row) for row, item in enumerate(pool.ids)}
-        assert found == {**dict.fromkeys(contents(), (4, 4)), "dog/3.png": (7, 5)}
-        part = pool.subset(["eel/4.png", "dog/3.png"])
+        assert found == {**dict.fromkeys(map(self.item, contents()), (4, 4)), self.item("dog/3.png"): (7, 5)}
+        part = pool.subset([self.item("eel/4.png"), self.item("dog/3.png")])
         assert [part.size(0), part.size(1)] == [(4, 4), (7, 5)]
 
     def test_the_size_of_no_image_is_a_reason(self, tmp_path: Path) -> None:
@@ -354,6 +354,14 @@ class TestVideo(PoolSourceContract):
     def test_nothing_is_left_out_and_nothing_said(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert open_pool(f"{path}@all").left_out == {}
         assert capsys.readouterr() == ("", "")
+
+    def test_the_size_of_no_image_is_a_reason(self, tmp_path: Path) -> None:
+        path = self.fresh(tmp_path / "made", contents())
+        body = (path / "dog" / "3.mov").read_bytes()
+        (path / "dog" / "3.mov").write_bytes(body.replace(b"IDAT", b"XXXX"))
+        pool = open_pool(path)
+        with pytest.raises(RejectedImage, match="corrupt"):
+            pool.size(pool.position["dog/3.mov#000000"])
 
     def test_bytes_that_are_no_image_are_read_and_rejected_when_decoded(self, tmp_path: Path) -> None:
         path = self.fresh(tmp_path / "made", contents())

@@ -139,14 +139,14 @@ def _tell(selection: Selection, method: str, out: Path) -> None:
 def _known_labels(embeddings: str, labels: Path | None, task: str | None, run_options: RunOptions) -> Labels | None:
     """The answers to the pool that embeddings were made from; None where none are given."""
     from activetune.features.artefact import load_embeddings
-    from activetune.selection.images import pool_of
+    from activetune.selection.images import items_of
     from activetune.tasks import DEFAULT, make_task
 
     if labels is None:
         if task is not None:
             raise UsageError(f"--task {task} says what --labels answer, and there are none; give --labels too")
         return None
-    pool = pool_of(load_embeddings(embeddings))
+    pool = items_of(load_embeddings(embeddings))
     return make_task(task or DEFAULT).labels_of(labels, pool, quiet=run_options.get("quiet", False))
 
 

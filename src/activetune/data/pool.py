@@ -43,6 +43,18 @@ class ImageSource(Protocol):
         ...
 
 
+<<<<<<< HEAD
+=======
+@runtime_checkable
+class KnownContent(Protocol):
+    """A source that tells what an item is without decoding it: what it gives as bytes is made anew each time."""
+
+    def digest(self, index: int) -> bytes:
+        """The digest of item ``index``, 16 bytes; the first one of a file may take as long as reading it."""
+        ...
+
+
+>>>>>>> video
 class FurtherColumns(Protocol):
     """What a source knows of its items beside image and label, read when it is asked for; picklable.
 
@@ -67,6 +79,7 @@ class FurtherColumns(Protocol):
 
     def given(self, name: str) -> Sequence[bool]:
         """Which cells of a column hold something, without reading images."""
+<<<<<<< HEAD
 
 
 @runtime_checkable
@@ -75,6 +88,8 @@ class KnownContent(Protocol):
 
     def digest(self, index: int) -> bytes:
         """The digest of item ``index``, 16 bytes; the first one of a file may take as long as reading it."""
+=======
+>>>>>>> video
         ...
 
 

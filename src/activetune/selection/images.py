@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -95,6 +96,29 @@ def pool_of(artefact: Selection | Embeddings) -> Pool:
     if all(item in pool.position for item in artefact.ids):
         return pool
     return open_pool(there, follow_links=True, quiet=True)  # as it was when it was embedded
+
+
+@dataclass(frozen=True)
+class NoImages:
+    """The source of a pool of which only the ids are at hand."""
+
+    parallel: bool = False
+
+    def read(self, index: int) -> bytes:
+        """There is nothing to read."""
+        raise RejectedImage("unreadable: the features were made elsewhere, and the images are not known")
+
+    def place(self, index: int) -> None:
+        """It lies nowhere."""
+
+
+def items_of(embeddings: Embeddings) -> Pool:
+    """The pool that embeddings were made from or, where it can't be reached, their ids as a pool without images."""
+    try:
+        return pool_of(embeddings)
+    except UsageError:
+        name = str(embeddings.manifest.get("pool") or "of these embeddings")
+        return Pool(name, embeddings.ids, embeddings.labels, NoImages())
 
 
 def _write(selection: Selection, pool: Pool, folder: Path, quiet: bool) -> list[str]:
