@@ -63,19 +63,8 @@ def open_pool(
     if str(found.left_out):
         note(f"left out of {path}: {found.left_out}", quiet)
     _check(path, found.ids)
-<<<<<<< HEAD
-    return Pool(
-        str(path) if rate is None else f"{path}@{rate}",
-        found.ids,
-        found.labels,
-        found.source,
-        left_out=found.left_out.counts(),
-        further=found.further,
-    )
-=======
     name, left_out = str(path) if rate is None else f"{path}@{rate}", found.left_out.counts()
     return Pool(name, found.ids, found.labels, found.source, left_out=left_out, further=found.further)
->>>>>>> video
 
 
 def _exists(path: Path) -> bool:

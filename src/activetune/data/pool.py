@@ -43,8 +43,6 @@ class ImageSource(Protocol):
         ...
 
 
-<<<<<<< HEAD
-=======
 @runtime_checkable
 class KnownContent(Protocol):
     """A source that tells what an item is without decoding it: what it gives as bytes is made anew each time."""
@@ -54,7 +52,6 @@ class KnownContent(Protocol):
         ...
 
 
->>>>>>> video
 class FurtherColumns(Protocol):
     """What a source knows of its items beside image and label, read when it is asked for; picklable.
 
@@ -79,17 +76,6 @@ class FurtherColumns(Protocol):
 
     def given(self, name: str) -> Sequence[bool]:
         """Which cells of a column hold something, without reading images."""
-<<<<<<< HEAD
-
-
-@runtime_checkable
-class KnownContent(Protocol):
-    """A source that tells what an item is without decoding it: what it gives as bytes is made anew each time."""
-
-    def digest(self, index: int) -> bytes:
-        """The digest of item ``index``, 16 bytes; the first one of a file may take as long as reading it."""
-=======
->>>>>>> video
         ...
 
 

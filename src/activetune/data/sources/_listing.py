@@ -79,13 +79,8 @@ class Listing:
         labels: N class names, None where unknown; or None when there are no labels at all.
         source: reads an item's bytes.
         left_out: what else lies there.
-    <<<<<<< HEAD
-        notes: sentences that the user should read. rated: the frame rate was heeded, if there is one.
-        further: what is known of the items beside image and label.
-    =======
         notes: sentences that the user should read.
         further: what is known of the items beside image and label. rated: a frame rate was heeded, if there is one.
-    >>>>>>> video
     """
 
     ids: Sequence[str]
