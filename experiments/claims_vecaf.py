@@ -120,7 +120,7 @@ def within_classes() -> tuple[str, ...]:
     random = [even(pool, "random", within) for pool in (CALTECH, TAIL)]
     whole = [even(pool, EVERYTHING, "balance=1") for pool in (CALTECH, TAIL)]
     more = [one - other for one, other in zip(ods, random, strict=True)]
-    both = checked(round(more[0]) == round(more[1]), f"about {more[0]:.0f} points", f"{more[0]:.1f} and {more[1]:.1f}")
+    both = f"{more[0]:.1f} and {more[1]:.1f} points"
     beyond = [f"{one - other:.1f}" for one, other in zip(ods, whole, strict=True)]
     level = checked(abs(random[0] - whole[0]) < 1, "are level", f"are {random[0] - whole[0]:.1f} ahead")
     return (*(f"{one:.1f}" for one in ods), both, *beyond, level, f"{whole[1] - random[1]:.0f}")
