@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -24,6 +24,7 @@ from activetune.data.ids import ids_of, refuse_unknown
 from activetune.data.pool import Pool
 
 Answer = TypeVar("Answer")
+Derived = TypeVar("Derived")
 OTHER_TASKS = {  # by the columns that hold their answers; activetune.pool_annotations reads these
     "labels": "multilabel",
     "objects": "detection",
@@ -74,6 +75,14 @@ class Labels(Generic[Answer]):
         """(L,) positions of the class names in ``classes``."""
         index = {name: number for number, name in enumerate(self.classes)}
         return np.asarray([index[name] for name in self.names], dtype=np.int64)
+
+    def derived(self, name: str, make: Callable[[], Derived]) -> Derived:
+        """What is made of these labels, made once: tasks ask for it at every item."""
+        kept: dict[str, Any] = self.__dict__.setdefault("_derived", {})
+        if name not in kept:
+            kept[name] = make()
+        found: Derived = kept[name]
+        return found
 
     @classmethod
     def of(cls, answers: Mapping[str, Any], classes: Sequence[str] | None = None) -> Labels[str]:

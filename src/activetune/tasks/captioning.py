@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -71,13 +70,13 @@ class Captioning(Task):
         kind, known = kind or self.head_kinds()[0], heads(self.room)
         if kind not in known:
             raise unknown_name(f"head of {self.name}", kind, known)
-        vocabulary = _vocabulary(tuple(labels.answers))
+        vocabulary = _vocabulary(labels)
         size = backbone.size_of(known[kind].reads)
         return make_head(kind, size, len(vocabulary), self.room, words=vocabulary.words)
 
     def target(self, labels: Labels[Sentences], position: int) -> Tensor:
         """See :class:`Task`: the numbers of the sentences' words (S, T)."""
-        return _vocabulary(tuple(labels.answers)).tokens(labels.answers[position].texts)
+        return _vocabulary(labels).tokens(labels.answers[position].texts)
 
     def transform(
         self, image: Image.Image, target: Any, settings: ImageSettings, crops: Crops | None
@@ -164,6 +163,6 @@ class SentenceMetric(Metric):
         return DictScores({"primary": PRIMARY, **self.sentences.scores()}, Captioning.shown)
 
 
-@lru_cache(maxsize=8)
-def _vocabulary(answers: tuple[Sentences, ...]) -> Vocabulary:
-    return Vocabulary.of(text for answer in answers for text in answer.texts)
+def _vocabulary(labels: Labels[Sentences]) -> Vocabulary:
+    """The words of all sentences."""
+    return labels.derived("words", lambda: Vocabulary.of(text for answer in labels.answers for text in answer.texts))

@@ -71,11 +71,7 @@ class Multilabel(ClassTask):
 
     def targets(self, labels: Labels[Names]) -> IntArray:
         """See :class:`ClassTask`: (L, C)."""
-        place = {name: number for number, name in enumerate(labels.classes)}
-        found = np.zeros((len(labels), len(labels.classes)), dtype=np.int64)
-        for row, answer in enumerate(labels.answers):
-            found[row, [place[name] for name in answer.names]] = 1
-        return found
+        return labels.derived("shown", lambda: _shown(labels))
 
     def prepared(
         self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
@@ -159,3 +155,12 @@ class MultilabelScorer:
         """See :class:`Scorer`."""
         found = multilabel_scores(np.concatenate(self.probs), self.truth_LC[self.rows], self.classes)
         return DictScores(found, self.task.shown)
+
+
+def _shown(labels: Labels[Names]) -> IntArray:
+    """(L, C) ones where an image shows a class."""
+    place = {name: number for number, name in enumerate(labels.classes)}
+    found = np.zeros((len(labels), len(labels.classes)), dtype=np.int64)
+    for row, answer in enumerate(labels.answers):
+        found[row, [place[name] for name in answer.names]] = 1
+    return found
