@@ -959,6 +959,26 @@ def test_further_columns_are_read_by_nobody_who_does_not_ask(tmp_path: Path, mon
     assert len(open_pool(path)) == 3
 
 
+def test_a_folder_and_a_zip_bring_what_lies_beside_their_images(tmp_path: Path) -> None:
+    make_pool(tmp_path / "set" / "images", ["1.png", "2.png"])
+    write(tmp_path / "set" / "masks" / "1.png", encoded(VALUES))
+    write(tmp_path / "set" / "Annotations" / "2.xml", "<annotation/>")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path in sorted((tmp_path / "set").rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path / "set"))
+    for path in (tmp_path / "set", tmp_path / "set.zip"):
+        pool = open_pool(path, quiet=True)
+        assert pool_annotations(pool, "segmentation").ids == ["images/1.png"]
+        assert {item: len(boxes) for item, boxes in answers(pool_annotations(pool, "detection")).items()} == {
+            "images/2.png": 0
+        }
+        with pytest.raises(UsageError, match="brings no answers for captioning"):
+            pool_annotations(pool, "captioning")
+    alone = open_pool(tmp_path / "set" / "images", quiet=True)  # images that could be masks, were they not the pool's
+    with pytest.raises(UsageError, match="brings no answers for segmentation"):
+        pool_annotations(alone, "segmentation")
+
+
 def test_pools_without_answers_say_so(tmp_path: Path, pool: Pool) -> None:
     with pytest.raises(UsageError, match="brings no answers for detection; give a file or folder of them"):
         pool_annotations(pool, "detection")

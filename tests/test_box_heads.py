@@ -18,6 +18,7 @@ from torch import Tensor
 
 from activetune import UsageError
 from activetune.base.errors import MissingExtra
+from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer
 from activetune.networks.boxes import BoxTarget, Found, nms
@@ -127,7 +128,9 @@ def test_suppression_is_the_slow_one(seed: int, count: int, threshold: float) ->
     scores = (rng.integers(0, 6, count) / 5).astype(np.float32)  # many are equal
     classes = rng.integers(0, 2, count)
     found = nms(*map(torch.from_numpy, (boxes, scores, classes)), threshold)
-    assert found.tolist() == slow_nms(boxes.tolist(), scores.tolist(), classes.tolist(), threshold)
+    expected = slow_nms(boxes.tolist(), scores.tolist(), classes.tolist(), threshold)
+    assert found.tolist() == expected
+    assert nms(*map(torch.from_numpy, (boxes, scores, classes)), threshold, 3).tolist() == expected[:3]
 
 
 def test_suppression_by_hand() -> None:
@@ -327,6 +330,29 @@ def test_of_boxes_upon_each_other_the_surest_is_kept() -> None:
     assert found.classes_K.tolist() == [1, 2]
     torch.testing.assert_close(found.scores_K[0], torch.tensor(5.0).sigmoid().sqrt())
     assert 0 < OVERLAP < 1
+
+
+def test_decoding_is_that_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own suppression, which is not there beside every torch, replaced by ours."""
+    import_torchvision()
+    from torchvision.models.detection import fcos
+
+    monkeypatch.setattr(fcos.box_ops, "batched_nms", nms)
+    places = small(Fcos).eval()(torch.zeros(3, HEIGHT, WIDTH, SIZE))
+    torch.manual_seed(3)
+    logits, central = torch.randn_like(places.logits_BPY), torch.randn_like(places.central_BP1)
+    edges = torch.rand_like(places.edges_BP4) * 3 + 0.2
+    said = Places(places.detector, logits, edges, central, places.cells_P4, places.levels, places.canvas)
+    levels = {"cls_logits": logits, "bbox_regression": edges, "bbox_ctrness": central}
+    split = {name: list(value.split(said.levels, dim=1)) for name, value in levels.items()}
+    cells = [list(said.cells_P4.split(said.levels))] * 3
+    places.detector.score_thresh = 0.3
+    theirs = places.detector.postprocess_detections(split, cells, [said.canvas[::-1]] * 3)
+    for found, expected in zip(said.decode(0.3), theirs, strict=True):
+        assert len(found.scores_K) == 100
+        torch.testing.assert_close(found.xyxy_K4 * torch.tensor(said.canvas * 2), expected["boxes"])
+        torch.testing.assert_close(found.scores_K, expected["scores"])
+        assert torch.equal(found.classes_K, expected["labels"])
 
 
 @pytest.mark.parametrize("width", [0, 20, -32])

@@ -50,7 +50,9 @@ def test_every_recipe_trains_there_and_its_model_answers_as_on_the_processor(
 @pytest.mark.parametrize("name", sorted(selectors()))
 def test_every_selector_picks_there(name: str) -> None:
     evidence = complete(Evidence(blobs(), device="cuda"))
-    check(make_selector(name).select(evidence, 6, np.random.default_rng(0)), evidence, 6)
+    picks = make_selector(name).select(evidence, 6, np.random.default_rng(0))
+    check(picks, evidence, 6)
+    assert len(picks.positions) == 6
 
 
 def test_features_are_those_of_the_processor(pool: Pool) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,11 +36,11 @@ class Found(NamedTuple):
     classes_K: Tensor
 
 
-def nms(xyxy_K4: Tensor, scores_K: Tensor, classes_K: Tensor, threshold: float) -> Tensor:
+def nms(xyxy_K4: Tensor, scores_K: Tensor, classes_K: Tensor, threshold: float, limit: int | None = None) -> Tensor:
     """Positions of the boxes that no surer box of their class overlaps by more than a threshold, the surest first.
 
     Non-maximum suppression on the processor, since torchvision's is not there beside a torch without CUDA; equal scores
-    go in the order of their boxes, on every machine. Costs O(K^2), and K^2 numbers.
+    go in the order of their boxes, on every machine. Costs O(limit K).
 
     >>> corners = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4], [0.5, 0.5, 1.0, 1.0]])
     >>> nms(corners, torch.tensor([0.8, 0.9, 0.3]), torch.tensor([0, 0, 0]), 0.6).tolist()
@@ -49,15 +48,17 @@ def nms(xyxy_K4: Tensor, scores_K: Tensor, classes_K: Tensor, threshold: float) 
 
     Args:
         threshold: of intersection over union, in [0, 1]. A box that falls only to one that falls itself is kept.
+        limit: how many are looked for; all by default.
     """
     import_torchvision()
     from torchvision.ops import box_iou
 
-    order_K = torch.sort(scores_K.cpu(), descending=True, stable=True).indices
-    boxes_K4, kinds_K = xyxy_K4.detach().cpu().float()[order_K], classes_K.cpu()[order_K]
-    covered_KK = ((box_iou(boxes_K4, boxes_K4) > threshold) & (kinds_K[:, None] == kinds_K)).numpy()
-    kept_K = np.ones(len(order_K), dtype=bool)
-    for place in range(len(order_K)):
-        if kept_K[place]:
-            kept_K[place + 1 :] &= ~covered_KK[place, place + 1 :]
-    return order_K[torch.from_numpy(kept_K)].to(xyxy_K4.device)
+    left = torch.sort(scores_K.cpu(), descending=True, stable=True).indices
+    boxes_K4, kinds_K = xyxy_K4.detach().cpu().float(), classes_K.cpu()
+    kept: list[int] = []
+    while len(left) and (limit is None or len(kept) < limit):
+        surest, left = left[0], left[1:]
+        kept.append(int(surest))
+        falls = (box_iou(boxes_K4[surest, None], boxes_K4[left])[0] > threshold) & (kinds_K[left] == kinds_K[surest])
+        left = left[~falls]
+    return torch.tensor(kept, dtype=torch.int64, device=xyxy_K4.device)

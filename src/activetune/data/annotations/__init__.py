@@ -16,7 +16,8 @@ from typing import Any
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, some, unknown_name
 from activetune.base.names import as_known
-from activetune.data.annotations._columns import SomeRows, column_answers
+from activetune.data.annotations import masks
+from activetune.data.annotations._columns import SomeRows, column_answers, column_for
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
@@ -74,7 +75,7 @@ def read_annotations(
     _check(task)
     files = files_at(path)
     asked = Asked(pool, task, Problems(str(files.path)), classes, quiet)
-    found = {name: module for name, module in formats().items() if task in module.TASKS and module.find(files, task)}
+    found = _found(files, task)
     if not found:
         raise _unknown(files, task)
     if len(found) > 1:
@@ -88,23 +89,49 @@ def read_annotations(
 
 
 def pool_annotations(pool: Pool, task: str, *, classes: Sequence[str] | None = None, quiet: bool = False) -> Labels:
-    """Answers that a pool brings itself: further columns of its Parquet files, manifest or ``metadata.jsonl``.
+    """Answers that a pool brings itself.
+
+    These are further columns of its Parquet files, manifest or ``metadata.jsonl``; without such a column they are what
+    lies beside the images of a folder or zip in one of the formats, such as ``Annotations/*.xml`` or ``masks/*.png``.
 
     Args:
         pool, task, classes, quiet: as in :func:`read_annotations`.
 
     Raises:
-        UsageError: it has no column for the task.
+        UsageError: it has none for the task.
     """
     _check(task)
-    where = f"the pool {pool.name}"
-    if pool.further is None:
-        raise UsageError(f"{where} brings no answers for {task}; give a file or folder of them with --labels")
-    asked = Asked(pool, task, Problems(where), classes, quiet)
+    asked = Asked(pool, task, Problems(f"the pool {pool.name}"), classes, quiet)
     rows = None if pool.rows is None else [int(row) for row in pool.rows]
-    labels = column_answers(SomeRows(pool.further, rows), pool.ids, asked)
+    table = None if pool.further is None else SomeRows(pool.further, rows)
+    if table is None or column_for(table, task) is None:
+        files = _beside(pool, task)
+        if files is not None:
+            return read_annotations(files.path, pool, task, classes=classes, quiet=quiet)
+    if table is None:
+        raise UsageError(
+            f"the pool {pool.name} brings no answers for {task}; give a file or folder of them with --labels"
+        )
+    labels = column_answers(table, pool.ids, asked)
     asked.problems.tell(quiet)
     return labels
+
+
+def _beside(pool: Pool, task: str) -> Files | None:
+    """The folder or zip that a pool was opened from, where answers lie beside its images; None otherwise."""
+    try:
+        files = files_at(pool.name)
+    except UsageError:  # a pattern, or what is not there any more
+        return None
+    if files.single is not None:
+        return None
+    found = _found(files, task).keys() - {"huggingface"}  # whose columns were looked at
+    return files if found and ("masks" not in found or masks.lie_apart(files)) else None
+
+
+def _found(files: Files, task: str) -> dict[str, ModuleType]:
+    """The formats in which there are answers to a task."""
+    return {name: module for name, module in formats().items() if task in module.TASKS and module.find(files, task)}
 
 
 def annotations_of(

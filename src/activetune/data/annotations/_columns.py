@@ -34,6 +34,12 @@ CAPTIONS = ("caption", "captions", "text")
 MASKS = ("mask", "masks", "annotation", "label", "labels", "segmentation", "segmentation_mask", "semantic_mask")
 CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class")
 SIZES = (("height", "width"), ("image_height", "image_width"))
+WANTED = {  # columns by the task, the preferred one first; masks are looked for before objects
+    "captioning": CAPTIONS,
+    "detection": (OBJECTS,),
+    "multilabel": (*LABELS, OBJECTS),
+    "segmentation": (OBJECTS,),
+}
 SEPARATOR = re.compile(r"[;|]")
 
 
@@ -119,21 +125,27 @@ def column_answers(table: Table, names: Sequence[str], asked: Asked) -> Labels:
     Raises:
         UsageError: no column for the task, or no answer in it.
     """
-    columns = set(table.names())
-    if asked.task == "segmentation":
-        for place in (f"{name}{ending}" for ending in ("", "_file_name") for name in MASKS):
-            source = table.images(place) if place in columns else None
-            if source is not None:
-                return _masks(table, place, source, names, asked)
-    wanted = {"captioning": CAPTIONS, "multilabel": (*LABELS, OBJECTS)}.get(asked.task, (OBJECTS,))
-    column = next((name for name in wanted if name in columns), None)
+    column = column_for(table, asked.task)
     if column is None:
-        needed = (*MASKS, OBJECTS) if asked.task == "segmentation" else wanted
+        needed = (*MASKS, OBJECTS) if asked.task == "segmentation" else WANTED[asked.task]
         raise UsageError(
             f"{asked.problems.where} has no column for {asked.task}: it needs one of {', '.join(needed)}; "
-            f"it has {some(sorted(columns), 8) or 'none'}"
+            f"it has {some(sorted(table.names()), 8) or 'none'}"
         )
+    source = table.images(column) if asked.task == "segmentation" and column != OBJECTS else None
+    if source is not None:
+        return _masks(table, column, source, names, asked)
     return answers_of(_rows(table, column, names, asked), asked)
+
+
+def column_for(table: Table, task: str) -> str | None:
+    """The column with a task's answers; None where there is none."""
+    columns = set(table.names())
+    if task == "segmentation":
+        for name in (f"{name}{ending}" for ending in ("", "_file_name") for name in MASKS):
+            if name in columns and table.images(name) is not None:
+                return name
+    return next((name for name in WANTED[task] if name in columns), None)
 
 
 def _masks(table: Table, column: str, source: ImageSource, names: Sequence[str], asked: Asked) -> Labels:

@@ -40,6 +40,11 @@ def read(files: Files, asked: Asked) -> Labels:
     return mask_labels(pool, indices, _legend(files), asked)
 
 
+def lie_apart(files: Files) -> bool:
+    """Whether there are masks in a folder called so, which are told from images by that."""
+    return bool(_below(_masks(files)))
+
+
 def _masks(files: Files) -> list[str]:
     return files.ending(*SUFFIXES)
 

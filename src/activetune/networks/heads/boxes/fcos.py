@@ -7,7 +7,7 @@ batch's loss depend on how it is shared out). The pyramid is ViTDet's (Li et al.
 Transformer Backbones for Object Detection", ECCV 2022): the last map alone, at twice, once and half its resolution.
 
 A patch counts as 16 units, so that the levels have strides 8, 16 and 32 whatever the patch is, and take objects whose
-edges are up to 64, up to 128 and more units away. Deviations: three levels instead of five, 128 channels and two
+edges are up to 64, up to 128 and more units away. Deviations: three levels instead of five, 64 channels and two
 convolutions instead of 256 and four, since few images on a small machine are what the head is for; torchvision puts a
 place at the upper left corner of its cell, here it is the middle, as in the paper; distances start at one cell, not at
 0, where the rectifier has no gradient. The score is torchvision's: the root of class times centreness.
@@ -95,7 +95,7 @@ class Places:
         boxes_K4, scores_K, classes_K = (torch.cat(part) for part in zip(*parts, strict=True))
         real_K = ((boxes_K4[:, 2:] - boxes_K4[:, :2]) > 0).all(dim=1)
         boxes_K4, scores_K, classes_K = boxes_K4[real_K], scores_K[real_K], classes_K[real_K]
-        kept = nms(boxes_K4, scores_K, classes_K, OVERLAP)[:DETECTIONS]
+        kept = nms(boxes_K4, scores_K, classes_K, OVERLAP, DETECTIONS)
         return Found(boxes_K4[kept], scores_K[kept], classes_K[kept])
 
 
@@ -108,7 +108,7 @@ class Fcos(Head):
 
     reads: ClassVar[Reads] = "map"
 
-    def __init__(self, size: int, outputs: int, *, width: int = 128, convolutions: int = 2):
+    def __init__(self, size: int, outputs: int, *, width: int = 64, convolutions: int = 2):
         super().__init__(size, outputs)
         if width < 1 or width % 32:
             raise UsageError(f"a width of {width} can't be normalised in 32 groups; give a multiple of 32")
