@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import activetune
 from activetune import UsageError, open_pool
@@ -106,7 +107,12 @@ def test_predictions_are_kept_and_gone_on_with(
     model = fit(task, "linear_probe", pool, labels[task], tmp_path / "m", head=kinds[-1] if head else None)
     place = {"segmentation": "out", "detection": "out.json"}.get(task, "out.csv")
     given: dict[str, Any] = {"workers": 0, "device": "cpu", "quiet": True}
-    rows = activetune.predict(model, pool, out=tmp_path / "whole" / place, **given)
+    rows = activetune.predict(model, pool, out=tmp_path / "whole" / place, draw=tmp_path / "pictures", **given)
+    with Image.open(tmp_path / "pictures" / pool.ids[0]) as picture:
+        assert picture.mode == "RGB"
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == len(pool)
+    with pytest.raises(UsageError, match="give out beside draw"):
+        activetune.predict(model, pool, draw=tmp_path / "pictures", **given)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("activetune.evaluation.predict.check_complete", interrupted)
         activetune.predict(model, pool, out=tmp_path / "cut" / place, **given)

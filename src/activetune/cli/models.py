@@ -148,6 +148,9 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
     out: Out,
+    draw: Annotated[
+        Path | None, typer.Option(help="A folder for pictures of the images with their answers drawn in.")
+    ] = None,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
@@ -158,6 +161,7 @@ def predict(
         model,
         opened(pool, follow_links, run_options),
         out=out,
+        draw=draw,
         **run_options,
     )
     say(f"{out}: {len(rows):,} predictions")

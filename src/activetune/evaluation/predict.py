@@ -6,17 +6,20 @@ import os
 from pathlib import Path
 from typing import Unpack
 
+from activetune.base.errors import UsageError
+from activetune.base.files import replacing
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
-from activetune.base.progress import note
+from activetune.base.progress import note, progress
 from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.data.identity import Contents
+from activetune.data.loading import read_usable
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.journal import Journal, Rejects, Rows
 from activetune.evaluation.model import Model, Prediction, load, predictions
-from activetune.tasks import Form, Row
+from activetune.tasks import Form, Row, picture_name
 
 
 @holds_output(folder=False)
@@ -25,29 +28,41 @@ def predict(
     pool: Pool | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
+    draw: str | os.PathLike[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> list[Row]:
     """Predict the answer of every image of a pool.
 
     Args:
-        out: of classes a ``.csv`` or ``.parquet`` file with the columns id, label, probability, of masks a folder;
+        out: of classes and captions a ``.csv`` or ``.parquet`` file, of boxes a ``.json`` file, of masks a folder;
             images that can't be decoded are listed beside it in ``NAME.rejected.csv``.
+        draw: a folder for pictures, PNG, of the images with their answers drawn in; needs ``out``.
         run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
 
     Returns:
-        (id, class name, its probability), or (id, file of the mask, its digest), in the pool's order, without the
-        images that can't be decoded. Without ``out`` masks are left out: :meth:`Model.predict` gives them.
+        A row per image in the pool's order, without those that can't be decoded: (id, class name, its probability);
+        of several classes (id, names with their probabilities); of masks (id, file, its digest); of boxes (id, objects:
+        name, score, left, top, width, height); of captions (id, sentence). Without ``out`` no mask is written:
+        :meth:`Model.predict` gives them.
+
+    Raises:
+        UsageError: an output of the wrong kind, or one that is there already.
     """
+    if draw is not None and out is None:
+        raise UsageError("pictures are drawn from the written predictions; give out beside draw")
     run = Run.of("predict", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     runtime = resolve_runtime(run.device, run.precision)
     contents = Contents(pool)
     form = model.task.form(model.classes)
+    form.refuse(pool.ids)
     key = digest(model.fingerprint, *pool.ids)
     journal = None if out is None else Journal(Path(out), form, pool.ids, key, contents)
     if journal is not None and run.resume and not run.overwrite and (kept := journal.finished()) is not None:
         note(f"{out} holds these predictions already, finished", run.quiet)
+        if draw is not None:
+            _draw(pool, kept, form, journal.path, Path(draw), run.quiet)
         return kept
     rows: Rows = []
     rejected: Rejects = []
@@ -76,7 +91,19 @@ def predict(
         journal.finish(rows, rejected)
         listed = f"{len(rejected):,} of {len(pool):,} images were skipped; {journal.listing} lists the reasons"
         note(listed, run.quiet or not rejected)
+        if draw is not None:
+            _draw(pool, rows, form, journal.path, Path(draw), run.quiet)
     return rows
+
+
+def _draw(pool: Pool, rows: Rows, form: Form, file: Path, folder: Path, quiet: bool) -> None:
+    """Write a picture of each image with its answer drawn in; pictures that are there are replaced."""
+    with progress(len(rows), "drawing", quiet=quiet) as meter:
+        for row in rows:
+            image = read_usable(pool, pool.position[row[0]])
+            with replacing(folder / picture_name(row[0])) as partial:
+                form.picture(image, row, file).save(partial, format="PNG")
+            meter.advance(1)
 
 
 def _rows(model: Model, pool: Pool, batch: Prediction, form: Form, file: Path | None) -> Rows:

@@ -9,7 +9,7 @@ from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
-from activetune.tasks._forms import Form, Row
+from activetune.tasks._forms import Form, Row, picture_name
 
 __all__ = [
     "Batch",
@@ -26,6 +26,7 @@ __all__ = [
     "Task",
     "augmentation",
     "make_task",
+    "picture_name",
     "tasks",
 ]
 

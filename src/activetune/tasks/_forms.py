@@ -22,7 +22,9 @@ from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, replacing
 from activetune.base.fingerprint import digest_bytes
 from activetune.base.tables import read_table, write_csv
+from activetune.data.formats import is_image_name
 from activetune.data.kinds import VOID, Detections, Mask
+from activetune.tasks._pictures import colours, with_boxes, with_mask, with_text
 
 Row = tuple[Any, ...]  # an item's id, then what is told of it
 
@@ -38,12 +40,24 @@ class Form(ABC):
             UsageError: the output is no place for this form.
         """
 
+    def refuse(self, ids: Sequence[str]) -> None:
+        """Raise a :class:`UsageError` for items that can't be told apart in the output; all can by default."""
+        return
+
     @abstractmethod
     def row(self, item: str, answer: Any, file: Path | None) -> Row:
         """What is kept of an image's answer: plain values; files of its own are written now.
 
         Args:
             file: of the output; None where nothing is written.
+        """
+
+    @abstractmethod
+    def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
+        """An RGB image with what a row says of it drawn in.
+
+        Args:
+            file: of the finished output.
         """
 
     @abstractmethod
@@ -74,6 +88,10 @@ class Table(Form):
         """See :class:`Form`."""
         return item, *answer
 
+    def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
+        """See :class:`Form`: the class and its probability below it."""
+        return with_text(image, f"{row[1]} {100 * row[2]:.0f} %")
+
     def write(self, file: Path, rows: Sequence[Row]) -> None:
         """See :class:`Form`."""
         if file.suffix.lower() == ".csv":
@@ -99,6 +117,10 @@ class NameTable(Table):
         """See :class:`Form`."""
         return item, [list(pair) for pair in answer]
 
+    def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
+        """See :class:`Form`: the names and their probabilities below it."""
+        return with_text(image, ", ".join(f"{name} {100 * prob:.0f} %" for name, prob in row[1]) or "nothing")
+
     def write(self, file: Path, rows: Sequence[Row]) -> None:
         """See :class:`Form`."""
         super().write(file, [(item, *pair) for item, named in rows for pair in named or [("", 0.0)]])
@@ -119,6 +141,10 @@ class SentenceTable(Table):
     def row(self, item: str, answer: Any, file: Path | None) -> Row:
         """See :class:`Form`."""
         return item, answer.texts[0]
+
+    def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
+        """See :class:`Form`: the sentence below it."""
+        return with_text(image, row[1])
 
     def write(self, file: Path, rows: Sequence[Row]) -> None:
         """See :class:`Form`."""
@@ -162,6 +188,11 @@ class CocoResults(Form):
         objects = zip(answer.boxes.names, answer.scores_K.astype(float).round(6), corners, sides, strict=True)
         found = [[name, float(score), *box[:2].tolist(), *side.tolist()] for name, score, box, side in objects]
         return item, found
+
+    def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
+        """See :class:`Form`: frames with names and scores, the surest on top."""
+        boxes = [(f"{name} {score:.2f}", box, self.numbers[name]) for name, score, *box in reversed(row[1])]
+        return with_boxes(image, boxes)
 
     def write(self, file: Path, rows: Sequence[Row]) -> None:
         """See :class:`Form`; an image without an object has no entry, as COCO has it."""
@@ -209,15 +240,28 @@ class Masks(Form):
             raise UsageError(f"{out}: masks are written to a folder; give one, for instance {out.with_suffix('')}")
         return out / "masks.csv"
 
+    def refuse(self, ids: Sequence[str]) -> None:
+        """See :class:`Form`: two images whose masks would have one name."""
+        first: dict[str, str] = {}
+        for item in ids:
+            other = first.setdefault(picture_name(item), item)
+            if other != item:
+                raise UsageError(f"the masks of {other!r} and {item!r} would have one name; predict them apart")
+
     def row(self, item: str, answer: Mask, file: Path | None) -> Row:
         """See :class:`Form`: the mask is written now."""
-        name = mask_name(item)
+        name = picture_name(item)
         buffer = io.BytesIO()
         self._image(answer).save(buffer, format="PNG")
         if file is not None:
             with replacing(file.parent / name) as partial:
                 partial.write_bytes(buffer.getvalue())
         return item, name, digest_bytes(buffer.getvalue())
+
+    def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
+        """See :class:`Form`: the mask's colours over it."""
+        with Image.open(file.parent / row[1], formats=["PNG"]) as mask:
+            return with_mask(image, mask if mask.mode == "P" else mask.convert("L"))
 
     def _image(self, mask: Mask) -> Image.Image:
         pixels_HW = mask.pixels()
@@ -242,26 +286,13 @@ class Masks(Form):
         return [tuple(map(str, row)) for row in zip(*(found[name] for name in self.header), strict=True)]
 
 
-def mask_name(item: str) -> str:
-    """An item's mask below the output folder: its id with the suffix ``.png``, never outside of it.
+def picture_name(item: str) -> str:
+    """An item's picture below an output folder: its id with the suffix ``.png``, never outside of it.
 
-    >>> mask_name("day/0001.jpg"), mask_name("../../etc/a.jpg")
-    ('day/0001.png', '__/__/etc/a.png')
+    >>> picture_name("day/0001.jpg"), picture_name("../../etc/a.jpg"), picture_name("clip.mp4#000250")
+    ('day/0001.png', '__/__/etc/a.png', 'clip.mp4#000250.png')
     """
     parts = [part for part in item.replace("\\", "/").replace("\0", "_").split("/") if part not in ("", ".")]
-    safe = ["__" if part == ".." else part for part in parts] or ["_"]
-    return posixpath.join(*safe[:-1], posixpath.splitext(safe[-1])[0] + ".png")
-
-
-def colours(count: int) -> np.ndarray:
-    """(C, 3) distinct colours, uint8: the bits of a class's number dealt to the channels, as PASCAL VOC's.
-
-    >>> colours(3).tolist()
-    [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
-    """
-    found = np.zeros((count, 3), dtype=np.uint8)
-    numbers = np.arange(count)
-    for bit in range(8):
-        for channel in range(3):
-            found[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return found
+    *folders, name = ["__" if part == ".." else part for part in parts] or ["_"]
+    stem = posixpath.splitext(name)[0] if is_image_name(name) else name  # a frame of a video has no such suffix
+    return posixpath.join(*folders, f"{stem}.png")

@@ -1,0 +1,77 @@
+"""An image with the answer to it drawn in: masks as a veil of colour, boxes as frames, classes and sentences below."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+VEIL = 0.5  # share of a mask's colour in a pixel
+LEAST = 320  # pixels of the longer side, below which an image is enlarged, so that text fits
+PAPER, INK = (255, 255, 255), (20, 20, 20)
+
+
+def colours(count: int) -> np.ndarray:
+    """(C, 3) distinct colours, uint8: the bits of a class's number dealt to the channels, as PASCAL VOC's.
+
+    >>> colours(3).tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    """
+    found = np.zeros((count, 3), dtype=np.uint8)
+    numbers = np.arange(count)
+    for bit in range(8):
+        for channel in range(3):
+            found[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return found
+
+
+def with_text(image: Image.Image, text: str) -> Image.Image:
+    """The image with lines of text on a strip below it."""
+    image, _ = _enlarged(image)
+    size = max(12, image.width // 24)
+    font = ImageFont.load_default(size)
+    lines = textwrap.wrap(text, max(8, int(1.8 * image.width / size))) or [""]
+    strip = round(1.4 * size)
+    page = Image.new("RGB", (image.width, image.height + strip * len(lines) + size // 2), PAPER)
+    page.paste(image, (0, 0))
+    draw = ImageDraw.Draw(page)
+    for number, line in enumerate(lines):
+        draw.text((size // 2, image.height + number * strip + size // 4), line, INK, font=font)
+    return page
+
+
+def with_boxes(image: Image.Image, boxes: Sequence[tuple[str, Sequence[float], int]]) -> Image.Image:
+    """The image with frames.
+
+    Args:
+        boxes: of each its text, ``left, top, width, height`` in pixels, and the number of its class.
+    """
+    image, scale = _enlarged(image)
+    page = image.copy()
+    draw = ImageDraw.Draw(page)
+    size = max(11, max(page.size) // 40)
+    font = ImageFont.load_default(size)
+    for text, box, number in boxes:
+        left, top, width, height = (scale * value for value in box)
+        colour = tuple(colours(number + 2)[-1].tolist())
+        draw.rectangle((left, top, left + width, top + height), outline=colour, width=max(2, size // 6))
+        place = left, max(0.0, top - 1.2 * size)
+        draw.rectangle(draw.textbbox(place, text, font=font), fill=colour)
+        draw.text(place, text, PAPER, font=font)
+    return page
+
+
+def with_mask(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """The image under a veil of a palette mask's colours; pixels of class 0 stay as they are."""
+    veil, shown = np.asarray(mask.convert("RGB"), dtype=np.float32), np.asarray(mask) > 0
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    mixed = np.where(shown[..., None], (1 - VEIL) * pixels + VEIL * veil, pixels)
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _enlarged(image: Image.Image) -> tuple[Image.Image, int]:
+    """An image large enough for text, and by how much it was enlarged."""
+    scale = max(1, -(-LEAST // max(image.size)))
+    return image.convert("RGB").resize((image.width * scale, image.height * scale)), scale
