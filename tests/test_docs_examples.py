@@ -61,6 +61,13 @@ def test_the_entries_with_settings_are_accepted(text: str) -> None:
     assert read_methods([text], {})[0].text == text
 
 
+@pytest.mark.parametrize("name", ["docs/annotations.md", "docs/tasks.md"])
+def test_the_examples_of_answers_and_tasks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    for code in blocks(name, "python"):
+        exec(compile(code, name, "exec"), {})
+
+
 def test_the_model_elsewhere_opens_without_activetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
     pool = open_pool(write_digits(tmp_path / "digits", 30))
@@ -89,6 +96,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
 RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
+    *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
     *(
         ("docs/select.md", "$ activetune select"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),

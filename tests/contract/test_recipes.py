@@ -288,7 +288,7 @@ def test_the_checkpoint_before_a_divergence_is_kept(
     assert all(bool(value.isfinite().all()) for value in content["network"].values())
 
 
-@pytest.mark.parametrize("with_light_head", [name for name in RECIPES if "head_lr" in field_types(recipes()[name])])
+@pytest.mark.parametrize("with_light_head", [name for name in RECIPES if "frofa" in field_types(recipes()[name])])
 def test_a_light_head_that_diverges_names_its_own_rate(with_light_head: str, pool: Pool, tmp_path: Path) -> None:
     settings = {"head_lr": 1e30, "head": "map", "phases": "head", "frofa": "none"}
     with pytest.raises(NotFinite, match=r"light head.*a lower --set head_lr=… \(it is 1e\+30\)"):

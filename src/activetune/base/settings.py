@@ -29,12 +29,14 @@ class Settings:
 
     Attributes:
         flat_names: the flat names of fields that have another one than their own, by field.
+        later: flat names of settings that came after work with the others was finished; see :func:`recorded`.
 
     Raises:
         TypeError: when a class is defined in which two settings have the same flat name.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {}
+    later: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -89,6 +91,16 @@ def flatten(options: Settings) -> dict[str, Any]:
     True
     """
     return {flat: _value(options, place.path) for flat, place in places(type(options)).items()}
+
+
+def recorded(options: Settings) -> dict[str, Any]:
+    """The values that a record of a run holds, by flat name: its key in manifests and simulations.
+
+    A setting that a method got later stands in it only where it is not at its default, so that finished work stays.
+    """
+    usual = flatten(type(options)()) if options.later else {}
+    values = flatten(options)
+    return {name: value for name, value in values.items() if name not in options.later or value != usual[name]}
 
 
 def changed(options: AnySettings, values: Mapping[str, Any]) -> AnySettings:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from activetune.training.head_training import HeadTraining
+from activetune.training.head_training import BY_STEPS, NAMES, HeadTraining
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
-from activetune.training.probe_phase import BY_STEPS, FIRST_PROBE, Probe, run_probe
+from activetune.training.probe_phase import FIRST_PROBE, Probe, run_probe
 from activetune.training.recipe import Recipe
 from activetune.training.settings import HoldOut, Training
 
@@ -32,6 +32,7 @@ class FromProbe(Recipe):
     """
 
     phase: ClassVar[str]
+    later: ClassVar[frozenset[str]] = NAMES
 
     training: Training = Training()
     probe: Probe = FIRST_PROBE

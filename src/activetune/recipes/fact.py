@@ -37,6 +37,7 @@ from activetune.networks.regression import CROSS_VALIDATED
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
 from activetune.training.head_phase import Choice, LightHead, run_head
+from activetune.training.head_training import BY_STEPS
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
 from activetune.training.network_state import copied
@@ -142,7 +143,7 @@ class Fact(Recipe):
         if "probe" in self.phases:
             started = time.perf_counter()
             tunes = "full" in self.phases
-            by_steps = self.light.training
+            by_steps = BY_STEPS if job.has_linear_probe else self.light.training
             probe = run_probe(job, self.probe, imbalance, crops, training=by_steps, keep_held_out=tunes)
             rows += probe.history
             phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}

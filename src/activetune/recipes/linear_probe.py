@@ -8,6 +8,7 @@ al. 2019); see ``networks/regression.py`` for the scale of the features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,9 +17,9 @@ from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import CROSS_VALIDATED, LinearHead
 from activetune.tasks import Crops
 from activetune.tasks.classification import Classification
-from activetune.training.head_training import HeadTraining
+from activetune.training.head_training import BY_STEPS, NAMES, HeadTraining
 from activetune.training.job import Job, Outcome
-from activetune.training.probe_phase import BY_STEPS, Probe, run_probe
+from activetune.training.probe_phase import Probe, run_probe
 from activetune.training.recipe import Recipe
 
 
@@ -30,6 +31,8 @@ class LinearProbe(Recipe):
         imbalance: what is done about classes of different size. crops: how the views but the first are varied.
         training: of a head that logistic regression does not fit, such as one that tells the class of every pixel.
     """
+
+    later: ClassVar[frozenset[str]] = NAMES
 
     probe: Probe = Probe()
     training: HeadTraining = BY_STEPS

@@ -20,7 +20,7 @@ from activetune.base.locks import locked
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
-from activetune.base.settings import flatten
+from activetune.base.settings import flatten, recorded
 from activetune.base.tables import write_csv
 from activetune.data.identity import Contents
 from activetune.data.kinds import fingerprint_of
@@ -166,7 +166,7 @@ def _made_from(
         "backbone": backbone.name,
         "weights": backbone.fingerprint,
         "recipe": asked.recipe,
-        "options": as_json(flatten(recipe)),
+        "options": as_json(recorded(recipe)),
         "seed": run.seed,
         "precision": runtime.precision,
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),

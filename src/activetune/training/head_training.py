@@ -19,7 +19,7 @@ from torch.nn import functional
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.runtime import torch_generator
-from activetune.base.settings import Settings
+from activetune.base.settings import Settings, flatten
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.splits import shuffled
 from activetune.networks.frofa import ScopedOperation, augment, mix
@@ -63,6 +63,8 @@ class HeadTraining(Settings):
         )
 
 
+BY_STEPS = HeadTraining()
+NAMES = frozenset(flatten(BY_STEPS))  # the settings' flat names
 PLAIN = Imbalance()  # classes as they are
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
+from activetune.base.progress import note
 from activetune.base.settings import Settings
 from activetune.data.pool import check_complete
 from activetune.data.splits import validation_splits
@@ -21,7 +22,7 @@ from activetune.networks.regression import Fitted, Measure, Regression, best_tri
 from activetune.tasks import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.frozen_head import run_frozen
-from activetune.training.head_training import HeadTraining
+from activetune.training.head_training import BY_STEPS, HeadTraining
 from activetune.training.job import Job, Outcome
 from activetune.training.ranks import from_first
 from activetune.training.views import embed_views
@@ -102,7 +103,6 @@ class Probe(Settings):
 
 
 FIRST_PROBE = Probe(by="strength")  # for recipes that go on training from it
-BY_STEPS = HeadTraining()  # of heads that logistic regression does not fit
 
 
 def run_probe(
@@ -133,6 +133,8 @@ def run_probe(
     Raises:
         NotFinite: features or fitted weights that are not finite.
     """
+    if job.has_linear_probe and training != BY_STEPS:
+        note("head_steps, head_lr and their like change nothing here: logistic regression fits the head", job.quiet)
     if not job.has_linear_probe:
         return run_frozen(job, training, imbalance, crops, views=options.views, keep_held_out=keep_held_out)
     probe, outcome = from_first(lambda: _fitted(job, options, imbalance, crops, keep_held_out, features_LD))

@@ -16,7 +16,7 @@ from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError, nearest
 from activetune.base.files import file_name
 from activetune.base.fingerprint import as_json, digest_json
-from activetune.base.settings import flatten
+from activetune.base.settings import flatten, recorded
 from activetune.selection.selectors import make_selector, selectors
 from activetune.studies.simulation.budgets import Budget
 from activetune.training.recipe import make_recipe, recipes
@@ -258,7 +258,7 @@ def _method(entry: Entry) -> Entry:
 
 def _recipe(entry: Entry) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
-    return replace(entry, options=as_json(flatten(recipe)), selects=recipe.selects)
+    return replace(entry, options=as_json(recorded(recipe)), selects=recipe.selects)
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:
