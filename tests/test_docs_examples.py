@@ -10,6 +10,7 @@ import textwrap
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,10 +63,11 @@ def test_the_entries_with_settings_are_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["docs/annotations.md", "docs/tasks.md"])
-def test_the_examples_of_answers_and_tasks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+def test_the_examples_of_answers_and_tasks(name: str) -> None:
     for code in blocks(name, "python"):
-        exec(compile(code, name, "exec"), {})
+        made: dict[str, Any] = {}
+        exec(compile(code, name, "exec"), made)
+        assert len(made["labels"]) == len(made["pool"])
 
 
 def test_the_model_elsewhere_opens_without_activetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +93,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/finetune.md", "$ torchrun"): "fetches published weights; test_finetune_ranks.py starts processes",
     ("docs/finetune.md", "described ="): "goes on from the block before; test_model_io.py runs it for every head",
     ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,activeft"): "trains for minutes",
+    ("docs/select.md", "$ activetune embed recordings"): "needs videos; test_video.py makes some",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
 }
 RUN_HERE = {  # the blocks that the tests of this file run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
@@ -53,7 +53,6 @@ def predict(
     run = Run.of("predict", run_options, seed=NO_CHANCE)
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    runtime = resolve_runtime(run.device, run.precision)
     contents = Contents(pool)
     form = model.task.form(model.classes)
     form.refuse(pool.ids)
@@ -64,21 +63,24 @@ def predict(
         if draw is not None:
             _draw(pool, kept, form, journal.path, Path(draw), run.quiet)
         return kept
+    rows = _predicted(model, pool, run, form, journal, contents, out)
+    if journal is not None and draw is not None:
+        _draw(pool, rows, form, journal.path, Path(draw), run.quiet)
+    return rows
+
+
+def _predicted(
+    model: Model, pool: Pool, run: Run, form: Form, journal: Journal | None, contents: Contents, out: object
+) -> Rows:
+    """The rows of all images, each batch kept as soon as it is there."""
     rows: Rows = []
     rejected: Rejects = []
     first_batch = 0
     if journal is not None:
         rows, rejected, first_batch = journal.begin(overwrite=run.overwrite, resume=run.resume)
-    batches = predictions(
-        model,
-        pool,
-        runtime=runtime,
-        workers=run.workers,
-        first_batch=first_batch,
-        contents=contents,
-        quiet=run.quiet,
-    )
-    for batch in batches:
+    runtime = resolve_runtime(run.device, run.precision)
+    options: dict[str, Any] = {"workers": run.workers, "first_batch": first_batch, "quiet": run.quiet}
+    for batch in predictions(model, pool, runtime=runtime, contents=contents, **options):
         found = _rows(model, pool, batch, form, None if journal is None else journal.path)
         refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
         if journal is not None:
@@ -91,8 +93,6 @@ def predict(
         journal.finish(rows, rejected)
         listed = f"{len(rejected):,} of {len(pool):,} images were skipped; {journal.listing} lists the reasons"
         note(listed, run.quiet or not rejected)
-        if draw is not None:
-            _draw(pool, rows, form, journal.path, Path(draw), run.quiet)
     return rows
 
 
