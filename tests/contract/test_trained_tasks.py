@@ -103,8 +103,8 @@ def rounded(value: Any) -> Any:
 def test_predictions_are_kept_and_gone_on_with(
     task: str, head: str | None, pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = make_task(task).head_kinds()
-    model = fit(task, "linear_probe", pool, labels[task], tmp_path / "m", head=kinds[-1] if head else None)
+    another = "fcos" if task == "detection" else make_task(task).head_kinds()[-1]  # detr takes half a minute
+    model = fit(task, "linear_probe", pool, labels[task], tmp_path / "m", head=another if head else None)
     place = {"segmentation": "out", "detection": "out.json"}.get(task, "out.csv")
     given: dict[str, Any] = {"workers": 0, "device": "cpu", "quiet": True}
     rows = activetune.predict(model, pool, out=tmp_path / "whole" / place, draw=tmp_path / "pictures", **given)

@@ -73,12 +73,12 @@ def _predicted(
     model: Model, pool: Pool, run: Run, form: Form, journal: Journal | None, contents: Contents, out: object
 ) -> Rows:
     """The rows of all images, each batch kept as soon as it is there."""
+    runtime = resolve_runtime(run.device, run.precision)  # first: a device that is not there leaves no trace
     rows: Rows = []
     rejected: Rejects = []
     first_batch = 0
     if journal is not None:
         rows, rejected, first_batch = journal.begin(overwrite=run.overwrite, resume=run.resume)
-    runtime = resolve_runtime(run.device, run.precision)
     options: dict[str, Any] = {"workers": run.workers, "first_batch": first_batch, "quiet": run.quiet}
     for batch in predictions(model, pool, runtime=runtime, contents=contents, **options):
         found = _rows(model, pool, batch, form, None if journal is None else journal.path)
