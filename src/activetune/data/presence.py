@@ -86,3 +86,15 @@ class Presence:
     def fingerprint(self) -> str:
         """Digest of the classes and of who shows them."""
         return digest(*self.names, digest_array(np.packbits(self.shown_NC, axis=1)))
+
+
+def rarest(shown_LC: npt.NDArray[np.bool_] | IntArray) -> IntArray:
+    """(L,) the rarest class that each item shows; C for items that show none.
+
+    >>> rarest(np.array([[1, 1], [0, 1], [0, 0]])).tolist()
+    [0, 1, 2]
+    """
+    order = np.argsort(shown_LC.sum(axis=0), kind="stable")
+    first = order[shown_LC[:, order].argmax(axis=1)] if len(order) else np.zeros(len(shown_LC), dtype=np.int64)
+    found: IntArray = np.where(shown_LC.any(axis=1), first, len(order)).astype(np.int64)
+    return found

@@ -1,7 +1,7 @@
 """Objects by their boxes: the loss of the head, chosen by COCO's mean average precision (mAP).
 
 Images and boxes are prepared together (``_canvas.py``). Heads learn corners in shares of the canvas; a box of which a
-random window shows less than a fifth, or less than a pixel, is left out of that view. Crowds teach nothing, and in
+random window shows less than a pixel is left out of that view. Crowds teach nothing, and in
 scoring they excuse what lies in them.
 Shape legend: B images of a batch, K objects of an image.
 """
@@ -25,6 +25,7 @@ from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Boxes, Detections
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.data.presence import rarest
 from activetune.evaluation.boxes import BoxScorer
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.metrics import Measured
@@ -39,7 +40,6 @@ from activetune.tasks._canvas import Fit, Size, fitted, varied
 from activetune.tasks._forms import CocoResults, Form
 
 PRIMARY = "map"
-VISIBLE = 0.2  # share of a box that a window must show for it to be taught
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ class Detection(Task):
 
     def strata(self, labels: Labels[Boxes]) -> IntArray:
         """See :class:`Task`: the rarest class that an image shows; images without an object have one of their own."""
-        return rarest([set(answer.names) for answer in labels.answers], labels.classes)
+        shown = [[name in answer.names for name in labels.classes] for answer in labels.answers]
+        return rarest(np.asarray(shown, dtype=bool).reshape(len(labels), -1))
 
 
 class BoxMetric(Metric):
@@ -187,12 +188,3 @@ class BoxMetric(Metric):
     def scores(self) -> DictScores:
         """See :class:`Scorer`."""
         return DictScores({"primary": PRIMARY, **self.boxes.scores()}, self.task.shown)
-
-
-def rarest(shown: Sequence[set[str]], classes: Sequence[str]) -> IntArray:
-    """(L,) the rarest class that each item shows, as a position in ``classes``; C for items that show none."""
-    shown_LC = np.asarray([[name in names for name in classes] for names in shown], dtype=bool).reshape(len(shown), -1)
-    order = np.argsort(shown_LC.sum(axis=0), kind="stable")
-    first = order[shown_LC[:, order].argmax(axis=1)] if len(order) else np.zeros(len(shown), dtype=np.int64)
-    found: IntArray = np.where(shown_LC.any(axis=1), first, len(order)).astype(np.int64)
-    return found

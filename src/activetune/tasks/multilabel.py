@@ -20,6 +20,7 @@ from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Names
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.data.presence import Presence, rarest
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
 from activetune.networks.backbones import ImageSettings
@@ -71,7 +72,7 @@ class Multilabel(ClassTask):
 
     def targets(self, labels: Labels[Names]) -> IntArray:
         """See :class:`ClassTask`: (L, C)."""
-        return labels.derived("shown", lambda: _shown(labels))
+        return labels.derived("shown", lambda: Presence.of(labels, labels.ids).shown_NC.astype(np.int64))
 
     def prepared(
         self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
@@ -111,10 +112,7 @@ class Multilabel(ClassTask):
 
     def strata(self, labels: Labels[Names]) -> IntArray:
         """See :class:`Task`: the rarest class that an image shows, or one of their own for images without any."""
-        targets_LC = self.targets(labels)
-        order = np.argsort(targets_LC.sum(axis=0), kind="stable")
-        found: IntArray = np.where(targets_LC.any(axis=1), order[targets_LC[:, order].argmax(axis=1)], len(order))
-        return found
+        return rarest(self.targets(labels))
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""
@@ -155,12 +153,3 @@ class MultilabelScorer:
         """See :class:`Scorer`."""
         found = multilabel_scores(np.concatenate(self.probs), self.truth_LC[self.rows], self.classes)
         return DictScores(found, self.task.shown)
-
-
-def _shown(labels: Labels[Names]) -> IntArray:
-    """(L, C) ones where an image shows a class."""
-    place = {name: number for number, name in enumerate(labels.classes)}
-    found = np.zeros((len(labels), len(labels.classes)), dtype=np.int64)
-    for row, answer in enumerate(labels.answers):
-        found[row, [place[name] for name in answer.names]] = 1
-    return found
