@@ -18,6 +18,7 @@ from activetune.data.labels import Labels, keep
 from activetune.data.pool import Pool
 from activetune.tasks import make_task, tasks
 from activetune.training.recipe import recipes
+from activetune.training.views import embed_views
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_recipes import QUICK
 from tests.contract.test_tasks import ANSWERS
@@ -144,6 +145,23 @@ def test_wrong_use_is_a_sentence(task: str, pool: Pool, labels: dict[str, Labels
 def test_an_unknown_task_is_a_sentence(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown task 'depth'"):
         fit("depth", "linear_probe", pool, labels[TASKS[0]], tmp_path / "m")
+
+
+def test_targets_of_different_shapes_stay_as_they_are(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence of an image is not made two by another image that has two."""
+    seen: list[Any] = []
+
+    def watched(*given: Any, **options: Any) -> Any:
+        seen.append(views := embed_views(*given, **options))
+        return views
+
+    monkeypatch.setattr("activetune.training.frozen_head.embed_views", watched)
+    fit("captioning", "linear_probe", pool, labels["captioning"], tmp_path / "m")
+    counts = [len(answer.texts) for answer in labels["captioning"].answers]
+    assert {1, 2} == set(counts)
+    assert [len(target) for target in seen[0].targets[: len(pool)]] == counts
 
 
 def test_masks_are_learnt(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:

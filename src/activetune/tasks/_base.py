@@ -139,12 +139,14 @@ class Task(ABC):
     Attributes:
         name: the file's, and that of the task's head in a network. room: that of its heads (``networks/heads``).
         placed: whether its answers have a place in the image, so that nothing of an image may be cut off.
+        alike: whether its targets are tensors of one shape, so that those of cached views can lie in one file.
         shown: the scores that a table shows, shares in [0, 1], as they are told.
     """
 
     name: ClassVar[str]
     room: ClassVar[Room] = "classes"
     placed: ClassVar[bool] = False
+    alike: ClassVar[bool] = False
     shown: ClassVar[Mapping[str, str]] = {}
 
     @property

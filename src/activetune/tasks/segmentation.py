@@ -51,6 +51,7 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
     room: ClassVar[Room] = "masks"
     placed: ClassVar[bool] = True
+    alike: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
     smoothing: float = 0.0

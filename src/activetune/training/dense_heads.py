@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
-from activetune.evaluation.metrics import Measured
+from activetune.base.errors import UsageError
 from activetune.networks.frofa import OPERATIONS
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
@@ -74,7 +74,7 @@ class DenseHeads:
         """Train a candidate on the items ``rows``.
 
         Raises:
-            ValueError: an augmentation that moves the features from their places, or mixes items.
+            UsageError: an augmentation that moves the features from their places, or mixes items.
         """
         if candidate.kind == "keep":
             assert self.present is not None
@@ -100,12 +100,6 @@ class DenseHeads:
         trial = Trial.of(metric.measured([metric.state()]), 0.0)
         return HeadTrial(**vars(trial), candidate=candidate, seconds=round(time.perf_counter() - started, 3))
 
-    def measured(self, head: Head, rows: IntArray) -> Measured:
-        """How good a head is on some items under view 0."""
-        metric = self.job.task.metric(self.job.labels, self.job.backbone.settings)
-        self._update(metric, head, rows)
-        return metric.measured([metric.state()])
-
     def _update(self, metric: object, head: Head, rows: IntArray) -> None:
         head.to(self.views.device).eval()
         for part in np.array_split(rows, max(1, -(-len(rows) // BATCH))):
@@ -119,4 +113,4 @@ def refuse_moving(candidate: Candidate) -> None:
     """Refuse an augmentation whose features no longer lie where their targets do."""
     moving = [str(one) for one in candidate.augmentation if one.name not in OPERATIONS or OPERATIONS[one.name].spatial]
     if moving:
-        raise ValueError(f"{', '.join(moving)} moves features away from their answers; give brightness, contrast, …")
+        raise UsageError(f"{', '.join(moving)} moves features away from their answers; give brightness, contrast, …")

@@ -98,7 +98,8 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     done = int(read_json(state)["done"]) if state.is_file() and path.is_file() else 0
     size = total * math.prod(shape)
     rows = torch.from_file(str(path), shared=True, size=size, dtype=DTYPES[job.runtime.precision]).view(total, *shape)
-    targets = _Targets(job.work / f"targets-{key}.bin", total) if job.task.placed else None
+    kept_in = job.work / f"targets-{key}.bin" if job.task.alike else None
+    targets = _Targets(kept_in, total) if job.task.placed else None
     sizes: list[tuple[int, int]] = []
     remedy = settings_to_change(job.runtime.precision, rates_among(job.settings, "lr"))
     # Targets are made anew by a run that goes on: that takes no forward pass.
@@ -134,15 +135,19 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
 
 
 class _Targets:
-    """Targets in their order: in a memory-mapped file where they are tensors of one shape, else in a list."""
+    """Targets in their order: in a memory-mapped file where they are tensors of one shape, else in a list.
 
-    def __init__(self, path: Path, total: int):
+    Args:
+        path: of that file; None: they are of different shapes, or no tensors.
+    """
+
+    def __init__(self, path: Path | None, total: int):
         self.path, self.total = path, total
         self.kept: Any = [None] * total
 
     def put(self, start: int, found: Sequence[Any]) -> None:
         """Keep those from ``start`` on."""
-        if not start and isinstance(found[0], Tensor):
+        if not start and self.path is not None:
             shape, dtype = found[0].shape, found[0].dtype
             size = self.total * math.prod(shape)
             self.kept = torch.from_file(str(self.path), shared=True, size=size, dtype=dtype).view(self.total, *shape)
