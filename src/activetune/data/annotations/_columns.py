@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
@@ -43,30 +43,6 @@ WANTED = {  # columns by the task, the preferred one first; masks are looked for
 SEPARATOR = re.compile(r"[;|]")
 
 
-class Table(Protocol):
-    """Rows by column."""
-
-    def names(self) -> Sequence[str]:
-        """The columns."""
-        ...
-
-    def values(self, name: str) -> Sequence[Any]:
-        """The cells of one, a row each."""
-        ...
-
-    def class_names(self, name: str, field: str = "") -> Sequence[str] | None:
-        """Names that numbers in it are positions in."""
-        ...
-
-    def images(self, name: str) -> ImageSource | None:
-        """Its cells as encoded images."""
-        ...
-
-    def given(self, name: str) -> Sequence[bool]:
-        """Which of its cells hold something, without reading images."""
-        ...
-
-
 @dataclass(frozen=True)
 class SomeRows:
     """Some rows of what a source knows; images are read by their own rows."""
@@ -75,25 +51,25 @@ class SomeRows:
     rows: Sequence[int] | None
 
     def names(self) -> Sequence[str]:
-        """See :class:`Table`."""
+        """See :class:`FurtherColumns`."""
         return self.further.names()
 
     def values(self, name: str) -> Sequence[Any]:
-        """See :class:`Table`."""
+        """See :class:`FurtherColumns`."""
         cells = self.further.values(name)
         return cells if self.rows is None else [cells[row] for row in self.rows]
 
     def class_names(self, name: str, field: str = "") -> Sequence[str] | None:
-        """See :class:`Table`."""
+        """See :class:`FurtherColumns`."""
         return self.further.class_names(name, field)
 
     def images(self, name: str) -> ImageSource | None:
-        """See :class:`Table`."""
+        """See :class:`FurtherColumns`."""
         found = self.further.images(name)
         return found if found is None or self.rows is None else _Picked(found, self.rows)
 
     def given(self, name: str) -> Sequence[bool]:
-        """See :class:`Table`."""
+        """See :class:`FurtherColumns`."""
         known = self.further.given(name)
         return known if self.rows is None else [known[row] for row in self.rows]
 
@@ -116,7 +92,7 @@ class _Picked:
         return self.source.place(self.rows[index])
 
 
-def column_answers(table: Table, names: Sequence[str], asked: Asked) -> Labels:
+def column_answers(table: FurtherColumns, names: Sequence[str], asked: Asked) -> Labels:
     """The answers that a table's columns hold.
 
     Args:
@@ -138,7 +114,7 @@ def column_answers(table: Table, names: Sequence[str], asked: Asked) -> Labels:
     return answers_of(_rows(table, column, names, asked), asked)
 
 
-def column_for(table: Table, task: str) -> str | None:
+def column_for(table: FurtherColumns, task: str) -> str | None:
     """The column with a task's answers; None where there is none."""
     columns = set(table.names())
     if task == "segmentation":
@@ -148,7 +124,7 @@ def column_for(table: Table, task: str) -> str | None:
     return next((name for name in WANTED[task] if name in columns), None)
 
 
-def _masks(table: Table, column: str, source: ImageSource, names: Sequence[str], asked: Asked) -> Labels:
+def _masks(table: FurtherColumns, column: str, source: ImageSource, names: Sequence[str], asked: Asked) -> Labels:
     given = [name if has else None for name, has in zip(names, table.given(column), strict=True)]
     matched = match([name for name in given if name is not None], asked.pool, asked.problems)
     indices: dict[str, int] = {}
@@ -159,7 +135,7 @@ def _masks(table: Table, column: str, source: ImageSource, names: Sequence[str],
     return mask_labels(pool, indices, None, asked)
 
 
-def _rows(table: Table, column: str, names: Sequence[str], asked: Asked) -> Found:
+def _rows(table: FurtherColumns, column: str, names: Sequence[str], asked: Asked) -> Found:
     """A listed image for each name, with all that its rows say."""
     cells, problems = table.values(column), asked.problems
     classes = table.class_names(column, _field(cells)) if asked.task != "captioning" else None
@@ -187,7 +163,7 @@ def _rows(table: Table, column: str, names: Sequence[str], asked: Asked) -> Foun
     return Found(list(images.values()), classes)
 
 
-def _sizes(table: Table, count: int) -> list[tuple[int, int] | None]:
+def _sizes(table: FurtherColumns, count: int) -> list[tuple[int, int] | None]:
     columns = table.names()
     for names in SIZES:
         if all(name in columns for name in names):
