@@ -23,7 +23,7 @@ LEVEL = {room: level for level, room in enumerate(ROOMS)}
 # A setting is chosen by the metric that scores the model, so the rooms below read these; each imports up to its level.
 GROUND = {
     "activetune.evaluation": "base",
-    **{f"activetune.evaluation.{name}": "base" for name in ("metrics", "statistics", "scores", "dict_scores")},
+    **{f"activetune.evaluation.{name}": "base" for name in ("metrics", "statistics", "scores", "dict_scores", "doubt")},
     **{f"activetune.evaluation.{name}": "base" for name in ("pixels", "multilabel")},
     **{f"activetune.evaluation.{name}": "data" for name in ("boxes", "sentences")},
 }

@@ -35,13 +35,14 @@ from activetune.base.artefact import MANIFEST
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest, digest_stream
 from activetune.base.tables import write_csv
+from activetune.data.labels import pool_labels
 from activetune.features.artefact import save_embeddings
 from activetune.features.distances import coverage, nearest_centroid, unit_rows
 from activetune.features.embedding import take
 from activetune.networks.backbones import Backbone
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.selectors._losses import Assigned, PaperLoss
-from activetune.studies.simulation.budgets import read_budgets
+from activetune.studies.simulation.budgets import Stock, read_budgets
 from activetune.studies.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
 from activetune.studies.simulation.plan import (
     Chain,
@@ -53,9 +54,10 @@ from activetune.studies.simulation.plan import (
     read_start,
 )
 from activetune.studies.simulation.pools import ONE, POOL, TEST, Parts
-from activetune.studies.simulation.simulate import HEADER
+from activetune.studies.simulation.simulate import results_header
+from activetune.tasks import make_task
 
-COLUMNS = (*HEADER, "paper_loss")
+COLUMNS = (*results_header(make_task()), "paper_loss")
 Skipped = dict[str, Any]
 
 
@@ -236,11 +238,12 @@ def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, fol
     for name, images, ids in ((POOL, pool, pool_ids), (TEST, test, test_ids)):
         if not (folder / name / MANIFEST).is_file():
             save_embeddings(take(activetune.embed(images, backbone=backbone), ids), folder / name)
-    picked_from = pool.subset(pool_ids)
+    picked_from, scored_on = pool.subset(pool_ids), test.subset(test_ids)
     return Setup(
         folder=folder,
-        parts=Parts(picked_from, test.subset(test_ids)),
+        parts=Parts(picked_from, pool_labels(picked_from), scored_on, pool_labels(scored_on)),
         images=replace(picked_from, labels=None),
+        head="",
         backbone=task.backbone,
         weights=None if weights is None else str(weights),
         device="cpu",
@@ -258,12 +261,12 @@ def _plan(task: Task, bench: Bench, seeds: list[int]) -> Plan:
         Entry(name, name, None, {}, {"version": peer.version, "most": peer.most, "part": PART})
         for name, peer in PEERS.items()
     ]
-    labels = [str(bench.answers[item]) for item in bench.pool.ids]
+    labels = list(bench.answers.names)
     made_from = digest(bench.pool.fingerprint, bench.test.fingerprint, digest_stream(labels))
     return Plan(
         methods=[*alone, *peers, *rounds],
         recipes=read_recipes("linear_probe", {}),
-        splits=dict.fromkeys(seeds, Split(read_budgets(task.budgets, labels), made_from)),
+        splits=dict.fromkeys(seeds, Split(read_budgets(task.budgets, Stock.of(labels)), made_from)),
         start=read_start("random", {}),
     )
 

@@ -87,6 +87,12 @@ def select(
         Path | None, typer.Option(help="Answers to the items, which N/class and --balance label count.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="What --labels answer; see 'activetune list tasks'.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="A finetuned model, for methods that select by its doubt.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option(metavar="POOL", help="Where its images are, if not where they were embedded.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")
     ] = None,
@@ -109,6 +115,8 @@ def select(
         metadata=metadata,
         losses=losses,
         labels=_known_labels(embeddings, labels, task, run_options),
+        model=model,
+        pool=pool,
         out=out,
         **run_options,
     )

@@ -222,6 +222,12 @@ def with_classes(labels: Labels[str], classes: Sequence[str]) -> Labels[str]:
     return replace(labels, classes=names)
 
 
+def in_order(labels: Labels[Answer], ids: Sequence[str]) -> Labels[Answer]:
+    """The labels of the given items, in their order; the class list stays."""
+    rows = labels.derived("rows", lambda: {item: row for row, item in enumerate(labels.ids)})
+    return replace(labels, ids=list(ids), answers=[labels.answers[rows[item]] for item in ids], unanswered=0)
+
+
 def keep(labels: Labels[Answer], ids: Collection[str]) -> Labels[Answer]:
     """The labels of those items that are in ``ids``; the class list stays."""
     wanted = set(ids)

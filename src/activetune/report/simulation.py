@@ -60,7 +60,7 @@ def write_simulation_report(folder: Path) -> Path:
         page.heading(f"Learning curves: {recipe}")
         page.plot(_curves(results, recipe, common))
     page.paragraph(
-        "Mean top-1 on the test set; bands are ± one sample standard deviation over the seeds, "
+        f"Mean {results.score_told} on the test set; bands are ± one sample standard deviation over the seeds, "
         + ("each with a split of its own: they hold the difference between splits" if own else ALL_ON_ONE)
         + ". A click in the legend hides a method, a double click shows it alone."
     )
@@ -82,7 +82,7 @@ def write_simulation_report(folder: Path) -> Path:
 
 
 def _tables(page: Page, results: Results) -> None:
-    page.heading("Top-1 on the test set")
+    page.heading(f"{_capital(results.score_told)} on the test set")
     for recipe in results.recipes:
         page.paragraph(recipe)
         header, rows = table_rows(results, recipe)
@@ -99,8 +99,8 @@ def _tables(page: Page, results: Results) -> None:
         ordered = sorted(ranks.items(), key=lambda pair: pair[1])
         page.table(["selector", "mean rank"], [[name, f"{rank:.1f}"] for name, rank in ordered])
         page.paragraph(
-            "In every recipe and budget the methods are ranked by mean top-1, 1 being the best, equal ones sharing "
-            "theirs; shown is the mean over recipes and budgets, for methods that finished all of them."
+            f"In every recipe and budget the methods are ranked by mean {results.score_told}, 1 being the best, equal "
+            "ones sharing theirs; shown is the mean over recipes and budgets, for methods that finished all of them."
         )
     manifest = results.manifest
     if manifest["rounds"] and results.unlooped:
@@ -108,7 +108,8 @@ def _tables(page: Page, results: Results) -> None:
             f"In rounds: {', '.join(manifest['rounds'])}. These learn from labels: {manifest['start']} chooses "
             "the first budget, and each further one adds to the picks before, with all their labels known."
         )
-    if manifest["largest_class"] >= UNBALANCED * manifest["smallest_class"]:
+    uneven = manifest["largest_class"] >= UNBALANCED * manifest["smallest_class"]
+    if uneven and results.score == "top1":
         page.heading("Balanced accuracy")
         for recipe in results.recipes:
             page.paragraph(recipe)
@@ -122,7 +123,7 @@ def _tables(page: Page, results: Results) -> None:
 
 
 def _differences(page: Page, results: Results) -> None:
-    page.heading(f"Top-1 against {results.reference}")
+    page.heading(f"{_capital(results.score_told)} against {results.reference}")
     for recipe in results.recipes:
         page.paragraph(recipe)
         page.table(*difference_rows(results, recipe))
@@ -159,6 +160,10 @@ def _failures(page: Page, results: Results) -> None:
     page.table(names, zip(*(failed[name] for name in names), strict=True))
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 # Figures ----------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +173,7 @@ def _line(number: int) -> dict[str, str]:
 
 def _common_range(results: Results) -> list[float]:
     """Bounds in percent of all recipes' accuracies with their bands: curves beside each other have one axis."""
-    cells = [100 * np.asarray(cell["top1"]) for cell in results.cells.values()]
+    cells = [100 * np.asarray(cell[results.score]) for cell in results.cells.values()]
     widths = [spread(values) or 0.0 for values in cells]
     low = min((float(values.mean()) - width for values, width in zip(cells, widths, strict=True)), default=0.0)
     high = max((float(values.mean()) + width for values, width in zip(cells, widths, strict=True)), default=100.0)
@@ -177,7 +182,7 @@ def _common_range(results: Results) -> list[float]:
 
 
 def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
-    """Mean top-1 against labels, a line and a band a method, on the bounds that all recipes have."""
+    """Mean score against labels, a line and a band a method, on the bounds that all recipes have."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -229,7 +234,7 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
             "ticktext": [f"{count:,}" for count in counts_shown],
             "type": "log" if wide else "linear",
         },
-        yaxis={"title": "top-1 on the test set, %", "range": list(common)},
+        yaxis={"title": f"{results.score_told} on the test set, %", "range": list(common)},
     )
     return figure
 

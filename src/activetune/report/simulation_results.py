@@ -36,13 +36,25 @@ class Results:
     def read(cls, folder: Path) -> Results:
         """The results in a finished folder."""
         columns = read_table(folder / RESULTS)
+        manifest = read_manifest(folder, "simulation")
+        scored = _score(manifest)["name"]
         cells: dict[tuple[str, str, str], dict[str, list[float]]] = {}
         for row, key in enumerate(zip(columns["recipe"], columns["method"], columns["budget"], strict=True)):
             cell = cells.setdefault(key, {})
-            for name in ("seed", "top1", "balanced_accuracy", "select_seconds"):
-                cell.setdefault(name, []).append(float(columns[name][row]))
-        manifest = read_manifest(folder, "simulation")
+            for name in ("seed", scored, "balanced_accuracy", "select_seconds"):
+                if name in columns:
+                    cell.setdefault(name, []).append(float(columns[name][row]))
         return cls(folder, manifest, cells, read_table(folder / FAILED), _read_curves(folder / CURVES))
+
+    @property
+    def score(self) -> str:
+        """The column of the score that models are compared by."""
+        return _score(self.manifest)["name"]
+
+    @property
+    def score_told(self) -> str:
+        """That score as it is told, for instance ``mean IoU``."""
+        return _score(self.manifest)["told"]
 
     @property
     def methods(self) -> list[str]:
@@ -100,11 +112,11 @@ class Results:
         everything = self.curves.get((recipe, self.methods[0], self.whole or ""), [])
         return {**found, EVERYTHING: everything} if everything else found
 
-    def values(self, recipe: str, method: str, budget: str, name: str = "top1") -> list[float]:
-        """A column of one cell over its seeds; empty where all of them failed."""
-        return self.cells.get((recipe, method, budget), {}).get(name, [])
+    def values(self, recipe: str, method: str, budget: str, name: str = "") -> list[float]:
+        """A column of one cell over its seeds, by default of the score; empty where all of them failed."""
+        return self.cells.get((recipe, method, budget), {}).get(name or self.score, [])
 
-    def told(self, recipe: str, method: str, budget: str, name: str = "top1") -> str:
+    def told(self, recipe: str, method: str, budget: str, name: str = "") -> str:
         """Mean ± standard deviation in percent; which seeds are missing, if any."""
         values, seeds = self.values(recipe, method, budget, name), len(self.manifest["seeds"])
         if not values:
@@ -112,9 +124,9 @@ class Results:
         missing = f" ({len(values)} of {seeds})" if len(values) < seeds else ""
         return f"{mean_and_spread(values, factor=100)}{missing}"
 
-    def differences(self, recipe: str, method: str, budget: str, name: str = "top1") -> list[float]:
+    def differences(self, recipe: str, method: str, budget: str) -> list[float]:
         """What a method has more than the reference, seed by seed, for the seeds that both finished."""
-        ours, theirs = (self._by_seed(recipe, one, budget, name) for one in (method, self.reference))
+        ours, theirs = (self._by_seed(recipe, one, budget) for one in (method, self.reference))
         return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
     @property
@@ -122,9 +134,9 @@ class Results:
         """The method that others are compared with: random where it is there, otherwise the first."""
         return "random" if "random" in self.methods else self.methods[0]
 
-    def _by_seed(self, recipe: str, method: str, budget: str, name: str) -> dict[float, float]:
+    def _by_seed(self, recipe: str, method: str, budget: str) -> dict[float, float]:
         cell = self.cells.get((recipe, method, budget), {})
-        return dict(zip(cell.get("seed", ()), cell.get(name, ()), strict=True))
+        return dict(zip(cell.get("seed", ()), cell.get(self.score, ()), strict=True))
 
     def seconds(self, recipe: str, method: str, budget: str) -> float | None:
         """Mean seconds of a selection, or of all selections of a recipe that selects itself."""
@@ -139,7 +151,7 @@ class Results:
         return f"{text} ({'' if told.get('least') == told.get('most') else '~'}{count:,})"
 
     def ranks(self) -> dict[str, float]:
-        """Mean rank of each method that finished everywhere: 1 is the highest mean top-1, equal ones share theirs."""
+        """Mean rank of each method that finished everywhere: 1 is the highest mean score, equal ones share theirs."""
         blocks = [(recipe, budget) for recipe in self.recipes for budget, _ in self.budgets_of(recipe)]
         ranked = [method for method in self.methods if all(self.values(r, method, b) for r, b in blocks)]
         if not ranked:
@@ -148,6 +160,12 @@ class Results:
         better = (means[None] > means[:, None]).sum(axis=1)
         equal = (means[None] == means[:, None]).sum(axis=1) - 1
         return dict(zip(ranked, (1 + better + equal / 2).mean(axis=1).tolist(), strict=True))
+
+
+def _score(manifest: dict[str, Any]) -> dict[str, str]:
+    """Name of the score and how it is told; older folders are of classification and do not say so."""
+    found: dict[str, str] = manifest.get("score", {"name": "top1", "told": "top-1"})
+    return found
 
 
 def _read_curves(path: Path) -> dict[tuple[str, str, str], list[list[Point]]]:
@@ -202,7 +220,7 @@ def table(folder: Path) -> str:
     return "\n\n".join(blocks)
 
 
-def table_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[str], list[list[str]]]:
+def table_rows(results: Results, recipe: str, name: str = "") -> tuple[list[str], list[list[str]]]:
     """Header and rows of one recipe's table."""
     ranks, whole = results.ranks(), results.whole_of(recipe)
     budgets = [budget for budget, _ in results.budgets_of(recipe)]
@@ -230,18 +248,18 @@ def table_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[
     return header, rows
 
 
-def difference_rows(results: Results, recipe: str, name: str = "top1") -> tuple[list[str], list[list[str]]]:
+def difference_rows(results: Results, recipe: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of what each method has more than the reference: mean ± spread of the differences by seed."""
     budgets = results.budgets_of(recipe)
     rows = []
     for method in results.methods:
         if method != results.reference:
-            found = [results.differences(recipe, method, budget, name) for budget, _ in budgets]
+            found = [results.differences(recipe, method, budget) for budget, _ in budgets]
             rows.append([method, *(mean_and_spread(one, factor=100, sign=True) if one else "-" for one in found)])
     return ["selector", *(results.heading(text, count) for text, count in budgets)], rows
 
 
-def best_rows(results: Results, recipe: str, name: str = "top1") -> frozenset[int]:
+def best_rows(results: Results, recipe: str, name: str = "") -> frozenset[int]:
     """The rows that are best at some budget."""
     best = set()
     for budget, _ in results.budgets_of(recipe):

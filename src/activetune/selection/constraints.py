@@ -40,6 +40,7 @@ class Limits:
         labelled: (L,) ascending. answers_L: class index of each, -1 where it is still to come; None: none is known.
         excluded: may not be picked and cover nothing. closed: may not be picked, shall be covered all the same.
         classes: sorted names that ``answers_L`` counts. total: N.
+        predicted: the classes that a model which is selected by knows; None: it is learned from the answers.
         presence: the classes that items show, where an item may show several: budgets count these, not its label.
     """
 
@@ -50,6 +51,7 @@ class Limits:
     classes: Sequence[str]
     total: int
     presence: Presence | None = None
+    predicted: Sequence[str] | None = None
 
     @cached_property
     def candidates(self) -> IntArray:
@@ -76,6 +78,7 @@ def read_limits(
     exclude: Ids | None,
     candidates: Ids | None,
     presence: Presence | None = None,
+    predicted: Sequence[str] | None = None,
 ) -> Limits:
     """Who is labelled, excluded and closed; an item that is both labelled and excluded counts as excluded.
 
@@ -94,7 +97,7 @@ def read_limits(
     classes = sorted({name for name in names if name})
     index = {name: number for number, name in enumerate(classes)}
     answers_L = np.asarray([index[name] if name else -1 for name in names], dtype=np.int64) if classes else None
-    limits = Limits(known, excluded, closed, answers_L, classes, len(embeddings), presence)
+    limits = Limits(known, excluded, closed, answers_L, classes, len(embeddings), presence, predicted)
     if not len(limits.candidates) and (exclude is not None or candidates is not None):
         raise UsageError(
             f"none of the {limits.total:,} items is left to pick: {describe_unavailable(limits)}; "

@@ -177,13 +177,15 @@ def _balanced(
 ) -> ResolvedBudget:
     count = _count(limits, *_number_or_share(budget))
     if column == PREDICTED:
-        if len(limits.classes) < 2:
+        if limits.predicted is None and len(limits.classes) < 2:
             has = f"all known ones are {limits.classes[0]!r}" if limits.classes else "none is known"
             raise UsageError(
                 f"--balance {PREDICTED} learns from labels of at least two classes, and {has}: give --labelled a file "
-                "with the columns id and label"
+                "with the columns id and label, or --model a finetuned one"
             )
-        return ResolvedBudget(count, column=column, classes=limits.classes, min_distance=min_distance)
+        return ResolvedBudget(
+            count, column=column, classes=limits.predicted or limits.classes, min_distance=min_distance
+        )
     groups = Groups.of(read_column(embeddings, column, metadata), limits.population)
     left = int(groups.counts(limits.candidates).sum())
     if count > left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,6 +23,10 @@ from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_run
 from activetune.base.settings import flatten
 from activetune.data.label_notes import describe_names
 from activetune.data.labels import Labels
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.evaluation.doubt import Doubt
+from activetune.evaluation.model import Model, load
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
 from activetune.selection.artefact import (
@@ -47,6 +51,7 @@ from activetune.selection.constraints import (
     with_labels,
 )
 from activetune.selection.evidence import gather
+from activetune.selection.model_doubt import TOLD, doubt_of, refuse_unread
 from activetune.selection.problem import Evidence
 from activetune.selection.resolved_budget import ResolvedBudget, needs_order, resolve_budget
 from activetune.selection.selectors import Selector, make_selector, selectors
@@ -70,6 +75,8 @@ def select(
     metadata: Metadata | None = None,
     losses: Losses | None = None,
     labels: Labels | None = None,
+    model: Model | str | os.PathLike[str] | None = None,
+    pool: Pool | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     **run_options: Unpack[RunOptions],
@@ -81,18 +88,16 @@ def select(
         budget: how many: a number, a share of the items (``"5%"``, ``0.05``), ``"2/class"`` where labels are known, or
             ``"coverage:0.95"`` / ``"coverage:0.95@0.6"``: the fewest of an ordered method that cover so much.
         method: a selector's name. preset, settings: its settings, see ``activetune list selectors``.
-        labelled: items that have a label already, never picked: ids, ``{id: class name}``, :class:`Labels`, or a
-            CSV/Parquet file with the columns ``id`` and, for methods that learn from answers, ``label``.
+        labelled: what has a label, never picked: ids, ``{id: class name}``, :class:`Labels`, or a file (id, label).
         exclude: ids (or a file) treated as if they were not there. candidates: the only ids (or a file) to pick from.
         min_distance: no pick nearer than this to another or to a labelled item; Euclidean on features of unit length.
         balance: a column (``label``, one of ``metadata``, or ``predicted``) whose values get equal shares.
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
-        losses: the current model's loss on every item, for ``ods``: ``{id: loss}``, or a file with the columns ``id``
-            and ``loss``. Without them the labels known so far tell which losses to expect.
-        labels: the items' answers, which ``"2/class"`` and ``balance="label"`` count: an image counts for each class
-            that it shows. None: the class names that came with the embeddings.
-        out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` to fill in; it must be empty unless
-            ``overwrite``. A ``labels.csv`` that holds answers is kept.
+        losses: ``{id: loss}`` by the current model, or a file (id, loss), for ``ods``; None: expected from the labels.
+        labels: what ``"2/class"`` and ``balance="label"`` count: an image counts for each class that it shows.
+        model: a finetuned model, or its folder, whose doubt the method reads in place of that of a classifier learned
+            from ``labelled``. pool: where the images are that it looks at; None: where the embeddings say.
+        out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` (kept if filled in), or ``overwrite``.
         threads: processor threads used, -1 for all: what ``workers`` means here.
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps what ``out`` holds if it is this selection.
 
@@ -104,14 +109,14 @@ def select(
     """
     run = Run.of("select", run_options, precision=FULL_PRECISION)
     embeddings, presence = with_labels(_loaded(embeddings), labels)
-    selector = make_selector(method, preset, dict(settings or {}))
-    _refuse_wrong_shape(embeddings, selector, method)
-    limits = read_limits(embeddings, labelled, exclude, candidates, presence)
+    selector = _selector(embeddings, method, preset, dict(settings or {}))
+    judge = _judge(model, pool, selector, method, balance)
+    limits = read_limits(embeddings, labelled, exclude, candidates, presence, judge.classes if judge else None)
     losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
-    given = _Given(embeddings, limits, resolved, losses_N, selector, asked, notes)
+    given = _Given(embeddings, limits, resolved, losses_N, judge, selector, asked, notes)
     with limited_threads(run.workers if threads is None else threads):
         return _select(given, None if out is None else Path(out), run)
 
@@ -121,6 +126,7 @@ class _Given:
     """The inputs of a selection, read and checked.
 
     Attributes:
+        judge: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
             instead of what was asked for.
     """
@@ -129,6 +135,7 @@ class _Given:
     limits: Limits
     budget: ResolvedBudget
     losses_N: Float32 | None
+    judge: _Judge | None
     selector: Selector
     asked: Mapping[str, Any]
     notes: Mapping[str, str]
@@ -161,10 +168,45 @@ def _losses_for(selector: Selector, method: str, embeddings: Embeddings, losses:
     return read_losses(embeddings, losses)
 
 
+@dataclass(frozen=True)
+class _Judge:
+    """The model that is selected by, and where the images are that it looks at; None: where the embeddings say."""
+
+    model: Model
+    pool: Pool | None
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Those that the model knows."""
+        return self.model.classes
+
+
+def _judge(
+    model: Model | str | os.PathLike[str] | None,
+    pool: Pool | str | os.PathLike[str] | None,
+    selector: Selector,
+    method: str,
+    balance: str | None,
+) -> _Judge | None:
+    """The model that is selected by, where one is given.
+
+    Raises:
+        UsageError: nothing here reads it, it is damaged, or a pool is given without it.
+    """
+    if model is None:
+        if pool is not None:
+            raise UsageError("a pool is for a model to look at, and there is none; give --model too, or leave it out")
+        return None
+    if balance != PREDICTED or selector.needs & TOLD:
+        refuse_unread(selector, method)
+    opened = pool if pool is None or isinstance(pool, Pool) else open_pool(pool, quiet=True)
+    return _Judge(model if isinstance(model, Model) else load(model), opened)
+
+
 def _select(given: _Given, folder: Path | None, run: Run) -> Selection:
     """Make the selection, and save it where a folder is given; or find it there."""
     runtime = resolve_runtime(run.device, "fp32")
-    request = {**given.asked, **_request_of(given.embeddings, given.limits, given.budget, given.losses_N)}
+    request = {**given.asked, **_request_of(given)}
     if folder is not None and run.resume and not run.overwrite and _is_done(folder, request):
         selection = load_selection(folder)
         write_blank_labels(selection.ids, folder)
@@ -172,7 +214,7 @@ def _select(given: _Given, folder: Path | None, run: Run) -> Selection:
     if folder is not None and not (run.overwrite and folder.is_dir()):
         prepare_folder(folder, SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
 
-    result, figures = _compute(given, str(runtime.device))
+    result, figures = _compute(given, str(runtime.device), run)
     picks, notes = result.picks, {**given.notes, **result.picks.notes, **result.notes}
     where = {name: given.embeddings.manifest.get(name) for name in ("pool", "pool_path")}
     where["made_by"] = made_by(given.embeddings.manifest)
@@ -188,11 +230,13 @@ def _select(given: _Given, folder: Path | None, run: Run) -> Selection:
     return selection
 
 
-def _compute(given: _Given, device: str) -> tuple[BudgetResult, dict[str, Any]]:
+def _compute(given: _Given, device: str, run: Run) -> tuple[BudgetResult, dict[str, Any]]:
     """Gather the evidence, pick, and measure the picks."""
     selector, limits, seed = given.selector, given.limits, int(given.asked["seed"])
     evidence = replace(_evidence(given.embeddings, limits, selector, device), losses_N=given.losses_N)
     started = time.perf_counter()
+    if given.judge is not None:
+        evidence = _judged(evidence, doubt_of(given.judge.model, given.embeddings, run, given.judge.pool))
     wanted = _wanted(selector, limits) | ({"probs_NC"} if given.budget.column == PREDICTED else set())
     gathered = gather(evidence, wanted, method=given.asked["method"], seed=seed)
     result = carry_out(given.budget, selector, gathered, seed)
@@ -207,12 +251,15 @@ def _loaded(embeddings: Embeddings | str | os.PathLike[str]) -> Embeddings:
 # Evidence ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse_wrong_shape(embeddings: Embeddings, selector: Selector, method: str) -> None:
+def _selector(embeddings: Embeddings, method: str, preset: str | None, settings: dict[str, Any]) -> Selector:
+    """The selector, for embeddings of the shape that it reads."""
+    selector = make_selector(method, preset, settings)
     tokens = embeddings.features_ND.ndim == 3
     if tokens and selector.needs and "tokens_NTD" not in selector.needs:
         raise UsageError(f"{method} reads pooled features (N x D), not patch tokens; embed without --tokens")
     if not tokens and "tokens_NTD" in selector.needs:
         raise UsageError(f"{method} reads patch tokens (N x T x D), not pooled features; embed with --tokens")
+    return selector
 
 
 def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device: str) -> Evidence:
@@ -230,6 +277,12 @@ def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device
         answers_L=limits.answers_L,
         tokens_NTD=source if source.ndim == 3 else None,
     )
+
+
+def _judged(evidence: Evidence, doubt: Doubt) -> Evidence:
+    """The evidence with what a model tells; losses that were given stay."""
+    losses_N = doubt.losses_B if evidence.losses_N is None else evidence.losses_N
+    return replace(evidence, probs_NC=doubt.shares_BC, losses_N=losses_N)
 
 
 def _token_means(tokens_NTD: np.ndarray) -> Float32:
@@ -269,10 +322,9 @@ def _figures(
     return figures
 
 
-def _request_of(
-    embeddings: Embeddings, limits: Limits, resolved: ResolvedBudget, losses_N: Float32 | None
-) -> dict[str, Any]:
+def _request_of(given: _Given) -> dict[str, Any]:
     """The inputs of a selection beside its method, as the manifest keeps them; None: not asked for."""
+    embeddings, limits, resolved = given.embeddings, given.limits, given.budget
 
     def digest_of(rows: IntArray) -> str | None:
         return digest_stream(embeddings.ids[row] for row in rows) if len(rows) else None
@@ -294,7 +346,8 @@ def _request_of(
         "balance_by": resolved.column,
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
         "classes_shown": None if resolved.presence is None else resolved.presence.fingerprint,
-        "losses": None if losses_N is None else digest_array(losses_N),
+        "losses": None if given.losses_N is None else digest_array(given.losses_N),
+        "model": None if given.judge is None else given.judge.model.fingerprint,
         "embeddings": embeddings.fingerprint,
         "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),
     }

@@ -27,6 +27,7 @@ __all__ = [
     "augmentation",
     "make_task",
     "picture_name",
+    "task_of",
     "tasks",
 ]
 
@@ -51,3 +52,15 @@ def make_task(name: str = DEFAULT) -> Task:
     if name not in known:
         raise unknown_name("task", name, known)
     return known[name]()
+
+
+def task_of(name: str, head: str | None) -> Task:
+    """A task by its name, for models with a kind of head; None: the one that it prefers.
+
+    Raises:
+        UsageError: unknown task, or a head that does not answer it.
+    """
+    task = make_task(name)
+    if head and head not in task.head_kinds():
+        raise unknown_name(f"head of {name}", head, task.head_kinds())
+    return task

@@ -21,10 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import unknown_name
+from activetune.base.errors import UsageError, unknown_name
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
 from activetune.networks.heads import Head, Room, heads, make_head
@@ -291,6 +292,20 @@ class Task(ABC):
     ) -> list[Any]:
         """B answers as they are written, by default as :meth:`decode` gives them."""
         return self.decode(outputs, sizes, settings, classes)
+
+    def doubt(self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: int) -> Doubt:
+        """How unsure a model is of B images, for methods that select by it.
+
+        Args:
+            classes: C, how many the model knows.
+
+        Raises:
+            UsageError: the task has no classes.
+        """
+        raise UsageError(
+            f"a model for {self.name} names no classes, and methods that select by a model read their probabilities; "
+            "choose a method that needs features alone (k_means, activeft)"
+        )
 
     @abstractmethod
     def form(self, classes: Sequence[str]) -> Form:

@@ -19,6 +19,7 @@ from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, labels_of, with_classes
 from activetune.data.pool import Pool
 from activetune.data.truth import truth_of
+from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.networks.backbones import ImageSettings
@@ -126,6 +127,10 @@ class Classification(ClassTask):
         """See :class:`Task`: each image's most probable class, and its probability."""
         highest, best = self.probabilities(outputs).detach().cpu().max(dim=1)
         return [(classes[index], prob) for index, prob in zip(best.tolist(), highest.tolist(), strict=True)]
+
+    def doubt(self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: int) -> Doubt:
+        """See :class:`Task`: the probabilities themselves, and their entropy."""
+        return Doubt.of_probabilities(self.probabilities(outputs).detach().cpu().numpy())
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

@@ -28,6 +28,7 @@ from activetune.data.pool import Pool
 from activetune.data.presence import rarest
 from activetune.evaluation.boxes import BoxScorer
 from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.doubt import Doubt, presence_of_boxes
 from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.boxes import BoxTarget
@@ -134,6 +135,16 @@ class Detection(Task):
             scores = found.scores_K.float().cpu().numpy()[real]
             answers.append(Detections.of(corners[real].tolist(), names, scores.tolist()))
         return answers
+
+    def doubt(self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: int) -> Doubt:
+        """See :class:`Task`: the surest box of each class tells its presence."""
+        found = outputs.decode()
+        return Doubt.of_presence(
+            [
+                presence_of_boxes(one.scores_K.float().cpu().numpy(), one.classes_K.cpu().numpy(), classes)
+                for one in found
+            ]
+        )
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

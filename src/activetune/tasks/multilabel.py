@@ -22,6 +22,7 @@ from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.data.presence import Presence, rarest
 from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance
@@ -113,6 +114,10 @@ class Multilabel(ClassTask):
     def strata(self, labels: Labels[Names]) -> IntArray:
         """See :class:`Task`: the rarest class that an image shows, or one of their own for images without any."""
         return rarest(self.targets(labels))
+
+    def doubt(self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: int) -> Doubt:
+        """See :class:`Task`: the probabilities of the classes tell their presence."""
+        return Doubt.of_presence(list(self.probabilities(outputs).detach().cpu().numpy()))
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

@@ -25,6 +25,7 @@ from activetune.data.kinds import VOID, ArrayMask, Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.dict_scores import DictScores
+from activetune.evaluation.doubt import Doubt, mean_pixel_entropy, presence_of_pixels
 from activetune.evaluation.metrics import Counts, Measured
 from activetune.evaluation.pixels import PRIMARY, PixelCounts
 from activetune.networks.backbones import ImageSettings
@@ -33,7 +34,7 @@ from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
 from activetune.tasks._base import Batch, Metric, Sample, Task
-from activetune.tasks._canvas import Size, fitted, on_image, varied
+from activetune.tasks._canvas import Fit, Size, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
 
 STRIDE = 2  # pixels of the canvas per pixel of the mask that the loss reads
@@ -120,6 +121,20 @@ class Segmentation(Task):
             ArrayMask(on_image(outputs, index, size, settings.size).argmax(0).to(torch.int32).cpu().numpy())
             for index, size in enumerate(sizes)
         ]
+
+    def doubt(self, outputs: Tensor, sizes: Sequence[Size], settings: ImageSettings, classes: int) -> Doubt:
+        """See :class:`Task`: the likeliest pixel of each class tells its presence; losses are means over the pixels.
+
+        Pixels are those of the canvas that the image lies on.
+        """
+        presence, losses = [], []
+        for index, size in enumerate(sizes):
+            fit = Fit.of(size, settings.size)
+            logits = on_image(outputs, index, (fit.height, fit.width), settings.size)
+            probs_CHW = logits.softmax(0).cpu().numpy()
+            presence.append(presence_of_pixels(probs_CHW))
+            losses.append(mean_pixel_entropy(probs_CHW))
+        return Doubt.of_presence(presence, losses)
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

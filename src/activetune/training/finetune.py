@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import torch
 
 from activetune.base.artefact import write_manifest
-from activetune.base.errors import ActivetuneError, UsageError, some, unknown_name
+from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.locks import locked
@@ -32,7 +32,7 @@ from activetune.evaluation.estimate import describe_estimate
 from activetune.evaluation.model import Model, Prepare, file_digests, load, save_model
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.network import CLASSIFICATION, Network
-from activetune.tasks import Task, make_task
+from activetune.tasks import Task, task_of
 from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.origin import Origin, origin_of
@@ -122,11 +122,8 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
     Raises:
         UsageError: no such task or head, or the recipe can't train it.
     """
-    task = make_task(name)
-    if head and head not in task.head_kinds():
-        raise unknown_name(f"head of {name}", head, task.head_kinds())
-    if chosen.only_tasks and name not in chosen.only_tasks:
-        raise UsageError(f"the recipe {recipe} trains for {', '.join(chosen.only_tasks)}, not for {name}; give another")
+    task = task_of(name, head)
+    chosen.refuse_task(recipe, name)
     return chosen.choosing_for(task)
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import build
 from activetune.base.discovery import class_of, modules_of
+from activetune.base.errors import UsageError
 from activetune.base.settings import Settings, group_of
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
@@ -42,6 +43,18 @@ class Recipe(Settings, ABC):
     @abstractmethod
     def run(self, job: Job) -> Outcome:
         """Train ``job.network`` in place, and give it a head for the job's task."""
+
+    def refuse_task(self, name: str, task: str) -> None:
+        """Refuse a task that the recipe can't train.
+
+        Args:
+            name: the recipe's.
+
+        Raises:
+            UsageError: it can't.
+        """
+        if self.only_tasks and task not in self.only_tasks:
+            raise UsageError(f"the recipe {name} trains for {', '.join(self.only_tasks)}, not for {task}; give another")
 
     def construction(self) -> dict[str, Any]:
         """Options that the backbone must be built with for this recipe."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from activetune.base.errors import UsageError
-from activetune.studies.simulation.budgets import read_budgets
+from activetune.studies.simulation.budgets import Stock, read_budgets
 from activetune.studies.simulation.plan import (
     Entry,
     Plan,
@@ -33,6 +33,7 @@ class Asked:
     budgets: Sequence[str]
     seeds: Sequence[int]
     start: Entry
+    task: str
 
     @classmethod
     def of(
@@ -43,14 +44,16 @@ class Asked:
         seeds: Sequence[int],
         start: str,
         settings: Mapping[str, Mapping[str, Any]],
+        task: str,
     ) -> Asked:
         """Read the arguments of :func:`simulate`."""
         return cls(
-            read_methods(methods, settings),
-            read_recipes(recipes, settings),
+            read_methods(methods, settings, task),
+            read_recipes(recipes, settings, task),
             split_list([budgets] if isinstance(budgets, int | float) else budgets),
             seeds,
-            read_start(start, settings),
+            read_start(start, settings, task),
+            task,
         )
 
     def refuse_idle_start(self) -> None:
@@ -77,22 +80,23 @@ class Asked:
     def beside(self, earlier: Mapping[str, Any]) -> Asked:
         """Both this grid and an earlier run's."""
         return Asked(
-            together(earlier["methods"], self.methods),
-            together(earlier["recipes"], self.recipes, recipes=True),
+            together(earlier["methods"], self.methods, self.task),
+            together(earlier["recipes"], self.recipes, self.task, recipes=True),
             list(dict.fromkeys([*earlier["budgets"], *self.budgets])),
             sorted({*earlier["seeds"], *self.seeds}),
             self.start,
+            self.task,
         )
 
-    def plan(self, parts: Parts, made_from: Mapping[str, str], labels: Callable[[int], Sequence[str | None]]) -> Plan:
-        """Count the budgets out against the labels of each seed's pool, or once where all seeds share it."""
+    def plan(self, parts: Parts, made_from: Mapping[str, str], stock: Callable[[int], Stock]) -> Plan:
+        """Count the budgets out against the stock of each seed's pool, or once where all seeds share it."""
         splits: dict[int, Split] = {}
         for seed in self.seeds:
             if splits and not parts.per_seed:
                 splits[seed] = splits[self.seeds[0]]
                 continue
             try:
-                budgets = read_budgets(self.budgets, labels(seed))
+                budgets = read_budgets(self.budgets, stock(seed))
             except UsageError as error:
                 raise UsageError(f"{error} (in the split of seed {seed})" if parts.per_seed else str(error)) from None
             refuse_mixed_rounds(self.methods, budgets)

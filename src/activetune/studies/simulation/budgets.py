@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from activetune.base.errors import UsageError, repeated, some
 from activetune.selection.budget import parse_budget
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What a pool has to pick from.
+
+    Attributes:
+        total: items. counts: items that show each class that some item shows.
+        one_each: whether an item has one class; otherwise a number per class is no number of items.
+    """
+
+    total: int
+    counts: Mapping[str, int]
+    one_each: bool = True
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Stock:
+        """Of one class name per item."""
+        return cls(len(names), Counter(names))
 
 
 @dataclass(frozen=True)
@@ -30,16 +49,16 @@ class Budget:
         return str(self.count - (earlier.count if earlier else 0))
 
 
-def read_budgets(texts: Iterable[str], labels: Sequence[str | None]) -> list[Budget]:
+def read_budgets(texts: Iterable[str], stock: Stock) -> list[Budget]:
     """Budgets in ascending order.
 
     Args:
-        texts: numbers, shares (``"5%"``) or ``"2/class"``. labels: the pool's, one per item.
+        texts: numbers, shares (``"5%"``) or ``"2/class"``. stock: what there is.
 
     Raises:
         UsageError: none at all; not understood; over the pool; two that are the same number of items.
     """
-    found = sorted((_budget(text, labels) for text in texts), key=lambda budget: budget.count)
+    found = sorted((_budget(text, stock) for text in texts), key=lambda budget: budget.count)
     if not found:
         raise UsageError("a simulation needs at least one budget, for instance --budgets 1%,2%,5%")
     same = repeated([str(budget.count) for budget in found])
@@ -49,11 +68,15 @@ def read_budgets(texts: Iterable[str], labels: Sequence[str | None]) -> list[Bud
     return found
 
 
-def _budget(text: str, labels: Sequence[str | None]) -> Budget:
+def _budget(text: str, stock: Stock) -> Budget:
     kind, value = parse_budget(text)
-    total = len(labels)
+    total, counts = stock.total, stock.counts
     if kind == "per_class":
-        counts = Counter(name for name in labels if name is not None)
+        if not stock.one_each:
+            raise UsageError(
+                f"the budget {text} is no number of images where an image shows several classes or none; give a "
+                "number or a share"
+            )
         smallest = min(counts, key=lambda name: counts[name])
         if counts[smallest] < value:
             raise UsageError(

@@ -14,19 +14,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
 from activetune.base.files import read_json, write_json
 from activetune.base.run import Run
 from activetune.base.settings import flatten
 from activetune.base.tables import read_table
-from activetune.data.labels import Labels
+from activetune.data.labels import Labels, in_order
 from activetune.data.pool import Pool
 from activetune.evaluation.curves import Point, training_curve
 from activetune.evaluation.evaluate import evaluate
 from activetune.evaluation.metrics import softmax
+from activetune.evaluation.model import Model
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.features.artefact import Embeddings
+from activetune.features.distances import coverage, unit_rows
+from activetune.networks.network import CLASSIFICATION
 from activetune.networks.regression import LinearHead
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.budget import parse_budget
@@ -35,10 +40,12 @@ from activetune.selection.selectors import make_selector
 from activetune.studies.simulation.budgets import Budget
 from activetune.studies.simulation.plan import Cell, Chain, Entry, Round
 from activetune.studies.simulation.pools import Features, Parts
+from activetune.tasks import Scored, Task
 from activetune.training.finetune import finetune
 from activetune.training.recipe import Recipe, make_recipe
 
 CELLS, SELECTIONS, MODELS = "cells", "selections", "models"
+GUIDE = "linear_probe"  # the recipe of the model that methods select by, where the task is not one class per image
 
 Row = Mapping[str, Any]
 
@@ -50,12 +57,14 @@ class Setup:
     Attributes:
         folder: of the simulation, with the embeddings of pool and test set in it.
         parts: pool and test set of each seed. images: the pool's images without labels, for recipes that train.
+        head: the kind of head that models get; empty: the one that the task prefers.
         workers: decoding processes. keep_models: whether the models of such recipes stay.
     """
 
     folder: Path
     parts: Parts
     images: Pool
+    head: str
     backbone: str
     weights: str | None
     device: str
@@ -63,6 +72,11 @@ class Setup:
     workers: int
     use_cache: bool
     keep_models: bool
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The options of a stage that runs a network."""
+        return {"device": self.device, "precision": self.precision, "workers": self.workers}
 
     @classmethod
     def of(
@@ -72,6 +86,7 @@ class Setup:
         run: Run,
         backbone: str,
         weights: str | Path | None,
+        head: str | None,
         *,
         use_cache: bool,
         keep_models: bool,
@@ -80,7 +95,9 @@ class Setup:
         images = replace(parts.whole, labels=None)
         file = None if weights is None else str(weights)
         where = run.device, run.precision, run.workers
-        return cls(folder, parts, images, backbone, file, *where, use_cache=use_cache, keep_models=keep_models)
+        return cls(
+            folder, parts, images, head or "", backbone, file, *where, use_cache=use_cache, keep_models=keep_models
+        )
 
 
 class Bench:
@@ -105,7 +122,7 @@ class Bench:
         self._seed = seed
         self.labelled_pool, self.test = self.features.sides(seed)
         self.pool = replace(self.labelled_pool, labels=None)
-        self.answers = dict(zip(self.pool.ids, self.labelled_pool.labels or (), strict=True))
+        self.answers = in_order(self.setup.parts.answers, self.pool.ids)
 
     def _rounds_of(self, chain: Chain) -> Iterator[list[Row]]:
         chosen: Selection | None = None
@@ -128,23 +145,56 @@ class Bench:
         if kept is not None:
             return kept
         chosen = select(
-            self.labelled_pool if round_.budget.per_class is not None else self.pool,
+            self._features(round_, chain.seed),
             budget=round_.more,
             method=round_.by.name,
             seed=chain.seed,
             preset=round_.by.preset,
             settings=round_.by.settings,
-            labelled=None if before is None else self._reveal(before),
             device=self.setup.device,
             quiet=True,
+            **self._known(round_, before, chain.seed),
         )
         joined = _joined(before, chosen, {"key": round_.key, "budget": round_.budget.text, "seed": chain.seed})
+        if round_.by.tokens:  # measured on pooled features, as the other methods' picks are
+            joined.manifest["figures"].update(self._coverage(joined))
         (folder / MANIFEST).unlink(missing_ok=True)
         return save_selection(joined, folder)
 
+    def _features(self, round_: Round, seed: int) -> Embeddings:
+        """What the round's method reads."""
+        if round_.by.tokens:
+            return self.features.tokens(seed)
+        return self.labelled_pool if round_.budget.per_class is not None else self.pool
+
+    def _known(self, round_: Round, before: Selection | None, seed: int) -> dict[str, Any]:
+        """What a round's method may learn from: the answers so far or, where these are no classes, a model's doubt.
+
+        The model is the frozen backbone under the simulation's kind of head, trained anew on all answers so far.
+        """
+        if before is None:
+            return {}
+        answers = self._reveal(before)
+        if self.setup.parts.task.name == CLASSIFICATION:
+            return {"labelled": answers}
+        if not round_.by.in_rounds:
+            return {"labelled": answers.ids}
+        folder = self.setup.folder / MODELS / f"{round_.name}-guide"
+        model = self._finetune(answers, folder, seed, recipe=GUIDE)
+        shutil.rmtree(folder)
+        return {"labelled": answers.ids, "model": model, "pool": self.setup.images}
+
+    def _coverage(self, selection: Selection) -> dict[str, float]:
+        """EMD and radius of all picks, on pooled features."""
+        picks = np.asarray([self.pool.position[item] for item in selection.ids])
+        return coverage(unit_rows(self.pool.features_ND), picks, np.arange(len(self.pool)))
+
     def _reveal(self, selection: Selection) -> Labels:
-        """The answers of the chosen items, in their order."""
-        return Labels.of({item: self.answers[item] for item in selection.ids})
+        """The answers of the chosen items, in their order; of class names those that occur are the classes."""
+        found = in_order(self.answers, selection.ids)
+        if self.setup.parts.task.name == CLASSIFICATION:
+            return Labels.of(dict(zip(found.ids, found.names, strict=True)))
+        return found
 
     # Training and scoring -----------------------------------------------------------------------------------------
 
@@ -171,32 +221,38 @@ class Bench:
 
     def _score(self, selection: Selection, cell: Cell, seed: int) -> Row:
         labels = self._reveal(selection)
-        if len(labels.classes) < 2:
-            raise UsageError(f"all {len(labels):,} labels are {labels.classes[0]!r}; at least two classes are needed")
+        if refusal := self.setup.parts.task.refusal(labels):
+            raise UsageError(refusal)
         started = time.perf_counter()
-        recipe = make_recipe(cell.recipe.name, cell.recipe.preset, dict(cell.recipe.settings))
-        head = fit_head(recipe, self.pool, labels, seed)
+        head = self._fitted(cell, labels, seed)
         if head is not None:
             seconds = time.perf_counter() - started
-            scores = score_head(head, labels.classes, self.test)
+            scores: Scored = score_head(head, labels.classes, self.test)
         else:
             scores, made, _ = self._finetuned(labels, cell, seed, cell.recipe.settings)
             seconds = float(made["seconds"])
         figures = selection.manifest["figures"]
         return {
-            **_scored(scores),
+            **_scored(scores, self.setup.parts.task),
             "seconds": round(figures["seconds"] + seconds, 4),
             "k": len(labels),
-            "classes_met": len(labels.classes),
+            "classes_met": len(self.setup.parts.stock(labels.ids).counts),
             "emd": figures["emd"],
             "radius": figures["radius"],
             "select_seconds": figures["seconds"],
             "train_seconds": round(seconds, 4),
         }
 
+    def _fitted(self, cell: Cell, labels: Labels, seed: int) -> LinearHead | None:
+        """The classifier of a cell whose recipe is fitted on the features that are there; None: it must be trained."""
+        if self.setup.parts.task.name != CLASSIFICATION or self.setup.head not in ("", "linear"):
+            return None
+        recipe = make_recipe(cell.recipe.name, cell.recipe.preset, dict(cell.recipe.settings))
+        return fit_head(recipe, self.pool, labels, seed)
+
     def _score_selecting(self, method: Entry, budget: Budget, cell: Cell, seed: int) -> Row:
         """A recipe that selects itself, among all labels: the method and the budget are its settings."""
-        answers = Labels.of(self.answers)
+        answers = Labels.of(dict(zip(self.answers.ids, self.answers.names, strict=True)))
         usual = flatten(make_selector(method.name))
         own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
         items = (
@@ -206,7 +262,7 @@ class Bench:
         scores, figures, curve = self._finetuned(answers, cell, seed, settings)
         selecting = round(sum(loop["seconds"] for loop in figures["loops"]), 4)
         return {
-            **_scored(scores),
+            **_scored(scores, self.setup.parts.task),
             "seconds": figures["seconds"],
             "k": budget.count,
             "classes_met": len(answers.classes),
@@ -219,7 +275,7 @@ class Bench:
 
     def _finetuned(
         self, labels: Labels, cell: Cell, seed: int, settings: Mapping[str, Any]
-    ) -> tuple[Scores, Mapping[str, Any], list[Point]]:
+    ) -> tuple[Scored, Mapping[str, Any], list[Point]]:
         """Finetune as ``activetune finetune`` does, score as ``activetune evaluate`` does.
 
         Returns:
@@ -227,35 +283,47 @@ class Bench:
         """
         setup = self.setup
         folder = setup.folder / MODELS / f"{cell.name}-{cell.key[:8]}"
-        where: dict[str, Any] = {"device": setup.device, "precision": setup.precision, "workers": setup.workers}
-        model = finetune(
-            setup.images,
-            out=folder,
-            labels=labels,
-            backbone=setup.backbone,
-            weights=setup.weights,
-            recipe=cell.recipe.name,
-            preset=cell.recipe.preset,
-            settings=settings,
-            seed=seed,
-            use_cache=setup.use_cache,
-            resume=True,
-            quiet=True,
-            **where,
-        )
+        recipe = cell.recipe
+        named = {"recipe": recipe.name, "preset": recipe.preset, "settings": settings}
+        model = self._finetune(labels, folder, seed, **named)
         figures = read_manifest(folder, "model")["figures"]
         columns = read_table(folder / "history.csv")
         curve = training_curve(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         if cell.recipe.selects:
             _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
-        scores = evaluate(model, setup.parts.sides(seed)[1], quiet=True, **where)
-        assert isinstance(scores, Scores)
+        test = setup.parts.sides(seed)[1]
+        scores = evaluate(model, test, labels=setup.parts.truth(test), quiet=True, **setup.where)
         if not setup.keep_models:
             shutil.rmtree(folder)
         return scores, figures, curve
 
+    def _finetune(self, labels: Labels, folder: Path, seed: int, **asked: Any) -> Model:
+        """Finetune as the setup says, with the settings of a recipe."""
+        setup = self.setup
+        return finetune(
+            setup.images,
+            out=folder,
+            task=setup.parts.task.name,
+            head=setup.head or None,
+            labels=labels,
+            backbone=setup.backbone,
+            weights=setup.weights,
+            seed=seed,
+            use_cache=setup.use_cache,
+            resume=True,
+            quiet=True,
+            **setup.where,
+            **asked,
+        )
 
-def _scored(scores: Scores) -> Row:
+
+def _scored(scores: Scored, task: Task) -> Row:
+    """The columns of a row that tell a model's scores, the task's primary one first; and those by class."""
+    if not isinstance(scores, Scores):
+        content = scores.as_dict()
+        return {name: content[name] for name in (task.primary, *task.shown)} | {
+            "per_class": content.get("per_class", {})
+        }
     against_rest = scores.against_rest()
     per_class = {name: {**row, "balanced_accuracy": against_rest[name]} for name, row in scores.per_class.items()}
     return {"top1": scores.top1, "balanced_accuracy": scores.balanced_accuracy, "per_class": per_class}

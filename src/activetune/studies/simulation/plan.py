@@ -17,11 +17,11 @@ from activetune.base.errors import UsageError, nearest
 from activetune.base.files import file_name
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.settings import flatten, recorded
+from activetune.networks.network import CLASSIFICATION
+from activetune.selection.model_doubt import FREE, reads_model
 from activetune.selection.selectors import make_selector, selectors
 from activetune.studies.simulation.budgets import Budget
 from activetune.training.recipe import make_recipe, recipes
-
-WITHOUT_LABELS = frozenset({"features_ND"})  # evidence that needs no label
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Entry:
 
     Attributes:
         options: all settings in force. in_rounds: whether it is a selector that learns from labels.
+        tokens: whether it is a selector that reads patch tokens.
         selects: whether it is a recipe that selects itself; the selector and the budget are then its settings.
     """
 
@@ -39,6 +40,7 @@ class Entry:
     settings: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     in_rounds: bool = False
+    tokens: bool = False
     selects: bool = False
 
     def asked(self) -> dict[str, Any]:
@@ -172,33 +174,37 @@ def split_list(values: str | Iterable[object]) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def read_methods(texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
+def read_methods(
+    texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]], task: str = CLASSIFICATION
+) -> list[Entry]:
     """The selectors that are asked for.
 
     Args:
         texts: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value`` each.
-        settings: more settings, by an entry's text or name.
+        settings: more settings, by an entry's text or name. task: what models answer.
 
     Raises:
-        UsageError: none at all; an unknown name, preset or setting; a method that reads patch tokens.
+        UsageError: none at all; an unknown name, preset or setting; a method that can't learn from such answers.
     """
     listed = _some_of(split_list(texts), "method", "--methods k_means,random")
-    return [_method(_entry(text, settings)) for text in listed]
+    return [_method(_entry(text, settings), task) for text in listed]
 
 
-def read_recipes(texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
+def read_recipes(
+    texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]], task: str = CLASSIFICATION
+) -> list[Entry]:
     """The recipes that are asked for; like :func:`read_methods`."""
     listed = _some_of(split_list(texts), "recipe", "--recipes linear_probe")
-    return [_recipe(_entry(text, settings)) for text in listed]
+    return [_recipe(_entry(text, settings), task) for text in listed]
 
 
-def read_start(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
+def read_start(text: str, settings: Mapping[str, Mapping[str, Any]], task: str = CLASSIFICATION) -> Entry:
     """The method that makes the first selection of several rounds.
 
     Raises:
         UsageError: it learns from labels itself.
     """
-    start = _method(_entry(text.strip(), settings))
+    start = _method(_entry(text.strip(), settings), task)
     if start.in_rounds:
         raise UsageError(
             f"{start.name} learns from labels, so it can't make the first selection; "
@@ -221,11 +227,13 @@ def unused_settings(settings: Iterable[str], entries: Sequence[Entry]) -> list[s
     return [name for name in settings if all(name not in (entry.name, entry.text) for entry in entries)]
 
 
-def together(earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], *, recipes: bool = False) -> list[Entry]:
+def together(
+    earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], task: str, *, recipes: bool = False
+) -> list[Entry]:
     """The entries of an earlier run, then the new ones; an entry of the same text takes the earlier one's place."""
     read = _recipe if recipes else _method
     texts = {entry.text for entry in asked}
-    kept = [read(Entry(**row)) for row in earlier]
+    kept = [read(Entry(**row), task) for row in earlier]
     renewed = {entry.text: entry for entry in asked}
     known = {entry.text for entry in kept}
     return [renewed.get(entry.text, entry) for entry in kept] + [e for e in asked if e.text in texts - known]
@@ -249,15 +257,22 @@ def _entry(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
     return Entry(text, name, presets[0] if presets else None, everything)
 
 
-def _method(entry: Entry) -> Entry:
+def _method(entry: Entry, task: str) -> Entry:
     selector = make_selector(entry.name, entry.preset, dict(entry.settings))
-    if "tokens_NTD" in selector.needs:
-        raise UsageError(f"{entry.name} reads patch tokens, and a simulation computes pooled features only")
-    return replace(entry, options=flatten(selector), in_rounds=bool(selector.needs - WITHOUT_LABELS))
+    in_rounds = bool(selector.needs - FREE)
+    if in_rounds and task != CLASSIFICATION and not reads_model(selector):
+        readers = ", ".join(sorted(name for name, cls in selectors().items() if reads_model(cls)))
+        raise UsageError(
+            f"{entry.name} learns from one class per image, which {task} does not have; of the methods that learn from "
+            f"answers it has {readers}"
+        )
+    tokens = "tokens_NTD" in selector.needs
+    return replace(entry, options=flatten(selector), in_rounds=in_rounds, tokens=tokens)
 
 
-def _recipe(entry: Entry) -> Entry:
+def _recipe(entry: Entry, task: str) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
+    recipe.refuse_task(entry.name, task)
     return replace(entry, options=as_json(recorded(recipe)), selects=recipe.selects)
 
 

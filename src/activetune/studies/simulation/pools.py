@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,25 @@ from activetune.base.errors import UsageError, some
 from activetune.base.fingerprint import digest, digest_json, digest_stream
 from activetune.base.progress import note
 from activetune.base.tables import write_csv
-from activetune.data.answers import class_names
 from activetune.data.identity import Contents
+from activetune.data.kinds import fingerprint_of
 from activetune.data.label_notes import describe_foreign, describe_spelling
-from activetune.data.labels import pool_labels
+from activetune.data.labels import Labels, in_order
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.data.presence import Presence
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.features.embedding import EmbedOptions, embed, take
 from activetune.networks.backbones import Backbone
+from activetune.networks.network import CLASSIFICATION
 from activetune.selection.budget import parse_budget
+from activetune.studies.simulation.budgets import Stock
+from activetune.tasks import Task, make_task
 
-POOL, TEST, WHOLE, SPLIT = "embeddings/pool", "embeddings/test", "embeddings/whole", "split.csv"
+POOL, TEST, WHOLE, TOKENS = (f"embeddings/{name}" for name in ("pool", "test", "whole", "tokens"))
+SPLIT = "split.csv"
 ONE, PER_SEED = "one", "per-seed"
+Answers = Labels | Mapping[str, Any] | str | os.PathLike[str] | None
 SPLIT_SEED = 20_240_229  # of --test 30%; with one split the same items are held out whatever the seed
 
 
@@ -42,14 +47,18 @@ class Parts:
     """What a simulation is made from, all items labelled.
 
     Attributes:
-        whole: the pool as it was given. test: another pool for scoring; None: ``share`` of ``whole`` is held out.
+        whole: the items of the pool that have an answer. answers: these, to ``task``.
+        test: another pool for scoring, with ``test_answers``; None: ``share`` of ``whole`` is held out.
         per_seed: whether each seed holds out its own items; otherwise all seeds hold out the same.
     """
 
     whole: Pool
+    answers: Labels
     test: Pool | None = None
+    test_answers: Labels | None = None
     share: float = 0.0
     per_seed: bool = False
+    task: Task = field(default_factory=make_task)
 
     def sides(self, seed: int) -> tuple[Pool, Pool]:
         """The pool that a seed picks from and the test set that it is scored on; other seeds change neither."""
@@ -61,22 +70,49 @@ class Parts:
         kept, tested = ([self.whole.ids[row] for row in np.flatnonzero(side).tolist()] for side in (~held, held))
         return self.whole.subset(kept), self.whole.subset(tested)
 
+    def truth(self, test: Pool) -> Labels:
+        """The answers to the items of a test set, or of a part of it."""
+        return in_order(self.answers if self.test_answers is None else self.test_answers, test.ids)
+
+    def stock(self, ids: Sequence[str]) -> Stock:
+        """What some items of the pool have to pick from."""
+        answers = in_order(self.answers, ids)
+        if self.task.name == CLASSIFICATION:
+            return Stock.of(answers.names)
+        counts: dict[str, int] = {}
+        if answers.classes:
+            shown = Presence.of(answers, answers.ids)
+            found = zip(shown.names, shown.shown_NC.sum(axis=0).tolist(), strict=True)
+            counts = {name: count for name, count in found if count}
+        return Stock(len(answers), counts, one_each=False)
+
     def made_from(self, *, use_cache: bool) -> dict[str, str]:
         """Digests of both sides, with their labels; images that are not known yet are read."""
         if self.per_seed:
-            whole = _identity(self.whole, use_cache)
+            whole = _identity(self.whole, self.answers, use_cache)
             return {"pool": whole, "test set": f"{self.share} of it", "splits": PER_SEED}
         pool, test = self.sides(0)
-        return {"pool": _identity(pool, use_cache), "test set": _identity(test, use_cache)}
+        answers = in_order(self.answers, pool.ids), self.truth(test)
+        made = {"pool": _identity(pool, answers[0], use_cache), "test set": _identity(test, answers[1], use_cache)}
+        return made if self.task.name == CLASSIFICATION else {**made, "task": self.task.name}
 
     def key(self, made_from: Mapping[str, str], seed: int) -> str:
         """Digest of what all cells of a seed are made from; its own split is part of that."""
         own = {"split": digest_stream(self.sides(seed)[1].ids)} if self.per_seed else {}
         return digest_json({**made_from, **own})
 
-    def labels(self, seed: int) -> Sequence[str | None]:
-        """The labels of the pool that a seed picks from, of items that may turn out not to be usable too."""
-        return self.sides(seed)[0].labels or ()
+    def listed(self, seed: int) -> Stock:
+        """The stock of the pool that a seed picks from, with items that may turn out not to be usable."""
+        return self.stock(self.sides(seed)[0].ids)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about the images, and where the answers are: labels, a file of them, or None for a pool's own."""
+
+    task: Task
+    labels: Answers = None
+    test_labels: Answers = None
 
 
 def open_parts(
@@ -85,15 +121,21 @@ def open_parts(
     splits: str,
     seeds: Sequence[int],
     quiet: bool,
+    question: Question | None = None,
 ) -> Parts:
     """Open pool and test set, or split the one, and check both sides of every seed.
+
+    Args:
+        question: None: the class of each image, which both bring themselves.
 
     Raises:
         UsageError: labels that are not known, no class in common, the same pool twice, an impossible share.
     """
     if splits not in (ONE, PER_SEED):
         raise UsageError(f"--splits can't be {splits!r}; give {ONE} (all seeds share a test set) or {PER_SEED}")
-    whole = _labelled(pool, quiet)
+    question = question or Question(make_task())
+    task = question.task
+    whole, answers = _labelled(pool, question.labels, task, quiet)
     share = None if isinstance(test, Pool) else _share_of(str(test))
     if share is None:
         if splits == PER_SEED:
@@ -101,19 +143,39 @@ def open_parts(
                 f"--splits {PER_SEED} holds out another share of the pool for each seed, and {_name_of(test)} is a "
                 f"test set of its own; give a share (--test 30%), or leave --splits {PER_SEED} out"
             )
-        other = _labelled(test, quiet)
-        parts = Parts(whole, other)
+        other, truth = _labelled(test, question.test_labels, task, quiet)
+        parts = Parts(whole, answers, other, truth, task=task)
         if list(other.ids) == list(whole.ids) and _same_images(other, whole):
             raise UsageError("the test set is the pool itself; hold a share of it out instead, for instance --test 30%")
     else:
         if not 0 < round(share * len(whole)) < len(whole):
             raise UsageError(f"--test {test} leaves nothing of {len(whole):,} items on one side; give another share")
-        parts = Parts(whole, None, share, splits == PER_SEED)
-    for told in describe_spelling(pool_labels(whole)):
+        if question.test_labels is not None:
+            raise UsageError(
+                f"--test-labels answer another test set, and --test {test} holds out a share of the pool; leave "
+                "them out"
+            )
+        parts = Parts(whole, answers, share=share, per_seed=splits == PER_SEED, task=task)
+    for told in describe_spelling(answers) if task.name == CLASSIFICATION else ():
         note(told, quiet)
     for seed in seeds if parts.per_seed else seeds[:1]:
-        _check_classes(*parts.sides(seed), f" of seed {seed}" if parts.per_seed else "", quiet)
+        _check_sides(parts, seed, f" of seed {seed}" if parts.per_seed else "", quiet)
     return parts
+
+
+def _check_sides(parts: Parts, seed: int, whose: str, quiet: bool) -> None:
+    """Refuse a pool that teaches nothing and a test set that tells nothing of it."""
+    pool, test = parts.sides(seed)
+    answers, truth = in_order(parts.answers, pool.ids), parts.truth(test)
+    if parts.task.name == CLASSIFICATION:
+        _check_classes(pool, test, whose, quiet)
+    elif refusal := parts.task.refusal(answers):
+        raise UsageError(f"the pool {pool.name}{whose}: {refusal}")
+    elif answers.classes and not set(answers.classes) & set(truth.classes):
+        raise UsageError(
+            f"the pool ({some(answers.classes)}) and the test set ({some(truth.classes)}){whose} have no class in "
+            "common"
+        )
 
 
 def _check_classes(pool: Pool, test: Pool, whose: str, quiet: bool) -> None:
@@ -133,8 +195,8 @@ def _check_classes(pool: Pool, test: Pool, whose: str, quiet: bool) -> None:
         note(told, quiet)
 
 
-def _identity(pool: Pool, use_cache: bool) -> str:
-    return digest(Contents(pool, remember=use_cache).fingerprint, digest_stream(map(str, pool.labels or ())))
+def _identity(pool: Pool, answers: Labels, use_cache: bool) -> str:
+    return digest(Contents(pool, remember=use_cache).fingerprint, digest_stream(map(fingerprint_of, answers.answers)))
 
 
 def _name_of(test: Pool | str | os.PathLike[str]) -> str:
@@ -145,20 +207,17 @@ def _same_images(one: Pool, other: Pool) -> bool:
     return Contents(one, remember=False).fingerprint == Contents(other, remember=False).fingerprint
 
 
-def _labelled(source: Pool | str | os.PathLike[str], quiet: bool) -> Pool:
+def _labelled(source: Pool | str | os.PathLike[str], labels: Answers, task: Task, quiet: bool) -> tuple[Pool, Labels]:
+    """The items of a pool that have an answer, and these, in the pool's order."""
     pool = source if isinstance(source, Pool) else open_pool(source, quiet=quiet)
-    if pool.labels is not None:
-        pool = replace(pool, labels=class_names(pool.labels, f"the pool {pool.name}", pool.ids))
-    ids = [item for item, name in zip(pool.ids, pool.labels or (), strict=False) if name is not None]
-    if not ids:
-        raise UsageError(
-            f"the pool {pool.name} has no labels, and a simulation needs them all: give a folder with a sub-folder a "
-            "class, or a file with a column 'label'"
-        )
+    found = task.labels_of(labels, pool, quiet=quiet)
+    known = set(found.ids)
+    ids = [item for item in pool.ids if item in known]
     if len(ids) < len(pool):
         note(f"{len(pool) - len(ids):,} of {len(pool):,} items of {pool.name} have no label and are left out", quiet)
-        return pool.subset(ids)
-    return pool
+        pool = pool.subset(ids)
+    answers = in_order(found, ids)
+    return replace(pool, labels=list(answers.names) if task.name == CLASSIFICATION else None), answers
 
 
 def _share_of(test: str) -> float | None:
@@ -182,12 +241,17 @@ def embed_parts(
     options: EmbedOptions,
     folder: Path,
     *,
+    tokens: bool,
     use_cache: bool,
     quiet: bool,
 ) -> None:
-    """Features of all images, each computed once, in folders that every process maps into its memory."""
+    """Features of all images, each computed once, in folders that every process maps into its memory.
 
-    def features(pool: Pool, name: str) -> Embeddings:
+    Args:
+        tokens: whether patch tokens of the pool are needed too.
+    """
+
+    def features(pool: Pool, name: str, options: EmbedOptions = options) -> Embeddings:
         out = folder / name
         return embed(pool, backbone=network, out=out, options=options, use_cache=use_cache, resume=True, quiet=quiet)
 
@@ -195,6 +259,8 @@ def embed_parts(
         _write_split(parts, seeds, folder / SPLIT)
     wanted = {WHOLE: parts.whole} if parts.per_seed else dict(zip((POOL, TEST), parts.sides(0), strict=True))
     missing = {name: pool for name, pool in wanted.items() if not (folder / name / MANIFEST).is_file()}
+    if tokens and not (folder / TOKENS / MANIFEST).is_file():
+        features(parts.whole if parts.per_seed else parts.sides(0)[0], TOKENS, replace(options, tokens=True))
     if parts.per_seed or parts.test is not None:
         for name, pool in missing.items():
             features(pool, name)
@@ -224,7 +290,7 @@ class Features:
     """The features of both sides as one process reads them; of the seed that was asked for last where seeds differ."""
 
     def __init__(self, parts: Parts, folder: Path):
-        self._parts = parts
+        self._parts, self._folder = parts, folder
         self._stored = {name: load_embeddings(folder / name) for name in ((WHOLE,) if parts.per_seed else (POOL, TEST))}
         self._seed: int | None = None
         self._sides: tuple[Embeddings, Embeddings] | None = None
@@ -239,21 +305,26 @@ class Features:
             self._seed, self._sides = seed, (_part_of(self._stored[WHOLE], pool), _part_of(self._stored[WHOLE], test))
         return self._sides
 
-    def labels(self, seed: int) -> Sequence[str | None]:
-        """The labels of the usable items of the pool that a seed picks from."""
+    def tokens(self, seed: int) -> Embeddings:
+        """Patch tokens of the pool that a seed picks from, of the items that :meth:`sides` has."""
+        whole = load_embeddings(self._folder / TOKENS)
+        ids = self.sides(seed)[0].ids
+        return whole if list(ids) == list(whole.ids) else take(whole, ids)
+
+    def stock(self, seed: int) -> Stock:
+        """What there is to pick from among the usable items of a seed's pool."""
         if not self._parts.per_seed:
-            return self._stored[POOL].labels or ()
-        whole = self._stored[WHOLE]
-        names = whole.labels or ()
-        return [names[whole.position[item]] for item in self._parts.sides(seed)[0].ids if item in whole.position]
+            return self._parts.stock(self._stored[POOL].ids)
+        known = self._stored[WHOLE].position
+        return self._parts.stock([item for item in self._parts.sides(seed)[0].ids if item in known])
 
     def figures(self, seeds: Sequence[int]) -> dict[str, Any]:
         """How much there is of what; numbers of items are means over the seeds where each has its own."""
         seeds = seeds if self._parts.per_seed else seeds[:1]
-        pools = [self.labels(seed) for seed in seeds]
+        stocks = [self.stock(seed) for seed in seeds]
         total = sum(map(len, self._stored.values()))
-        counts = [Counter(names) for names in pools]
-        items = round(sum(map(len, pools)) / len(pools))
+        counts = [stock.counts for stock in stocks]
+        items = round(sum(stock.total for stock in stocks) / len(stocks))
         test = self._parts.test
         return {
             "pool_name": self._parts.whole.name,
@@ -262,6 +333,6 @@ class Features:
             "pool_items": items,
             "test_items": total - items,
             "classes": max(map(len, counts)),
-            "largest_class": max(max(count.values()) for count in counts),
-            "smallest_class": min(min(count.values()) for count in counts),
+            "largest_class": max(max(count.values(), default=0) for count in counts),
+            "smallest_class": min(min(count.values(), default=0) for count in counts),
         }

@@ -29,23 +29,22 @@ from activetune.base.tables import write_csv
 from activetune.data.pool import Pool
 from activetune.features.embedding import EmbedOptions
 from activetune.networks.backbones import load_backbone
+from activetune.networks.network import CLASSIFICATION
 from activetune.report import write_report
 from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
 from activetune.studies.simulation.asked import FIRST, Asked
 from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
 from activetune.studies.simulation.plan import Plan, unused_settings
-from activetune.studies.simulation.pools import ONE, SPLIT, Features, embed_parts, open_parts
+from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Question, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
+from activetune.tasks import Task, task_of
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
 FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
-HEADER = (
-    *("method", "recipe", "budget", "seed", "top1", "seconds", "k", "balanced_accuracy", "classes_met"),
-    *("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split"),
-)
-CLASS_HEADER = ("method", "recipe", "budget", "seed", "class", "top1", "n", "balanced_accuracy")
-CURVE_HEADER = ("method", "recipe", "budget", "seed", "batches", "scored", "seconds", "val_top1")
+CELL = ("method", "recipe", "budget", "seed")
+TIMES = ("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split")
+CURVE_HEADER = (*CELL, "batches", "scored", "seconds", "val_top1")  # of recipes that select, which classify
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Simulation:
     failures: Sequence[Row]
 
     def table(self) -> str:
-        """Top-1, mean ± standard deviation over the seeds, as aligned text."""
+        """The primary score, mean ± standard deviation over the seeds, as aligned text."""
         return table(self.folder)
 
 
@@ -75,6 +74,10 @@ def simulate(
     budgets: str | int | float | Iterable[str | int | float],
     recipes: str | Iterable[str] = ("linear_probe",),
     seeds: int = 3,
+    task: str = CLASSIFICATION,
+    labels: Answers = None,
+    test_labels: Answers = None,
+    head: str | None = None,
     out: str | os.PathLike[str],
     backbone: str = "bundled",
     weights: str | Path | None = None,
@@ -88,10 +91,12 @@ def simulate(
     """Compare selectors and recipes on a pool whose labels are known.
 
     Args:
-        pool: a pool, or what :func:`activetune.open_pool` opens; items without a label are left out.
+        pool: a pool, or what :func:`activetune.open_pool` opens; items without an answer are left out.
         test: another pool for scoring, or a share of ``pool`` (``"30%"``) that is held out.
         methods: selectors: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``. recipes: the same.
         budgets: numbers, shares (``"1%"``) or ``"2/class"``.
+        task, head: see ``activetune list tasks`` and ``activetune list heads``; None: the head that the task prefers.
+        labels, test_labels: the answers, or a file of them; None: those that ``pool`` and ``test`` bring themselves.
         seeds: repetitions, with the seeds ``seed``, ``seed + 1``, ...
         out: folder for ``results.csv``, ``report.html`` and the selections and cells behind them.
         backbone, weights: see :func:`activetune.load_backbone`.
@@ -113,12 +118,12 @@ def simulate(
     """
     refuse_company("simulate")  # its cells finetune, one by one
     run = Run.of("simulate", run_options)
-    numbers = list(range(run.seed, run.seed + _at_least_one(seeds)))
-    asked = Asked.of(methods, recipes, budgets, numbers, rounds_start, dict(settings or {}))
+    question = Question(task_of(task, head), labels, test_labels)
+    asked = Asked.of(methods, recipes, budgets, _seeds(run.seed, seeds), rounds_start, dict(settings or {}), task)
     for name in unused_settings(settings or {}, [*asked.methods, *asked.recipes, asked.start]):
         note(f"the settings of {name!r} change nothing: it is not asked for", run.quiet)
-    parts = open_parts(pool, test, splits, asked.seeds, run.quiet)
-    setup = Setup.of(parts, Path(out), run, backbone, weights, use_cache=use_cache, keep_models=keep_models)
+    parts = open_parts(pool, test, splits, asked.seeds, run.quiet, question)
+    setup = Setup.of(parts, Path(out), run, backbone, weights, head, use_cache=use_cache, keep_models=keep_models)
     return _simulate(asked, setup, run)
 
 
@@ -128,29 +133,37 @@ def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
     runtime = resolve_runtime(run.device, run.precision)
     network = load_backbone(setup.backbone, setup.weights)
     identity = {"backbone": network.name, "weights": network.fingerprint, "precision": runtime.precision}
-    made_from = {**parts.made_from(use_cache=setup.use_cache), **identity}
+    made_from = {
+        **parts.made_from(use_cache=setup.use_cache),
+        **identity,
+        **({"head": setup.head} if setup.head else {}),
+    }
     begun = _begun(folder, made_from, overwrite=run.overwrite, resume=run.resume)
     asked = asked if begun is None else asked.beside(begun)
     asked.refuse_idle_start()
-    asked.plan(parts, made_from, parts.labels)  # an impossible budget is refused before anything is written
+    asked.plan(parts, made_from, parts.listed)  # an impossible budget is refused before anything is written
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
-    embed_parts(parts, asked.seeds, network, options, folder, use_cache=setup.use_cache, quiet=run.quiet)
+    tokens = any(method.tokens for method in (*asked.methods, asked.start))
+    how = {"tokens": tokens, "use_cache": setup.use_cache, "quiet": run.quiet}
+    embed_parts(parts, asked.seeds, network, options, folder, **how)
     features = Features(parts, folder)
-    plan = asked.plan(parts, made_from, features.labels)
+    plan = asked.plan(parts, made_from, features.stock)
     processes = choose_processes(run.workers, len(plan.chains()), runtime.device)
     started = time.perf_counter()
     simulation = _run(plan, replace(setup, workers=run.workers if processes == 1 else 0), processes, run.quiet)
-    content = {**features.figures(plan.seeds), "made_from": made_from}
+    primary = parts.task.primary
+    score = {"name": primary, "told": parts.task.shown.get(primary, "top-1")}
+    content = {**features.figures(plan.seeds), "made_from": made_from, "score": score}
     content["seconds"] = round(time.perf_counter() - started, 3)
     _finish(simulation, plan, content, run.quiet)
     return simulation
 
 
-def _at_least_one(seeds: int) -> int:
-    if seeds < 1:
-        raise UsageError(f"a simulation needs at least one seed, not {seeds}")
-    return seeds
+def _seeds(first: int, count: int) -> list[int]:
+    if count < 1:
+        raise UsageError(f"a simulation needs at least one seed, not {count}")
+    return list(range(first, first + count))
 
 
 def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resume: bool) -> Mapping[str, Any] | None:
@@ -225,16 +238,24 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
         finally:
             rows = [{**row, "split": row["seed"] if setup.parts.per_seed else ONE} for row in rows]
             simulation = _sorted(plan, setup.folder, [*rows, *plan.shared(rows)])
-            _write_tables(simulation)
+            _write_tables(simulation, setup.parts.task)
     return simulation
 
 
-def _write_tables(simulation: Simulation) -> None:
+def results_header(task: Task) -> tuple[str, ...]:
+    """The columns of ``results.csv``: the task's primary score, and its others, among those that all tasks have."""
+    further = [name for name in task.shown if name != task.primary] or ["balanced_accuracy"]
+    return (*CELL, task.primary, "seconds", "k", *further, "classes_met", *TIMES)
+
+
+def _write_tables(simulation: Simulation, task: Task) -> None:
     """Write the tables of the cells, of their classes, and of the points of their training curves."""
     rows = simulation.rows
     classes = [{**row, "class": name, **found} for row in rows for name, found in row.get("per_class", {}).items()]
     points = [{**row, **point} for row in rows for point in row.get("curve", ())]
-    tables = ((RESULTS, HEADER, rows), (PER_CLASS, CLASS_HEADER, classes), (CURVES, CURVE_HEADER, points))
+    of_a_class = dict.fromkeys(name for row in rows for found in row.get("per_class", {}).values() for name in found)
+    class_header = (*CELL, "class", *of_a_class)
+    tables = ((RESULTS, results_header(task), rows), (PER_CLASS, class_header, classes), (CURVES, CURVE_HEADER, points))
     for name, header, lines in tables:
         if lines or name == RESULTS:
             write_csv(simulation.folder / name, header, [[line.get(column, "") for column in header] for line in lines])

@@ -1,7 +1,8 @@
-"""What a dense model makes of one image, reduced to numbers per image: for selecting in rounds with masks and boxes.
+"""How unsure a model is of an image, whatever its task: for selecting in rounds with the model itself.
 
-Methods that read probabilities want one row per image. Pixels and boxes are reduced to it here, image by image, so that
-nothing larger than one image's output is ever held. Three readings of doubt:
+Methods that read probabilities want one row per image, and those that read losses one number
+(:class:`Doubt`). Pixels and boxes are reduced to it here, image by image, so that nothing larger than one image's
+output is ever held. Three readings of doubt:
 
 - how unsure the model is of its pixels on average (``mean_pixel_entropy``);
 - which classes it sees at all (``presence_of_pixels``, ``presence_of_boxes``), as probabilities per class that do not
@@ -15,7 +16,8 @@ Shape legend: C classes, H x W pixels, K boxes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,36 @@ REDUCTIONS: dict[str, Callable[[Float64], float]] = {
     "min": lambda scores_K: float(scores_K.min()),
     "max": lambda scores_K: float(scores_K.max()),
 }
+
+
+class Doubt(NamedTuple):
+    """What methods that select by a model read of a batch of images.
+
+    Attributes:
+        shares_BC: (B, C) float32, non-negative, a row sums to 1: the probabilities of the classes, or their presence
+            as shares. losses_B: (B,) float32, the loss that the model itself expects on each image, >= 0, in nats.
+    """
+
+    shares_BC: npt.NDArray[np.float32]
+    losses_B: npt.NDArray[np.float32]
+
+    @classmethod
+    def of_probabilities(cls, probs_BC: npt.NDArray[np.float32]) -> Doubt:
+        """Of class probabilities that sum to 1: the loss to expect is their entropy."""
+        return cls(probs_BC, _entropies(probs_BC.astype(np.float64), axis=1).astype(np.float32))
+
+    @classmethod
+    def of_presence(cls, presence_BC: Sequence[FloatArray], losses: Sequence[float] | None = None) -> Doubt:
+        """Of the probabilities that images show the classes.
+
+        Args:
+            losses: B of them; None takes the entropy of whether each class is shown (:func:`presence_entropy`).
+        """
+        found = [presence_entropy(one) for one in presence_BC] if losses is None else losses
+        shares_BC = np.stack([as_distribution(one) for one in presence_BC])
+        return cls(shares_BC, np.asarray(found, dtype=np.float32))
+
+
 ROUNDING = 1e-3  # by which a probability in half precision may leave [0, 1]
 
 
@@ -50,8 +82,7 @@ def mean_pixel_entropy(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | 
     probs_CP = _pixels(probs_CHW, valid_HW)
     if not probs_CP.shape[1]:
         return 0.0
-    logs_CP = np.log(probs_CP, out=np.zeros_like(probs_CP), where=probs_CP > 0)
-    return 0.0 - float((probs_CP * logs_CP).sum(axis=0).mean())
+    return float(_entropies(probs_CP, axis=0).mean())
 
 
 def presence_of_pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None) -> Float64:
@@ -128,9 +159,14 @@ def presence_entropy(presence_C: FloatArray) -> float:
     From 0 (each class surely there or not) to log 2. Several classes that are surely shown are no doubt here.
     """
     presence = _probabilities(presence_C)
-    both = np.stack([presence, 1 - presence])
-    logs = np.log(both, out=np.zeros_like(both), where=both > 0)
-    return 0.0 - float((both * logs).sum(axis=0).mean())
+    return float(_entropies(np.stack([presence, 1 - presence]), axis=0).mean())
+
+
+def _entropies(probs: Float64, axis: int) -> Float64:
+    """``- sum p log p`` along an axis, with 0 log 0 = 0."""
+    logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
+    found: Float64 = 0.0 - (probs * logs).sum(axis=axis)
+    return found
 
 
 def _pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None) -> Float64:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from activetune.base.errors import UsageError
-from activetune.selection.dense_doubt import (
+from activetune.evaluation.doubt import (
     as_distribution,
     box_confidence,
     mean_pixel_entropy,
