@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import activetune.selection.selectors
 import activetune.training.recipe
@@ -104,6 +105,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
         ("docs/select.md", "$ activetune select"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --splits per-seed"),
+        ("docs/simulate.md", "$ activetune simulate FRAMES"),
     ),
 }
 
@@ -144,7 +146,14 @@ def test_simulate_from_python(photos: Path) -> None:
 def test_the_selects_and_simulates_of_the_documents(photos: Path) -> None:
     features = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
     save_embeddings(Embeddings([str(row) for row in range(600)], features), photos / "EMB")
-    for name, number in (("docs/select.md", 0), ("docs/simulate.md", 0), ("docs/simulate.md", 1)):
+    (photos / "masks").mkdir()
+    for number, path in enumerate(sorted((photos / "POOL").rglob("*.png"))[:40]):
+        frame = photos / "FRAMES" / f"{number:02d}.png"
+        frame.parent.mkdir(exist_ok=True)
+        frame.write_bytes(path.read_bytes())
+        Image.fromarray((np.asarray(Image.open(path)) > 100).astype(np.uint8)).save(photos / "masks" / frame.name)
+    examples = (("docs/select.md", 0), ("docs/simulate.md", 0), ("docs/simulate.md", 1), ("docs/simulate.md", 2))
+    for name, number in examples:
         first = blocks(name, "console")[number].replace("\\\n", " ").splitlines()[0]
         words = first.removeprefix("$ activetune ").partition("#")[0].split()
         assert run(words) == 0, first
