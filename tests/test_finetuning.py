@@ -90,7 +90,7 @@ def test_every_recipe_beats_chance_on_digits_it_has_not_seen(recipe: str, tmp_pa
     labels = some_labels(pool, shots=6, classes=10)
     settings = {"head_steps": 60, "trials": 1, **({"lr": 1e-3} if recipe in TRAINED else {})}
     known_settings = {name: value for name, value in settings.items() if name in field_types(recipes()[recipe])}
-    train(pool, tmp_path / "model", recipe, labels=labels, settings=known_settings)
+    train(pool, tmp_path / "model", recipe, labels=labels, settings=known_settings, backbone="bundled@64")
     known = pool_labels(pool)
     unseen = Labels.of({item: name for item, name in zip(known.ids, known.names, strict=True) if item not in labels})
     scores = score(tmp_path / "model", pool, labels=unseen)

@@ -74,26 +74,33 @@ def imports_of(source: str) -> set[str]:
     return {name for name in found if name.startswith("activetune.")}
 
 
+IMPORTED = {module: imports_of(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
+
+
 def test_every_module_stands_in_a_room() -> None:
     flat = sorted(path.name for path in SOURCE.glob("*.py") if path.name not in FLAT)
     assert not flat, f"{', '.join(flat)} stand in no room: {' and '.join(FLAT)} are the only flat modules"
     assert {room_of(module) for module in MODULES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_every_function_fits_on_a_screen(module: str) -> None:
-    nodes = ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [node.name for node in functions if (node.end_lineno or node.lineno) - node.lineno + 1 >= SCREEN]
-    assert not long, f"{', '.join(long)} of {module} should be under {SCREEN} lines, its docstring included"
+def test_every_function_fits_on_a_screen() -> None:
+    long = [
+        f"{node.name} of {module}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (node.end_lineno or node.lineno) - node.lineno + 1 >= SCREEN
+    ]
+    assert not long, f"{', '.join(long)} should be under {SCREEN} lines, its docstring included"
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_go_down_only(module: str) -> None:
-    imported = imports_of(MODULES[module].read_text(encoding="utf-8"))
-    own = level_of(module)
-    above = sorted(name for name in imported if level_of(name) > own)
-    assert not above, f"{module} imports from above its room: {', '.join(above)}"
+def test_imports_go_down_only() -> None:
+    above = {
+        module: found
+        for module, imported in IMPORTED.items()
+        if (found := sorted(name for name in imported if level_of(name) > level_of(module)))
+    }
+    assert not above, f"imports from above a module's room: {above}"
 
 
 def private_of_others(module: str, imported: set[str]) -> set[str]:
@@ -102,9 +109,9 @@ def private_of_others(module: str, imported: set[str]) -> set[str]:
     return {name for name in private if room_of(name) != room_of(module)}
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"activetune", "activetune.__main__"}))
-def test_private_modules_are_imported_in_their_room_alone(module: str) -> None:
-    assert not private_of_others(module, imports_of(MODULES[module].read_text(encoding="utf-8")))
+def test_private_modules_are_imported_in_their_room_alone() -> None:
+    found = {module: private for module, names in IMPORTED.items() if (private := private_of_others(module, names))}
+    assert not found
 
 
 def test_an_import_of_a_private_module_is_found() -> None:
@@ -127,9 +134,8 @@ def test_the_package_itself_loads_nothing_and_its_start_the_command_line_alone()
 
 
 def test_no_imports_go_round() -> None:
-    graph = {module: imports_of(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
-    assert sum(map(len, graph.values())) > len(graph)  # they do import each other
-    assert circle(graph) == []
+    assert sum(map(len, IMPORTED.values())) > len(IMPORTED)  # they do import each other
+    assert circle(IMPORTED) == []
 
 
 def test_a_circle_of_imports_is_found() -> None:

@@ -399,17 +399,17 @@ def test_what_is_asked_for_is_done_where_nothing_can_be_chosen_by(
     assert figures(tmp_path / "m")["phases"]["head"]["head"] == head
 
 
-@pytest.mark.parametrize("saves", [1, 4])  # in the pilot, in the training after it
-def test_fact_resumes_wherever_it_was(saves: int, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.test_finetuning import cut_off
-
+def test_fact_resumes_wherever_it_was(pool: Pool, tmp_path: Path) -> None:
     options: dict[str, Any] = {"labels": some_labels(pool, 3), **ON_BUNDLED}  # a start that is worth a pilot
     train(pool, tmp_path / "whole", "fact", **options)
-    cut_off(monkeypatch, lambda: train(pool, tmp_path / "cut", "fact", **options), saves=saves)
-    train(pool, tmp_path / "cut", "fact", **options, resume=True)
-    assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
-    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    assert not (tmp_path / "cut" / WORK).exists()
+    for saves in (1, 4):  # in the pilot, in the training after it
+        out = tmp_path / str(saves)
+        with pytest.MonkeyPatch.context() as patch:
+            cut_off(patch, lambda out=out: train(pool, out, "fact", **options), saves=saves)
+        train(pool, out, "fact", **options, resume=True)
+        assert learnt(out) == learnt(tmp_path / "whole")
+        assert weights(out) == weights(tmp_path / "whole")
+        assert not (out / WORK).exists()
 
 
 def test_fact_resumes_among_its_views(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
