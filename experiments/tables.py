@@ -27,8 +27,9 @@ from machine import machine
 
 from activetune.evaluation.statistics import mean_and_spread
 
-COLUMNS = ("top1", "balanced_accuracy", "classes_met", "emd", "radius", "select_seconds", "train_seconds")
-SHARES = ("top1", "balanced_accuracy", "classes")  # told in %
+SCORES = ("top1", "balanced_accuracy", "miou", "pixel_accuracy", "map", "map50", "map75", "ar")  # told in %
+COLUMNS = (*SCORES, "classes_met", "emd", "radius", "select_seconds", "train_seconds")
+SHARES = (*SCORES, "classes")
 CELL = ("method", "recipe", "budget")
 CURVE = ("batches", "scored", "val_top1")  # a point, one curve a seed
 
@@ -113,7 +114,7 @@ def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[s
     }
     for row in _of(whole, results):
         cell = found.setdefault(tuple(row[name] for name in CELL), {})
-        for name in COLUMNS:
+        for name in (name for name in COLUMNS if name in row):
             cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
     for row in _of(whole, _rows(folder / "per_class.csv")):
         if row["class"] in classes:

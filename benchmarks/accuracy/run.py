@@ -125,7 +125,7 @@ class Run:
         plan = _plan(task, bench, seeds)
         table = options.out / f"{name}.csv"
         run = cls(name, folder, table, _chains(plan, options.methods), bench, {}, options.limit, rows, [])
-        sizes += np.unique(list(bench.answers.values()), return_counts=True)[1].tolist()
+        sizes += np.unique(list(bench.answers.names), return_counts=True)[1].tolist()
         classes = {"largest_class": max(sizes), "smallest_class": min(sizes)}
         described = {**machine(), **_described(plan, bench), **classes}
         run.about = {**described, "backbone": task.backbone, "drawn": task.drawn}
