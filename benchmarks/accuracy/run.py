@@ -189,7 +189,7 @@ class Run:
         if (folder / MANIFEST).is_file() and load_selection(folder).manifest.get("key") == round_.key:
             return
         features_ND = unit_rows(pool.features_ND)
-        classes = len(set(self.bench.answers.values()))
+        classes = len(set(self.bench.answers.names))
         positions, seconds = select_with(
             chain.method.text, features_ND, round_.budget.count, chain.seed, classes=classes, limit=self.limit
         )
@@ -292,7 +292,7 @@ def _described(plan: Plan, bench: Bench) -> dict[str, Any]:
         "pool_items": len(bench.pool),
         "test_items": len(bench.test),
         "size": bench.pool.features_ND.shape[1],
-        "classes": len(set(bench.answers.values())),
+        "classes": len(set(bench.answers.names)),
         "budgets": [asdict(budget) for budget in budgets],
         "seeds": plan.seeds,
         "rounds": [method.text for method in plan.methods if method.in_rounds],

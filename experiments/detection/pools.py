@@ -2,8 +2,8 @@
 
 python experiments/detection/pools.py --data DIR
 
-DIR holds ``bccd.zip``: ``bccd/{JPEGImages,Annotations,ImageSets/Main}`` as in Pascal VOC. Run it before ``run.py``, with
-the same --out.
+DIR holds ``bccd.zip``: ``bccd/{JPEGImages,Annotations,ImageSets/Main}`` as in Pascal VOC. Run it before
+``run.py``, with the same --out.
 """
 
 from __future__ import annotations

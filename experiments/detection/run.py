@@ -1,4 +1,4 @@
-"""The settings of the tables on detection: BCCD, measured here: run what the TOML files beside this one say.
+"""Detection, BCCD measured here: run what the TOML files beside this one say.
 
 python experiments/detection/run.py --data DIR --weights DIR
 python experiments/detection/run.py --list

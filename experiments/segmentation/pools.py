@@ -2,8 +2,8 @@
 
 python experiments/segmentation/pools.py --data DIR
 
-DIR holds ``camvid.zip``: ``camvid/{train,test}/images/*.jpg`` and ``masks/*.png`` with the values 0 to 11, 11 being void.
-Run it before ``run.py``, with the same --out.
+DIR holds ``camvid.zip``: ``camvid/{train,test}/images/*.jpg``, and ``masks/*.png`` with the values 0 to 11, of which 11 is
+void. Run it before ``run.py``, with the same --out.
 """
 
 from __future__ import annotations

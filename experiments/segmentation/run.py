@@ -1,4 +1,4 @@
-"""The settings of the tables on segmentation: CamVid, measured here, and ActiveFT's table on ADE20k: run what the TOML files beside this one say.
+"""Segmentation, CamVid measured here and ActiveFT's table on ADE20k: run what the TOML files beside this one say.
 
 python experiments/segmentation/run.py --data DIR --weights DIR
 python experiments/segmentation/run.py --list
