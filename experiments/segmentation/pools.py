@@ -2,7 +2,7 @@
 
 python experiments/segmentation/pools.py --data DIR
 
-DIR holds ``camvid.zip``: ``camvid/{train,test}/images/*.jpg``, and ``masks/*.png`` with the values 0 to 11, of which 11 is
+DIR holds ``camvid.zip``: ``camvid/{train,test}/images/*.jpg``, and ``masks/*.png`` with the values 0 to 11, where 11 is
 void. Run it before ``run.py``, with the same --out.
 """
 
