@@ -18,6 +18,8 @@ import activetune
 from activetune import Embeddings, UsageError, embed, open_pool, select
 from activetune.cli import run
 from activetune.data.images import decode_image
+from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
+from activetune.data.labels import Labels
 from activetune.features.artefact import save_embeddings
 from activetune.features.embedding import EmbedOptions
 from activetune.selection.artefact import Selection, save_selection
@@ -47,6 +49,40 @@ def embedded(digits: Path, tmp_path: Path) -> Path:
     made_from = {"pool": str(digits), "pool_path": str(digits)}
     save_embeddings(Embeddings(pool.ids, pixels.astype(np.float32), None, made_from), tmp_path / "emb")
     return tmp_path / "emb"
+
+
+def test_known_answers_are_drawn_into_the_pictures(embedded: Path, digits: Path, tmp_path: Path) -> None:
+    pool = open_pool(digits)
+    items = list(pool.ids)[:4]
+    half = np.zeros((8, 8), dtype=np.int32)
+    half[:, 4:] = 1
+    half[0] = -1
+    answers: dict[str, Labels] = {
+        "masks": Labels(items, [ArrayMask(half)] * 4, ["ground", "thing"]),
+        "boxes": Labels(items, [Boxes.of([[1, 1, 6, 7]], ["thing"])] * 4, ["thing"]),
+        "names": Labels(items, [Names.of(["thing"])] * 4, ["thing"]),
+        "nothing": Labels(items, [Names.of([])] * 4, ["thing"]),
+        "classes": Labels(items, ["thing"] * 4, ["thing"]),
+        "sentences": Labels(items, [Sentences(("a thing", "a digit"))] * 4, []),
+    }
+    select(embedded, budget=8, method="random", out=tmp_path / "sel", candidates=list(pool.ids)[:8], quiet=True)
+    plain = pictures(page_of(activetune.contact_sheet(tmp_path / "sel").parent))
+    for kind, labels in answers.items():
+        drawn = pictures(page_of(activetune.contact_sheet(tmp_path / "sel", labels=labels).parent))
+        ranked = rows_of(tmp_path / "sel" / "selection.csv")
+        for row, before, after in zip(ranked, plain, drawn, strict=True):
+            same = before.size == after.size and np.array_equal(np.asarray(before), np.asarray(after))
+            assert same == (row["id"] not in items), kind
+
+
+def test_select_draws_the_answers_that_it_is_given(digits: Path, embedded: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "names.csv"
+    labels.write_text("id,labels\n" + "".join(f"{item},thing\n" for item in open_pool(digits).ids), encoding="utf-8")
+    words = ["select", str(embedded), "--budget", "3", "--method", "random", "--quiet", "--device", "cpu"]
+    assert run([*words, "--out", str(tmp_path / "plain")]) == 0
+    assert run([*words, "--labels", str(labels), "--task", "multilabel", "--out", str(tmp_path / "drawn")]) == 0
+    sizes = [{image.size for image in pictures(page_of(tmp_path / name))} for name in ("plain", "drawn")]
+    assert sizes[0] != sizes[1] and max(max(size) for size in sizes[1]) == 224
 
 
 def made_elsewhere(count: int = 30) -> Embeddings:

@@ -101,6 +101,7 @@ def select(
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
     from activetune.selection.select import select as run
 
+    known = _known_labels(embeddings, labels, task, run_options)
     selection = run(
         embeddings,
         budget=budget,
@@ -114,18 +115,18 @@ def select(
         balance=balance,
         metadata=metadata,
         losses=losses,
-        labels=_known_labels(embeddings, labels, task, run_options),
+        labels=known,
         model=model,
         pool=pool,
         out=out,
         **run_options,
     )
-    _tell(selection, method, out)
+    _tell(selection, method, out, known)
     if images is not None:
         _write_images(out, images, run_options)
 
 
-def _tell(selection: Selection, method: str, out: Path) -> None:
+def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -> None:
     """Say what was selected, and make the page that shows it."""
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
@@ -140,7 +141,7 @@ def _tell(selection: Selection, method: str, out: Path) -> None:
     )
     sheet = out / CONTACT_SHEET
     if not sheet.exists():  # a new selection has removed an earlier one's
-        contact_sheet(out)
+        contact_sheet(out, labels=labels)
     say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")
 
 

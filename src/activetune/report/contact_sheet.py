@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -17,14 +17,17 @@ from shlex import quote
 from activetune.base.errors import ActivetuneError, RejectedImage
 from activetune.base.locks import holds_output
 from activetune.data.images import decode_image
+from activetune.data.kinds import Answer
+from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.report.page import Card, Page
 from activetune.selection.artefact import CONTACT_SHEET, Selection, explained_figures, load_selection
 from activetune.selection.images import pool_of
+from activetune.tasks import with_answer
 
 MOST_SHOWN = 200  # picks on a page
-SIDE = 112  # pixels of a picture's long side
+SIDE, DRAWN_SIDE = 112, 224  # pixels of a picture's long side; of one with an answer drawn in
 QUALITY = 55  # of JPEG: about 3 kB per picture
 
 
@@ -33,6 +36,7 @@ def contact_sheet(
     folder: str | os.PathLike[str],
     *,
     pool: Pool | str | os.PathLike[str] | None = None,
+    labels: Labels | None = None,
     most: int = MOST_SHOWN,
 ) -> Path:
     """Write ``picks.html`` into a folder that ``select`` made, and return its path; an earlier page is replaced.
@@ -40,6 +44,7 @@ def contact_sheet(
     Args:
         folder: a selection, ``SEL``.
         pool: where the images are; None: the pool that the embeddings name, if it can be reached from here.
+        labels: answers that are known, of any task; they are drawn into the pictures of the picks that have one.
         most: picks that are shown, the first by rank.
 
     Raises:
@@ -71,7 +76,7 @@ def contact_sheet(
         )
     if len(selection) > most:
         page.paragraph(f"The first {most:,} of {len(selection):,} picks by rank; all are in selection.csv.")
-    page.cards(_cards(selection, opened, most))
+    page.cards(_cards(selection, opened, most, labels))
     page.heading("Next")
     page.paragraph(
         f"Write each pick's class into the column label of {folder / 'labels.csv'}, then: "
@@ -89,24 +94,32 @@ def _lead(selection: Selection) -> str:
     )
 
 
-def _cards(selection: Selection, pool: Pool | None, most: int) -> Iterator[Card]:
+def _cards(selection: Selection, pool: Pool | None, most: int, labels: Labels | None) -> Iterator[Card]:
+    known = {} if labels is None else {item: row for row, item in enumerate(labels.ids)}
     columns = zip(selection.ids, selection.scores, selection.reasons, strict=True)
     for rank, (item, score, reason) in enumerate(columns, start=1):
         if rank > most:
             return
-        picture, problem = _picture(pool, item) if pool is not None else ("", "")
+        answer = None if labels is None or item not in known else (labels.answers[known[item]], labels.classes)
+        picture, problem = _picture(pool, item, answer) if pool is not None else ("", "")
         yield Card(picture, f"{rank}. {item}", [f"score {score:.4g}", reason, *([problem] if problem else [])])
 
 
-def _picture(pool: Pool, item: str) -> tuple[str, str]:
-    """A small picture as a data URI, or the reason why there is none."""
+def _picture(pool: Pool, item: str, answer: tuple[Answer, Sequence[str]] | None) -> tuple[str, str]:
+    """A small picture as a data URI, or the reason why there is none.
+
+    Args:
+        answer: what is drawn into it, with the names of the classes; None: nothing.
+    """
+    side = SIDE if answer is None else DRAWN_SIDE
     if item not in pool.position:
         return "", "not in the pool any more"
     try:
-        image = decode_image(pool.read(pool.position[item]), about=SIDE)
+        content = pool.read(pool.position[item])
+        image = decode_image(content, about=SIDE) if answer is None else with_answer(decode_image(content), *answer)
     except (RejectedImage, ActivetuneError, OSError) as error:
         return "", f"can't be shown: {error}"
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", ""

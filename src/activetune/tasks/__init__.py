@@ -10,6 +10,7 @@ from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, Row, picture_name
+from activetune.tasks._pictures import with_answer
 
 __all__ = [
     "Batch",
@@ -29,6 +30,7 @@ __all__ = [
     "picture_name",
     "task_of",
     "tasks",
+    "with_answer",
 ]
 
 DEFAULT = "classification"

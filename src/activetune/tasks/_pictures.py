@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from activetune.data.kinds import Answer, Boxes, Mask, Names
+
 VEIL = 0.5  # share of a mask's colour in a pixel
 LEAST = 320  # pixels of the longer side, below which an image is enlarged, so that text fits
 PAPER, INK = (255, 255, 255), (20, 20, 20)
@@ -69,6 +71,33 @@ def with_mask(image: Image.Image, mask: Image.Image) -> Image.Image:
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     mixed = np.where(shown[..., None], (1 - VEIL) * pixels + VEIL * veil, pixels)
     return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def with_answer(image: Image.Image, answer: Answer, classes: Sequence[str]) -> Image.Image:
+    """The image with an answer of any kind drawn in, as someone gave it.
+
+    Args:
+        classes: C names, which tell the colours.
+    """
+    if isinstance(answer, Mask):
+        pixels_HW = answer.pixels()
+        shown_HW = np.where((pixels_HW < 0) | (pixels_HW > 255), 0, pixels_HW).astype(np.uint8)
+        mask = Image.fromarray(shown_HW).convert("P")
+        mask.putpalette(colours(min(len(classes), 256)).flatten().tolist())
+        return with_mask(image, mask)
+    if isinstance(answer, Boxes):
+        number = {name: place for place, name in enumerate(classes, 1)}
+        corners = answer.xyxy_K4.tolist()
+        return with_boxes(
+            image,
+            [
+                (name, (left, top, right - left, bottom - top), number.get(name, 0))
+                for name, (left, top, right, bottom) in zip(answer.names, corners, strict=True)
+            ],
+        )
+    if isinstance(answer, Names):
+        return with_text(image, ", ".join(answer.names) or "nothing")
+    return with_text(image, answer if isinstance(answer, str) else " / ".join(answer.texts))
 
 
 def _enlarged(image: Image.Image) -> tuple[Image.Image, int]:
