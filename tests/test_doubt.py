@@ -14,7 +14,6 @@ from scipy.special import softmax
 from activetune.base.errors import UsageError
 from activetune.evaluation.doubt import (
     as_distribution,
-    box_confidence,
     mean_pixel_entropy,
     presence_entropy,
     presence_of_boxes,
@@ -26,37 +25,30 @@ from activetune.selection.selectors import make_selector
 SEEDS = range(4)
 
 
-def some_probs(seed: int, dtype: Any = np.float64) -> tuple[np.ndarray, np.ndarray]:
-    """Sharp and flat pixels of 5 classes, some with exact zeros, and which of them count."""
+def some_probs(seed: int) -> np.ndarray:
+    """Sharp and flat pixels of 5 classes, some with exact zeros."""
     rng = np.random.default_rng(seed)
     probs = softmax(rng.normal(size=(5, 7, 9)) * rng.uniform(0, 40, size=(1, 7, 9)), axis=0)
     probs[:, 0, 0] = [0, 1, 0, 0, 0]
-    return probs.astype(dtype), rng.random((7, 9)) < 0.6
+    return np.asarray(probs)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("masked", [False, True])
-def test_mean_pixel_entropy_is_its_definition(seed: int, masked: bool) -> None:
-    probs, valid = some_probs(seed)
-    values = [
-        -sum(p * math.log(p) for p in probs[:, y, x] if p > 0)
-        for y in range(7)
-        for x in range(9)
-        if not masked or valid[y, x]
-    ]
-    assert mean_pixel_entropy(probs, valid if masked else None) == pytest.approx(sum(values) / len(values))
+def test_mean_pixel_entropy_is_its_definition(seed: int) -> None:
+    probs = some_probs(seed)
+    values = [-sum(p * math.log(p) for p in probs[:, y, x] if p > 0) for y in range(7) for x in range(9)]
+    assert mean_pixel_entropy(probs) == pytest.approx(sum(values) / len(values))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("masked", [False, True])
-def test_presence_of_pixels_is_its_definition(seed: int, masked: bool) -> None:
-    probs, valid = some_probs(seed)
-    expected = [max(probs[c, y, x] for y in range(7) for x in range(9) if not masked or valid[y, x]) for c in range(5)]
-    assert presence_of_pixels(probs, valid if masked else None) == pytest.approx(expected)
+def test_presence_of_pixels_is_its_definition(seed: int) -> None:
+    probs = some_probs(seed)
+    expected = [max(probs[c, y, x] for y in range(7) for x in range(9)) for c in range(5)]
+    assert presence_of_pixels(probs) == pytest.approx(expected)
 
 
 def test_half_precision_changes_little_and_its_rounding_is_no_error() -> None:
-    probs, _ = some_probs(0)
+    probs = some_probs(0)
     half = probs.astype(np.float16)
     assert mean_pixel_entropy(half) == pytest.approx(mean_pixel_entropy(probs), abs=2e-3)
     assert presence_of_pixels(np.full((1, 2, 2), 1.0004)).tolist() == [1]
@@ -67,9 +59,8 @@ def test_known_answers() -> None:
     sure[1] = 1
     assert mean_pixel_entropy(sure) == 0
     assert mean_pixel_entropy(blank) == pytest.approx(math.log(3))
-    assert mean_pixel_entropy(blank, np.zeros((4, 4), dtype=bool)) == 0
+    assert mean_pixel_entropy(np.zeros((3, 0, 4))) == 0
     assert presence_of_pixels(sure).tolist() == [0, 1, 0]
-    assert presence_of_pixels(blank, np.zeros((4, 4), dtype=bool)).tolist() == [0, 0, 0]
     assert presence_entropy(np.array([0, 1, 1])) == 0
     assert presence_entropy(np.array([0.5, 0.5])) == pytest.approx(math.log(2))
     assert as_distribution(np.array([0.2, 0.6, 0])).tolist() == pytest.approx([0.25, 0.75, 0])
@@ -81,14 +72,6 @@ def test_boxes_are_reduced_as_by_loops(boxes: list[tuple[float, int]]) -> None:
     scores, owners = np.array([score for score, _ in boxes]), np.array([owner for _, owner in boxes], dtype=np.int64)
     expected = [max([score for score, owner in boxes if owner == number], default=0) for number in range(6)]
     assert presence_of_boxes(scores, owners, 6).tolist() == expected
-    found = {by: box_confidence(scores, by=by) for by in ("mean", "min", "max")}
-    if boxes:
-        listed = scores.tolist()
-        assert found["mean"] == pytest.approx(sum(listed) / len(listed))
-        assert (found["min"], found["max"]) == (min(listed), max(listed))
-    else:
-        assert set(found.values()) == {1.0}
-        assert box_confidence(scores, none=0.5) == 0.5
     shares = as_distribution(presence_of_boxes(scores, owners, 6))
     assert shares.sum() == pytest.approx(1, abs=1e-5)
     assert (shares >= 0).all()
@@ -100,11 +83,9 @@ def test_boxes_are_reduced_as_by_loops(boxes: list[tuple[float, int]]) -> None:
         (lambda: mean_pixel_entropy(np.ones((4, 4))), r"of shape \(C, H, W\), not \(4, 4\)"),
         (lambda: mean_pixel_entropy(np.full((2, 3, 3), 4.0)), "apply softmax or sigmoid first"),
         (lambda: presence_of_pixels(np.full((2, 3, 3), np.nan)), "apply softmax or sigmoid first"),
-        (lambda: presence_of_pixels(np.ones((2, 3, 3)), np.ones((3, 4), dtype=bool)), "valid pixels of shape"),
         (lambda: presence_of_boxes(np.ones(2), np.array([0, 3]), 3), "classes are 0 to 3, and there are 3"),
         (lambda: presence_of_boxes(np.ones(2), np.array([0]), 3), "one score and one class each"),
-        (lambda: box_confidence(np.array([-1.0])), r"lie in \[0, 1\], and these in \[-1, -1\]"),
-        (lambda: box_confidence(np.ones(2), by="median"), "allowed: mean, min, max"),
+        (lambda: presence_entropy(np.array([-1.0])), r"lie in \[0, 1\], and these in \[-1, -1\]"),
     ],
 )
 def test_wrong_input_is_a_sentence(call: Any, sentence: str) -> None:

@@ -61,9 +61,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_doubt_is_a_distribution_and_a_loss_for_every_item(task: str, bench: Bench) -> None:
     model = bench.models[task]
     doubt = doubt_of(model, bench.embeddings, Run(precision="fp32", workers=0, **ON))
-    assert doubt.shares_BC.shape == (40, len(model.classes)) and doubt.losses_B.shape == (40,)
-    np.testing.assert_allclose(doubt.shares_BC.sum(axis=1), 1, atol=1e-5)
-    assert doubt.shares_BC.min() >= 0 and doubt.losses_B.min() >= 0 and np.isfinite(doubt.losses_B).all()
+    assert doubt.shares_NC.shape == (40, len(model.classes)) and doubt.losses_N.shape == (40,)
+    np.testing.assert_allclose(doubt.shares_NC.sum(axis=1), 1, atol=1e-5)
+    assert doubt.shares_NC.min() >= 0 and doubt.losses_N.min() >= 0 and np.isfinite(doubt.losses_N).all()
 
 
 def test_the_margin_of_a_classifier_is_that_of_its_predictions(bench: Bench) -> None:
@@ -77,10 +77,19 @@ def test_the_margin_of_a_classifier_is_that_of_its_predictions(bench: Bench) -> 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_model_of_any_task_selects(task: str, bench: Bench) -> None:
     readers = sorted(name for name, cls in selectors().items() if reads_model(cls))
-    assert {"margin", "entropy", "badge", "ods", "top_loss"} <= set(readers)
+    assert {"auto", "margin", "entropy", "badge", "ods", "top_loss"} <= set(readers)
     for method in readers:
         chosen = select(bench.embeddings, budget=4, method=method, model=bench.models[task], **ON)
         assert len(set(chosen.ids)) == 4 and chosen.manifest["model"] == bench.models[task].fingerprint
+
+
+def test_without_a_method_the_model_is_followed(bench: Bench) -> None:
+    found = [
+        select(bench.embeddings, budget=5, method=method, model=bench.models["multilabel"], **ON)
+        for method in ("auto", "uncertainty_medoids")
+    ]
+    assert list(found[0].ids) == list(found[1].ids)
+    assert "a finetuned model is given" in found[0].manifest["notes"]["auto"]
 
 
 def test_labelled_items_need_no_answers_and_are_not_picked(bench: Bench) -> None:
@@ -116,7 +125,6 @@ def test_what_can_not_be_selected_by_a_model_is_refused(bench: Bench, tmp_path: 
     for method, told in (
         ("k_means", "k_means reads no model"),
         ("bald", "bald learns from a classifier of the features"),
-        ("auto", "auto reads no model"),
     ):
         with pytest.raises(UsageError, match=f"{told}; leave --model out, or choose a method .*: .*margin"):
             select(bench.embeddings, budget=3, method=method, model=model, **ON)

@@ -143,10 +143,26 @@ def test_what_a_task_cannot_do_is_refused_before_anything_is_written(
         assert not (tmp_path / "out").exists()
 
 
-def test_captions_serve_methods_that_need_features_alone(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
-    found = simulated(pool, "captioning", labels["captioning"], tmp_path / "out", methods="margin")
-    assert [row["budget"] for row in found.rows] == ["8"]
-    assert "names no classes" in found.failures[0]["error"]
+def test_captions_name_no_classes_to_learn_from(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="margin learns from classes, and captioning has none"):
+        simulated(pool, "captioning", labels["captioning"], tmp_path / "out", methods="margin")
+
+
+def test_another_head_is_another_simulation_also_where_it_is_left_out(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"budgets": "8", "methods": "random"}
+    simulated(pool, "segmentation", labels["segmentation"], tmp_path / "out", head="segmenter", **asked)
+    for head in (None, "linear"):
+        with pytest.raises(UsageError, match="made from another head"):
+            simulated(pool, "segmentation", labels["segmentation"], tmp_path / "out", head=head, resume=True, **asked)
+
+
+def test_a_split_for_each_seed_is_of_its_task_too(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"budgets": "8", "methods": "random", "splits": "per-seed"}
+    simulated(pool, "detection", labels["detection"], tmp_path / "out", **asked)
+    with pytest.raises(UsageError, match="made from another"):
+        simulated(pool, "multilabel", labels["multilabel"], tmp_path / "out", resume=True, **asked)
 
 
 def test_a_simulation_of_another_task_is_another_one(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:

@@ -858,3 +858,14 @@ def test_file_names_can_be_read_and_stay_distinct() -> None:
     names = {file_name(text) for text in ("2/class", "2:class", "2_class", "x" * 300, "x" * 301)}
     assert len(names) == 5
     assert all("/" not in name and len(name) < 140 for name in names)
+
+
+def test_going_on_keeps_the_recipes_and_the_start_that_nobody_names_anew(root: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"budgets": ("10", "20"), "seeds": 1}
+    given = {"recipes": "frozen_map:head_steps=5", "rounds_start": "k_means"}
+    first = simulated(root / "digits", tmp_path / "out", methods="margin", **asked, **given)
+    again = simulated(root / "digits", tmp_path / "out", methods="margin,random", resume=True, **asked)
+    assert {row["recipe"] for row in again.rows} == {"frozen_map:head_steps=5"}
+    assert [row["started_by"] for row in again.rows if row["method"] == "margin"] == ["k_means"] * 2
+    kept = [row for row in again.rows if row["method"] == "margin"]
+    assert [row["seconds"] for row in kept] == [row["seconds"] for row in first.rows]

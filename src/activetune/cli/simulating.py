@@ -36,6 +36,12 @@ def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+Recipes = Annotated[str | None, typer.Option(help="Like methods; linear_probe by default, or as before.")]
+Start = Annotated[
+    str | None, typer.Option(help="Makes the first selection of methods that learn from labels; random by default.")
+]
+
+
 @app.command()
 @with_run_options(config=_load_simulation)
 def simulate(
@@ -44,7 +50,7 @@ def simulate(
     methods: Annotated[str, typer.Option(help="NAME, NAME:PRESET, NAME:set=value;..., by commas.", show_default=False)],
     budgets: Annotated[str, typer.Option(help="500, 5%, 2/class, by commas.", show_default=False)],
     out: Out,
-    recipes: Annotated[str, typer.Option(help="Like methods; see 'activetune list recipes'.")] = "linear_probe",
+    recipes: Recipes = None,
     seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
     task: Annotated[str, typer.Option(help="See 'activetune list tasks'.")] = "classification",
     labels: Annotated[Path | None, typer.Option(help="Answers to POOL, where it does not bring them.")] = None,
@@ -52,7 +58,7 @@ def simulate(
     head: Annotated[str | None, typer.Option(help="See 'activetune list heads'.")] = None,
     backbone: Backbone = "bundled",
     weights: Weights = None,
-    start: Annotated[str, typer.Option(help="Makes the first selection of methods that learn from labels.")] = "random",
+    start: Start = None,
     splits: Annotated[
         str, typer.Option(metavar="one|per-seed", help="What a share holds out: the same for all seeds, or not.")
     ] = "one",

@@ -1,22 +1,21 @@
 """How unsure a model is of an image, whatever its task: for selecting in rounds with the model itself.
 
-Methods that read probabilities want one row per image, and those that read losses one number
-(:class:`Doubt`). Pixels and boxes are reduced to it here, image by image, so that nothing larger than one image's
-output is ever held. Three readings of doubt:
+Methods that read probabilities want one row per image, and those that read losses one number (:class:`Doubt`). Pixels
+and boxes are reduced to it here, image by image, so that nothing larger than one image's output is ever held:
 
 - how unsure the model is of its pixels on average (``mean_pixel_entropy``);
-- which classes it sees at all (``presence_of_pixels``, ``presence_of_boxes``), as probabilities per class that do not
-  sum to one; ``as_distribution`` makes of them a row of ``probs_NC`` for ``margin``, ``entropy``, ``badge`` …;
-- how sure it is of the objects that it finds (``box_confidence``).
+- which classes an image shows, by the likeliest pixel or the surest box of each (``presence_of_pixels``,
+  ``presence_of_boxes``): probabilities per class that do not sum to 1; ``as_distribution`` makes of them a row of
+  ``probs_NC`` for ``margin``, ``entropy``, ``badge`` …
 
-These are plain means and maxima, and no paper's method. That an image without an object is no doubtful one, and that
-presence is read as a distribution, are this project's choices.
-Shape legend: C classes, H x W pixels, K boxes.
+These are plain means and maxima, and no paper's method. That presence is read as a distribution is our
+choice.
+Shape legend: N images of a batch or a pool, C classes, H x W pixels, K boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,52 +25,45 @@ from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
 
 Float64 = npt.NDArray[np.float64]
-REDUCTIONS: dict[str, Callable[[Float64], float]] = {
-    "mean": lambda scores_K: float(scores_K.mean()),
-    "min": lambda scores_K: float(scores_K.min()),
-    "max": lambda scores_K: float(scores_K.max()),
-}
-
-
-class Doubt(NamedTuple):
-    """What methods that select by a model read of a batch of images.
-
-    Attributes:
-        shares_BC: (B, C) float32, non-negative, a row sums to 1: the probabilities of the classes, or their presence
-            as shares. losses_B: (B,) float32, the loss that the model itself expects on each image, >= 0, in nats.
-    """
-
-    shares_BC: npt.NDArray[np.float32]
-    losses_B: npt.NDArray[np.float32]
-
-    @classmethod
-    def of_probabilities(cls, probs_BC: npt.NDArray[np.float32]) -> Doubt:
-        """Of class probabilities that sum to 1: the loss to expect is their entropy."""
-        return cls(probs_BC, _entropies(probs_BC.astype(np.float64), axis=1).astype(np.float32))
-
-    @classmethod
-    def of_presence(cls, presence_BC: Sequence[FloatArray], losses: Sequence[float] | None = None) -> Doubt:
-        """Of the probabilities that images show the classes.
-
-        Args:
-            losses: B of them; None takes the entropy of whether each class is shown (:func:`presence_entropy`).
-        """
-        found = [presence_entropy(one) for one in presence_BC] if losses is None else losses
-        shares_BC = np.stack([as_distribution(one) for one in presence_BC])
-        return cls(shares_BC, np.asarray(found, dtype=np.float32))
-
-
 ROUNDING = 1e-3  # by which a probability in half precision may leave [0, 1]
 
 
-def mean_pixel_entropy(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None) -> float:
+class Doubt(NamedTuple):
+    """What methods that select by a model read of N images.
+
+    Attributes:
+        shares_NC: (N, C) float32, non-negative, a row sums to 1: the probabilities of the classes, or their presence
+            as shares. losses_N: (N,) float32, the loss that the model itself expects on each image, >= 0, in nats.
+    """
+
+    shares_NC: npt.NDArray[np.float32]
+    losses_N: npt.NDArray[np.float32]
+
+    @classmethod
+    def of_probabilities(cls, probs_NC: npt.NDArray[np.float32]) -> Doubt:
+        """Of class probabilities that sum to 1: the loss to expect is their entropy."""
+        return cls(probs_NC, _entropies(probs_NC.astype(np.float64), axis=1).astype(np.float32))
+
+    @classmethod
+    def of_presence(cls, presence_NC: Sequence[FloatArray], losses: Sequence[float] | None = None) -> Doubt:
+        """Of the probabilities that images show the classes.
+
+        Args:
+            losses: N of them; None takes the entropy of whether each class is shown (:func:`presence_entropy`).
+        """
+        found = [presence_entropy(one) for one in presence_NC] if losses is None else losses
+        shares_NC = np.stack([as_distribution(one) for one in presence_NC])
+        return cls(shares_NC, np.asarray(found, dtype=np.float32))
+
+
+def mean_pixel_entropy(probs_CHW: FloatArray) -> float:
     """The entropy of the class probabilities of a pixel, ``- sum_c p_c log p_c``, averaged over the pixels.
 
     Args:
-        probs_CHW: probabilities; those of a pixel sum to 1. valid_HW: the pixels that count; None: all.
+        probs_CHW: probabilities; those of a pixel sum to 1.
 
     Returns:
-        Nats, from 0 (sure of each pixel) to log C; 0 where no pixel counts.
+        Nats, from 0 (sure of each pixel) to log C; 0 without a pixel.
 
     >>> round(mean_pixel_entropy(np.full((2, 4, 4), 0.5)), 4)
     0.6931
@@ -79,25 +71,25 @@ def mean_pixel_entropy(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | 
     Raises:
         UsageError: not of shape (C, H, W), or no probabilities.
     """
-    probs_CP = _pixels(probs_CHW, valid_HW)
+    probs_CP = _pixels(probs_CHW)
     if not probs_CP.shape[1]:
         return 0.0
     return float(_entropies(probs_CP, axis=0).mean())
 
 
-def presence_of_pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None) -> Float64:
+def presence_of_pixels(probs_CHW: FloatArray) -> Float64:
     """(C,) the probability that an image shows each class: that of the pixel which is the likeliest to be of it.
 
     Args:
-        probs_CHW: probabilities of the classes per pixel. valid_HW: the pixels that count; None: all.
+        probs_CHW: probabilities of the classes per pixel.
 
     Returns:
-        In [0, 1] each; zeros where no pixel counts. They do not sum to 1.
+        In [0, 1] each; zeros without a pixel. They do not sum to 1.
 
     Raises:
         UsageError: not of shape (C, H, W), or no probabilities.
     """
-    found_C: Float64 = _pixels(probs_CHW, valid_HW).max(axis=1, initial=0)
+    found_C: Float64 = _pixels(probs_CHW).max(axis=1, initial=0)
     return found_C
 
 
@@ -123,22 +115,6 @@ def presence_of_boxes(scores_K: FloatArray, classes_K: IntArray, classes: int) -
     found_C = np.zeros(classes)
     np.maximum.at(found_C, owners, scores)
     return found_C
-
-
-def box_confidence(scores_K: FloatArray, *, by: str = "mean", none: float = 1.0) -> float:
-    """How sure a model is of the objects that it finds in an image; the lower, the more its boxes are worth checking.
-
-    Args:
-        scores_K: confidences in [0, 1]. by: ``mean``, ``min`` or ``max`` over the boxes.
-        none: of an image without a box; by default a model is sure where nothing makes it unsure.
-
-    Raises:
-        UsageError: scores outside [0, 1], or another reduction.
-    """
-    if by not in REDUCTIONS:
-        raise UsageError(f"box scores can't be reduced by {by!r}; allowed: {', '.join(REDUCTIONS)}")
-    scores = _probabilities(scores_K)
-    return REDUCTIONS[by](scores) if scores.size else none
 
 
 def as_distribution(presence_C: FloatArray) -> npt.NDArray[np.float32]:
@@ -169,16 +145,11 @@ def _entropies(probs: Float64, axis: int) -> Float64:
     return found
 
 
-def _pixels(probs_CHW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None) -> Float64:
-    """(C, P) the probabilities of the pixels that count."""
+def _pixels(probs_CHW: FloatArray) -> Float64:
+    """(C, P) the probabilities of all pixels."""
     if np.ndim(probs_CHW) != 3:
         raise UsageError(f"class probabilities of pixels are of shape (C, H, W), not {np.shape(probs_CHW)}")
-    probs = _probabilities(probs_CHW)
-    if valid_HW is None:
-        return probs.reshape(len(probs), -1)
-    if valid_HW.shape != probs.shape[1:]:
-        raise UsageError(f"valid pixels of shape {valid_HW.shape} for probabilities of {probs.shape[1:]} pixels")
-    return probs[:, valid_HW]
+    return _probabilities(probs_CHW).reshape(len(probs_CHW), -1)
 
 
 def _probabilities(values: FloatArray) -> Float64:

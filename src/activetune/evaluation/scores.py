@@ -99,6 +99,10 @@ class Scores:
     confusion: Confusion = field(repr=False)
     primary: str = PRIMARY
 
+    def __getitem__(self, name: str) -> Any:
+        """A score by its name, as other tasks' scores are read."""
+        return self.as_dict()[name]
+
     @property
     def value(self) -> float:
         """The score that models are compared by."""

@@ -178,7 +178,7 @@ def _common_range(results: Results) -> list[float]:
     low = min((float(values.mean()) - width for values, width in zip(cells, widths, strict=True)), default=0.0)
     high = max((float(values.mean()) + width for values, width in zip(cells, widths, strict=True)), default=100.0)
     room = max(0.05 * (high - low), 0.5)
-    return [max(low - room, 0.0), min(high + room, 100.5)]
+    return [max(low - room, 0.0), min(high + room, 100.5) if high <= 100 else high + room]  # CIDEr-D goes beyond
 
 
 def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:

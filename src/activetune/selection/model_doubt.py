@@ -22,8 +22,13 @@ FREE = frozenset({"features_ND", "tokens_NTD"})  # those that are there without 
 
 
 def reads_model(selector: type[Selector] | Selector) -> bool:
-    """Whether a finetuned model tells all that a method needs beyond features."""
-    return bool(selector.needs & TOLD) and selector.needs <= TOLD | FREE
+    """Whether a method reads what a finetuned model tells, and needs nothing else beyond features."""
+    return bool((selector.needs | selector.uses) & TOLD) and selector.needs <= TOLD | FREE
+
+
+def readers() -> str:
+    """The methods that do, for messages."""
+    return ", ".join(sorted(name for name, cls in selectors().items() if reads_model(cls)))
 
 
 def refuse_unread(selector: Selector, method: str) -> None:
@@ -33,9 +38,8 @@ def refuse_unread(selector: Selector, method: str) -> None:
         UsageError: it does.
     """
     if not reads_model(selector):
-        readers = ", ".join(sorted(name for name, cls in selectors().items() if reads_model(cls)))
         why = "learns from a classifier of the features" if selector.needs - FREE else "reads no model"
-        raise UsageError(f"{method} {why}; leave --model out, or choose a method that selects by it: {readers}")
+        raise UsageError(f"{method} {why}; leave --model out, or choose a method that selects by it: {readers()}")
 
 
 def doubt_of(model: Model, embeddings: Embeddings, run: Run, pool: Pool | None = None) -> Doubt:
@@ -48,17 +52,22 @@ def doubt_of(model: Model, embeddings: Embeddings, run: Run, pool: Pool | None =
         UsageError: the images are not there, or the model's task names no classes.
         ActivetuneError: an image that was embedded can't be decoded any more.
     """
+    if not model.task.has_classes:
+        raise UsageError(
+            f"a model for {model.task.name} names no classes, and methods that select by a model read their "
+            "probabilities; leave --model out, or give a model of another task"
+        )
     images = pool_of(embeddings) if pool is None else pool
     if missing := [item for item in embeddings.ids if item not in images.position]:
         raise UsageError(f"{len(missing):,} of {len(embeddings):,} items are not in {images.name}: {some(missing)}")
-    pool = images.subset(embeddings.ids)
-    classes, settings = len(model.classes), model.backbone.settings
-    shares_NC = np.empty((len(pool), classes), dtype=np.float32)
-    losses_N = np.empty(len(pool), dtype=np.float32)
+    items = images.subset(embeddings.ids)
+    settings = model.backbone.settings
+    shares_NC = np.empty((len(items), len(model.classes)), dtype=np.float32)
+    losses_N = np.empty(len(items), dtype=np.float32)
     runtime = resolve_runtime(run.device, run.precision)
-    for batch in predictions(model, pool, runtime=runtime, workers=run.workers, quiet=run.quiet):
+    for batch in predictions(model, items, runtime=runtime, workers=run.workers, quiet=run.quiet):
         for position, reason in batch.rejected:
-            raise ActivetuneError(f"{pool.ids[position]} can't be decoded any more: {reason}; embed the pool again")
+            raise ActivetuneError(f"{items.ids[position]} can't be decoded any more: {reason}; embed the pool again")
         rows = list(batch.positions)
-        shares_NC[rows], losses_N[rows] = model.task.doubt(batch.outputs, batch.sizes, settings, classes)
+        shares_NC[rows], losses_N[rows] = model.task.doubt(batch.outputs, batch.sizes, settings, model.classes)
     return Doubt(shares_NC, losses_N)

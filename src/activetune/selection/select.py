@@ -237,7 +237,9 @@ def _compute(given: _Given, device: str, run: Run) -> tuple[BudgetResult, dict[s
     started = time.perf_counter()
     if given.judge is not None:
         evidence = _judged(evidence, doubt_of(given.judge.model, given.embeddings, run, given.judge.pool))
-    wanted = _wanted(selector, limits) | ({"probs_NC"} if given.budget.column == PREDICTED else set())
+    wanted = _wanted(selector, limits, judged=given.judge is not None) | (
+        {"probs_NC"} if given.budget.column == PREDICTED else set()
+    )
     gathered = gather(evidence, wanted, method=given.asked["method"], seed=seed)
     result = carry_out(given.budget, selector, gathered, seed)
     seconds = time.perf_counter() - started
@@ -281,8 +283,8 @@ def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device
 
 def _judged(evidence: Evidence, doubt: Doubt) -> Evidence:
     """The evidence with what a model tells; losses that were given stay."""
-    losses_N = doubt.losses_B if evidence.losses_N is None else evidence.losses_N
-    return replace(evidence, probs_NC=doubt.shares_BC, losses_N=losses_N)
+    losses_N = doubt.losses_N if evidence.losses_N is None else evidence.losses_N
+    return replace(evidence, probs_NC=doubt.shares_NC, losses_N=losses_N)
 
 
 def _token_means(tokens_NTD: np.ndarray) -> Float32:
@@ -294,8 +296,14 @@ def _token_means(tokens_NTD: np.ndarray) -> Float32:
     return features_ND
 
 
-def _wanted(selector: Selector, limits: Limits) -> frozenset[str]:
-    """The fields that the method gets: those it needs, and those it uses where two classes are known to learn from."""
+def _wanted(selector: Selector, limits: Limits, *, judged: bool) -> frozenset[str]:
+    """The fields that the method gets: those it needs, and those it uses where two classes are known to learn from.
+
+    Args:
+        judged: whether a model tells what there is to tell, so that nothing is learned from answers.
+    """
+    if judged:
+        return selector.needs
     return selector.needs | (selector.uses - {"tokens_NTD"} if len(limits.classes) >= 2 else frozenset())
 
 

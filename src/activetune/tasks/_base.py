@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import UsageError, unknown_name
+from activetune.base.errors import unknown_name
+from activetune.data.annotations import annotations_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.dict_scores import DictScores
@@ -139,15 +140,17 @@ class Task(ABC):
 
     Attributes:
         name: the file's, and that of the task's head in a network. room: that of its heads (``networks/heads``).
-        placed: whether its answers have a place in the image, so that nothing of an image may be cut off.
+        placed: whether all of an image is shown and targets move with it: answers have a place there, or tell of all.
         alike: whether its targets are tensors of one shape, so that those of cached views can lie in one file.
-        shown: the scores that a table shows, shares in [0, 1], as they are told.
+        has_classes: whether a model gives probabilities of classes, which methods can select by.
+        shown: the scores that a table shows, as they are told: shares in [0, 1], but for CIDEr-D, which ends at 10.
     """
 
     name: ClassVar[str]
     room: ClassVar[Room] = "classes"
     placed: ClassVar[bool] = False
     alike: ClassVar[bool] = False
+    has_classes: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {}
 
     @property
@@ -155,7 +158,6 @@ class Task(ABC):
     def primary(self) -> str:
         """The name of the metric that models are chosen by, for instance ``top1``."""
 
-    @abstractmethod
     def labels_of(
         self,
         given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
@@ -164,7 +166,7 @@ class Task(ABC):
         *,
         quiet: bool = False,
     ) -> Labels:
-        """Answers to items of a pool, however they are given.
+        """Answers to items of a pool, however they are given; by default as ``data/annotations`` reads them.
 
         Args:
             given: labels, ``{id: answer}``, a file or folder of them, or None for the pool's own.
@@ -173,19 +175,20 @@ class Task(ABC):
         Raises:
             UsageError: unreadable, ids that the pool does not have, or no answer at all.
         """
+        return annotations_of(given, pool, self.name, classes, quiet=quiet)
 
     def truth_of(
         self,
         given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
         pool: Pool,
-        outputs: Sequence[str],
+        known: Sequence[str],
         *,
         quiet: bool = False,
     ) -> Labels:
         """The labels to score a model against, by default as :meth:`labels_of` reads them.
 
         Args:
-            outputs: names of the model's classes.
+            known: names of the model's classes.
         """
         return self.labels_of(given, pool, quiet=quiet)
 
@@ -211,7 +214,7 @@ class Task(ABC):
 
     @abstractmethod
     def target(self, labels: Labels, position: int) -> Any:
-        """An item's answer as :meth:`transform` takes it; ``tv_tensors`` where it has a place in the image."""
+        """An item's answer as :meth:`transform` takes it."""
 
     def transform(
         self, image: Image.Image, target: Any, settings: ImageSettings, crops: Crops | None
@@ -281,7 +284,7 @@ class Task(ABC):
     def decode(
         self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
     ) -> list[Any]:
-        """B answers of the kind that :meth:`read` gives.
+        """B answers of the kind that :meth:`labels_of` gives.
 
         Args:
             sizes: height and width of each image. settings: how images were prepared.
@@ -293,19 +296,11 @@ class Task(ABC):
         """B answers as they are written, by default as :meth:`decode` gives them."""
         return self.decode(outputs, sizes, settings, classes)
 
-    def doubt(self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: int) -> Doubt:
-        """How unsure a model is of B images, for methods that select by it.
-
-        Args:
-            classes: C, how many the model knows.
-
-        Raises:
-            UsageError: the task has no classes.
-        """
-        raise UsageError(
-            f"a model for {self.name} names no classes, and methods that select by a model read their probabilities; "
-            "choose a method that needs features alone (k_means, activeft)"
-        )
+    def doubt(
+        self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> Doubt:
+        """How unsure a model is of B images, for methods that select by it; where :attr:`has_classes`."""
+        raise NotImplementedError
 
     @abstractmethod
     def form(self, classes: Sequence[str]) -> Form:
@@ -324,11 +319,11 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
+    def scorer(self, labels: Labels, settings: ImageSettings, known: Sequence[str]) -> Scorer:
         """A new, empty scorer of a finished model.
 
         Args:
-            outputs: names of the model's classes, in its order; the labels may have others.
+            known: names of the model's classes, in its order; the labels may have others.
         """
 
     @property

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError, unknown_name
-from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -46,6 +45,7 @@ class Captioning(Task):
     name: ClassVar[str] = "captioning"
     room: ClassVar[Room] = "sentences"
     placed: ClassVar[bool] = True
+    has_classes: ClassVar[bool] = False
     shown: ClassVar[Mapping[str, str]] = {"cider": "CIDEr-D", "bleu4": "BLEU-4"}
 
     def labels_of(
@@ -59,7 +59,7 @@ class Captioning(Task):
         """See :class:`Task`: COCO captions, or a table with the columns ``id`` and ``caption``."""
         if classes is not None:
             raise UsageError("captions have no classes; leave --classes out")
-        return annotations_of(given, pool, self.name, quiet=quiet)
+        return super().labels_of(given, pool, quiet=quiet)
 
     def head_kinds(self) -> list[str]:
         """See :class:`Task`: the recurrent network first."""
@@ -131,7 +131,7 @@ class Captioning(Task):
         """See :class:`Task`."""
         return SentenceMetric(labels)
 
-    def scorer(self, labels: Labels[Sentences], settings: ImageSettings, outputs: Sequence[str]) -> SentenceMetric:
+    def scorer(self, labels: Labels[Sentences], settings: ImageSettings, known: Sequence[str]) -> SentenceMetric:
         """See :class:`Task`."""
         return SentenceMetric(labels)
 
@@ -152,11 +152,11 @@ class SentenceMetric(Metric):
         return self.sentences.state()
 
     def measured(self, states: Sequence[Any]) -> Measured:
-        """See :class:`Metric`; the value is a share of the highest CIDEr-D, the rest stands for the loss."""
+        """See :class:`Metric`; what is missing of the highest CIDEr-D stands for the loss."""
         found = SentenceScorer.of(states).scores()
-        value = found["cider"] / HIGHEST
+        value = float(found["cider"])
         beside = {"bleu4": found["bleu4"]}
-        return Measured(value, 1 - value, found["n"], smoothed=value, beside=beside)
+        return Measured(value, HIGHEST - value, found["n"], smoothed=value, beside=beside)
 
     def scores(self) -> DictScores:
         """See :class:`Scorer`."""

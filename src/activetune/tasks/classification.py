@@ -63,12 +63,12 @@ class Classification(ClassTask):
         self,
         given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
         pool: Pool,
-        outputs: Sequence[str],
+        known: Sequence[str],
         *,
         quiet: bool = False,
     ) -> Labels[str]:
         """See :class:`Task`."""
-        return truth_of(given, pool, outputs, quiet)
+        return truth_of(given, pool, known, quiet)
 
     def refusal(self, labels: Labels) -> str:
         """See :class:`Task`: there must be two classes at least."""
@@ -128,7 +128,9 @@ class Classification(ClassTask):
         highest, best = self.probabilities(outputs).detach().cpu().max(dim=1)
         return [(classes[index], prob) for index, prob in zip(best.tolist(), highest.tolist(), strict=True)]
 
-    def doubt(self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: int) -> Doubt:
+    def doubt(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> Doubt:
         """See :class:`Task`: the probabilities themselves, and their entropy."""
         return Doubt.of_probabilities(self.probabilities(outputs).detach().cpu().numpy())
 
@@ -146,9 +148,9 @@ class Classification(ClassTask):
         """How good logits (N, C) are for class indices (N,)."""
         return measure_balanced if self.even else measure_top1
 
-    def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
+    def scorer(self, labels: Labels, settings: ImageSettings, known: Sequence[str]) -> Scorer:
         """See :class:`Task`."""
-        return ClassScorer(labels, outputs)
+        return ClassScorer(labels, known)
 
     def scores_of(self, content: Mapping[str, Any]) -> Scores:
         """See :class:`Task`."""
@@ -162,8 +164,8 @@ class Classification(ClassTask):
 class ClassScorer:
     """See :class:`Scorer`: keeps four numbers per item, never all logits."""
 
-    def __init__(self, labels: Labels, outputs: Sequence[str]) -> None:
-        self.names, self.keeper = labels.names, ScoreKeeper(outputs, labels.names)
+    def __init__(self, labels: Labels, known: Sequence[str]) -> None:
+        self.names, self.keeper = labels.names, ScoreKeeper(known, labels.names)
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
         """See :class:`Scorer`: logits (B, C)."""

@@ -8,7 +8,6 @@ Shape legend: B images of a batch, K objects of an image.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,11 +20,9 @@ from torch import Tensor
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
 from activetune.base.torchvision_ import import_torchvision
-from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Boxes, Detections
 from activetune.data.labels import Labels
-from activetune.data.pool import Pool
-from activetune.data.presence import rarest
+from activetune.data.presence import Presence, rarest
 from activetune.evaluation.boxes import BoxScorer
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt, presence_of_boxes
@@ -51,17 +48,6 @@ class Detection(Task):
     room: ClassVar[Room] = "boxes"
     placed: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {"map": "mAP", "map50": "AP at IoU 0.5", "map75": "AP at IoU 0.75", "ar": "AR"}
-
-    def labels_of(
-        self,
-        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
-        pool: Pool,
-        classes: Sequence[str] | None = None,
-        *,
-        quiet: bool = False,
-    ) -> Labels[Boxes]:
-        """See :class:`Task`: COCO, Pascal VOC, YOLO, or whatever ``data/annotations`` reads boxes from."""
-        return annotations_of(given, pool, self.name, classes, quiet=quiet)
 
     def refusal(self, labels: Labels[Boxes]) -> str:
         """See :class:`Task`: there must be an object that is no crowd."""
@@ -136,12 +122,12 @@ class Detection(Task):
             answers.append(Detections.of(corners[real].tolist(), names, scores.tolist()))
         return answers
 
-    def doubt(self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: int) -> Doubt:
+    def doubt(self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]) -> Doubt:
         """See :class:`Task`: the surest box of each class tells its presence."""
         found = outputs.decode()
         return Doubt.of_presence(
             [
-                presence_of_boxes(one.scores_K.float().cpu().numpy(), one.classes_K.cpu().numpy(), classes)
+                presence_of_boxes(one.scores_K.float().cpu().numpy(), one.classes_K.cpu().numpy(), len(classes))
                 for one in found
             ]
         )
@@ -159,30 +145,29 @@ class Detection(Task):
         """See :class:`Task`."""
         return BoxMetric(self, labels, settings, labels.classes)
 
-    def scorer(self, labels: Labels[Boxes], settings: ImageSettings, outputs: Sequence[str]) -> BoxMetric:
+    def scorer(self, labels: Labels[Boxes], settings: ImageSettings, known: Sequence[str]) -> BoxMetric:
         """See :class:`Task`."""
-        return BoxMetric(self, labels, settings, outputs)
+        return BoxMetric(self, labels, settings, known)
 
     def strata(self, labels: Labels[Boxes]) -> IntArray:
         """See :class:`Task`: the rarest class that an image shows; images without an object have one of their own."""
-        shown = [[name in answer.names for name in labels.classes] for answer in labels.answers]
-        return rarest(np.asarray(shown, dtype=bool).reshape(len(labels), -1))
+        return rarest(Presence.of(labels, labels.ids).shown_NC)
 
 
 class BoxMetric(Metric):
     """mAP over the images' own pixels; beside it that at an overlap of a half.
 
     Args:
-        outputs: names of the model's classes; an object of another class can't be found.
+        known: names of the model's classes; an object of another class can't be found.
     """
 
-    def __init__(self, task: Detection, labels: Labels[Boxes], settings: ImageSettings, outputs: Sequence[str]):
-        self.task, self.labels, self.settings, self.outputs = task, labels, settings, list(outputs)
-        self.boxes = BoxScorer(outputs)
+    def __init__(self, task: Detection, labels: Labels[Boxes], settings: ImageSettings, known: Sequence[str]):
+        self.task, self.labels, self.settings, self.known = task, labels, settings, list(known)
+        self.boxes = BoxScorer(known)
 
     def update(self, outputs: Any, batch: Batch) -> None:
         """See :class:`Metric`."""
-        answers = self.task.decode(outputs, batch.sizes, self.settings, self.outputs)
+        answers = self.task.decode(outputs, batch.sizes, self.settings, self.known)
         for position, answer in zip(batch.positions.tolist(), answers, strict=True):
             self.boxes.add(self.labels.ids[position], self.labels.answers[position], answer)
 

@@ -5,10 +5,9 @@ Shape legend: B images of a batch, L labelled items, N scored images, C classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,10 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Names
 from activetune.data.labels import Labels
-from activetune.data.pool import Pool
 from activetune.data.presence import Presence, rarest
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt
@@ -52,17 +49,6 @@ class Multilabel(ClassTask):
 
     smoothing: float = 0.0
     added: tuple[float, ...] = ()
-
-    def labels_of(
-        self,
-        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
-        pool: Pool,
-        classes: Sequence[str] | None = None,
-        *,
-        quiet: bool = False,
-    ) -> Labels[Names]:
-        """See :class:`Task`: a file is a table with a row per name, a list of names, or COCO annotations."""
-        return annotations_of(given, pool, self.name, classes, quiet=quiet)
 
     def refusal(self, labels: Labels) -> str:
         """See :class:`Task`: some class must be shown by some images, and not by all."""
@@ -115,7 +101,9 @@ class Multilabel(ClassTask):
         """See :class:`Task`: the rarest class that an image shows, or one of their own for images without any."""
         return rarest(self.targets(labels))
 
-    def doubt(self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: int) -> Doubt:
+    def doubt(
+        self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]
+    ) -> Doubt:
         """See :class:`Task`: the probabilities of the classes tell their presence."""
         return Doubt.of_presence(list(self.probabilities(outputs).detach().cpu().numpy()))
 
@@ -133,17 +121,17 @@ class Multilabel(ClassTask):
         """See :class:`ClassTask`."""
         return measure_map
 
-    def scorer(self, labels: Labels, settings: ImageSettings, outputs: Sequence[str]) -> Scorer:
+    def scorer(self, labels: Labels, settings: ImageSettings, known: Sequence[str]) -> Scorer:
         """See :class:`Task`."""
-        return MultilabelScorer(labels, outputs, self)
+        return MultilabelScorer(labels, known, self)
 
 
 class MultilabelScorer:
     """See :class:`Scorer`; a class that the model does not know has probability 0."""
 
-    def __init__(self, labels: Labels[Names], outputs: Sequence[str], task: Multilabel) -> None:
-        foreign = [name for name in labels.classes if name not in set(outputs)]
-        self.classes = [*outputs, *foreign]
+    def __init__(self, labels: Labels[Names], known: Sequence[str], task: Multilabel) -> None:
+        foreign = [name for name in labels.classes if name not in set(known)]
+        self.classes = [*known, *foreign]
         self.truth_LC = task.targets(replace(labels, classes=self.classes))
         self.task, self.foreign = task, len(foreign)
         self.probs: list[FloatArray] = []

@@ -7,7 +7,6 @@ Shape legend: B images of a batch, C classes, H x W pixels or places of a map.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -20,10 +19,8 @@ from torch.nn import functional
 
 from activetune.base.arrays import IntArray
 from activetune.base.torchvision_ import import_torchvision
-from activetune.data.annotations import annotations_of
 from activetune.data.kinds import VOID, ArrayMask, Mask
 from activetune.data.labels import Labels
-from activetune.data.pool import Pool
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt, mean_pixel_entropy, presence_of_pixels
 from activetune.evaluation.metrics import Counts, Measured
@@ -57,17 +54,6 @@ class Segmentation(Task):
 
     smoothing: float = 0.0
     added: tuple[float, ...] = ()
-
-    def labels_of(
-        self,
-        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
-        pool: Pool,
-        classes: Sequence[str] | None = None,
-        *,
-        quiet: bool = False,
-    ) -> Labels[Mask]:
-        """See :class:`Task`: a folder of masks, or whatever ``data/annotations`` reads masks from."""
-        return annotations_of(given, pool, self.name, classes, quiet=quiet)
 
     def target(self, labels: Labels[Mask], position: int) -> Any:
         """See :class:`Task`: a mask of torchvision's ``tv_tensors``, (H, W) int32."""
@@ -122,7 +108,7 @@ class Segmentation(Task):
             for index, size in enumerate(sizes)
         ]
 
-    def doubt(self, outputs: Tensor, sizes: Sequence[Size], settings: ImageSettings, classes: int) -> Doubt:
+    def doubt(self, outputs: Tensor, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]) -> Doubt:
         """See :class:`Task`: the likeliest pixel of each class tells its presence; losses are means over the pixels.
 
         Pixels are those of the canvas that the image lies on.
@@ -149,24 +135,24 @@ class Segmentation(Task):
         """See :class:`Task`."""
         return MeanIou(labels, settings, labels.classes)
 
-    def scorer(self, labels: Labels[Mask], settings: ImageSettings, outputs: Sequence[str]) -> MeanIou:
+    def scorer(self, labels: Labels[Mask], settings: ImageSettings, known: Sequence[str]) -> MeanIou:
         """See :class:`Task`."""
-        return MeanIou(labels, settings, outputs)
+        return MeanIou(labels, settings, known)
 
 
 class MeanIou(Metric):
     """mIoU at the masks' own resolution; beside it pixel accuracy.
 
     Args:
-        outputs: C names, in the order of the logits; a class that only the labels have is always wrong.
+        known: C names, in the order of the logits; a class that only the labels have is always wrong.
     """
 
-    def __init__(self, labels: Labels[Mask], settings: ImageSettings, outputs: Sequence[str]):
+    def __init__(self, labels: Labels[Mask], settings: ImageSettings, known: Sequence[str]):
         self.labels, self.settings = labels, settings
-        self.classes = [*outputs, *(name for name in labels.classes if name not in set(outputs))]
+        self.classes = [*known, *(name for name in labels.classes if name not in set(known))]
         place = {name: number for number, name in enumerate(self.classes)}
         self.place_Y = np.asarray([place[name] for name in labels.classes] + [VOID], dtype=np.int32)  # [-1] is void
-        self.counts = PixelCounts(len(self.classes), len(outputs))
+        self.counts = PixelCounts(len(self.classes), len(known))
         self.loss = 0.0
 
     def update(self, outputs: Tensor, batch: Batch) -> None:

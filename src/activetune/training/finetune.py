@@ -74,8 +74,8 @@ def finetune(
         task: what is asked about the images, see ``activetune list tasks``.
         pool: a pool, or what :func:`activetune.open_pool` opens.
         out: folder for ``model.safetensors``, ``config.json``, ``history.csv`` and ``manifest.json``.
-        labels: answers, ``{id: class}``, or a file with the columns id and label; None takes the pool's own. What is
-            missing there (None, NaN, "") is not answered.
+        labels: answers, ``{id: answer}``, or a file or folder of them; None takes the pool's own. What is missing there
+            (None, NaN, "") is not answered.
         classes: names of the model's outputs, in order; those without a label get an output too. None takes the
             classes that occur.
         head: its kind, see ``activetune list heads``; None takes the one that the task prefers.

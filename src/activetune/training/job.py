@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         pool: the L labelled items alone, all of them decodable, in the order of ``labels``.
-        labels: their answers; a class may have none, at least two have some.
+        labels: their answers; a class may have none.
         held_out: positions (among the L) carved out for validation, empty where labels are too few. A recipe that
             chooses by them trains on them only in a final fit after the choice.
         whole_pool: the pool that the labelled items come from, whose features may be cached.

@@ -2,6 +2,7 @@
 
 - No answers yet: ``activeft``, the best of the methods that need features alone, or level with it, at every budget
   measured.
+- A finetuned model, and no answers beside it: ``uncertainty_medoids`` by the model's doubt.
 - Answers of at least two classes: ``activeft`` as long as there are fewer than SHOTS answers per class, as a model
   learned from fewer is a poor guide; ``uncertainty_medoids`` from there on.
 - A budget that asks for prefixes (``coverage:0.95``) needs an ordered method: ``max_herding``.
@@ -45,6 +46,8 @@ class Auto(Selector):
 
 def choose(evidence: Evidence) -> tuple[Selector, str]:
     """The method for this evidence, and one sentence on why."""
+    if evidence.answers_L is None and evidence.probs_NC is not None:
+        return UncertaintyMedoids(), "uncertainty_medoids: a finetuned model is given, whose doubts are worth following"
     if evidence.answers_L is None or evidence.probs_NC is None:
         return ActiveFT(), "activeft: no model can be learned from labels yet, so the features alone decide"
     known = evidence.answers_L[evidence.answers_L >= 0]

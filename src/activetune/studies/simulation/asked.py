@@ -12,6 +12,7 @@ from activetune.studies.simulation.plan import (
     Entry,
     Plan,
     Split,
+    earlier_start,
     read_methods,
     read_recipes,
     read_start,
@@ -21,12 +22,17 @@ from activetune.studies.simulation.plan import (
 )
 from activetune.studies.simulation.pools import Parts
 
+USUAL = "linear_probe"  # the recipe, unless others are asked for
 FIRST = "random"  # makes the first selection of methods that learn from labels, unless another one is asked for
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The grid before its budgets are counted out."""
+    """The grid before its budgets are counted out.
+
+    Attributes:
+        unsaid: which of ``recipes`` and ``start`` nobody asked for: an earlier run's are taken instead of the defaults.
+    """
 
     methods: Sequence[Entry]
     recipes: Sequence[Entry]
@@ -34,26 +40,28 @@ class Asked:
     seeds: Sequence[int]
     start: Entry
     task: str
+    unsaid: frozenset[str] = frozenset()
 
     @classmethod
     def of(
         cls,
         methods: str | Iterable[str],
-        recipes: str | Iterable[str],
+        recipes: str | Iterable[str] | None,
         budgets: str | int | float | Iterable[str | int | float],
         seeds: Sequence[int],
-        start: str,
+        start: str | None,
         settings: Mapping[str, Mapping[str, Any]],
         task: str,
     ) -> Asked:
         """Read the arguments of :func:`simulate`."""
         return cls(
             read_methods(methods, settings, task),
-            read_recipes(recipes, settings, task),
+            read_recipes(USUAL if recipes is None else recipes, settings, task),
             split_list([budgets] if isinstance(budgets, int | float) else budgets),
             seeds,
-            read_start(start, settings, task),
+            read_start(FIRST if start is None else start, settings, task),
             task,
+            frozenset(name for name, value in (("recipes", recipes), ("start", start)) if value is None),
         )
 
     def refuse_idle_start(self) -> None:
@@ -75,16 +83,19 @@ class Asked:
             "recipes": [recipe.asked() for recipe in self.recipes],
             "budgets": list(self.budgets),
             "seeds": list(self.seeds),
+            "start": self.start.asked(),
         }
 
     def beside(self, earlier: Mapping[str, Any]) -> Asked:
         """Both this grid and an earlier run's."""
+        recipes = [] if "recipes" in self.unsaid else self.recipes
+        kept = "start" in self.unsaid and "start" in earlier  # folders of before do not name it
         return Asked(
             together(earlier["methods"], self.methods, self.task),
-            together(earlier["recipes"], self.recipes, self.task, recipes=True),
+            together(earlier["recipes"], recipes, self.task, train=True),
             list(dict.fromkeys([*earlier["budgets"], *self.budgets])),
             sorted({*earlier["seeds"], *self.seeds}),
-            self.start,
+            earlier_start(earlier["start"], self.task) if kept else self.start,
             self.task,
         )
 

@@ -164,7 +164,9 @@ class Bench:
     def _features(self, round_: Round, seed: int) -> Embeddings:
         """What the round's method reads."""
         if round_.by.tokens:
-            return self.features.tokens(seed)
+            return replace(
+                self.features.tokens(seed), labels=self.labelled_pool.labels if round_.budget.per_class else None
+            )
         return self.labelled_pool if round_.budget.per_class is not None else self.pool
 
     def _known(self, round_: Round, before: Selection | None, seed: int) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from activetune.base.files import file_name
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.settings import flatten, recorded
 from activetune.networks.network import CLASSIFICATION
-from activetune.selection.model_doubt import FREE, reads_model
+from activetune.selection.model_doubt import FREE, readers, reads_model
 from activetune.selection.selectors import make_selector, selectors
 from activetune.studies.simulation.budgets import Budget
+from activetune.tasks import make_task
 from activetune.training.recipe import make_recipe, recipes
 
 
@@ -80,7 +81,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Split:
-    """A division into pool and test set, as far as a plan needs it.
+    """What a plan needs of a seed's division into pool and test set.
 
     Attributes:
         budgets: counted out against its pool, ascending.
@@ -198,6 +199,11 @@ def read_recipes(
     return [_recipe(_entry(text, settings), task) for text in listed]
 
 
+def earlier_start(earlier: Mapping[str, Any], task: str) -> Entry:
+    """The method that made the first selection of an earlier run."""
+    return _method(Entry(**earlier), task)
+
+
 def read_start(text: str, settings: Mapping[str, Mapping[str, Any]], task: str = CLASSIFICATION) -> Entry:
     """The method that makes the first selection of several rounds.
 
@@ -228,15 +234,18 @@ def unused_settings(settings: Iterable[str], entries: Sequence[Entry]) -> list[s
 
 
 def together(
-    earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], task: str, *, recipes: bool = False
+    earlier: Iterable[Mapping[str, Any]], asked: Sequence[Entry], task: str, *, train: bool = False
 ) -> list[Entry]:
-    """The entries of an earlier run, then the new ones; an entry of the same text takes the earlier one's place."""
-    read = _recipe if recipes else _method
-    texts = {entry.text for entry in asked}
+    """The entries of an earlier run, then the new ones; an entry of the same text takes the earlier one's place.
+
+    Args:
+        train: whether they are recipes; otherwise they are methods.
+    """
+    read = _recipe if train else _method
     kept = [read(Entry(**row), task) for row in earlier]
     renewed = {entry.text: entry for entry in asked}
     known = {entry.text for entry in kept}
-    return [renewed.get(entry.text, entry) for entry in kept] + [e for e in asked if e.text in texts - known]
+    return [renewed.get(entry.text, entry) for entry in kept] + [entry for entry in asked if entry.text not in known]
 
 
 def _some_of(texts: list[str], kind: str, example: str) -> list[str]:
@@ -260,11 +269,15 @@ def _entry(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
 def _method(entry: Entry, task: str) -> Entry:
     selector = make_selector(entry.name, entry.preset, dict(entry.settings))
     in_rounds = bool(selector.needs - FREE)
+    if in_rounds and task != CLASSIFICATION and not make_task(task).has_classes:
+        raise UsageError(
+            f"{entry.name} learns from classes, and {task} has none; give methods that need features alone "
+            "(random, k_means, activeft)"
+        )
     if in_rounds and task != CLASSIFICATION and not reads_model(selector):
-        readers = ", ".join(sorted(name for name, cls in selectors().items() if reads_model(cls)))
         raise UsageError(
             f"{entry.name} learns from one class per image, which {task} does not have; of the methods that learn from "
-            f"answers it has {readers}"
+            f"answers it has {readers()}"
         )
     tokens = "tokens_NTD" in selector.needs
     return replace(entry, options=flatten(selector), in_rounds=in_rounds, tokens=tokens)

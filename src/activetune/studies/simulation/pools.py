@@ -90,11 +90,15 @@ class Parts:
         """Digests of both sides, with their labels; images that are not known yet are read."""
         if self.per_seed:
             whole = _identity(self.whole, self.answers, use_cache)
-            return {"pool": whole, "test set": f"{self.share} of it", "splits": PER_SEED}
+            return {"pool": whole, "test set": f"{self.share} of it", "splits": PER_SEED, **self._task}
         pool, test = self.sides(0)
         answers = in_order(self.answers, pool.ids), self.truth(test)
-        made = {"pool": _identity(pool, answers[0], use_cache), "test set": _identity(test, answers[1], use_cache)}
-        return made if self.task.name == CLASSIFICATION else {**made, "task": self.task.name}
+        found = (_identity(*side, use_cache) for side in zip((pool, test), answers, strict=True))
+        return {**dict(zip(("pool", "test set"), found, strict=True)), **self._task}
+
+    @property
+    def _task(self) -> dict[str, str]:
+        return {} if self.task.name == CLASSIFICATION else {"task": self.task.name}
 
     def key(self, made_from: Mapping[str, str], seed: int) -> str:
         """Digest of what all cells of a seed are made from; its own split is part of that."""

@@ -32,7 +32,7 @@ from activetune.networks.backbones import load_backbone
 from activetune.networks.network import CLASSIFICATION
 from activetune.report import write_report
 from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
-from activetune.studies.simulation.asked import FIRST, Asked
+from activetune.studies.simulation.asked import Asked
 from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
 from activetune.studies.simulation.plan import Plan, unused_settings
 from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Question, embed_parts, open_parts
@@ -43,7 +43,7 @@ MARKER, MADE_BY = "simulation.json", "activetune simulate"
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
 FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
 CELL = ("method", "recipe", "budget", "seed")
-TIMES = ("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split")
+FURTHER = ("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split")
 CURVE_HEADER = (*CELL, "batches", "scored", "seconds", "val_top1")  # of recipes that select, which classify
 
 
@@ -72,7 +72,7 @@ def simulate(
     test: Pool | str | os.PathLike[str],
     methods: str | Iterable[str],
     budgets: str | int | float | Iterable[str | int | float],
-    recipes: str | Iterable[str] = ("linear_probe",),
+    recipes: str | Iterable[str] | None = None,
     seeds: int = 3,
     task: str = CLASSIFICATION,
     labels: Answers = None,
@@ -82,7 +82,7 @@ def simulate(
     backbone: str = "bundled",
     weights: str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    rounds_start: str = FIRST,
+    rounds_start: str | None = None,
     splits: str = ONE,
     keep_models: bool = False,
     use_cache: bool = True,
@@ -93,15 +93,15 @@ def simulate(
     Args:
         pool: a pool, or what :func:`activetune.open_pool` opens; items without an answer are left out.
         test: another pool for scoring, or a share of ``pool`` (``"30%"``) that is held out.
-        methods: selectors: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``. recipes: the same.
+        methods, recipes: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``; recipes None: a linear probe,
+            or those of the run that is gone on with.
         budgets: numbers, shares (``"1%"``) or ``"2/class"``.
         task, head: see ``activetune list tasks`` and ``activetune list heads``; None: the head that the task prefers.
         labels, test_labels: the answers, or a file of them; None: those that ``pool`` and ``test`` bring themselves.
         seeds: repetitions, with the seeds ``seed``, ``seed + 1``, ...
-        out: folder for ``results.csv``, ``report.html`` and the selections and cells behind them.
-        backbone, weights: see :func:`activetune.load_backbone`.
+        out: folder for ``results.csv``, ``report.html`` and more. backbone, weights: as for ``load_backbone``.
         settings: settings of methods and recipes by their name, or by their whole text.
-        rounds_start: the method that makes the first selection for methods that learn from labels.
+        rounds_start: makes the first selection for methods that learn from labels; None: ``random``, or as before.
         splits: which items a share holds out: ``"one"``, the same for all seeds, or ``"per-seed"``, others for each
             seed, so that the spread over seeds holds the difference between splits too.
         keep_models: keep the models of recipes that train the backbone.
@@ -177,7 +177,8 @@ def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resum
         return None
     if not resume:
         raise UsageError(f"{folder} holds a simulation; add to it with --resume, or start again with --overwrite")
-    other = [name for name, value in made_from.items() if begun["made_from"].get(name) != value]
+    names = dict.fromkeys([*made_from, *begun["made_from"]])
+    other = [name for name in names if begun["made_from"].get(name) != made_from.get(name)]
     if other and begun_by(folder) == digest_json(made_from):
         return None  # this simulation was killed when it had begun to overwrite the other one
     earlier, asked = (found.get("splits", ONE) for found in (begun["made_from"], made_from))
@@ -245,7 +246,7 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
 def results_header(task: Task) -> tuple[str, ...]:
     """The columns of ``results.csv``: the task's primary score, and its others, among those that all tasks have."""
     further = [name for name in task.shown if name != task.primary] or ["balanced_accuracy"]
-    return (*CELL, task.primary, "seconds", "k", *further, "classes_met", *TIMES)
+    return (*CELL, task.primary, "seconds", "k", *further, "classes_met", *FURTHER)
 
 
 def _write_tables(simulation: Simulation, task: Task) -> None:
