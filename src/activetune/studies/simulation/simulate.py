@@ -93,8 +93,8 @@ def simulate(
     Args:
         pool: a pool, or what :func:`activetune.open_pool` opens; items without an answer are left out.
         test: another pool for scoring, or a share of ``pool`` (``"30%"``) that is held out.
-        methods, recipes: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``; recipes None: a linear probe,
-            or those of the run that is gone on with.
+        methods, recipes: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``; recipes None:
+            ``linear_probe``, or those of the run that is gone on with.
         budgets: numbers, shares (``"1%"``) or ``"2/class"``.
         task, head: see ``activetune list tasks`` and ``activetune list heads``; None: the head that the task prefers.
         labels, test_labels: the answers, or a file of them; None: those that ``pool`` and ``test`` bring themselves.
