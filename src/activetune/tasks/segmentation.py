@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import IntArray
+from activetune.base.errors import UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import VOID, ArrayMask, Mask
 from activetune.data.labels import Labels
@@ -88,9 +89,21 @@ class Segmentation(Task):
         added = options.logit_adjustment * np.log(shares)
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Loss:
-        """See :class:`Task`: cross-entropy of logits (B, C, h, w), interpolated to the masks' size."""
+    def loss(self, outputs: Any, batch: Batch) -> Loss:
+        """See :class:`Task`: cross-entropy of logits (B, C, h, w), interpolated to the masks' size.
+
+        Outputs that have a loss of their own are learned by that; images count by their pixels that have a class.
+
+        Raises:
+            UsageError: ``logit_adjustment`` with such a head.
+        """
         targets = batch.targets.long()
+        if not isinstance(outputs, Tensor):
+            if self.added:
+                raise UsageError("logit_adjustment is for heads that learn by cross-entropy: linear, segmenter")
+            found = outputs.loss(targets)
+            share = batch.weight / found.weight
+            return Loss(share * found.sum, batch.weight, {name: share * part for name, part in found.parts.items()})
         logits = functional.interpolate(outputs.float(), size=targets.shape[1:], mode="bilinear", align_corners=False)
         if self.added:
             logits = logits + torch.tensor(self.added, device=logits.device)[:, None, None]
@@ -100,23 +113,24 @@ class Segmentation(Task):
         return Loss(found, batch.weight)
 
     def decode(
-        self, outputs: Tensor, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]
+        self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]
     ) -> list[Mask]:
         """See :class:`Task`: masks of the images' own sizes."""
+        logits = logits_of(outputs)
         return [
-            ArrayMask(on_image(outputs, index, size, settings.size).argmax(0).to(torch.int32).cpu().numpy())
+            ArrayMask(on_image(logits, index, size, settings.size).argmax(0).to(torch.int32).cpu().numpy())
             for index, size in enumerate(sizes)
         ]
 
-    def doubt(self, outputs: Tensor, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]) -> Doubt:
+    def doubt(self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]) -> Doubt:
         """See :class:`Task`: the likeliest pixel of each class tells its presence; losses are means over the pixels.
 
         Pixels are those of the canvas that the image lies on.
         """
-        presence, losses = [], []
+        presence, losses, maps = [], [], logits_of(outputs)
         for index, size in enumerate(sizes):
             fit = Fit.of(size, settings.size)
-            logits = on_image(outputs, index, (fit.height, fit.width), settings.size)
+            logits = on_image(maps, index, (fit.height, fit.width), settings.size)
             probs_CHW = logits.softmax(0).cpu().numpy()
             presence.append(presence_of_pixels(probs_CHW))
             losses.append(mean_pixel_entropy(probs_CHW))
@@ -155,13 +169,14 @@ class MeanIou(Metric):
         self.counts = PixelCounts(len(self.classes), len(known))
         self.loss = 0.0
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        """See :class:`Metric`: logits (B, C, h, w)."""
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """See :class:`Metric`: logits (B, C, h, w), or what has some."""
+        maps = logits_of(outputs)
         for index, (position, size) in enumerate(zip(batch.positions.tolist(), batch.sizes, strict=True)):
             truth_HW = self.place_Y[self.labels.answers[position].pixels()]
-            logits = on_image(outputs, index, size, self.settings.size)
+            logits = on_image(maps, index, size, self.settings.size)
             self.counts.add(truth_HW, logits.argmax(0).cpu().numpy())
-            known = torch.from_numpy(np.where(truth_HW < outputs.shape[1], truth_HW, VOID)).long().to(logits.device)
+            known = torch.from_numpy(np.where(truth_HW < maps.shape[1], truth_HW, VOID)).long().to(logits.device)
             if bool((known != VOID).any()):
                 self.loss += float(functional.cross_entropy(logits[None], known[None], ignore_index=VOID))
 
@@ -180,6 +195,12 @@ class MeanIou(Metric):
     def scores(self) -> DictScores:
         """See :class:`Scorer`."""
         return DictScores(self.counts.scores(self.classes), Segmentation.shown)
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """Logits (B, C, h, w) of a head's outputs."""
+    found: Tensor = outputs if isinstance(outputs, Tensor) else outputs.logits
+    return found
 
 
 def _histogram(mask: Mask, classes: int) -> IntArray:
