@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 import activetune
 from activetune import UsageError, open_pool
 from activetune.base.errors import MissingExtra
-from activetune.networks.heads import Head, heads, make_head
+from activetune.cli import run
+from activetune.networks.heads import Head, heads, make_head, options_of, parse_head
 from activetune.networks.heads.masks.mask2former import Mask2Former, MaskQueries
 from activetune.networks.loss import Loss
 from activetune.tasks import Batch
@@ -221,3 +223,53 @@ def test_a_model_with_it_is_trained_saved_and_used(kind: str, tmp_path: Path) ->
     assert 0 <= scores["miou"] <= 1
     (mask,) = model.predict([tmp_path / "digits" / pool.ids[0]], device="cpu", precision="fp32")
     assert mask.pixels().shape == (8, 8)
+
+
+# Options behind a head's name ---------------------------------------------------------------------------------------
+
+
+def test_options_stand_behind_the_name() -> None:
+    head = make_head("segmenter:layers=1", SIZE, CLASSES, "masks")
+    assert head.options() == {"layers": 1}
+    cls, options = parse_head("mask2former: queries=5; width=32;attention_heads=2", "masks")
+    assert cls is Mask2Former and options == {"queries": 5, "width": 32, "attention_heads": 2}
+    assert options_of(Mask2Former)["layers"] == 9
+    assert parse_head("detr:dropout=0", "boxes")[1] == {"dropout": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("segmenter:depth=3", "the head segmenter has no option 'depth=3'; it has layers (write segmenter:"),
+        ("segmenter:layers", "has no option 'layers'"),
+        ("segmenter:layers=two", "layers can't be 'two'; give a whole number"),
+        ("linear:layers=2", "the head linear has no option 'layers=2'; it has none"),
+        ("segmentor:layers=2", "segmenter"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        activetune.finetune(tmp_path / "nowhere", task="segmentation", head=text, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_keeps_the_options_of_its_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = open_pool(write_digits(tmp_path / "digits", 12))
+    name, weights = tiny_backbone()
+    activetune.finetune(
+        pool,
+        task="segmentation",
+        labels=ANSWERS["segmentation"](pool, tmp_path),
+        head="segmenter:layers=1",
+        out=tmp_path / "model",
+        backbone=name,
+        weights=weights,
+        recipe="linear_probe",
+        settings={"head_steps": 2},
+        device="cpu",
+        workers=0,
+        quiet=True,
+    )
+    assert activetune.load(tmp_path / "model").network.heads["segmentation"].options() == {"layers": 1}
+    assert run(["list", "heads"]) == 0
+    assert "options: layers=2" in capsys.readouterr().out

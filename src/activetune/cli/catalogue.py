@@ -31,11 +31,13 @@ def catalogue(what: str) -> Iterator[str]:
         yield from (module.ABOUT for module in sources().values())
         yield from backbone_names()
     elif what == "heads":
-        from activetune.networks.heads import ROOMS, heads
+        from activetune.networks.heads import ROOMS, heads, options_of
 
         for room in ROOMS:
             for name, cls in heads(room).items():
                 yield f"{name}: {_about(cls)}" if room == "classes" else f"{name} ({room}): {_about(cls)}"
+                options = ", ".join(f"{option}={default}" for option, default in options_of(cls).items())
+                yield from [f"    options: {options}"] if options else []
     else:
         from activetune.data.annotations import formats
         from activetune.data.sources import sources

@@ -21,7 +21,6 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import unknown_name
 from activetune.data.annotations import annotations_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -29,7 +28,7 @@ from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
-from activetune.networks.heads import Head, Room, heads, make_head
+from activetune.networks.heads import Head, Room, heads, make_head, parse_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
@@ -242,16 +241,22 @@ class Task(ABC):
         """A fresh head for a backbone, with outputs for these labels.
 
         Args:
-            kind: one of :meth:`head_kinds`; the first by default.
+            kind: one of :meth:`head_kinds`, perhaps with options (``detr:queries=50``); the first by default.
 
         Raises:
-            UsageError: unknown kind.
+            UsageError: unknown kind or option.
         """
         kind = kind or self.head_kinds()[0]
-        known = heads(self.room)
-        if kind not in known:
-            raise unknown_name(f"head of {self.name}", kind, known)
-        return make_head(kind, backbone.size_of(known[kind].reads), len(labels.classes), self.room)
+        reads = parse_head(kind, self.room)[0].reads
+        return make_head(kind, backbone.size_of(reads), self.outputs(labels), self.room, **self.head_options(labels))
+
+    def outputs(self, labels: Labels) -> int:
+        """How many outputs a head has for these labels; one per class by default."""
+        return len(labels.classes)
+
+    def head_options(self, labels: Labels) -> dict[str, Any]:
+        """What a head's constructor is told of these labels; nothing by default."""
+        return {}
 
     def scores_of(self, content: Mapping[str, Any]) -> Scored:
         """The scores that a ``scores.json`` holds.

@@ -17,15 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
-from activetune.base.errors import UsageError, unknown_name
+from activetune.base.errors import UsageError
 from activetune.data.kinds import Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.metrics import Measured
 from activetune.evaluation.sentences import SentenceScorer
-from activetune.networks.backbones import Backbone, ImageSettings
-from activetune.networks.heads import Head, Room, heads, make_head
+from activetune.networks.backbones import ImageSettings
+from activetune.networks.heads import Room, heads
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.networks.vocabulary import PAD, Vocabulary
@@ -65,14 +65,13 @@ class Captioning(Task):
         """See :class:`Task`: the recurrent network first."""
         return sorted(heads(self.room))
 
-    def head(self, backbone: Backbone, labels: Labels[Sentences], kind: str = "") -> Head:
-        """See :class:`Task`: its vocabulary is that of the sentences."""
-        kind, known = kind or self.head_kinds()[0], heads(self.room)
-        if kind not in known:
-            raise unknown_name(f"head of {self.name}", kind, known)
-        vocabulary = _vocabulary(labels)
-        size = backbone.size_of(known[kind].reads)
-        return make_head(kind, size, len(vocabulary), self.room, words=vocabulary.words)
+    def outputs(self, labels: Labels[Sentences]) -> int:
+        """See :class:`Task`: one per word of the sentences' vocabulary."""
+        return len(_vocabulary(labels))
+
+    def head_options(self, labels: Labels[Sentences]) -> dict[str, Any]:
+        """See :class:`Task`: its vocabulary."""
+        return {"words": _vocabulary(labels).words}
 
     def target(self, labels: Labels[Sentences], position: int) -> Tensor:
         """See :class:`Task`: the numbers of the sentences' words (S, T)."""

@@ -6,13 +6,25 @@ the file's name. Adding a head is adding a file.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal, get_args
 
 from activetune.base.discovery import class_of, modules_of
-from activetune.base.errors import unknown_name
+from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.heads._head import CLASSES, ClassHead, Head
 
-__all__ = ["CLASSES", "ROOMS", "ClassHead", "Head", "Room", "heads", "make_class_head", "make_head"]
+__all__ = [
+    "CLASSES",
+    "ROOMS",
+    "ClassHead",
+    "Head",
+    "Room",
+    "heads",
+    "make_class_head",
+    "make_head",
+    "options_of",
+    "parse_head",
+]
 
 Room = Literal["classes", "masks", "boxes", "sentences"]
 ROOMS: tuple[Room, ...] = get_args(Room)
@@ -42,12 +54,48 @@ def make_head(kind: str, size: int, outputs: int, room: Room = "classes", **opti
     """A head by its name; its last layer is at zero where it gives a number per class.
 
     Args:
+        kind: ``detr``, or with options of its own ``detr:queries=50;layers=3``.
         size: D of what the head reads. options: those of the head's constructor, see :meth:`Head.options`.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: unknown name or option, or a value of the wrong kind.
     """
+    cls, given = parse_head(kind, room)
+    return cls(size, outputs, **given, **options)
+
+
+def parse_head(text: str, room: Room = "classes") -> tuple[type[Head], dict[str, Any]]:
+    """The class of a head, and the options that stand behind its name.
+
+    >>> parse_head("detr:queries=50;layers=3", "boxes")[1]
+    {'queries': 50, 'layers': 3}
+
+    Raises:
+        UsageError: unknown name or option, or a value of the wrong kind.
+    """
+    name, _, rest = text.partition(":")
     known = heads(room)
-    if kind not in known:
-        raise unknown_name("head", kind, known)
-    return known[kind](size, outputs, **options)
+    if name not in known:
+        raise unknown_name("head", name, known)
+    defaults = options_of(known[name])
+    found: dict[str, Any] = {}
+    for part in (part for part in rest.split(";") if part.strip()):
+        option, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or option not in defaults:
+            has = f"it has {', '.join(defaults)}" if defaults else "it has none"
+            raise UsageError(
+                f"the head {name} has no option {part.strip()!r}; {has} (write {name}:option=value;option=value)"
+            )
+        kind = type(defaults[option])
+        try:
+            found[option] = kind(value)
+        except ValueError:
+            number = "whole number" if kind is int else "number"
+            raise UsageError(f"the head {name}: {option} can't be {value!r}; give a {number}") from None
+    return known[name], found
+
+
+def options_of(cls: type[Head]) -> dict[str, int | float]:
+    """The numbers that a head's constructor takes beside its sizes, with their defaults."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return {one.name: one.default for one in parameters if isinstance(one.default, int | float)}
