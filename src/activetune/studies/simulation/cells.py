@@ -163,11 +163,8 @@ class Bench:
 
     def _features(self, round_: Round, seed: int) -> Embeddings:
         """What the round's method reads."""
-        if round_.by.tokens:
-            return replace(
-                self.features.tokens(seed), labels=self.labelled_pool.labels if round_.budget.per_class else None
-            )
-        return self.labelled_pool if round_.budget.per_class is not None else self.pool
+        pool = self.labelled_pool if round_.budget.per_class is not None else self.pool
+        return replace(self.features.tokens(seed), labels=pool.labels) if round_.by.tokens else pool
 
     def _known(self, round_: Round, before: Selection | None, seed: int) -> dict[str, Any]:
         """What a round's method may learn from: the answers so far or, where these are no classes, a model's doubt.
@@ -181,7 +178,7 @@ class Bench:
             return {"labelled": answers}
         if not round_.by.in_rounds:
             return {"labelled": answers.ids}
-        folder = self.setup.folder / MODELS / f"{round_.name}-guide"
+        folder = self.setup.folder / MODELS / f"{round_.name}-{round_.key[:8]}-guide"
         model = self._finetune(answers, folder, seed, recipe=GUIDE)
         shutil.rmtree(folder)
         return {"labelled": answers.ids, "model": model, "pool": self.setup.images}
@@ -257,9 +254,8 @@ class Bench:
         answers = Labels.of(dict(zip(self.answers.ids, self.answers.names, strict=True)))
         usual = flatten(make_selector(method.name))
         own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
-        items = (
-            budget.text if parse_budget(budget.text)[0] == "share" else budget.count
-        )  # a share leaves held-out ones out
+        shared = parse_budget(budget.text)[0] == "share"  # a share leaves held-out ones out
+        items = budget.text if shared else budget.count
         settings = {**cell.recipe.settings, "budget": items, "select_with": method.name, "select_settings": own}
         scores, figures, curve = self._finetuned(answers, cell, seed, settings)
         selecting = round(sum(loop["seconds"] for loop in figures["loops"]), 4)
