@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 import activetune
-from activetune import UsageError, embed, open_pool, select
+from activetune import Embeddings, UsageError, embed, open_pool, select
 from activetune.base.run import Run
 from activetune.cli import run
 from activetune.data.pool import Pool
@@ -146,3 +147,17 @@ def test_images_may_have_moved(bench: Bench, tmp_path: Path, capsys: pytest.Capt
     words += ["--model", str(bench.folder / "detection"), "--pool", str(tmp_path / "moved"), "--quiet"]
     assert run([*words, "--out", str(tmp_path / "sel")]) == 0
     assert "3 of 40 items by margin" in capsys.readouterr().out
+
+
+def test_a_pool_of_other_images_under_the_same_names_is_refused(bench: Bench, tmp_path: Path) -> None:
+    write_digits(tmp_path / "twin", 40)
+    for path in (tmp_path / "twin").rglob("*.png"):
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(path)
+    asked: dict[str, Any] = {"budget": 3, "method": "margin", "model": bench.models["detection"], **ON}
+    with pytest.raises(UsageError, match="does not hold the images that were embedded"):
+        select(bench.embeddings, pool=tmp_path / "twin", **asked)
+    features = Embeddings(list(bench.pool.ids), bench.embeddings.features_ND)
+    with pytest.raises(UsageError, match="the pool is not known; give --pool"):
+        select(features, **asked)
+    assert len(select(features, pool=bench.pool, **asked)) == 3

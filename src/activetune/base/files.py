@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,16 @@ def cache_folder(what: str) -> Path:
     return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / what
 
 
-def prepare_file(path: Path, *, overwrite: bool = False) -> Path:
-    """Make ready for one output file: it must not exist yet, or ``overwrite`` given."""
+def prepare_file(path: Path, *, own: Callable[[Path], bool], overwrite: bool = False) -> Path:
+    """Make ready for one output file: it must not exist yet, or be of its own kind and ``overwrite`` given.
+
+    Args:
+        own: whether a file that is there is of the kind that will be written; another one is never replaced.
+    """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; --out must name a file")
+    if path.exists() and not own(path):
+        raise UsageError(f"{path} is a file that this command did not write; nothing was written: choose another --out")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already; nothing was written: choose another --out, or give --overwrite")
     path.parent.mkdir(parents=True, exist_ok=True)

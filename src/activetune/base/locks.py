@@ -205,7 +205,7 @@ def _open(lock: Path, path: Path, made: list[Path]) -> int | None:
         except FileNotFoundError:
             if tries_left:  # another run has just removed the folder that it had made
                 continue
-            raise  # a place where no folder can be made, such as /proc
+            raise ActivetuneError(f"nothing can be written to {lock.parent}; choose another --out") from None  # /proc
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and lock.parent.is_dir():
                 return None

@@ -32,6 +32,9 @@ class Runtime:
         return torch.autocast(self.device.type, dtype)
 
 
+DEVICES = ("cpu", "cuda", "mps")
+
+
 def resolve_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     """Choose the device (CUDA, then Apple's MPS, then CPU) and the fastest precision that it computes natively.
 
@@ -41,6 +44,8 @@ def resolve_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     check_precision(precision)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.partition(":")[0] not in DEVICES:
+        raise UsageError(f"device {device!r} is not known; allowed: auto, cpu, cuda, cuda:1, mps")
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)

@@ -71,6 +71,17 @@ def read_table(path: str | os.PathLike[str]) -> Columns:
     return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else _read_csv(path, text)
 
 
+def header_of(path: Path) -> tuple[str, ...]:
+    """The names of a table's columns, from its first line or its schema; none where it is no such table."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return tuple(pq.read_schema(path).names)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return tuple(next(csv.reader([file.readline(10_000)], strict=True), []))
+    except (OSError, ValueError, csv.Error, pa.ArrowException):
+        return ()
+
+
 def need_columns(
     columns: Mapping[str, Sequence[Any]],
     names: Sequence[str],
@@ -169,7 +180,7 @@ def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
     line = 1
     try:
         for row in reader:
-            if row:
+            if any(cell.strip() for cell in row):
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -138,6 +139,11 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
     Raises:
         UsageError: unknown ids, contradicting answers, or no answer at all.
     """
+    if Path(path).is_dir():
+        raise UsageError(
+            f"{path} is a folder, and labels of one class per image are a file with the columns id and label; folders "
+            "hold answers to other tasks: give --task segmentation, detection or multilabel, if they are that"
+        )
     columns = read_table(path)
     need_columns(columns, ["id"], path, pool.position)
     ids = as_known(ids_of(columns["id"]), pool.position)

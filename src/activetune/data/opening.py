@@ -108,3 +108,20 @@ def _check(path: Path, ids: Sequence[str]) -> None:
                 item.encode("utf-8")
             except UnicodeEncodeError:
                 raise UsageError(f"{path} holds the id {item!r}, which is no valid text; rename it") from None
+
+
+def refuse_in_pool(out: Path, pool: Pool, option: str) -> None:
+    """Refuse a place for pictures in a pool's own folder, where they would be images of the pool from then on.
+
+    Args:
+        option: that names the place.
+
+    Raises:
+        UsageError: it lies there.
+    """
+    folder = split_rate(pool.name)[0]
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"{out} lies in the pool {pool.name}, whose images its pictures would be from then on; "
+            f"nothing was written: choose another {option}"
+        )

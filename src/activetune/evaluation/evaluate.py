@@ -109,12 +109,21 @@ def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
         found = {}
     primary = found.get("primary", "top1")
     if primary not in found:
-        return prepare_file(path, overwrite=overwrite)
+        return prepare_file(path, own=_holds_scores, overwrite=overwrite)
     raise UsageError(
         f"{path} exists already; nothing was written: it holds the scores on {found.get('pool')} "
         f"({told(primary)} {_rounded(found[primary])}, {found.get('n')} items); --out FILE keeps both, "
         "--overwrite replaces them, --resume keeps those of the same run"
     )
+
+
+def _holds_scores(path: Path) -> bool:
+    """Whether a file is of the kind that is written here: scores on a pool, or on shifted pools."""
+    try:
+        found = read_json(path)
+    except ActivetuneError:
+        return False
+    return {"n", found.get("primary", "top1")} <= found.keys() or {"model", "sets"} <= found.keys()
 
 
 def _rounded(value: Any) -> str:
@@ -154,7 +163,7 @@ def evaluate_shifts(
         if before.get("model") == content["model"]:
             content["sets"] = _whole_sets(before.get("sets"))
         else:
-            prepare_file(path, overwrite=run.overwrite)
+            prepare_file(path, own=_holds_scores, overwrite=run.overwrite)
     found: dict[str, dict[int, float]] = {}
     for kind, severity, file in pools:
         pool = open_pool(file, quiet=run.quiet)

@@ -16,7 +16,7 @@ from typing import Any
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, prepare_file, read_json, replacing, write_json
 from activetune.base.fingerprint import digest_file
-from activetune.base.tables import read_table, write_csv
+from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.identity import Contents
 from activetune.tasks import Form, Row
 
@@ -67,11 +67,13 @@ class Journal:
                 "or --overwrite to start again"
             )
         if not lines:
-            prepare_file(self.path, overwrite=overwrite)
-            if not self._lines.is_file():  # otherwise the list is of the run that was cut off here
-                prepare_file(self.listing, overwrite=overwrite)
+            cut_off = self._lines.is_file()
+            self.form.prepare(self.path, self.ids, overwrite=overwrite, cut_off=cut_off)
+            if not cut_off:  # otherwise the list is of the run that was cut off here
+                prepare_file(self.listing, own=_holds_rejects, overwrite=overwrite)
         with replacing(self._lines) as partial:
             partial.write_text("\n".join([self.key, *map(json.dumps, batches)]) + "\n", encoding="utf-8")
+        self._note.unlink(missing_ok=True)  # what an earlier run finished here is being replaced
         rows = [tuple(row) for found, *_ in batches for row in found]
         return rows, [(item, reason) for _, refused, _ in batches for item, reason in refused], len(batches)
 
@@ -85,7 +87,7 @@ class Journal:
         """Write the output and the list of rejects; one that an earlier run left goes."""
         if rejected:
             write_csv(self.listing, REJECTED, rejected)
-        elif self.listing.is_file() and tuple(read_table(self.listing)) == REJECTED:
+        elif self.listing.is_file() and _holds_rejects(self.listing):
             self.listing.unlink()
         self.form.write(self.path, rows)
         write_json(self._note, self._made_from())
@@ -104,6 +106,10 @@ class Journal:
             self.contents.digest_of(stop - count, stop) == images
             for count, stop, (_, _, images) in zip(counts, stops, batches, strict=True)
         )
+
+
+def _holds_rejects(path: Path) -> bool:
+    return header_of(path) == REJECTED
 
 
 def _whole(lines: list[str]) -> list[list[Any]]:

@@ -13,13 +13,16 @@ from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
+from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.identity import Contents
 from activetune.data.loading import read_usable
-from activetune.data.opening import open_pool
+from activetune.data.opening import open_pool, refuse_in_pool
 from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.journal import Journal, Rejects, Rows
 from activetune.evaluation.model import Model, Prediction, load, predictions
-from activetune.tasks import Form, Row, picture_name
+from activetune.tasks import Form, Row, picture_name, refuse_others
+
+PICTURES, LISTED = "pictures.csv", ("id", "file")  # which pictures are drawn into a folder
 
 
 @holds_output(folder=False)
@@ -36,7 +39,8 @@ def predict(
     Args:
         out: of classes and captions a ``.csv`` or ``.parquet`` file, of boxes a ``.json`` file, of masks a folder;
             images that can't be decoded are listed beside it in ``NAME.rejected.csv``.
-        draw: a folder for pictures, PNG, of the images with their answers drawn in; needs ``out``.
+        draw: a folder for pictures, PNG, of the images with their answers drawn in, and ``pictures.csv``, which lists
+            them; needs ``out``. Other files there are never replaced.
         run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
 
     Returns:
@@ -56,6 +60,10 @@ def predict(
     contents = Contents(pool)
     form = model.task.form(model.classes)
     form.refuse(pool.ids)
+    if out is not None and not Path(out).suffix:
+        refuse_in_pool(Path(out), pool, "--out")
+    if draw is not None:
+        _claim_pictures(pool, Path(draw))
     key = digest(model.fingerprint, *pool.ids)
     journal = None if out is None else Journal(Path(out), form, pool.ids, key, contents)
     if journal is not None and run.resume and not run.overwrite and (kept := journal.finished()) is not None:
@@ -94,6 +102,21 @@ def _predicted(
         listed = f"{len(rejected):,} of {len(pool):,} images were skipped; {journal.listing} lists the reasons"
         note(listed, run.quiet or not rejected)
     return rows
+
+
+def _claim_pictures(pool: Pool, folder: Path) -> None:
+    """List in a folder the pictures that will be drawn there.
+
+    Raises:
+        UsageError: it lies in the pool, or holds something else.
+    """
+    refuse_in_pool(folder, pool, "--draw")
+    listing, names = folder / PICTURES, [picture_name(item) for item in pool.ids]
+    before = read_table(listing) if header_of(listing) == LISTED else None
+    refuse_others(folder, names, None if before is None else set(before["file"]), "--draw")
+    earlier = {} if before is None else dict(zip(before["file"], before["id"], strict=True))
+    listed = {**earlier, **dict(zip(names, pool.ids, strict=True))}
+    write_csv(listing, LISTED, [(item, name) for name, item in listed.items()])
 
 
 def _draw(pool: Pool, rows: Rows, form: Form, file: Path, folder: Path, quiet: bool) -> None:

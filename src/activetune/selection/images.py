@@ -24,7 +24,7 @@ from activetune.base.tables import write_csv
 from activetune.data.formats import FORMATS, is_image_name
 from activetune.data.frame_rate import split_rate
 from activetune.data.images import decode_image
-from activetune.data.opening import open_pool
+from activetune.data.opening import open_pool, refuse_in_pool
 from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings
 from activetune.selection.artefact import Selection, load_selection
@@ -74,6 +74,7 @@ def save_images(
     missing = [item for item in selection.ids if item not in opened.position]
     if missing:
         raise UsageError(f"{len(missing):,} of {len(selection):,} picks are not in {opened.name}: {some(missing)}")
+    refuse_in_pool(folder, opened, "--images")
     prepare_folder(folder, (IMAGES, LIST), overwrite=overwrite)
     files = _write(selection, opened, folder, quiet)
     write_manifest(folder, IMAGES, {**names, "pool": opened.name, "n": len(files), "files": files})

@@ -10,6 +10,7 @@ import numpy as np
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.run import Run
 from activetune.base.runtime import resolve_runtime
+from activetune.data.identity import Contents
 from activetune.data.pool import Pool
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.model import Model, predictions
@@ -42,6 +43,13 @@ def refuse_unread(selector: Selector, method: str) -> None:
         raise UsageError(f"{method} {why}; leave --model out, or choose a method that selects by it: {readers()}")
 
 
+def _images(embeddings: Embeddings) -> Pool:
+    try:
+        return pool_of(embeddings)
+    except UsageError as error:
+        raise UsageError(f"{error}; give --pool, whose ids must be those of the features") from None
+
+
 def doubt_of(model: Model, embeddings: Embeddings, run: Run, pool: Pool | None = None) -> Doubt:
     """The model's doubt of all N items, in the order of the embeddings.
 
@@ -57,9 +65,15 @@ def doubt_of(model: Model, embeddings: Embeddings, run: Run, pool: Pool | None =
             f"a model for {model.task.name} names no classes, and methods that select by a model read their "
             "probabilities; leave --model out, or give a model of another task"
         )
-    images = pool_of(embeddings) if pool is None else pool
+    images = _images(embeddings) if pool is None else pool
     if missing := [item for item in embeddings.ids if item not in images.position]:
         raise UsageError(f"{len(missing):,} of {len(embeddings):,} items are not in {images.name}: {some(missing)}")
+    known = embeddings.manifest.get("pool_fingerprint")
+    if known and Contents(images).fingerprint != known:
+        raise UsageError(
+            f"{images.name} does not hold the images that were embedded, or not these alone; give that pool with "
+            "--pool, or embed this one"
+        )
     items = images.subset(embeddings.ids)
     settings = model.backbone.settings
     shares_NC = np.empty((len(items), len(model.classes)), dtype=np.float32)

@@ -10,7 +10,7 @@ from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
-from activetune.tasks._forms import Form, Row, picture_name
+from activetune.tasks._forms import Form, Row, picture_name, refuse_others
 from activetune.tasks._pictures import with_answer
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "augmentation",
     "make_task",
     "picture_name",
+    "refuse_others",
     "task_of",
     "tasks",
     "with_answer",

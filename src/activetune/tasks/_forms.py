@@ -9,7 +9,7 @@ import io
 import json
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,14 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from activetune.base.errors import UsageError
-from activetune.base.files import parse_json, replacing
+from activetune.base.errors import UsageError, some
+from activetune.base.files import parse_json, prepare_file, replacing
 from activetune.base.fingerprint import digest_bytes
-from activetune.base.tables import read_table, write_csv
+from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.formats import is_image_name
 from activetune.data.kinds import VOID, Detections, Mask
 from activetune.tasks._pictures import colours, with_boxes, with_mask, with_text
 
+RESULT = {"image_id", "category_id", "bbox", "score"}  # the names that COCO's results have
 Row = tuple[Any, ...]  # an item's id, then what is told of it
 
 
@@ -43,6 +44,21 @@ class Form(ABC):
     def refuse(self, ids: Sequence[str]) -> None:
         """Raise a :class:`UsageError` for items that can't be told apart in the output; all can by default."""
         return
+
+    @abstractmethod
+    def own(self, file: Path) -> bool:
+        """Whether a file that is there is one that this form writes."""
+
+    def prepare(self, file: Path, ids: Sequence[str], *, overwrite: bool, cut_off: bool) -> None:
+        """Make the output's place ready, which never holds files of another kind.
+
+        Args:
+            ids: of the items. cut_off: whether a run that had made it ready was killed there.
+
+        Raises:
+            UsageError: it holds something, and ``overwrite`` is off or it is something else.
+        """
+        prepare_file(file, own=self.own, overwrite=overwrite)
 
     @abstractmethod
     def row(self, item: str, answer: Any, file: Path | None) -> Row:
@@ -83,6 +99,10 @@ class Table(Form):
         if out.suffix.lower() not in (".csv", ".parquet"):
             raise UsageError(f"{out}: predictions are written as .csv or .parquet")
         return out
+
+    def own(self, file: Path) -> bool:
+        """See :class:`Form`."""
+        return header_of(file) == self.header
 
     def row(self, item: str, answer: Any, file: Path | None) -> Row:
         """See :class:`Form`."""
@@ -181,6 +201,14 @@ class CocoResults(Form):
             raise UsageError(f"{out}: detections are written as .json")
         return out
 
+    def own(self, file: Path) -> bool:
+        """See :class:`Form`."""
+        try:
+            found = parse_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(found, list) and all(isinstance(one, dict) and one.keys() >= RESULT for one in found)
+
     def row(self, item: str, answer: Detections, file: Path | None) -> Row:
         """See :class:`Form`."""
         corners = answer.boxes.xyxy_K4.astype(float).round(3)
@@ -240,6 +268,18 @@ class Masks(Form):
             raise UsageError(f"{out}: masks are written to a folder; give one, for instance {out.with_suffix('')}")
         return out / "masks.csv"
 
+    def own(self, file: Path) -> bool:
+        """See :class:`Form`."""
+        return header_of(file) == self.header
+
+    def prepare(self, file: Path, ids: Sequence[str], *, overwrite: bool, cut_off: bool) -> None:
+        """See :class:`Form`: a folder that is empty or holds an earlier run's masks; others are never replaced."""
+        if cut_off:
+            return
+        listed = set(read_table(file)["file"]) if self.own(file) else None
+        refuse_others(file.parent, map(picture_name, ids), listed, "--out")
+        super().prepare(file, ids, overwrite=overwrite, cut_off=cut_off)
+
     def refuse(self, ids: Sequence[str]) -> None:
         """See :class:`Form`: two images whose masks would have one name."""
         first: dict[str, str] = {}
@@ -277,13 +317,40 @@ class Masks(Form):
             (name, value, *colour)
             for value, (name, colour) in enumerate(zip(self.classes, self.colours_C3.tolist(), strict=True))
         ]
+        before = set(read_table(file)["file"]) if self.own(file) else set()
         write_csv(file.with_name("classes.csv"), ("name", "value", "red", "green", "blue"), table)
         write_csv(file, self.header, rows)
+        for name in before - {row[1] for row in rows}:  # of images that the pool no longer has
+            (file.parent / name).unlink(missing_ok=True)
 
     def read(self, file: Path, items: Sequence[str]) -> list[Row]:
         """See :class:`Form`."""
         found = read_table(file)
         return [tuple(map(str, row)) for row in zip(*(found[name] for name in self.header), strict=True)]
+
+
+def refuse_others(folder: Path, names: Iterable[str], listed: Collection[str] | None, option: str) -> None:
+    """Refuse a folder for pictures that holds anything but those that were written there before.
+
+    Args:
+        names: of the pictures to write. listed: of those that were written there before; None: nothing was.
+        option: that names the folder.
+
+    Raises:
+        UsageError: it does.
+    """
+    present = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    if present and listed is None:
+        raise UsageError(
+            f"the folder {folder} is not empty (it holds {some(present)}), and none of it was written by this command; "
+            f"nothing was written: choose another {option}"
+        )
+    others = [name for name in names if name not in (listed or ()) and (folder / name).exists()]
+    if others:
+        raise UsageError(
+            f"{some(others)} in {folder} would be replaced, and this command did not write them; nothing was written: "
+            f"choose another {option}"
+        )
 
 
 def picture_name(item: str) -> str:

@@ -35,6 +35,10 @@ class Files:
         """The file, where the path is one that holds no others."""
         return None if self.path == self.root else self.path
 
+    def told(self, name: str) -> str:
+        """One of the files in a message."""
+        return f"{name} of {self.root}" if self.single is None else str(self.path)
+
     def ending(self, *suffixes: str) -> list[str]:
         """The names with one of these suffixes, in whatever case."""
         return [name for name in self.names if name.lower().endswith(suffixes)]
@@ -51,9 +55,9 @@ class Files:
         try:
             content = self._all.read(self._position[name]) if self.single is None else self.single.read_bytes()
         except (RejectedImage, OSError) as error:
-            raise UsageError(f"{name} of {self.root} can't be read ({first_line(error)})") from None
+            raise UsageError(f"{self.told(name)} can't be read ({first_line(error)})") from None
         if most is not None and len(content) > most:
-            raise UsageError(f"{name} of {self.root} has {len(content):,} bytes, {most:,} are allowed")
+            raise UsageError(f"{self.told(name)} has {len(content):,} bytes, {most:,} are allowed")
         return content
 
     def peek(self, name: str) -> bytes:

@@ -65,11 +65,11 @@ def _content(files: Files, name: str) -> Mapping[str, Any]:
     try:
         content = parse_json(files.read(name))
     except ValueError as error:
-        raise UsageError(f"{name} of {files.root} is no JSON that can be read ({error})") from None
+        raise UsageError(f"{files.told(name)} is no JSON that can be read ({error})") from None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations")
     ):
-        raise UsageError(f"{name} of {files.root} is no COCO file: it must hold the lists images and annotations")
+        raise UsageError(f"{files.told(name)} is no COCO file: it must hold the lists images and annotations")
     return content
 
 

@@ -95,7 +95,7 @@ def save_annotations(
     _refuse_others(labels, task)
     if Path(path).suffix.lower() != ".parquet":
         raise UsageError(f"{path} does not end in .parquet, which annotations are written as")
-    path = prepare_file(Path(path), overwrite=overwrite)
+    path = prepare_file(Path(path), own=_holds_annotations, overwrite=overwrite)
     about = {"kind": KIND, "format": FORMAT, "task": task, "classes": list(labels.classes)}
     schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about).encode()})
     rows_of: Callable[[Any, Size], list[tuple]] = _WRITERS[task](labels.classes)
@@ -109,6 +109,13 @@ def save_annotations(
                 rows += [(item, *row) for row in rows_of(answer, _size(item, pool) if task == "detection" else None)]
             writer.write_table(_table(rows, schema))
     return path
+
+
+def _holds_annotations(path: Path) -> bool:
+    try:
+        return KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _table(rows: Sequence[tuple], schema: pa.Schema) -> pa.Table:

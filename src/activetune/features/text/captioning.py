@@ -16,7 +16,7 @@ from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import FULL_PRECISION, NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
-from activetune.base.tables import write_csv
+from activetune.base.tables import header_of, write_csv
 from activetune.data.labels import Labels, labels_of
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
@@ -24,6 +24,8 @@ from activetune.data.pool import Pool, check_complete
 from activetune.features.text.captions import Captioner, make_captioner, read_captions
 
 UNKNOWN = "thing"  # stands for the class name where there is none
+
+COLUMNS = ("id", "caption")
 
 
 @holds_output(folder=False)
@@ -59,7 +61,11 @@ def caption(
     run = Run.of("caption", run_options, seed=NO_CHANCE, precision=FULL_PRECISION)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     kept = read_captions(out) if out is not None and run.resume and not run.overwrite and Path(out).is_file() else None
-    path = None if out is None or kept is not None else prepare_file(Path(out), overwrite=run.overwrite)
+    path = (
+        None
+        if out is None or kept is not None
+        else prepare_file(Path(out), own=_holds_captions, overwrite=run.overwrite)
+    )
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(f"{path}: captions are written as .csv or .parquet")
     runtime = resolve_runtime(run.device, "fp32")
@@ -95,9 +101,13 @@ def _captions(pool: Pool, speaker: Captioner, names: Mapping[str, str], run: Run
     return found
 
 
+def _holds_captions(path: Path) -> bool:
+    return header_of(path) == COLUMNS
+
+
 def _write(path: Path, found: Mapping[str, str]) -> None:
     if path.suffix.lower() == ".csv":
-        write_csv(path, ("id", "caption"), list(found.items()))
+        write_csv(path, COLUMNS, list(found.items()))
         return
     with replacing(path) as partial:
         pq.write_table(pa.table({"id": list(found), "caption": list(found.values())}), partial)

@@ -147,7 +147,10 @@ def open_parts(
                 f"--splits {PER_SEED} holds out another share of the pool for each seed, and {_name_of(test)} is a "
                 f"test set of its own; give a share (--test 30%), or leave --splits {PER_SEED} out"
             )
-        other, truth = _labelled(test, question.test_labels, task, quiet)
+        try:
+            other, truth = _labelled(test, question.test_labels, task, quiet)
+        except UsageError as error:
+            raise UsageError(str(error).replace("--labels", "--test-labels")) from None
         parts = Parts(whole, answers, other, truth, task=task)
         if list(other.ids) == list(whole.ids) and _same_images(other, whole):
             raise UsageError("the test set is the pool itself; hold a share of it out instead, for instance --test 30%")

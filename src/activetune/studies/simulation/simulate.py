@@ -189,8 +189,8 @@ def _begun(folder: Path, made_from: Mapping[str, str], *, overwrite: bool, resum
         )
     if other:
         raise UsageError(
-            f"{folder} holds a simulation made from another {' and '.join(other)}; give the same to go on with "
-            "--resume, or --overwrite to start again"
+            f"{folder} holds a simulation made from another {' and '.join(other)} (images or answers); give the same "
+            "to go on with --resume, or --overwrite to start again"
         )
     return begun
 
