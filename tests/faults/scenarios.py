@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from tests.conftest import TINY, tiny_backbone, write_digits
 
@@ -61,6 +62,22 @@ def _warmed(*lines: str) -> Prepare:
     return prepare
 
 
+def _masked(*lines: str) -> Prepare:
+    """The same with masks beside the images."""
+
+    def prepare(place: Path) -> None:
+        _pool(place, 8)
+        (place / "pool" / "0" / "broken.png").unlink()
+        for path in (place / "pool").rglob("*.png"):
+            mask = place / "masks" / path.relative_to(place / "pool")
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as image:
+                image.point(lambda value: int(value > 100)).save(mask)
+        _do(place, *lines)
+
+    return prepare
+
+
 def _rejects_gone(place: Path) -> None:
     """Predictions with a list of rejects, of a pool that has none any more."""
     _pooled(FINETUNE, "predict model pool --out p.csv --workers 0")(place)
@@ -68,6 +85,8 @@ def _rejects_gone(place: Path) -> None:
 
 
 PREDICT = "predict model pool --out p.csv --workers 0"
+MASKS = f"{FINETUNE.replace('strengths=1', 'head_steps=2')} --task segmentation --labels masks"
+PREDICT_MASKS = "predict model pool --out found --draw drawn --workers 0"
 CORRUPT = "corrupt pool --kinds fog,contrast --severity 1 --out shifts --workers 0"
 SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
     name: (line.split(), prepare)
@@ -92,6 +111,9 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("evaluate", "evaluate model pool --workers 0", _pooled(FINETUNE)),
         ("predict", PREDICT, _pooled(FINETUNE)),
         ("predict_over_another", f"{PREDICT} --overwrite", _rejects_gone),
+        ("finetune_masks", MASKS, _masked(MASKS.replace("--out model", "--out other"))),
+        ("predict_masks", PREDICT_MASKS, _masked(MASKS)),
+        ("predict_masks_over_another", f"{PREDICT_MASKS} --overwrite", _masked(MASKS, f"{PREDICT_MASKS}")),
         ("caption", "caption pool --out c.csv", _pooled()),
         ("corrupt", CORRUPT, _warmed(CORRUPT)),
         ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),

@@ -47,6 +47,12 @@ def prepare_file(path: Path, *, own: Callable[[Path], bool], overwrite: bool = F
     return path
 
 
+def sweep_all(folder: Path) -> None:
+    """Remove what killed processes were writing anywhere in a folder whose lock this run holds."""
+    for leftover in folder.rglob(".*.partial"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a name beside ``path`` to write to; on success it takes ``path``'s place in one step.

@@ -48,6 +48,7 @@ class Journal:
         if read_json(self._note) != self._made_from():
             return None
         self._lines.unlink(missing_ok=True)
+        self.form.sweep(self.path)
         listed = read_table(self.listing) if self.listing.is_file() else {}
         refused = set(listed["id"]) if tuple(listed) == REJECTED else set()
         return self.form.read(self.path, [item for item in self.ids if item not in refused])
@@ -71,6 +72,7 @@ class Journal:
             self.form.prepare(self.path, self.ids, overwrite=overwrite, cut_off=cut_off)
             if not cut_off:  # otherwise the list is of the run that was cut off here
                 prepare_file(self.listing, own=_holds_rejects, overwrite=overwrite)
+        self.form.sweep(self.path)
         with replacing(self._lines) as partial:
             partial.write_text("\n".join([self.key, *map(json.dumps, batches)]) + "\n", encoding="utf-8")
         self._note.unlink(missing_ok=True)  # what an earlier run finished here is being replaced

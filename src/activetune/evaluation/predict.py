@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from activetune.base.errors import UsageError
-from activetune.base.files import replacing
+from activetune.base.files import replacing, sweep_all
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
@@ -114,6 +114,7 @@ def _claim_pictures(pool: Pool, folder: Path) -> None:
     listing, names = folder / PICTURES, [picture_name(item) for item in pool.ids]
     before = read_table(listing) if header_of(listing) == LISTED else None
     refuse_others(folder, names, None if before is None else set(before["file"]), "--draw")
+    sweep_all(folder)
     earlier = {} if before is None else dict(zip(before["file"], before["id"], strict=True))
     listed = {**earlier, **dict(zip(names, pool.ids, strict=True))}
     write_csv(listing, LISTED, [(item, name) for name, item in listed.items()])

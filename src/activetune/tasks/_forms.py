@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from activetune.base.errors import UsageError, some
-from activetune.base.files import parse_json, prepare_file, replacing
+from activetune.base.files import parse_json, prepare_file, replacing, sweep_all
 from activetune.base.fingerprint import digest_bytes
 from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.formats import is_image_name
@@ -59,6 +59,10 @@ class Form(ABC):
             UsageError: it holds something, and ``overwrite`` is off or it is something else.
         """
         prepare_file(file, own=self.own, overwrite=overwrite)
+
+    def sweep(self, file: Path) -> None:
+        """Remove what a killed run was writing to the output, which this run has to itself; nothing by default."""
+        return
 
     @abstractmethod
     def row(self, item: str, answer: Any, file: Path | None) -> Row:
@@ -287,6 +291,10 @@ class Masks(Form):
             other = first.setdefault(picture_name(item), item)
             if other != item:
                 raise UsageError(f"the masks of {other!r} and {item!r} would have one name; predict them apart")
+
+    def sweep(self, file: Path) -> None:
+        """See :class:`Form`."""
+        sweep_all(file.parent)
 
     def row(self, item: str, answer: Mask, file: Path | None) -> Row:
         """See :class:`Form`: the mask is written now."""
