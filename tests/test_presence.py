@@ -268,3 +268,19 @@ def test_masks_and_repeated_rows_are_read_on_the_command_line(tmp_path: Path) ->
         assert len(ids) < 9
         picked.append(ids)
     assert picked[0] == picked[1]
+
+
+def test_answers_may_be_a_file_or_a_mapping_and_their_task_is_named(tmp_path: Path) -> None:
+    ids = [f"{number}.png" for number in range(12)]
+    embeddings = Embeddings(ids, np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32))
+    names = {item: Names.of(["cat", "dog"][: 1 + number % 2]) for number, item in enumerate(ids)}
+    (tmp_path / "names.csv").write_text(
+        "id,labels\n" + "".join(f"{item},{';'.join(answer.names)}\n" for item, answer in names.items()),
+        encoding="utf-8",
+    )
+    asked: dict[str, Any] = {"budget": "2/class", "method": "k_center", "task": "multilabel", "quiet": True}
+    expected = select(embeddings, labels=Labels(ids, list(names.values()), ["cat", "dog"]), **asked)
+    for given_labels in (names, tmp_path / "names.csv"):
+        assert list(select(embeddings, labels=given_labels, **asked).ids) == list(expected.ids)
+    with pytest.raises(UsageError, match="multilabel says what the labels answer, and there are none"):
+        select(embeddings, **asked)

@@ -25,10 +25,12 @@ from activetune.data.label_notes import describe_names
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.data.presence import Presence
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.model import Model, load
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32, coverage, pieces, unit_rows
+from activetune.networks.network import CLASSIFICATION
 from activetune.selection.artefact import (
     SELECTION_FILES,
     Selection,
@@ -51,10 +53,12 @@ from activetune.selection.constraints import (
     with_labels,
 )
 from activetune.selection.evidence import gather
+from activetune.selection.images import items_of
 from activetune.selection.model_doubt import TOLD, doubt_of, refuse_unread
 from activetune.selection.problem import Evidence
 from activetune.selection.resolved_budget import ResolvedBudget, needs_order, resolve_budget
 from activetune.selection.selectors import Selector, make_selector, selectors
+from activetune.tasks import make_task
 
 __all__ = ["parse_budget", "select"]
 
@@ -74,7 +78,8 @@ def select(
     balance: str | None = None,
     metadata: Metadata | None = None,
     losses: Losses | None = None,
-    labels: Labels | None = None,
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    task: str = CLASSIFICATION,
     model: Model | str | os.PathLike[str] | None = None,
     pool: Pool | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -94,7 +99,7 @@ def select(
         balance: a column (``label``, one of ``metadata``, or ``predicted``) whose values get equal shares.
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
         losses: ``{id: loss}`` by the current model, or a file (id, loss), for ``ods``; None: expected from the labels.
-        labels: what ``"2/class"`` and ``balance="label"`` count: an image counts for each class that it shows.
+        labels: answers to ``task``, or a file of them: ``"2/class"`` and ``balance="label"`` count what an image shows.
         model: a finetuned model, or its folder, whose doubt the method reads in place of that of a classifier learned
             from ``labelled``. pool: where the images are that it looks at; None: where the embeddings say.
         out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` (kept if filled in), or ``overwrite``.
@@ -108,7 +113,7 @@ def select(
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
     run = Run.of("select", run_options, precision=FULL_PRECISION)
-    embeddings, presence = with_labels(_loaded(embeddings), labels)
+    embeddings, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
     selector = _selector(embeddings, method, preset, dict(settings or {}))
     judge = _judge(model, pool, selector, method, balance)
     limits = read_limits(embeddings, labelled, exclude, candidates, presence, judge.classes if judge else None)
@@ -116,9 +121,8 @@ def select(
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
-    given = _Given(embeddings, limits, resolved, losses_N, judge, selector, asked, notes)
     with limited_threads(run.workers if threads is None else threads):
-        return _select(given, None if out is None else Path(out), run)
+        return _select(_Given(embeddings, limits, resolved, losses_N, judge, selector, asked, notes), out, run)
 
 
 @dataclass(frozen=True)
@@ -203,8 +207,9 @@ def _judge(
     return _Judge(model if isinstance(model, Model) else load(model), opened)
 
 
-def _select(given: _Given, folder: Path | None, run: Run) -> Selection:
+def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Selection:
     """Make the selection, and save it where a folder is given; or find it there."""
+    folder = None if out is None else Path(out)
     runtime = resolve_runtime(run.device, "fp32")
     request = {**given.asked, **_request_of(given)}
     if folder is not None and run.resume and not run.overwrite and _is_done(folder, request):
@@ -244,6 +249,20 @@ def _compute(given: _Given, device: str, run: Run) -> tuple[BudgetResult, dict[s
     result = carry_out(given.budget, selector, gathered, seed)
     seconds = time.perf_counter() - started
     return result, _figures(given.embeddings, evidence, given.budget, result, seconds)
+
+
+def _with_labels(
+    embeddings: Embeddings,
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+    task: str,
+    quiet: bool,
+) -> tuple[Embeddings, Presence | None]:
+    """See :func:`with_labels`, of labels however they are given."""
+    if labels is None and task != CLASSIFICATION:
+        raise UsageError(f"the task {task} says what the labels answer, and there are none; give labels too")
+    if labels is None or isinstance(labels, Labels):
+        return with_labels(embeddings, labels)
+    return with_labels(embeddings, make_task(task).labels_of(labels, items_of(embeddings), quiet=quiet))
 
 
 def _loaded(embeddings: Embeddings | str | os.PathLike[str]) -> Embeddings:
