@@ -18,6 +18,8 @@ from activetune.data.pool import Pool
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
 
+pytestmark = pytest.mark.slow
+
 ON: dict[str, Any] = {"device": "cpu", "precision": "fp32", "workers": 0, "quiet": True}
 
 

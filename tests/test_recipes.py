@@ -45,7 +45,7 @@ from tests.test_finetuning import cut_off, history, learnt, some_labels, train, 
 
 VIT = TINY
 ON_BUNDLED: dict[str, Any] = {"backbone": "bundled@32", "weights": None}  # for its batch norms or good features
-pytestmark = pytest.mark.usefixtures("small")
+pytestmark = [pytest.mark.usefixtures("small"), pytest.mark.slow]
 
 
 @pytest.fixture

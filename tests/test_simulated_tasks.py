@@ -20,6 +20,8 @@ from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_recipes import QUICK
 from tests.contract.test_tasks import ANSWERS
 
+pytestmark = pytest.mark.slow
+
 SCORES = {"multilabel": "map", "segmentation": "miou", "detection": "map", "captioning": "cider"}
 PROBE = {"linear_probe": {name: QUICK[name] for name in ("head_steps",) if name in QUICK}}
 

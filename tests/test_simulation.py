@@ -29,6 +29,8 @@ from activetune.studies.simulation.plan import Entry, Plan, Split, read_methods,
 from activetune.studies.simulation.pools import open_parts
 from tests.conftest import write_digits
 
+pytestmark = pytest.mark.slow
+
 CONTRACT = ["method", "recipe", "budget", "seed", "top1", "seconds"]
 FURTHER = [
     "k",

@@ -28,6 +28,8 @@ from activetune.training.recipe import make_recipe
 from tests.conftest import tiny_backbone, write_digits
 from tests.test_finetuning import cut_off, figures, history, learnt, some_labels, train, weights
 
+pytestmark = pytest.mark.slow
+
 SHORT: dict[str, Any] = {
     "batches": 12,
     "loops": 3,
@@ -40,8 +42,8 @@ SHORT: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundled network on 32 px images, and texts by a table instead of a model."""
+def _small(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny network, the bundled one on 32 px images, and texts by a table instead of a model."""
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
     monkeypatch.setattr("activetune.recipes.vecaf.language.load_text_encoder", lambda *_, **__: Table())
 

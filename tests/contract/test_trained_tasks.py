@@ -23,6 +23,8 @@ from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_recipes import QUICK
 from tests.contract.test_tasks import ANSWERS
 
+pytestmark = pytest.mark.slow
+
 TASKS = sorted(set(tasks()) - {"classification"})  # test_recipes.py is about that one
 PAIRS = [
     (task, recipe) for task in TASKS for recipe, cls in sorted(recipes().items()) if task in (cls.only_tasks or tasks())
