@@ -76,15 +76,14 @@ class Parts:
 
     def stock(self, ids: Sequence[str]) -> Stock:
         """What some items of the pool have to pick from."""
-        answers = in_order(self.answers, ids)
         if self.task.name == CLASSIFICATION:
-            return Stock.of(answers.names)
-        counts: dict[str, int] = {}
-        if answers.classes:
-            shown = Presence.of(answers, answers.ids)
-            found = zip(shown.names, shown.shown_NC.sum(axis=0).tolist(), strict=True)
-            counts = {name: count for name, count in found if count}
-        return Stock(len(answers), counts, one_each=False)
+            return Stock.of(in_order(self.answers, ids).names)
+        if not self.answers.classes:
+            return Stock(len(ids), {}, one_each=False)
+        shown = self.answers.derived("presence", lambda: Presence.of(self.answers, self.answers.ids))  # reads all masks
+        rows = np.asarray([self.whole.position[item] for item in ids], dtype=np.int64)
+        counts = dict(zip(shown.names, shown.counts(rows).tolist(), strict=True))
+        return Stock(len(ids), {name: count for name, count in counts.items() if count}, one_each=False)
 
     def made_from(self, *, use_cache: bool) -> dict[str, str]:
         """Digests of both sides, with their labels; images that are not known yet are read."""
