@@ -340,7 +340,7 @@ def test_an_unknown_setting_names_the_nearest(features: Path, capsys: pytest.Cap
         ("--set temperature", "not of the form name=value"),
         ("--preset best", "has no preset 'best'; it has: paper"),
         ("--labelled gone.csv", "gone.csv does not exist"),
-        ("--device nonsense", "device 'nonsense' can't be used here"),
+        ("--device nonsense", "device 'nonsense' is not known; allowed: auto, cpu, cuda, cuda:1, mps"),
     ],
 )
 def test_a_wrong_value_is_a_sentence(

@@ -833,11 +833,17 @@ def test_auto_does_not_count_answers_that_are_still_to_come() -> None:
     assert choose(replace(evidence, answers_L=np.full(60, -1)))[0] == make_selector("activeft")
 
 
-@pytest.mark.parametrize("field", ["answers_L", "probs_NC"])
-def test_auto_goes_by_features_where_there_is_no_model(field: str) -> None:
-    selector, why = choose(replace(answered(20), **{field: None}))
+@pytest.mark.parametrize("fields", [("probs_NC",), ("answers_L", "probs_NC")])
+def test_auto_goes_by_features_where_there_is_no_model(fields: tuple[str, ...]) -> None:
+    selector, why = choose(replace(answered(20), **dict.fromkeys(fields)))
     assert selector == make_selector("activeft")
     assert "no model can be learned" in why
+
+
+def test_auto_follows_a_model_that_is_given_without_answers() -> None:
+    selector, why = choose(replace(answered(20), answers_L=None))
+    assert selector == make_selector("uncertainty_medoids")
+    assert "a finetuned model is given" in why
 
 
 def test_auto_is_what_select_does_and_says_so() -> None:

@@ -660,7 +660,7 @@ def test_an_unexpected_error_is_kept_as_a_sentence(
         ("--splits per-seed --test POOL", "digits is a test set of its own; give a share (--test 30%)"),
         ("--splits per-seed --budgets 120", "over the pool: 105 items can be picked (in the split of seed 0)"),
         ("--backbone resnet50", "do you mean 'timm/resnet50'?"),
-        ("--device nonsense", "device 'nonsense' can't be used here"),
+        ("--device nonsense", "device 'nonsense' is not known; allowed: auto, cpu, cuda, cuda:1, mps"),
         ("--methods random --start k_means", "--start k_means changes nothing: no method here learns from labels"),
         ("--settings k_mean.iterations=1", "'k_mean': there is no such method or recipe; the nearest is 'k_means'"),
         ("--settings loss=released", "not of the form NAME.SETTING=VALUE"),

@@ -67,13 +67,16 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_an_output_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("x")
     with pytest.raises(UsageError, match="exists already; nothing was written"):
-        prepare_file(tmp_path / "out.csv")
-    assert prepare_file(tmp_path / "out.csv", overwrite=True).read_text() == "x"
+        prepare_file(tmp_path / "out.csv", own=lambda _: True)
+    assert prepare_file(tmp_path / "out.csv", own=lambda _: True, overwrite=True).read_text() == "x"
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="is a file that this command did not write"):
+            prepare_file(tmp_path / "out.csv", own=lambda _: False, overwrite=overwrite)
 
 
 def test_an_output_file_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder; --out must name a file"):
-        prepare_file(tmp_path, overwrite=True)
+        prepare_file(tmp_path, own=lambda _: True, overwrite=True)
 
 
 # Writing in one step ----------------------------------------------------------------------------------------------

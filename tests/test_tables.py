@@ -191,3 +191,8 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 def test_missing_columns_are_told(columns: dict[str, list[str]], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         need_columns(columns, ["id"], "t.csv", known={"item-7"})
+
+
+def test_a_line_of_blanks_is_no_row_where_there_are_more_columns(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,label\n1.png,cat\n   \n2.png,dog\n\t\n", encoding="utf-8")
+    assert read_table(tmp_path / "labels.csv") == {"id": ["1.png", "2.png"], "label": ["cat", "dog"]}

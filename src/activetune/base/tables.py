@@ -164,6 +164,8 @@ def _read_csv(path: Path, text: str) -> Columns:
         raise UsageError(f"{path}: the first line names the column {twice[0]!r} twice; give each its own name")
     rows = []
     for line, row in numbered:
+        if len(row) == 1 < len(header) and row[0].isspace():  # a line of blanks
+            continue
         if len(row) != len(header):
             raise UsageError(
                 f"{path}: line {line} has another number of fields ({len(row)}) than the header "
@@ -180,7 +182,7 @@ def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
     line = 1
     try:
         for row in reader:
-            if any(cell.strip() for cell in row):
+            if row:
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
