@@ -156,7 +156,7 @@ def test_the_selects_and_simulates_of_the_documents(photos: Path) -> None:
     for name, number in examples:
         first = blocks(name, "console")[number].replace("\\\n", " ").splitlines()[0]
         words = first.removeprefix("$ activetune ").partition("#")[0].split()
-        assert run(words) == 0, first
+        assert run([*words, "--workers", "1"]) == 0, first  # otherwise processes of their own
 
 
 def test_the_selector_and_the_recipe_of_contributing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
