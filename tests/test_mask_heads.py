@@ -112,6 +112,13 @@ def test_pixels_without_a_class_leave_the_loss_finite(head: Head, void: str) -> 
     assert found.weight == float((targets >= 0).sum())
 
 
+def test_one_image_of_one_place_can_be_learned_from(head: Head) -> None:
+    found = loss_of(head.train(), torch.randn(1, 1, 1, SIZE), torch.ones(1, 2, 2, dtype=torch.int64))
+    found.sum.backward()
+    assert found.sum.isfinite()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in head.parameters())
+
+
 def test_it_is_built_again_from_what_describes_it(head: Head) -> None:
     kind = head.describe()
     assert json.loads(json.dumps(kind)) == kind

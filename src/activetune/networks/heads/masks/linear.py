@@ -12,6 +12,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from activetune.networks.heads._head import Head, Reads
+from activetune.networks.heads._norm import normalised
 
 
 class Linear(Head):
@@ -29,5 +30,5 @@ class Linear(Head):
 
     def forward(self, map_BHWD: Tensor) -> Tensor:
         """Logits (B, C, H, W)."""
-        logits: Tensor = self.classifier(self.norm(map_BHWD.permute(0, 3, 1, 2)))
+        logits: Tensor = self.classifier(normalised(self.norm, map_BHWD.permute(0, 3, 1, 2)))
         return logits

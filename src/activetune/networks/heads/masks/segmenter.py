@@ -18,6 +18,7 @@ from torch.nn import functional
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.heads._attention import heads_for
 from activetune.networks.heads._head import Head, Reads
+from activetune.networks.heads._norm import normalised
 
 
 class Segmenter(Head):
@@ -50,7 +51,7 @@ class Segmenter(Head):
     def forward(self, map_BHWD: Tensor) -> Tensor:
         """Logits (B, C, H, W)."""
         batch, height, width, size = map_BHWD.shape
-        tokens = self.input_norm(map_BHWD.reshape(-1, size)).view(batch, height * width, size)
+        tokens = normalised(self.input_norm, map_BHWD.reshape(-1, size)).view(batch, height * width, size)
         tokens = torch.cat([self.project(tokens), self.classes.expand(batch, -1, -1)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
