@@ -259,18 +259,21 @@ def embed_parts(
 
     def features(pool: Pool, name: str, options: EmbedOptions = options) -> Embeddings:
         out = folder / name
-        return embed(pool, backbone=network, out=out, options=options, use_cache=use_cache, resume=True, quiet=quiet)
+        silent = (
+            quiet or (out / MANIFEST).is_file()
+        )  # finished ones are looked at too: a kill may have left its notes there
+        return embed(pool, backbone=network, out=out, options=options, use_cache=use_cache, resume=True, quiet=silent)
 
     if parts.test is None:
         _write_split(parts, seeds, folder / SPLIT)
     wanted = {WHOLE: parts.whole} if parts.per_seed else dict(zip((POOL, TEST), parts.sides(0), strict=True))
-    missing = {name: pool for name, pool in wanted.items() if not (folder / name / MANIFEST).is_file()}
-    if tokens and not (folder / TOKENS / MANIFEST).is_file():
+    if tokens:
         features(parts.whole if parts.per_seed else parts.sides(0)[0], TOKENS, replace(options, tokens=True))
     if parts.per_seed or parts.test is not None:
-        for name, pool in missing.items():
+        for name, pool in wanted.items():
             features(pool, name)
         return
+    missing = {name: pool for name, pool in wanted.items() if not (folder / name / MANIFEST).is_file()}
     if missing:
         whole = features(parts.whole, WHOLE)
         for name, pool in missing.items():
