@@ -12,6 +12,7 @@ import pytest
 
 import activetune
 from activetune import UsageError, evaluate, open_pool, predict, save_annotations
+from activetune.base.fingerprint import digest_bytes
 from activetune.data.kinds import Names
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -99,6 +100,20 @@ def test_a_file_that_came_in_between_is_no_mask_of_an_earlier_run(models: Models
     with pytest.raises(UsageError, match="would be replaced, and this command did not write them"):
         predict(model, models.pool, out=out, overwrite=True, **ON)
     assert drawn.read_bytes() == b"mine"
+
+
+def test_a_list_of_masks_is_not_believed_beyond_its_folder(models: Models, tmp_path: Path) -> None:
+    out, model = tmp_path / "masks", models.folder / "segmentation"
+    predict(model, models.pool.subset(models.pool.ids[:3]), out=out, **ON)
+    outside, changed = tmp_path / "mine.png", out / models.pool.ids[0]
+    outside.write_bytes(b"mine")
+    changed.write_bytes(b"drawn over")
+    digest = digest_bytes(b"mine")
+    with (out / "masks.csv").open("a", encoding="utf-8") as file:
+        file.write(f"x,../mine.png,{digest}\ny,{outside},{digest}\n")
+    predict(model, models.pool.subset(models.pool.ids[3:5]), out=out, overwrite=True, **ON)
+    assert outside.read_bytes() == b"mine" and changed.read_bytes() == b"drawn over"
+    assert not (out / models.pool.ids[1]).exists()
 
 
 def test_drawn_pictures_lie_in_a_folder_of_their_own(models: Models, tmp_path: Path) -> None:

@@ -325,11 +325,15 @@ class Masks(Form):
             (name, value, *colour)
             for value, (name, colour) in enumerate(zip(self.classes, self.colours_C3.tolist(), strict=True))
         ]
-        before = set(read_table(file)["file"]) if self.own(file) else set()
+        before = [row[1:] for row in self.read(file, [])] if self.own(file) else []
         write_csv(file.with_name("classes.csv"), ("name", "value", "red", "green", "blue"), table)
         write_csv(file, self.header, rows)
-        for name in before - {row[1] for row in rows}:  # of images that the pool no longer has
-            (file.parent / name).unlink(missing_ok=True)
+        written, folder = {row[1] for row in rows}, file.parent.resolve()
+        for name, digest in before:  # masks of images that the pool no longer has, as they were written
+            mask = (folder / name).resolve()
+            gone = name not in written and mask.is_relative_to(folder) and mask.is_file()
+            if gone and digest_bytes(mask.read_bytes()) == digest:
+                mask.unlink()
 
     def read(self, file: Path, items: Sequence[str]) -> list[Row]:
         """See :class:`Form`."""
