@@ -42,7 +42,7 @@ class Doubt(NamedTuple):
     @classmethod
     def of_probabilities(cls, probs_NC: npt.NDArray[np.float32]) -> Doubt:
         """Of class probabilities that sum to 1: the loss to expect is their entropy."""
-        return cls(probs_NC, _entropies(probs_NC.astype(np.float64), axis=1).astype(np.float32))
+        return cls(probs_NC, entropies(probs_NC.astype(np.float64), axis=1).astype(np.float32))
 
     @classmethod
     def of_presence(cls, presence_NC: Sequence[FloatArray], losses: Sequence[float] | None = None) -> Doubt:
@@ -74,7 +74,7 @@ def mean_pixel_entropy(probs_CHW: FloatArray) -> float:
     probs_CP = _pixels(probs_CHW)
     if not probs_CP.shape[1]:
         return 0.0
-    return float(_entropies(probs_CP, axis=0).mean())
+    return float(entropies(probs_CP, axis=0).mean())
 
 
 def presence_of_pixels(probs_CHW: FloatArray) -> Float64:
@@ -135,10 +135,10 @@ def presence_entropy(presence_C: FloatArray) -> float:
     From 0 (each class surely there or not) to log 2. Several classes that are surely shown are no doubt here.
     """
     presence = _probabilities(presence_C)
-    return float(_entropies(np.stack([presence, 1 - presence]), axis=0).mean())
+    return float(entropies(np.stack([presence, 1 - presence]), axis=0).mean())
 
 
-def _entropies(probs: Float64, axis: int) -> Float64:
+def entropies(probs: Float64, axis: int) -> Float64:
     """``- sum p log p`` along an axis, with 0 log 0 = 0."""
     logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
     found: Float64 = 0.0 - (probs * logs).sum(axis=axis)

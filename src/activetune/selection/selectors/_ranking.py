@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.arrays import FloatArray
+from activetune.evaluation.doubt import entropies
 from activetune.features.distances import pieces
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
@@ -54,8 +55,7 @@ def entropy(probs_NC: FloatArray) -> Float64:
     """``- sum_c p_c log p_c`` of each row in nats, (N,); 0 log 0 is 0."""
     nats_N = np.empty(len(probs_NC))
     for part in pieces(*probs_NC.shape):
-        probs = np.asarray(probs_NC[part], dtype=np.float64)
-        nats_N[part] = -(probs * np.log(np.where(probs > 0, probs, 1.0))).sum(axis=1)
+        nats_N[part] = entropies(np.asarray(probs_NC[part], dtype=np.float64), axis=1)
     return nats_N
 
 

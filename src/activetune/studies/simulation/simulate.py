@@ -18,7 +18,7 @@ from typing import Any, Unpack
 
 from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare_folder, write_manifest
 from activetune.base.errors import UsageError
-from activetune.base.files import LOCK, read_json, write_json
+from activetune.base.files import LOCK, read_json, sweep_all, write_json
 from activetune.base.fingerprint import digest_json
 from activetune.base.launch import refuse_company
 from activetune.base.locks import holds_output
@@ -209,8 +209,10 @@ def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: 
         prepare_folder(folder, (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite, key=key)
     else:
         begin(folder, key)
-    for leftover in (*folder.rglob(".*.partial"), *folder.glob(f"embeddings/*/{LOCK}")) if ours else ():
-        leftover.unlink(missing_ok=True)  # a killed process wrote or held it: the folder's own lock is this run's
+    if ours:  # what killed processes wrote or held: the folder's own lock is this run's
+        sweep_all(folder)
+        for lock in folder.glob(f"embeddings/*/{LOCK}"):
+            lock.unlink(missing_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / MARKER, {"made_by": MADE_BY, **marker})
 
