@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import activetune
 from activetune import UsageError, open_pool
 from activetune.base.errors import MissingExtra
+from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run
+from activetune.networks.backbones import ImageSettings
 from activetune.networks.heads import Head, heads, make_head, options_of, parse_head
 from activetune.networks.heads.masks.mask2former import Mask2Former, MaskQueries
 from activetune.networks.loss import Loss
-from activetune.tasks import Batch
+from activetune.tasks import Batch, task_of
 from activetune.tasks.segmentation import Segmentation, logits_of
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
@@ -188,7 +191,7 @@ def test_it_starts_from_numbers_and_asks_no_hub(monkeypatch: pytest.MonkeyPatch)
         torch.manual_seed(seed)
         head = make_head("mask2former", SIZE, CLASSES, "masks", **SMALL["mask2former"])
         assert all(weight.isfinite().all() for weight in head.parameters())
-        assert float(head.decoder.level_embed.weight.std()) < 0.1  # type: ignore[union-attr]
+        assert float(head.decoder.level_embed.weight.detach().std()) < 0.1  # type: ignore[union-attr]
 
 
 def test_wrong_sizes_and_a_missing_library_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +200,18 @@ def test_wrong_sizes_and_a_missing_library_are_sentences(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "transformers.models.mask2former", None)
     with pytest.raises(MissingExtra, match="activetune\\[dense\\]"):
         Mask2Former(SIZE, CLASSES)
+
+
+def test_masks_are_as_fine_as_the_head_that_learns_from_them() -> None:
+    import_torchvision()
+    from torchvision import tv_tensors
+
+    settings = ImageSettings((48, 64), (0.0,) * 3, (1.0,) * 3)
+    answer = tv_tensors.Mask(torch.arange(48 * 64).view(48, 64).int())
+    for kind, stride in (("", 8), ("linear", 8), ("segmenter", 8), ("mask2former", 4), ("mask2former:layers=2", 4)):
+        _, target = task_of("segmentation", kind).transform(Image.new("RGB", (64, 48)), answer, settings, None)
+        assert target.shape == (48 // stride, 64 // stride)
+        assert target[1, 2] == (stride + stride // 2) * 64 + 2 * stride + stride // 2
 
 
 def test_logit_adjustment_does_not_fit_its_loss() -> None:

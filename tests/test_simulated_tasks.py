@@ -92,6 +92,60 @@ def test_a_cell_is_the_model_that_finetune_makes_of_the_same_answers(
     assert row["miou"] == pytest.approx(scores.value, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("task", "splits"), [("segmentation", "one"), ("detection", "per-seed"), ("multilabel", "one")]
+)
+def test_models_on_the_backbone_as_it_came_are_scored_without_running_it_again(
+    task: str, splits: str, pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.studies.simulation import cells
+
+    called: list[str] = []
+
+    def watched(*given: Any, **options: Any) -> Any:
+        called.append(task)
+        return activetune.evaluate(*given, **options)
+
+    monkeypatch.setattr(cells, "evaluate", watched)
+    given: dict[str, Any] = {"budgets": "8", "methods": "random", "seeds": 2, "splits": splits}
+    known = simulated(pool, task, labels[task], tmp_path / "known", **given)
+    assert not known.failures and not called
+    monkeypatch.setattr(cells, "score_on_features", lambda *_: None)
+    looked_at = simulated(pool, task, labels[task], tmp_path / "looked-at", **given)
+    assert len(called) == 2
+    score = SCORES[task]
+    for row, again in zip(known.rows, looked_at.rows, strict=True):
+        assert row[score] == pytest.approx(again[score], abs=2e-3)
+
+
+def test_a_trained_backbone_is_scored_on_the_images(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.studies.simulation import cells
+
+    called: list[str] = []
+
+    def watched(model: Any, *given: Any, **options: Any) -> Any:
+        called.append(model.config["recipe"])
+        return activetune.evaluate(model, *given, **options)
+
+    monkeypatch.setattr(cells, "evaluate", watched)
+    given: dict[str, Any] = {"budgets": "8", "methods": "random", "recipes": "linear_probe,full"}
+    settings = {**PROBE, "full": {"epochs": 1}}
+    found = simulated(pool, "segmentation", labels["segmentation"], tmp_path / "out", settings=settings, **given)
+    assert not found.failures and len(found.rows) == 2 and called == ["full"]
+
+
+def test_tokens_that_the_disk_has_no_room_for_are_not_kept(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from activetune.studies.simulation import scoring
+
+    monkeypatch.setattr(scoring, "BYTES", 10**12)
+    found = simulated(pool, "segmentation", labels["segmentation"], tmp_path / "out", budgets="8", methods="random")
+    assert not found.failures and not (tmp_path / "out" / "embeddings" / "test_tokens").exists()
+
+
 def test_methods_that_read_doubt_go_on_from_a_model_of_the_task(
     pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,11 @@ class Prepare:
     task: Task
     settings: ImageSettings
 
+    @property
+    def name(self) -> str:
+        """What images are prepared for."""
+        return self.task.name
+
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB image to uint8 (3, H, W)."""
         return self.task.transform(image, None, self.settings, None)[0]
@@ -164,6 +169,15 @@ def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> Any:
     """What the network's head gives for images (B, 3, H, W), a tensor in float32."""
     with torch.inference_mode(), runtime.autocast():
         outputs = network(images.to(runtime.device))
+    return checked(outputs, runtime)
+
+
+def checked(outputs: Any, runtime: Runtime) -> Any:
+    """What a head gives, a tensor in float32.
+
+    Raises:
+        ActivetuneError: it is not finite.
+    """
     outputs = outputs.float() if isinstance(outputs, torch.Tensor) else outputs
     if not all_finite(outputs):
         advice = "try --precision fp32" if runtime.precision != "fp32" else "finetune again with a lower --set lr=…"

@@ -87,7 +87,7 @@ def _append_rest(
     begun = writer.progress
     loader = image_loader(
         pool,
-        backbone.prepare,
+        options.prepare or backbone.prepare,
         batch_size=begun.batch_size,
         workers=options.workers,
         first_batch=begun.batches,
@@ -108,7 +108,7 @@ def _append_rest(
 
 def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, device: torch.device) -> np.ndarray:
     batch = images.to(device, non_blocking=True)
-    features = (backbone.tokens(batch) if options.tokens else backbone(batch)).float().cpu().numpy()
+    features = _read(backbone, batch, options).float().cpu().numpy()
     with np.errstate(over="ignore"):  # told below, in a sentence
         stored = features.astype(options.dtype)
     if not np.isfinite(stored).all():
@@ -116,6 +116,13 @@ def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, de
             raise ActivetuneError("features exceed the range of float16; give --dtype float32")
         raise ActivetuneError("the backbone gives NaN or infinite features; try --precision fp32, or check --weights")
     return stored
+
+
+def _read(backbone: Backbone, images: torch.Tensor, options: EmbedOptions) -> torch.Tensor:
+    if options.tokens == "all":
+        return backbone.all_tokens(images)
+    found: torch.Tensor = backbone.tokens(images) if options.tokens else backbone(images)
+    return found
 
 
 def _seal(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, Protocol
+
+import torch
+from PIL import Image
 
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_json, digest_stream
@@ -15,24 +18,38 @@ from activetune.networks.backbones import Backbone
 PIPELINE = 1  # raised when the same inputs give other features
 
 
+class Preparation(Protocol):
+    """Makes a network's input, uint8 (3, H, W), of an RGB image; it can be sent to other processes."""
+
+    @property
+    def name(self) -> str:
+        """What images are prepared for; it stands in the manifest."""
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Prepare an image."""
+
+
 @dataclass(frozen=True)
 class EmbedOptions:
     """How features are computed.
 
     Attributes:
-        tokens: patch tokens (N, T, D) instead of pooled features (N, D).
+        tokens: patch tokens (N, T, D) instead of pooled features (N, D); ``"all"``: class and register tokens too,
+            before them.
         dtype: ``float16`` or ``float32`` on disk.
         batch_size: images per forward pass.
         workers: decoding processes; -1 chooses, 0 decodes in this one.
         device, precision: see :func:`activetune.base.runtime.resolve_runtime`.
+        prepare: how images are prepared; None: as the backbone's publisher prepares them.
     """
 
-    tokens: bool = False
+    tokens: Literal[False, True, "all"] = False
     dtype: str = "float16"
     batch_size: int = 32
     workers: int = -1
     device: str = "auto"
     precision: str = "auto"
+    prepare: Preparation | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32"):
@@ -56,12 +73,13 @@ class Computation:
     @classmethod
     def of(cls, backbone: Backbone, options: EmbedOptions) -> Computation:
         """Of a backbone and options."""
+        prepared_for = {} if options.prepare is None else {"prepared_for": options.prepare.name}
         return cls(
             {
                 "pipeline": PIPELINE,
                 "architecture": backbone.architecture,
                 "weights": backbone.fingerprint,
-                "transform": backbone.settings.as_dict(),
+                "transform": {**backbone.settings.as_dict(), **prepared_for},
                 "tokens": options.tokens,
                 "dtype": options.dtype,
                 "precision": resolve_runtime(options.device, options.precision).precision,

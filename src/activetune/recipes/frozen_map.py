@@ -35,6 +35,7 @@ class FrozenMap(Recipe):
         folds: of the cross-validation, where nothing is held out.
     """
 
+    frozen: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = ("classification", "multilabel")
 
     light: LightHead = LightHead(head="map")

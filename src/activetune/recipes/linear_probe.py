@@ -32,6 +32,7 @@ class LinearProbe(Recipe):
         training: of a head that logistic regression does not fit, such as one that tells the class of every pixel.
     """
 
+    frozen: ClassVar[bool] = True
     later: ClassVar[frozenset[str]] = NAMES
 
     probe: Probe = Probe()

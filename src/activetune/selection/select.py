@@ -115,14 +115,14 @@ def select(
     run = Run.of("select", run_options, precision=FULL_PRECISION)
     embeddings, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
     selector = _selector(embeddings, method, preset, dict(settings or {}))
-    judge = _judge(model, pool, selector, method, balance)
-    limits = read_limits(embeddings, labelled, exclude, candidates, presence, judge.classes if judge else None)
+    guide = _guide_of(model, pool, selector, method, balance)
+    limits = read_limits(embeddings, labelled, exclude, candidates, presence, guide.classes if guide else None)
     losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
     with limited_threads(run.workers if threads is None else threads):
-        return _select(_Given(embeddings, limits, resolved, losses_N, judge, selector, asked, notes), out, run)
+        return _select(_Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes), out, run)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Given:
     """The inputs of a selection, read and checked.
 
     Attributes:
-        judge: the model whose doubt the method reads, where one is given.
+        guide: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
             instead of what was asked for.
     """
@@ -139,7 +139,7 @@ class _Given:
     limits: Limits
     budget: ResolvedBudget
     losses_N: Float32 | None
-    judge: _Judge | None
+    guide: _Guide | None
     selector: Selector
     asked: Mapping[str, Any]
     notes: Mapping[str, str]
@@ -173,7 +173,7 @@ def _losses_for(selector: Selector, method: str, embeddings: Embeddings, losses:
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _Guide:
     """The model that is selected by, and where the images are that it looks at; None: where the embeddings say."""
 
     model: Model
@@ -185,13 +185,13 @@ class _Judge:
         return self.model.classes
 
 
-def _judge(
+def _guide_of(
     model: Model | str | os.PathLike[str] | None,
     pool: Pool | str | os.PathLike[str] | None,
     selector: Selector,
     method: str,
     balance: str | None,
-) -> _Judge | None:
+) -> _Guide | None:
     """The model that is selected by, where one is given.
 
     Raises:
@@ -204,7 +204,7 @@ def _judge(
     if balance != PREDICTED or selector.needs & TOLD:
         refuse_unread(selector, method)
     opened = pool if pool is None or isinstance(pool, Pool) else open_pool(pool, quiet=True)
-    return _Judge(model if isinstance(model, Model) else load(model), opened)
+    return _Guide(model if isinstance(model, Model) else load(model), opened)
 
 
 def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Selection:
@@ -240,9 +240,9 @@ def _compute(given: _Given, device: str, run: Run) -> tuple[BudgetResult, dict[s
     selector, limits, seed = given.selector, given.limits, int(given.asked["seed"])
     evidence = replace(_evidence(given.embeddings, limits, selector, device), losses_N=given.losses_N)
     started = time.perf_counter()
-    if given.judge is not None:
-        evidence = _judged(evidence, doubt_of(given.judge.model, given.embeddings, run, given.judge.pool))
-    wanted = _wanted(selector, limits, judged=given.judge is not None) | (
+    if given.guide is not None:
+        evidence = _by_guide(evidence, doubt_of(given.guide.model, given.embeddings, run, given.guide.pool))
+    wanted = _wanted(selector, limits, guided=given.guide is not None) | (
         {"probs_NC"} if given.budget.column == PREDICTED else set()
     )
     gathered = gather(evidence, wanted, method=given.asked["method"], seed=seed)
@@ -300,7 +300,7 @@ def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device
     )
 
 
-def _judged(evidence: Evidence, doubt: Doubt) -> Evidence:
+def _by_guide(evidence: Evidence, doubt: Doubt) -> Evidence:
     """The evidence with what a model tells; losses that were given stay."""
     losses_N = doubt.losses_N if evidence.losses_N is None else evidence.losses_N
     return replace(evidence, probs_NC=doubt.shares_NC, losses_N=losses_N)
@@ -315,13 +315,13 @@ def _token_means(tokens_NTD: np.ndarray) -> Float32:
     return features_ND
 
 
-def _wanted(selector: Selector, limits: Limits, *, judged: bool) -> frozenset[str]:
+def _wanted(selector: Selector, limits: Limits, *, guided: bool) -> frozenset[str]:
     """The fields that the method gets: those it needs, and those it uses where two classes are known to learn from.
 
     Args:
-        judged: whether a model tells what there is to tell, so that nothing is learned from answers.
+        guided: whether a model tells what there is to tell, so that nothing is learned from answers.
     """
-    if judged:
+    if guided:
         return selector.needs
     return selector.needs | (selector.uses - {"tokens_NTD"} if len(limits.classes) >= 2 else frozenset())
 
@@ -374,7 +374,7 @@ def _request_of(given: _Given) -> dict[str, Any]:
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
         "classes_shown": None if resolved.presence is None else resolved.presence.fingerprint,
         "losses": None if given.losses_N is None else digest_array(given.losses_N),
-        "model": None if given.judge is None else given.judge.model.fingerprint,
+        "model": None if given.guide is None else given.guide.model.fingerprint,
         "embeddings": embeddings.fingerprint,
         "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),
     }

@@ -31,7 +31,8 @@ from activetune.report import write_report
 from activetune.report.demo import summarise
 from activetune.selection.artefact import Selection, save_selection
 from activetune.selection.select import select
-from activetune.studies.simulation.cells import fit_head, score_head
+from activetune.studies.simulation.cells import fit_head
+from activetune.studies.simulation.scoring import score_head
 
 METHODS = ("random", "k_center", "k_means", "activeft")
 CELLS = (*((method, "bundled") for method in METHODS), ("k_means", "pixels"))  # selector, features

@@ -67,6 +67,4 @@ def task_of(name: str, head: str | None) -> Task:
     task = make_task(name)
     if head and head.partition(":")[0] not in task.head_kinds():
         raise unknown_name(f"head of {name}", head.partition(":")[0], task.head_kinds())
-    if head:
-        parse_head(head, task.room)  # refuses options now
-    return task
+    return task.for_head(parse_head(head, task.room)[0]) if head else task

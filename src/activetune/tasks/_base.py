@@ -250,6 +250,10 @@ class Task(ABC):
         reads = parse_head(kind, self.room)[0].reads
         return make_head(kind, backbone.size_of(reads), self.outputs(labels), self.room, **self.head_options(labels))
 
+    def for_head(self, head: type[Head]) -> Task:
+        """The task with targets as a class of heads learns from them; by default the same for all."""
+        return self
+
     def outputs(self, labels: Labels) -> int:
         """How many outputs a head has for these labels; one per class by default."""
         return len(labels.classes)

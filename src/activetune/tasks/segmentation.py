@@ -1,7 +1,8 @@
 """The class of every pixel: cross-entropy over pixels, chosen by mean intersection over union (mIoU).
 
-Images and masks are prepared together (``_canvas.py``). The loss is computed at a quarter of the canvas's pixels, which
-a map of patches tells nothing beyond; models are scored at the masks' own resolution.
+Images and masks are prepared together (``_canvas.py``). The loss of heads that give a logit per class reads every
+eighth pixel of the canvas in both directions: a linear head on a ViT learns from these as well as from every second
+one, in a small part of the time (experiments/LOG.md). Models are scored at the masks' own resolution.
 Shape legend: B images of a batch, C classes, H x W pixels or places of a map.
 """
 
@@ -27,7 +28,7 @@ from activetune.evaluation.doubt import Doubt, mean_pixel_entropy, presence_of_p
 from activetune.evaluation.metrics import Counts, Measured
 from activetune.evaluation.pixels import PRIMARY, PixelCounts
 from activetune.networks.backbones import ImageSettings
-from activetune.networks.heads import Room
+from activetune.networks.heads import Head, Room
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
@@ -35,14 +36,13 @@ from activetune.tasks._base import Batch, Metric, Sample, Task
 from activetune.tasks._canvas import Fit, Size, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
 
-STRIDE = 2  # pixels of the canvas per pixel of the mask that the loss reads
-
 
 @dataclass(frozen=True)
 class Segmentation(Task):
     """The class of every pixel.
 
     Attributes:
+        stride: pixels of the canvas per pixel of the masks that the loss reads.
         smoothing: of the labels, in [0, 1). added: C numbers that are added to the logits of the loss, or none; see
             ``logit_adjustment``, here by the classes' shares of the pixels.
     """
@@ -53,6 +53,7 @@ class Segmentation(Task):
     alike: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
+    stride: int = Head.stride
     smoothing: float = 0.0
     added: tuple[float, ...] = ()
 
@@ -66,11 +67,16 @@ class Segmentation(Task):
     def transform(
         self, image: Image.Image, target: Any, settings: ImageSettings, crops: Crops | None
     ) -> tuple[Tensor, Tensor]:
-        """See :class:`Task`: the mask (H, W) int16, at every ``STRIDE``-th pixel of the canvas."""
+        """See :class:`Task`: the mask (H, W) int16, at every ``stride``-th pixel of the canvas."""
         pixels, moved = fitted(image, target, settings) if crops is None else varied(image, target, settings, crops)
         if moved is None:
             return pixels, torch.empty(0)
-        return pixels, moved.as_subclass(Tensor)[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].to(torch.int16)
+        places = slice(self.stride // 2, None, self.stride)
+        return pixels, moved.as_subclass(Tensor)[places, places].to(torch.int16)
+
+    def for_head(self, head: type[Head]) -> Segmentation:
+        """See :class:`Task`."""
+        return replace(self, stride=head.stride)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """See :class:`Task`: targets are class indices (B, H, W), a unit is a pixel that has a class."""

@@ -33,11 +33,13 @@ class Recipe(Settings, ABC):
         presets: named settings, for instance ``paper``.
         selects: whether the recipe itself selects, again and again, among items whose labels are all known; it then
             has the settings ``select_with``, ``select_settings`` and ``budget``.
+        frozen: whether the recipe leaves the backbone as it is.
         only_tasks: the tasks that it can train, where these are not all.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     selects: ClassVar[bool] = False
+    frozen: ClassVar[bool] = False
     only_tasks: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -19,12 +19,14 @@ class Head(nn.Module):
     Attributes:
         kind: its name, which is the name of its file. room: that of its answers, where the file lies.
         reads: pooled features (B, D); all tokens (B, T, D); or the map (B, H, W, D) that patch tokens make.
+        stride: pixels of the canvas per pixel of the masks that it learns from, where it learns from masks.
         size: D. outputs: Y, the number of classes, or of words.
     """
 
     kind: ClassVar[str]
     room: ClassVar[str]
     reads: ClassVar[Reads] = "pooled"
+    stride: ClassVar[int] = 8
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)

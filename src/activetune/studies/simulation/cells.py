@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,14 @@ from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
 from activetune.base.files import read_json, write_json
 from activetune.base.run import Run
+from activetune.base.runtime import resolve_runtime
 from activetune.base.settings import flatten
 from activetune.base.tables import read_table
 from activetune.data.labels import Labels, in_order
 from activetune.data.pool import Pool
 from activetune.evaluation.curves import Point, training_curve
 from activetune.evaluation.evaluate import evaluate
-from activetune.evaluation.metrics import softmax
 from activetune.evaluation.model import Model
-from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import coverage, unit_rows
 from activetune.networks.network import CLASSIFICATION
@@ -40,7 +39,8 @@ from activetune.selection.selectors import make_selector
 from activetune.studies.simulation.budgets import Budget
 from activetune.studies.simulation.plan import Cell, Chain, Entry, Round
 from activetune.studies.simulation.pools import Features, Parts
-from activetune.tasks import Scored, Task
+from activetune.studies.simulation.scoring import score_head, score_on_features, scored_row
+from activetune.tasks import Scored
 from activetune.training.finetune import finetune
 from activetune.training.recipe import Recipe, make_recipe
 
@@ -232,7 +232,7 @@ class Bench:
             seconds = float(made["seconds"])
         figures = selection.manifest["figures"]
         return {
-            **_scored(scores, self.setup.parts.task),
+            **scored_row(scores, self.setup.parts.task),
             "seconds": round(figures["seconds"] + seconds, 4),
             "k": len(labels),
             "classes_met": len(self.setup.parts.stock(labels.ids).counts),
@@ -260,7 +260,7 @@ class Bench:
         scores, figures, curve = self._finetuned(answers, cell, seed, settings)
         selecting = round(sum(loop["seconds"] for loop in figures["loops"]), 4)
         return {
-            **_scored(scores, self.setup.parts.task),
+            **scored_row(scores, self.setup.parts.task),
             "seconds": figures["seconds"],
             "k": budget.count,
             "classes_met": len(answers.classes),
@@ -290,10 +290,19 @@ class Bench:
         if cell.recipe.selects:
             _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
         test = setup.parts.sides(seed)[1]
-        scores = evaluate(model, test, labels=setup.parts.truth(test), quiet=True, **setup.where)
+        scores = self._scores(model, test, seed)
         if not setup.keep_models:
             shutil.rmtree(folder)
         return scores, figures, curve
+
+    def _scores(self, model: Model, test: Pool, seed: int) -> Scored:
+        """On features that are there already, where the backbone is the one that gave them; else on the images."""
+        setup, truth = self.setup, self.setup.parts.truth(test)
+        runtime = resolve_runtime(setup.device, setup.precision)
+        for features in (self.test, self.features.test_tokens(seed)):
+            if features is not None and (found := score_on_features(model, features, test, truth, runtime)) is not None:
+                return found
+        return evaluate(model, test, labels=truth, quiet=True, **setup.where)
 
     def _finetune(self, labels: Labels, folder: Path, seed: int, **asked: Any) -> Model:
         """Finetune as the setup says, with the settings of a recipe."""
@@ -315,18 +324,6 @@ class Bench:
         )
 
 
-def _scored(scores: Scored, task: Task) -> Row:
-    """The columns of a row that tell a model's scores, the task's primary one first; and those by class."""
-    if not isinstance(scores, Scores):
-        content = scores.as_dict()
-        return {name: content[name] for name in (task.primary, *task.shown)} | {
-            "per_class": content.get("per_class", {})
-        }
-    against_rest = scores.against_rest()
-    per_class = {name: {**row, "balanced_accuracy": against_rest[name]} for name, row in scores.per_class.items()}
-    return {"top1": scores.top1, "balanced_accuracy": scores.balanced_accuracy, "per_class": per_class}
-
-
 def _keep_last_loop(path: Path, folder: Path) -> None:
     """Keep the last selection of a recipe that selects itself, for the report's map."""
     columns = read_table(path)
@@ -342,14 +339,6 @@ def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> Lin
     features_LD = pool.features_ND[[pool.position[item] for item in labels.ids]]
     held_out = recipe.hold_out(labels.indices, seed)
     return recipe.fit_on_features(features_LD, labels.indices, held_out=held_out, seed=seed)
-
-
-def score_head(head: LinearHead, classes: Sequence[str], test: Embeddings) -> Scores:
-    """Scores of a classifier on features whose labels are known; a class that it does not know counts as wrong."""
-    names = [str(name) for name in test.labels or ()]
-    keeper = ScoreKeeper(classes, names)
-    keeper.add(softmax(head.logits(test.features_ND)), names)
-    return keeper.scores()
 
 
 def kept_cell(folder: Path, cell: Cell) -> Row | None:

@@ -33,6 +33,7 @@ class Entry:
         options: all settings in force. in_rounds: whether it is a selector that learns from labels.
         tokens: whether it is a selector that reads patch tokens.
         selects: whether it is a recipe that selects itself; the selector and the budget are then its settings.
+        frozen: whether it is a recipe that leaves the backbone as it is.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Entry:
     in_rounds: bool = False
     tokens: bool = False
     selects: bool = False
+    frozen: bool = False
 
     def asked(self) -> dict[str, Any]:
         """The fields that build it again."""
@@ -286,7 +288,7 @@ def _method(entry: Entry, task: str) -> Entry:
 def _recipe(entry: Entry, task: str) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
     recipe.refuse_task(entry.name, task)
-    return replace(entry, options=as_json(recorded(recipe)), selects=recipe.selects)
+    return replace(entry, options=as_json(recorded(recipe)), selects=recipe.selects, frozen=recipe.frozen)
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:

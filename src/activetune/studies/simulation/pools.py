@@ -27,15 +27,19 @@ from activetune.data.labels import Labels, in_order
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.data.presence import Presence
+from activetune.evaluation.model import Prepare
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.features.embedding import EmbedOptions, embed, take
 from activetune.networks.backbones import Backbone
 from activetune.networks.network import CLASSIFICATION
 from activetune.selection.budget import parse_budget
 from activetune.studies.simulation.budgets import Stock
+from activetune.studies.simulation.scoring import has_room_for_tokens
 from activetune.tasks import Task, make_task
 
-POOL, TEST, WHOLE, TOKENS = (f"embeddings/{name}" for name in ("pool", "test", "whole", "tokens"))
+POOL, TEST, WHOLE, TOKENS, TEST_TOKENS = (
+    f"embeddings/{name}" for name in ("pool", "test", "whole", "tokens", "test_tokens")
+)
 SPLIT = "split.csv"
 ONE, PER_SEED = "one", "per-seed"
 Answers = Labels | Mapping[str, Any] | str | os.PathLike[str] | None
@@ -248,13 +252,14 @@ def embed_parts(
     folder: Path,
     *,
     tokens: bool,
+    test_tokens: bool,
     use_cache: bool,
     quiet: bool,
 ) -> None:
     """Features of all images, each computed once, in folders that every process maps into its memory.
 
     Args:
-        tokens: whether patch tokens of the pool are needed too.
+        tokens: whether patch tokens of the pool are needed too. test_tokens: whether all tokens of the test set are.
     """
 
     def features(pool: Pool, name: str, options: EmbedOptions = options) -> Embeddings:
@@ -267,8 +272,15 @@ def embed_parts(
     if parts.test is None:
         _write_split(parts, seeds, folder / SPLIT)
     wanted = {WHOLE: parts.whole} if parts.per_seed else dict(zip((POOL, TEST), parts.sides(0), strict=True))
+    pool, test = (parts.whole, parts.whole) if parts.per_seed else parts.sides(0)
     if tokens:
-        features(parts.whole if parts.per_seed else parts.sides(0)[0], TOKENS, replace(options, tokens=True))
+        features(pool, TOKENS, replace(options, tokens=True))
+    if test_tokens and has_room_for_tokens(test, network, folder):
+        features(
+            test,
+            TEST_TOKENS,
+            replace(options, tokens="all", dtype="float32", prepare=Prepare(parts.task, network.settings)),
+        )
     if parts.per_seed or parts.test is not None:
         for name, pool in wanted.items():
             features(pool, name)
@@ -303,6 +315,7 @@ class Features:
         self._stored = {name: load_embeddings(folder / name) for name in ((WHOLE,) if parts.per_seed else (POOL, TEST))}
         self._seed: int | None = None
         self._sides: tuple[Embeddings, Embeddings] | None = None
+        self._test_tokens: tuple[int, Embeddings] | None = None
 
     def sides(self, seed: int) -> tuple[Embeddings, Embeddings]:
         """Features of the pool that a seed picks from, and of its test set, with all labels."""
@@ -319,6 +332,17 @@ class Features:
         whole = load_embeddings(self._folder / TOKENS)
         ids = self.sides(seed)[0].ids
         return whole if list(ids) == list(whole.ids) else take(whole, ids)
+
+    def test_tokens(self, seed: int) -> Embeddings | None:
+        """All tokens of a seed's test set; None where they were not kept."""
+        if not (self._folder / TEST_TOKENS / MANIFEST).is_file():
+            return None
+        seed = seed if self._parts.per_seed else 0
+        if self._test_tokens is None or self._test_tokens[0] != seed:
+            self._test_tokens = None
+            whole = load_embeddings(self._folder / TEST_TOKENS)
+            self._test_tokens = seed, _part_of(whole, self._parts.sides(seed)[1]) if self._parts.per_seed else whole
+        return self._test_tokens[1]
 
     def stock(self, seed: int) -> Stock:
         """What there is to pick from among the usable items of a seed's pool."""

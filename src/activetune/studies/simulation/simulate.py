@@ -37,6 +37,7 @@ from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, 
 from activetune.studies.simulation.plan import Plan, unused_settings
 from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Question, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
+from activetune.studies.simulation.scoring import reads_tokens
 from activetune.tasks import Task, task_of
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
@@ -145,7 +146,8 @@ def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
     tokens = any(method.tokens for method in (*asked.methods, asked.start))
-    how = {"tokens": tokens, "use_cache": setup.use_cache, "quiet": run.quiet}
+    test_tokens = any(recipe.frozen for recipe in asked.recipes) and reads_tokens(parts.task, setup.head)
+    how = {"tokens": tokens, "test_tokens": test_tokens, "use_cache": setup.use_cache, "quiet": run.quiet}
     embed_parts(parts, asked.seeds, network, options, folder, **how)
     features = Features(parts, folder)
     plan = asked.plan(parts, made_from, features.stock)

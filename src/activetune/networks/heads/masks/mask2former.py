@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -64,7 +64,8 @@ class MaskQueries:
         Args:
             targets_BHW: class indices, negative where a pixel has none. An image without any teaches "nothing" alone.
         """
-        criterion = self._criterion()
+        queries, classes = self.classes_LBQY.shape[2:]
+        criterion = _criterion(queries, classes - 1, self.points).to(self.masks_LBQHW.device)
         parts = {name: self.masks_LBQHW.new_zeros((), dtype=torch.float32) for name in PARTS}
         for image, target_HW in enumerate(targets_BHW):
             present = torch.unique(target_HW[target_HW >= 0]).long()
@@ -91,12 +92,6 @@ class MaskQueries:
             **criterion.loss_masks(found, masks, matched, count),
         }
 
-    def _criterion(self) -> Any:
-        queries, classes = self.classes_LBQY.shape[2:]
-        config = _config(256, classes - 1, queries, 1, 8, 256, self.points)
-        named = dict(PARTS.values())
-        return _library().Mask2FormerLoss(config, named).to(self.masks_LBQHW.device)
-
 
 class Mask2Former(Head):
     """Masks by queries (Mask2Former) on the map of patch tokens; needs many images.
@@ -108,6 +103,7 @@ class Mask2Former(Head):
     """
 
     reads: ClassVar[Reads] = "map"
+    stride: ClassVar[int] = 4  # as fine as its masks under patches of 16 pixels
 
     def __init__(
         self,
@@ -162,6 +158,13 @@ def _library() -> Any:
     except ImportError:
         raise MissingExtra("transformers", "dense") from None
     return modeling_mask2former
+
+
+@lru_cache(maxsize=4)
+def _criterion(queries: int, classes: int, points: int) -> Any:
+    """The matching and the losses, which have no weights of their own."""
+    config = _config(256, classes, queries, 1, 8, 256, points)
+    return _library().Mask2FormerLoss(config, dict(PARTS.values()))
 
 
 def _config(width: int, classes: int, queries: int, layers: int, attention_heads: int, hidden: int, points: int) -> Any:
