@@ -15,11 +15,11 @@ demo: install
 	$(BIN)/activetune demo --out build/demo
 
 test: install
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # What takes a few minutes: all but the tests that start processes of their own or repeat a run many times.
 test-fast: install
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 # What computes on a GPU, where there is one; the rest of the suite asks for the processor.
 test-gpu: install
@@ -29,7 +29,7 @@ test-gpu: install
 test-processors: install
 	for threads in 1 2; do \
 	  ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=$$threads \
-	  $(BIN)/python -m pytest -n auto || exit 1; \
+	  $(BIN)/python -m pytest -n auto --dist loadfile || exit 1; \
 	done
 
 # Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.

@@ -224,11 +224,11 @@ class Sampler(threading.Thread):
 
 # Others: plain references and libraries -------------------------------------------------------------------------------
 
-Other = Callable[[np.ndarray, Case, argparse.Namespace, Row], Row | None]
+Other = Callable[[Any, Case, argparse.Namespace, Row], Row | None]
 
 
 def _activeft(kind: Callable[..., Any], to_the_end: bool) -> Other:
-    def run(features_ND: np.ndarray, case: Case, options: argparse.Namespace, _: Row) -> Row:
+    def run(features_ND: np.ndarray, case: Case, options: argparse.Namespace, _figures: Row) -> Row:
         state = kind(torch.from_numpy(features_ND).to(options.device), case.budget)
         state.step()
         found, _ = _timed(lambda: [state.step() for _ in range(TIMED)], options.device, ITERATIONS / TIMED)

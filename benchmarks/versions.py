@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plain
@@ -92,7 +92,7 @@ def measure(source: Path, arguments: list[str]) -> dict[str, float]:
     return {"seconds": seconds, "processor": spent}
 
 
-def summary(found: list[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+def summary(found: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """Medians over the rounds; of each round's ratio also the least and the largest."""
     row: dict[str, float] = {}
     for what in ("seconds", "processor"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from claims import Claim, checked, mean, ordered
-from figures import read
+from stored import read
 
 ACTIVEFT, FACT = "experiments/activeft/README.md", "experiments/fact/README.md"
 CALTECH, BUNDLED = "experiments/caltech101/README.md", "experiments/bundled_backbone/README.md"

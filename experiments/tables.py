@@ -125,8 +125,8 @@ def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[s
     for row in _of(whole, _rows(folder / "curves.csv")):
         point = [float(row[name]) for name in CURVE]
         curves.setdefault((*(row[name] for name in CELL), row["seed"]), []).append(point)
-    for (*key, _), curve in curves.items():
-        found[tuple(key)].setdefault("curves", []).append(curve)
+    for cell_and_seed, curve in curves.items():
+        found[cell_and_seed[:-1]].setdefault("curves", []).append(curve)
     return found
 
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import activetune
-from tests.conftest import load_script, write_digits
+from activetune.tasks import make_task
+from tests.conftest import load_script, tiny_backbone, write_digits
+from tests.contract.test_tasks import ANSWERS
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks/accuracy"
@@ -111,3 +113,29 @@ def test_every_seed_of_caltech_101_has_a_split_of_its_own(monkeypatch: pytest.Mo
     assert set(zero[3]) != set(one[3])
     assert sorted([*one[1], *one[3]]) == pool.ids and len(one[1]) == 7
     assert all(tasks.TASKS[name].drawn for name in ("caltech101-vit", "caltech101-bundled"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ANSWERS)
+def test_training_on_cached_features_is_measured_for_each_task(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_digits(tmp_path / "digits", 12)
+    pool = activetune.open_pool(folder)
+    script = load_script(ROOT / "benchmarks/cached_training.py", monkeypatch)
+    assert sorted(script.CASES) == sorted(ANSWERS), "benchmarks/cached_training.py measures every task"
+    small = {"mask2former": "mask2former:width=32;layers=1;queries=4;attention_heads=2;hidden=32;points=64"}
+    cases = {name: (small.get(kind, kind), steps, 4, 1) for name, (kind, steps, *_) in script.CASES[task].items()}
+    monkeypatch.setitem(script.CASES, task, cases)
+    name, weights = tiny_backbone()
+    out = tmp_path / "rates.json"
+    given: dict[str, object] = {"pool": folder, "backbone": name, "weights": weights, "rounds": 1, "out": out}
+    if task != "classification":  # whose labels the pool has
+        labels = make_task(task).labels_of(ANSWERS[task](pool, tmp_path), pool)
+        given["labels"] = activetune.save_annotations(labels, tmp_path / "annotations.parquet", task=task)
+    words = [word for option, value in given.items() for word in (f"--{option}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["cached_training.py", "--task", task, *words])
+    script.main()
+    row = json.loads(out.read_text(encoding="utf-8"))[task]
+    assert set(row["heads"]) >= set(cases) and row["images"] == 12
+    assert all(head["images_per_second"] > 0 and head["times_plain"] > 0 for head in row["heads"].values())

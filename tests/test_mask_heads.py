@@ -206,12 +206,16 @@ def test_masks_are_as_fine_as_the_head_that_learns_from_them() -> None:
     import_torchvision()
     from torchvision import tv_tensors
 
-    settings = ImageSettings((48, 64), (0.0,) * 3, (1.0,) * 3)
-    answer = tv_tensors.Mask(torch.arange(48 * 64).view(48, 64).int())
+    settings = ImageSettings((480, 640), (0.0,) * 3, (1.0,) * 3)
+    answer = tv_tensors.Mask(torch.arange(480 * 640).view(480, 640).remainder(30_011).int())
     for kind, stride in (("", 8), ("linear", 8), ("segmenter", 8), ("mask2former", 4), ("mask2former:layers=2", 4)):
-        _, target = task_of("segmentation", kind).transform(Image.new("RGB", (64, 48)), answer, settings, None)
-        assert target.shape == (48 // stride, 64 // stride)
-        assert target[1, 2] == (stride + stride // 2) * 64 + 2 * stride + stride // 2
+        _, target = task_of("segmentation", kind).transform(Image.new("RGB", (640, 480)), answer, settings, None)
+        assert target.shape == (480 // stride, 640 // stride)
+        assert target[1, 2] == ((stride + stride // 2) * 640 + 2 * stride + stride // 2) % 30_011
+    for side, stride in ((512, 8), (224, 4), (96, 2), (32, 1)):
+        small = ImageSettings((side, side), (0.0,) * 3, (1.0,) * 3)
+        _, target = task_of("segmentation", None).transform(Image.new("RGB", (640, 480)), answer, small, None)
+        assert target.shape == (side // stride, side // stride)
 
 
 def test_logit_adjustment_does_not_fit_its_loss() -> None:

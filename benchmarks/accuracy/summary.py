@@ -178,7 +178,7 @@ def section(table: Table) -> Iterator[str]:
     heads = " | ".join(f"K = {k:,}" for k in table.budgets)
     yield f"| | {heads} | rank | seconds | EMD at K = {table.budgets[-1]:,} |"
     yield "|---" * (len(table.budgets) + 4) + "|"
-    best = {k: max(round(100 * np.mean(table.values(m, k)), 1) for m in table.methods) for k in table.budgets}
+    best = {k: max(round(100 * float(np.mean(table.values(m, k))), 1) for m in table.methods) for k in table.budgets}
     for group in ("Features only", "Other packages", "In rounds"):
         yield f"| **{group}** |" + " |" * (len(table.budgets) + 3)
         for method in (method for method in table.methods if table.group(method) == group):

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ def main() -> None:
         "bundled, random weights": activetune.load_backbone("bundled", pretrained=False),
         "ViT-Tiny (teacher)": activetune.load_backbone("timm/vit_tiny_patch16_224", options.weights),
     }
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, backbone in networks.items():
         embeddings = embed(pool, backbone=backbone, options=EmbedOptions(dtype="float32"), quiet=True)
         top1 = [probe(embeddings, seed) for seed in range(5)]

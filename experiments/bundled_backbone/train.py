@@ -52,7 +52,8 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     images = torch.where(flip < 0.5, images.flip(-1), images)
     images = torch.where(grey < 0.125, images.mean(1, keepdim=True), images)
     mean = images.mean((1, 2, 3), keepdim=True)
-    return ((images - mean) * (0.7 + 0.6 * gain) + mean * (0.7 + 0.6 * offset)).clamp(0, 1)
+    varied: torch.Tensor = (images - mean) * (0.7 + 0.6 * gain) + mean * (0.7 + 0.6 * offset)
+    return varied.clamp(0, 1)
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def main() -> None:
     print(f"{len(images)} photographs x {len(features)} views, {len(glyphs)} glyphs", flush=True)
 
     torch.manual_seed(0)
-    student = Student(features.shape[-1], len(head_weight)).to(memory_format=torch.channels_last)
+    student = Student(features.shape[-1], len(head_weight)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in student.parameters() if p.ndim > 1]
     plain = [p for p in student.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(

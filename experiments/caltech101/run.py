@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
+from activetune.data.labels import in_order, pool_labels
 from activetune.features.distances import unit_rows
 from activetune.features.embedding import take
 from activetune.networks.regression import fit_linear
@@ -78,19 +79,21 @@ def compare_selectors(
 ) -> Iterator[dict[str, Any]]:
     """Top-1 of a logistic regression on each selector's picks."""
     candidates = take(embeddings, pool_ids)
-    test_ND, truth = unit_rows(take(embeddings, test_ids).features_ND), take(embeddings, test_ids).labels
+    test = take(embeddings, test_ids)
+    test_ND, truth = unit_rows(test.features_ND), test.labels
     for name, (method, preset) in SELECTORS.items():
         for budget in BUDGETS:
             found = []
             for seed in range(seeds):
                 chosen = activetune.select(candidates, budget=budget, method=method, preset=preset, seed=seed)
                 picked = take(embeddings, chosen.ids)
-                classes = sorted(set(picked.labels))
-                answers = np.asarray([classes.index(label) for label in picked.labels])
+                names = [str(name) for name in picked.labels or ()]
+                classes = sorted(set(names))
+                answers = np.asarray([classes.index(name) for name in names])
                 head = fit_linear(unit_rows(picked.features_ND), answers, 100.0)
                 guess = np.asarray(classes)[head.logits(test_ND).argmax(axis=1)]
                 found.append((accuracy(guess, np.asarray(truth)), chosen.manifest["figures"]))
-            row = {
+            row: dict[str, Any] = {
                 "selector": name,
                 "budget": budget,
                 "top1": [round(100 * top1, 2) for top1, _ in found],
@@ -117,7 +120,7 @@ def compare_recipes(
         found, seconds = [], []
         for seed in range(options.seeds):
             chosen = activetune.select(take(embeddings, pool_ids), budget=300, method="k_means", seed=seed)
-            labels = {item: pool.labels[pool.position[item]] for item in chosen.ids}
+            labels = in_order(pool_labels(pool), chosen.ids)
             folder = options.work / f"{recipe}-{seed}"
             shutil.rmtree(folder, ignore_errors=True)
             started = time.perf_counter()
@@ -132,7 +135,7 @@ def compare_recipes(
                 quiet=True,
             )
             seconds.append(round(time.perf_counter() - started, 1))
-            found.append(round(100 * activetune.evaluate(model, test, quiet=True).top1, 2))
+            found.append(round(100 * activetune.evaluate(model, test, quiet=True).value, 2))
             print(f"{recipe:<16} seed {seed}: {found[-1]:.1f}, {seconds[-1]:.0f} s", flush=True)
         yield {"recipe": recipe, "budget": 300, "selector": "k_means", "top1": found, "seconds": seconds}
 

@@ -25,7 +25,7 @@ from machine import machine
 import activetune
 from activetune.base.arrays import NO_INDICES
 from activetune.base.runtime import resolve_runtime
-from activetune.data.labels import Labels
+from activetune.data.labels import Labels, pool_labels
 from activetune.data.pool import Pool
 from activetune.networks.frofa import parse_augmentation
 from activetune.networks.network import Network
@@ -57,16 +57,16 @@ def main() -> None:
     train = activetune.open_pool(options.data / "cifar10" / "train.parquet")
     test = activetune.open_pool(options.data / "cifar10" / "test.parquet")
     test = test.subset(np.random.default_rng(1).permutation(sorted(test.ids))[:2000].tolist())
-    names = np.asarray([str(name) for name in train.labels])
+    names = np.asarray([str(name) for name in train.labels or ()])
     found: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as work:
-        seen, truth = _tokens(test, options.weights, Path(work)), np.asarray([str(name) for name in test.labels])
+        seen, truth = _tokens(test, options.weights, Path(work)), np.asarray([str(name) for name in test.labels or ()])
         for seed in range(options.seeds):
             rng = np.random.default_rng([seed, 200])
             drawn = [rng.permutation(np.flatnonzero(names == name))[: max(SHOTS)] for name in np.unique(names)]
             for shots in SHOTS:
                 pool = train.subset([train.ids[row] for rows in drawn for row in rows[:shots]])
-                labels = Labels.of({item: str(name) for item, name in zip(pool.ids, pool.labels, strict=True)})
+                labels = pool_labels(pool)
                 views = _tokens(pool, options.weights, Path(work))
                 training = HeadTraining(steps=options.steps)
                 heads = LightHeads(views, labels.indices, len(labels.classes), training, seed=seed)

@@ -33,14 +33,16 @@ from machine import machine
 import activetune
 from activetune.base.arrays import NO_INDICES
 from activetune.base.runtime import resolve_runtime
-from activetune.data.labels import Labels
+from activetune.data.labels import Labels, in_order, pool_labels
 from activetune.data.pool import Pool
+from activetune.evaluation.scores import Scores
 from activetune.features.embedding import take
 from activetune.networks.frofa import parse_augmentation
 from activetune.networks.network import Network
 from activetune.recipes import fact
 from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate, LightHeads
+from activetune.training.head_phase import run_head as original
 from activetune.training.head_training import HeadTraining, head_logits
 from activetune.training.job import Job
 from activetune.training.views import embed_views
@@ -165,13 +167,14 @@ def _picks(given: Given, budget: int, seed: int, method: str = "activeft") -> li
 
 
 def _answers(given: Given, chosen: list[str]) -> dict[str, str]:
-    return {item: str(given.pool.labels[given.pool.position[item]]) for item in chosen}
+    found = in_order(pool_labels(given.pool), chosen)
+    return dict(zip(found.ids, found.names, strict=True))
 
 
 def _long_tail(given: Given, budget: int, seed: int) -> list[str]:
     """Random items of each class, in the shares that LONG_TAIL says."""
     times = budget // sum(LONG_TAIL)
-    names = np.asarray([str(name) for name in given.pool.labels])
+    names = np.asarray([str(name) for name in given.pool.labels or ()])
     rng = np.random.default_rng([seed, 100])
     rows = [
         rng.choice(np.flatnonzero(names == name), times * count, replace=False)
@@ -216,13 +219,13 @@ def _trained(
         )
     figures = json.loads((out / "manifest.json").read_text())["figures"]
     scores = activetune.evaluate(model, test, quiet=True)
-    per_class = [row["top1"] for row in scores.per_class.values()]
+    assert isinstance(scores, Scores)
     parameters = figures.get("trainable_parameters", 0)
     for phase in figures.get("phases", {}).values():
         parameters = max(parameters, phase.get("trainable_parameters", 0))
     return {
         "top1": scores.top1,
-        "balanced_accuracy": float(np.mean(per_class)),
+        "balanced_accuracy": scores.balanced_accuracy,
         "seconds": figures["seconds"],
         "parameters": parameters,
         "figures": figures,
@@ -232,18 +235,17 @@ def _trained(
 @contextlib.contextmanager
 def _recorded(path: Path) -> Iterator[None]:
     """Keeps the classifier that FACT has after phase 2, which its light head replaces."""
-    original = fact.run_head
 
     def run_head(job: Job, *given: Any, **options: Any) -> Any:
         if options["put"]:
             save_file({name: value.cpu() for name, value in options["present"].state_dict().items()}, path)
         return original(job, *given, **options)
 
-    fact.run_head = run_head
+    fact.run_head = run_head  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        fact.run_head = original
+        fact.run_head = original  # type: ignore[attr-defined]
 
 
 def _heads(
@@ -259,7 +261,7 @@ def _heads(
     started = time.perf_counter()
     views = embed_views(_job(given.pool.subset(list(answers)), labels, model, work, seed), 4, Crops(), tokens=True)
     embedding = time.perf_counter() - started
-    truth = np.asarray([str(name) for name in test.labels])
+    truth = np.asarray([str(name) for name in test.labels or ()])
     unused = Labels.of(dict.fromkeys(test.ids, model.classes[0]), model.classes)  # scoring reads the truth alone
     seen = embed_views(_job(test, unused, model, work, seed), 1, Crops(), tokens=True)
     present = load_file(folder / "phase2.safetensors")

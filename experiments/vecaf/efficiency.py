@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", choices=["caltech101", "cifar10"])
     table = parser.parse_args().table
-    curves = {}
+    curves: dict[str, np.ndarray] = {}
     for row in read(f"{RESULTS}/here_{table}-1.json")["rows"]:
         method = EVERYTHING if row["budget"] == "100%" else row["method"].partition(":")[0]
         curves.setdefault(method, np.asarray(row["curves"]))

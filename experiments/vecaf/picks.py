@@ -49,7 +49,7 @@ def main() -> None:
     folder = parser.parse_args().out / "here-cifar10-selections"
     embeddings = load_embeddings(folder / "embeddings" / "pool")
     position = {item: row for row, item in enumerate(embeddings.ids)}
-    classes = np.asarray([str(name) for name in embeddings.labels])
+    classes = np.asarray([str(name) for name in embeddings.labels or ()])
     foreign_N = foreign_neighbours(unit_rows(embeddings.features_ND), classes)
     selections = _selections(folder)
     shares = {

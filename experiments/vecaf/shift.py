@@ -44,7 +44,7 @@ def main() -> None:
         for folder in sorted((out / f"here-{simulation}" / "models").glob(pattern)):
             clear = activetune.evaluate(folder, test, out=folder / "scores.json", resume=True, quiet=True)
             shifts = activetune.evaluate_shifts(folder, shifted, out=folder / "shifts.json", resume=True, quiet=True)
-            for name, value in {"clear": clear.top1, **{kind: shifts[kind][SEVERITY] for kind in KINDS}}.items():
+            for name, value in {"clear": clear.value, **{kind: shifts[kind][SEVERITY] for kind in KINDS}}.items():
                 scores[name].append(value)
         found[row] = scores
         cells = [mean_and_spread(values, factor=100) for values in scores.values() if values]

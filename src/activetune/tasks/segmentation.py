@@ -36,13 +36,15 @@ from activetune.tasks._base import Batch, Metric, Sample, Task
 from activetune.tasks._canvas import Fit, Size, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
 
+LEAST = 1600  # pixels of the masks that the loss reads, where the canvas has as many
+
 
 @dataclass(frozen=True)
 class Segmentation(Task):
     """The class of every pixel.
 
     Attributes:
-        stride: pixels of the canvas per pixel of the masks that the loss reads.
+        stride: pixels of the canvas per pixel of the masks that the loss reads, at most.
         smoothing: of the labels, in [0, 1). added: C numbers that are added to the logits of the loss, or none; see
             ``logit_adjustment``, here by the classes' shares of the pixels.
     """
@@ -67,11 +69,14 @@ class Segmentation(Task):
     def transform(
         self, image: Image.Image, target: Any, settings: ImageSettings, crops: Crops | None
     ) -> tuple[Tensor, Tensor]:
-        """See :class:`Task`: the mask (H, W) int16, at every ``stride``-th pixel of the canvas."""
+        """See :class:`Task`: the mask (H, W) int16, at every ``stride``-th pixel of a large canvas."""
         pixels, moved = fitted(image, target, settings) if crops is None else varied(image, target, settings, crops)
         if moved is None:
             return pixels, torch.empty(0)
-        places = slice(self.stride // 2, None, self.stride)
+        stride = self.stride
+        while stride > 1 and settings.size[0] * settings.size[1] < LEAST * stride**2:
+            stride //= 2
+        places = slice(stride // 2, None, stride)
         return pixels, moved.as_subclass(Tensor)[places, places].to(torch.int16)
 
     def for_head(self, head: type[Head]) -> Segmentation:

@@ -33,7 +33,7 @@ def settings_to_change(precision: str, rates: Mapping[str, float]) -> str:
 
 def rates_among(settings: Mapping[str, Any], *names: str) -> dict[str, float]:
     """Those of a recipe's flat settings that are named and that it has, such as ``lr``."""
-    return {name: settings[name] for name in names if name in settings}
+    return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
 def refuse_loss(loss: float, where: str, remedy: str) -> None:

@@ -34,7 +34,8 @@ class HeadTraining(Settings):
     """How a head is trained.
 
     Attributes:
-        steps: batches. batch_size: items per step. lr, weight_decay: AdamW's, on a cosine with a short warm-up.
+        steps: batches. batch_size: items per step. lr, weight_decay: AdamW's, on a cosine with a short warm-up; None
+            takes the head's own batch size and learning rate (:class:`Head`).
         label_smoothing: in [0, 1).
     """
 
@@ -47,8 +48,8 @@ class HeadTraining(Settings):
     }
 
     steps: int = 400
-    batch_size: int = 64
-    lr: float = 1e-3
+    batch_size: int | None = None
+    lr: float | None = None
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
 
@@ -56,8 +57,8 @@ class HeadTraining(Settings):
         check_settings(
             "head",
             ("head_steps", self.steps, 1, np.inf),
-            ("head_batch", self.batch_size, 1, np.inf),
-            ("head_lr", self.lr, 0, np.inf),
+            *([] if self.batch_size is None else [("head_batch", self.batch_size, 1, np.inf)]),
+            *([] if self.lr is None else [("head_lr", self.lr, 0, np.inf)]),
             ("head_weight_decay", self.weight_decay, 0, np.inf),
             ("head_smoothing", self.label_smoothing, 0, 0.99),
         )
@@ -139,17 +140,19 @@ def train_head(
     import_torchvision()  # timm needs it
     from timm.scheduler import CosineLRScheduler
 
+    lr = head.lr if options.lr is None else options.lr
+    size = head.batch_size if options.batch_size is None else options.batch_size
     rng = np.random.default_rng([seed, 2])
     generator = torch_generator(rng, views.device)
     head.to(views.device).train()
-    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=options.lr, fused=True)
+    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=lr, fused=True)
     scheduler = CosineLRScheduler(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
     mixing = [one for one in augmentation if one.name == "mixup"]
-    remedy = settings_to_change(views.precision, {"head_lr": options.lr})
+    remedy = settings_to_change(views.precision, {"head_lr": lr})
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
-    batches = _batches(rows, lesson.strata, options.batch_size, lesson.balance, rng)
+    batches = _batches(rows, lesson.strata, size, lesson.balance, rng)
     here = [views.device] if views.device.type == "cuda" else []
     with torch.random.fork_rng(devices=here):
         torch.manual_seed(seed)  # of dropout, which draws from torch's global state

@@ -101,6 +101,7 @@ class Detr(Head):
     """
 
     reads: ClassVar[Reads] = "map"
+    batch_size: ClassVar[int] = 16
 
     def __init__(
         self,

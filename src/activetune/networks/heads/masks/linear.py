@@ -19,6 +19,8 @@ class Linear(Head):
     """A linear layer on the map of patch tokens, under a batch norm."""
 
     reads: ClassVar[Reads] = "map"
+    batch_size: ClassVar[int] = 16
+    lr: ClassVar[float] = 1e-2
 
     def __init__(self, size: int, outputs: int):
         super().__init__(size, outputs)

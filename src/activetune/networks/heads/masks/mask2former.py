@@ -103,6 +103,7 @@ class Mask2Former(Head):
     """
 
     reads: ClassVar[Reads] = "map"
+    batch_size: ClassVar[int] = 16
     stride: ClassVar[int] = 4  # as fine as its masks under patches of 16 pixels
 
     def __init__(

@@ -25,6 +25,7 @@ class Segmenter(Head):
     """A mask transformer on the map of patch tokens."""
 
     reads: ClassVar[Reads] = "map"
+    batch_size: ClassVar[int] = 16
 
     def __init__(self, size: int, outputs: int, layers: int = 2):
         import_torchvision()

@@ -85,6 +85,7 @@ class Captioner(Head):
     """
 
     reads: ClassVar[Reads] = "map"
+    batch_size: ClassVar[int] = 16
 
     def __init__(self, size: int, outputs: int, *, words: Sequence[str]):
         super().__init__(size, outputs)
