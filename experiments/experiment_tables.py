@@ -167,6 +167,42 @@ def frozen() -> str:
     return lines(["", *counts], rows)
 
 
+# Segmentation and detection -----------------------------------------------------------------------------------------
+
+SELECTORS = {
+    "random": "random",
+    "every_nth": "every n-th frame",
+    "k_means": "k-means",
+    "activeft": "ActiveFT",
+    "free_sel": "FreeSel",
+    "token_max_herding": "MaxHerding on tokens",
+}
+BEFOREHAND = {"random": ("35.5", "37.9", "41.1"), "every_nth": ("34.9", "36.5", "")}  # with another script
+
+
+def segmentation() -> list[str]:
+    """CamVid: selectors under a linear head."""
+    return [dense("segmentation", "here_camvid-1", "miou", BEFOREHAND)]
+
+
+def dense(folder: str, name: str, score: str, beforehand: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Selectors by budget, with what was measured beforehand below them; seconds of training at each budget."""
+    stored = read(f"experiments/{folder}/results/{name}.json")["rows"]
+    cells = {(row["method"], row["budget"]): row for row in stored}
+    budgets = sorted({row["budget"] for row in stored}, key=lambda share: float(share.rstrip("%")))
+    rows = []
+    for method, told_as in SELECTORS.items():
+        found = [cells.get((method, budget)) for budget in budgets]
+        if not all(found):
+            continue
+        scores = [mean_and_spread(cell[score], factor=100) for cell in found if cell]
+        spent = [f"{np.median(cell['train_seconds']):.0f}" for cell in found if cell]
+        rows.append([told_as, *scores, " / ".join(spent)])
+        if beforehand and method in beforehand:
+            rows.append(["", *beforehand[method], ""])
+    return lines(["", *(budget.replace("%", " %") for budget in budgets), "seconds"], rows)
+
+
 # What pages had told before their values were kept ------------------------------------------------------------------
 
 
@@ -182,5 +218,6 @@ TABLES = {
     "experiments/bundled_backbone/README.md": bundled_training,
     "experiments/caltech101/README.md": caltech101,
     "experiments/fact/README.md": fact,
+    "experiments/segmentation/README.md": segmentation,
     "experiments/vecaf/README.md": vecaf_tables.tables,
 }

@@ -28,6 +28,7 @@ PAGES = {
     "experiments/activeft/README.md": "experiments/activeft",
     "experiments/caltech101/README.md": "experiments/caltech101",
     "experiments/fact/README.md": "experiments/fact",
+    "experiments/segmentation/README.md": "experiments/segmentation",
     "experiments/vecaf/README.md": "experiments/vecaf",
     "benchmarks/accuracy/README.md": "benchmarks/accuracy",
     "docs/bundled_backbone.md": "experiments/bundled_backbone",

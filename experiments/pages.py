@@ -34,7 +34,10 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("README.md", "docs/*.md", "benchmarks/README.md", "benchmarks/accuracy/README.md")
     for path in ROOT.glob(pattern)
-) + [f"experiments/{name}/README.md" for name in ("activeft", "bundled_backbone", "caltech101", "fact", "vecaf")]
+) + [
+    f"experiments/{name}/README.md"
+    for name in ("activeft", "bundled_backbone", "caltech101", "fact", "segmentation", "vecaf")
+]
 
 
 def main() -> None:

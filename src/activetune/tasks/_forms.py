@@ -26,6 +26,7 @@ from activetune.data.formats import is_image_name
 from activetune.data.kinds import VOID, Detections, Mask
 from activetune.tasks._pictures import colours, with_boxes, with_mask, with_text
 
+DRAWN = 0.3  # the least score of a box that is drawn; mAP wants the less sure ones too, an eye does not
 RESULT = {"image_id", "category_id", "bbox", "score"}  # the names that COCO's results have
 Row = tuple[Any, ...]  # an item's id, then what is told of it
 
@@ -222,8 +223,10 @@ class CocoResults(Form):
         return item, found
 
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
-        """See :class:`Form`: frames with names and scores, the surest on top."""
-        boxes = [(f"{name} {score:.2f}", box, self.numbers[name]) for name, score, *box in reversed(row[1])]
+        """See :class:`Form`: frames with names and scores, the surest on top; those of a low score are left out."""
+        boxes = [
+            (f"{name} {score:.2f}", box, self.numbers[name]) for name, score, *box in reversed(row[1]) if score >= DRAWN
+        ]
         return with_boxes(image, boxes)
 
     def write(self, file: Path, rows: Sequence[Row]) -> None:
@@ -309,7 +312,7 @@ class Masks(Form):
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: the mask's colours over it."""
         with Image.open(file.parent / row[1], formats=["PNG"]) as mask:
-            return with_mask(image, mask if mask.mode == "P" else mask.convert("L"))
+            return with_mask(image, mask if mask.mode == "P" else mask.convert("L"), self.classes)
 
     def _image(self, mask: Mask) -> Image.Image:
         pixels_HW = mask.pixels()

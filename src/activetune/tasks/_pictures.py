@@ -65,12 +65,48 @@ def with_boxes(image: Image.Image, boxes: Sequence[tuple[str, Sequence[float], i
     return page
 
 
-def with_mask(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """The image under a veil of a palette mask's colours; pixels of class 0 stay as they are."""
-    veil, shown = np.asarray(mask.convert("RGB"), dtype=np.float32), np.asarray(mask) > 0
+def with_mask(image: Image.Image, mask: Image.Image, classes: Sequence[str]) -> Image.Image:
+    """The image under a veil of a mask's colours, with the names of the classes that it shows below.
+
+    Pixels of class 0 stay as they are.
+
+    Args:
+        mask: a palette image of classes' numbers, or grey where there are more classes than a palette has colours.
+    """
+    veil, numbers_HW = np.asarray(mask.convert("RGB"), dtype=np.float32), np.asarray(mask)
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    mixed = np.where(shown[..., None], (1 - VEIL) * pixels + VEIL * veil, pixels)
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    mixed = np.where((numbers_HW > 0)[..., None], (1 - VEIL) * pixels + VEIL * veil, pixels)
+    page, _ = _enlarged(Image.fromarray(mixed.round().astype(np.uint8)))
+    if mask.mode != "P":
+        return page
+    colours_C3 = colours(len(classes))
+    present = [number for number in np.unique(numbers_HW).tolist() if 0 < number < len(classes)]
+    return _with_legend(page, [(classes[number], tuple(colours_C3[number].tolist())) for number in present])
+
+
+def _with_legend(image: Image.Image, entries: Sequence[tuple[str, tuple[int, ...]]]) -> Image.Image:
+    """The image with a strip below it: a square of its colour before each name."""
+    size = max(11, max(image.size) // 32)
+    font = ImageFont.load_default(size)
+    rows: list[list[tuple[float, str, tuple[int, ...]]]] = [[]]
+    right = 0.0
+    for name, colour in entries:
+        width = 2.4 * size + font.getlength(name)
+        if rows[-1] and right + width > image.width:
+            rows.append([])
+            right = 0.0
+        rows[-1].append((right + size / 2, name, colour))
+        right += width
+    strip = round(1.5 * size)
+    page = Image.new("RGB", (image.width, image.height + (strip * len(rows) if entries else 0)), PAPER)
+    page.paste(image, (0, 0))
+    draw = ImageDraw.Draw(page)
+    for number, row in enumerate(rows):
+        top = image.height + number * strip + size // 4
+        for left, name, colour in row:
+            draw.rectangle((left, top + size // 5, left + 0.8 * size, top + size), fill=colour)
+            draw.text((left + 1.2 * size, top), name, INK, font=font)
+    return page
 
 
 def with_answer(image: Image.Image, answer: Answer, classes: Sequence[str]) -> Image.Image:
@@ -84,7 +120,7 @@ def with_answer(image: Image.Image, answer: Answer, classes: Sequence[str]) -> I
         shown_HW = np.where((pixels_HW < 0) | (pixels_HW > 255), 0, pixels_HW).astype(np.uint8)
         mask = Image.fromarray(shown_HW).convert("P")
         mask.putpalette(colours(min(len(classes), 256)).flatten().tolist())
-        return with_mask(image, mask)
+        return with_mask(image, mask, classes)
     if isinstance(answer, Boxes):
         number = {name: place for place, name in enumerate(classes, 1)}
         corners = answer.xyxy_K4.tolist()

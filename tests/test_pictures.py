@@ -1,0 +1,58 @@
+"""What ``--draw`` and pages of picks show: masks with the names of their colours, boxes that are sure enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from activetune.data.kinds import ArrayMask, Boxes, Names
+from activetune.tasks._forms import CocoResults
+from activetune.tasks._pictures import PAPER, colours, with_answer
+
+GREY = Image.new("RGB", (400, 300), (120, 120, 120))
+CLASSES = ["ground", "car", "tree"]
+
+
+def shown(page: Image.Image) -> set[tuple[int, ...]]:
+    """All colours of a picture."""
+    return {tuple(colour) for colour in np.asarray(page).reshape(-1, 3).tolist()}
+
+
+def test_a_mask_is_a_veil_with_the_names_of_the_classes_that_it_shows() -> None:
+    pixels = np.zeros((300, 400), dtype=np.int32)
+    pixels[:150, :200] = 2
+    page = with_answer(GREY, ArrayMask(pixels), CLASSES)
+    tree, car = tuple(colours(3)[2].tolist()), tuple(colours(3)[1].tolist())
+    assert page.width == 400 and page.height > 300
+    assert page.getpixel((10, 10)) == tuple(round((120 + part) / 2) for part in tree)
+    assert page.getpixel((390, 290)) == (120, 120, 120)
+    below = page.crop((0, 300, 400, page.height))
+    assert tree in shown(below) and car not in shown(below) and PAPER in shown(below)
+    assert with_answer(GREY, ArrayMask(np.zeros((300, 400), dtype=np.int32)), CLASSES).size == GREY.size
+
+
+def test_many_classes_take_several_rows_and_stay_within_the_picture() -> None:
+    names = ["ground", *(f"a class with a long name, {number}" for number in range(12))]
+    pixels = np.arange(400 * 300, dtype=np.int32).reshape(300, 400) % len(names)
+    one, many = (with_answer(GREY, ArrayMask(np.minimum(pixels, most)), names) for most in (1, 12))
+    assert many.height > one.height + 80 and many.width == one.width == 400
+    for number, colour in enumerate(colours(len(names))[1:].tolist()):
+        assert tuple(colour) in shown(many.crop((0, 300, 400, many.height))), names[number + 1]
+
+
+@pytest.mark.parametrize(("score", "drawn"), [(0.29, False), (0.3, True), (0.9, True)])
+def test_boxes_of_a_low_score_are_not_drawn(score: float, drawn: bool, tmp_path: Path) -> None:
+    row = ("a.jpg", [["car", score, 50.0, 60.0, 100.0, 80.0]])
+    page = CocoResults(CLASSES).picture(GREY, row, tmp_path / "boxes.json")
+    assert (len(shown(page)) > 1) is drawn
+
+
+def test_an_answer_of_any_kind_is_drawn() -> None:
+    boxes = with_answer(GREY, Boxes.of([[10, 10, 60, 60]], ["tree"]), CLASSES)
+    names = with_answer(GREY, Names.of(["car", "tree"]), CLASSES)
+    nothing = with_answer(GREY, Names(), CLASSES)
+    assert boxes.size == GREY.size and len(shown(boxes)) > 1
+    assert names.height > 300 and nothing.height > 300 and names.tobytes() != nothing.tobytes()
