@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ from activetune.base.arrays import NO_INDICES
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import in_order
 from activetune.networks.frofa import parse_augmentation
-from activetune.networks.heads import Head, parse_head
+from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import Network
 from activetune.networks.regression import fit_linear
-from activetune.tasks import Crops, task_of
+from activetune.tasks import Crops, Task, task_of
 from activetune.training.batches import Turn
 from activetune.training.dense_heads import DenseLesson
 from activetune.training.head_training import ClassLesson, HeadTraining, train_head
@@ -115,14 +116,15 @@ def _job(options: argparse.Namespace, work: Path) -> Job:
 def _cases(job: Job) -> list[tuple[str, Callable[[Job], float]]]:
     """Each gives images per second."""
     found: list[tuple[str, Callable[[Job], float]]] = [("model alone", _alone), ("backbone every epoch", _backbone)]
-    kept: dict[bool, Views] = {}
+    kept: dict[tuple[Task, bool], Views] = {}
     for name, (kind, steps, size, count) in CASES[job.task.name].items():
-        tokens = parse_head(kind, job.task.room)[0].reads != "pooled"
-        if tokens not in kept:
-            kept[tokens] = embed_views(job, VIEWS, Crops(), tokens=tokens)
-        found.append((name, _head(kind, kept[tokens], size, count, steps)))
+        own = replace(job, task=task_of(job.task.name, kind))
+        which = own.task, own.task.head_class(kind).reads != "pooled"
+        if which not in kept:
+            kept[which] = embed_views(own, VIEWS, Crops(), tokens=which[1])
+        found.append((name, _head(kind, kept[which], size, count, steps)))
     if job.task.name == "classification":
-        found.append((ON_POOLED, _closed(kept[False])))
+        found.append((ON_POOLED, _closed(kept[job.task, False])))
     return found
 
 
@@ -135,7 +137,7 @@ def _head(kind: str, views: Views, size: int, steps: int, augmentation: str) -> 
         head.adapt(views.features)
         lesson: ClassLesson | DenseLesson
         if job.task.placed:
-            lesson = DenseLesson(job.task.for_head(type(head)), job.strata, 0.0, views)
+            lesson = DenseLesson(job.task, job.strata, 0.0, views)
         else:
             lesson = ClassLesson(job.targets, len(job.labels.classes), rows, Imbalance(), 0.1, views, job.strata)
         seen = steps * len(rows) / -(-len(rows) // size)

@@ -5,38 +5,33 @@ python experiments/detection/peers.py --weights DIR
 Head, loss, matching and training are those of torchvision's reference script (references/detection/train.py): 26 epochs
 of SGD, momentum 0.9, weight decay 1e-4, batches of 2, a learning rate of 0.01 per 16 images that rises over the first
 epoch and falls tenfold after 16 and 22, and flips. It reads one map, as a plain ViT gives no pyramid. Boxes are scored
-by this package. The rows stand in results.csv in --out, as those of ``activetune simulate`` do.
+by this package.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import pil_to_tensor
 
-from activetune import open_pool
+from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import Boxes, Detections
 from activetune.data.labels import Labels
 from activetune.data.loading import read_usable
 from activetune.data.pool import Pool
 from activetune.evaluation.boxes import BoxScorer
-from activetune.networks.backbones import Backbone, load_backbone
-from activetune.tasks import make_task
+from activetune.networks.backbones import Backbone
+from activetune.networks.boxes import nms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from picks import random_picks
+from torchvision_peers import Peers, as_maps, main
 
 EPOCHS, BATCH, LR, STEPS = 26, 2, 0.01 / 8, (16, 22)
-BACKBONE = "timm/vit_tiny_patch16_224@288x384"
-COLUMNS = ("method", "recipe", "budget", "seed", "map", "map50", "map75", "ar", "train_seconds")
 
 
 class Frozen(nn.Module):
@@ -49,43 +44,21 @@ class Frozen(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         (backbone,) = self.backbone
         with torch.no_grad():
-            return {"0": backbone.grid.as_map(backbone.all_tokens(images)).permute(0, 3, 1, 2)}
+            return {"0": as_maps(backbone, images)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--out", type=Path, default=Path("build/detection"), help="of pools.py and run.py")
-    parser.add_argument("--budget", default="50%")
-    options = parser.parse_args()
-    backbone = load_backbone(BACKBONE, options.weights / "vit_tiny_patch16_224.safetensors").eval()
-    sides = {}
-    for part in ("train", "test"):
-        pool = open_pool(options.out / "bccd" / part / "images")
-        sides[part] = pool, make_task("detection").labels_of(options.out / "bccd" / part / "labels", pool)
-    folder = options.out / "here-bccd-torchvision"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[Any, ...]] = []
-    for seed, picks in enumerate(random_picks(options.out / "here-bccd-fcos", options.budget)):
-        started = time.perf_counter()
-        detector = trained(backbone, *sides["train"], picks, seed)
-        seconds = round(time.perf_counter() - started)
-        scores = scored(detector, *sides["test"])
-        rows.append(("fcos", "head", options.budget, seed, *(scores[name] for name in COLUMNS[4:8]), seconds))
-        print(*rows[-1], flush=True)
-        with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
-
-
-def trained(backbone: Backbone, pool: Pool, labels: Labels[Boxes], picks: list[str], seed: int) -> nn.Module:
+def trained(kind: str, backbone: Backbone, pool: Pool, labels: Labels[Boxes], picks: list[str], seed: int) -> nn.Module:
     """A detector, trained on the picked images."""
+    import_torchvision()
+    from torchvision.models.detection import fcos
     from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.fcos import FCOS
+
+    fcos.box_ops.batched_nms = nms  # theirs does not load beside a torch without CUDA
 
     torch.manual_seed(seed)
     settings = backbone.settings
     height, width = settings.size
-    detector = FCOS(
+    detector = fcos.FCOS(
         Frozen(backbone),
         len(labels.classes),
         min_size=height,
@@ -116,7 +89,8 @@ def read(pool: Pool, labels: Labels[Boxes], item: str) -> tuple[Tensor, dict[str
     """An image in [0, 1], and its boxes as torchvision takes them."""
     answer = labels.answers[labels.ids.index(item)]
     place = {name: number for number, name in enumerate(labels.classes)}
-    image = pil_to_tensor(read_usable(pool, pool.position[item])).float() / 255
+    pixels_HWC = np.array(read_usable(pool, pool.position[item]))
+    image = torch.from_numpy(pixels_HWC).permute(2, 0, 1).float() / 255
     numbers = torch.tensor([place[name] for name in answer.names], dtype=torch.int64)
     return image, {"boxes": torch.from_numpy(answer.xyxy_K4).float(), "labels": numbers}
 
@@ -130,17 +104,34 @@ def flipped(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str,
     return image.flip(-1), {**target, "boxes": boxes}
 
 
-def scored(detector: nn.Module, pool: Pool, labels: Labels[Boxes]) -> dict[str, Any]:
-    """The scores on a test set."""
-    scorer = BoxScorer(labels.classes)
-    for item, truth in zip(labels.ids, labels.answers, strict=True):
-        image, _ = read(pool, labels, item)
-        with torch.inference_mode():
-            (found,) = detector([image])
-        names = [labels.classes[number] for number in found["labels"].tolist()]
-        scorer.add(item, truth, Detections.of(np.asarray(found["boxes"]).tolist(), names, found["scores"].tolist()))
-    return scorer.scores()
+def scoring(backbone: Backbone, pool: Pool, labels: Labels[Boxes]) -> Callable[[nn.Module], dict[str, Any]]:
+    """What scores a detector on a test set."""
 
+    def scored(detector: nn.Module) -> dict[str, Any]:
+        scorer = BoxScorer(labels.classes)
+        for item, truth in zip(labels.ids, labels.answers, strict=True):
+            image, _ = read(pool, labels, item)
+            with torch.inference_mode():
+                (found,) = detector([image])
+            names = [labels.classes[number] for number in found["labels"].tolist()]
+            scorer.add(item, truth, Detections.of(np.asarray(found["boxes"]).tolist(), names, found["scores"].tolist()))
+        return scorer.scores()
+
+    return scored
+
+
+PEERS = Peers(
+    task="detection",
+    data="bccd",
+    labels="labels",
+    simulation="here-bccd-fcos",
+    budget="50%",
+    backbone="timm/vit_tiny_patch16_224@288x384",
+    kinds=("fcos",),
+    scores=("map", "map50", "map75", "ar"),
+    train=trained,
+    scoring=scoring,
+)
 
 if __name__ == "__main__":
-    main()
+    main(PEERS, __doc__.splitlines()[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from activetune.base.discovery import class_of, modules_of
 from activetune.base.errors import unknown_name
 from activetune.evaluation.metrics import Measured
-from activetune.networks.heads import parse_head
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
@@ -67,4 +66,4 @@ def task_of(name: str, head: str | None) -> Task:
     task = make_task(name)
     if head and head.partition(":")[0] not in task.head_kinds():
         raise unknown_name(f"head of {name}", head.partition(":")[0], task.head_kinds())
-    return task.for_head(parse_head(head, task.room)[0]) if head else task
+    return task.for_head(task.head_class(head or ""))

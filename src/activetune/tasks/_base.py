@@ -246,9 +246,16 @@ class Task(ABC):
         Raises:
             UsageError: unknown kind or option.
         """
-        kind = kind or self.head_kinds()[0]
-        reads = parse_head(kind, self.room)[0].reads
-        return make_head(kind, backbone.size_of(reads), self.outputs(labels), self.room, **self.head_options(labels))
+        kind, size = kind or self.head_kinds()[0], backbone.size_of(self.head_class(kind).reads)
+        return make_head(kind, size, self.outputs(labels), self.room, **self.head_options(labels))
+
+    def head_class(self, kind: str = "") -> type[Head]:
+        """The class of a kind of head, perhaps with options, as :meth:`head` takes it.
+
+        Raises:
+            UsageError: unknown kind or option.
+        """
+        return parse_head(kind or self.head_kinds()[0], self.room)[0]
 
     def for_head(self, head: type[Head]) -> Task:
         """The task with targets as a class of heads learns from them; by default the same for all."""

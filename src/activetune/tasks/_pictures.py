@@ -36,12 +36,17 @@ def with_text(image: Image.Image, text: str) -> Image.Image:
     font = ImageFont.load_default(size)
     lines = textwrap.wrap(text, max(8, int(1.8 * image.width / size))) or [""]
     strip = round(1.4 * size)
-    page = Image.new("RGB", (image.width, image.height + strip * len(lines) + size // 2), PAPER)
-    page.paste(image, (0, 0))
-    draw = ImageDraw.Draw(page)
+    page, draw = _with_strip(image, strip * len(lines) + size // 2)
     for number, line in enumerate(lines):
         draw.text((size // 2, image.height + number * strip + size // 4), line, INK, font=font)
     return page
+
+
+def _with_strip(image: Image.Image, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """The image with an empty strip below it, to draw on."""
+    page = Image.new("RGB", (image.width, image.height + height), PAPER)
+    page.paste(image, (0, 0))
+    return page, ImageDraw.Draw(page)
 
 
 def with_boxes(image: Image.Image, boxes: Sequence[tuple[str, Sequence[float], int]]) -> Image.Image:
@@ -98,9 +103,7 @@ def _with_legend(image: Image.Image, entries: Sequence[tuple[str, tuple[int, ...
         rows[-1].append((right + size / 2, name, colour))
         right += width
     strip = round(1.5 * size)
-    page = Image.new("RGB", (image.width, image.height + (strip * len(rows) if entries else 0)), PAPER)
-    page.paste(image, (0, 0))
-    draw = ImageDraw.Draw(page)
+    page, draw = _with_strip(image, strip * len(rows) if entries else 0)
     for number, row in enumerate(rows):
         top = image.height + number * strip + size // 4
         for left, name, colour in row:

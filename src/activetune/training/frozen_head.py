@@ -14,7 +14,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.evaluation.estimate import estimate_by
-from activetune.networks.heads import Head, parse_head
+from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import DEFAULT_STRENGTH
 from activetune.tasks import Crops
@@ -62,7 +62,7 @@ def run_frozen(
     def found() -> tuple[Outcome, Head]:
         kind = job.head or job.task.head_kinds()[0]
         started = time.perf_counter()
-        tokens = parse_head(kind, job.task.room)[0].reads != "pooled"
+        tokens = job.task.head_class(kind).reads != "pooled"
         light = light_heads(job, embed_views(job, views, crops, tokens=tokens), training, imbalance)
         rows: list[dict[str, Any]] = []
         figures: dict[str, Any] = {}

@@ -89,9 +89,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     backbone = job.backbone.eval()
     items = len(job.labels)
     total = count * items
-    key = digest(
-        backbone.fingerprint, *job.labels.ids, str(job.seed), f"{count} {tokens} {crops.min_crop} {crops.flip}"
-    )
+    key = _key(job, f"{count} {tokens} {crops.min_crop} {crops.flip}")
     path, state = job.work / f"views-{key}.bin", job.work / f"views-{key}.json"
     grid = backbone.grid if tokens else None
     shape = (grid.tokens, backbone.token_size) if grid is not None else (backbone.num_features,)
@@ -132,6 +130,11 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     features = rows.view(count, items, *shape)
     kept = () if targets is None else targets.kept
     return Views(features, grid, pool, job.runtime.device, kept, sizes[:items])
+
+
+def _key(job: Job, views: str) -> str:
+    """What cached views are told apart by; masks of another stride are other targets, so the task is part of it."""
+    return digest(job.backbone.fingerprint, *job.labels.ids, str(job.seed), views, repr(job.task))
 
 
 class _Targets:

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ from activetune.networks.backbones import Backbone
 from activetune.networks.network import CLASSIFICATION
 from activetune.selection.budget import parse_budget
 from activetune.studies.simulation.budgets import Stock
-from activetune.studies.simulation.scoring import has_room_for_tokens
 from activetune.tasks import Task, make_task
 
 POOL, TEST, WHOLE, TOKENS, TEST_TOKENS = (
     f"embeddings/{name}" for name in ("pool", "test", "whole", "tokens", "test_tokens")
 )
+BYTES = 4  # of a number of the test tokens: in float32 a model scores as it does on the images
 SPLIT = "split.csv"
 ONE, PER_SEED = "one", "per-seed"
 Answers = Labels | Mapping[str, Any] | str | os.PathLike[str] | None
@@ -264,9 +265,7 @@ def embed_parts(
 
     def features(pool: Pool, name: str, options: EmbedOptions = options) -> Embeddings:
         out = folder / name
-        silent = (
-            quiet or (out / MANIFEST).is_file()
-        )  # finished ones are looked at too: a kill may have left its notes there
+        silent = quiet or (out / MANIFEST).is_file()  # finished: looked at, as a kill may have left its notes there
         return embed(pool, backbone=network, out=out, options=options, use_cache=use_cache, resume=True, quiet=silent)
 
     if parts.test is None:
@@ -275,12 +274,9 @@ def embed_parts(
     pool, test = (parts.whole, parts.whole) if parts.per_seed else parts.sides(0)
     if tokens:
         features(pool, TOKENS, replace(options, tokens=True))
-    if test_tokens and has_room_for_tokens(test, network, folder):
-        features(
-            test,
-            TEST_TOKENS,
-            replace(options, tokens="all", dtype="float32", prepare=Prepare(parts.task, network.settings)),
-        )
+    if test_tokens and _has_room_for_tokens(test, network, folder):
+        prepare = Prepare(parts.task, network.settings)
+        features(test, TEST_TOKENS, replace(options, tokens="all", dtype="float32", prepare=prepare))
     if parts.per_seed or parts.test is not None:
         for name, pool in wanted.items():
             features(pool, name)
@@ -291,6 +287,11 @@ def embed_parts(
         for name, pool in missing.items():
             save_embeddings(_part_of(whole, pool), folder / name)
     shutil.rmtree(folder / WHOLE, ignore_errors=not missing)  # a run that was killed may have left some of it
+
+
+def _has_room_for_tokens(pool: Pool, backbone: Backbone, folder: Path) -> bool:
+    """Whether all tokens of a pool take less than half of what is free on the disk."""
+    return len(pool) * backbone.grid.tokens * backbone.token_size * BYTES < shutil.disk_usage(folder).free / 2
 
 
 def _write_split(parts: Parts, seeds: Sequence[int], path: Path) -> None:
@@ -315,7 +316,6 @@ class Features:
         self._stored = {name: load_embeddings(folder / name) for name in ((WHOLE,) if parts.per_seed else (POOL, TEST))}
         self._seed: int | None = None
         self._sides: tuple[Embeddings, Embeddings] | None = None
-        self._test_tokens: tuple[int, Embeddings] | None = None
 
     def sides(self, seed: int) -> tuple[Embeddings, Embeddings]:
         """Features of the pool that a seed picks from, and of its test set, with all labels."""
@@ -335,14 +335,13 @@ class Features:
 
     def test_tokens(self, seed: int) -> Embeddings | None:
         """All tokens of a seed's test set; None where they were not kept."""
-        if not (self._folder / TEST_TOKENS / MANIFEST).is_file():
-            return None
-        seed = seed if self._parts.per_seed else 0
-        if self._test_tokens is None or self._test_tokens[0] != seed:
-            self._test_tokens = None
-            whole = load_embeddings(self._folder / TEST_TOKENS)
-            self._test_tokens = seed, _part_of(whole, self._parts.sides(seed)[1]) if self._parts.per_seed else whole
-        return self._test_tokens[1]
+        whole = self._all_test_tokens
+        return _part_of(whole, self._parts.sides(seed)[1]) if whole is not None and self._parts.per_seed else whole
+
+    @cached_property
+    def _all_test_tokens(self) -> Embeddings | None:
+        folder = self._folder / TEST_TOKENS
+        return load_embeddings(folder) if (folder / MANIFEST).is_file() else None
 
     def stock(self, seed: int) -> Stock:
         """What there is to pick from among the usable items of a seed's pool."""

@@ -7,9 +7,7 @@ Shape legend: N items of the test set, T tokens, D feature size.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,13 +19,10 @@ from activetune.evaluation.metrics import softmax
 from activetune.evaluation.model import Model, checked
 from activetune.evaluation.scores import ScoreKeeper, Scores
 from activetune.features.artefact import Embeddings
-from activetune.networks.backbones import Backbone
-from activetune.networks.heads import parse_head
 from activetune.networks.regression import LinearHead
 from activetune.tasks import Batch, Scored, Task
 
 BATCH = 32
-BYTES = 4  # tokens are kept in float32, so that a model scores as it does on the images
 
 
 def scored_row(scores: Scored, task: Task) -> Mapping[str, Any]:
@@ -47,16 +42,6 @@ def score_head(head: LinearHead, classes: Sequence[str], test: Embeddings) -> Sc
     keeper = ScoreKeeper(classes, names)
     keeper.add(softmax(head.logits(test.features_ND)), names)
     return keeper.scores()
-
-
-def reads_tokens(task: Task, head: str) -> bool:
-    """Whether a kind of head reads more of the backbone than pooled features; empty: the one that the task prefers."""
-    return parse_head(head or task.head_kinds()[0], task.room)[0].reads != "pooled"
-
-
-def has_room_for_tokens(pool: Pool, backbone: Backbone, folder: Path) -> bool:
-    """Whether all tokens of a pool take less than half of what is free on the disk."""
-    return len(pool) * backbone.grid.tokens * backbone.token_size * BYTES < shutil.disk_usage(folder).free / 2
 
 
 def score_on_features(

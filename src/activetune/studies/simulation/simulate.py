@@ -37,7 +37,6 @@ from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, 
 from activetune.studies.simulation.plan import Plan, unused_settings
 from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Question, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
-from activetune.studies.simulation.scoring import reads_tokens
 from activetune.tasks import Task, task_of
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
@@ -146,7 +145,8 @@ def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
     _claim(folder, {"made_from": made_from, **asked.as_dict()}, afresh=begun is None, overwrite=run.overwrite)
     options = EmbedOptions().within(run)
     tokens = any(method.tokens for method in (*asked.methods, asked.start))
-    test_tokens = any(recipe.frozen for recipe in asked.recipes) and reads_tokens(parts.task, setup.head)
+    frozen = any(recipe.frozen for recipe in asked.recipes)
+    test_tokens = frozen and parts.task.head_class(setup.head).reads != "pooled"
     how = {"tokens": tokens, "test_tokens": test_tokens, "use_cache": setup.use_cache, "quiet": run.quiet}
     embed_parts(parts, asked.seeds, network, options, folder, **how)
     features = Features(parts, folder)
