@@ -56,6 +56,7 @@ def accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return script
 
 
+@pytest.mark.slow
 def test_the_accuracy_benchmark_runs_with_a_split_for_each_seed(
     accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

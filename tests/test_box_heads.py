@@ -166,6 +166,7 @@ def test_maps_of_any_shape(kind: type[Head], shape: tuple[int, int]) -> None:
         assert set(one.classes_K.tolist()) <= {0, 1, 2}
 
 
+@pytest.mark.slow
 @KINDS
 def test_images_without_an_object_teach_that_nothing_is_there(kind: type[Head]) -> None:
     head, features = small(kind), squares(8, seed=1)[0]
@@ -248,6 +249,7 @@ def test_it_is_made_and_trained_without_a_network(kind: type[Head], monkeypatch:
     assert small(kind)(features).loss(targets).sum.isfinite()
 
 
+@pytest.mark.slow
 @KINDS
 def test_it_fits_a_few_images(kind: type[Head]) -> None:
     features, targets = squares(4, seed=6)
@@ -258,6 +260,7 @@ def test_it_fits_a_few_images(kind: type[Head]) -> None:
     assert mean_precision(head, features, targets) > 0.8
 
 
+@pytest.mark.slow
 def test_fcos_learns_what_squares_are_from_few_images() -> None:
     features, targets = squares(40, seed=7)
     head = small(Fcos)

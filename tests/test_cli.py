@@ -213,6 +213,7 @@ def test_results_go_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys: pytest
     assert "1 of 11 images were skipped" in printed.err
 
 
+@pytest.mark.slow
 def test_quiet_silences_stderr(loop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pool = write_digits(tmp_path / "pool", 30)
     (pool / "0" / "broken.png").write_bytes(b"")
@@ -661,6 +662,7 @@ def test_predictions_onto_a_full_disk_leave_no_half_file(
     assert run([*arguments, *FAST, "--quiet", "--resume"]) == 0
 
 
+@pytest.mark.slow
 @needs_full_disk
 def test_a_full_disk_behind_stdout_is_an_error() -> None:
     with Path("/dev/full").open("w") as full:
@@ -719,12 +721,14 @@ def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     return python("from activetune.cli import main; main()", *arguments, **options)
 
 
+@pytest.mark.slow
 def test_the_process_exits_with_the_code_of_run(here: Path) -> None:
     ended = command("embed", "gone", "--out", "emb")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "gone does not exist" in one_line(ended.stderr)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_failure() -> None:
     reader, writer = os.pipe()
     os.close(reader)

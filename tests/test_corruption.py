@@ -51,6 +51,7 @@ def test_every_kind_and_severity_is_a_pool_of_the_same_items(digits: Path, tmp_p
     assert 0 < change[0] < change[1]
 
 
+@pytest.mark.slow
 def test_an_image_is_corrupted_the_same_whoever_does_it(digits: Path, tmp_path: Path) -> None:
     big = tmp_path / "big"
     write_digits(big, 70)
@@ -96,6 +97,7 @@ def test_it_goes_on_with_what_is_missing(digits: Path, tmp_path: Path, capsys: p
     assert {path.name for path in out.iterdir()} == {"fog-3.parquet", "manifest.json", "mine.txt"}
 
 
+@pytest.mark.slow
 def test_all_shifted_pools_are_scored_in_one_table(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

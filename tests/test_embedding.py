@@ -753,6 +753,7 @@ def embed_arguments(pool: Path, out: Path) -> list[str]:
     return ["embed", str(pool), "--out", str(out), *options.split()]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_to_the_same_bytes(few: Path, tmp_path: Path, whole: bytes) -> None:
     from activetune.cli import run as run_command
 
@@ -763,6 +764,7 @@ def test_a_killed_process_is_resumed_to_the_same_bytes(few: Path, tmp_path: Path
     assert (tmp_path / "emb" / "features.npy").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_process_killed_before_its_first_save_can_be_resumed(few: Path, tmp_path: Path, whole: bytes) -> None:
     from activetune.cli import run as run_command
 

@@ -23,6 +23,8 @@ from activetune.evaluation.statistics import wilson_interval
 from activetune.networks.backbones import bundled
 from tests.conftest import write_digits
 
+pytestmark = pytest.mark.slow  # trains a model in nearly every test
+
 NAME = "timm/resnet10t@32"
 FAST = {"workers": 0, "precision": "fp32", "device": "cpu"}
 

@@ -352,6 +352,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_resumed_run_is_the_uninterrupted_run(
     variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
@@ -378,6 +379,7 @@ def test_the_variants_are_not_the_plain_run(variant: str, tmp_path: Path, small:
     assert weights(tmp_path / variant) != weights(tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_probe_then_full_resumes_in_its_second_phase(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
@@ -581,6 +583,7 @@ def test_validation_scores_the_items_as_evaluation_does(
     assert scores.top1 == pytest.approx(float(history(tmp_path / "m")[kept - 1]["val_top1"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", sorted(recipes()))
 def test_items_without_a_label_are_never_looked_at(recipe: str, tmp_path: Path, small: None) -> None:
     pool = open_pool(write_digits(tmp_path / "digits", 60))

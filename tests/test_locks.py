@@ -265,6 +265,7 @@ sys.exit(run(["embed", sys.argv[1], "--out", sys.argv[2], "--workers", "1", "--n
 """
 
 
+@pytest.mark.slow
 def test_without_what_posix_systems_alone_have_a_stage_runs(tmp_path: Path) -> None:
     pool = write_digits(tmp_path / "pool", 10)
     command = [sys.executable, "-c", ELSEWHERE, str(pool), str(tmp_path / "emb")]

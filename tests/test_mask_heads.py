@@ -83,6 +83,7 @@ def test_maps_of_other_sizes_are_read(head: Head) -> None:
         assert logits.shape[2] % height == 0 and logits.isfinite().all()
 
 
+@pytest.mark.slow
 def test_it_learns_where_the_classes_are(head: Head) -> None:
     maps, targets = scenes(24, 1)
     optimiser = torch.optim.AdamW(head.parameters(), lr=5e-3)

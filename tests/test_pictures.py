@@ -39,8 +39,9 @@ def test_many_classes_take_several_rows_and_stay_within_the_picture() -> None:
     pixels = np.arange(400 * 300, dtype=np.int32).reshape(300, 400) % len(names)
     one, many = (with_answer(GREY, ArrayMask(np.minimum(pixels, most)), names) for most in (1, 12))
     assert many.height > one.height + 80 and many.width == one.width == 400
+    below = shown(many.crop((0, 300, 400, many.height)))
     for number, colour in enumerate(colours(len(names))[1:].tolist()):
-        assert tuple(colour) in shown(many.crop((0, 300, 400, many.height))), names[number + 1]
+        assert tuple(colour) in below, names[number + 1]
 
 
 @pytest.mark.parametrize(("score", "drawn"), [(0.29, False), (0.3, True), (0.9, True)])

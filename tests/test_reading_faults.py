@@ -137,6 +137,7 @@ def probe(pool: Pool | Path, out: Path) -> activetune.Model:
     return finetune(pool, out=out, recipe="linear_probe", workers=0, quiet=True, **given)
 
 
+@pytest.mark.slow
 def test_training_scoring_and_predicting_survive_a_moment(few: Path, tmp_path: Path) -> None:
     model = probe(Moving(few, at=5, back_after=1).pool(), tmp_path / "model")
     assert model.config is not None
@@ -145,6 +146,7 @@ def test_training_scoring_and_predicting_survive_a_moment(few: Path, tmp_path: P
     assert len(predict(model, Moving(few, at=7, back_after=1).pool(), workers=0, quiet=True)) == 24
 
 
+@pytest.mark.slow
 def test_predicting_goes_on_after_a_fault(few: Path, tmp_path: Path) -> None:
     model = probe(few, tmp_path / "model")
     many = write_digits(tmp_path / "many", 80)

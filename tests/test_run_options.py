@@ -167,6 +167,7 @@ def test_threads_of_select_are_its_workers(asked: dict[str, set[str]], place: Pa
     assert given == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_finished_demo_is_kept_with_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from sklearn import datasets
 

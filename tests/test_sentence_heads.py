@@ -203,6 +203,7 @@ def test_training_depends_on_the_seed_alone(kind: type[Captioner]) -> None:
     assert runs[0] == runs[1] != runs[2]
 
 
+@pytest.mark.slow
 @KINDS
 def test_it_says_what_it_sees_in_images_that_it_was_not_taught(kind: type[Captioner]) -> None:
     features, texts = pictures(180, seed=5)

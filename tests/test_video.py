@@ -385,6 +385,7 @@ def test_open_readers_stay_in_their_process(clip: Path) -> None:
     assert copy.read(11) == pool.read(11)
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_who_decodes(clip: Path, tmp_path: Path) -> None:
     whole = embed(f"{clip}@all", out=tmp_path / "one", workers=0, use_cache=False, quiet=True)
     shared = embed(f"{clip}@all", out=tmp_path / "two", workers=2, use_cache=False, quiet=True)

@@ -91,6 +91,7 @@ def _timeless(value: Any) -> Any:
 # The same again -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_whatever_the_global_random_state(
     recipe: str, whole: Path, pool: Pool, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def test_one_item_a_class(recipe: str, pool: Pool, tmp_path: Path) -> None:
     assert list(load(tmp_path / "m").classes) == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_all_items_labelled_and_a_class_without_any(recipe: str, pool: Pool, tmp_path: Path) -> None:
     labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name is not None}
     classes = [*sorted(set(labels.values())), "never seen"]

@@ -44,6 +44,7 @@ def ids_in(path: Path) -> list[str]:
         return [row["id"] for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_from_a_pool_to_predictions(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {f"{folder}/{name}" for folder in CLASSES for name in NAMES}
     emb, sel, model, predictions = (str(tmp_path / name) for name in ("emb", "sel", "model", "p.csv"))
