@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import socket
 import sys
@@ -193,6 +194,18 @@ def test_it_starts_from_numbers_and_asks_no_hub(monkeypatch: pytest.MonkeyPatch)
         head = make_head("mask2former", SIZE, CLASSES, "masks", **SMALL["mask2former"])
         assert all(weight.isfinite().all() for weight in head.parameters())
         assert float(head.decoder.level_embed.weight.detach().std()) < 0.1  # type: ignore[union-attr]
+
+
+def test_nothing_is_told_of_building_it() -> None:
+    told: list[str] = []
+    log = logging.getLogger("transformers")
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    head = make_head("mask2former", SIZE, CLASSES, "masks", **SMALL["mask2former"])
+    loss_of(head, *scenes(1, 0))
+    log.removeHandler(handler)
+    assert not told
 
 
 def test_wrong_sizes_and_a_missing_library_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,11 +169,11 @@ def _criterion(queries: int, classes: int, points: int) -> Any:
 
 
 def _config(width: int, classes: int, queries: int, layers: int, attention_heads: int, hidden: int, points: int) -> Any:
-    """What transformers builds decoder and loss by; named as a network of timm, so that no hub is asked."""
-    from transformers import Mask2FormerConfig, TimmBackboneConfig
+    """What transformers builds decoder and loss by; it builds no backbone here, and warns of all kinds but Swin."""
+    from transformers import Mask2FormerConfig, SwinConfig
 
     return Mask2FormerConfig(
-        backbone_config=TimmBackboneConfig(backbone="resnet18"),
+        backbone_config=SwinConfig(),
         hidden_dim=width,
         mask_feature_size=width,
         num_queries=queries,
