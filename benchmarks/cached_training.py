@@ -80,7 +80,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         job = _job(options, Path(work))
-        found = {name: statistics.median(case(job) for _ in range(options.rounds)) for name, case in _cases(job)}
+        cases = _cases(job)
+        rounds = [{name: case(job) for name, case in cases} for _ in range(options.rounds)]
+        found = {name: statistics.median(one[name] for one in rounds) for name, _ in cases}
         images = len(job.labels)
     plain, alone = found.pop("backbone every epoch"), found.pop("model alone")
     row = {

@@ -19,7 +19,7 @@ from typing import Any
 
 import experiment_tables
 import numpy as np
-from stored import ROOT, lines, read, three
+from stored import ROOT, brief, lines, read
 
 from activetune.evaluation.statistics import mean_and_spread
 
@@ -112,7 +112,7 @@ def benchmarks() -> list[str]:
 
     rows = growth.read_rows()
     growing = (growth.growth(rows, part) for part in growth.AXES)
-    return [embedding(), growth.cases(rows), *growing, on_a_gpu(), cached_training(), versions()]
+    return [embedding(), growth.cases(rows), *growing, on_a_gpu(), *cached_training(), versions()]
 
 
 def embedding() -> str:
@@ -138,21 +138,27 @@ def on_a_gpu() -> str:
     return lines(["method", "N", "K", "seconds", "of it selecting", "dense", "autograd"], rows)
 
 
-def cached_training() -> str:
-    """``cached_training.json``: samples per second of each head."""
-    rows = read("benchmarks/cached_training.json")["rows"]
+def cached_training() -> list[str]:
+    """``cached_training.json``: images per second of the backbone and of each head, task by task."""
+    tasks = read("benchmarks/cached_training.json")
     named = {
-        "linear": "linear, trained by steps",
-        "logistic": "logistic, trained by steps",
-        "linear, by L-BFGS": "linear, by L-BFGS (a view of all items an evaluation)",
+        "linear, by L-BFGS": "linear, by L-BFGS (all views an evaluation)",
         "map": "attention pooling",
         "map, brightness": "attention pooling, brightness",
         "map, posterize": "attention pooling, posterize",
     }
-    told = [
-        [name, three(rows[key]["samples_per_second"]), three(rows[key]["times_plain"])] for key, name in named.items()
+    backbone, heads = [], []
+    for task, row in tasks.items():
+        alone, plain = row["model_alone"], row["backbone_every_epoch"]
+        size = row["backbone"].partition("@")[2].replace("x", " x ") or "224 x 224"
+        backbone.append([task, size, brief(alone), brief(plain), f"{100 * plain / alone:.0f} %"])
+        for key, cell in row["heads"].items():
+            told = brief(cell["images_per_second"]), brief(cell["times_plain"])
+            heads.append([task, named.get(key, key), *told])
+    return [
+        lines(["task", "pixels", "model alone", "backbone every epoch", "of the model alone"], backbone),
+        lines(["task", "head", "images/s", "times the backbone"], heads),
     ]
-    return lines(["head", "samples/s", "times the backbone"], told)
 
 
 def versions() -> str:

@@ -21,6 +21,11 @@ def three(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.0f}"
 
 
+def brief(value: float) -> str:
+    """A number to three digits, and to two where it is small."""
+    return three(value) if value >= 99.5 else f"{value:.2g}"
+
+
 def lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table."""
     told = [f"| {' | '.join(row)} |" for row in (header, *rows)]
