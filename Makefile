@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-gpu test-processors lint format bench clean faults
+.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults
 
 install: $(BIN)/.installed
 
@@ -15,11 +15,15 @@ demo: install
 	$(BIN)/activetune demo --out build/demo
 
 test: install
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not thorough"
+
+# And what takes long and repeats the others in another setting.
+test-all: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # What takes a few minutes: all but the tests that start processes of their own or repeat a run many times.
 test-fast: install
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not thorough"
 
 # What computes on a GPU, where there is one; the rest of the suite asks for the processor.
 test-gpu: install

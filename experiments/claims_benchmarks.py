@@ -132,7 +132,9 @@ def trained(task: str, head: str) -> dict[str, float]:
 
 def shared_machine() -> tuple[float, float]:
     """The least and the most images per second of one model at one size."""
-    rates = [row["model_alone"] for row in read("benchmarks/cached_training.json").values() if "@" not in row["backbone"]]
+    rates = [
+        row["model_alone"] for row in read("benchmarks/cached_training.json").values() if "@" not in row["backbone"]
+    ]
     return min(rates), max(rates)
 
 

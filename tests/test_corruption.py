@@ -51,6 +51,7 @@ def test_every_kind_and_severity_is_a_pool_of_the_same_items(digits: Path, tmp_p
     assert 0 < change[0] < change[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_an_image_is_corrupted_the_same_whoever_does_it(digits: Path, tmp_path: Path) -> None:
     big = tmp_path / "big"

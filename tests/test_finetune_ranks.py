@@ -186,6 +186,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @SLOW
 def test_a_launcher_that_is_terminated_and_a_process_that_is_killed_leave_a_run_to_resume(
     pool: Path, weights: Path, tmp_path: Path

@@ -149,9 +149,18 @@ class Stopped:
 @pytest.mark.parametrize(
     ("stage", "number"),
     [
-        *(("corrupt", number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
-        *(("simulate", number) for number in (signal.SIGKILL, signal.SIGTERM)),
-        *(("embed", number) for number in (signal.SIGKILL, signal.SIGTERM)),
+        ("corrupt", signal.SIGINT),
+        ("simulate", signal.SIGKILL),
+        ("embed", signal.SIGTERM),
+        *(
+            pytest.param(stage, number, marks=pytest.mark.thorough)
+            for stage, number in (
+                ("corrupt", signal.SIGKILL),
+                ("corrupt", signal.SIGTERM),
+                ("simulate", signal.SIGTERM),
+                ("embed", signal.SIGKILL),
+            )
+        ),
     ],
 )
 def test_no_child_outlives_its_parent(stage: str, number: signal.Signals, pool: Path, tmp_path: Path) -> None:

@@ -399,6 +399,7 @@ def test_what_is_asked_for_is_done_where_nothing_can_be_chosen_by(
     assert figures(tmp_path / "m")["phases"]["head"]["head"] == head
 
 
+@pytest.mark.thorough
 def test_fact_resumes_wherever_it_was(pool: Pool, tmp_path: Path) -> None:
     options: dict[str, Any] = {"labels": some_labels(pool, 3), **ON_BUNDLED}  # a start that is worth a pilot
     train(pool, tmp_path / "whole", "fact", **options)

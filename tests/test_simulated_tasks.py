@@ -146,6 +146,7 @@ def test_tokens_that_the_disk_has_no_room_for_are_not_kept(
     assert not found.failures and not (tmp_path / "out" / "embeddings" / "test_tokens").exists()
 
 
+@pytest.mark.thorough
 def test_methods_that_read_doubt_go_on_from_a_model_of_the_task(
     pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

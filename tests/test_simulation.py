@@ -289,6 +289,7 @@ def test_a_seed_does_not_depend_on_the_others(own_splits: Path, tmp_path: Path, 
     assert read_table(tmp_path / "sim" / "split.csv") == read_table(own_splits / "sim" / "split.csv")
 
 
+@pytest.mark.thorough
 def test_two_processes_find_the_same_with_own_splits(own_splits: Path, tmp_path: Path) -> None:
     grid: dict[str, Any] = {"splits": "per-seed", "budgets": ("20", "50%"), "methods": "k_means,margin"}
     simulated(own_splits / "digits", tmp_path / "sim", workers=2, **grid)
@@ -862,6 +863,7 @@ def test_file_names_can_be_read_and_stay_distinct() -> None:
     assert all("/" not in name and len(name) < 140 for name in names)
 
 
+@pytest.mark.thorough
 def test_going_on_keeps_the_recipes_and_the_start_that_nobody_names_anew(root: Path, tmp_path: Path) -> None:
     asked: dict[str, Any] = {"budgets": ("10", "20"), "seeds": 1}
     given = {"recipes": "frozen_map:head_steps=5", "rounds_start": "k_means"}

@@ -33,7 +33,7 @@ from activetune.cli import run
 from tests.faults.scenarios import SCENARIOS
 
 KILLED = 77
-MOST = 5  # operations of a scenario that are taken without ``all``
+MOST = 3  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
 VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|^history\.csv$|pid|since|started")
