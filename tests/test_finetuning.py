@@ -21,7 +21,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
 from activetune.evaluation.metrics import Measured
-from activetune.evaluation.model import ADAPTER_FILES
+from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import bundled
 from activetune.networks.network import Network
 from activetune.networks.regression import LinearHead

@@ -25,6 +25,7 @@ from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
+from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.network import CLASSIFICATION, Network, not_finite
 from activetune.networks.outputs import all_finite
@@ -32,7 +33,6 @@ from activetune.networks.storage import build, describe, tensors_of
 from activetune.tasks import ClassTask, Task, make_task
 
 MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # beside the model of a recipe that has an adapter
 
 
 @dataclass(frozen=True)

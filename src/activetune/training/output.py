@@ -15,7 +15,8 @@ from activetune.base.errors import UsageError
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.settings import flatten
-from activetune.evaluation.model import ADAPTER_FILES, MODEL_FILES
+from activetune.evaluation.model import MODEL_FILES
+from activetune.networks.adapters import ADAPTER_FILES
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
