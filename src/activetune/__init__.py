@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from activetune.selection.select import select
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
+    from activetune.supervision.run import Supervised, visft
     from activetune.training.finetune import finetune
 
 _HOME = {
@@ -48,6 +49,7 @@ _HOME = {
     "Scores": "evaluation.scores",
     "Selection": "selection.artefact",
     "Simulation": "studies.simulation.simulate",
+    "Supervised": "supervision.run",
     "UsageError": "base.errors",
     "caption": "features.text.captioning",
     "contact_sheet": "report.contact_sheet",
@@ -70,6 +72,7 @@ _HOME = {
     "save_images": "selection.images",
     "select": "selection.select",
     "simulate": "studies.simulation.simulate",
+    "visft": "supervision.run",
 }
 
 __all__ = [
@@ -84,6 +87,7 @@ __all__ = [
     "Scores",
     "Selection",
     "Simulation",
+    "Supervised",
     "UsageError",
     "caption",
     "contact_sheet",
@@ -106,6 +110,7 @@ __all__ = [
     "save_images",
     "select",
     "simulate",
+    "visft",
 ]
 
 

@@ -29,7 +29,8 @@ def describe(network: Network, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "backbone": backbone.name,
-        "source": source_of(backbone.name),
+        **({} if backbone.origin == backbone.name else {"origin": backbone.origin}),
+        "source": source_of(backbone.origin),
         "architecture": backbone.architecture,
         "architecture_options": backbone.options,
         "num_classes": len(classes),

@@ -141,8 +141,10 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
         return load(folder)
 
     started = time.perf_counter()
-    usable, rejected = from_first(lambda: _usable(pool, given, asked.task, folder, run.workers, run.quiet))
-    job = _job(pool, usable, backbone, recipe, runtime, folder, run, asked)
+    kept, rejected = from_first(
+        lambda: usable(pool, given, asked.task, folder / "rejected.csv", run.workers, run.quiet)
+    )
+    job = _job(pool, kept, backbone, recipe, runtime, folder, run, asked)
     outcome = _trained(recipe, job, folder)
     more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
     model = together(lambda: _save(job, outcome, {**made_from, **more}, folder, started) if is_first() else None)
@@ -292,13 +294,16 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
     return model
 
 
-def _usable(pool: Pool, labels: Labels, task: Task, folder: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
-    """The labels whose image can be decoded; the others go to ``rejected.csv``."""
+def usable(pool: Pool, labels: Labels, task: Task, listing: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
+    """The labels whose image can be decoded, and how many others there are; these are listed in a CSV file.
+
+    Raises:
+        UsageError: no image can be decoded, or none of a class.
+    """
     rejected = rejected_items(pool.subset(labels.ids), workers=workers)
-    write_csv(folder / "rejected.csv", ("id", "reason"), list(rejected.items()))
+    write_csv(listing, ("id", "reason"), list(rejected.items()))
     if not rejected:
         return labels, 0
-    listing = folder / "rejected.csv"
     note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
     kept = keep(labels, [item for item in labels.ids if item not in rejected])
     if not len(kept):

@@ -25,7 +25,7 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told
 from activetune.networks.regression import Trial, best_trial
 from activetune.training.job import Job, Outcome
-from activetune.training.network_state import between, copied
+from activetune.training.network_state import between, copied, take_up, trained_state
 from activetune.training.output import Checkpoint
 from activetune.training.settings import Optimisation, Training
 from activetune.training.steps import Steps
@@ -70,7 +70,7 @@ def fit(
     """
     run = _Run(job, streams, course, options, phase)
     last = min(course.epochs, stop_after or course.epochs)
-    with progress(last * course.steps, phase, unit="steps", done=run.epoch * course.steps, quiet=job.quiet) as meter:
+    with progress(course.until(last), phase, unit="steps", done=course.until(run.epoch), quiet=job.quiet) as meter:
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
@@ -88,7 +88,7 @@ class _Run:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
-        self.start = None if options.interpolation == (1.0,) else copied(job.network.state_dict())
+        self.start = None if options.interpolation == (1.0,) else copied(trained_state(job.network))
         self.measured = streams[0].task.column
         self.steps = Steps(job, streams, course, options, phase)
         self.checkpoint = Checkpoint.of(job, streams, options, phase)
@@ -117,7 +117,7 @@ class _Run:
             row[self.measured], row["val_loss"] = found.value, found.loss
             row |= {f"val_{name}": value for name, value in found.beside.items()}
             if is_better(found, self.best):
-                state = copied(self.steps.averaged().state_dict())
+                state = copied(self.steps.averaged_state())
                 told = self._estimate(found, "the epoch that is kept")
                 best = {"value": found.value, "loss": found.loss, "epoch": self.epoch, "state": state}
                 self.best = {**best, **told}
@@ -143,14 +143,14 @@ class _Run:
     def finish(self) -> Outcome:
         """Put the kept weights into the network."""
         figures: dict[str, Any] = {"kept_epoch": self.epoch}
-        state = self.steps.averaged().state_dict()
+        state = self.steps.averaged_state()
         if self.best is not None:
             state = self.best["state"]
             figures = {"kept_epoch": self.best["epoch"], self.measured: self.best["value"], "chosen_by": "validation"}
             figures |= {"estimate": self.best["estimate"]} if "estimate" in self.best else {}
         network = self.job.network
         figures["trainable_parameters"] = sum(value.numel() for value in network.parameters() if value.requires_grad)
-        network.load_state_dict(state)
+        take_up(network, state)
         if self.start is not None:
             figures |= self._interpolate(self.start, copied(state))
         self.steps.release()
@@ -161,7 +161,7 @@ class _Run:
         network = self.job.network
         trials: list[Trial] = []
         for share in self.options.interpolation:
-            network.load_state_dict(between(start, end, share))
+            take_up(network, between(start, end, share))
             if len(self.options.interpolation) == 1 or not len(self.streams[0].held_out):
                 return {"interpolation": share}
             trials.append(Trial.of(self._validate(network), share))
@@ -176,7 +176,7 @@ class _Run:
             }
             for trial in trials
         ]
-        network.load_state_dict(between(start, end, best.strength))
+        take_up(network, between(start, end, best.strength))
         told = self._estimate(best, "the epoch that is kept, with the place between start and end,")
         return {"interpolation": best.strength, self.measured: best.value, **told}
 

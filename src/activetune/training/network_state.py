@@ -20,6 +20,22 @@ def weights_below_heads(network: Network) -> list[tuple[Tensor, Tensor]]:
     return [(value, value.detach().clone()) for value in network.backbone.parameters() if value.requires_grad]
 
 
+def trained_state(network: nn.Module, like: nn.Module | None = None) -> dict[str, Tensor]:
+    """The tensors of a network that its training changes: all but the weights that want no gradient.
+
+    Args:
+        like: the network whose weights tell, where ``network`` is an average of it.
+    """
+    fixed = {name for name, value in (like or network).named_parameters() if not value.requires_grad}
+    return {name: value for name, value in network.state_dict().items() if name not in fixed}
+
+
+def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put what :func:`trained_state` has told back into the network, or into one like it."""
+    left = network.load_state_dict(state, strict=False)
+    assert not left.unexpected_keys, left.unexpected_keys
+
+
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state that training no longer changes."""
     return {name: value.clone() for name, value in state.items()}

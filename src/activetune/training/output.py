@@ -22,16 +22,22 @@ from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
 
 WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
+INPUTS = "pool, labels, backbone, settings or seed"
 OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", WORK, RUN)
 
 
-def is_finished(folder: Path, run: str) -> bool:
-    """Whether the folder holds the finished model of a run."""
-    return (folder / MANIFEST).is_file() and read_manifest(folder, "model").get("run") == run
+def is_finished(folder: Path, run: str, kind: str = "model") -> bool:
+    """Whether the folder holds what a run has finished."""
+    return (folder / MANIFEST).is_file() and read_manifest(folder, kind).get("run") == run
 
 
-def open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> None:
-    """Make a folder to work in, empty it of a model, or take up that of the same run, cut off earlier.
+def open_folder(
+    folder: Path, run: str, *, overwrite: bool, resume: bool, files: Sequence[str] = OWN_FILES, inputs: str = INPUTS
+) -> None:
+    """Make a folder to work in, empty it of an earlier result, or take up that of the same run, cut off earlier.
+
+    Args:
+        files: that such a result owns. inputs: what a run is made from, in words.
 
     Raises:
         UsageError: it holds an unfinished run of other inputs, or something else.
@@ -42,11 +48,11 @@ def open_folder(folder: Path, run: str, *, overwrite: bool, resume: bool) -> Non
             raise UsageError(f"{folder} holds an unfinished run; go on with --resume or start again with --overwrite")
         if read_json(folder / RUN).get("run") != run:
             raise UsageError(
-                f"{folder} holds an unfinished run with another pool, labels, backbone, settings or seed; "
+                f"{folder} holds an unfinished run with another {inputs}; "
                 "give the same ones to go on with --resume, or --overwrite to start again"
             )
     else:
-        prepare_folder(folder, OWN_FILES, overwrite=overwrite)
+        prepare_folder(folder, files, overwrite=overwrite)
         write_json(folder / RUN, {"run": run})
     (folder / WORK).mkdir(exist_ok=True)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError
 from activetune.base.interrupts import signals_held
@@ -23,7 +23,9 @@ from activetune.training.job import Job
 from activetune.training.network_state import (
     compute_activations_again,
     fused_attention,
+    take_up,
     to_training,
+    trained_state,
     weights_below_heads,
 )
 from activetune.training.optimiser import Forward, make_accelerator, make_optimizer, make_schedule
@@ -45,7 +47,7 @@ class Steps:
         self.accelerator = make_accelerator(job.runtime, several=len(streams) > 1)
         self.rank, self.world = rank_and_world()
         self.parts: dict[str, float] = {}
-        self.draws = Draws(streams, course.epochs * course.steps, job.seed)
+        self.draws = Draws(streams, course.total, job.seed)
         for stream in streams:
             stream.batches.share = self.rank, self.world
         self._prepare()
@@ -64,7 +66,7 @@ class Steps:
         for layer in self.fused:
             layer.fused_attn = False
         optimizer = make_optimizer(network, options)
-        self.scheduler = make_schedule(optimizer, steps=course.epochs * course.steps, warmup=course.warmup)
+        self.scheduler = make_schedule(optimizer, steps=course.total, warmup=course.warmup)
         self.ema = ModelEmaV3(network, decay=options.ema, use_warmup=True) if options.ema else None
         self.forward, self.optimizer = self.accelerator.prepare(Forward(network, course), optimizer)
         self.loaders = [
@@ -88,11 +90,12 @@ class Steps:
         Raises:
             NotFinite: a loss, or at the end a weight, is no longer a finite number.
         """
-        first = number * self.course.steps
+        first, steps = self.course.until(number), self.course.until(number + 1) - self.course.until(number)
         self.course.begin(number, self.streams)
-        drawn = self.draws.begin(self.streams, first, self.course.steps)
+        drawn = self.draws.begin(self.streams, first, steps)
         torch.manual_seed(derive(self.job.seed, number, -1, self.rank))
         to_training(self.job.network)
+        self.course.settle(self.job.network)
         with signals_held():
             loaders = [iter(loader) if stream.batches.count else iter(()) for loader, stream in self._sources()]
         sizes = [iter(stream.batches.sizes()) for stream in self.streams]
@@ -181,7 +184,7 @@ class Steps:
         """Where the training is, for a sentence on numbers that are not finite."""
         count = self.course.steps
         kept = f"; the state after epoch {update // count} is kept in {self.job.work}" if update >= count else ""
-        step = f"step {update + 1:,} of {self.course.epochs * count:,}"
+        step = f"step {update + 1:,} of {self.course.total:,}"
         return f"at {step} ({self.phase}, epoch {update // count + 1}{kept})"
 
     # What the loop asks for ---------------------------------------------------------------------------------------
@@ -202,6 +205,10 @@ class Steps:
         assert isinstance(network, nn.Module)
         return network
 
+    def averaged_state(self) -> dict[str, Tensor]:
+        """What the training changes of it."""
+        return trained_state(self.averaged(), self.job.network)
+
     def release(self) -> None:
         """Leave the network as it was found, but for its weights."""
         backbone = self.job.network.backbone
@@ -217,17 +224,17 @@ class Steps:
         """The network, and what moves it, for a checkpoint."""
         scaler = self.accelerator.scaler
         return {
-            "network": self.job.network.state_dict(),
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "network": trained_state(self.job.network),
+            "ema": None if self.ema is None else self.averaged_state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),  # fp16 only
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the state of a checkpoint."""
-        self.job.network.load_state_dict(state["network"])
+        take_up(self.job.network, state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
+            take_up(self.ema.module, state["ema"])

@@ -34,6 +34,7 @@ class Stream:
         task: reads, moves, batches and scores them. pool: the items, in the order of ``labels``.
         batches: which of them are drawn when. held_out: positions that are validated on.
         weight: how often the stream is drawn from, against the others.
+        name: of its head on the network; empty: the task's.
     """
 
     task: Task
@@ -42,6 +43,12 @@ class Stream:
     batches: Batches
     held_out: IntArray = field(default_factory=lambda: NO_INDICES)
     weight: float = 1.0
+    name: str = ""
+
+    @property
+    def head(self) -> str:
+        """The name of its head on the network."""
+        return self.name or self.task.name
 
 
 def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> Stream:
@@ -143,12 +150,18 @@ class Course:
     A recipe whose training goes another way (``recipes/vecaf/loops.py``) derives its course from this one.
 
     Attributes:
-        steps: batches of an epoch. epochs: at most so many. warmup: batches of the linear rise to the learning rate.
+        steps: batches of an epoch. epochs: at most so many. total: batches of all of them; the last may have fewer than
+            the others. warmup: batches of the linear rise to the learning rate.
         patience: see :class:`Training`.
     """
 
-    def __init__(self, steps: int, epochs: int, *, warmup: int, patience: int = 0):
+    def __init__(self, steps: int, epochs: int, *, warmup: int, patience: int = 0, total: int | None = None):
         self.steps, self.epochs, self.warmup, self.patience = steps, epochs, warmup, patience
+        self.total = epochs * steps if total is None else total
+
+    def until(self, epoch: int) -> int:
+        """Batches before an epoch."""
+        return min(epoch * self.steps, self.total)
 
     def begin(self, epoch: int, streams: Sequence[Stream]) -> None:
         """Get the streams ready for an epoch: by default a single stream's order is that of the epoch."""
@@ -157,7 +170,10 @@ class Course:
 
     def outputs(self, network: Network, batch: Batch, stream: Stream) -> Any:
         """The outputs of the head of the stream's task for a batch."""
-        return network(batch.images, stream.task.name)
+        return network(batch.images, stream.head)
+
+    def settle(self, network: Network) -> None:
+        """Leave parts of the network, which is in training mode, as they are evaluated: by default none."""
 
     def columns(self) -> dict[str, Any]:
         """More columns of the row that the history has of the epoch that was trained last."""

@@ -42,7 +42,7 @@ def validated(
         for batch in held_out_batches(stream, settings, size=BATCH, rank=rank, world=world):
             moved = batch.to(runtime.device)
             with torch.inference_mode(), runtime.autocast():
-                outputs = network(moved.images, stream.task.name)
+                outputs = network(moved.images, stream.head)
             refuse_outputs(outputs, "the outputs", *about)
             metric.update(outputs, moved)
 

@@ -14,6 +14,8 @@ from typing import Any
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
+from activetune.networks.backbones._folder import WEIGHTS, described, filled, is_saved
+from activetune.networks.backbones._folder import save_backbone as _save_backbone
 
 __all__ = [
     "Backbone",
@@ -23,6 +25,7 @@ __all__ = [
     "evaluation_transform",
     "load_backbone",
     "rebuild_backbone",
+    "save_backbone",
     "source_of",
     "sources",
 ]
@@ -51,7 +54,7 @@ def load_backbone(
         name: ``bundled`` or ``SOURCE/NAME``: ``timm/vit_tiny_patch16_224``, ``hf/facebook/dinov2-small``,
             ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``. ``@SIZE`` after it, but for ``vil``, asks
             for images of so many pixels: ``bundled@64``, or ``timm/vit_tiny_patch16_224@192x256`` for height and width;
-            a transformer's position embeddings are resampled.
+            a transformer's position embeddings are resampled. Or a folder of ``activetune visft`` or ``merge``.
         weights: a local ``.safetensors`` or ``.pth`` file instead of the published weights.
         pretrained: False leaves the network at its random start (no download).
         options: construction options, for instance ``drop_path_rate``.
@@ -60,6 +63,8 @@ def load_backbone(
         UsageError: unknown name (the nearest ones are named), weights that do not fit, a download that failed.
     """
     prefix, known = _prefix(name), sources()
+    if prefix not in known and is_saved(Path(name.partition("@")[0])):
+        return _from_folder(name, weights, pretrained, options or {})
     if prefix not in known:
         names = backbone_names()
         meant = [f"{source}/{name}" for source in known if f"{source}/{name}" in names]
@@ -73,6 +78,23 @@ def load_backbone(
     backbone: Backbone = known[prefix].load(rest, file, pretrained=pretrained, options=dict(options or {}))
     backbone.weights_file = Path(weights).resolve() if weights else None
     return backbone
+
+
+def _from_folder(name: str, weights: str | Path | None, pretrained: bool, options: Mapping[str, Any]) -> Backbone:
+    """The backbone of a folder, for images of its own size or of another."""
+    place, _, size = name.partition("@")
+    folder = Path(place).resolve()
+    if weights is not None:
+        raise UsageError(f"{place} holds its own weights; leave --weights out")
+    config = described(folder)
+    origin = str(config["backbone"])
+    if size or options or not pretrained:
+        rest = origin.partition("@")[0] + (f"@{size}" if size else origin.partition("@")[1] + origin.partition("@")[2])
+        found = load_backbone(rest, folder / WEIGHTS if pretrained else None, pretrained=pretrained, options=options)
+    else:
+        found = filled(rebuild_backbone(config), folder, config)
+    found.name, found.origin, found.weights_file = f"{folder}@{size}" if size else str(folder), origin, None
+    return found
 
 
 def _prefix(name: str) -> str:
@@ -97,4 +119,11 @@ def rebuild_backbone(config: Mapping[str, Any]) -> Backbone:
     options = config.get("architecture_options", {})
     network, reader = source.build(config["architecture"], options)
     settings = ImageSettings.from_dict(config["image"])
-    return Backbone(network, config["backbone"], config["architecture"], settings, options, reader)
+    backbone = Backbone(network, config["backbone"], config["architecture"], settings, options, reader)
+    backbone.origin = config.get("origin", backbone.name)
+    return backbone
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write a backbone as it is now, so that :func:`load_backbone` takes ``folder`` for a name."""
+    _save_backbone(backbone, folder, source_of(backbone.origin))

@@ -60,7 +60,8 @@ class Backbone(nn.Module):
     images of floating-point numbers are taken as normalised already.
 
     Attributes:
-        name: the name it was loaded by. weights_file: the file of weights that was given with it, or None.
+        name: the name it was loaded by. origin: the name of its network in its source, another one where it was loaded
+            from a folder of its own. weights_file: the file of weights that was given with it, or None.
         architecture: the architecture's name in its library.
         settings: how its images are prepared.
         network: the library's own module, without classifier.
@@ -80,7 +81,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.options = dict(options)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.name = name
+        self.name = self.origin = name
         self.weights_file: Path | None = None
         self.architecture = architecture
         self.settings = settings

@@ -107,7 +107,7 @@ class Fcos(Head):
     """
 
     reads: ClassVar[Reads] = "map"
-    batch_size: ClassVar[int] = 16
+    batch_size: ClassVar[int] = 8
 
     def __init__(self, size: int, outputs: int, *, width: int = 64, convolutions: int = 2):
         super().__init__(size, outputs)

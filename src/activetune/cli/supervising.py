@@ -1,0 +1,43 @@
+"""``visft``: a backbone that tasks have taught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Unpack
+
+import typer
+
+from activetune.base.config import parse_settings
+from activetune.base.printing import say
+from activetune.base.run import RunOptions
+from activetune.cli._app import app
+from activetune.cli._options import NoCache, Out, Preset, Set, with_run_options
+
+
+@app.command()
+@with_run_options()
+def visft(
+    tasks: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="TOML: backbone, steps, and [[tasks]]; docs/visft.md.")
+    ],
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+    no_cache: NoCache = False,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Finetune a backbone by tasks: train their heads, then low-rank additions to it under these heads."""
+    from activetune.supervision.joint import told
+    from activetune.supervision.run import visft as run
+
+    found = run(
+        tasks,
+        out=out,
+        preset=preset,
+        settings=parse_settings(set_ or ()),
+        use_cache=not no_cache,
+        **run_options,
+    )
+    for line in told(found.figures):
+        say(line)
+    say(f"{out}: a backbone for every command, --backbone {out}")

@@ -1,0 +1,311 @@
+"""What a ViSFT run is asked for: its backbone, its tasks, and how both stages train.
+
+A TOML file::
+
+    backbone = "timm/vit_tiny_patch16_224"
+    stage1_steps = 2000
+    steps = 1000
+
+    [[tasks]]
+    task = "detection"
+    pool = "coco/images"
+    labels = "coco/instances.json"
+    head = "detr"
+    weight = 0.3
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.base.config import check_settings, configure, field_types
+from activetune.base.errors import UsageError, unknown_name
+from activetune.base.settings import Settings
+from activetune.networks.adapters import LowRank
+from activetune.tasks import task_of, tasks
+from activetune.training.settings import Optimisation
+
+TABLE = "tasks"  # of the config's entries
+
+
+@dataclass(frozen=True)
+class HeadStage(Settings):
+    """Stage 1: each task's head alone, on the frozen backbone.
+
+    Attributes:
+        steps: batches of each head. lr: peak learning rate, on a linear rise and a cosine; 0 takes the head's own.
+        batch_size: images per step. accumulation: parts in which a batch goes through, to save memory.
+        warmup: share of the steps that the rise takes. weight_decay: of all weights but norms and biases.
+        clip: largest gradient norm, 0 is off.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {
+        "steps": "stage1_steps",
+        "lr": "stage1_lr",
+        "batch_size": "stage1_batch_size",
+        "accumulation": "stage1_accumulation",
+        "warmup": "stage1_warmup",
+        "weight_decay": "stage1_weight_decay",
+        "clip": "stage1_clip",
+    }
+
+    steps: int = 2000
+    lr: float = 0.0
+    batch_size: int = 8
+    accumulation: int = 1
+    warmup: float = 0.05
+    weight_decay: float = 1e-4
+    clip: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_settings("visft", ("stage1_steps", self.steps, 1, np.inf), ("stage1_warmup", self.warmup, 0, 0.9))
+        self.optimisation(1.0)
+
+    def optimisation(self, own: float) -> Optimisation:
+        """The loop's options.
+
+        Args:
+            own: the head's own learning rate.
+        """
+        return Optimisation(
+            batch_size=self.batch_size,
+            accumulation=self.accumulation,
+            lr=self.lr or own,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            label_smoothing=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class JointStage(Settings):
+    """Stage 2: additions to the backbone under all frozen heads, one task per step.
+
+    Attributes:
+        steps: batches in all. schedule: batches after which the cosine would reach zero; 0 takes ``steps``. lr, warmup,
+            batch_size, accumulation, weight_decay, clip: see :class:`HeadStage`.
+        checkpointing: compute activations again in the backward pass instead of keeping them.
+        head_dropout: whether the frozen heads drop units at random, as in their own training.
+    """
+
+    steps: int = 1000
+    schedule: int = 0
+    lr: float = 1e-4
+    batch_size: int = 8
+    accumulation: int = 1
+    warmup: float = 0.05
+    weight_decay: float = 1e-4
+    clip: float = 0.1
+    checkpointing: bool = False
+    head_dropout: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "visft",
+            ("steps", self.steps, 1, np.inf),
+            ("schedule", self.schedule, 0, np.inf),
+            ("warmup", self.warmup, 0, 0.9),
+        )
+        if 0 < self.schedule < self.steps:
+            raise UsageError(
+                f"visft: a schedule of {self.schedule:,} ends before {self.steps:,} steps; give more, or 0"
+            )
+        self.optimisation()
+
+    def optimisation(self) -> Optimisation:
+        """The loop's options."""
+        return Optimisation(
+            batch_size=self.batch_size,
+            accumulation=self.accumulation,
+            checkpointing=self.checkpointing,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            label_smoothing=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Visft(Settings):
+    """How both stages train.
+
+    Attributes:
+        heads, joint: the stages. additions: of stage 2; ``alpha`` / ``rank`` scales them.
+        validation: share of the images, by their ids, that no stage trains on; every task is scored on its part of
+            them before and after stage 2. An image that several tasks have answers to is held out of all.
+        save_every: steps between two states that a run that was cut off goes on from.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {  # of the released code (docs/visft.md)
+            "stage1_steps": 150_000,
+            "stage1_lr": 5e-5,
+            "stage1_warmup": 2_000 / 150_000,
+            "steps": 50_000,
+            "schedule": 100_000,
+            "lr": 1e-5,
+            "warmup": 2_000 / 100_000,
+            "rank": 64,
+            "alpha": 1,
+            "checkpointing": True,
+            "save_every": 500,
+        }
+    }
+
+    heads: HeadStage = HeadStage()
+    joint: JointStage = JointStage()
+    additions: LowRank = LowRank(rank=64, alpha=64)
+    validation: float = 0.2
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        check_settings("visft", ("validation", self.validation, 0, 0.9), ("save_every", self.save_every, 1, np.inf))
+
+
+@dataclass(frozen=True)
+class Entry(Settings):
+    """One of the ``[[tasks]]``.
+
+    Attributes:
+        task: see ``activetune list tasks``. pool: see :func:`activetune.open_pool`. labels: as ``finetune`` takes them;
+            empty takes the pool's own. head: of the kinds that answer the task; empty takes the one it prefers.
+        weight: how often stage 2 draws a batch of it, against the others.
+        name: of the task here; empty takes ``task``.
+        stage1_steps, stage1_lr, stage1_batch_size: of this head alone; 0 takes the run's.
+    """
+
+    task: str = ""
+    pool: str = ""
+    labels: str = ""
+    head: str = ""
+    weight: float = 0.0
+    name: str = ""
+    stage1_steps: int = 0
+    stage1_lr: float = 0.0
+    stage1_batch_size: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            f"the task {self.called}",
+            ("weight", self.weight, 0, np.inf),
+            ("stage1_steps", self.stage1_steps, 0, np.inf),
+            ("stage1_lr", self.stage1_lr, 0, np.inf),
+            ("stage1_batch_size", self.stage1_batch_size, 0, np.inf),
+        )
+
+    @property
+    def called(self) -> str:
+        """The name of the task here."""
+        return self.name or self.task
+
+    def stage(self, options: HeadStage) -> HeadStage:
+        """Stage 1 of this task."""
+        own = {"steps": self.stage1_steps, "lr": self.stage1_lr, "batch_size": self.stage1_batch_size}
+        return replace(options, **{name: value for name, value in own.items() if value})  # type: ignore[arg-type]
+
+
+PAPER: Mapping[str, Mapping[str, Any]] = {  # what the preset says of a task where its entry does not
+    "captioning": {
+        "weight": 0.4,
+        "head": "lstm",
+        "stage1_lr": 4e-4,
+        "stage1_batch_size": 256,
+        "stage1_steps": 100_000,
+    },
+    "segmentation": {"weight": 0.3, "head": "mask2former"},
+    "detection": {"weight": 0.3, "head": "detr"},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a run is asked for."""
+
+    backbone: str
+    weights: str | None
+    options: Visft
+    entries: tuple[Entry, ...]
+
+
+def read_config(
+    given: Mapping[str, Any] | str | os.PathLike[str], preset: str | None, settings: Mapping[str, Any]
+) -> Config:
+    """A run's config, from a TOML file or a mapping of the same content.
+
+    Relative paths in a file are looked for beside it, then where the program runs.
+
+    Args:
+        preset: ``paper``; the file's own key ``preset`` otherwise. settings: these win over the file.
+
+    Raises:
+        UsageError: a file that can't be read, a name that nothing has (the nearest is told), a value of the wrong
+            kind, a task without pool or weight, a head that does not fit its task.
+    """
+    content, where = (dict(given), None) if isinstance(given, Mapping) else _from_file(Path(given))
+    backbone, weights = content.pop("backbone", "bundled"), content.pop("weights", None)
+    preset = preset or content.pop("preset", None)
+    content.pop("preset", None)
+    listed = content.pop(TABLE, None)
+    if not isinstance(listed, list) or not listed or not all(isinstance(one, Mapping) for one in listed):
+        raise UsageError(
+            "visft: no tasks are given; put [[tasks]] tables with task, pool, labels and weight in the config"
+        )
+    if preset is not None and preset not in Visft.presets:
+        raise unknown_name("preset of visft", preset, Visft.presets)
+    base = Visft.presets[preset] if preset else {}
+    known = field_types(Visft)
+    for name in content:
+        if name not in known and isinstance(content[name], Mapping):
+            raise UsageError(f"visft: the config has a table [{name}]; only [[tasks]] are tables there")
+    options = configure(Visft, {**base, **content, **settings}, what="visft")
+    entries = [_entry(one, number, preset, where) for number, one in enumerate(listed, 1)]
+    names = [entry.called for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"visft: two tasks are called {name!r}; give each a name of its own with name = …")
+    if not any(entry.weight for entry in entries):
+        raise UsageError("visft: every task has weight 0, so stage 2 has nothing to draw; give one a weight above 0")
+    for name, value in (("backbone", backbone), ("weights", weights)):
+        if not isinstance(value, str | None) or value == "":
+            raise UsageError(f"visft: {name} can't be {value!r}; give a text")
+    return Config(backbone, None if weights is None else _found(weights, where), options, tuple(entries))
+
+
+def _from_file(path: Path) -> tuple[dict[str, Any], Path]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file), path.parent
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the config {path} can't be read ({told}); give a TOML file") from None
+
+
+def _entry(given: Mapping[str, Any], number: int, preset: str | None, where: Path | None) -> Entry:
+    """An entry of the tasks, checked."""
+    what = f"task {number}"
+    task = given.get("task", "")
+    if task not in tasks():
+        raise unknown_name(f"task (task {number} of the config)", str(task), tasks())
+    published = PAPER.get(task, {}) if preset == "paper" else {}
+    if "weight" not in given and "weight" not in published:
+        raise UsageError(
+            f"visft: {what} ({task}) has no weight; say how often stage 2 draws it, for instance weight = 0.3"
+        )
+    if not given.get("pool"):
+        raise UsageError(f"visft: {what} ({task}) has no pool; give its images with pool = …")
+    entry = configure(Entry, {**published, **given}, what=f"visft, {what} ({task})")
+    task_of(task, entry.head or None)  # refuses a head that does not answer it
+    return replace(entry, pool=_found(entry.pool, where), labels=entry.labels and _found(entry.labels, where))
+
+
+def _found(text: str, where: Path | None) -> str:
+    """A path of the config: beside it where it is there, otherwise as it stands."""
+    beside = None if where is None else where / text
+    return str(beside) if beside is not None and beside.exists() else text

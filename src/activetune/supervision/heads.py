@@ -1,0 +1,180 @@
+"""Stage 1 of ViSFT: each task's head alone, on the frozen backbone, by the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from activetune.base.arrays import NO_INDICES, IntArray
+from activetune.base.files import read_json, replacing, write_json
+from activetune.base.settings import flatten
+from activetune.data.labels import Labels
+from activetune.data.loading import read_usable
+from activetune.data.pool import Pool
+from activetune.networks.heads import Head, make_head
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.network import Network
+from activetune.supervision.config import Entry, Visft
+from activetune.tasks import Task
+from activetune.training.batches import Batches
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import fit
+from activetune.training.streams import Course, Stream
+
+WEIGHTS, CONFIG = "head.safetensors", "config.json"
+SHOWN = 64  # images that a head which reads the scale of its features is shown
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A task of the run, with what it is trained on.
+
+    Attributes:
+        labels: of the images that can be decoded. pool: these images, in the order of ``labels``.
+        whole: the pool that they come from. held_out: positions among the labels that no stage trains on.
+        number: its place among the tasks.
+    """
+
+    entry: Entry
+    task: Task
+    labels: Labels
+    pool: Pool
+    whole: Pool
+    held_out: IntArray
+    number: int
+
+    @property
+    def name(self) -> str:
+        """That of its head."""
+        return self.entry.called
+
+    def stream(self, batch_size: int, accumulation: int, seed: int) -> Stream:
+        """Its batches, one endless sequence."""
+        positions = np.setdiff1d(np.arange(len(self.labels)), self.held_out)
+        strata = self.task.strata(self.labels)
+        batches = Batches(positions, strata, batch_size, seed + self.number, accumulation=accumulation, count=1)
+        task = self.task.prepared(self.labels, positions, Imbalance())
+        return Stream(task, self.pool, self.labels, batches, NO_INDICES, self.entry.weight, self.name)
+
+    def held_out_stream(self, seed: int) -> Stream:
+        """The images that it is scored on."""
+        batches = Batches(NO_INDICES, self.task.strata(self.labels), 1, seed, count=0)
+        return Stream(self.task, self.pool, self.labels, batches, self.held_out, name=self.name)
+
+
+class Stretches(Course):
+    """A course of so many steps, saved after each stretch of them; every stream is one endless sequence of batches.
+
+    Args:
+        steps: in all. schedule: steps after which the cosine would reach zero, at least ``steps``.
+        warmup: share of the schedule that the rise takes. every: steps of a stretch.
+    """
+
+    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int):
+        every = min(every, steps)
+        super().__init__(every, -(-steps // every), warmup=round(warmup * schedule), total=schedule)
+        self.wanted = steps
+
+    def until(self, epoch: int) -> int:
+        """See :class:`Course`; the last stretch ends at the steps that are wanted."""
+        return min(epoch * self.steps, self.wanted)
+
+    def begin(self, epoch: int, streams: Sequence[Stream]) -> None:
+        """See :class:`Course`; a single stream goes on where the stretch before has ended."""
+        if len(streams) == 1:
+            first = self.until(epoch)
+            streams[0].batches.span(first, self.until(epoch + 1) - first)
+
+
+def held_out(labels: Labels, share: float, seed: int) -> IntArray:
+    """Positions of the images that are held out, by their ids: each is held out of every task or of none."""
+    drawn = [int.from_bytes(blake2b(f"{seed}:{item}".encode(), digest_size=8).digest(), "big") for item in labels.ids]
+    return np.flatnonzero(np.asarray(drawn, dtype=np.float64) / 2.0**64 < share)
+
+
+def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]:
+    """Train the head of a task on the job's network, whose backbone stays as it is."""
+    stage = lesson.entry.stage(options.heads)
+    network = job.network
+    network.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.seed)
+        head = job.task.head(job.backbone, lesson.labels, lesson.entry.head)
+    network.put_head(head, lesson.name)
+    _adapt(job, head, lesson)
+    course = Stretches(stage.steps, stage.steps, warmup=stage.warmup, every=options.save_every)
+    stream = lesson.stream(stage.batch_size, stage.accumulation, job.seed)
+    outcome = fit(job, [stream], course, stage.optimisation(head.lr), phase=f"head_{lesson.name}")
+    return head, outcome
+
+
+def _adapt(job: Job, head: Head, lesson: Lesson) -> None:
+    """Show a head that reads the scale of its features some of them."""
+    if type(head).adapt is Head.adapt:
+        return
+    positions = np.setdiff1d(np.arange(len(lesson.labels)), lesson.held_out)[:SHOWN]
+    found = []
+    for position in positions.tolist():
+        image = lesson.task.transform(read_usable(lesson.pool, position), None, job.backbone.settings, None)[0]
+        with torch.inference_mode(), job.runtime.autocast():
+            last = job.backbone.eval().last(image[None].to(job.runtime.device))
+            found.append(job.backbone.as_tokens(last) if head.reads != "pooled" else job.backbone.pool(last))
+    head.adapt(torch.stack(found, dim=1))
+
+
+def save_head(head: Head, lesson: Lesson, folder: Path) -> None:
+    """Write a head; its config last, so that a folder with one is finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+    with replacing(folder / WEIGHTS) as partial:
+        save_file(state, partial, metadata={"format": "pt"})
+    described = {"task": lesson.entry.task, "classes": list(lesson.labels.classes), "head": head.describe()}
+    write_json(folder / CONFIG, described)
+
+
+def load_head(folder: Path) -> Head:
+    """The head that a folder holds."""
+    described = dict(read_json(folder / CONFIG)["head"])
+    options = described.get("options", {})
+    head = make_head(
+        described["kind"], described["size"], described["outputs"], described.get("room", "classes"), **options
+    )
+    state: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    head.load_state_dict(state)
+    return head
+
+
+def job_of(
+    lesson: Lesson,
+    network: Network,
+    options: Visft,
+    shared: Mapping[str, Any],
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Job:
+    """What the loop gets for a task.
+
+    Args:
+        shared: what is the same for all of them. more: that a checkpoint must have been made with, beside the settings.
+    """
+    own = {f"task_{name}": value for name, value in flatten(lesson.entry).items()}
+    settings = {**flatten(options), **own, **more}
+    return Job(
+        pool=lesson.pool,
+        labels=lesson.labels,
+        held_out=NO_INDICES,
+        whole_pool=lesson.whole,
+        network=network,
+        task=lesson.task,
+        head=lesson.entry.head,
+        settings=settings,
+        **shared,
+    )

@@ -1,0 +1,264 @@
+"""Supervised finetuning of a backbone: config -> heads, additions, and a merged backbone that every command takes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from activetune.base.artefact import read_manifest, write_manifest
+from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.files import replacing
+from activetune.base.fingerprint import as_json, digest, digest_file, digest_json
+from activetune.base.locks import locked
+from activetune.base.progress import note
+from activetune.base.run import Run, RunOptions
+from activetune.base.runtime import peak_memory_mb, resolve_runtime
+from activetune.base.settings import flatten
+from activetune.base.tables import write_csv
+from activetune.data.identity import Contents
+from activetune.data.kinds import fingerprint_of
+from activetune.data.labels import Labels
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.networks.adapters import adapter_files, merge
+from activetune.networks.backbones import Backbone, load_backbone, save_backbone
+from activetune.networks.heads import Head
+from activetune.networks.network import Network
+from activetune.supervision.config import Config, Entry, read_config
+from activetune.supervision.heads import CONFIG, Lesson, held_out, job_of, load_head, save_head, train_head
+from activetune.supervision.joint import told, train_jointly
+from activetune.tasks import Task, task_of
+from activetune.training.finetune import usable
+from activetune.training.output import RUN, WORK, clear, is_finished, open_folder, withdraw
+from activetune.training.ranks import (
+    device_of_rank,
+    from_first,
+    in_turn,
+    is_first,
+    joined,
+    together,
+    with_weights_of_first,
+)
+
+KIND = "visft"
+HEADS, LORA, BACKBONE, REJECTED = "heads", "lora", "backbone.safetensors", "rejected"
+FILES = (HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, WORK, RUN)
+INPUTS = "backbone, tasks, labels, settings or seed"
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """What ``visft`` has made.
+
+    Attributes:
+        folder: also a name of the merged backbone, see :func:`activetune.load_backbone`.
+        figures: ``in_domain`` scores of each task before and after stage 2, ``weight_drift``, ``feature_cosine``,
+            seconds and peak memory of each stage.
+    """
+
+    folder: Path
+    figures: Mapping[str, Any]
+
+    def backbone(self) -> Backbone:
+        """The merged backbone."""
+        return load_backbone(str(self.folder))
+
+
+def visft(
+    config: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    use_cache: bool = True,
+    **run_options: Unpack[RunOptions],
+) -> Supervised:
+    """Finetune a backbone by tasks (ViSFT): train heads on it, then low-rank additions to it under these heads.
+
+    Jiang et al., "Supervised Fine-tuning in turn Improves Visual Foundation Models", 2024. Stage 1 trains each task's
+    head on the frozen backbone, one after the other. Stage 2 freezes the heads, and trains additions to the queries
+    and values; each step draws one task by its weight, from (seed, step) alone.
+
+    >>> found = visft("coco.toml", out="runs/coco")
+    >>> finetune("photos", backbone=str(found.folder), out="model")
+
+    Args:
+        config: a TOML file, or a mapping of the same content: ``backbone``, ``weights``, settings, and ``tasks``, each
+            with ``task``, ``pool``, ``labels``, ``head`` and ``weight``; see ``docs/visft.md``.
+        out: folder for ``heads/``, ``lora/`` (peft's format), ``backbone.safetensors`` (merged, in its library's
+            layout), ``config.json``, ``history.csv`` and ``manifest.json``.
+        preset: ``paper`` takes the released code's settings. settings: these win over the config.
+        use_cache: remember the digests of image files.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` goes on from the last state of the stage in which a
+            run was cut off.
+
+    Raises:
+        UsageError: a config that can't be read or honoured, labels that do not fit their pool or task, ``out`` not
+            empty.
+    """
+    run = Run.of(KIND, run_options)
+    asked = read_config(config, preset, dict(settings or {}))
+    with joined(), contextlib.ExitStack() as held:
+        from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
+        run = run if is_first() else Run(**{**vars(run), "quiet": True})
+        return _Stages(asked, Path(out), run, use_cache).finished()
+
+
+class _Stages:
+    """One run, stage after stage; every process goes through here, and the first one alone writes."""
+
+    def __init__(self, asked: Config, folder: Path, run: Run, use_cache: bool):
+        self.asked, self.folder, self.run, self.use_cache = asked, folder, run, use_cache
+        self.started = time.perf_counter()
+        self.figures: dict[str, Any] = {}
+
+    def finished(self) -> Supervised:
+        """All of it."""
+        run, folder = self.run, self.folder
+        given = together(lambda: [_opened(entry, run.quiet) for entry in self.asked.entries])
+        self.runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
+        backbone = in_turn(lambda: load_backbone(self.asked.backbone, self.asked.weights))
+        with_weights_of_first(backbone)
+        made_from = from_first(lambda: self._made_from(given, backbone))
+        this = digest_json(made_from)
+        if from_first(lambda: self._is_there(this)):
+            return Supervised(folder, read_manifest(folder, KIND)["figures"])
+        try:
+            lessons = self._lessons(given)
+            network = Network(backbone).to(self.runtime.device)
+            history = self._heads(network, lessons)
+            history += self._jointly(network, lessons)
+        except ActivetuneError:
+            if is_first():
+                withdraw(folder)
+            raise
+        together(lambda: self._save(network, history, {**made_from, "run": this}) if is_first() else None)
+        return Supervised(folder, read_manifest(folder, KIND)["figures"])
+
+    # Stages -------------------------------------------------------------------------------------------------------
+
+    def _heads(self, network: Network, lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:
+        """Stage 1: every head that is not there yet."""
+        history: list[Mapping[str, Any]] = []
+        for lesson in lessons:
+            head, found = self._head(network, lesson)
+            network.put_head(head, lesson.name)
+            history += found["history"]
+            self.figures.setdefault("stage1", {})[lesson.name] = found["spent"]
+        return history
+
+    def _head(self, network: Network, lesson: Lesson) -> tuple[Head, dict[str, Any]]:
+        """A task's head, trained or read, and what its training told."""
+        started, place = time.perf_counter(), self.folder / HEADS / lesson.name
+        job = job_of(lesson, Network(network.backbone), self.asked.options, self._shared(lesson.name))
+        if from_first((place / CONFIG).is_file):
+            return together(lambda: load_head(place)), job.once("done", dict)
+        head, outcome = train_head(job, lesson, self.asked.options)
+        rows = [dict(row) for row in outcome.history]
+        found = job.once("done", lambda: {"history": rows, "spent": _spent(started)})
+        together(lambda: save_head(head, lesson, place) if is_first() else None)
+        return head, found
+
+    def _jointly(self, network: Network, lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:
+        """Stage 2."""
+        started = time.perf_counter()
+        drawn = [lesson for lesson in lessons if lesson.entry.weight]
+        heads = {"network": network.fingerprint}
+        job = job_of(drawn[0], network, self.asked.options, self._shared("joint"), heads)
+        outcome, figures = train_jointly(job, lessons, drawn, self.asked.options)
+        spent = job.once("done", lambda: _spent(started))
+        self.figures |= {"stage2": spent, **figures, "trainable_parameters": outcome.figures["trainable_parameters"]}
+        return list(outcome.history)
+
+    def _shared(self, name: str) -> dict[str, Any]:
+        """What jobs have in common; each works in a folder of its own."""
+        work = self.folder / WORK / name
+        from_first(lambda: work.mkdir(parents=True, exist_ok=True))
+        run = self.run
+        common = {"runtime": self.runtime, "seed": run.seed, "workers": run.workers, "quiet": run.quiet}
+        return {**common, "work": work, "resume": run.resume, "use_cache": self.use_cache}
+
+    # The folder ---------------------------------------------------------------------------------------------------
+
+    def _made_from(self, given: Sequence[tuple[Entry, Task, Pool, Labels]], backbone: Backbone) -> dict[str, Any]:
+        """What the result is made from; its digest tells this run from others."""
+        return {
+            "backbone": backbone.name,
+            "weights": backbone.fingerprint,
+            "options": as_json(flatten(self.asked.options)),
+            "tasks": [
+                {
+                    **{name: value for name, value in flatten(entry).items() if name not in ("pool", "labels")},
+                    "pool_fingerprint": Contents(pool.subset(labels.ids), remember=self.use_cache).fingerprint,
+                    "labels": digest(*labels.ids, *map(fingerprint_of, labels.answers), *labels.classes),
+                }
+                for entry, _, pool, labels in given
+            ],
+            "seed": self.run.seed,
+            "precision": self.runtime.precision,
+        }
+
+    def _is_there(self, this: str) -> bool:
+        """Whether the folder holds the result already; if not, it is made ready for it."""
+        run, folder = self.run, self.folder
+        if run.resume and not run.overwrite and is_finished(folder, this, KIND):
+            clear(folder)
+            note(f"{folder} holds this backbone already, finished", run.quiet)
+            return True
+        open_folder(folder, this, overwrite=run.overwrite, resume=run.resume, files=FILES, inputs=INPUTS)
+        return False
+
+    def _lessons(self, given: Sequence[tuple[Entry, Task, Pool, Labels]]) -> list[Lesson]:
+        """The tasks with the images that can be decoded."""
+        listings = self.folder / REJECTED
+        from_first(lambda: listings.mkdir(exist_ok=True))
+        return [self._lesson(*one, number, listings) for number, one in enumerate(given)]
+
+    def _lesson(self, entry: Entry, task: Task, pool: Pool, labels: Labels, number: int, listings: Path) -> Lesson:
+        """A task with the images that can be decoded; the others are listed."""
+        listing, run = listings / f"{entry.called}.csv", self.run
+        kept, _ = from_first(lambda: usable(pool, labels, task, listing, run.workers, run.quiet))
+        out = held_out(kept, self.asked.options.validation, run.seed)
+        if len(out) == len(kept):
+            raise UsageError(f"visft: all {len(kept):,} images of {entry.called} are held out; label more")
+        return Lesson(entry, task, kept, pool.subset(kept.ids), pool, out, number)
+
+    def _save(self, network: Network, history: Sequence[Mapping[str, Any]], made_from: Mapping[str, Any]) -> None:
+        """Additions, merged backbone, history; the manifest last."""
+        folder = self.folder
+        (folder / LORA).mkdir(exist_ok=True)
+        for name, content in adapter_files(network.backbone.network, self.asked.options.additions).items():
+            with replacing(folder / LORA / name) as partial:
+                partial.write_bytes(content)
+        merge(network.backbone.network)
+        save_backbone(network.backbone, folder)
+        columns = list(dict.fromkeys(name for row in history for name in row))
+        write_csv(folder / "history.csv", columns, [[row.get(name, "") for name in columns] for row in history])
+        self.figures["seconds"] = round(time.perf_counter() - self.started, 3)
+        files = {BACKBONE: digest_file(folder / BACKBONE)}
+        write_manifest(folder, KIND, {**made_from, "files": files, "figures": self.figures})
+        clear(folder)
+        for line in told(self.figures):
+            note(line, self.run.quiet)
+
+
+def _spent(started: float) -> dict[str, float]:
+    """Seconds since then, and the most memory that the process has held."""
+    return {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
+
+
+def _opened(entry: Entry, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
+    """A task of the config with its pool and labels."""
+    task, pool = task_of(entry.task, entry.head or None), open_pool(entry.pool, quiet=quiet)
+    try:
+        labels = task.labels_of(entry.labels or None, pool, quiet=quiet)
+    except UsageError as error:
+        raise UsageError(f"visft, task {entry.called}: {error}") from None
+    if refusal := task.refusal(labels):
+        raise UsageError(f"visft, task {entry.called}: {refusal}")
+    return entry, task, pool, labels
