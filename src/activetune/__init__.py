@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from activetune.selection.select import select
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
+    from activetune.supervision.merge import merge
     from activetune.supervision.run import Supervised, visft
     from activetune.training.finetune import finetune
 
@@ -63,6 +64,7 @@ _HOME = {
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
     "load_selection": "selection.artefact",
+    "merge": "supervision.merge",
     "open_pool": "data.opening",
     "pool_annotations": "data.annotations",
     "predict": "evaluation.predict",
@@ -101,6 +103,7 @@ __all__ = [
     "load_backbone",
     "load_embeddings",
     "load_selection",
+    "merge",
     "open_pool",
     "pool_annotations",
     "predict",

@@ -1,4 +1,4 @@
-"""``visft``: a backbone that tasks have taught."""
+"""``visft`` and ``merge``: a backbone that tasks have taught."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from activetune.base.config import parse_settings
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import NoCache, Out, Preset, Set, with_run_options
+from activetune.cli._options import Backbone, NoCache, Out, Preset, Set, Weights, with_run_options
 
 
 @app.command()
@@ -40,4 +40,29 @@ def visft(
     )
     for line in told(found.figures):
         say(line)
+    say(f"{out}: a backbone for every command, --backbone {out}")
+
+
+@app.command()
+@with_run_options()
+def merge(
+    additions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ADDITIONS", help="A folder of peft, such as lora/ of 'visft', or a published file of ViSFT."
+        ),
+    ],
+    backbone: Backbone,
+    out: Out,
+    weights: Weights = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Factor of the additions; default: what peft's config says.", show_default=False),
+    ] = None,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Add low-rank additions to the weights of their backbone."""
+    from activetune.supervision.merge import merge as run
+
+    run(additions, backbone=backbone, weights=weights, scale=scale, out=out, **run_options)
     say(f"{out}: a backbone for every command, --backbone {out}")

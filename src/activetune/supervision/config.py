@@ -17,6 +17,7 @@ A TOML file::
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ import numpy as np
 from activetune.base.config import check_settings, configure, field_types
 from activetune.base.errors import UsageError, unknown_name
 from activetune.base.settings import Settings
+from activetune.data.labels import Labels
+from activetune.data.pool import Pool
 from activetune.networks.adapters import LowRank
 from activetune.tasks import task_of, tasks
 from activetune.training.settings import Optimisation
@@ -174,16 +177,13 @@ class Entry(Settings):
     """One of the ``[[tasks]]``.
 
     Attributes:
-        task: see ``activetune list tasks``. pool: see :func:`activetune.open_pool`. labels: as ``finetune`` takes them;
-            empty takes the pool's own. head: of the kinds that answer the task; empty takes the one it prefers.
+        task: see ``activetune list tasks``. head: of the kinds that answer it; empty takes the one it prefers.
         weight: how often stage 2 draws a batch of it, against the others.
         name: of the task here; empty takes ``task``.
         stage1_steps, stage1_lr, stage1_batch_size: of this head alone; 0 takes the run's.
     """
 
     task: str = ""
-    pool: str = ""
-    labels: str = ""
     head: str = ""
     weight: float = 0.0
     name: str = ""
@@ -192,6 +192,8 @@ class Entry(Settings):
     stage1_batch_size: int = 0
 
     def __post_init__(self) -> None:
+        if self.task and not re.fullmatch(r"[a-z][a-z0-9_]*", self.called):
+            raise UsageError(f"a task can't be called {self.called!r}; give a word of small letters, digits and _")
         check_settings(
             f"the task {self.called}",
             ("weight", self.weight, 0, np.inf),
@@ -225,13 +227,22 @@ PAPER: Mapping[str, Mapping[str, Any]] = {  # what the preset says of a task whe
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A task of the config, with its pool and its labels as they were given: paths, or in Python what they open as."""
+
+    entry: Entry
+    pool: Pool | str
+    labels: Labels | Mapping[str, Any] | str | None
+
+
+@dataclass(frozen=True)
 class Config:
     """All that a run is asked for."""
 
     backbone: str
     weights: str | None
     options: Visft
-    entries: tuple[Entry, ...]
+    tasks: tuple[Asked, ...]
 
 
 def read_config(
@@ -265,17 +276,17 @@ def read_config(
         if name not in known and isinstance(content[name], Mapping):
             raise UsageError(f"visft: the config has a table [{name}]; only [[tasks]] are tables there")
     options = configure(Visft, {**base, **content, **settings}, what="visft")
-    entries = [_entry(one, number, preset, where) for number, one in enumerate(listed, 1)]
-    names = [entry.called for entry in entries]
+    asked = [_asked(one, number, preset, where) for number, one in enumerate(listed, 1)]
+    names = [one.entry.called for one in asked]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"visft: two tasks are called {name!r}; give each a name of its own with name = …")
-    if not any(entry.weight for entry in entries):
+    if not any(one.entry.weight for one in asked):
         raise UsageError("visft: every task has weight 0, so stage 2 has nothing to draw; give one a weight above 0")
     for name, value in (("backbone", backbone), ("weights", weights)):
         if not isinstance(value, str | None) or value == "":
             raise UsageError(f"visft: {name} can't be {value!r}; give a text")
-    return Config(backbone, None if weights is None else _found(weights, where), options, tuple(entries))
+    return Config(backbone, None if weights is None else _found(weights, where), options, tuple(asked))
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], Path]:
@@ -287,8 +298,8 @@ def _from_file(path: Path) -> tuple[dict[str, Any], Path]:
         raise UsageError(f"the config {path} can't be read ({told}); give a TOML file") from None
 
 
-def _entry(given: Mapping[str, Any], number: int, preset: str | None, where: Path | None) -> Entry:
-    """An entry of the tasks, checked."""
+def _asked(given: Mapping[str, Any], number: int, preset: str | None, where: Path | None) -> Asked:
+    """A task of the config, checked."""
     what = f"task {number}"
     task = given.get("task", "")
     if task not in tasks():
@@ -298,14 +309,19 @@ def _entry(given: Mapping[str, Any], number: int, preset: str | None, where: Pat
         raise UsageError(
             f"visft: {what} ({task}) has no weight; say how often stage 2 draws it, for instance weight = 0.3"
         )
-    if not given.get("pool"):
+    pool, labels = given.get("pool", ""), given.get("labels")
+    if isinstance(pool, str | os.PathLike) and not str(pool):
         raise UsageError(f"visft: {what} ({task}) has no pool; give its images with pool = …")
-    entry = configure(Entry, {**published, **given}, what=f"visft, {what} ({task})")
+    plain = {name: value for name, value in given.items() if name not in ("pool", "labels")}
+    entry = configure(Entry, {**published, **plain}, what=f"visft, {what} ({task})")
     task_of(task, entry.head or None)  # refuses a head that does not answer it
-    return replace(entry, pool=_found(entry.pool, where), labels=entry.labels and _found(entry.labels, where))
+    return Asked(entry, _found(pool, where), _found(labels, where))
 
 
-def _found(text: str, where: Path | None) -> str:
-    """A path of the config: beside it where it is there, otherwise as it stands."""
+def _found(given: Any, where: Path | None) -> Any:
+    """A path of the config: beside it where it is there, otherwise as it stands; anything else as it is."""
+    if not isinstance(given, str | os.PathLike):
+        return given
+    text = str(given)
     beside = None if where is None else where / text
     return str(beside) if beside is not None and beside.exists() else text

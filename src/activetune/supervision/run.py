@@ -29,9 +29,9 @@ from activetune.networks.adapters import adapter_files, merge
 from activetune.networks.backbones import Backbone, load_backbone, save_backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
-from activetune.supervision.config import Config, Entry, read_config
+from activetune.supervision.config import Asked, Config, Entry, read_config
 from activetune.supervision.heads import CONFIG, Lesson, held_out, job_of, load_head, save_head, train_head
-from activetune.supervision.joint import told, train_jointly
+from activetune.supervision.joint import train_jointly
 from activetune.tasks import Task, task_of
 from activetune.training.finetune import usable
 from activetune.training.output import RUN, WORK, clear, is_finished, open_folder, withdraw
@@ -120,7 +120,7 @@ class _Stages:
     def finished(self) -> Supervised:
         """All of it."""
         run, folder = self.run, self.folder
-        given = together(lambda: [_opened(entry, run.quiet) for entry in self.asked.entries])
+        given = together(lambda: [_opened(asked, run.quiet) for asked in self.asked.tasks])
         self.runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
         backbone = in_turn(lambda: load_backbone(self.asked.backbone, self.asked.weights))
         with_weights_of_first(backbone)
@@ -193,7 +193,7 @@ class _Stages:
             "options": as_json(flatten(self.asked.options)),
             "tasks": [
                 {
-                    **{name: value for name, value in flatten(entry).items() if name not in ("pool", "labels")},
+                    **flatten(entry),
                     "pool_fingerprint": Contents(pool.subset(labels.ids), remember=self.use_cache).fingerprint,
                     "labels": digest(*labels.ids, *map(fingerprint_of, labels.answers), *labels.classes),
                 }
@@ -243,8 +243,6 @@ class _Stages:
         files = {BACKBONE: digest_file(folder / BACKBONE)}
         write_manifest(folder, KIND, {**made_from, "files": files, "figures": self.figures})
         clear(folder)
-        for line in told(self.figures):
-            note(line, self.run.quiet)
 
 
 def _spent(started: float) -> dict[str, float]:
@@ -252,11 +250,12 @@ def _spent(started: float) -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
 
 
-def _opened(entry: Entry, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
+def _opened(asked: Asked, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
     """A task of the config with its pool and labels."""
-    task, pool = task_of(entry.task, entry.head or None), open_pool(entry.pool, quiet=quiet)
+    entry, task = asked.entry, task_of(asked.entry.task, asked.entry.head or None)
+    pool = asked.pool if isinstance(asked.pool, Pool) else open_pool(asked.pool, quiet=quiet)
     try:
-        labels = task.labels_of(entry.labels or None, pool, quiet=quiet)
+        labels = task.labels_of(asked.labels, pool, quiet=quiet)
     except UsageError as error:
         raise UsageError(f"visft, task {entry.called}: {error}") from None
     if refusal := task.refusal(labels):

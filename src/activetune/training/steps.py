@@ -212,6 +212,7 @@ class Steps:
     def release(self) -> None:
         """Leave the network as it was found, but for its weights."""
         backbone = self.job.network.backbone
+        self.optimizer.zero_grad(set_to_none=True)  # a later training would clip what its frozen weights still had
         if self.options.checkpointing:
             backbone.reader.compute_activations_again(backbone.network, False)
         for layer in self.fused:

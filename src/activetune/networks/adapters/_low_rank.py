@@ -1,24 +1,20 @@
-"""Low-rank additions to the layers of a network (LoRA): put on, trained, merged, and written as peft's files.
+"""Low-rank additions to the layers of a network (LoRA): put on, trained and merged.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. Most vision transformers compute query, key
 and value in one layer ``qkv``; :class:`Fused` adds to some of the three, each with A and B of its own, and leaves the
 layer's own product as it is: with B = 0 the network gives the same bits as without. Other layers get peft's additions.
-
-In peft's files the additions to a ``qkv`` are one of a larger rank, which is the same function.
 Shape legend: D features into a layer, O out of it, R rank.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +23,6 @@ from activetune.base.errors import MissingExtra, UsageError, some
 from activetune.base.settings import Settings
 
 PARTS = ("q", "k", "v")
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 USUAL = (  # for targets=auto, the first that is there
     ("q", "v"),
     ("q_proj", "v_proj"),
@@ -231,38 +226,3 @@ def merge(network: nn.Module) -> None:
         else:
             layer.merge()
             network.set_submodule(name, layer.get_base_layer())
-
-
-def adapter_files(
-    network: nn.Module, options: LowRank, classifier: tuple[str, Mapping[str, Tensor]] | None = None
-) -> dict[str, bytes]:
-    """The additions in peft's own format, for the network as its library builds it: contents by file name.
-
-    Args:
-        classifier: where the library keeps its classifier, and that classifier's tensors, which are saved along.
-    """
-    from peft import LoraConfig
-
-    state: dict[str, Tensor] = {}
-    ranks: dict[str, int] = {}
-    for name, layer in adapted(network):
-        single = not isinstance(layer, Fused)
-        pair = (layer.lora_A["default"].weight, layer.lora_B["default"].weight) if single else layer.joined()
-        state |= {f"base_model.model.{name}.lora_{key}.weight": one for key, one in zip("AB", pair, strict=True)}
-        ranks[name] = len(pair[0])
-    if classifier is not None:
-        state |= {f"base_model.model.{classifier[0]}.{name}": value for name, value in classifier[1].items()}
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=list(ranks),
-        modules_to_save=None if classifier is None else [classifier[0]],
-        rank_pattern=ranks,
-        alpha_pattern={name: options.alpha * rank // options.rank for name, rank in ranks.items()},
-    )
-    settings = config.to_dict()  # type: ignore[no-untyped-call]
-    described = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    contents = (save(tensors), json.dumps(described, indent=1).encode())
-    return dict(zip(ADAPTER_FILES, contents, strict=True))

@@ -1,0 +1,17 @@
+"""Low-rank additions to the layers of a network (LoRA), and their files."""
+
+from activetune.networks.adapters._files import ADAPTER_FILES, adapter_files, add, read_additions
+from activetune.networks.adapters._low_rank import Fused, LowRank, adapted, changes, inject, merge
+
+__all__ = [
+    "ADAPTER_FILES",
+    "Fused",
+    "LowRank",
+    "adapted",
+    "adapter_files",
+    "add",
+    "changes",
+    "inject",
+    "merge",
+    "read_additions",
+]

@@ -1,0 +1,405 @@
+"""ViSFT: heads on a frozen backbone, additions under them, a merged backbone; cut off anywhere, and wrong configs."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import activetune
+from activetune import UsageError, load_backbone, open_pool
+from activetune.cli import run as command
+from activetune.data.pool import Pool
+from activetune.networks.adapters import LowRank, inject, read_additions
+from activetune.networks.network import Network
+from activetune.supervision.config import Visft, read_config
+from activetune.supervision.heads import Stretches, held_out, load_head
+from activetune.tasks import make_task
+from activetune.training.steps import Steps
+from tests.conftest import tiny_backbone, write_digits
+from tests.contract.test_tasks import ANSWERS
+
+QUIET: dict[str, Any] = {"workers": 0, "device": "cpu", "precision": "fp32", "quiet": True}
+SMALL = {"detection": "detr:layers=1;decoder_layers=1;queries=4;width=32;decoder_width=32;hidden=32;attention_heads=2"}
+HEADS = {"detection": SMALL["detection"], "segmentation": "linear", "captioning": "lstm"}
+QUICK = {"stage1_steps": 5, "steps": 7, "save_every": 3, "batch_size": 4, "stage1_batch_size": 4, "rank": 4, "alpha": 8}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return open_pool(write_digits(tmp_path_factory.mktemp("pool") / "digits", 30))
+
+
+@pytest.fixture(scope="module")
+def config(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder, (name, weights) = tmp_path_factory.mktemp("labels"), tiny_backbone()
+    tasks = []
+    for number, (task, head) in enumerate(HEADS.items()):
+        labels = make_task(task).labels_of(ANSWERS[task](pool, folder), pool)
+        tasks.append({"task": task, "pool": pool, "labels": labels, "head": head, "weight": 0.2 + 0.1 * number})
+    return {"backbone": name, "weights": str(weights), **QUICK, "tasks": tasks}
+
+
+@pytest.fixture(scope="module")
+def made(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> activetune.Supervised:
+    return activetune.visft(config, out=tmp_path_factory.mktemp("visft") / "out", **QUIET)
+
+
+def images(backbone: activetune.Backbone) -> torch.Tensor:
+    return torch.randint(
+        0, 256, (3, 3, *backbone.settings.size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but those that tell seconds."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", "history.csv") and not path.name.endswith(".lock")
+    }
+
+
+# What it makes ------------------------------------------------------------------------------------------------------
+
+
+def test_files_figures_and_a_history_of_both_stages(made: activetune.Supervised) -> None:
+    names = {path.name for path in made.folder.iterdir()}
+    assert names >= {"heads", "lora", "backbone.safetensors", "config.json", "history.csv", "manifest.json"}
+    assert not (made.folder / ".unfinished").exists()
+    figures = made.figures
+    assert set(figures["stage1"]) == set(figures["in_domain"]) == set(HEADS)
+    assert all(found["seconds"] > 0 for found in (figures["stage2"], *figures["stage1"].values()))
+    assert figures["weight_drift"] > 0 and figures["feature_cosine"]["pooled"] < 1
+    assert made.figures == json.loads((made.folder / "manifest.json").read_text())["figures"]
+    with (made.folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["phase"] for row in rows] == [f"head_{name}" for name in HEADS for _ in range(2)] + ["joint"] * 3
+    drifts = [float(row["weight_drift"]) for row in rows[-3:]]
+    assert 0 < drifts[0] < drifts[-1] == pytest.approx(figures["weight_drift"], rel=1e-3)
+
+
+def test_the_merged_backbone_is_the_additions_on_the_pretrained_one(
+    made: activetune.Supervised, config: dict[str, Any]
+) -> None:
+    peft = pytest.importorskip("peft")
+    merged, plain = made.backbone().eval(), load_backbone(config["backbone"], config["weights"]).eval()
+    with torch.inference_mode():
+        before, found = plain.last(images(plain)), merged.last(images(plain))
+    plain.network = peft.PeftModel.from_pretrained(plain.network, made.folder / "lora").eval()
+    with torch.inference_mode():
+        normal = plain.normalise(images(plain))
+        wanted = plain.network.base_model.model.forward_features(normal)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found, before, rtol=1e-5, atol=1e-5)
+
+
+def test_stage_two_starts_at_the_bits_of_stage_one(made: activetune.Supervised, config: dict[str, Any]) -> None:
+    backbone = load_backbone(config["backbone"], config["weights"])
+    network = Network(backbone, {name: load_head(made.folder / "heads" / name) for name in HEADS}).eval()
+    with torch.inference_mode():
+        before = [network(images(backbone), name) for name in HEADS]
+    inject(backbone.network, LowRank(rank=64, alpha=1), seed=0)
+    with torch.inference_mode():
+        after = [network.eval()(images(backbone), name) for name in HEADS]
+    for one, other in zip(before, after, strict=True):
+        for (key, value), same in zip(vars_of(one).items(), vars_of(other).values(), strict=True):
+            assert torch.equal(value, same), key
+
+
+def vars_of(outputs: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a head's outputs."""
+    if isinstance(outputs, torch.Tensor):
+        return {"outputs": outputs}
+    found: dict[str, torch.Tensor] = {}
+    for name, value in vars(outputs).items():
+        many = value if isinstance(value, tuple) else (value,)
+        found |= {f"{name}{number}": one for number, one in enumerate(many) if isinstance(one, torch.Tensor)}
+    assert found
+    return found
+
+
+def test_queries_and_values_alone_have_moved(made: activetune.Supervised, config: dict[str, Any]) -> None:
+    start = load_file(config["weights"])
+    for name, value in load_file(made.folder / "backbone.safetensors").items():
+        if "qkv.weight" not in name:
+            assert torch.equal(value, start[name]), name
+            continue
+        moved = (value != start[name]).view(3, len(value) // 3, -1).any(dim=2).any(dim=1)
+        assert moved.tolist() == [True, False, True], name
+
+
+def test_the_folder_is_a_backbone_in_every_command(made: activetune.Supervised, pool: Pool, tmp_path: Path) -> None:
+    place = str(made.folder)
+    found = activetune.embed(pool, backbone=place, out=tmp_path / "emb", **QUIET)
+    assert found.manifest["backbone"] == place
+    model = activetune.finetune(
+        pool, backbone=place, out=tmp_path / "m", recipe="linear_probe", settings={"strengths": [1.0]}, **QUIET
+    )
+    assert model.backbone.fingerprint == made.backbone().fingerprint
+    shutil.copytree(place, tmp_path / "moved")
+    moved = activetune.finetune(
+        pool,
+        backbone=str(tmp_path / "moved"),
+        out=tmp_path / "n",
+        recipe="linear_probe",
+        settings={"strengths": [1.0]},
+        **QUIET,
+    )
+    shutil.rmtree(tmp_path / "moved")
+    assert activetune.load(tmp_path / "n").fingerprint == moved.fingerprint == model.fingerprint
+    assert load_backbone(f"{place}@96x128").settings.size == (96, 128)
+    with pytest.raises(UsageError, match="holds its own weights; leave --weights out"):
+        load_backbone(place, made.folder / "backbone.safetensors")
+
+
+def test_a_finished_folder_is_kept_with_resume_and_not_overwritten(
+    made: activetune.Supervised, config: dict[str, Any]
+) -> None:
+    before = contents(made.folder)
+    assert activetune.visft(config, out=made.folder, resume=True, **QUIET).figures == made.figures
+    with pytest.raises(UsageError, match="is not empty"):
+        activetune.visft(config, out=made.folder, **QUIET)
+    with pytest.raises(UsageError, match=r"is not empty|another"):
+        activetune.visft({**config, "lr": 1e-2}, out=made.folder, resume=True, **QUIET)
+    assert contents(made.folder) == before
+
+
+# Interruptions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_cut_off_in_every_stretch_it_ends_at_the_same_bytes(
+    made: activetune.Supervised, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, left = Steps.epoch, [0]
+
+    def epoch(self: Steps, *given: Any) -> float:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(self, *given)
+
+    monkeypatch.setattr(Steps, "epoch", epoch)
+    for _ in range(20):
+        left[0] = 1
+        try:
+            activetune.visft(config, out=tmp_path / "out", resume=(tmp_path / "out").exists(), **QUIET)
+        except KeyboardInterrupt:
+            continue
+        break
+    assert contents(tmp_path / "out") == contents(made.folder)
+
+
+def test_a_run_of_other_settings_is_not_gone_on_with(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Steps, "epoch", interrupted)
+        activetune.visft(config, out=tmp_path / "out", **QUIET)
+    with pytest.raises(UsageError, match="unfinished run with another backbone, tasks, labels, settings or seed"):
+        activetune.visft(config, out=tmp_path / "out", seed=1, resume=True, **QUIET)
+    with pytest.raises(UsageError, match="go on with --resume"):
+        activetune.visft(config, out=tmp_path / "out", **QUIET)
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+# Stages -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_held_out_of_every_task_or_of_none(config: dict[str, Any]) -> None:
+    labels = [one["labels"] for one in config["tasks"]]
+    held = [{one.ids[row] for row in held_out(one, 0.3, 5)} for one in labels]
+    every = set.union(*held)
+    for one, out in zip(labels, held, strict=True):
+        assert out == every & set(one.ids)
+    assert 0.1 < len(every) / len(labels[1]) < 0.5
+    assert not len(held_out(labels[0], 0.0, 5))
+
+
+@pytest.mark.parametrize(("steps", "schedule", "every"), [(7, 7, 3), (6, 100, 3), (2, 2, 50), (9, 9, 9)])
+def test_stretches_end_at_the_steps_that_are_wanted(steps: int, schedule: int, every: int) -> None:
+    course = Stretches(steps, schedule, warmup=0.1, every=every)
+    ends = [course.until(epoch) for epoch in range(course.epochs + 1)]
+    assert ends[0] == 0 and ends[-1] == steps and course.total == schedule
+    assert all(0 < after - before <= every for before, after in itertools.pairwise(ends))
+
+
+def test_no_dose_leaves_the_backbone_as_it_was(config: dict[str, Any], tmp_path: Path) -> None:
+    tasks = [one for one in config["tasks"] if one["task"] == "segmentation"]
+    made = activetune.visft({**config, "tasks": tasks, "alpha": 0}, out=tmp_path / "out", **QUIET)
+    start = load_file(config["weights"])
+    assert all(
+        torch.equal(value, start[name]) for name, value in load_file(tmp_path / "out/backbone.safetensors").items()
+    )
+    assert made.figures["weight_drift"] == 0 and made.figures["feature_cosine"]["pooled"] == pytest.approx(1)
+    scores = made.figures["in_domain"]["segmentation"]
+    assert scores["frozen"] == scores["joint"]
+
+
+def test_parts_of_a_batch_make_its_gradient(config: dict[str, Any], tmp_path: Path) -> None:
+    """Each part counts by the units of its loss (boxes, pixels, words), not by its images."""
+    tasks = [one for one in config["tasks"] if one["task"] == "captioning"]
+    plain = {**config, "tasks": tasks, "head_dropout": False}
+    whole = activetune.visft(plain, out=tmp_path / "whole", **QUIET)
+    parts = activetune.visft({**plain, "accumulation": 2, "checkpointing": True}, out=tmp_path / "parts", **QUIET)
+    one, other = (load_file(found.folder / "backbone.safetensors") for found in (whole, parts))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
+
+
+# The config ---------------------------------------------------------------------------------------------------------
+
+GOOD = """
+backbone = "timm/test_vit"
+steps = 3
+[[tasks]]
+task = "segmentation"
+pool = "images"
+labels = "masks"
+weight = 1
+"""
+WRONG = {
+    "no tasks": (GOOD.partition("[[tasks]]")[0], "no tasks are given; put \\[\\[tasks\\]\\]"),
+    "unknown task": (
+        GOOD.replace("segmentation", "segmentatoin"),
+        "unknown task .*'segmentatoin'; there are: .*segmentation",
+    ),
+    "no weight": (GOOD.replace("weight = 1", ""), "task 1 \\(segmentation\\) has no weight; say how often"),
+    "no pool": (GOOD.replace('pool = "images"', ""), "task 1 \\(segmentation\\) has no pool"),
+    "weight 0": (GOOD.replace("weight = 1", "weight = 0"), "every task has weight 0"),
+    "negative weight": (GOOD.replace("weight = 1", "weight = -1"), "weight can't be -1.0; allowed: 0 or more"),
+    "no number": (GOOD.replace("weight = 1", 'weight = "often"'), "weight can't be 'often'"),
+    "head of another task": (GOOD + 'head = "detr"', "unknown head of segmentation 'detr'; there are: linear"),
+    "unknown key": (GOOD + "wieght = 2", "has no setting 'wieght'; did you mean 'weight'"),
+    "unknown setting": ("stepz = 3" + GOOD, "visft has no setting 'stepz'; did you mean 'steps'"),
+    "unknown preset": ('preset = "papr"' + GOOD, "unknown preset of visft 'papr'; there are: paper"),
+    "twice": (GOOD + GOOD[GOOD.index("[[tasks]]") :], "two tasks are called 'segmentation'; give each a name"),
+    "bad name": (GOOD + 'name = "My task"', "a task can't be called 'My task'"),
+    "a table": ("[tasks.a]\n" + GOOD.partition("[[tasks]]")[0], "no tasks are given"),
+    "no steps": (GOOD.replace("steps = 3", "steps = 0"), "steps can't be 0; allowed: 1 or more"),
+    "short schedule": ("schedule = 2" + GOOD, "a schedule of 2 ends before 3 steps"),
+    "no toml": ("steps = ", "can't be read .*give a TOML file"),
+    "backbone": (GOOD.replace('"timm/test_vit"', "3"), "backbone can't be 3; give a text"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_config_is_a_sentence(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, told = WRONG[what]
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(UsageError, match=told):
+        read_config(tmp_path / "c.toml", None, {})
+    assert command(["visft", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and said.startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_another_task_are_a_sentence(config: dict[str, Any], tmp_path: Path) -> None:
+    one, other = config["tasks"][:2]
+    with pytest.raises(UsageError, match="visft, task detection: "):
+        wrong = {**one, "labels": other["labels"]}
+        activetune.visft({**config, "tasks": [wrong]}, out=tmp_path / "out", **QUIET)
+    with pytest.raises(UsageError, match=r"missing.toml can't be read"):
+        activetune.visft(tmp_path / "missing.toml", out=tmp_path / "out", **QUIET)
+
+
+def test_the_papers_settings(tmp_path: Path) -> None:
+    tasks = "".join(f'[[tasks]]\ntask = "{name}"\npool = "x"\n' for name in ("captioning", "segmentation", "detection"))
+    (tmp_path / "c.toml").write_text(tasks)
+    found = read_config(tmp_path / "c.toml", "paper", {})
+    options = found.options
+    assert [one.entry.weight for one in found.tasks] == [0.4, 0.3, 0.3]
+    assert [one.entry.head for one in found.tasks] == ["lstm", "mask2former", "detr"]
+    stages = [one.entry.stage(options.heads) for one in found.tasks]
+    assert [(one.steps, one.lr, one.batch_size) for one in stages] == [
+        (100_000, 4e-4, 256),
+        (150_000, 5e-5, 8),
+        (150_000, 5e-5, 8),
+    ]
+    assert round(stages[1].warmup * stages[1].steps) == 2_000
+    assert (options.additions.rank, options.additions.alpha) == (64, 1)
+    joint = options.joint
+    assert (joint.lr, joint.steps, joint.schedule, joint.clip, joint.weight_decay) == (1e-5, 50_000, 100_000, 0.1, 1e-4)
+    assert round(joint.warmup * joint.schedule) == 2_000 and joint.head_dropout
+    assert read_config(tmp_path / "c.toml", "paper", {"steps": 100}).options.joint.steps == 100
+
+
+def test_paths_are_looked_for_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/images").mkdir(parents=True)
+    (tmp_path / "a/c.toml").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    found = read_config("a/c.toml", None, {}).tasks[0]
+    assert (found.pool, found.labels) == ("a/images", "masks")
+
+
+def test_settings_win_over_the_config_and_this_over_its_preset(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('preset = "paper"\n' + GOOD)
+    options = read_config(tmp_path / "c.toml", None, {"alpha": 5}).options
+    assert (options.joint.steps, options.additions.alpha, options.joint.lr) == (3, 5, 1e-5)
+    assert Visft().additions.rank == 64
+
+
+# Merging ------------------------------------------------------------------------------------------------------------
+
+
+def test_merging_the_additions_makes_the_same_backbone(
+    made: activetune.Supervised, config: dict[str, Any], tmp_path: Path
+) -> None:
+    options = {"backbone": config["backbone"], "weights": config["weights"], "quiet": True}
+    merged = activetune.merge(made.folder / "lora", out=tmp_path / "merged", **options)
+    wanted = made.backbone().network.state_dict()
+    for name, value in merged.network.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
+    again = activetune.merge(made.folder / "lora", out=tmp_path / "merged", resume=True, **options)
+    assert again.fingerprint == merged.fingerprint
+    with pytest.raises(UsageError, match="is not empty"):
+        activetune.merge(made.folder / "lora", out=tmp_path / "merged", **options)
+    nothing = activetune.merge(made.folder / "lora", out=tmp_path / "none", scale=0.0, **options)
+    assert nothing.fingerprint == load_backbone(config["backbone"], config["weights"]).fingerprint
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_the_published_layout_is_read_with_a_scale(suffix: str, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    network = load_backbone("timm/test_vit", pretrained=False).network
+    weight = dict(network.named_parameters())["blocks.1.attn.qkv.weight"]
+    size, rank = weight.shape[1], 5
+    state["visual.blocks.1.attn.qkv.lora_A"] = torch.randn(2 * rank, size, generator=generator)
+    state["visual.blocks.1.attn.qkv.lora_B"] = torch.randn(2 * size, rank, generator=generator)
+    path = tmp_path / f"eva_g_lora_5000{suffix}"
+    torch.save(state, path) if suffix == ".pt" else save_file(state, path)
+    found = read_additions(path, 1 / 64)["blocks.1.attn.qkv"]
+    lowered, raised = state.values()
+    query, key, value = found.chunk(3)
+    torch.testing.assert_close(query, raised[:size] @ lowered[:rank] / 64)
+    torch.testing.assert_close(value, raised[size:] @ lowered[rank:] / 64)
+    assert not key.any()
+    with pytest.raises(UsageError, match=r"does not say how its additions are scaled; give --scale: 0.015625"):
+        read_additions(path)
+
+
+def test_additions_that_do_not_fit_are_a_sentence(made: activetune.Supervised, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"do not fit .* unknown"):
+        activetune.merge(made.folder / "lora", backbone="bundled", out=tmp_path / "m", quiet=True)
+    with pytest.raises(UsageError, match="holds no additions of peft"):
+        activetune.merge(tmp_path, backbone="bundled", out=tmp_path / "m", quiet=True)
+    np.savez(tmp_path / "x.pt", a=np.ones(3))
+    with pytest.raises(UsageError, match=r"can't be read|more than tensors"):
+        activetune.merge(tmp_path / "x.pt", backbone="bundled", scale=1.0, out=tmp_path / "m", quiet=True)
+    with pytest.raises(UsageError, match="can't be read"):
+        activetune.merge(tmp_path / "gone.pt", backbone="bundled", scale=1.0, out=tmp_path / "m", quiet=True)
+    assert not (tmp_path / "m").exists() or not any((tmp_path / "m").glob("*.safetensors"))
