@@ -171,7 +171,8 @@ CLAIMS = {
         Claim("`vil2_tiny` {} images/s in fp32 and {} in bf16; ViT-Tiny, of the same size, {} and {}.", speeds)
     ],
 }
-GIVEN = {  # settings, and what papers have
+GIVEN = {
+    "docs/visft.md": ["with 1/64 = 0.015625", "`--scale 0.03125`"],  # settings, and what papers have
     "docs/bundled_backbone.md": ["(4.9 M parameters, 512 features)"],
     "docs/commands.md": ["boxes from a score of 0.3 on"],
     "docs/finetune.md": [

@@ -22,11 +22,22 @@ STAGES = {
     "finetune": "finetune pool --out model --recipe linear_probe --set strengths=1",
     "evaluate": "evaluate model pool",
     "predict": "predict model pool --out p.csv",
+    "visft": "visft tasks.toml --out taught --set targets=conv1,conv2",
+    "merge": "merge taught/lora --backbone bundled --out merged",
     "caption": "caption pool --out c.csv",
     "corrupt": "corrupt pool --kinds fog --severity 1 --out shifts",
     "simulate": "simulate pool --test 30% --methods random --budgets 4 --seeds 1 --out sim",
     "report": "report sim",
 }
+TASKS = """
+stage1_steps = 1
+steps = 1
+rank = 2
+[[tasks]]
+task = "classification"
+pool = "pool"
+weight = 1
+"""
 REFUSED = {  # what can't change anything in a stage, and a value that would claim it does
     "embed": {"seed": "7"},
     "evaluate": {"seed": "7"},
@@ -34,8 +45,10 @@ REFUSED = {  # what can't change anything in a stage, and a value that would cla
     "select": {"precision": "bf16"},
     "caption": {"seed": "7", "precision": "bf16"},
     "corrupt": {"device": "cuda", "precision": "bf16"},
+    "merge": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
     "report": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
 }
+WORKERS = {"simulate": "1", "report": "1", "merge": "1"}
 ELSEWHERE = {("caption", "workers"), ("caption", "device")}  # used by its models alone: tests/test_captions.py
 
 
@@ -55,6 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every stage has run once, and ``asked`` for what each of them read of its options."""
     folder = tmp_path_factory.mktemp("stages")
     write_digits(folder / "pool", 30)
+    (folder / "tasks.toml").write_text(TASKS)
     return folder
 
 
@@ -80,7 +94,7 @@ def asked(place: Path) -> dict[str, set[str]]:
             stage_of.append(stage)
             Watched.asked = set()
             extra = ["--overwrite"] if stage == "report" else []
-            assert run([*line.split(), "--workers", "1" if stage in ("simulate", "report") else "0", *extra]) == 0
+            assert run([*line.split(), "--workers", WORKERS.get(stage, "0"), *extra]) == 0
             found[stage] = Watched.asked
     return found
 
@@ -124,7 +138,7 @@ def test_what_is_finished_is_kept_replaced_or_left_alone_as_asked(
     """Without an option a second run is refused (embed keeps the same features anyway) and nothing changes."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("ACTIVETUNE_CACHE", str(place / "cache"))
-    line = [*STAGES[stage].split(), "--workers", "1" if stage in ("simulate", "report") else "0", "--quiet"]
+    line = [*STAGES[stage].split(), "--workers", WORKERS.get(stage, "0"), "--quiet"]
 
     def state() -> dict[Path, tuple[int, int]]:
         found = (path for path in place.rglob("*") if path.is_file() and "cache" not in path.parts)

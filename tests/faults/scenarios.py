@@ -78,6 +78,17 @@ def _masked(*lines: str) -> Prepare:
     return prepare
 
 
+def _taught(*lines: str) -> Prepare:
+    """With masks, and a config of two tasks."""
+
+    def prepare(place: Path) -> None:
+        _masked()(place)
+        (place / "tasks.toml").write_text(TASKS.format(TINY, WEIGHTS), encoding="utf-8")
+        _do(place, *(lines or (VISFT.replace("--out taught", "--out other"),)))
+
+    return prepare
+
+
 def _rejects_gone(place: Path) -> None:
     """Predictions with a list of rejects, of a pool that has none any more."""
     _pooled(FINETUNE, "predict model pool --out p.csv --workers 0")(place)
@@ -87,6 +98,25 @@ def _rejects_gone(place: Path) -> None:
 PREDICT = "predict model pool --out p.csv --workers 0"
 MASKS = f"{FINETUNE.replace('strengths=1', 'head_steps=2')} --task segmentation --labels masks"
 PREDICT_MASKS = "predict model pool --out found --draw drawn --workers 0"
+VISFT = "visft tasks.toml --out taught --workers 0"
+TASKS = """
+save_every = 1
+stage1_steps = 2
+steps = 2
+rank = 2
+backbone = "{}"
+weights = "{}"
+[[tasks]]
+task = "classification"
+pool = "pool"
+weight = 1
+[[tasks]]
+task = "segmentation"
+pool = "pool"
+labels = "masks"
+weight = 1
+"""
+MERGE = f"merge taught/lora --out merged {BACKBONE}"
 CORRUPT = "corrupt pool --kinds fog,contrast --severity 1 --out shifts --workers 0"
 SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
     name: (line.split(), prepare)
@@ -114,6 +144,9 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("finetune_masks", MASKS, _masked(MASKS.replace("--out model", "--out other"))),
         ("predict_masks", PREDICT_MASKS, _masked(MASKS)),
         ("predict_masks_over_another", f"{PREDICT_MASKS} --overwrite", _masked(MASKS, f"{PREDICT_MASKS}")),
+        ("visft", VISFT, _taught()),
+        ("visft_over_another", f"{VISFT} --overwrite", _taught(f"{VISFT} --seed 3")),
+        ("merge", MERGE, _taught(VISFT)),
         ("caption", "caption pool --out c.csv", _pooled()),
         ("corrupt", CORRUPT, _warmed(CORRUPT)),
         ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),

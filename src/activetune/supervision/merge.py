@@ -12,6 +12,7 @@ from activetune.base.artefact import prepare_folder, read_manifest, write_manife
 from activetune.base.files import MANIFEST
 from activetune.base.fingerprint import digest, digest_array
 from activetune.base.locks import holds_output
+from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.networks.adapters import add, read_additions
 from activetune.networks.backbones import Backbone, load_backbone, save_backbone
@@ -63,8 +64,8 @@ def merge(
         "weights": network.fingerprint,
         "additions": digest(*(f"{name}:{digest_array(value.numpy())}" for name, value in sorted(found.items()))),
     }
-    finished = (folder / MANIFEST).is_file()
-    if finished and run.resume and not run.overwrite:
+    keep = run.resume and not run.overwrite
+    if keep and (folder / MANIFEST).is_file():
         before = read_manifest(folder, KIND)
         if all(before.get(name) == value for name, value in made_from.items()):
             return load_backbone(str(folder))
@@ -73,4 +74,5 @@ def merge(
     prepare_folder(folder, FILES, overwrite=run.overwrite)
     save_backbone(network, folder)
     write_manifest(folder, KIND, {**made_from, "layers": len(found)})
+    note(f"additions to {len(found):,} layers are merged into {network.name}", run.quiet)
     return load_backbone(str(folder))

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import replacing
+from activetune.base.files import replacing, sweep_all
 from activetune.base.fingerprint import as_json, digest, digest_file, digest_json
 from activetune.base.locks import locked
 from activetune.base.progress import note
@@ -206,6 +206,7 @@ class _Stages:
     def _is_there(self, this: str) -> bool:
         """Whether the folder holds the result already; if not, it is made ready for it."""
         run, folder = self.run, self.folder
+        sweep_all(folder)
         if run.resume and not run.overwrite and is_finished(folder, this, KIND):
             clear(folder)
             note(f"{folder} holds this backbone already, finished", run.quiet)
