@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.images import save_images
     from activetune.selection.select import select
+    from activetune.studies.compare.compare import Comparison, compare
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
     from activetune.supervision.merge import merge
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ActivetuneError": "base.errors",
     "Backbone": "networks.backbones",
+    "Comparison": "studies.compare.compare",
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
     "Labels": "data.labels",
@@ -53,6 +55,7 @@ _HOME = {
     "Supervised": "supervision.run",
     "UsageError": "base.errors",
     "caption": "features.text.captioning",
+    "compare": "studies.compare.compare",
     "contact_sheet": "report.contact_sheet",
     "corrupt": "data.corruption",
     "demo": "studies.demo",
@@ -80,6 +83,7 @@ _HOME = {
 __all__ = [
     "ActivetuneError",
     "Backbone",
+    "Comparison",
     "EmbedOptions",
     "Embeddings",
     "Labels",
@@ -92,6 +96,7 @@ __all__ = [
     "Supervised",
     "UsageError",
     "caption",
+    "compare",
     "contact_sheet",
     "corrupt",
     "demo",

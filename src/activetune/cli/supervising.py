@@ -1,4 +1,4 @@
-"""``visft`` and ``merge``: a backbone that tasks have taught."""
+"""``visft``, ``merge`` and ``compare``: a backbone that tasks have taught, and what that has changed."""
 
 from __future__ import annotations
 
@@ -66,3 +66,21 @@ def merge(
 
     run(additions, backbone=backbone, weights=weights, scale=scale, out=out, **run_options)
     say(f"{out}: a backbone for every command, --backbone {out}")
+
+
+@app.command()
+@with_run_options()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A backbone's name, or its folder.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, for instance a folder of 'visft'.")],
+    suite: Annotated[Path, typer.Option(help="TOML file of [[probes]]; docs/visft.md.", show_default=False)],
+    out: Out,
+    weights: Weights = None,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Measure two frozen backbones on the same probes, with paired intervals of their differences."""
+    from activetune.studies.compare.compare import compare as run
+
+    found = run(a, b, suite=suite, out=out, weights=weights, **run_options)
+    say(found.table())
+    say(f"report: {out / 'report.html'}")

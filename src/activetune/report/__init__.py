@@ -12,6 +12,7 @@ from activetune.base.files import read_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
+from activetune.report.comparison import write_comparison_report
 from activetune.report.contact_sheet import contact_sheet
 from activetune.report.demo import write_demo_report
 from activetune.report.simulation import write_simulation_report
@@ -21,6 +22,7 @@ __all__ = ["write_report"]
 
 REPORT = "report.html"
 _WRITERS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "comparison": (write_comparison_report, REPORT),
     "demo": (write_demo_report, REPORT),
     "selection": (contact_sheet, CONTACT_SHEET),
     "simulation": (write_simulation_report, REPORT),

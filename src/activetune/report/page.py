@@ -110,7 +110,7 @@ class Page:
     def strip(self, pictures: Iterable[tuple[Path, str]]) -> None:
         """Small pictures with a caption each, embedded in the page."""
         cells = "".join(
-            f'<figure title="{escape(path.name)}"><img src="{_data_uri(path)}" alt="{escape(caption)}">'
+            f'<figure title="{escape(path.name)}"><img src="{data_uri(path)}" alt="{escape(caption)}">'
             f"{escape(caption)}</figure>"
             for path, caption in pictures
         )
@@ -148,6 +148,7 @@ def _card(card: Card) -> str:
     return f"<figure>{image}<figcaption><b>{escape(card.title)}</b>{lines}</figcaption></figure>"
 
 
-def _data_uri(path: Path) -> str:
+def data_uri(path: Path) -> str:
+    """A picture file as part of a page."""
     kind = "jpeg" if path.suffix.lower() in (".jpg", ".jpeg") else path.suffix.lower().lstrip(".")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,1 @@
+"""Two backbones on one suite of probes: one table with paired intervals."""

@@ -1,0 +1,244 @@
+"""Two backbones x a suite of probes -> one table of differences with paired intervals, and its page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
+from activetune.base.config import configure
+from activetune.base.errors import UsageError, unknown_name
+from activetune.base.files import read_json, replacing, write_json
+from activetune.base.fingerprint import as_json, digest_json
+from activetune.base.locks import holds_output
+from activetune.base.progress import note
+from activetune.base.run import Run, RunOptions
+from activetune.base.runtime import resolve_runtime
+from activetune.base.settings import flatten
+from activetune.base.tables import write_csv
+from activetune.data.loading import read_usable
+from activetune.data.opening import open_pool
+from activetune.report.comparison import ATTENTION, TABLE, write_comparison_report
+from activetune.studies.compare.attention import maps, picture
+from activetune.studies.compare.probe import Probe, probes
+from activetune.studies.compare.sampled import Paired, holm, paired
+from activetune.studies.compare.side import Side
+
+KIND, WORK = "comparison", ".unfinished"
+FILES = (TABLE, ATTENTION, "report.html", WORK)
+COLUMNS = ("probe", "what", "metric", "n", "a", "b", "difference", "low", "high", "p", "p_holm")
+PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare`` has measured.
+
+    Attributes:
+        rows: one per figure: ``probe``, ``what``, ``metric``, ``n`` items, ``a``, ``b``, ``difference`` (B - A), its
+            95 % interval ``low`` to ``high``, ``p`` of no difference, and ``p_holm`` corrected for the number of rows.
+    """
+
+    folder: Path
+    rows: Sequence[Mapping[str, Any]]
+
+    def table(self) -> str:
+        """The rows as aligned text, shares in percent."""
+        header = ("probe", "what", "metric", "n", "A", "B", "B - A", "95 %", "p (Holm)")
+        lines = [header, *(_told(row) for row in self.rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if column < 3 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+
+def _told(row: Mapping[str, Any]) -> tuple[str, ...]:
+    share = [f"{100 * float(row[name]):.1f}" for name in ("a", "b")]
+    change = f"{100 * float(row['difference']):+.1f}"
+    interval = f"{100 * float(row['low']):+.1f} to {100 * float(row['high']):+.1f}"
+    return (row["probe"], row["what"], row["metric"], f"{row['n']:,}", *share, change, interval, f"{row['p_holm']:.3f}")
+
+
+@holds_output(folder=True)
+def compare(
+    a: str,
+    b: str,
+    *,
+    suite: Mapping[str, Any] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    weights: str | Path | None = None,
+    **run_options: Unpack[RunOptions],
+) -> Comparison:
+    """Measure two frozen backbones on the same images, labels and draws, and tell their differences.
+
+    >>> compare("timm/vit_tiny_patch16_224", "taught", suite="suite.toml", out="before-after").table()
+
+    Args:
+        a, b: backbones: names or folders, see :func:`activetune.load_backbone`.
+        suite: a TOML file of ``[[probes]]``, or a mapping of the same content; see ``docs/visft.md``.
+        out: folder for ``comparison.csv``, ``report.html`` and ``attention.png``.
+        weights: a file of the weights of the sides that are names, not folders.
+        run_options: see :class:`activetune.RunOptions`; ``resume`` keeps the probes that are done.
+
+    Raises:
+        UsageError: unknown probes or settings, pools or labels that a probe can't use, ``out`` not empty.
+    """
+    run = Run.of("compare", run_options)
+    asked = read_suite(suite)
+    folder, runtime = Path(out), resolve_runtime(run.device, run.precision)
+    sides = tuple(
+        Side(
+            given,
+            None if weights is None or Path(given.partition("@")[0]).is_dir() else str(weights),
+            runtime,
+            run,
+            folder / WORK / name,
+        )
+        for given, name in ((a, "a"), (b, "b"))
+    )
+    made_from = {
+        "a": sides[0].backbone.fingerprint,
+        "b": sides[1].backbone.fingerprint,
+        "probes": [{"name": name, "probe": kind, **as_json(flatten(probe))} for name, kind, probe in asked],
+        "seed": run.seed,
+        "precision": runtime.precision,
+    }
+    this = digest_json(made_from)
+    if run.resume and not run.overwrite and _holds(folder, this):
+        return _read(folder)
+    _open(folder, this, run)
+    found = {name: _measured(name, probe, sides, folder / WORK, run) for name, _, probe in asked}
+    rows = _rows(found)
+    write_csv(folder / TABLE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+    _look(asked, sides, folder)
+    names = {"names": {"a": a, "b": b}, "figures": {"rows": rows}}
+    write_manifest(folder, KIND, {**made_from, "run": this, **names})
+    write_comparison_report(folder)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    return Comparison(folder, rows)
+
+
+def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[str, str, Probe]]:
+    """The probes of a suite: name, kind, and settings. Paths of a file are looked for beside it first.
+
+    Raises:
+        UsageError: a file that can't be read, no probes, an unknown probe or setting, two of one name.
+    """
+    if isinstance(given, Mapping):
+        content, where = dict(given), None
+    else:
+        path = Path(given)
+        try:
+            content, where = tomllib.loads(path.read_text(encoding="utf-8")), path.parent
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            told = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"the suite {path} can't be read ({told}); give a TOML file") from None
+    listed = content.pop("probes", None)
+    if content:
+        raise UsageError(
+            f"the suite has {', '.join(map(repr, content))}, which nothing reads; it holds [[probes]] alone"
+        )
+    if not isinstance(listed, list) or not listed or not all(isinstance(one, Mapping) for one in listed):
+        raise UsageError("the suite holds no probes; give [[probes]] tables with probe = … and its settings")
+    found: list[tuple[str, str, Probe]] = []
+    for number, one in enumerate(listed, 1):
+        settings = dict(one)
+        kind, known = str(settings.pop("probe", "")), probes()
+        if kind not in known:
+            raise unknown_name(f"probe (probe {number} of the suite)", kind, known)
+        name = str(settings.pop("name", kind))
+        if name in (earlier for earlier, *_ in found):
+            raise UsageError(f"two probes of the suite are called {name!r}; give each a name of its own with name = …")
+        beside = {key: _beside(value, where) if key in known[kind].paths else value for key, value in settings.items()}
+        found.append((name, kind, configure(known[kind], beside, what=f"probe {name}")))
+    return found
+
+
+def _beside(value: Any, where: Path | None) -> Any:
+    """A path, or several, beside the suite's file where they are there."""
+    if isinstance(value, list):
+        return [_beside(one, where) for one in value]
+    found = where / value if where is not None and isinstance(value, str) and value else None
+    return str(found) if found is not None and found.exists() else value
+
+
+def _holds(folder: Path, this: str) -> bool:
+    return (folder / MANIFEST).is_file() and read_manifest(folder, KIND).get("run") == this
+
+
+def _read(folder: Path) -> Comparison:
+    return Comparison(folder, read_manifest(folder, KIND)["figures"]["rows"])
+
+
+def _open(folder: Path, this: str, run: Run) -> None:
+    """Make the folder ready; what the same comparison has measured already is kept with ``resume``."""
+    key = folder / WORK / "run.json"
+    going_on = run.resume and not run.overwrite and key.is_file() and not (folder / MANIFEST).is_file()
+    if going_on and read_json(key).get("run") != this:
+        raise UsageError(
+            f"{folder} holds an unfinished comparison of other backbones, probes or seed; give the same ones to go on "
+            "with --resume, or --overwrite to start again"
+        )
+    if not going_on:
+        prepare_folder(folder, FILES, overwrite=run.overwrite, key=this)
+        key.parent.mkdir(exist_ok=True)
+        write_json(key, {"run": this})
+
+
+def _measured(name: str, probe: Probe, sides: Sequence[Side], work: Path, run: Run) -> list[dict[str, Any]]:
+    """The figures of a probe; those that an earlier run has told are read."""
+    kept = work / f"{name}.json"
+    if not kept.is_file():
+        note(f"probe {name}", run.quiet)
+        try:
+            rows = probe.rows(sides[0], sides[1], run.seed)
+        except UsageError as error:
+            raise UsageError(f"probe {name}: {error}") from None
+        found = [
+            {"probe": name, "what": row.what, "metric": row.metric, **_as_row(paired(*row.sides, seed=run.seed))}
+            for row in rows
+        ]
+        write_json(kept, {"rows": found})
+    rows_of: list[dict[str, Any]] = read_json(kept)["rows"]
+    return rows_of
+
+
+def _as_row(found: Paired) -> dict[str, Any]:
+    values = asdict(found)
+    low, high = values.pop("interval")
+    return {**values, "difference": found.difference, "low": low, "high": high}
+
+
+def _rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """All rows, with p-values that are corrected for their number."""
+    rows = [dict(row) for probe in found.values() for row in probe]
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = p
+    return rows
+
+
+def _look(asked: Sequence[tuple[str, str, Probe]], sides: Sequence[Side], folder: Path) -> None:
+    """A picture of where both class tokens look in some images of the first probe that has a pool."""
+    place = next((getattr(probe, "pool", "") for *_, probe in asked if getattr(probe, "pool", "")), "")
+    if not place:
+        return
+    pool = open_pool(place, quiet=True)
+    shown = [read_usable(pool, row) for row in range(0, len(pool), max(1, len(pool) // PICTURES))][:PICTURES]
+    each = []
+    for side in sides:
+        attention = maps(side, [side.backbone.prepare(image) for image in shown])
+        if attention is None:
+            return
+        each.append(attention)
+    sheet = picture([sides[0].backbone.prepare(image) for image in shown], each)
+    with replacing(folder / ATTENTION) as partial:
+        sheet.save(partial, format="PNG")

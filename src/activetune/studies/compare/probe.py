@@ -1,0 +1,53 @@
+"""The contract of every probe: a frozen dataclass whose fields are its settings, one file in ``probes/``.
+
+A probe shows both backbones the same images and labels, and tells a figure of each whose items can be drawn again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from activetune.base.discovery import class_of, modules_of
+from activetune.base.settings import Settings
+from activetune.studies.compare.sampled import Sampled
+from activetune.studies.compare.side import Side
+
+ROOM = "activetune.studies.compare.probes"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        what: is measured: ``5-shot, class token``. metric: ``top-1``. sides: the figure of A and of B.
+    """
+
+    what: str
+    metric: str
+    sides: tuple[Sampled, Sampled]
+
+
+@dataclass(frozen=True)
+class Probe(Settings, ABC):
+    """Base class of the probes.
+
+    Attributes:
+        about: what it is, one line.
+        given: the settings that hold a path, or several.
+    """
+
+    about: ClassVar[str] = ""
+    paths: ClassVar[Sequence[str]] = ("pool", "test", "labels", "test_labels")
+
+    @abstractmethod
+    def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
+        """Measure both."""
+
+
+def probes() -> Mapping[str, type[Probe]]:
+    """The probes by name."""
+    return {name: class_of(module, Probe) for name, module in modules_of(ROOM).items()}

@@ -1,0 +1,116 @@
+"""Images by sentences and sentences by images.
+
+A backbone with a text tower of its own (``open_clip/…``, which a training of the image tower leaves as it is) is asked
+without any training. Any other one gets a ridge regression from its features to the captions' embeddings, fitted on
+images that are not asked about: that measures what the features hold, not what the backbone knows of language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from activetune.base.arrays import FloatArray
+from activetune.base.config import check_settings
+from activetune.features.distances import unit_rows
+from activetune.features.text.encoders import load_text_encoder
+from activetune.studies.compare.probe import Probe, Row
+from activetune.studies.compare.sampled import Means
+from activetune.studies.compare.side import OWN, Side
+from activetune.studies.compare.tested import divided, usable_pool
+from activetune.tasks import make_task
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Retrieval(Probe):
+    """Images and sentences.
+
+    Attributes:
+        pool, labels: images and their captions. test: share of the images that is held out.
+        text: the encoder of sentences, where the backbone has none (``docs/captions.md``). top: an answer counts when
+            it is among the first so many.
+    """
+
+    about: ClassVar[str] = "images by sentences, sentences by images"
+
+    pool: str = ""
+    labels: str = ""
+    test: str = "30%"
+    text: str = "minilm"
+    top: int = 5
+
+    def __post_init__(self) -> None:
+        check_settings("the probe retrieval", ("top", self.top, 1, np.inf))
+
+    def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
+        """See :class:`Probe`."""
+        pool = usable_pool(self.pool)
+        labels = make_task("captioning").labels_of(self.labels or None, pool, quiet=True)
+        kept, held = divided(labels.ids, float(self.test.removesuffix("%")) / 100, seed)
+        said = {item: list(answer.texts) for item, answer in zip(labels.ids, labels.answers, strict=True)}
+        known, asked = (self._sentences([said[item] for item in ids]) for ids in (kept, held))
+        found: dict[str, list[Means]] = {}
+        for side in (a, b):
+            features = [side.of_pool(pool.subset(ids)) for ids in (kept, held)]
+            if a.text and b.text:
+                spoken = load_text_encoder(side.text).encode([said[item][0] for item in held])
+                for what, rights in self._ranked(features[1][OWN], spoken, spoken).items():
+                    found.setdefault(f"{what}, its own text tower", []).append(Means(rights))
+            for pooling in side.poolings:
+                told = _ridge(features[0][pooling], known[1], features[1][pooling], seed)
+                for what, rights in self._ranked(told, *asked).items():
+                    found.setdefault(f"{what}, ridge to {self.text}, {pooling}", []).append(Means(rights))
+        metric = f"recall@{self.top}"
+        return [Row(what, metric, (pair[0], pair[1])) for what, pair in found.items() if len(pair) == 2]
+
+    def _sentences(self, said: list[list[str]]) -> tuple[FloatArray, FloatArray]:
+        """The first sentence of each image, and the mean of all, as embeddings of unit length."""
+        encoder = load_text_encoder(self.text)
+        every = [sentence for sentences in said for sentence in sentences]
+        embedded = encoder.encode(every)
+        ends = np.cumsum([len(sentences) for sentences in said])
+        parts = np.split(embedded, ends[:-1])
+        return np.stack([part[0] for part in parts]), unit_rows(np.stack([part.mean(axis=0) for part in parts]))
+
+    def _ranked(self, told: FloatArray, first: FloatArray, mean: FloatArray) -> dict[str, FloatArray]:
+        """Whether the right one is among the first ``top``, for each sentence and for each image."""
+        likeness = unit_rows(told) @ first.T
+        right = np.diagonal(likeness)
+        return {
+            "images by a sentence": ((likeness > right[None]).sum(axis=0) < self.top).astype(np.float64),
+            "sentences by an image": ((likeness > right[:, None]).sum(axis=1) < self.top).astype(np.float64),
+        }
+
+
+def _ridge(features: FloatArray, wanted: FloatArray, tested: FloatArray, seed: int) -> FloatArray:
+    """What a ridge regression tells of test images; a fifth of those that it learns from choose its penalty."""
+    rows = np.random.default_rng([seed, 31]).permutation(len(features))
+    out, kept = rows[: len(rows) // 5], rows[len(rows) // 5 :]
+    chosen = PENALTIES[1]
+    if len(out):
+        losses = [
+            float(((_fitted(features[kept], wanted[kept], one)(features[out]) - wanted[out]) ** 2).mean())
+            for one in PENALTIES
+        ]
+        chosen = PENALTIES[int(np.argmin(losses))]
+    return _fitted(features, wanted, chosen)(tested)
+
+
+def _fitted(features: FloatArray, wanted: FloatArray, penalty: float) -> Callable[[FloatArray], FloatArray]:
+    mean, middle = features.mean(axis=0), wanted.mean(axis=0)
+    centred = (features - mean).astype(np.float64)
+    scale = np.sqrt((centred**2).sum(axis=1).mean()) or 1.0
+    centred /= scale
+    gram = centred.T @ centred + penalty * np.eye(centred.shape[1]) * len(centred) / centred.shape[1]
+    weight = np.linalg.solve(gram, centred.T @ (wanted - middle))
+
+    def told(tested: FloatArray) -> FloatArray:
+        found: FloatArray = (tested - mean) / scale @ weight + middle
+        return found
+
+    return told

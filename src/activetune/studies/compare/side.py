@@ -1,0 +1,125 @@
+"""One of the two backbones that are compared, and the features that it gives of what a probe shows it.
+
+Features are kept in the work folder, so that a comparison that was cut off goes on, and probes that show the same
+images share them. Class token and mean of the patch tokens are told apart: a training may move one and not the other.
+Shape legend: N images, B of a batch, T tokens, D feature size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from activetune.base.arrays import FloatArray
+from activetune.base.files import replacing
+from activetune.base.fingerprint import digest
+from activetune.base.progress import progress
+from activetune.base.run import Run
+from activetune.base.runtime import Runtime
+from activetune.data.identity import Contents
+from activetune.data.loading import image_loader
+from activetune.data.pool import Pool
+from activetune.networks.backbones import Backbone, load_backbone
+
+BATCH = 32
+OWN, CLS, MEAN = "pooled", "class token", "mean of tokens"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A backbone under comparison.
+
+    Attributes:
+        given: its name or folder; ``weights`` a file of them. work: folder for what is kept.
+    """
+
+    given: str
+    weights: str | None
+    runtime: Runtime
+    run: Run
+    work: Path
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """It, on the device."""
+        return load_backbone(self.given, self.weights).to(self.runtime.device).eval()
+
+    def at(self, size: str) -> str:
+        """The name for images of another size, such as ``352x464``; empty: of its own."""
+        return f"{self.given.partition('@')[0]}@{size}" if size else self.given
+
+    @property
+    def poolings(self) -> list[str]:
+        """How its features are pooled: apart where there is a class token."""
+        return [CLS, MEAN] if self.backbone.grid.prefix else [OWN]
+
+    @property
+    def text(self) -> str:
+        """The name of the text tower that it shares an embedding with; empty: it has none."""
+        origin = self.backbone.origin.partition("@")[0]
+        return origin if origin.startswith("open_clip/") else ""
+
+    def of_pool(self, pool: Pool) -> Mapping[str, FloatArray]:
+        """Features (N, D) of a pool's images by pooling.
+
+        Raises:
+            ReadingFault: an image could be decoded and no longer can.
+        """
+        made_from = Contents(pool).fingerprint
+
+        def batches() -> Iterator[Tensor]:
+            prepare = self.backbone.prepare
+            for batch in image_loader(pool, prepare, batch_size=BATCH, workers=self.run.workers, all_usable=True):
+                yield batch.images
+
+        return self._kept(made_from, batches, len(pool))
+
+    def of_images(self, images: Iterable[Image.Image], count: int, made_from: str) -> Mapping[str, FloatArray]:
+        """Features (N, D) of images by pooling.
+
+        Args:
+            made_from: digest of what the images are.
+        """
+
+        def batches() -> Iterator[Tensor]:
+            left = iter(images)
+            while part := list(islice(left, BATCH)):
+                yield torch.stack([self.backbone.prepare(image) for image in part])
+
+        return self._kept(made_from, batches, count)
+
+    def _kept(self, made_from: str, batches: Any, count: int) -> Mapping[str, FloatArray]:
+        path = self.work / f"{digest(self.backbone.fingerprint, made_from, self.runtime.precision)}.npz"
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as found:
+                return dict(found)
+        parts: dict[str, list[FloatArray]] = {}
+        with progress(count, f"features by {Path(self.given).name}", quiet=self.run.quiet) as meter:
+            for images in batches():
+                with torch.inference_mode(), self.runtime.autocast():
+                    last = self.backbone.last(images.to(self.runtime.device))
+                    found = self._pooled(last)
+                for name, value in found.items():
+                    parts.setdefault(name, []).append(value.float().cpu().numpy())
+                meter.advance(len(images))
+        features = {name: np.concatenate(values) for name, values in parts.items()}
+        self.work.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **features)  # type: ignore[arg-type]
+        return features
+
+    def _pooled(self, last: Tensor) -> dict[str, Tensor]:
+        own = {OWN: self.backbone.pool(last)}
+        if not self.backbone.grid.prefix:
+            return own
+        tokens_BTD = self.backbone.as_tokens(last)
+        return {**own, CLS: tokens_BTD[:, 0], MEAN: tokens_BTD[:, self.backbone.grid.prefix :].mean(dim=1)}

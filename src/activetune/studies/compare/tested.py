@@ -1,0 +1,94 @@
+"""What a probe learns from and what it is tested on: two pools, or one that is divided; the same for both backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from activetune.base.errors import UsageError
+from activetune.data.labels import pool_labels
+from activetune.data.loading import rejected_items
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+
+Names = npt.NDArray[np.str_]
+
+
+def labelled_sides(pool: str, test: str, *, seed: int, most: int = 0) -> tuple[tuple[Pool, Names], tuple[Pool, Names]]:
+    """Images that have a class, and their classes, to learn from and to be tested on.
+
+    Args:
+        test: another pool, or a share: ``30%``. most: images of each side at most; 0 is all.
+    """
+    share = share_of(test)
+    whole = _with_classes(pool, seed, 0 if share else most)
+    if share is None:
+        return whole, _with_classes(test, seed, most)
+    kept, held = divided(whole[0].ids, share, seed)
+    sides = []
+    for ids in (kept, held):
+        ids = _drawn(ids, seed, most)
+        places = {item: place for place, item in enumerate(whole[0].ids)}
+        sides.append((whole[0].subset(ids), whole[1][[places[item] for item in ids]]))
+    return sides[0], sides[1]
+
+
+def share_of(test: str) -> float | None:
+    """``30%`` as a share; None for a pool.
+
+    Raises:
+        UsageError: a share that leaves nothing on a side.
+    """
+    if not test.endswith("%"):
+        return None
+    try:
+        share = float(test.removesuffix("%")) / 100
+    except ValueError:
+        return None
+    if not 0 < share < 1:
+        raise UsageError(f"a test set of {test} leaves nothing on one side; give a share between 0% and 100%")
+    return share
+
+
+def divided(ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Ids to learn from, and a share of them to be tested on, in their order."""
+    rng = np.random.default_rng([seed, 17])
+    held = np.zeros(len(ids), dtype=bool)
+    held[rng.permutation(len(ids))[: max(1, round(share * len(ids)))]] = True
+    if held.all():
+        raise UsageError(f"{len(ids):,} images can't be divided; give more")
+    return [item for item, out in zip(ids, held, strict=True) if not out], [
+        item for item, out in zip(ids, held, strict=True) if out
+    ]
+
+
+def usable_pool(path: str) -> Pool:
+    """The images of a pool that can be decoded.
+
+    Raises:
+        UsageError: there is none.
+    """
+    pool = open_pool(path, quiet=True)
+    rejected = rejected_items(pool)
+    kept = [item for item in pool.ids if item not in rejected]
+    if not kept:
+        raise UsageError(f"no image of {path} can be decoded")
+    return pool.subset(kept) if rejected else pool
+
+
+def _with_classes(path: str, seed: int, most: int) -> tuple[Pool, Names]:
+    pool = usable_pool(path)
+    labels = pool_labels(pool)
+    names = dict(zip(labels.ids, labels.names, strict=True))
+    ids = _drawn([item for item in pool.ids if item in names], seed, most)
+    return pool.subset(ids), np.asarray([names[item] for item in ids])
+
+
+def _drawn(ids: Sequence[str], seed: int, most: int) -> list[str]:
+    """At most so many of the ids, in their order."""
+    if not most or len(ids) <= most:
+        return list(ids)
+    rows = np.sort(np.random.default_rng([seed, 19]).permutation(len(ids))[:most])
+    return [ids[row] for row in rows.tolist()]
