@@ -23,6 +23,7 @@ STAGES = {
     "evaluate": "evaluate model pool",
     "predict": "predict model pool --out p.csv",
     "visft": "visft tasks.toml --out taught --set targets=conv1,conv2",
+    "compare": "compare bundled taught --suite suite.toml --out compared",
     "merge": "merge taught/lora --backbone bundled --out merged",
     "caption": "caption pool --out c.csv",
     "corrupt": "corrupt pool --kinds fog --severity 1 --out shifts",
@@ -37,6 +38,13 @@ rank = 2
 task = "classification"
 pool = "pool"
 weight = 1
+"""
+SUITE = """
+[[probes]]
+probe = "classification"
+pool = "pool"
+shots = [1]
+repeats = 1
 """
 REFUSED = {  # what can't change anything in a stage, and a value that would claim it does
     "embed": {"seed": "7"},
@@ -69,6 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
     write_digits(folder / "pool", 30)
     (folder / "tasks.toml").write_text(TASKS)
+    (folder / "suite.toml").write_text(SUITE)
     return folder
 
 

@@ -84,6 +84,7 @@ def _taught(*lines: str) -> Prepare:
     def prepare(place: Path) -> None:
         _masked()(place)
         (place / "tasks.toml").write_text(TASKS.format(TINY, WEIGHTS), encoding="utf-8")
+        (place / "suite.toml").write_text(SUITE, encoding="utf-8")
         _do(place, *(lines or (VISFT.replace("--out taught", "--out other"),)))
 
     return prepare
@@ -117,6 +118,15 @@ labels = "masks"
 weight = 1
 """
 MERGE = f"merge taught/lora --out merged {BACKBONE}"
+COMPARE = f"compare {TINY} taught --suite suite.toml --weights {WEIGHTS} --out compared --workers 0"
+SUITE = """
+[[probes]]
+probe = "classification"
+pool = "pool"
+test = "pool"
+shots = [1]
+repeats = 1
+"""
 CORRUPT = "corrupt pool --kinds fog,contrast --severity 1 --out shifts --workers 0"
 SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
     name: (line.split(), prepare)
@@ -147,6 +157,7 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("visft", VISFT, _taught()),
         ("visft_over_another", f"{VISFT} --overwrite", _taught(f"{VISFT} --seed 3")),
         ("merge", MERGE, _taught(VISFT)),
+        ("compare", COMPARE, _taught(VISFT)),
         ("caption", "caption pool --out c.csv", _pooled()),
         ("corrupt", CORRUPT, _warmed(CORRUPT)),
         ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),

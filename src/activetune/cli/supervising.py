@@ -76,11 +76,12 @@ def compare(
     suite: Annotated[Path, typer.Option(help="TOML file of [[probes]]; docs/visft.md.", show_default=False)],
     out: Out,
     weights: Weights = None,
+    weights_b: Annotated[Path | None, typer.Option(help="Like --weights, of B.", show_default=False)] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Measure two frozen backbones on the same probes, with paired intervals of their differences."""
     from activetune.studies.compare.compare import compare as run
 
-    found = run(a, b, suite=suite, out=out, weights=weights, **run_options)
+    found = run(a, b, suite=suite, out=out, weights=weights, weights_b=weights_b, **run_options)
     say(found.table())
     say(f"report: {out / 'report.html'}")

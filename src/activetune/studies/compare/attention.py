@@ -17,6 +17,7 @@ from activetune.networks.backbones import Backbone
 from activetune.studies.compare.side import Side
 
 TALL = 224  # pixels of a picture's height
+DIM = 0.15  # how bright the darkest place is
 
 
 def last_attention(backbone: Backbone) -> Any:
@@ -70,8 +71,9 @@ def picture(images: list[Tensor], each: list[FloatArray]) -> Image.Image:
 
 
 def _over(image: Image.Image, attention_HW: FloatArray) -> Image.Image:
-    """An image that is dark where nothing is attended to."""
-    low, high = np.percentile(attention_HW, [2, 98])
-    shares = np.clip((attention_HW - low) / max(high - low, 1e-12), 0, 1)
-    light = Image.fromarray((shares * 255).astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
+    """An image that is the darker the less is attended to."""
+    low, high = np.percentile(attention_HW, [5, 95])
+    shares = np.clip((attention_HW - low) / max(high - low, 1e-12), 0, 1) ** 0.5
+    light = Image.fromarray((255 * (DIM + (1 - DIM) * shares)).astype(np.uint8))
+    light = light.resize(image.size, Image.Resampling.BICUBIC)
     return Image.composite(image, Image.new("RGB", image.size, (12, 12, 40)), light)

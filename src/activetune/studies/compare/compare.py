@@ -76,6 +76,7 @@ def compare(
     suite: Mapping[str, Any] | str | os.PathLike[str],
     out: str | os.PathLike[str],
     weights: str | Path | None = None,
+    weights_b: str | Path | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Comparison:
     """Measure two frozen backbones on the same images, labels and draws, and tell their differences.
@@ -86,7 +87,7 @@ def compare(
         a, b: backbones: names or folders, see :func:`activetune.load_backbone`.
         suite: a TOML file of ``[[probes]]``, or a mapping of the same content; see ``docs/visft.md``.
         out: folder for ``comparison.csv``, ``report.html`` and ``attention.png``.
-        weights: a file of the weights of the sides that are names, not folders.
+        weights, weights_b: files of A's and B's weights, as :func:`activetune.load_backbone` takes them.
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps the probes that are done.
 
     Raises:
@@ -95,16 +96,11 @@ def compare(
     run = Run.of("compare", run_options)
     asked = read_suite(suite)
     folder, runtime = Path(out), resolve_runtime(run.device, run.precision)
-    sides = tuple(
-        Side(
-            given,
-            None if weights is None or Path(given.partition("@")[0]).is_dir() else str(weights),
-            runtime,
-            run,
-            folder / WORK / name,
-        )
-        for given, name in ((a, "a"), (b, "b"))
-    )
+    files = (None if one is None else str(one) for one in (weights, weights_b))
+    sides = [
+        Side(given, file, runtime, run, folder / WORK / name)
+        for given, file, name in zip((a, b), files, ("a", "b"), strict=True)
+    ]
     made_from = {
         "a": sides[0].backbone.fingerprint,
         "b": sides[1].backbone.fingerprint,

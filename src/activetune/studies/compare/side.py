@@ -34,6 +34,11 @@ BATCH = 32
 OWN, CLS, MEAN = "pooled", "class token", "mean of tokens"
 
 
+def poolings(a: Side, b: Side) -> list[str]:
+    """How the features of both are pooled: class token and mean apart where both have a class token."""
+    return [CLS, MEAN] if a.backbone.grid.prefix and b.backbone.grid.prefix else [OWN]
+
+
 @dataclass(frozen=True)
 class Side:
     """A backbone under comparison.
@@ -56,11 +61,6 @@ class Side:
     def at(self, size: str) -> str:
         """The name for images of another size, such as ``352x464``; empty: of its own."""
         return f"{self.given.partition('@')[0]}@{size}" if size else self.given
-
-    @property
-    def poolings(self) -> list[str]:
-        """How its features are pooled: apart where there is a class token."""
-        return [CLS, MEAN] if self.backbone.grid.prefix else [OWN]
 
     @property
     def text(self) -> str:

@@ -16,7 +16,7 @@ from activetune.features.text.encoders import load_text_encoder
 from activetune.studies.compare.answers import NEIGHBOURS, by_few, by_neighbours, by_probe, some_of_each
 from activetune.studies.compare.probe import Probe, Row
 from activetune.studies.compare.sampled import Means
-from activetune.studies.compare.side import OWN, Side
+from activetune.studies.compare.side import OWN, Side, poolings
 from activetune.studies.compare.tested import labelled_sides
 
 
@@ -68,12 +68,12 @@ class Classification(Probe):
                 spoken = load_text_encoder(side.text).encode([self.prompt.format(name) for name in classes])
                 right = (unit_rows(tested[OWN][asked]) @ spoken.T).argmax(axis=1) == wanted
                 found.setdefault("zero-shot, its own text tower", []).append(Means(right.astype(np.float64)))
-            for pooling in side.poolings:
+            for pooling in poolings(a, b):
                 for what, means in self._measured(
                     features[pooling][known], targets, tested[pooling][asked], wanted, seed
                 ).items():
                     found.setdefault(f"{what}, {pooling}", []).append(means)
-        return [Row(what, "top-1", (pair[0], pair[1])) for what, pair in found.items() if len(pair) == 2]
+        return [Row(what, "top-1", (one, other)) for what, (one, other) in found.items()]
 
     def _measured(
         self, features: FloatArray, targets: IntArray, tested: FloatArray, wanted: IntArray, seed: int

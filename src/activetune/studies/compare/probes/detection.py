@@ -22,8 +22,8 @@ class Detection(Probe):
 
     Attributes:
         pool, labels: images and their boxes. test, test_labels: others, or ``test = "30%"`` of these.
-        size: of the images, ``288x384``; empty: the backbone's own. head: trained afresh on each. steps: of its training;
-            0 takes the recipe's default. most: images to learn from; 0 is all.
+        size: of the images, ``288x384``; empty: the backbone's own. head: a fresh one for each backbone.
+        steps: of its training; 0 takes the recipe's default. most: images to learn from; 0 is all.
     """
 
     about: ClassVar[str] = "mAP of a fresh detection head on frozen tokens"

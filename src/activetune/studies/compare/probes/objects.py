@@ -18,7 +18,7 @@ from activetune.data.pool import Pool
 from activetune.studies.compare.answers import by_probe
 from activetune.studies.compare.probe import Probe, Row
 from activetune.studies.compare.sampled import Means
-from activetune.studies.compare.side import Side
+from activetune.studies.compare.side import Side, poolings
 from activetune.studies.compare.tested import divided, usable_pool
 from activetune.tasks import make_task
 
@@ -71,11 +71,11 @@ class Objects(Probe):
         found: dict[str, list[Means]] = {}
         for side in (a, b):
             features = [side.of_images(_cut(pool, crops), len(crops), _key(pool, crops)) for crops in sides]
-            for pooling in side.poolings:
+            for pooling in poolings(a, b):
                 answer = by_probe(features[0][pooling], targets, features[1][pooling], seed)
                 means = Means((answer == wanted).astype(np.float64))
                 found.setdefault(f"{len(classes)} classes of objects, linear probe, {pooling}", []).append(means)
-        return [Row(what, "top-1", (pair[0], pair[1])) for what, pair in found.items() if len(pair) == 2]
+        return [Row(what, "top-1", (one, other)) for what, (one, other) in found.items()]
 
     def _crops(self, pool: Pool, item: str, boxes: object) -> list[Crop]:
         """The objects of an image that are large enough, with their surroundings."""

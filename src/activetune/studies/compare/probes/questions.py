@@ -16,7 +16,7 @@ from activetune.base.errors import UsageError
 from activetune.studies.compare.answers import by_probe
 from activetune.studies.compare.probe import Probe, Row
 from activetune.studies.compare.sampled import Means
-from activetune.studies.compare.side import Side
+from activetune.studies.compare.side import Side, poolings
 from activetune.studies.compare.tested import divided, usable_pool
 from activetune.tasks import make_task
 
@@ -62,11 +62,11 @@ class Questions(Probe):
         found: dict[str, list[Means]] = {}
         for side in (a, b):
             features = [side.of_pool(pool.subset(ids)) for ids in (kept, held)]
-            for pooling in side.poolings:
+            for pooling in poolings(a, b):
                 pair = features[0][pooling], features[1][pooling]
                 for what, rights in self._answered(*pair, known, asked, enough, seed).items():
                     found.setdefault(f"{what}, {pooling}", []).append(Means(rights))
-        return [Row(what, "accuracy", (pair[0], pair[1])) for what, pair in found.items() if len(pair) == 2]
+        return [Row(what, "accuracy", (one, other)) for what, (one, other) in found.items()]
 
     def _answered(
         self, features: FloatArray, tested: FloatArray, known: IntArray, asked: IntArray, kinds: list[int], seed: int
@@ -86,7 +86,8 @@ class Questions(Probe):
                 values, targets = np.unique(numbers, return_inverse=True)
                 answer = values[by_probe(features[some], targets, tested, seed)]
                 counted[yes, place] = answer[yes] == np.minimum(asked[yes, kind], MANY)
-        return {"is there one": _means(present), "how many": _means(counted)}
+        found = {"is there one": _means(present), "how many": _means(counted)}
+        return {what: rights for what, rights in found.items() if len(rights)}
 
 
 def _counts(boxes: list[Any], classes: Any) -> IntArray:

@@ -19,7 +19,7 @@ from activetune.features.distances import unit_rows
 from activetune.features.text.encoders import load_text_encoder
 from activetune.studies.compare.probe import Probe, Row
 from activetune.studies.compare.sampled import Means
-from activetune.studies.compare.side import OWN, Side
+from activetune.studies.compare.side import OWN, Side, poolings
 from activetune.studies.compare.tested import divided, usable_pool
 from activetune.tasks import make_task
 
@@ -61,12 +61,12 @@ class Retrieval(Probe):
                 spoken = load_text_encoder(side.text).encode([said[item][0] for item in held])
                 for what, rights in self._ranked(features[1][OWN], spoken, spoken).items():
                     found.setdefault(f"{what}, its own text tower", []).append(Means(rights))
-            for pooling in side.poolings:
+            for pooling in poolings(a, b):
                 told = _ridge(features[0][pooling], known[1], features[1][pooling], seed)
                 for what, rights in self._ranked(told, *asked).items():
                     found.setdefault(f"{what}, ridge to {self.text}, {pooling}", []).append(Means(rights))
         metric = f"recall@{self.top}"
-        return [Row(what, metric, (pair[0], pair[1])) for what, pair in found.items() if len(pair) == 2]
+        return [Row(what, metric, (one, other)) for what, (one, other) in found.items()]
 
     def _sentences(self, said: list[list[str]]) -> tuple[FloatArray, FloatArray]:
         """The first sentence of each image, and the mean of all, as embeddings of unit length."""

@@ -21,7 +21,7 @@ from activetune.base.fingerprint import digest
 from activetune.studies.compare.answers import by_probe
 from activetune.studies.compare.probe import Probe, Row
 from activetune.studies.compare.sampled import Means
-from activetune.studies.compare.side import Side
+from activetune.studies.compare.side import Side, poolings
 
 WORDS = (
     *(
@@ -76,11 +76,11 @@ class Words(Probe):
                 of_part = fonts[part::2]
                 key = digest("words", str(seed), str(self.each), str(part), *map(str, of_part))
                 parts.append(side.of_images(_pictures(of_part, self.each, seed, part), len(targets), key))
-            for pooling in side.poolings:
+            for pooling in poolings(a, b):
                 answer = by_probe(parts[0][pooling], targets, parts[1][pooling], seed)
                 means = Means((answer == targets).astype(np.float64))
                 found.setdefault(f"{len(WORDS)} words, linear probe, {pooling}", []).append(means)
-        return [Row(what, "top-1", (pair[0], pair[1])) for what, pair in found.items() if len(pair) == 2]
+        return [Row(what, "top-1", (one, other)) for what, (one, other) in found.items()]
 
 
 @lru_cache(maxsize=4)
