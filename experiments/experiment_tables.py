@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import vecaf_tables
-from stored import lines, read
+from stored import ROOT, lines, read
 
 from activetune.evaluation.statistics import mean_and_spread
 
@@ -181,21 +181,55 @@ BEFOREHAND = {"random": ("35.5", "37.9", "41.1"), "every_nth": ("34.9", "36.5", 
 
 
 def segmentation() -> list[str]:
-    """CamVid: selectors under a linear head."""
-    return [dense("segmentation", "here_camvid-1", "miou", BEFOREHAND)]
+    """CamVid: selectors under a linear head; at 10 % under other heads and recipes too."""
+    return [dense("segmentation", ("here_camvid-1",), "miou", BEFOREHAND), at_ten_percent()]
 
 
-def dense(folder: str, name: str, score: str, beforehand: Mapping[str, Sequence[str]] | None = None) -> str:
+def at_ten_percent() -> str:
+    """Selectors by head and recipe, a column each, with the seconds of training below."""
+    columns = {"linear, frozen": 1, "segmenter, frozen": 2, "linear, LoRA": 3, "linear, FACT": 4}
+    found: dict[str, dict[str, Any]] = {}
+    for told_as, number in columns.items():
+        for row in stored_rows("segmentation", f"here_camvid-{number}"):
+            if row["budget"] == "10%":
+                found.setdefault(row["method"], {})[told_as] = row
+    there = [column for column in columns if any(column in cells for cells in found.values())]
+    rows = []
+    for method, name in SELECTORS.items():
+        cells = [found.get(method, {}).get(column) for column in there]
+        if len([cell for cell in cells if cell]) > 1:
+            rows.append([name, *(mean_and_spread(cell["miou"], factor=100) if cell else "" for cell in cells)])
+    spent = [
+        [value for cells in found.values() if column in cells for value in cells[column]["train_seconds"]]
+        for column in there
+    ]
+    rows.append(["seconds of training", *(f"{np.median(values):.0f}" for values in spent)])
+    return lines(["", *there], rows)
+
+
+def detection() -> list[str]:
+    """BCCD: selectors under a detection head that is learned from scratch."""
+    found = [dense("detection", ("here_bccd-1", "here_bccd-2"), score) for score in ("map", "map50")]
+    return found + ([dense("detection", ("here_bccd-3",), "map")] if stored_rows("detection", "here_bccd-3") else [])
+
+
+def stored_rows(folder: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a results file; none where nothing was measured yet."""
+    path = f"experiments/{folder}/results/{name}.json"
+    return list(read(path)["rows"]) if (ROOT / path).is_file() else []
+
+
+def dense(folder: str, names: Sequence[str], score: str, beforehand: Mapping[str, Sequence[str]] | None = None) -> str:
     """Selectors by budget, with what was measured beforehand below them; seconds of training at each budget."""
-    stored = read(f"experiments/{folder}/results/{name}.json")["rows"]
+    stored = [row for name in names for row in stored_rows(folder, name)]
     cells = {(row["method"], row["budget"]): row for row in stored}
     budgets = sorted({row["budget"] for row in stored}, key=lambda share: float(share.rstrip("%")))
     rows = []
     for method, told_as in SELECTORS.items():
         found = [cells.get((method, budget)) for budget in budgets]
-        if not all(found):
+        if not any(found):
             continue
-        scores = [mean_and_spread(cell[score], factor=100) for cell in found if cell]
+        scores = [mean_and_spread(cell[score], factor=100) if cell else "" for cell in found]
         spent = [f"{np.median(cell['train_seconds']):.0f}" for cell in found if cell]
         rows.append([told_as, *scores, " / ".join(spent)])
         if beforehand and method in beforehand:
@@ -217,6 +251,7 @@ TABLES = {
     "experiments/activeft/README.md": activeft,
     "experiments/bundled_backbone/README.md": bundled_training,
     "experiments/caltech101/README.md": caltech101,
+    "experiments/detection/README.md": detection,
     "experiments/fact/README.md": fact,
     "experiments/segmentation/README.md": segmentation,
     "experiments/vecaf/README.md": vecaf_tables.tables,

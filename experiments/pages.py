@@ -36,7 +36,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 ) + [
     f"experiments/{name}/README.md"
-    for name in ("activeft", "bundled_backbone", "caltech101", "fact", "segmentation", "vecaf")
+    for name in ("activeft", "bundled_backbone", "caltech101", "detection", "fact", "segmentation", "vecaf")
 ]
 
 

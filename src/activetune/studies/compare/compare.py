@@ -30,7 +30,8 @@ from activetune.studies.compare.sampled import Paired, holm, paired
 from activetune.studies.compare.side import Side
 
 KIND, WORK = "comparison", ".unfinished"
-FILES = (TABLE, ATTENTION, "report.html", WORK)
+REPORT = "report.html"
+FILES = (TABLE, ATTENTION, REPORT, WORK)
 COLUMNS = ("probe", "what", "metric", "n", "a", "b", "difference", "low", "high", "p", "p_holm")
 PICTURES = 4
 
@@ -110,7 +111,7 @@ def compare(
     }
     this = digest_json(made_from)
     if run.resume and not run.overwrite and _holds(folder, this):
-        return _read(folder)
+        return _finished(folder)
     _open(folder, this, run)
     found = {name: _measured(name, probe, sides, folder / WORK, run) for name, _, probe in asked}
     rows = _rows(found)
@@ -118,9 +119,7 @@ def compare(
     _look(asked, sides, folder)
     names = {"names": {"a": a, "b": b}, "figures": {"rows": rows}}
     write_manifest(folder, KIND, {**made_from, "run": this, **names})
-    write_comparison_report(folder)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    return Comparison(folder, rows)
+    return _finished(folder)
 
 
 def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[str, str, Probe]]:
@@ -171,7 +170,11 @@ def _holds(folder: Path, this: str) -> bool:
     return (folder / MANIFEST).is_file() and read_manifest(folder, KIND).get("run") == this
 
 
-def _read(folder: Path) -> Comparison:
+def _finished(folder: Path) -> Comparison:
+    """What a folder with a manifest holds; its page is made where it is not there yet."""
+    if not (folder / REPORT).is_file():
+        write_comparison_report(folder)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
     return Comparison(folder, read_manifest(folder, KIND)["figures"]["rows"])
 
 
