@@ -177,6 +177,7 @@ GIVEN = {
         "with 1/64 = 0.015625",
         "`--scale 0.03125`",
         "B - A with a 95 % interval",
+        "come to 5 GB in stage 2 in fp32, so they fit a card of 24 GB.",
     ],  # settings, and what papers have
     "docs/bundled_backbone.md": ["(4.9 M parameters, 512 features)"],
     "docs/commands.md": ["boxes from a score of 0.3 on"],

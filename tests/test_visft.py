@@ -21,6 +21,7 @@ from activetune.data.pool import Pool
 from activetune.networks.adapters import LowRank, inject, read_additions
 from activetune.networks.network import Network
 from activetune.supervision.config import Visft, read_config
+from activetune.supervision.cost import costs
 from activetune.supervision.heads import Stretches, held_out, load_head
 from activetune.tasks import make_task
 from activetune.training.steps import Steps
@@ -257,6 +258,41 @@ def test_parts_of_a_batch_make_its_gradient(config: dict[str, Any], tmp_path: Pa
     one, other = (load_file(found.folder / "backbone.safetensors") for found in (whole, parts))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
+
+
+# What it would need --------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_weights_and_writes_nothing(
+    config: dict[str, Any], made: activetune.Supervised, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = read_config(config, None, {})
+    found, counts = costs(asked, precision="fp32")
+    start = load_file(config["weights"])
+    assert counts["backbone"] == sum(value.numel() for value in start.values())
+    assert counts["additions"] == made.figures["trainable_parameters"]
+    for name in HEADS:
+        state = load_file(made.folder / "heads" / name / "head.safetensors")
+        head = load_head(made.folder / "heads" / name)
+        assert (
+            counts[name] == sum(value.numel() for value in head.parameters()) <= sum(v.numel() for v in state.values())
+        )
+    assert [one.stage for one in found] == [*(f"stage 1, {name}" for name in HEADS), "stage 2"]
+    joint = found[-1]
+    assert joint.weights == 4 * sum(counts.values()) and joint.trained == 12 * counts["additions"] and not joint.cast
+    assert joint.total == joint.weights + joint.trained + joint.activations
+    more, fewer, again = (
+        costs(read_config(config, None, changed), precision="fp32")[0][-1]
+        for changed in ({"batch_size": 8}, {"accumulation": 4}, {"checkpointing": True})
+    )
+    assert more.activations == 2 * joint.activations == 8 * fewer.activations
+    assert again.activations < joint.activations
+    half = costs(asked, precision="bf16")[0][-1]
+    assert half.cast == half.weights // 2 and half.activations == joint.activations // 2
+    (tmp_path / "c.toml").write_text('[[tasks]]\ntask = "classification"\npool = "pool"\nweight = 1\n')
+    write_digits(tmp_path / "pool", 20)
+    assert command(["visft", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert "stage 1, classification" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
 # The config ---------------------------------------------------------------------------------------------------------

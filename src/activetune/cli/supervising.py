@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Unpack
 
@@ -24,9 +25,15 @@ def visft(
     preset: Preset = None,
     set_: Set = None,
     no_cache: NoCache = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: print the memory that each stage needs.")
+    ] = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Finetune a backbone by tasks: train their heads, then low-rank additions to it under these heads."""
+    if dry_run:
+        say(_costs(tasks, preset, set_ or (), run_options.get("precision", "auto")))
+        return
     from activetune.supervision.joint import told
     from activetune.supervision.run import visft as run
 
@@ -41,6 +48,16 @@ def visft(
     for line in told(found.figures):
         say(line)
     say(f"{out}: a backbone for every command, --backbone {out}")
+
+
+def _costs(config: Path, preset: str | None, settings: Sequence[str], precision: str) -> str:
+    """What a run would need, as text."""
+    from activetune.base.runtime import resolve_runtime
+    from activetune.supervision.config import read_config
+    from activetune.supervision.cost import costs, told
+
+    precision = resolve_runtime("auto", precision).precision
+    return told(*costs(read_config(config, preset, parse_settings(settings)), precision=precision), precision)
 
 
 @app.command()

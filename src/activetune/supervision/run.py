@@ -120,7 +120,7 @@ class _Stages:
     def finished(self) -> Supervised:
         """All of it."""
         run, folder = self.run, self.folder
-        given = together(lambda: [_opened(asked, run.quiet) for asked in self.asked.tasks])
+        given = together(lambda: [opened(asked, run.quiet) for asked in self.asked.tasks])
         self.runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
         backbone = in_turn(lambda: load_backbone(self.asked.backbone, self.asked.weights))
         with_weights_of_first(backbone)
@@ -251,7 +251,7 @@ def _spent(started: float) -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
 
 
-def _opened(asked: Asked, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
+def opened(asked: Asked, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
     """A task of the config with its pool and labels."""
     entry, task = asked.entry, task_of(asked.entry.task, asked.entry.head or None)
     pool = asked.pool if isinstance(asked.pool, Pool) else open_pool(asked.pool, quiet=quiet)
