@@ -149,6 +149,7 @@ def test_neighbours_against_a_plain_count() -> None:
 # The stage ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_backbone_that_knows_images_beats_one_that_knows_nothing(place: Path, tmp_path: Path) -> None:
     name, weights = tiny_backbone()
     asked = suite(place, "classification")
@@ -161,6 +162,7 @@ def test_a_backbone_that_knows_images_beats_one_that_knows_nothing(place: Path, 
     assert back.rows[-1]["difference"] == -found.rows[-1]["difference"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(probes()))
 def test_a_backbone_does_not_differ_from_itself(name: str, place: Path, tmp_path: Path) -> None:
     if name == "words":
@@ -182,6 +184,7 @@ def test_a_backbone_does_not_differ_from_itself(name: str, place: Path, tmp_path
     assert found.table().count("\n") == len(found.rows)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_kept(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("questions", "classification")
     whole = compared(place, tmp_path / "whole", *names)

@@ -260,6 +260,28 @@ def test_parts_of_a_batch_make_its_gradient(config: dict[str, Any], tmp_path: Pa
         torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
 
 
+def test_heads_of_an_earlier_run_are_taken(made: activetune.Supervised, config: dict[str, Any], tmp_path: Path) -> None:
+    taken = {**config, "heads": str(made.folder), "stage1_steps": 500}
+    found = activetune.visft(taken, out=tmp_path / "out", **QUIET)
+    same = {key: value for key, value in contents(made.folder).items() if not key.startswith("rejected")}
+    assert {key: value for key, value in contents(tmp_path / "out").items() if not key.startswith("rejected")} == same
+    assert found.figures["in_domain"] == made.figures["in_domain"]
+    with pytest.raises(UsageError, match="were trained with other seed; give the same ones here"):
+        activetune.visft(taken, out=tmp_path / "other", seed=1, **QUIET)
+    with pytest.raises(UsageError, match="has no head for the task boxes"):
+        one = {**config["tasks"][0], "name": "boxes"}
+        activetune.visft({**taken, "tasks": [one]}, out=tmp_path / "other", **QUIET)
+    assert not (tmp_path / "other").exists() or not (tmp_path / "other/manifest.json").exists()
+
+
+def test_no_steps_leave_heads_as_they_start(config: dict[str, Any], tmp_path: Path) -> None:
+    one = {**config, "tasks": config["tasks"][:1], "stage1_steps": 0}
+    found = activetune.visft(one, out=tmp_path / "out", **QUIET)
+    assert found.figures["weight_drift"] > 0
+    with (tmp_path / "out/history.csv").open(newline="") as file:
+        assert {row["phase"] for row in csv.DictReader(file)} == {"joint"}
+
+
 # What it would need --------------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,8 @@ class HeadStage(Settings):
     """Stage 1: each task's head alone, on the frozen backbone.
 
     Attributes:
-        steps: batches of each head. lr: peak learning rate, on a linear rise and a cosine; 0 takes the head's own.
+        steps: batches of each head; 0 leaves heads as they start, at random.
+        lr: peak learning rate, on a linear rise and a cosine; 0 takes the head's own.
         batch_size: images per step. accumulation: parts in which a batch goes through, to save memory.
         warmup: share of the steps that the rise takes. weight_decay: of all weights but norms and biases.
         clip: largest gradient norm, 0 is off.
@@ -68,7 +69,7 @@ class HeadStage(Settings):
     clip: float = 0.1
 
     def __post_init__(self) -> None:
-        check_settings("visft", ("stage1_steps", self.steps, 1, np.inf), ("stage1_warmup", self.warmup, 0, 0.9))
+        check_settings("visft", ("stage1_steps", self.steps, 0, np.inf), ("stage1_warmup", self.warmup, 0, 0.9))
         self.optimisation(1.0)
 
     def optimisation(self, own: float) -> Optimisation:
@@ -237,10 +238,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Config:
-    """All that a run is asked for."""
+    """All that a run is asked for.
+
+    Attributes:
+        heads: a folder of ``visft`` whose heads are taken in place of stage 1; None trains them.
+    """
 
     backbone: str
     weights: str | None
+    heads: str | None
     options: Visft
     tasks: tuple[Asked, ...]
 
@@ -261,6 +267,7 @@ def read_config(
     """
     content, where = (dict(given), None) if isinstance(given, Mapping) else _from_file(Path(given))
     backbone, weights = content.pop("backbone", "bundled"), content.pop("weights", None)
+    heads = content.pop("heads", None)
     preset = preset or content.pop("preset", None)
     content.pop("preset", None)
     listed = content.pop(TABLE, None)
@@ -283,10 +290,10 @@ def read_config(
             raise UsageError(f"visft: two tasks are called {name!r}; give each a name of its own with name = …")
     if not any(one.entry.weight for one in asked):
         raise UsageError("visft: every task has weight 0, so stage 2 has nothing to draw; give one a weight above 0")
-    for name, value in (("backbone", backbone), ("weights", weights)):
+    for name, value in (("backbone", backbone), ("weights", weights), ("heads", heads)):
         if not isinstance(value, str | None) or value == "":
             raise UsageError(f"visft: {name} can't be {value!r}; give a text")
-    return Config(backbone, None if weights is None else _found(weights, where), options, tuple(asked))
+    return Config(backbone, _found(weights, where), _found(heads, where), options, tuple(asked))
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], Path]:

@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from activetune.base.arrays import NO_INDICES, IntArray
+from activetune.base.artefact import read_manifest
+from activetune.base.errors import UsageError
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.settings import flatten
 from activetune.data.labels import Labels
@@ -30,6 +32,7 @@ from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
 from activetune.training.streams import Course, Stream
 
+KIND, HEADS = "visft", "heads"  # of a run's manifest, and its folder of heads
 WEIGHTS, CONFIG = "head.safetensors", "config.json"
 SHOWN = 64  # images that a head which reads the scale of its features is shown
 
@@ -111,6 +114,8 @@ def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]
         head = job.task.head(job.backbone, lesson.labels, lesson.entry.head)
     network.put_head(head, lesson.name)
     _adapt(job, head, lesson)
+    if not stage.steps:
+        return head, Outcome([])
     course = Stretches(stage.steps, stage.steps, warmup=stage.warmup, every=options.save_every)
     stream = lesson.stream(stage.batch_size, stage.accumulation, job.seed)
     outcome = fit(job, [stream], course, stage.optimisation(head.lr), phase=f"head_{lesson.name}")
@@ -139,6 +144,31 @@ def save_head(head: Head, lesson: Lesson, folder: Path) -> None:
         save_file(state, partial, metadata={"format": "pt"})
     described = {"task": lesson.entry.task, "classes": list(lesson.labels.classes), "head": head.describe()}
     write_json(folder / CONFIG, described)
+
+
+def taken_head(folder: Path, lesson: Lesson, made_with: Mapping[str, Any]) -> Head:
+    """A head that an earlier run has trained on the same backbone.
+
+    Args:
+        folder: that run's. made_with: what its manifest must say, by name: the weights' digest, the seed.
+
+    Raises:
+        UsageError: no such head, or one of another backbone, of other held-out images, or for other answers.
+    """
+    place, manifest = folder / HEADS / lesson.name, read_manifest(folder, KIND)
+    other = [name for name, value in made_with.items() if manifest.get(name) != value]
+    if other:
+        raise UsageError(
+            f"the heads in {folder} were trained with other {' and '.join(other)}; give the same ones here"
+        )
+    if not (place / CONFIG).is_file():
+        raise UsageError(f"{folder} has no head for the task {lesson.name}; train it there, or leave heads out")
+    described = read_json(place / CONFIG)
+    if (described["task"], described["classes"]) != (lesson.entry.task, list(lesson.labels.classes)):
+        raise UsageError(
+            f"the head {place} answers {described['task']} of other classes than the labels of {lesson.name}"
+        )
+    return load_head(place)
 
 
 def load_head(folder: Path) -> Head:

@@ -30,10 +30,22 @@ from activetune.networks.backbones import Backbone, load_backbone, save_backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
 from activetune.supervision.config import Asked, Config, Entry, read_config
-from activetune.supervision.heads import CONFIG, Lesson, held_out, job_of, load_head, save_head, train_head
+from activetune.supervision.heads import (
+    CONFIG,
+    HEADS,
+    KIND,
+    Lesson,
+    held_out,
+    job_of,
+    load_head,
+    save_head,
+    taken_head,
+    train_head,
+)
 from activetune.supervision.joint import train_jointly
 from activetune.tasks import Task, task_of
 from activetune.training.finetune import usable
+from activetune.training.job import Job, Outcome
 from activetune.training.output import RUN, WORK, clear, is_finished, open_folder, withdraw
 from activetune.training.ranks import (
     device_of_rank,
@@ -45,8 +57,7 @@ from activetune.training.ranks import (
     with_weights_of_first,
 )
 
-KIND = "visft"
-HEADS, LORA, BACKBONE, REJECTED = "heads", "lora", "backbone.safetensors", "rejected"
+LORA, BACKBONE, REJECTED = "lora", "backbone.safetensors", "rejected"
 FILES = (HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, WORK, RUN)
 INPUTS = "backbone, tasks, labels, settings or seed"
 
@@ -135,7 +146,7 @@ class _Stages:
             history += self._jointly(network, lessons)
         except ActivetuneError:
             if is_first():
-                withdraw(folder)
+                withdraw(folder, (REJECTED,))
             raise
         together(lambda: self._save(network, history, {**made_from, "run": this}) if is_first() else None)
         return Supervised(folder, read_manifest(folder, KIND)["figures"])
@@ -158,11 +169,18 @@ class _Stages:
         job = job_of(lesson, Network(network.backbone), self.asked.options, self._shared(lesson.name))
         if from_first((place / CONFIG).is_file):
             return together(lambda: load_head(place)), job.once("done", dict)
-        head, outcome = train_head(job, lesson, self.asked.options)
+        head, outcome = self._trained(job, lesson)
         rows = [dict(row) for row in outcome.history]
         found = job.once("done", lambda: {"history": rows, "spent": _spent(started)})
         together(lambda: save_head(head, lesson, place) if is_first() else None)
         return head, found
+
+    def _trained(self, job: Job, lesson: Lesson) -> tuple[Head, Outcome]:
+        """A head, trained here or taken from an earlier run."""
+        if self.asked.heads is None:
+            return train_head(job, lesson, self.asked.options)
+        same = {"weights": job.backbone.fingerprint, "seed": self.run.seed}
+        return together(lambda: taken_head(Path(str(self.asked.heads)), lesson, same)), Outcome([])
 
     def _jointly(self, network: Network, lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:
         """Stage 2."""
@@ -199,6 +217,7 @@ class _Stages:
                 }
                 for entry, _, pool, labels in given
             ],
+            **({} if self.asked.heads is None else {"heads": _heads_of(Path(self.asked.heads))}),
             "seed": self.run.seed,
             "precision": self.runtime.precision,
         }
@@ -244,6 +263,12 @@ class _Stages:
         files = {BACKBONE: digest_file(folder / BACKBONE)}
         write_manifest(folder, KIND, {**made_from, "files": files, "figures": self.figures})
         clear(folder)
+
+
+def _heads_of(folder: Path) -> str:
+    """Digest of the heads of an earlier run."""
+    files = sorted((folder / HEADS).rglob("*.safetensors"))
+    return digest(*(f"{file.parent.name}:{digest_file(file)}" for file in files))
 
 
 def _spent(started: float) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 
 from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
 from activetune.base.errors import UsageError
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import read_json, remove, replacing, write_json
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.settings import flatten
 from activetune.evaluation.model import MODEL_FILES
@@ -63,13 +63,16 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
-def withdraw(folder: Path) -> None:
-    """Leave no trace of a run that was refused before it had kept anything."""
-    if (folder / WORK).is_dir() and any((folder / WORK).iterdir()):
+def withdraw(folder: Path, files: Sequence[str] = ("rejected.csv",)) -> None:
+    """Leave no trace of a run that was refused before it had kept anything.
+
+    Args:
+        files: that it has written by then, folders too.
+    """
+    if any(path.is_file() for path in (folder / WORK).rglob("*")):
         return
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    for name in (RUN, "rejected.csv"):
-        (folder / name).unlink(missing_ok=True)
+    for name in (WORK, RUN, *files):
+        remove(folder / name)
 
 
 @dataclass(frozen=True)
