@@ -3,8 +3,8 @@
 python experiments/visft/run.py --data DIR --weights DIR --dose          # doses of the joint arm, in-domain validation
 python experiments/visft/run.py --data DIR --weights DIR --seeds 3       # all arms at the chosen dose, before and after
 
-DIR holds ``coco_small.zip``, ``caltech101.zip``, ``camvid.zip``, ``bccd.zip`` and ``cifar10/``. Three fifths of the COCO
-images are trained on; the probes ask about the others. Arms have the same steps, rank, optimiser, and seeds:
+DIR holds ``coco_small.zip``, ``caltech101.zip``, ``camvid.zip``, ``bccd.zip`` and ``cifar10/``. Three fifths of the
+COCO images are trained on; the probes ask about the others. Arms have the same steps, rank, optimiser, and seeds:
 
 - ``joint``: detection, segmentation and captioning (weights 0.3, 0.3, 0.4), heads from stage 1.
 - ``permuted``: the same with the answers shuffled across images: what is left is drift and the statistics of answers.
@@ -13,8 +13,8 @@ images are trained on; the probes ask about the others. Arms have the same steps
 - ``tags``: one task, the names of the classes that an image shows: from the same boxes.
 
 The claim, fixed before anything was measured: "joint supervised finetuning makes this backbone better on P" is
-supported where joint beats the frozen backbone, and the permuted, random-heads and random-additions arms, each beyond the paired
-interval after Holm's correction, in at least two of three seeds.
+supported where joint beats the frozen backbone, and the permuted, random-heads and random-additions arms, each beyond
+the paired interval after Holm's correction, in at least two of three seeds.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def prepare(data: Path, out: Path) -> None:
 
 
 def divide(archive: zipfile.ZipFile, out: Path) -> None:
-    """COCO's images and annotations, to be trained on (``coco``) and to be asked about (``coco_held``), by their names."""
+    """COCO's images and annotations, by their names: to be trained on (``coco``), to be asked about (``coco_held``)."""
     names = [name for name in archive.namelist() if name.startswith("images/") and not name.endswith("/")]
     held = {name for name in names if int(blake2b(name.encode(), digest_size=4).hexdigest(), 16) / 2**32 < HELD}
     for room, of_room in (("coco", set(names) - held), ("coco_held", held)):
@@ -249,7 +249,7 @@ def divide(archive: zipfile.ZipFile, out: Path) -> None:
             (out / room / name).write_bytes(archive.read(name))
         for file in ("instances.json", "captions.json"):
             content = json.loads(archive.read(file))
-            content["images"] = [one for one in content["images"] if f"images/{one['file_name']}" in of_room]
+            content["images"] = [one for one in content["images"] if one["file_name"] in of_room]
             kept = {one["id"] for one in content["images"]}
             content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
             (out / room / file).write_text(json.dumps(content), encoding="utf-8")

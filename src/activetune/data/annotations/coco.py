@@ -39,6 +39,7 @@ def read(files: Files, asked: Asked) -> Labels:
     """The answers of all files that hold some for the task."""
     single = files.single is not None
     images: list[Listed] = []
+    answering = False
     classes: list[str] = []
     for name in files.names if single else _candidates(files):
         try:
@@ -49,15 +50,15 @@ def read(files: Files, asked: Asked) -> Labels:
             asked.problems.add("damaged files, left out", str(error))
             continue
         if _answers(content, asked.task):
+            answering = True
             found = _read(content, name, asked)
             images += found.listed
             classes += found.classes or ()
     if not images:
         what = "captions" if asked.task == "captioning" else "categories"
         told = asked.problems.told()
-        raise UsageError(
-            f"{asked.problems.where} holds no {what}, which {asked.task} needs{f'; {told}' if told else ''}"
-        )
+        lacks = "lists no images" if answering else f"holds no {what}, which {asked.task} needs"
+        raise UsageError(f"{asked.problems.where} {lacks}{f'; {told}' if told else ''}")
     return answers_of(Found(images, list(dict.fromkeys(classes))), asked)
 
 
