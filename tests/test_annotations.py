@@ -360,6 +360,7 @@ def test_coco_rows_of_every_wrong_kind_are_counted(
         ("[]", "is no COCO file"),
         ('{"images": {}, "annotations": []}', "is no COCO file"),
         ('{"images": [], "annotations": []}', "holds no categories"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "lists no images"),
         (b"\xff\xfe\x00", "is no JSON"),
         ("", "is no JSON"),
     ],

@@ -9,7 +9,7 @@ from activetune.base.config import field_defaults
 
 
 def catalogue(what: str) -> Iterator[str]:
-    """Lines for ``selectors``, ``recipes``, ``tasks``, ``heads``, ``backbones`` or ``formats``."""
+    """Lines for ``selectors``, ``recipes``, ``tasks``, ``heads``, ``backbones`` ``probes`` or ``formats``."""
     if what == "selectors":
         from activetune.selection.selectors import selectors
 
@@ -18,6 +18,10 @@ def catalogue(what: str) -> Iterator[str]:
         from activetune.training.recipe import recipes
 
         yield from _methods(recipes())
+    elif what == "probes":
+        from activetune.studies.compare.probe import probes
+
+        yield from _methods(dict(probes()))
     elif what == "tasks":
         from activetune.tasks import make_task, tasks
 

@@ -23,6 +23,7 @@ class Listing(StrEnum):
     heads = "heads"
     backbones = "backbones"
     formats = "formats"
+    probes = "probes"
 
 
 @app.command()

@@ -36,11 +36,9 @@ class Probe(Settings, ABC):
     """Base class of the probes.
 
     Attributes:
-        about: what it is, one line.
-        given: the settings that hold a path, or several.
+        paths: the settings that hold a path, or several.
     """
 
-    about: ClassVar[str] = ""
     paths: ClassVar[Sequence[str]] = ("pool", "test", "labels", "test_labels")
 
     @abstractmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from activetune.studies.compare.tested import labelled_sides
 
 @dataclass(frozen=True)
 class Classification(Probe):
-    """Classes of whole images.
+    """Classes of whole images: nearest neighbours, few-shot, linear probe.
 
     Attributes:
         pool: images with a class each. test: another pool, or the share that is held out: ``30%``.
@@ -32,8 +31,6 @@ class Classification(Probe):
             has the class whose words are the most alike, without any label.
         most: images of each side at most, drawn at random; 0 is all.
     """
-
-    about: ClassVar[str] = "kNN, few-shot and linear probe on classes of whole images"
 
     pool: str = ""
     test: str = "30%"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -18,15 +17,13 @@ from activetune.tasks import task_of
 
 @dataclass(frozen=True)
 class Detection(Probe):
-    """Boxes.
+    """Boxes: mAP of a fresh head on frozen tokens.
 
     Attributes:
         pool, labels: images and their boxes. test, test_labels: others, or ``test = "30%"`` of these.
         size: of the images, ``288x384``; empty: the backbone's own. head: a fresh one for each backbone.
         steps: of its training; 0 takes the recipe's default. most: images to learn from; 0 is all.
     """
-
-    about: ClassVar[str] = "mAP of a fresh detection head on frozen tokens"
 
     pool: str = ""
     labels: str = ""

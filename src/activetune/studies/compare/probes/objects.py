@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -27,15 +26,13 @@ Crop = tuple[int, tuple[int, int, int, int], str]  # image, box in pixels, class
 
 @dataclass(frozen=True)
 class Objects(Probe):
-    """Classes of cropped objects.
+    """Classes of objects by the crops of their boxes.
 
     Attributes:
         pool, labels: images and the boxes of their objects. test: share of the images that is held out.
         least: pixels of a crop's shorter side. margin: around a box, as a share of its sides.
         common: objects that a class must have among those that are learned from.
     """
-
-    about: ClassVar[str] = "classes of objects by the crops of their boxes"
 
     pool: str = ""
     labels: str = ""

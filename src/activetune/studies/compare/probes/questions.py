@@ -6,7 +6,7 @@ A regression on frozen features answers each question of held-out images. Yes an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +25,12 @@ MANY = 4  # objects of a class, and more
 
 @dataclass(frozen=True)
 class Questions(Probe):
-    """Presence and count.
+    """Is there one of a class, how many are there: questions made from boxes.
 
     Attributes:
         pool, labels: images and the boxes of their objects. test: share of the images that is held out.
         common: images that a class must be in, of those that are learned from, and of those that are asked about.
     """
-
-    about: ClassVar[str] = "is there a …, how many are there: questions made from boxes"
 
     pool: str = ""
     labels: str = ""

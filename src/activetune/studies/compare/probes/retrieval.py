@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -28,15 +27,13 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Retrieval(Probe):
-    """Images and sentences.
+    """Images by sentences and sentences by images.
 
     Attributes:
         pool, labels: images and their captions. test: share of the images that is held out.
         text: the encoder of sentences, where the backbone has none (``docs/captions.md``). top: an answer counts when
             it is among the first so many.
     """
-
-    about: ClassVar[str] = "images by sentences, sentences by images"
 
     pool: str = ""
     labels: str = ""

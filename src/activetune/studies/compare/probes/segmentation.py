@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -18,15 +17,13 @@ from activetune.tasks import task_of
 
 @dataclass(frozen=True)
 class Segmentation(Probe):
-    """Classes of pixels.
+    """Classes of pixels: mIoU of a light head on frozen tokens.
 
     Attributes:
         pool, labels: images and their masks. test, test_labels: others, or ``test = "30%"`` of these.
         size: of the images, ``352x464``; empty: the backbone's own. head: a light one. steps: of its training; 0 takes
             the recipe's default. most: images to learn from; 0 is all.
     """
-
-    about: ClassVar[str] = "mIoU of a light head on frozen tokens"
 
     pool: str = ""
     labels: str = ""

@@ -49,14 +49,13 @@ SIDE = 224  # pixels of a picture
 
 @dataclass(frozen=True)
 class Words(Probe):
-    """Words in pictures.
+    """Words in pictures, rendered in fonts that were not learned from.
 
     Attributes:
         each: pictures of every word, of each side. fonts: files of fonts, or folders; empty: those of the machine.
             Every second one is learned from, the others are tested.
     """
 
-    about: ClassVar[str] = "words rendered in fonts that were not learned from"
     paths: ClassVar[tuple[str, ...]] = ("fonts",)
 
     each: int = 8
