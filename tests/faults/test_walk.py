@@ -33,7 +33,7 @@ def walker() -> Iterator[Walker]:
 
 
 def marked(scenario: str) -> Any:
-    """A scenario; what replaces another result does so in the same way at every stage, so two of these stand for all."""
+    """A scenario; what replaces another result does so alike at every stage, so two of these stand for all."""
     often = scenario.endswith("_over_another") and scenario not in ("embed_over_another", "predict_over_another")
     return pytest.param(scenario, marks=pytest.mark.thorough if often or scenario == "simulate_per_seed" else ())
 
