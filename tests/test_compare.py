@@ -18,6 +18,7 @@ from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer
 from activetune.evaluation.pixels import PixelCounts
 from activetune.studies.compare import compare as stage
+from activetune.studies.compare import tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
 from activetune.studies.compare.compare import read_suite
 from activetune.studies.compare.probe import probes
@@ -272,3 +273,21 @@ def test_words_are_written_legibly() -> None:
         assert shown.shape == (224, 224, 3)
         ground = np.bincount(shown.mean(axis=2).astype(int).ravel()).argmax()
         assert 0.01 < (np.abs(shown.mean(axis=2) - ground) > 40).mean() < 0.5
+
+
+def test_only_images_that_are_asked_about_are_decoded(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    original = tested.rejected_items
+    monkeypatch.setattr(tested, "rejected_items", lambda pool: (read.append(len(pool)), original(pool))[1])
+    (tmp_path / "pool").mkdir()
+    for number in range(40):
+        (tmp_path / "pool" / str(number % 2)).mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / f"pool/{number % 2}/{number}.png")
+    (tmp_path / "pool/0/0.png").write_bytes(b"no image")
+    (pool, names), (other, truth) = tested.labelled_sides(str(tmp_path / "pool"), "50%", seed=0, most=9)
+    assert read == [9, 9] and len(pool) == len(names) and len(other) == len(truth)
+    assert not set(pool.ids) & set(other.ids)
+    whole = tested.labelled_sides(str(tmp_path / "pool"), "50%", seed=0)
+    assert sum(len(side[0]) for side in whole) == 39

@@ -22,17 +22,12 @@ def labelled_sides(pool: str, test: str, *, seed: int, most: int = 0) -> tuple[t
     Args:
         test: another pool, or a share: ``30%``. most: images of each side at most; 0 is all.
     """
-    share = share_of(test)
-    whole = _with_classes(pool, seed, 0 if share else most)
+    share, (opened, names) = share_of(test), _with_classes(pool)
     if share is None:
-        return whole, _with_classes(test, seed, most)
-    kept, held = divided(whole[0].ids, share, seed)
-    sides = []
-    for ids in (kept, held):
-        ids = _drawn(ids, seed, most)
-        places = {item: place for place, item in enumerate(whole[0].ids)}
-        sides.append((whole[0].subset(ids), whole[1][[places[item] for item in ids]]))
-    return sides[0], sides[1]
+        other, truth = _with_classes(test)
+        return _side(opened, names, list(names), seed, most), _side(other, truth, list(truth), seed, most)
+    kept, held = divided(list(names), share, seed)
+    return _side(opened, names, kept, seed, most), _side(opened, names, held, seed, most)
 
 
 def share_of(test: str) -> float | None:
@@ -70,20 +65,27 @@ def usable_pool(path: str) -> Pool:
     Raises:
         UsageError: there is none.
     """
-    pool = open_pool(path, quiet=True)
+    return _decodable(open_pool(path, quiet=True))
+
+
+def _decodable(pool: Pool) -> Pool:
     rejected = rejected_items(pool)
-    kept = [item for item in pool.ids if item not in rejected]
-    if not kept:
-        raise UsageError(f"no image of {path} can be decoded")
-    return pool.subset(kept) if rejected else pool
+    if len(rejected) == len(pool):
+        raise UsageError(f"no image of {pool.name} can be decoded")
+    return pool.subset([item for item in pool.ids if item not in rejected]) if rejected else pool
 
 
-def _with_classes(path: str, seed: int, most: int) -> tuple[Pool, Names]:
-    pool = usable_pool(path)
+def _with_classes(path: str) -> tuple[Pool, dict[str, str]]:
+    """A pool, and the class of each image that has one, in the pool's order."""
+    pool = open_pool(path, quiet=True)
     labels = pool_labels(pool)
-    names = dict(zip(labels.ids, labels.names, strict=True))
-    ids = _drawn([item for item in pool.ids if item in names], seed, most)
-    return pool.subset(ids), np.asarray([names[item] for item in ids])
+    return pool, dict(zip(labels.ids, labels.names, strict=True))
+
+
+def _side(pool: Pool, names: dict[str, str], ids: Sequence[str], seed: int, most: int) -> tuple[Pool, Names]:
+    """Some of the images, those that can be decoded, with their classes; only these are read."""
+    usable = _decodable(pool.subset(_drawn(ids, seed, most)))
+    return usable, np.asarray([names[item] for item in usable.ids])
 
 
 def _drawn(ids: Sequence[str], seed: int, most: int) -> list[str]:
