@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from activetune.base.artefact import read_manifest
 from activetune.cli import run
 from activetune.features.artefact import save_embeddings
 from activetune.networks.backbones import bundled
+from activetune.studies.compare.compare import read_suite
 from activetune.studies.simulation.plan import read_methods, read_recipes
-from tests.conftest import write_digits
+from tests.conftest import tiny_backbone, write_digits
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +96,8 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/finetune.md", "$ torchrun"): "fetches published weights; test_finetune_ranks.py starts processes",
     ("docs/finetune.md", "described ="): "goes on from the block before; test_model_io.py runs it for every head",
     ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,activeft"): "trains for minutes",
+    ("docs/visft.md", "$ activetune merge"): "needs a published file; test_visft.py makes one of its layout",
+    ("docs/visft.md", "$ activetune compare"): "needs Caltech-101 and CamVid; test_compare.py has data of its own",
     ("docs/select.md", "$ activetune embed recordings"): "needs videos; test_video.py makes some",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
 }
@@ -101,6 +105,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
+    *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
         ("docs/select.md", "$ activetune select"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),
@@ -134,6 +139,57 @@ def test_the_readmes_ten_lines(photos: Path) -> None:
     labels = {str(path.relative_to(photos / "photos")): path.parent.name for path in (photos / "photos").glob("*/*")}
     exec(compile(code, "README.md", "exec"), {"ask_somebody": lambda item: labels.get(item, "0")})
     assert (photos / "model/manifest.json").is_file()
+
+
+def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:
+    """The config and the commands of docs/visft.md, with a tiny network, small heads and few steps."""
+    write_digits(photos / "coco/images", 16)
+    write_coco(photos / "coco")
+    (photos / "labels.csv").write_text(
+        "id,label\n"
+        + "".join(f"{path.parent.name}/{path.name},{path.parent.name}\n" for path in (photos / "photos").glob("*/*"))
+    )
+    config, suite = blocks("docs/visft.md", "toml")
+    name, weights = tiny_backbone()
+    for given, taken in (
+        ('"timm/vit_tiny_patch16_224"', f'"{name}"\nweights = "{weights}"'),
+        ("stage1_steps = 2000", "stage1_steps = 2"),
+        ("steps = 1000", "steps = 2"),
+        ('"detr"', '"detr:layers=1;decoder_layers=1;width=32;decoder_width=32;hidden=32;attention_heads=2"'),
+        ('"mask2former"', '"mask2former:layers=1;width=32;hidden=32;attention_heads=2;queries=9;points=64"'),
+    ):
+        assert config.count(given) == 1, given
+        config = config.replace(given, taken)
+    (photos / "coco.toml").write_text(config)
+    console = next(block for block in blocks("docs/visft.md", "console") if block.startswith("$ pip install"))
+    lines = [line.removeprefix("$ activetune ") for line in console.splitlines() if line.startswith("$ activetune ")]
+    for line in lines:
+        assert run([*line.split(), "--quiet", "--workers", "0"]) == 0, line
+    assert read_manifest(photos / "model", "model")["backbone"] == str(photos / "taught")
+    assert [kind for _, kind, _ in read_suite(tomllib.loads(suite))] == ["classification", "segmentation", "words"]
+
+
+def write_coco(folder: Path) -> None:
+    """``instances.json`` and ``captions.json`` for a folder of digits: a box, a region and a sentence each."""
+    images, things, said = [], [], []
+    for number, path in enumerate(sorted((folder / "images").glob("*/*"))):
+        with Image.open(path) as image:
+            width, height = image.size
+        images.append({"id": number, "file_name": f"{path.parent.name}/{path.name}", "width": width, "height": height})
+        left, top, right, bottom = 1, 1, width - 2, height - 2
+        region = [[left, top, right, top, right, bottom, left, bottom]]
+        box = [left, top, right - left, bottom - top]
+        things.append(
+            {"id": number, "image_id": number, "category_id": number % 2, "bbox": box, "segmentation": region}
+        )
+        things[-1] |= {"area": box[2] * box[3], "iscrowd": 0}
+        said.append({"id": number, "image_id": number, "caption": f"the digit {path.parent.name} on a page"})
+    kinds = [{"id": 0, "name": "even"}, {"id": 1, "name": "odd"}]
+    for name, content in (
+        ("instances", {"categories": kinds, "annotations": things}),
+        ("captions", {"annotations": said}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps({"images": images, **content}))
 
 
 def test_simulate_from_python(photos: Path) -> None:
