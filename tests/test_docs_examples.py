@@ -199,6 +199,7 @@ def test_simulate_from_python(photos: Path) -> None:
     assert names["best"]["top1"] > 0  # type: ignore[index]
 
 
+@pytest.mark.thorough
 def test_the_selects_and_simulates_of_the_documents(photos: Path) -> None:
     features = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
     save_embeddings(Embeddings([str(row) for row in range(600)], features), photos / "EMB")

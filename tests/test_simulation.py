@@ -512,6 +512,7 @@ def test_a_recipe_that_trains_the_backbone(root: Path, tmp_path: Path, monkeypat
 # Failures ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
     loops = {"batches": 4, "loops": 2, "measurements": 1, "batch_size": 8, "captions": "none", "validation_least": 1}
