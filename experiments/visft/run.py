@@ -1,11 +1,12 @@
 """ViSFT on 412 COCO images: does joint supervised finetuning make a backbone better, and by what?
 
-python experiments/visft/run.py --data DIR --weights DIR --dose          # doses of the joint arm, in-domain validation
-python experiments/visft/run.py --data DIR --weights DIR --seeds 3       # all arms at the chosen dose, before and after
+python experiments/visft/run.py --data DIR --weights DIR --dose      # doses of the joint arm, in-domain validation
+python experiments/visft/run.py --data DIR --weights DIR --seed 0    # all arms at the chosen dose, asked by suite.toml
 
 DIR holds ``coco_small.zip``, ``caltech101.zip``, ``camvid.zip``, ``bccd.zip`` and ``cifar10/``. Three fifths of the
 COCO images are trained on; the probes ask about the others. Arms have the same steps, rank, optimiser, and seeds:
 
+- ``frozen``: the backbone as it came.
 - ``joint``: detection, segmentation and captioning (weights 0.3, 0.3, 0.4), heads from stage 1.
 - ``permuted``: the same with the answers shuffled across images: what is left is drift and the statistics of answers.
 - ``random heads``: stage 2 under heads at their random start.
@@ -15,6 +16,8 @@ COCO images are trained on; the probes ask about the others. Arms have the same 
 The claim, fixed before anything was measured: "joint supervised finetuning makes this backbone better on P" is
 supported where joint beats the frozen backbone, and the permuted, random-heads and random-additions arms, each beyond
 the paired interval after Holm's correction, in at least two of three seeds.
+
+A run that was cut off goes on where it was, and seeds may run beside each other.
 """
 
 from __future__ import annotations
@@ -37,9 +40,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 import activetune
+from activetune.base.run import Run
+from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import Labels
 from activetune.networks.adapters import read_additions
 from activetune.networks.backbones import load_backbone, save_backbone
+from activetune.studies.compare.compare import read_suite
+from activetune.studies.compare.sampled import Sampled, holm, paired
+from activetune.studies.compare.side import Side
 from activetune.tasks import make_task
 
 HERE = Path(__file__).parent
@@ -57,22 +65,65 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--out", type=Path, default=Path("build/visft"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dose", action="store_true", help="try the doses of the joint arm, and nothing else")
+    parser.add_argument("--stage-1", action="store_true", help="train the heads that need no dose, and nothing else")
     options = parser.parse_args()
     prepare(options.data, options.out / "data")
     arms = Arms(options.out, str(options.weights / WEIGHTS))
     if options.dose:
         keep("doses", {"rows": [arms.dose(lr, alpha) for lr, alpha in DOSES]})
-        return
-    chosen = best_dose()
-    for seed in range(options.seeds):
-        for arm in ARMS:
-            folder = arms.made(arm, seed, chosen)
-            found = arms.compared(folder, seed)
-            told = {} if arm == "random additions" else figures(folder)
-            keep(f"{arm.replace(' ', '-')}-{seed}", {"arm": arm, "seed": seed, "dose": chosen, **told, "rows": found})
-            print(arm, seed, found, flush=True)
+    elif options.stage_1:
+        arms.heads(options.seed)
+    else:
+        measure(arms, options.seed)
+
+
+def measure(arms: Arms, seed: int) -> None:
+    """All arms of a seed, what each was trained to, and joint against each other one."""
+    dose = best_dose()
+    folders = {arm: arms.made(arm, seed, dose) for arm in ARMS}
+    told = {arm: figures(folder) for arm, folder in folders.items() if arm != "random additions"}
+    keep(f"arms-{seed}", {"seed": seed, "dose": dose, "arms": told})
+    sides = {"frozen": (BACKBONE, arms.weights)} | {arm: (str(folder), None) for arm, folder in folders.items()}
+    found = asked(sides, suite(arms.out / "data"), arms.out / f"asked-{seed}", seed)
+    pairs = [(other, "joint") for other in sides if other != "joint"] + [("frozen", "permuted"), ("frozen", "tags")]
+    keep(f"compared-{seed}", {"seed": seed, "pairs": {f"{a} -> {b}": pair(found, a, b, seed) for a, b in pairs}})
+
+
+def asked(
+    sides: Mapping[str, tuple[str, str | None]], probes: Mapping[str, Any], work: Path, seed: int
+) -> dict[str, dict[tuple[str, str, str], Sampled]]:
+    """What each backbone answers: a figure with its items by (probe, what, metric). A probe asks two at a time."""
+    run = Run(seed=seed, workers=0)
+    runtime = resolve_runtime(run.device, run.precision)
+    opened = {
+        name: Side(given, weights, runtime, run, work / name.replace(" ", "-"))
+        for name, (given, weights) in sides.items()
+    }
+    found: dict[str, dict[tuple[str, str, str], Sampled]] = {name: {} for name in sides}
+    names = list(sides)
+    for name, _, probe in read_suite(probes):
+        for two in zip(names[::2], names[1::2], strict=True):
+            print(f"{name}: {' and '.join(two)}", flush=True)
+            for row in probe.rows(opened[two[0]], opened[two[1]], seed):
+                for side, figure in zip(two, row.sides, strict=True):
+                    found[side][name, row.what, row.metric] = figure
+    return found
+
+
+def pair(
+    found: Mapping[str, Mapping[tuple[str, str, str], Sampled]], a: str, b: str, seed: int
+) -> list[dict[str, Any]]:
+    """Every figure of two backbones as ``compare`` tells it: difference, interval, and p corrected for all rows."""
+    rows = []
+    for key, figure in found[a].items():
+        one = paired(figure, found[b][key], seed=seed)
+        named = dict(zip(("probe", "what", "metric"), key, strict=True))
+        rows.append(
+            {**named, "n": one.n, "a": one.a, "b": one.b, "low": one.interval[0], "high": one.interval[1], "p": one.p}
+        )
+    return [{**row, "p_holm": p} for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True)]
 
 
 class Arms:
@@ -90,14 +141,14 @@ class Arms:
 
     def dose(self, lr: float, alpha: int) -> dict[str, Any]:
         """The joint arm at a dose: scores on the images that no stage was trained on."""
-        found = self._visft(f"dose-{lr:g}-{alpha}", 0, lr, alpha, heads=self._heads(0))
+        found = self._visft(f"dose-{lr:g}-{alpha}", 0, lr, alpha, heads=self.heads(0))
         return {"lr": lr, "alpha": alpha, **figures(found)}
 
     def made(self, arm: str, seed: int, dose: Mapping[str, float]) -> Path:
         """The folder of an arm's backbone."""
         lr, alpha = dose["lr"], int(dose["alpha"])
         if arm == "joint":
-            return self._visft(f"joint-{seed}", seed, lr, alpha, heads=self._heads(seed))
+            return self._visft(f"joint-{seed}", seed, lr, alpha, heads=self.heads(seed))
         if arm == "permuted":
             return self._visft(
                 f"permuted-{seed}", seed, lr, alpha, labels={t: permuted(self.labels[t], seed) for t in TASKS}
@@ -109,8 +160,8 @@ class Arms:
             return self._visft(f"tags-{seed}", seed, lr, alpha, tasks=tags)
         return self._random_additions(seed)
 
-    def _heads(self, seed: int) -> str:
-        """Stage 1, once for all runs of a seed; its own stage 2 is one step."""
+    def heads(self, seed: int) -> str:
+        """Stage 1 of the joint arm, once for all runs of a seed; its own stage 2 is one step."""
         return str(self._visft(f"heads-{seed}", seed, 1e-6, 1, steps=1))
 
     def _visft(
@@ -166,19 +217,6 @@ class Arms:
         folder.mkdir(parents=True, exist_ok=True)
         save_backbone(backbone, folder)
         return folder
-
-    def compared(self, folder: Path, seed: int) -> list[dict[str, Any]]:
-        """Every figure of the suite, frozen against an arm."""
-        found = activetune.compare(
-            BACKBONE,
-            str(folder),
-            suite=suite(self.out / "data"),
-            weights=self.weights,
-            out=self.out / f"compared-{folder.name}",
-            seed=seed,
-            resume=True,
-        )
-        return [dict(row) for row in found.rows]
 
 
 def permuted(labels: Labels, seed: int) -> Labels:
