@@ -116,14 +116,16 @@ def pair(
     found: Mapping[str, Mapping[tuple[str, str, str], Sampled]], a: str, b: str, seed: int
 ) -> list[dict[str, Any]]:
     """Every figure of two backbones as ``compare`` tells it: difference, interval, and p corrected for all rows."""
-    rows = []
-    for key, figure in found[a].items():
-        one = paired(figure, found[b][key], seed=seed)
-        named = dict(zip(("probe", "what", "metric"), key, strict=True))
-        rows.append(
-            {**named, "n": one.n, "a": one.a, "b": one.b, "low": one.interval[0], "high": one.interval[1], "p": one.p}
-        )
-    return [{**row, "p_holm": p} for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True)]
+    told = {key: paired(figure, found[b][key], seed=seed) for key, figure in found[a].items()}
+    corrected = holm([one.p for one in told.values()])
+    return [
+        {
+            **dict(zip(("probe", "what", "metric"), key, strict=True)),
+            **{"n": one.n, "a": one.a, "b": one.b, "low": one.interval[0], "high": one.interval[1]},
+            **{"p": one.p, "p_holm": p},
+        }
+        for (key, one), p in zip(told.items(), corrected, strict=True)
+    ]
 
 
 class Arms:
