@@ -142,7 +142,7 @@ def test_words_are_taught_given_the_true_ones_before_them(kind: type[Captioner])
     expected = torch.tensor(0.0)
     for row, features_HWD in zip(tokens, features, strict=True):
         memory = head.remembered(features_HWD[None])
-        state = head.begin(memory)
+        state = head.begin(memory, 1)
         for place in range(1, int((row != PAD).sum())):
             logits, state = head.step(memory, state, row[None, :place])
             expected = expected + functional.cross_entropy(logits, row[place : place + 1])
@@ -272,12 +272,13 @@ class Fixed(Captioner):
     def remembered(self, features_BHWD: Tensor) -> State:
         return (self.table,)
 
-    def begin(self, memory: State) -> State:
-        return (torch.empty(len(memory[0]), 0, dtype=torch.int64),)
+    def begin(self, memory: State, each: int) -> State:
+        return (torch.empty(each * len(memory[0]), 0, dtype=torch.int64),)
 
     def step(self, memory: State, state: State, tokens_RT: Tensor) -> tuple[Tensor, State]:
         assert torch.equal(state[0], tokens_RT[:, :-1])  # what is carried stays with its sentence
-        return memory[0][torch.arange(len(tokens_RT)), tokens_RT[:, -1]], (tokens_RT,)
+        table_RYY = memory[0].repeat_interleave(len(tokens_RT) // len(memory[0]), dim=0)
+        return table_RYY[torch.arange(len(tokens_RT)), tokens_RT[:, -1]], (tokens_RT,)
 
     def follow(self, memory: State, tokens_RT: Tensor) -> Taught:
         raise NotImplementedError

@@ -131,8 +131,9 @@ class Mask2Former(Head):
         self.coarse = nn.Conv2d(width, width, 3, stride=2, padding=1)
         self.fine = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.finest = nn.Sequential(nn.GroupNorm(1, width), nn.GELU(), nn.ConvTranspose2d(width, width, 2, stride=2))
+        library = _library()
         config = _config(width, outputs, queries, layers, attention_heads, hidden, points)
-        self.decoder = _library().Mask2FormerTransformerModule(width, config)
+        self.decoder = library.Mask2FormerTransformerModule(width, config)
         nn.init.normal_(self.decoder.level_embed.weight, std=0.02)  # theirs is what was in memory
         for weights in self.decoder.decoder.layers.parameters():
             if weights.dim() > 1:

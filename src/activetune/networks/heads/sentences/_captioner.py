@@ -109,20 +109,23 @@ class Captioner(Head):
 
     def taught(self, memory: State, tokens: Tensor) -> Taught:
         """The words that follow the true ones before them, of all sentences (R is B, or B S)."""
-        repeated = tuple(part.repeat_interleave(len(_rows(tokens)) // len(part), dim=0) for part in memory)
-        return self.follow(repeated, _rows(tokens)[:, :-1])
+        return self.follow(memory, _rows(tokens)[:, :-1])
 
     @abstractmethod
     def remembered(self, features_BHWD: Tensor) -> State:
-        """What is kept of images, a row each."""
+        """What is kept of images, a row each. R sentences read it: each image's, S of them, follow one another."""
 
     @abstractmethod
     def follow(self, memory: State, tokens_RT: Tensor) -> Taught:
         """The words that follow each token, given those before it."""
 
     @abstractmethod
-    def begin(self, memory: State) -> State:
-        """What the head carries from word to word, a row per sentence; the first word follows ``BEGIN``."""
+    def begin(self, memory: State, each: int) -> State:
+        """What the head carries from word to word, a row per sentence; the first word follows ``BEGIN``.
+
+        Args:
+            each: S, sentences of an image.
+        """
 
     @abstractmethod
     def step(self, memory: State, state: State, tokens_RT: Tensor) -> tuple[Tensor, State]:
@@ -138,8 +141,7 @@ def _rows(tokens: Tensor) -> Tensor:
 def _generated(head: Captioner, memory: State, beam: int, longest: int) -> list[list[int]]:
     """The tokens after ``BEGIN`` of a sentence for each image."""
     images, device = len(memory[0]), memory[0].device
-    memory = tuple(part.repeat_interleave(beam, dim=0) for part in memory)
-    state = head.begin(memory)
+    state = head.begin(memory, beam)
     tokens_RT = torch.full((images * beam, 1), BEGIN, device=device)
     sums_BN = torch.full((images, beam), -torch.inf, device=device)
     sums_BN[:, 0] = 0.0  # all beginnings are alike at first

@@ -71,9 +71,10 @@ class Lstm(Captioner):
         places_BPD = self.norm(maps.flatten(2).transpose(1, 2))
         return places_BPD, self.of_place(places_BPD)
 
-    def begin(self, memory: State) -> State:
+    def begin(self, memory: State, each: int) -> State:
         """State and cell of the mean place, (R, width) each."""
-        return tuple(self.first(memory[0].mean(dim=1)).tanh().chunk(2, dim=1))
+        first = self.first(memory[0].mean(dim=1)).tanh().repeat_interleave(each, dim=0)
+        return tuple(first.chunk(2, dim=1))
 
     def step(self, memory: State, state: State, tokens_RT: Tensor) -> tuple[Tensor, State]:
         """See :class:`Captioner`."""
@@ -82,23 +83,24 @@ class Lstm(Captioner):
 
     def _next(self, memory: State, state: State, tokens_R: Tensor) -> tuple[Tensor, State, Tensor]:
         """Logits (R, Y), state and cell, and where was looked (R, P)."""
-        places_RPD, read_RPA = memory
+        places_BPD, read_BPA = memory
         hidden, cell = state
         # Computed again in the backward pass: else (R, P, width) numbers are kept per word.
-        scores_RP = checkpoint(self._scores, read_RPA, hidden, use_reentrant=False, preserve_rng_state=False)
-        looked_RP = scores_RP.float().softmax(dim=1)
-        seen_RD = torch.einsum("rp,rpd->rd", looked_RP.to(places_RPD.dtype), places_RPD) * self.gate(hidden).sigmoid()
+        scores_BSP = checkpoint(self._scores, read_BPA, hidden, use_reentrant=False, preserve_rng_state=False)
+        looked_BSP = scores_BSP.float().softmax(dim=2)
+        seen_RD = (looked_BSP.to(places_BPD.dtype) @ places_BPD).flatten(0, 1) * self.gate(hidden).sigmoid()
         hidden, cell = self.cell(torch.cat([self.words(tokens_R), seen_RD], dim=1), (hidden, cell))
         shown = functional.dropout(hidden, self.dropout, self.training)
-        return self.classifier(shown), (hidden, cell), looked_RP
+        return self.classifier(shown), (hidden, cell), looked_BSP.flatten(0, 1)
 
-    def _scores(self, read_RPA: Tensor, hidden: Tensor) -> Tensor:
-        scores_RP: Tensor = self.attention(torch.relu(read_RPA + self.of_state(hidden)[:, None])).squeeze(2)
-        return scores_RP
+    def _scores(self, read_BPA: Tensor, hidden: Tensor) -> Tensor:
+        of_state_BS1A = self.of_state(hidden).view(len(read_BPA), -1, 1, self.width)
+        scores_BSP: Tensor = self.attention(torch.relu(read_BPA[:, None] + of_state_BS1A)).squeeze(3)
+        return scores_BSP
 
     def follow(self, memory: State, tokens_RT: Tensor) -> Taught:
         """See :class:`Captioner`; the penalty counts the words that a sentence has."""
-        state = self.begin(memory)
+        state = self.begin(memory, len(tokens_RT) // len(memory[0]))
         logits, looked = [], []
         for tokens_R in tokens_RT.unbind(dim=1):
             said, state, at_RP = self._next(memory, state, tokens_R)

@@ -20,6 +20,19 @@ from activetune.networks.heads.sentences._captioner import Captioner, State, Tau
 from activetune.networks.vocabulary import LONGEST, PAD
 
 
+class _Layer(nn.TransformerDecoderLayer):
+    """One whose sentences of an image share its places: their keys and values are computed once."""
+
+    def _mha_block(self, x: Tensor, mem: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """What the words read of the places.
+
+        Args:
+            x: (R, T, width). mem: (B, P, width). args, kwargs: masks, of which there is none.
+        """
+        of_images = x.reshape(len(mem), -1, x.shape[2])  # (B, S T, width): no word's reading depends on another's
+        return super()._mha_block(of_images, mem, *args, **kwargs).reshape_as(x)
+
+
 class Transformer(Captioner):
     """Sentences from a causal transformer with cross-attention to the map.
 
@@ -47,9 +60,7 @@ class Transformer(Captioner):
         self.project = nn.Linear(size, width)
         self.words = nn.Embedding(outputs, width, padding_idx=PAD)
         self.places = nn.Embedding(LONGEST + 1, width)
-        layer = nn.TransformerDecoderLayer(
-            width, attention_heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True
-        )
+        layer = _Layer(width, attention_heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True)
         self.decoder = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(width))
         self.drop = nn.Dropout(dropout)
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -64,7 +75,7 @@ class Transformer(Captioner):
         """The places (B, H W, width)."""
         return (self.project(self.norm(features_BHWD)).flatten(1, 2),)
 
-    def begin(self, memory: State) -> State:
+    def begin(self, memory: State, each: int) -> State:
         """Nothing: the words so far are all that is carried."""
         return ()
 
