@@ -16,7 +16,9 @@ import pytest
 
 from activetune.evaluation.statistics import mean_and_spread
 from activetune.selection.selectors import selectors
+from activetune.studies.compare.compare import read_suite
 from activetune.studies.simulation.plan import split_list
+from activetune.supervision.config import read_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -176,3 +178,12 @@ def test_the_command_of_a_table_makes_the_rows_that_it_has(path: Path) -> None:
             assert row["method"] in asked["methods"]
             assert row.get("recipe", asked["recipes"][0]) in asked["recipes"]
             assert set(row.get("measured", ())) <= set(asked["budgets"])
+
+
+def test_the_recipe_of_visft_is_one_that_the_commands_take() -> None:
+    folder = ROOT / "experiments/visft"
+    config = read_config(folder / "paper_config.toml", "paper", {})
+    assert [asked.entry.head for asked in config.tasks] == ["detr", "mask2former", "lstm"]
+    rows = tomllib.loads((folder / "paper.toml").read_text(encoding="utf-8"))["rows"]
+    assert [row["probe"] for row in rows] == [name for name, *_ in read_suite(folder / "paper_suite.toml")]
+    assert not any(row["published"] for row in rows)  # no text at hand has a figure
