@@ -255,6 +255,21 @@ def segmenter() -> tuple[str, ...]:
     )
 
 
+def fact_on_masks() -> tuple[str, ...]:
+    """What FACT has over a frozen backbone, and over LoRA, on random and on every n-th frame."""
+    rows = {
+        number: {
+            row["method"]: mean(row["miou"])
+            for row in read(f"experiments/segmentation/results/here_camvid-{number}.json")["rows"]
+        }
+        for number in (3, 4)
+    }
+    names = ("random", "every_nth")
+    over_frozen = [f"{rows[4][name] - mean(camvid()[name, '10%']):.1f}" for name in names]
+    over_lora = [f"{rows[4][name] - rows[3][name]:.1f}" for name in names]
+    return (*over_frozen, *over_lora)
+
+
 def cells() -> dict[tuple[str, str], list[float]]:
     """The mAP of selectors by budget."""
     rows = [row for part in (1, 2) for row in read(f"experiments/detection/results/here_bccd-{part}.json")["rows"]]
@@ -295,6 +310,7 @@ CLAIMS = {
     ],
     SEGMENTATION: [
         Claim("{} below it on every n-th frame, {} on random ones. There too no selection leads: {}, {} above random, whose spread is {}.", segmenter),
+        Claim("FACT is {} above the frozen backbone on random frames and {} on every n-th, and {} and {} above LoRA:", fact_on_masks),
         Claim("With 5 % {} is {} above random, {} over the seeds;", at_five),
         Claim("with 10 % {} is the highest row, {} above random;", at_ten),
         Claim("with 20 % no row is more than {} above random, and k-means and ActiveFT on pooled features are {} below it.", at_twenty),

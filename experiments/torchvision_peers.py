@@ -52,6 +52,7 @@ def main(peers: Peers, description: str) -> None:
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--out", type=Path, default=Path("build") / peers.task, help="of pools.py and run.py")
     parser.add_argument("--budget", default=peers.budget)
+    parser.add_argument("--picks", default=peers.simulation, help="folder of any simulation of the pool, in --out")
     options = parser.parse_args()
     backbone = load_backbone(peers.backbone, options.weights / "vit_tiny_patch16_224.safetensors").eval()
     (pool, labels), test = (_side(options.out / peers.data / part, peers) for part in ("train", "test"))
@@ -59,7 +60,7 @@ def main(peers: Peers, description: str) -> None:
     folder = options.out / f"here-{peers.data}-torchvision"
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[Any, ...]] = [("method", "recipe", "budget", "seed", *peers.scores, "train_seconds")]
-    for seed, picks in enumerate(random_picks(options.out / peers.simulation, options.budget)):
+    for seed, picks in enumerate(random_picks(options.out / options.picks, options.budget)):
         for kind in peers.kinds:
             started = time.perf_counter()
             network = peers.train(kind, backbone, pool, labels, picks, seed)
