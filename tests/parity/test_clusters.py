@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
+from activetune.features.clusters import cluster, mean_distance_to_nearest, members, seeds
 from activetune.features.distances import unit_rows
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors import make_selector
-from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members, seeds
 from tests.conftest import InPieces
 
 SEEDS = range(5)

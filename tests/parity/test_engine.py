@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from activetune.features.distances import coverage, distinct_nearest, nearest_centroid, pieces, unit_rows
+from activetune.features.nearest import NEIGHBOURS, NearestCentroid, neighbours
 from activetune.selection.selectors import _engine
 from activetune.selection.selectors._engine import minimise
 from activetune.selection.selectors._losses import Assigned, CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
-from activetune.selection.selectors._nearest import NEIGHBOURS, NearestCentroid, neighbours
 from tests.conftest import InPieces
 
 LOSSES = [PaperLoss, ReleasedLoss, ContrastiveLoss]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.features.distances import Float32, pieces
+from activetune.features.nearest import NearestCentroid
 from activetune.selection.selectors._losses import Assigned, CentroidLoss
-from activetune.selection.selectors._nearest import NearestCentroid
 
 REFRESH = 10  # evaluations between two exact assignments of the descent
 TOLERANCE = 0.1  # share of all it has won, below which a descent's gain since the last refresh ends it

@@ -20,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from activetune.base.arrays import IntArray
+from activetune.features.clusters import cluster
 from activetune.features.distances import Float32, pieces
-from activetune.selection.selectors._clusters import cluster
 
 SHARE = 0.01
 FEWEST = 3  # other items that a ball holds on average, where 1 % of a small pool is less

@@ -21,9 +21,9 @@ import torch
 from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
 from activetune.features.distances import ROUNDING, Float32, distinct_nearest, nearest_centroid, pieces
+from activetune.features.nearest import AssignedSums, NearestCentroid
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors._greedy import jury_of
-from activetune.selection.selectors._nearest import AssignedSums, NearestCentroid
 
 SETTLING = 6  # Lloyd's iterations; the swaps do the rest
 JURY = 20_000  # items that judge a swap; 8,192 of 50,000 lead to a distance 1 to 2 % higher

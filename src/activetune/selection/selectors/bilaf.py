@@ -30,10 +30,10 @@ import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
+from activetune.features.clusters import mean_distance_to_nearest, members
 from activetune.features.distances import Float32, nearest_centroid
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
-from activetune.selection.selectors._clusters import mean_distance_to_nearest, members
 from activetune.selection.selectors.activeft import ActiveFT
 
 PEELS = 10

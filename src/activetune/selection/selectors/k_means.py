@@ -1,6 +1,6 @@
 """k-means: the item nearest to each centroid.
 
-Lloyd's algorithm with k-means++ seeding on features of unit length (``_clusters.py``; cosine similarity, which on unit
+Lloyd's algorithm with k-means++ seeding on features of unit length (``features/clusters.py``; cosine similarity, which on unit
 rows picks as well as Euclidean distance does), then each cluster's own nearest candidate, so that the picks are
 distinct by construction. With L labelled items it makes K + L clusters and leaves out those that hold labelled items;
 should more than K be left, the largest K are taken.
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from activetune.base.arrays import IntArray
+from activetune.features.clusters import cluster, members
 from activetune.features.distances import Float32, first_best
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
-from activetune.selection.selectors._clusters import cluster, members
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ K + L clusters, at most 500; those of five items or fewer are left out. The clus
 the fewest labelled items first, of equal ones the largest; each visit takes the item with the highest typicality
 ``1 / mean distance to the min(20, n / 2) nearest items`` of what the cluster still holds.
 Deviations: spherical k-means in place of scikit-learn's; where no cluster is large enough, all are visited.
-Cost: k-means (``_clusters.py``) with at most 500 clusters, and for each pick 2 n^2 D with n items in its cluster.
+Cost: k-means (``features/clusters.py``) with at most 500 clusters, and for each pick 2 n^2 D with n items in its cluster.
 Not ordered: the clusters depend on the budget.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
+from activetune.features.clusters import cluster, mean_distance_to_nearest, members
 from activetune.features.distances import DISTANCE_ROUNDING, first_best
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
-from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ swaps are those of ``activeft`` (``_swaps.py``). Labelled items neither cover no
 unsure beside them they have not helped, and elsewhere the weights are small already.
 The weights, and that labelled items do not cover, were chosen on Caltech-101 and CIFAR-10, even and long-tailed, the
 pools of benchmarks/accuracy.
-Cost: k-means (``_clusters.py``), then 2 J T D with at most J = 20,000 and T = max(8,192, 2 K); O(N + (J + K) D)
+Cost: k-means (``features/clusters.py``), then 2 J T D with at most J = 20,000 and T = max(8,192, 2 K); O(N + (J + K) D)
 memory. Not ordered.
 """
 
@@ -20,10 +20,10 @@ from typing import ClassVar
 import numpy as np
 
 from activetune.base.errors import UsageError
+from activetune.features.clusters import cluster
 from activetune.features.distances import Float32
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
-from activetune.selection.selectors._clusters import cluster
 from activetune.selection.selectors._ranking import given, less_the_margin
 from activetune.selection.selectors._swaps import picks_of_centroids, weight_of_each
 

@@ -9,7 +9,7 @@ Distances are Euclidean, as the paper writes them; the authors' code squares the
 Nearest items are looked for in the item's own cluster, and the regulariser runs over the 256 clusters nearest to it:
 that of farther ones hardly differs. Clusters that hold a labelled item give none; that item counts as their pick in the
 regulariser.
-Cost: k-means (``_clusters.py``), 2 N n D for the densities with n items per cluster, 2 N min(K, 256) D per round; O(N)
+Cost: k-means (``features/clusters.py``), 2 N n D for the densities with n items per cluster, 2 N min(K, 256) D per round; O(N)
 memory. Not ordered.
 """
 
@@ -21,11 +21,11 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
+from activetune.features.clusters import cluster, mean_distance_to_nearest, members
 from activetune.features.distances import DISTANCE_ROUNDING, distances_from, first_best
+from activetune.features.nearest import neighbours
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
-from activetune.selection.selectors._clusters import cluster, mean_distance_to_nearest, members
-from activetune.selection.selectors._nearest import neighbours
 
 AROUND = 256
 

@@ -2,7 +2,7 @@
 
 Seeds by k-means++ (scikit-learn's greedy variant) on a random sample, then Lloyd's iterations: each item to its most
 similar centroid, each centroid to the direction of its items' sum. Only every tenth assignment is exact, those between
-look nearby (``_nearest.py``); a cluster that runs empty takes the item that is least like its own centroid.
+look nearby (``features/nearest.py``); a cluster that runs empty takes the item that is least like its own centroid.
 Cost: 2 S K D operations for the seeds (times 2 + log K trials up to K = 2,000), an iteration 2 N R D, or 2 N K D where
 exact; O(N + K D) memory. S sampled items: max(8,192, 8 K) at most; R = 16 neighbours.
 """
@@ -17,7 +17,7 @@ import torch
 from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
 from activetune.features.distances import Float32, distances_from, pieces
-from activetune.selection.selectors._nearest import NEIGHBOURS, AssignedSums, NearestCentroid
+from activetune.features.nearest import NEIGHBOURS, AssignedSums, NearestCentroid
 
 SAMPLE, SAMPLE_PER_SEED = 8_192, 8  # items that k-means++ sees: at least so many, and so many per seed
 MANY = 2_000  # seeds from which on greedy trials cost more than they bring
