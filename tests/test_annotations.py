@@ -21,7 +21,7 @@ from PIL import Image
 
 from activetune import Labels, Pool, UsageError, open_pool, pool_annotations, read_annotations, save_annotations
 from activetune.base.errors import RejectedImage
-from activetune.data.annotations import _masks
+from activetune.data.annotations import _masks, annotations_of
 from activetune.data.annotations._legend import legend_of_values, read_legend
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
@@ -1249,3 +1249,15 @@ def test_polygons_of_photos_are_nearly_those_of_pycocotools(shared: Path) -> Non
         shared_pixels += int((theirs & (ours == 1)).sum())
         all_pixels += int((theirs | (ours == 1)).sum())
     assert shared_pixels / all_pixels > 0.98
+
+
+def test_a_mask_in_memory_has_the_size_of_its_image(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "1.png")
+    pool = open_pool(tmp_path, quiet=True)
+    for shape, fits in (((4, 6), True), ((6, 4), False)):
+        labels = Labels(["1.png"], [ArrayMask(np.zeros(shape, dtype=np.int32))], ["road"])
+        if fits:
+            assert annotations_of(labels, pool, "segmentation") == labels
+            continue
+        with pytest.raises(UsageError, match=r"the mask of 1\.png has 6 x 4 pixels, its image 4 x 6"):
+            annotations_of(labels, pool, "segmentation")

@@ -42,7 +42,9 @@ from machine import machine
 import activetune
 from activetune.base.run import Run
 from activetune.base.runtime import resolve_runtime
+from activetune.data.kinds import ArrayMask, Boxes, Mask
 from activetune.data.labels import Labels
+from activetune.data.pool import Pool
 from activetune.networks.adapters import read_additions
 from activetune.networks.backbones import load_backbone, save_backbone
 from activetune.studies.compare.compare import read_suite
@@ -153,7 +155,11 @@ class Arms:
             return self._visft(f"joint-{seed}", seed, lr, alpha, heads=self.heads(seed))
         if arm == "permuted":
             return self._visft(
-                f"permuted-{seed}", seed, lr, alpha, labels={t: permuted(self.labels[t], seed) for t in TASKS}
+                f"permuted-{seed}",
+                seed,
+                lr,
+                alpha,
+                labels={t: permuted(self.labels[t], self.pool, seed) for t in TASKS},
             )
         if arm == "random heads":
             return self._visft(f"random-heads-{seed}", seed, lr, alpha, stage1_steps=0)
@@ -221,10 +227,23 @@ class Arms:
         return folder
 
 
-def permuted(labels: Labels, seed: int) -> Labels:
-    """The answers of other images."""
-    order = np.random.default_rng([seed, 7]).permutation(len(labels))
-    return Labels(list(labels.ids), [labels.answers[row] for row in order.tolist()], list(labels.classes))
+def permuted(labels: Labels[Any], pool: Pool, seed: int) -> Labels[Any]:
+    """The answers of other images, stretched to the size of those that they are given to."""
+    order = np.random.default_rng([seed, 7]).permutation(len(labels)).tolist()
+    sizes = [pool.size(pool.position[item]) for item in labels.ids]
+    answers = [stretched(labels.answers[row], sizes[row], size) for row, size in zip(order, sizes, strict=True)]
+    return Labels(list(labels.ids), answers, list(labels.classes))
+
+
+def stretched(answer: Any, old: tuple[int, int], new: tuple[int, int]) -> Any:
+    """Boxes and masks of an image of the old size (height, width) in one of the new size; sentences as they are."""
+    if isinstance(answer, Boxes):
+        scale = np.asarray([new[1] / old[1], new[0] / old[0]] * 2, dtype=np.float32)
+        return Boxes(answer.xyxy_K4 * scale, answer.names, answer.crowd_K)
+    if isinstance(answer, Mask):
+        rows, columns = (np.arange(after) * before // after for before, after in zip(old, new, strict=True))
+        return ArrayMask(answer.pixels()[np.ix_(rows, columns)])
+    return answer
 
 
 def suite(data: Path) -> dict[str, Any]:

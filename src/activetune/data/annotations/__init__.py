@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from activetune.base.discovery import modules_of
-from activetune.base.errors import UsageError, some, unknown_name
+from activetune.base.errors import RejectedImage, UsageError, some, unknown_name
 from activetune.base.names import as_known
 from activetune.data.annotations import masks
 from activetune.data.annotations._columns import SomeRows, column_answers, column_for
@@ -24,7 +24,7 @@ from activetune.data.annotations._problems import Problems
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.formats import suffix_of
 from activetune.data.ids import refuse_unknown
-from activetune.data.kinds import Boxes, Mask, Names, Sentences
+from activetune.data.kinds import ArrayMask, Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
@@ -163,7 +163,24 @@ def annotations_of(
         raise UsageError(f"{task} needs answers of the kind {KINDS[task].__name__}, not {type(wrong).__name__}")
     found = replace(found, ids=as_known(found.ids, pool.position))
     refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
+    _refuse_other_sizes(found, pool)
     return found
+
+
+def _refuse_other_sizes(labels: Labels, pool: Pool) -> None:
+    """Refuse masks in memory that are not of their image's size; a reader has compared those that it read."""
+    for item, answer in zip(labels.ids, labels.answers, strict=True):
+        if not isinstance(answer, ArrayMask):
+            continue
+        try:
+            size = pool.size(pool.position[item])
+        except RejectedImage:
+            continue  # it will be listed as such
+        if answer.size != size:
+            told = [f"{height:,} x {width:,}" for height, width in (answer.size, size)]
+            raise UsageError(
+                f"the mask of {item} has {told[0]} pixels, its image {told[1]}; give each mask in its image's size"
+            )
 
 
 def _of_answers(given: Mapping[str, Any], task: str, classes: Sequence[str] | None) -> Labels:
