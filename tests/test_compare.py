@@ -233,7 +233,18 @@ WRONG = {
     ),
     "out of range": ({"probes": [{"probe": "words", "each": 1}]}, "each can't be 1; allowed: 2 to 1000"),
     "twice": ({"probes": [{"probe": "words"}, {"probe": "words"}]}, "two probes of the suite are called 'words'"),
-    "another key": ({"probes": [{"probe": "words"}], "seed": 3}, "the suite has 'seed', which nothing reads"),
+    "another table": (
+        {"probes": [{"probe": "words"}], "words": {}},
+        "the suite has a table .words.; only ..probes.. are",
+    ),
+    "nearly a name": (
+        {"probes": [{"probe": "words", "nme": "x"}]},
+        "probe words has no setting 'nme'; did you mean 'name'",
+    ),
+    "another key": (
+        {"probes": [{"probe": "words"}], "seed": 3},
+        "the suite has no setting 'seed'; did you mean 'probes'",
+    ),
 }
 
 
@@ -251,7 +262,10 @@ def test_wrong_files_are_sentences(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "probe classification: " in capsys.readouterr().err
     (tmp_path / "s.toml").write_text("[[probes]\n")
     assert command([*line, "--quiet"]) == 2
-    assert "can't be read" in capsys.readouterr().err
+    assert "is not TOML" in capsys.readouterr().err
+    (tmp_path / "s.toml").unlink()
+    assert command([*line, "--quiet"]) == 2
+    assert "the suite " in (told := capsys.readouterr().err) and "can't be read" in told and "give a TOML file" in told
 
 
 def test_paths_of_a_suite_are_looked_for_beside_it(place: Path, tmp_path: Path) -> None:

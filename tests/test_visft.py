@@ -329,7 +329,10 @@ labels = "masks"
 weight = 1
 """
 WRONG = {
-    "no tasks": (GOOD.partition("[[tasks]]")[0], "no tasks are given; put \\[\\[tasks\\]\\]"),
+    "no tasks": (
+        GOOD.partition("[[tasks]]")[0],
+        "holds no tasks; give \\[\\[tasks\\]\\] tables with task, pool",
+    ),
     "unknown task": (
         GOOD.replace("segmentation", "segmentatoin"),
         "unknown task .*'segmentatoin'; there are: .*segmentation",
@@ -342,14 +345,19 @@ WRONG = {
     "head of another task": (GOOD + 'head = "detr"', "unknown head of segmentation 'detr'; there are: linear"),
     "unknown key": (GOOD + "wieght = 2", "has no setting 'wieght'; did you mean 'weight'"),
     "unknown setting": ("stepz = 3" + GOOD, "visft has no setting 'stepz'; did you mean 'steps'"),
-    "unknown preset": ('preset = "papr"' + GOOD, "unknown preset of visft 'papr'; there are: paper"),
+    "unknown preset": ('preset = "papr"' + GOOD, "visft has no preset 'papr'; it has: paper"),
     "twice": (GOOD + GOOD[GOOD.index("[[tasks]]") :], "two tasks are called 'segmentation'; give each a name"),
     "bad name": (GOOD + 'name = "My task"', "a task can't be called 'My task'"),
-    "a table": ("[tasks.a]\n" + GOOD.partition("[[tasks]]")[0], "no tasks are given"),
+    "a table": ("[tasks.a]\n" + GOOD.partition("[[tasks]]")[0], "the config holds no tasks"),
     "no steps": (GOOD.replace("steps = 3", "steps = 0"), "steps can't be 0; allowed: 1 or more"),
     "short schedule": ("schedule = 2" + GOOD, "a schedule of 2 ends before 3 steps"),
-    "no toml": ("steps = ", "can't be read .*give a TOML file"),
-    "backbone": (GOOD.replace('"timm/test_vit"', "3"), "backbone can't be 3; give a text"),
+    "no toml": ("steps = ", "the config .* is not TOML .*; correct it there"),
+    "backbone": (GOOD.replace('"timm/test_vit"', "3"), "backbone can't be 3 \\(input should be a valid string\\)"),
+    "no name": (GOOD.replace("timm/test_vit", ""), "backbone is empty; give a value, or leave it out"),
+    "nearly a key": ("backbon = 3" + GOOD, "visft has no setting 'backbon'; did you mean 'backbone'"),
+    "nearly a pool": (GOOD.replace("pool =", "pol ="), "has no setting 'pol'; did you mean 'pool'"),
+    "no path": (GOOD.replace('"images"', "3"), "task 1 \\(segmentation\\): pool can't be 3; give a path"),
+    "another table": (GOOD + "[joint]\nsteps = 3", "has a table \\[joint\\]; only \\[\\[tasks\\]\\] are tables"),
 }
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import reprlib
-import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,26 @@ from pydantic import TypeAdapter, ValidationError
 
 from activetune.base.errors import UsageError, nearest, unknown_name
 from activetune.base.settings import AnySettings, Settings, changed, places
+from activetune.base.toml_files import read_toml
 
 FREE_TEXT = frozenset({"prompt"})  # options of which an empty text is a value like any other
-LARGEST_CONFIG = 2**20  # bytes
-MOST_DOTS = 200  # in one line: dotted keys nest as deep as they are long
 
 
-def configure(cls: type[AnySettings], values: Mapping[str, Any], *, what: str) -> AnySettings:
+def configure(
+    cls: type[AnySettings], values: Mapping[str, Any], *, what: str, beside: Iterable[str] = ()
+) -> AnySettings:
     """Build settings from loose values by flat name (``"0.07"`` becomes 0.07).
+
+    Args:
+        beside: what may stand where the values come from and is no setting of the class; told with the others.
 
     Raises:
         UsageError: a name that is no setting (the nearest is named), or a value of the wrong kind.
     """
     types = field_types(cls)
+    refuse_unknown_settings(what, values, [*types, *beside])
     checked: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in types:
-            close = nearest(name.rpartition(".")[2], types, 1)  # whoever writes training.lr means lr
-            has = f"did you mean {close[0]!r}? It has: {', '.join(types)}" if types else "it has none"
-            raise UsageError(f"{what} has no setting {name!r}; {has}")
         if typing.get_origin(types[name]) is tuple:
             value = _as_list(value)
         try:
@@ -41,6 +41,19 @@ def configure(cls: type[AnySettings], values: Mapping[str, Any], *, what: str) -
             problem = error.errors()[0]["msg"]
             raise UsageError(f"{what}: {name} can't be {value!r} ({problem[0].lower()}{problem[1:]})") from None
     return changed(cls(), checked)
+
+
+def refuse_unknown_settings(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a name that is no setting.
+
+    Raises:
+        UsageError: the nearest name that is one is told, and all of them.
+    """
+    for name in names:
+        if name not in known:
+            close = nearest(name.rpartition(".")[2], known, 1)  # whoever writes training.lr means lr
+            has = f"did you mean {close[0]!r}? It has: {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{what} has no setting {name!r}; {has}")
 
 
 def build(
@@ -53,11 +66,21 @@ def build(
     """
     if name not in known:
         raise unknown_name(kind, name, known)
-    presets: Mapping[str, Mapping[str, Any]] = getattr(known[name], "presets", {})
+    published = preset_of(known[name], preset, what=f"the {kind} {name}")
+    return configure(known[name], {**published, **settings}, what=f"{kind} {name}")
+
+
+def preset_of(cls: type[Settings], preset: str | None, *, what: str) -> Mapping[str, Any]:
+    """The settings of one of a class's ``presets``, by flat name; none without a preset.
+
+    Raises:
+        UsageError: it has no such preset.
+    """
+    presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
     if preset is not None and preset not in presets:
         has = ", ".join(sorted(presets)) or "none"
-        raise UsageError(f"the {kind} {name} has no preset {preset!r}; it has: {has}")
-    return configure(known[name], {**(presets[preset] if preset else {}), **settings}, what=f"{kind} {name}")
+        raise UsageError(f"{what} has no preset {preset!r}; it has: {has}")
+    return presets[preset] if preset else {}
 
 
 def field_types(cls: type[Settings]) -> dict[str, Any]:
@@ -95,7 +118,7 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
         UsageError: no such file, no TOML, a key that the command does not have, or a table that is no command
             (the nearest is named).
     """
-    content = _read_toml(path)
+    content = read_toml(path)
     names = sorted(allowed)
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and key != "set"}
     plain = {key: value for key, value in content.items() if key not in tables}
@@ -123,29 +146,6 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
                     "false, or a list of these"
                 )
     return options
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file, of a size and depth that a person would write."""
-    if path.exists() and not path.is_file():
-        raise UsageError(f"the config file {path} is {'a folder' if path.is_dir() else 'no file'}; give a TOML file")
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise UsageError(f"the config file {path} is larger than {LARGEST_CONFIG:,} bytes; give the options alone")
-        text = path.read_bytes().decode("utf-8-sig")
-        deep = next((number for number, line in enumerate(text.splitlines(), 1) if line.count(".") > MOST_DOTS), None)
-        if deep is not None:
-            raise UsageError(f"the config file {path} is nested too deeply in line {deep}")
-        return tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"the config file {path} can't be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"the config file {path} is not UTF-8 text; save it as UTF-8") from None
-    except RecursionError:
-        raise UsageError(f"the config file {path} is nested too deeply; options are no tables in tables") from None
-    except ValueError as error:  # TOML's own, and Python's for whole numbers of more than 4,300 digits
-        told = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has thousands of digits"
-        raise UsageError(f"the config file {path} is not TOML ({told})") from None
 
 
 def _settings_of(value: Any, path: Path) -> list[str]:

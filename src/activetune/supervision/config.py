@@ -18,17 +18,22 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from activetune.base.config import check_settings, configure, field_types
-from activetune.base.errors import UsageError, unknown_name
+from activetune.base.config import (
+    check_settings,
+    configure,
+    field_types,
+    preset_of,
+    refuse_unknown_settings,
+)
+from activetune.base.errors import UsageError, repeated, unknown_name
 from activetune.base.settings import Settings
+from activetune.base.toml_files import Tables
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.adapters import LowRank
@@ -36,6 +41,7 @@ from activetune.tasks import task_of, tasks
 from activetune.training.settings import Optimisation
 
 TABLE = "tasks"  # of the config's entries
+SOURCES = ("pool", "labels")  # of a task, which are no settings of it
 
 
 @dataclass(frozen=True)
@@ -237,18 +243,26 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """All that a run is asked for.
 
     Attributes:
+        backbone, weights: see :func:`activetune.load_backbone`.
         heads: a folder of ``visft`` whose heads are taken in place of stage 1; None trains them.
+        preset: of the settings, that the file names; ``--preset`` wins.
     """
 
-    backbone: str
-    weights: str | None
-    heads: str | None
-    options: Visft
-    tasks: tuple[Asked, ...]
+    backbone: str = "bundled"
+    weights: str | None = None
+    heads: str | None = None
+    preset: str | None = None
+    options: Visft = Visft()
+    tasks: tuple[Asked, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "weights", "heads"):
+            if getattr(self, name) == "":
+                raise UsageError(f"visft: {name} is empty; give a value, or leave it out")
 
 
 def read_config(
@@ -265,70 +279,36 @@ def read_config(
         UsageError: a file that can't be read, a name that nothing has (the nearest is told), a value of the wrong
             kind, a task without pool or weight, a head that does not fit its task.
     """
-    content, where = (dict(given), None) if isinstance(given, Mapping) else _from_file(Path(given))
-    backbone, weights = content.pop("backbone", "bundled"), content.pop("weights", None)
-    heads = content.pop("heads", None)
-    preset = preset or content.pop("preset", None)
-    content.pop("preset", None)
-    listed = content.pop(TABLE, None)
-    if not isinstance(listed, list) or not listed or not all(isinstance(one, Mapping) for one in listed):
-        raise UsageError(
-            "visft: no tasks are given; put [[tasks]] tables with task, pool, labels and weight in the config"
-        )
-    if preset is not None and preset not in Visft.presets:
-        raise unknown_name("preset of visft", preset, Visft.presets)
-    base = Visft.presets[preset] if preset else {}
-    known = field_types(Visft)
-    for name in content:
-        if name not in known and isinstance(content[name], Mapping):
-            raise UsageError(f"visft: the config has a table [{name}]; only [[tasks]] are tables there")
-    options = configure(Visft, {**base, **content, **settings}, what="visft")
-    asked = [_asked(one, number, preset, where) for number, one in enumerate(listed, 1)]
-    names = [one.entry.called for one in asked]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"visft: two tasks are called {name!r}; give each a name of its own with name = …")
+    file = Tables.read(given, TABLE, what="the config", of="task, pool, labels and weight")
+    refuse_unknown_settings("visft", settings, field_types(Visft))
+    preset = preset or file.keys.get("preset")
+    published = preset_of(Visft, None if preset is None else str(preset), what="visft")
+    config = configure(Config, {**published, **file.keys, **settings}, what="visft")
+    asked = [_asked(file, row, number, preset) for number, row in enumerate(file.rows, 1)]
+    if twice := repeated(one.entry.called for one in asked):
+        raise UsageError(f"visft: two tasks are called {twice[0]!r}; give each a name of its own with name = …")
     if not any(one.entry.weight for one in asked):
         raise UsageError("visft: every task has weight 0, so stage 2 has nothing to draw; give one a weight above 0")
-    for name, value in (("backbone", backbone), ("weights", weights), ("heads", heads)):
-        if not isinstance(value, str | None) or value == "":
-            raise UsageError(f"visft: {name} can't be {value!r}; give a text")
-    return Config(backbone, _found(weights, where), _found(heads, where), options, tuple(asked))
+    return replace(
+        config, weights=file.beside(config.weights), heads=file.beside(config.heads), preset=preset, tasks=tuple(asked)
+    )
 
 
-def _from_file(path: Path) -> tuple[dict[str, Any], Path]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file), path.parent
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the config {path} can't be read ({told}); give a TOML file") from None
-
-
-def _asked(given: Mapping[str, Any], number: int, preset: str | None, where: Path | None) -> Asked:
+def _asked(file: Tables, row: Mapping[str, Any], number: int, preset: str | None) -> Asked:
     """A task of the config, checked."""
-    what = f"task {number}"
-    task = given.get("task", "")
+    task = str(row.get("task", ""))
     if task not in tasks():
-        raise unknown_name(f"task (task {number} of the config)", str(task), tasks())
-    published = PAPER.get(task, {}) if preset == "paper" else {}
-    if "weight" not in given and "weight" not in published:
-        raise UsageError(
-            f"visft: {what} ({task}) has no weight; say how often stage 2 draws it, for instance weight = 0.3"
-        )
-    pool, labels = given.get("pool", ""), given.get("labels")
-    if isinstance(pool, str | os.PathLike) and not str(pool):
-        raise UsageError(f"visft: {what} ({task}) has no pool; give its images with pool = …")
-    plain = {name: value for name, value in given.items() if name not in ("pool", "labels")}
-    entry = configure(Entry, {**published, **plain}, what=f"visft, {what} ({task})")
+        raise unknown_name(f"task (task {number} of the config)", task, tasks())
+    what = f"visft, task {number} ({task})"
+    settings = {**(PAPER.get(task, {}) if preset == "paper" else {}), **row}
+    pool, labels = (file.beside(settings.pop(name, None)) for name in SOURCES)
+    entry = configure(Entry, settings, what=what, beside=SOURCES)
+    if "weight" not in settings:
+        raise UsageError(f"{what} has no weight; say how often stage 2 draws it, for instance weight = 0.3")
+    if pool is None or pool == "":
+        raise UsageError(f"{what} has no pool; give its images with pool = …")
+    for name, value, kinds in (("pool", pool, Pool | str), ("labels", labels, Labels | Mapping | str | None)):
+        if not isinstance(value, kinds):
+            raise UsageError(f"{what}: {name} can't be {value!r}; give a path")
     task_of(task, entry.head or None)  # refuses a head that does not answer it
-    return Asked(entry, _found(pool, where), _found(labels, where))
-
-
-def _found(given: Any, where: Path | None) -> Any:
-    """A path of the config: beside it where it is there, otherwise as it stands; anything else as it is."""
-    if not isinstance(given, str | os.PathLike):
-        return given
-    text = str(given)
-    beside = None if where is None else where / text
-    return str(beside) if beside is not None and beside.exists() else text
+    return Asked(entry, pool, labels)

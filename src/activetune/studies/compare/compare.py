@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
-from activetune.base.config import configure
-from activetune.base.errors import UsageError, unknown_name
+from activetune.base.config import configure, refuse_unknown_settings
+from activetune.base.errors import UsageError, repeated, unknown_name
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.locks import holds_output
@@ -21,6 +20,7 @@ from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
+from activetune.base.toml_files import Tables
 from activetune.data.loading import read_usable
 from activetune.data.opening import open_pool
 from activetune.report.comparison import ATTENTION, TABLE, write_comparison_report
@@ -30,7 +30,7 @@ from activetune.studies.compare.sampled import Paired, holm, paired
 from activetune.studies.compare.side import Side
 
 KIND, WORK = "comparison", ".unfinished"
-REPORT = "report.html"
+REPORT, PROBES = "report.html", "probes"
 FILES = (TABLE, ATTENTION, REPORT, WORK)
 COLUMNS = ("probe", "what", "metric", "n", "a", "b", "difference", "low", "high", "p", "p_holm")
 PICTURES = 4
@@ -128,42 +128,19 @@ def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[
     Raises:
         UsageError: a file that can't be read, no probes, an unknown probe or setting, two of one name.
     """
-    if isinstance(given, Mapping):
-        content, where = dict(given), None
-    else:
-        path = Path(given)
-        try:
-            content, where = tomllib.loads(path.read_text(encoding="utf-8")), path.parent
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            told = error.strerror if isinstance(error, OSError) else error
-            raise UsageError(f"the suite {path} can't be read ({told}); give a TOML file") from None
-    listed = content.pop("probes", None)
-    if content:
-        raise UsageError(
-            f"the suite has {', '.join(map(repr, content))}, which nothing reads; it holds [[probes]] alone"
-        )
-    if not isinstance(listed, list) or not listed or not all(isinstance(one, Mapping) for one in listed):
-        raise UsageError("the suite holds no probes; give [[probes]] tables with probe = … and its settings")
+    file, known = Tables.read(given, PROBES, what="the suite", of="probe = … and its settings"), probes()
+    refuse_unknown_settings("the suite", file.keys, (PROBES,))
     found: list[tuple[str, str, Probe]] = []
-    for number, one in enumerate(listed, 1):
-        settings = dict(one)
-        kind, known = str(settings.pop("probe", "")), probes()
+    for number, row in enumerate(file.rows, 1):
+        kind = str(row.pop("probe", ""))
         if kind not in known:
             raise unknown_name(f"probe (probe {number} of the suite)", kind, known)
-        name = str(settings.pop("name", kind))
-        if name in (earlier for earlier, *_ in found):
-            raise UsageError(f"two probes of the suite are called {name!r}; give each a name of its own with name = …")
-        beside = {key: _beside(value, where) if key in known[kind].paths else value for key, value in settings.items()}
-        found.append((name, kind, configure(known[kind], beside, what=f"probe {name}")))
+        name = str(row.pop("name", kind))
+        settings = {key: file.beside(value) if key in known[kind].paths else value for key, value in row.items()}
+        found.append((name, kind, configure(known[kind], settings, what=f"probe {name}", beside=("probe", "name"))))
+    if twice := repeated(name for name, *_ in found):
+        raise UsageError(f"two probes of the suite are called {twice[0]!r}; give each a name of its own with name = …")
     return found
-
-
-def _beside(value: Any, where: Path | None) -> Any:
-    """A path, or several, beside the suite's file where they are there."""
-    if isinstance(value, list):
-        return [_beside(one, where) for one in value]
-    found = where / value if where is not None and isinstance(value, str) and value else None
-    return str(found) if found is not None and found.exists() else value
 
 
 def _holds(folder: Path, this: str) -> bool:
