@@ -203,8 +203,10 @@ def test_what_is_done_is_kept(place: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(stage, "_measured", cut)
     with pytest.raises(KeyboardInterrupt):
         compared(place, tmp_path / "c", *names)
-    with pytest.raises(UsageError, match="unfinished comparison of other backbones, probes or seed"):
+    with pytest.raises(UsageError, match="unfinished run with another backbone, suite, precision or seed"):
         compared(place, tmp_path / "c", *names, seed=5, resume=True)
+    with pytest.raises(UsageError, match="unfinished run; go on with --resume or start again with --overwrite"):
+        compared(place, tmp_path / "c", *names)
     found = compared(place, tmp_path / "c", *names, resume=True)
     assert found.rows == whole.rows
     assert compared(place, tmp_path / "c", *names, resume=True).rows == whole.rows
@@ -308,6 +310,27 @@ def test_only_images_that_are_asked_about_are_decoded(
     assert not set(pool.ids) & set(other.ids)
     whole = tested.labelled_sides(str(tmp_path / "pool"), "50%", seed=0)
     assert sum(len(side[0]) for side in whole) == 39
+
+
+def test_only_images_that_have_an_answer_are_decoded(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    original = tested.rejected_items
+    monkeypatch.setattr(tested, "rejected_items", lambda pool: (read.append(len(pool)), original(pool))[1])
+    whole, task = open_pool(place / "digits"), make_task("captioning")
+    labels = task.labels_of(ANSWERS["captioning"](whole.subset(whole.ids[:20]), tmp_path / "c"), whole)
+    activetune.save_annotations(labels, tmp_path / "c.parquet", task="captioning", pool=whole)
+    given = str(place / "digits"), str(tmp_path / "c.parquet")
+    known, asked = tested.answered_sides(task, *given, "30%", seed=0)
+    assert read == [20] and sorted([*known.pool.ids, *asked.pool.ids]) == sorted(labels.ids)
+    for side in (known, asked):
+        assert list(side.pool.ids) == list(side.labels.ids)
+    few, same = tested.answered_sides(task, *given, "30%", seed=0, most=3)
+    assert len(few.labels) == 3 and same.labels.ids == asked.labels.ids
+    for test, told in (("other", "test can't be 'other'; give a share"), ("100%", "leaves nothing on one side")):
+        with pytest.raises(UsageError, match=told):
+            tested.answered_sides(task, *given, test, seed=0)
 
 
 @pytest.mark.slow

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
+from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.config import configure, refuse_unknown_settings
 from activetune.base.errors import UsageError, repeated, unknown_name
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import file_name, read_json, replacing, write_json
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
@@ -28,10 +27,12 @@ from activetune.studies.compare.attention import maps, picture
 from activetune.studies.compare.probe import Probe, probes
 from activetune.studies.compare.sampled import Paired, holm, paired
 from activetune.studies.compare.side import Side
+from activetune.training.output import RUN, WORK, clear, is_finished, open_folder
 
-KIND, WORK = "comparison", ".unfinished"
+KIND = "comparison"
 REPORT, PROBES = "report.html", "probes"
-FILES = (TABLE, ATTENTION, REPORT, WORK)
+FILES = (TABLE, ATTENTION, REPORT, WORK, RUN)
+INPUTS = "backbone, suite, precision or seed"
 COLUMNS = ("probe", "what", "metric", "n", "a", "b", "difference", "low", "high", "p", "p_holm")
 PICTURES = 4
 
@@ -110,9 +111,9 @@ def compare(
         "precision": runtime.precision,
     }
     this = digest_json(made_from)
-    if run.resume and not run.overwrite and _holds(folder, this):
+    if run.resume and not run.overwrite and is_finished(folder, this, KIND):
         return _finished(folder)
-    _open(folder, this, run)
+    open_folder(folder, this, overwrite=run.overwrite, resume=run.resume, files=FILES, inputs=INPUTS)
     found = {name: _measured(name, probe, sides, folder / WORK, run) for name, _, probe in asked}
     rows = _rows(found)
     write_csv(folder / TABLE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
@@ -143,36 +144,17 @@ def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[
     return found
 
 
-def _holds(folder: Path, this: str) -> bool:
-    return (folder / MANIFEST).is_file() and read_manifest(folder, KIND).get("run") == this
-
-
 def _finished(folder: Path) -> Comparison:
     """What a folder with a manifest holds; its page is made where it is not there yet."""
     if not (folder / REPORT).is_file():
         write_comparison_report(folder)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+    clear(folder)
     return Comparison(folder, read_manifest(folder, KIND)["figures"]["rows"])
-
-
-def _open(folder: Path, this: str, run: Run) -> None:
-    """Make the folder ready; what the same comparison has measured already is kept with ``resume``."""
-    key = folder / WORK / "run.json"
-    going_on = run.resume and not run.overwrite and key.is_file() and not (folder / MANIFEST).is_file()
-    if going_on and read_json(key).get("run") != this:
-        raise UsageError(
-            f"{folder} holds an unfinished comparison of other backbones, probes or seed; give the same ones to go on "
-            "with --resume, or --overwrite to start again"
-        )
-    if not going_on:
-        prepare_folder(folder, FILES, overwrite=run.overwrite, key=this)
-        key.parent.mkdir(exist_ok=True)
-        write_json(key, {"run": this})
 
 
 def _measured(name: str, probe: Probe, sides: Sequence[Side], work: Path, run: Run) -> list[dict[str, Any]]:
     """The figures of a probe; those that an earlier run has told are read."""
-    kept = work / f"{name}.json"
+    kept = work / f"{file_name(name)}.json"
     if not kept.is_file():
         note(f"probe {name}", run.quiet)
         try:

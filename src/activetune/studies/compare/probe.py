@@ -6,7 +6,7 @@ A probe shows both backbones the same images and labels, and tells a figure of e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +29,16 @@ class Row:
     what: str
     metric: str
     sides: tuple[Sampled, Sampled]
+
+
+def rows_of(metric: str, told: Callable[[Side], Mapping[str, Sampled]], a: Side, b: Side) -> list[Row]:
+    """A row for each figure that is told of both.
+
+    Args:
+        told: the figures of a side, by what is measured; the same ones of either.
+    """
+    one, other = told(a), told(b)
+    return [Row(what, metric, (figure, other[what])) for what, figure in one.items()]
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,23 @@ class Sampled(ABC):
 
 @dataclass(frozen=True)
 class Means(Sampled):
-    """The mean of a number per item, such as whether it was answered rightly; (N,) or (R, N) over R repeats."""
+    """The mean of a number per item (N,), such as whether it was answered rightly."""
 
     values_N: FloatArray
 
     @classmethod
-    def over(cls, repeats_RN: Sequence[FloatArray]) -> Means:
+    def of(cls, answers_N: IntArray, truth_N: IntArray) -> Means:
+        """Whether each item was answered rightly.
+
+        >>> Means.of(np.asarray([1, 2]), np.asarray([1, 0])).value
+        0.5
+        """
+        return cls((answers_N == truth_N).astype(np.float64))
+
+    @classmethod
+    def over(cls, repeats: Sequence[Means]) -> Means:
         """The mean over repeats, item by item."""
-        return cls(np.mean(np.asarray(repeats_RN, dtype=np.float64), axis=0))
+        return cls(np.mean([one.values_N for one in repeats], axis=0))
 
     @property
     def n(self) -> int:

@@ -2,87 +2,100 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from activetune.data.labels import Labels, in_order
-from activetune.data.pool import Pool
+from activetune.base.config import check_settings
+from activetune.base.run import RunOptions
 from activetune.evaluation.model import Model, predictions
+from activetune.studies.compare.probe import Probe, Row, rows_of
+from activetune.studies.compare.sampled import Sampled
 from activetune.studies.compare.side import Side
-from activetune.studies.compare.tested import divided, share_of, usable_pool
-from activetune.tasks import Task
+from activetune.studies.compare.tested import Answered, answered_sides
+from activetune.tasks import Task, task_of
 from activetune.training.finetune import finetune
 
 
 @dataclass(frozen=True)
 class Taught:
-    """What heads learn from and are tested on.
-
-    Attributes:
-        taught: labels of images of ``pool``. truth: labels of all images of ``tested``.
-    """
+    """A head on one backbone, with what it has learned from and what it is tested on."""
 
     task: Task
-    pool: Pool
-    taught: Labels
-    tested: Pool
-    truth: Labels
+    model: Model
+    side: Side
+    test: Answered
 
-    @classmethod
-    def of(cls, task: Task, pool: str, labels: str, test: str, test_labels: str, *, most: int, seed: int) -> Taught:
-        """Two sides: other images with labels of their own, or ``test = "30%"`` of the ones given.
+    def answers(self) -> Iterator[tuple[str, Any, Any]]:
+        """Id, truth, and what the model says, of each test image."""
+        pool, labels = self.test
+        truth = dict(zip(labels.ids, labels.answers, strict=True))
+        run = self.side.run
+        for batch in predictions(self.model, pool, runtime=self.side.runtime, workers=run.workers, quiet=run.quiet):
+            settings = self.model.backbone.settings
+            found = self.task.decode(batch.outputs, batch.sizes, settings, self.model.classes)
+            for position, answer in zip(batch.positions, found, strict=True):
+                yield pool.ids[position], truth[pool.ids[position]], answer
 
-        Args:
-            most: images to learn from, drawn at random; 0 is all.
-        """
-        opened = usable_pool(pool)
-        known = task.labels_of(labels or None, opened, quiet=True)
-        share = share_of(test)
-        if share is None:
-            other = usable_pool(test)
-            kept, truth = list(known.ids), task.labels_of(test_labels or None, other, quiet=True)
-            tested = other.subset(truth.ids)
-        else:
-            kept, held = divided(known.ids, share, seed)
-            tested, truth = opened.subset(held), in_order(known, held)
-        if most and most < len(kept):
-            rows = np.sort(np.random.default_rng([seed, 19]).permutation(len(kept))[:most])
-            kept = [kept[row] for row in rows.tolist()]
-        return cls(task, opened, in_order(known, kept), tested, truth)
 
-    def model(self, side: Side, name: str, *, size: str, head: str, steps: int, seed: int) -> Model:
-        """A head on a frozen backbone; one that an earlier run has trained is read.
+@dataclass(frozen=True)
+class HeadProbe(Probe):
+    """Base class of the probes that train a head of a task on the frozen backbone.
 
-        Args:
-            name: of its folder. size: of the images. steps: batches, 0 takes the recipe's default.
-        """
+    Attributes:
+        pool, labels: images and their answers. test, test_labels: others, or ``test = "30%"`` of these.
+        size: of the images, ``352x464``; empty: the backbone's own. head: a fresh one for each backbone. steps: of its
+            training; 0 takes the recipe's default. most: images to learn from; 0 is all.
+        task, metric: of the figure.
+    """
+
+    task: ClassVar[str]
+    metric: ClassVar[str]
+
+    pool: str = ""
+    labels: str = ""
+    test: str = "30%"
+    test_labels: str = ""
+    size: str = ""
+    head: str = ""
+    steps: int = 0
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(f"the probe {self.task}", ("steps", self.steps, 0, np.inf), ("most", self.most, 0, np.inf))
+
+    @abstractmethod
+    def figure(self, taught: Taught) -> Sampled:
+        """How well the head answers."""
+
+    def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
+        """See :class:`Probe`."""
+        task = task_of(self.task, self.head)
+        known, test = answered_sides(
+            task, self.pool, self.labels, self.test, seed=seed, test_labels=self.test_labels, most=self.most
+        )
+        what = f"{self.head} head on {len(known.labels):,} images"
+
+        def told(side: Side) -> dict[str, Sampled]:
+            return {what: self.figure(Taught(task, self._model(side, known, seed), side, test))}
+
+        return rows_of(self.metric, told, a, b)
+
+    def _model(self, side: Side, known: Answered, seed: int) -> Model:
+        """A head on a frozen backbone; one that an earlier run has trained is read."""
+        options: RunOptions = {**side.run.within(), "seed": seed, "resume": True}
         return finetune(
-            self.pool,
-            task=self.task.name,
-            labels=self.taught,
-            head=head,
-            backbone=side.at(size),
+            known.pool,
+            task=self.task,
+            labels=known.labels,
+            head=self.head,
+            backbone=side.at(self.size),
             weights=side.weights,
             recipe="linear_probe",
-            settings={"head_steps": steps} if steps else None,
-            out=side.work / name,
-            seed=seed,
-            device=side.run.device,
-            precision=side.run.precision,
-            workers=side.run.workers,
-            quiet=side.run.quiet,
-            resume=True,
+            settings={"head_steps": self.steps} if self.steps else None,
+            out=side.work / f"{self.task}-{len(known.labels)}-{self.size}",
+            **options,
         )
-
-    def answers(self, side: Side, model: Model) -> Iterator[tuple[str, Any, Any]]:
-        """Id, truth, and what the model says, of each test image."""
-        truth = dict(zip(self.truth.ids, self.truth.answers, strict=True))
-        run = side.run
-        for batch in predictions(model, self.tested, runtime=side.runtime, workers=run.workers, quiet=run.quiet):
-            found = self.task.decode(batch.outputs, batch.sizes, model.backbone.settings, model.classes)
-            for position, answer in zip(batch.positions, found, strict=True):
-                item = self.tested.ids[position]
-                yield item, truth[item], answer

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from activetune.base.errors import UsageError
-from activetune.data.labels import pool_labels
+from activetune.data.labels import Labels, in_order, keep, pool_labels
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.tasks import Task
 
 Names = npt.NDArray[np.str_]
+
+
+class Answered(NamedTuple):
+    """Images, and the answers to each, in the pool's order."""
+
+    pool: Pool
+    labels: Labels
+
+
+def answered_sides(
+    task: Task, pool: str, labels: str, test: str, *, seed: int, test_labels: str | None = None, most: int = 0
+) -> tuple[Answered, Answered]:
+    """Images that have an answer and can be decoded, to learn from and to be tested on; no others are decoded.
+
+    Args:
+        labels: empty takes the pool's own. test: another pool, or a share: ``30%``.
+        test_labels: of another pool, likewise; None takes a share alone. most: images to learn from; 0 is all.
+
+    Raises:
+        UsageError: labels that do not fit their pool, a share that leaves nothing on a side, no image.
+    """
+    share, (opened, known) = share_of(test), _with_answers(task, pool, labels)
+    if share is not None:
+        kept, held = divided(known.ids, share, seed)
+        other, truth = opened, in_order(known, held)
+    elif test_labels is None:
+        raise UsageError(f"test can't be {test!r}; give a share of the images, for instance 30%")
+    else:
+        kept, (other, truth) = list(known.ids), _with_answers(task, test, test_labels)
+    drawn = _drawn(kept, seed, most)
+    return Answered(opened.subset(drawn), in_order(known, drawn)), Answered(other.subset(truth.ids), truth)
 
 
 def labelled_sides(pool: str, test: str, *, seed: int, most: int = 0) -> tuple[tuple[Pool, Names], tuple[Pool, Names]]:
@@ -59,20 +92,23 @@ def divided(ids: Sequence[str], share: float, seed: int) -> tuple[list[str], lis
     ]
 
 
-def usable_pool(path: str) -> Pool:
+def _decodable(pool: Pool) -> Pool:
     """The images of a pool that can be decoded.
 
     Raises:
         UsageError: there is none.
     """
-    return _decodable(open_pool(path, quiet=True))
-
-
-def _decodable(pool: Pool) -> Pool:
     rejected = rejected_items(pool)
     if len(rejected) == len(pool):
         raise UsageError(f"no image of {pool.name} can be decoded")
     return pool.subset([item for item in pool.ids if item not in rejected]) if rejected else pool
+
+
+def _with_answers(task: Task, path: str, given: str) -> tuple[Pool, Labels]:
+    """A pool, and the answers to those of its images that can be decoded."""
+    pool = open_pool(path, quiet=True)
+    labels = task.labels_of(given or None, pool, quiet=True)
+    return pool, keep(labels, _decodable(pool.subset(labels.ids)).ids)
 
 
 def _with_classes(path: str) -> tuple[Pool, dict[str, str]]:

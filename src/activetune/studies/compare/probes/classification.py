@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from activetune.base.errors import UsageError
 from activetune.features.distances import unit_rows
 from activetune.features.text.encoders import load_text_encoder
 from activetune.studies.compare.answers import NEIGHBOURS, by_few, by_neighbours, by_probe, some_of_each
-from activetune.studies.compare.probe import Probe, Row
+from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import OWN, Side, poolings
 from activetune.studies.compare.tested import labelled_sides
@@ -58,35 +58,33 @@ class Classification(Probe):
             raise UsageError(f"{self.pool} and its test set have fewer than two classes in common; nothing can be told")
         known, asked = (np.isin(names, classes) for names in (labels, truth))
         targets, wanted = (np.searchsorted(classes, names[keep]) for names, keep in ((labels, known), (truth, asked)))
-        found: dict[str, list[Means]] = {}
-        for side in (a, b):
+
+        def told(side: Side) -> dict[str, Means]:
             features, tested = side.of_pool(pool), side.of_pool(test)
+            found: dict[str, Means] = {}
             if a.text and b.text:
                 spoken = load_text_encoder(side.text).encode([self.prompt.format(name) for name in classes])
-                right = (unit_rows(tested[OWN][asked]) @ spoken.T).argmax(axis=1) == wanted
-                found.setdefault("zero-shot, its own text tower", []).append(Means(right.astype(np.float64)))
+                alike = unit_rows(tested[OWN][asked]) @ spoken.T
+                found["zero-shot, its own text tower"] = Means.of(alike.argmax(axis=1), wanted)
             for pooling in poolings(a, b):
-                for what, means in self._measured(
-                    features[pooling][known], targets, tested[pooling][asked], wanted, seed
-                ).items():
-                    found.setdefault(f"{what}, {pooling}", []).append(means)
-        return [Row(what, "top-1", (one, other)) for what, (one, other) in found.items()]
+                answered = self._answered(features[pooling][known], targets, tested[pooling][asked], seed)
+                found |= {
+                    f"{what}, {pooling}": Means.over([Means.of(one, wanted) for one in answers])
+                    for what, answers in answered
+                }
+            return found
 
-    def _measured(
-        self, features: FloatArray, targets: IntArray, tested: FloatArray, wanted: IntArray, seed: int
-    ) -> dict[str, Means]:
-        """Whether each test item is told rightly, by each way to answer."""
-        found: dict[str, Means] = {}
+        return rows_of("top-1", told, a, b)
+
+    def _answered(
+        self, features: FloatArray, targets: IntArray, tested: FloatArray, seed: int
+    ) -> Iterator[tuple[str, list[IntArray]]]:
+        """The test items' classes, by each way to answer; one that draws its labels answers several times."""
         if self.neighbours:
-            right = by_neighbours(features, targets, tested, self.neighbours) == wanted
-            found[f"{self.neighbours} nearest neighbours"] = Means(right.astype(np.float64))
+            yield f"{self.neighbours} nearest neighbours", [by_neighbours(features, targets, tested, self.neighbours)]
         for shots in self.shots:
-            repeats: Sequence[FloatArray] = []
-            for repeat in range(self.repeats):
-                rows = some_of_each(targets, shots, np.random.default_rng([seed, shots, repeat]))
-                answer = by_few(features[rows], targets[rows], tested)
-                repeats = [*repeats, (answer == wanted).astype(np.float64)]
-            found[f"{shots}-shot"] = Means.over(repeats)
+            draws = [np.random.default_rng([seed, shots, repeat]) for repeat in range(self.repeats)]
+            drawn = [some_of_each(targets, shots, rng) for rng in draws]
+            yield f"{shots}-shot", [by_few(features[rows], targets[rows], tested) for rows in drawn]
         if self.linear:
-            found["linear probe"] = Means((by_probe(features, targets, tested, seed) == wanted).astype(np.float64))
-        return found
+            yield "linear probe", [by_probe(features, targets, tested, seed)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -15,10 +15,10 @@ from activetune.data.identity import Contents
 from activetune.data.loading import read_usable
 from activetune.data.pool import Pool
 from activetune.studies.compare.answers import by_probe
-from activetune.studies.compare.probe import Probe, Row
+from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import Side, poolings
-from activetune.studies.compare.tested import divided, usable_pool
+from activetune.studies.compare.tested import Answered, answered_sides
 from activetune.tasks import make_task
 
 Crop = tuple[int, tuple[int, int, int, int], str]  # image, box in pixels, class
@@ -51,56 +51,74 @@ class Objects(Probe):
 
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
-        pool = usable_pool(self.pool)
-        labels = make_task("detection").labels_of(self.labels or None, pool, quiet=True)
-        share = float(self.test.removesuffix("%")) / 100
-        kept, held = divided(labels.ids, share, seed)
-        boxes = dict(zip(labels.ids, labels.answers, strict=True))
-        sides = [[crop for item in ids for crop in self._crops(pool, item, boxes[item])] for ids in (kept, held)]
-        names, counts = np.unique([name for *_, name in sides[0]], return_counts=True)
+        known, asked = (
+            _Crops(one.pool, self._crops(one))
+            for one in answered_sides(make_task("detection"), self.pool, self.labels, self.test, seed=seed)
+        )
+        names, counts = np.unique(known.names, return_counts=True)
         classes = [str(name) for name, count in zip(names, counts, strict=True) if count >= self.common]
-        sides = [[crop for crop in side if crop[2] in classes] for side in sides]
-        if len(classes) < 2 or not sides[1]:
+        known, asked = known.of(classes), asked.of(classes)
+        if len(classes) < 2 or not asked.crops:
             raise UsageError(
                 f"{self.pool} has fewer than two classes with {self.common} objects of {self.least} pixels"
             )
-        targets, wanted = (np.asarray([classes.index(name) for *_, name in side]) for side in sides)
-        found: dict[str, list[Means]] = {}
-        for side in (a, b):
-            features = [side.of_images(_cut(pool, crops), len(crops), _key(pool, crops)) for crops in sides]
-            for pooling in poolings(a, b):
-                answer = by_probe(features[0][pooling], targets, features[1][pooling], seed)
-                means = Means((answer == wanted).astype(np.float64))
-                found.setdefault(f"{len(classes)} classes of objects, linear probe, {pooling}", []).append(means)
-        return [Row(what, "top-1", (one, other)) for what, (one, other) in found.items()]
+        targets, wanted = (np.asarray([classes.index(name) for name in side.names]) for side in (known, asked))
 
-    def _crops(self, pool: Pool, item: str, boxes: object) -> list[Crop]:
-        """The objects of an image that are large enough, with their surroundings."""
-        position = pool.position[item]
-        height, width = pool.size(position)
+        def told(side: Side) -> dict[str, Means]:
+            learned, tested = (side.of_images(one.images(), len(one.crops), one.key) for one in (known, asked))
+            return {
+                f"{len(classes)} classes of objects, linear probe, {pooling}": Means.of(
+                    by_probe(learned[pooling], targets, tested[pooling], seed), wanted
+                )
+                for pooling in poolings(a, b)
+            }
+
+        return rows_of("top-1", told, a, b)
+
+    def _crops(self, side: Answered) -> list[Crop]:
+        """The objects that are large enough, with their surroundings."""
         found = []
-        for (left, top, right, bottom), name, crowd in zip(
-            boxes.xyxy_K4.tolist(),  # type: ignore[attr-defined]
-            boxes.names,  # type: ignore[attr-defined]
-            boxes.crowd_K.tolist(),  # type: ignore[attr-defined]
-            strict=True,
-        ):
-            if crowd or min(right - left, bottom - top) < self.least:
-                continue
-            across, along = self.margin * (right - left), self.margin * (bottom - top)
-            box = max(0, left - across), max(0, top - along), min(width, right + across), min(height, bottom + along)
-            found.append((position, (round(box[0]), round(box[1]), round(box[2]), round(box[3])), name))
+        for position, boxes in enumerate(side.labels.answers):
+            height, width = side.pool.size(position)
+            for (left, top, right, bottom), name, crowd in zip(
+                boxes.xyxy_K4.tolist(), boxes.names, boxes.crowd_K.tolist(), strict=True
+            ):
+                if crowd or min(right - left, bottom - top) < self.least:
+                    continue
+                across, along = self.margin * (right - left), self.margin * (bottom - top)
+                start = round(max(0, left - across)), round(max(0, top - along))
+                end = round(min(width, right + across)), round(min(height, bottom + along))
+                found.append((position, (*start, *end), name))
         return found
 
 
-def _cut(pool: Pool, crops: Sequence[Crop]) -> Iterator[Image.Image]:
-    """The crops in their order; an image is decoded once for those that follow each other."""
-    last, image = -1, None
-    for position, box, _ in crops:
-        if position != last or image is None:
-            last, image = position, read_usable(pool, position)
-        yield image.crop(box)
+@dataclass(frozen=True)
+class _Crops:
+    """Objects of a pool's images, those of an image one after the other."""
 
+    pool: Pool
+    crops: Sequence[Crop]
 
-def _key(pool: Pool, crops: Sequence[Crop]) -> str:
-    return digest(Contents(pool).fingerprint, *(f"{pool.ids[position]}:{box}" for position, box, _ in crops))
+    @property
+    def names(self) -> list[str]:
+        """The class of each."""
+        return [name for *_, name in self.crops]
+
+    def of(self, classes: Collection[str]) -> _Crops:
+        """Those of some classes."""
+        return replace(self, crops=[crop for crop in self.crops if crop[2] in classes])
+
+    @property
+    def key(self) -> str:
+        """Digest of what they show."""
+        return digest(
+            Contents(self.pool).fingerprint, *(f"{self.pool.ids[position]}:{box}" for position, box, _ in self.crops)
+        )
+
+    def images(self) -> Iterator[Image.Image]:
+        """Each; an image of the pool is decoded once for all of its objects."""
+        last, image = -1, None
+        for position, box, _ in self.crops:
+            if position != last or image is None:
+                last, image = position, read_usable(self.pool, position)
+            yield image.crop(box)

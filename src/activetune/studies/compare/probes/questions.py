@@ -6,18 +6,18 @@ A regression on frozen features answers each question of held-out images. Yes an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
+from activetune.data.labels import Labels
 from activetune.studies.compare.answers import by_probe
-from activetune.studies.compare.probe import Probe, Row
+from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import Side, poolings
-from activetune.studies.compare.tested import divided, usable_pool
+from activetune.studies.compare.tested import answered_sides
 from activetune.tasks import make_task
 
 MANY = 4  # objects of a class, and more
@@ -42,29 +42,30 @@ class Questions(Probe):
 
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
-        pool = usable_pool(self.pool)
-        labels = make_task("detection").labels_of(self.labels or None, pool, quiet=True)
-        kept, held = divided(labels.ids, float(self.test.removesuffix("%")) / 100, seed)
-        boxes = dict(zip(labels.ids, labels.answers, strict=True))
-        known, asked = (_counts([boxes[item] for item in ids], labels.classes) for ids in (kept, held))
-        enough = [
-            kind
-            for kind in range(len(labels.classes))
-            if all(
-                self.common <= int((counts[:, kind] > 0).sum()) <= len(counts) - self.common
-                for counts in (known, asked)
-            )
-        ]
-        if not enough:
+        kept, held = answered_sides(make_task("detection"), self.pool, self.labels, self.test, seed=seed)
+        known, asked = (_counts(side.labels) for side in (kept, held))
+        kinds = self._common(known, asked)
+        if not kinds:
             raise UsageError(f"no class of {self.pool} is in {self.common} images of each side and absent from as many")
-        found: dict[str, list[Means]] = {}
-        for side in (a, b):
-            features = [side.of_pool(pool.subset(ids)) for ids in (kept, held)]
-            for pooling in poolings(a, b):
-                pair = features[0][pooling], features[1][pooling]
-                for what, rights in self._answered(*pair, known, asked, enough, seed).items():
-                    found.setdefault(f"{what}, {pooling}", []).append(Means(rights))
-        return [Row(what, "accuracy", (one, other)) for what, (one, other) in found.items()]
+
+        def told(side: Side) -> dict[str, Means]:
+            features, tested = side.of_pool(kept.pool), side.of_pool(held.pool)
+            return {
+                f"{what}, {pooling}": Means(rights)
+                for pooling in poolings(a, b)
+                for what, rights in self._answered(
+                    features[pooling], tested[pooling], known, asked, kinds, seed
+                ).items()
+            }
+
+        return rows_of("accuracy", told, a, b)
+
+    def _common(self, *sides: IntArray) -> list[int]:
+        """The classes that enough images of each side have, and enough have not."""
+        there = np.asarray([(counts > 0).sum(axis=0) for counts in sides])
+        absent = np.asarray([(counts == 0).sum(axis=0) for counts in sides])
+        found: list[int] = np.flatnonzero((np.minimum(there, absent) >= self.common).all(axis=0)).tolist()
+        return found
 
     def _answered(
         self, features: FloatArray, tested: FloatArray, known: IntArray, asked: IntArray, kinds: list[int], seed: int
@@ -88,12 +89,12 @@ class Questions(Probe):
         return {what: rights for what, rights in found.items() if len(rights)}
 
 
-def _counts(boxes: list[Any], classes: Any) -> IntArray:
+def _counts(labels: Labels) -> IntArray:
     """(N, C) objects of each class."""
-    places = {name: place for place, name in enumerate(classes)}
-    found = np.zeros((len(boxes), len(classes)), dtype=np.int64)
-    for row, one in enumerate(boxes):
-        for name, crowd in zip(one.names, one.crowd_K.tolist(), strict=True):
+    places = {name: place for place, name in enumerate(labels.classes)}
+    found = np.zeros((len(labels), len(places)), dtype=np.int64)
+    for row, boxes in enumerate(labels.answers):
+        for name, crowd in zip(boxes.names, boxes.crowd_K.tolist(), strict=True):
             found[row, places[name]] += not crowd
     return found
 

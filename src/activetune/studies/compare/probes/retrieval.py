@@ -14,12 +14,13 @@ import numpy as np
 
 from activetune.base.arrays import FloatArray
 from activetune.base.config import check_settings
+from activetune.data.labels import Labels
 from activetune.features.distances import unit_rows
 from activetune.features.text.encoders import load_text_encoder
-from activetune.studies.compare.probe import Probe, Row
+from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import OWN, Side, poolings
-from activetune.studies.compare.tested import divided, usable_pool
+from activetune.studies.compare.tested import answered_sides
 from activetune.tasks import make_task
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -46,42 +47,39 @@ class Retrieval(Probe):
 
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
-        pool = usable_pool(self.pool)
-        labels = make_task("captioning").labels_of(self.labels or None, pool, quiet=True)
-        kept, held = divided(labels.ids, float(self.test.removesuffix("%")) / 100, seed)
-        said = {item: list(answer.texts) for item, answer in zip(labels.ids, labels.answers, strict=True)}
-        known, asked = (self._sentences([said[item] for item in ids]) for ids in (kept, held))
-        found: dict[str, list[Means]] = {}
-        for side in (a, b):
-            features = [side.of_pool(pool.subset(ids)) for ids in (kept, held)]
-            if a.text and b.text:
-                spoken = load_text_encoder(side.text).encode([said[item][0] for item in held])
-                for what, rights in self._ranked(features[1][OWN], spoken, spoken).items():
-                    found.setdefault(f"{what}, its own text tower", []).append(Means(rights))
-            for pooling in poolings(a, b):
-                told = _ridge(features[0][pooling], known[1], features[1][pooling], seed)
-                for what, rights in self._ranked(told, *asked).items():
-                    found.setdefault(f"{what}, ridge to {self.text}, {pooling}", []).append(Means(rights))
-        metric = f"recall@{self.top}"
-        return [Row(what, metric, (one, other)) for what, (one, other) in found.items()]
+        kept, held = answered_sides(make_task("captioning"), self.pool, self.labels, self.test, seed=seed)
+        (_, wanted), (said, _) = (self._sentences(side.labels) for side in (kept, held))
 
-    def _sentences(self, said: list[list[str]]) -> tuple[FloatArray, FloatArray]:
+        def told(side: Side) -> dict[str, Means]:
+            features, tested = side.of_pool(kept.pool), side.of_pool(held.pool)
+            found: dict[str, Means] = {}
+            if a.text and b.text:
+                spoken = load_text_encoder(side.text).encode([answer.texts[0] for answer in held.labels.answers])
+                found |= self._ranked("its own text tower", tested[OWN], spoken)
+            for pooling in poolings(a, b):
+                read = _ridge(features[pooling], wanted, tested[pooling], seed)
+                found |= self._ranked(f"ridge to {self.text}, {pooling}", read, said)
+            return found
+
+        return rows_of(f"recall@{self.top}", told, a, b)
+
+    def _sentences(self, labels: Labels) -> tuple[FloatArray, FloatArray]:
         """The first sentence of each image, and the mean of all, as embeddings of unit length."""
-        encoder = load_text_encoder(self.text)
-        every = [sentence for sentences in said for sentence in sentences]
-        embedded = encoder.encode(every)
+        said = [answer.texts for answer in labels.answers]
+        embedded = load_text_encoder(self.text).encode([sentence for sentences in said for sentence in sentences])
         ends = np.cumsum([len(sentences) for sentences in said])
         parts = np.split(embedded, ends[:-1])
         return np.stack([part[0] for part in parts]), unit_rows(np.stack([part.mean(axis=0) for part in parts]))
 
-    def _ranked(self, told: FloatArray, first: FloatArray, mean: FloatArray) -> dict[str, FloatArray]:
+    def _ranked(self, how: str, told: FloatArray, said: FloatArray) -> dict[str, Means]:
         """Whether the right one is among the first ``top``, for each sentence and for each image."""
-        likeness = unit_rows(told) @ first.T
+        likeness = unit_rows(told) @ said.T
         right = np.diagonal(likeness)
-        return {
-            "images by a sentence": ((likeness > right[None]).sum(axis=0) < self.top).astype(np.float64),
-            "sentences by an image": ((likeness > right[:, None]).sum(axis=1) < self.top).astype(np.float64),
+        ahead = {
+            "images by a sentence": (likeness > right[None]).sum(axis=0),
+            "sentences by an image": (likeness > right[:, None]).sum(axis=1),
         }
+        return {f"{what}, {how}": Means((count < self.top).astype(np.float64)) for what, count in ahead.items()}
 
 
 def _ridge(features: FloatArray, wanted: FloatArray, tested: FloatArray, seed: int) -> FloatArray:

@@ -19,7 +19,7 @@ from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest
 from activetune.studies.compare.answers import by_probe
-from activetune.studies.compare.probe import Probe, Row
+from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import Side, poolings
 
@@ -68,18 +68,25 @@ class Words(Probe):
         """See :class:`Probe`."""
         fonts = usable_fonts(self.fonts)
         targets = np.repeat(np.arange(len(WORDS)), self.each)
-        found: dict[str, list[Means]] = {}
-        for side in (a, b):
-            parts = []
-            for part in (0, 1):
-                of_part = fonts[part::2]
-                key = digest("words", str(seed), str(self.each), str(part), *map(str, of_part))
-                parts.append(side.of_images(_pictures(of_part, self.each, seed, part), len(targets), key))
-            for pooling in poolings(a, b):
-                answer = by_probe(parts[0][pooling], targets, parts[1][pooling], seed)
-                means = Means((answer == targets).astype(np.float64))
-                found.setdefault(f"{len(WORDS)} words, linear probe, {pooling}", []).append(means)
-        return [Row(what, "top-1", (one, other)) for what, (one, other) in found.items()]
+        parts = [(part, fonts[part::2]) for part in (0, 1)]
+
+        def told(side: Side) -> dict[str, Means]:
+            learned, tested = (
+                side.of_images(
+                    _pictures(of_part, self.each, seed, part),
+                    len(targets),
+                    digest("words", str(seed), str(self.each), str(part), *map(str, of_part)),
+                )
+                for part, of_part in parts
+            )
+            return {
+                f"{len(WORDS)} words, linear probe, {pooling}": Means.of(
+                    by_probe(learned[pooling], targets, tested[pooling], seed), targets
+                )
+                for pooling in poolings(a, b)
+            }
+
+        return rows_of("top-1", told, a, b)
 
 
 @lru_cache(maxsize=4)
