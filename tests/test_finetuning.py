@@ -18,6 +18,7 @@ from activetune import Labels, Model, Scores, UsageError, evaluate, finetune, lo
 from activetune.base.config import field_types
 from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
+from activetune.base.unfinished import RUN, WORK
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
 from activetune.evaluation.metrics import Measured
@@ -30,7 +31,6 @@ from activetune.training.batches import Batches, Turn
 from activetune.training.finite import NotFinite
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import _Run
-from activetune.training.output import RUN, WORK
 from activetune.training.recipe import make_recipe, recipes
 from activetune.training.streams import StreamItems
 from tests.conftest import NETWORK, write_digits

@@ -22,6 +22,7 @@ from activetune.base.arrays import NO_INDICES
 from activetune.base.errors import MissingExtra
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
+from activetune.base.unfinished import WORK
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.data.splits import shuffled
@@ -36,7 +37,6 @@ from activetune.training.batches import Batches
 from activetune.training.job import Job
 from activetune.training.loop import _Run
 from activetune.training.optimiser import make_accelerator
-from activetune.training.output import WORK
 from activetune.training.recipe import make_recipe
 from activetune.training.steps import Steps
 from activetune.training.validation import is_better

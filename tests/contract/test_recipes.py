@@ -19,6 +19,7 @@ from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import field_types
 from activetune.base.errors import ActivetuneError
 from activetune.base.runtime import resolve_runtime
+from activetune.base.unfinished import RUN, WORK
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
 from activetune.evaluation.metrics import Measured, measure_top1
@@ -28,7 +29,6 @@ from activetune.networks.regression import Measure
 from activetune.tasks.classification import Classification
 from activetune.training.finite import NotFinite
 from activetune.training.job import Job
-from activetune.training.output import RUN, WORK
 from activetune.training.recipe import make_recipe, recipes
 from tests.conftest import tiny_backbone, write_digits
 from tests.test_finetuning import figures, history, learnt, some_labels, train

@@ -107,5 +107,17 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
+def holds(folder: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a finished artefact whose manifest says all of this.
+
+    Raises:
+        UsageError: it holds an artefact of another kind, or one by a newer version.
+    """
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(folder, kind)
+    return all(manifest.get(name) == value for name, value in wanted.items())
+
+
 def _article(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind!r}"

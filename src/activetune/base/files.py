@@ -121,6 +121,12 @@ def file_name(*parts: object) -> str:
     return safe if safe == text else f"{safe}-{digest(text)[:8]}"
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file in one step."""
     with replacing(path) as partial:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from activetune.base.settings import Settings, recorded
+
 
 def digest(*parts: str) -> str:
     """A 32-digit BLAKE2b digest of strings; ``("ab", "c")`` and ``("a", "bc")`` differ."""
@@ -55,6 +57,11 @@ def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping as JSON would give it back; a function stands by its name, so that another process writes the same."""
     found: dict[str, Any] = json.loads(json.dumps(value, default=_name_of))
     return found
+
+
+def record_of(options: Settings) -> dict[str, Any]:
+    """Settings as manifests and keys of finished work hold them; see :func:`activetune.base.settings.recorded`."""
+    return as_json(recorded(options))
 
 
 def _name_of(value: Any) -> str:

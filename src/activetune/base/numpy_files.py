@@ -1,8 +1,12 @@
-"""NumPy's files from elsewhere: headers are read first, and memory is taken for what the file can hold alone."""
+"""NumPy's files: written in one step; those from elsewhere are read headers first.
+
+Memory is taken for what a file can hold alone.
+"""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,9 +14,22 @@ import numpy as np
 import psutil
 
 from activetune.base.errors import UsageError, first_line, some
+from activetune.base.files import replacing
 
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's own; others may unpack to gigabytes at once
 Array = np.ndarray[Any, Any]
+
+
+def write_array(path: Path, array: Array) -> None:
+    """Write a ``.npy`` file in one step."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, array)
+
+
+def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write a ``.npz`` file in one step."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_array(path: Path) -> Array:

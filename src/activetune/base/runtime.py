@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -104,6 +105,11 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
 def _controller() -> ThreadpoolController:
     """The libraries that NumPy computes with; looking for them takes milliseconds, so it is done once."""
     return ThreadpoolController()
+
+
+def spent(started: float) -> dict[str, float]:
+    """Figures of what was begun then, by ``time.perf_counter``: seconds, and the most memory of this process in MB."""
+    return {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
 
 
 def peak_memory_mb() -> float:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from activetune.base.artefact import read_manifest
 from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, first_line, some
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest, digest_file
 from activetune.base.progress import progress
 from activetune.base.runtime import Runtime, resolve_runtime
@@ -30,6 +30,7 @@ from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.network import CLASSIFICATION, Network, not_finite
 from activetune.networks.outputs import all_finite
 from activetune.networks.storage import build, describe, tensors_of
+from activetune.networks.tensors import write_tensors
 from activetune.tasks import ClassTask, Task, make_task
 
 MODEL_FILES = ("model.safetensors", "config.json", "history.csv")
@@ -195,8 +196,7 @@ def save_model(network: Network, classes: Sequence[str], folder: Path, details: 
     if bad := not_finite(state):
         raise ActivetuneError(f"the trained weights are not finite ({some(bad)}); give a lower --set lr=…")
     config = {**describe(network, classes), **details}
-    with replacing(folder / "model.safetensors") as partial:
-        save_file(state, partial, metadata={"format": "pt"})
+    write_tensors(folder / "model.safetensors", state)
     write_json(folder / "config.json", config)
     return Model(network, list(classes), config)
 

@@ -23,7 +23,7 @@ from activetune.base.artefact import MANIFEST, read_manifest, write_manifest
 from activetune.base.errors import UsageError, first_line, repeated, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_array, digest_file, digest_stream
-from activetune.base.numpy_files import load_archive, load_array
+from activetune.base.numpy_files import load_archive, load_array, write_array
 from activetune.data.answers import class_names
 from activetune.data.formats import is_image_name
 from activetune.data.frame_rate import split_rate
@@ -131,8 +131,7 @@ def save_items(path: Path, ids: Sequence[str], labels: Sequence[object] | None) 
 def save_embeddings(embeddings: Embeddings, folder: Path) -> Embeddings:
     """Write ``features.npy``, ``items.parquet`` and the manifest into a prepared folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "features.npy") as partial, partial.open("wb") as file:
-        np.save(file, embeddings.features_ND)
+    write_array(folder / "features.npy", embeddings.features_ND)
     save_items(folder / "items.parquet", embeddings.ids, embeddings.labels)
     return seal_embeddings(folder, embeddings.manifest)
 

@@ -13,7 +13,7 @@ from typing import Unpack
 
 import numpy as np
 
-from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
+from activetune.base.artefact import MANIFEST, holds, prepare_folder
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json
 from activetune.base.locks import holds_output
@@ -139,11 +139,8 @@ class _Wanted:
 
     def lie_in(self, folder: Path) -> bool:
         """Whether a folder holds these very features."""
-        if not (folder / MANIFEST).is_file():
-            return False
-        before = read_manifest(folder, "embeddings")
-        same_run = before.get("run") == self.computation.run_key(self.pool.ids)
-        return same_run and before.get("key") == self.key()
+        same_run = holds(folder, "embeddings", {"run": self.computation.run_key(self.pool.ids)})
+        return same_run and holds(folder, "embeddings", {"key": self.key()})
 
     def cached(self) -> Embeddings | None:
         """These features out of the cache, where they are kept and undamaged."""

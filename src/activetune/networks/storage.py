@@ -18,6 +18,7 @@ from torch import Tensor
 from activetune.networks.backbones import Backbone, rebuild_backbone, source_of
 from activetune.networks.heads import CLASSES, make_head
 from activetune.networks.network import CLASSIFICATION, Network
+from activetune.networks.tensors import plain
 
 FORMAT = 2
 CLASSIFIER = "classifier."  # prefix of the last layer's tensors in a head
@@ -55,13 +56,7 @@ def tensors_of(network: Network) -> dict[str, Tensor]:
         place = _place(network, name)
         for key, value in network.head(name).state_dict().items():
             state[place + _inside(place, key)] = value
-    seen: set[int] = set()
-    found = {}
-    for key, value in state.items():
-        value = value.detach().cpu().contiguous()
-        found[key] = value.clone() if value.data_ptr() in seen else value  # two names of one tensor are written twice
-        seen.add(value.data_ptr())
-    return found
+    return plain(state)
 
 
 def _inside(place: str, key: str) -> str:

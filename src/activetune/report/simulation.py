@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from activetune.base.errors import ActivetuneError
-from activetune.base.files import file_name, replacing
+from activetune.base.files import file_name
+from activetune.base.numpy_files import write_array
 from activetune.evaluation.statistics import spread, spreads
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
@@ -365,6 +366,5 @@ def _places(path: Path, embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
         if kept.shape == (len(rows), 3) and (kept[:, 0] == rows).all():
             return np.asarray(kept[:, 1:])
     places = tsne_places(np.asarray(embeddings.features_ND[rows]))
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.save(file, np.column_stack([rows, places]))
+    write_array(path, np.column_stack([rows, places]))
     return places

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest, write_manifest
+from activetune.base.artefact import holds, prepare_folder, read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, some
-from activetune.base.files import file_name, replacing
+from activetune.base.files import file_name, write_bytes
 from activetune.base.fingerprint import digest_stream
 from activetune.base.locks import holds_output
 from activetune.base.progress import progress
@@ -65,11 +65,9 @@ def save_images(
     folder = Path(out)
     selection = selection if isinstance(selection, Selection) else load_selection(selection)
     names = {"picks": digest_stream(selection.ids), "pool_fingerprint": selection.manifest.get("pool_fingerprint")}
-    finished = (folder / MANIFEST).is_file()
-    if finished:
-        before = read_manifest(folder, IMAGES)  # a folder of another kind is left alone, whatever was asked
-        if resume and not overwrite and all(before.get(name) == value for name, value in names.items()):
-            return [folder / name for name in before["files"]]
+    these = holds(folder, IMAGES, names)  # a folder of another kind is left alone, whatever was asked
+    if these and resume and not overwrite:
+        return [folder / name for name in read_manifest(folder, IMAGES)["files"]]
     opened = pool_of(selection) if pool is None else pool if isinstance(pool, Pool) else open_pool(pool, quiet=True)
     missing = [item for item in selection.ids if item not in opened.position]
     if missing:
@@ -129,8 +127,7 @@ def _write(selection: Selection, pool: Pool, folder: Path, quiet: bool) -> list[
         for item in selection.ids:
             content, suffix = _file_of(pool, item)
             name = f"{IMAGES}/{file_name(item.removesuffix(suffix))}{suffix}"
-            with replacing(folder / name) as partial:
-                partial.write_bytes(content)
+            write_bytes(folder / name, content)
             files.append(name)
             meter.advance(1)
     columns, rows = ["path", "id", "rank"], list(zip(files, selection.ids, range(1, len(files) + 1), strict=True))

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
+from activetune.base.artefact import holds, prepare_folder
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_array, digest_stream
 from activetune.base.locks import holds_output
@@ -212,7 +212,8 @@ def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Sele
     folder = None if out is None else Path(out)
     runtime = resolve_runtime(run.device, "fp32")
     request = {**given.asked, **_request_of(given)}
-    if folder is not None and run.resume and not run.overwrite and _is_done(folder, request):
+    as_read = json.loads(json.dumps(request, default=str))
+    if folder is not None and run.resume and not run.overwrite and holds(folder, "selection", as_read):
         selection = load_selection(folder)
         write_blank_labels(selection.ids, folder)
         return selection
@@ -378,11 +379,3 @@ def _request_of(given: _Given) -> dict[str, Any]:
         "embeddings": embeddings.fingerprint,
         "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),
     }
-
-
-def _is_done(folder: Path, request: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the finished answer to this request."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    manifest = read_manifest(folder, "selection")
-    return all(manifest.get(name) == value for name, value in json.loads(json.dumps(request, default=str)).items())

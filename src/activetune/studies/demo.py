@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 from PIL import Image
 
-from activetune.base.artefact import MANIFEST, contents, read_manifest, write_manifest
+from activetune.base.artefact import MANIFEST, contents, holds, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing, sweep, write_json
 from activetune.base.locks import holds_output
@@ -107,10 +107,7 @@ def _open(folder: Path, overwrite: bool) -> Path:
 
 
 def _finished(folder: Path, seed: int, seeds: int) -> bool:
-    if not (folder / MANIFEST).is_file() or not (folder / "report.html").is_file():
-        return False
-    manifest = read_manifest(folder, "demo")
-    return (manifest["seed"], manifest["seeds"]) == (seed, seeds)
+    return (folder / "report.html").is_file() and holds(folder, "demo", {"seed": seed, "seeds": seeds})
 
 
 def _embed(pool: Pool, folder: Path, options: EmbedOptions, quiet: bool) -> Embeddings:

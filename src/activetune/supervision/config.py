@@ -84,14 +84,7 @@ class HeadStage(Settings):
         Args:
             own: the head's own learning rate.
         """
-        return Optimisation(
-            batch_size=self.batch_size,
-            accumulation=self.accumulation,
-            lr=self.lr or own,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            label_smoothing=0.0,
-        )
+        return _optimisation(self, lr=self.lr or own)
 
 
 @dataclass(frozen=True)
@@ -131,15 +124,19 @@ class JointStage(Settings):
 
     def optimisation(self) -> Optimisation:
         """The loop's options."""
-        return Optimisation(
-            batch_size=self.batch_size,
-            accumulation=self.accumulation,
-            checkpointing=self.checkpointing,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            label_smoothing=0.0,
-        )
+        return _optimisation(self, lr=self.lr, checkpointing=self.checkpointing)
+
+
+def _optimisation(stage: HeadStage | JointStage, **own: Any) -> Optimisation:
+    """What both stages tell the loop, and what is a stage's own."""
+    return Optimisation(
+        batch_size=stage.batch_size,
+        accumulation=stage.accumulation,
+        weight_decay=stage.weight_decay,
+        clip=stage.clip,
+        label_smoothing=0.0,
+        **own,
+    )
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.artefact import read_manifest
 from activetune.base.errors import UsageError
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import read_json, write_json
 from activetune.base.settings import flatten
 from activetune.data.labels import Labels
 from activetune.data.loading import read_usable
@@ -25,6 +25,7 @@ from activetune.data.pool import Pool
 from activetune.networks.heads import Head, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import Network
+from activetune.networks.tensors import write_tensors
 from activetune.supervision.config import Entry, Visft
 from activetune.tasks import Task
 from activetune.training.batches import Batches
@@ -138,10 +139,7 @@ def _adapt(job: Job, head: Head, lesson: Lesson) -> None:
 
 def save_head(head: Head, lesson: Lesson, folder: Path) -> None:
     """Write a head; its config last, so that a folder with one is finished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
-    with replacing(folder / WEIGHTS) as partial:
-        save_file(state, partial, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, head.state_dict())
     described = {"task": lesson.entry.task, "classes": list(lesson.labels.classes), "head": head.describe()}
     write_json(folder / CONFIG, described)
 

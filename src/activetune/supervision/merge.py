@@ -8,8 +8,7 @@ from typing import Unpack
 
 import torch
 
-from activetune.base.artefact import prepare_folder, read_manifest, write_manifest
-from activetune.base.files import MANIFEST
+from activetune.base.artefact import holds, prepare_folder, write_manifest
 from activetune.base.fingerprint import digest, digest_array
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
@@ -64,11 +63,8 @@ def merge(
         "weights": network.fingerprint,
         "additions": digest(*(f"{name}:{digest_array(value.numpy())}" for name, value in sorted(found.items()))),
     }
-    keep = run.resume and not run.overwrite
-    if keep and (folder / MANIFEST).is_file():
-        before = read_manifest(folder, KIND)
-        if all(before.get(name) == value for name, value in made_from.items()):
-            return load_backbone(str(folder))
+    if run.resume and not run.overwrite and holds(folder, KIND, made_from):
+        return load_backbone(str(folder))
     with torch.no_grad():
         add(network.network, found, path)
     prepare_folder(folder, FILES, overwrite=run.overwrite)

@@ -12,16 +12,12 @@ from typing import Any, Unpack
 
 from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import replacing, sweep_all
-from activetune.base.fingerprint import as_json, digest, digest_file, digest_json
+from activetune.base.files import sweep_all, write_bytes
+from activetune.base.fingerprint import digest, digest_file, digest_json, record_of
 from activetune.base.locks import locked
-from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
-from activetune.base.runtime import peak_memory_mb, resolve_runtime
-from activetune.base.settings import flatten
-from activetune.base.tables import write_csv
-from activetune.data.identity import Contents
-from activetune.data.kinds import fingerprint_of
+from activetune.base.runtime import resolve_runtime, spent
+from activetune.base.unfinished import RUN, WORK, Output, clear, withdraw
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -44,9 +40,9 @@ from activetune.supervision.heads import (
 )
 from activetune.supervision.joint import train_jointly
 from activetune.tasks import Task, task_of
-from activetune.training.finetune import usable
-from activetune.training.job import Job, Outcome
-from activetune.training.output import RUN, WORK, clear, is_finished, open_folder, withdraw
+from activetune.training.finetune import answers_to, usable
+from activetune.training.job import Job, Outcome, digests_of
+from activetune.training.output import write_history
 from activetune.training.ranks import (
     device_of_rank,
     from_first,
@@ -58,8 +54,12 @@ from activetune.training.ranks import (
 )
 
 LORA, BACKBONE, REJECTED = "lora", "backbone.safetensors", "rejected"
-FILES = (HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, WORK, RUN)
-INPUTS = "backbone, tasks, labels, settings or seed"
+OUTPUT = Output(
+    KIND,
+    called="backbone",
+    files=(HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, WORK, RUN),
+    inputs="backbone, tasks, labels, settings or seed",
+)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Stages:
             return together(lambda: load_head(place)), job.once("done", dict)
         head, outcome = self._trained(job, lesson)
         rows = [dict(row) for row in outcome.history]
-        found = job.once("done", lambda: {"history": rows, "spent": _spent(started)})
+        found = job.once("done", lambda: {"history": rows, "spent": spent(started)})
         together(lambda: save_head(head, lesson, place) if is_first() else None)
         return head, found
 
@@ -189,8 +189,8 @@ class _Stages:
         heads = {"network": network.fingerprint}
         job = job_of(drawn[0], network, self.asked.options, self._shared("joint"), heads)
         outcome, figures = train_jointly(job, lessons, drawn, self.asked.options)
-        spent = job.once("done", lambda: _spent(started))
-        self.figures |= {"stage2": spent, **figures, "trainable_parameters": outcome.figures["trainable_parameters"]}
+        stage = job.once("done", lambda: spent(started))
+        self.figures |= {"stage2": stage, **figures, "trainable_parameters": outcome.figures["trainable_parameters"]}
         return list(outcome.history)
 
     def _shared(self, name: str) -> dict[str, Any]:
@@ -208,12 +208,11 @@ class _Stages:
         return {
             "backbone": backbone.name,
             "weights": backbone.fingerprint,
-            "options": as_json(flatten(self.asked.options)),
+            "options": record_of(self.asked.options),
             "tasks": [
                 {
-                    **flatten(entry),
-                    "pool_fingerprint": Contents(pool.subset(labels.ids), remember=self.use_cache).fingerprint,
-                    "labels": digest(*labels.ids, *map(fingerprint_of, labels.answers), *labels.classes),
+                    **record_of(entry),
+                    **digests_of(pool, labels, use_cache=self.use_cache),
                 }
                 for entry, _, pool, labels in given
             ],
@@ -224,14 +223,8 @@ class _Stages:
 
     def _is_there(self, this: str) -> bool:
         """Whether the folder holds the result already; if not, it is made ready for it."""
-        run, folder = self.run, self.folder
-        sweep_all(folder)
-        if run.resume and not run.overwrite and is_finished(folder, this, KIND):
-            clear(folder)
-            note(f"{folder} holds this backbone already, finished", run.quiet)
-            return True
-        open_folder(folder, this, overwrite=run.overwrite, resume=run.resume, files=FILES, inputs=INPUTS)
-        return False
+        sweep_all(self.folder)
+        return OUTPUT.is_there(self.folder, this, self.run)
 
     def _lessons(self, given: Sequence[tuple[Entry, Task, Pool, Labels]]) -> list[Lesson]:
         """The tasks with the images that can be decoded."""
@@ -251,14 +244,11 @@ class _Stages:
     def _save(self, network: Network, history: Sequence[Mapping[str, Any]], made_from: Mapping[str, Any]) -> None:
         """Additions, merged backbone, history; the manifest last."""
         folder = self.folder
-        (folder / LORA).mkdir(exist_ok=True)
         for name, content in adapter_files(network.backbone.network, self.asked.options.additions).items():
-            with replacing(folder / LORA / name) as partial:
-                partial.write_bytes(content)
+            write_bytes(folder / LORA / name, content)
         merge(network.backbone.network)
         save_backbone(network.backbone, folder)
-        columns = list(dict.fromkeys(name for row in history for name in row))
-        write_csv(folder / "history.csv", columns, [[row.get(name, "") for name in columns] for row in history])
+        write_history(folder, history)
         self.figures["seconds"] = round(time.perf_counter() - self.started, 3)
         files = {BACKBONE: digest_file(folder / BACKBONE)}
         write_manifest(folder, KIND, {**made_from, "files": files, "figures": self.figures})
@@ -271,19 +261,11 @@ def _heads_of(folder: Path) -> str:
     return digest(*(f"{file.parent.name}:{digest_file(file)}" for file in files))
 
 
-def _spent(started: float) -> dict[str, float]:
-    """Seconds since then, and the most memory that the process has held."""
-    return {"seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": round(peak_memory_mb(), 1)}
-
-
 def opened(asked: Asked, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
     """A task of the config with its pool and labels."""
     entry, task = asked.entry, task_of(asked.entry.task, asked.entry.head or None)
     pool = asked.pool if isinstance(asked.pool, Pool) else open_pool(asked.pool, quiet=quiet)
     try:
-        labels = task.labels_of(asked.labels, pool, quiet=quiet)
+        return entry, task, pool, answers_to(task, asked.labels, pool, quiet=quiet)
     except UsageError as error:
         raise UsageError(f"visft, task {entry.called}: {error}") from None
-    if refusal := task.refusal(labels):
-        raise UsageError(f"visft, task {entry.called}: {refusal}")
-    return entry, task, pool, labels

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from activetune.base.errors import UsageError, some
-from activetune.base.files import parse_json, prepare_file, replacing, sweep_all
+from activetune.base.files import parse_json, prepare_file, replacing, sweep_all, write_bytes
 from activetune.base.fingerprint import digest_bytes
 from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.formats import is_image_name
@@ -305,8 +305,7 @@ class Masks(Form):
         buffer = io.BytesIO()
         self._image(answer).save(buffer, format="PNG")
         if file is not None:
-            with replacing(file.parent / name) as partial:
-                partial.write_bytes(buffer.getvalue())
+            write_bytes(file.parent / name, buffer.getvalue())
         return item, name, digest_bytes(buffer.getvalue())
 
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:

@@ -14,16 +14,15 @@ import torch
 
 from activetune.base.artefact import write_manifest
 from activetune.base.errors import ActivetuneError, UsageError, some
-from activetune.base.files import replacing
-from activetune.base.fingerprint import as_json, digest, digest_json
+from activetune.base.files import write_bytes
+from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.locks import locked
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
-from activetune.base.runtime import Runtime, peak_memory_mb, resolve_runtime
-from activetune.base.settings import flatten, recorded
+from activetune.base.runtime import Runtime, resolve_runtime, spent
+from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
-from activetune.data.identity import Contents
-from activetune.data.kinds import fingerprint_of
+from activetune.base.unfinished import WORK, clear, withdraw
 from activetune.data.labels import Labels, keep
 from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
@@ -34,9 +33,9 @@ from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.network import CLASSIFICATION, Network
 from activetune.tasks import Task, task_of
 from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
-from activetune.training.job import Job, Outcome
+from activetune.training.job import Job, Outcome, digests_of
 from activetune.training.origin import Origin, origin_of
-from activetune.training.output import WORK, clear, is_finished, open_folder, withdraw
+from activetune.training.output import MODEL, REJECTED, write_history
 from activetune.training.ranks import (
     device_of_rank,
     from_first,
@@ -129,7 +128,7 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
 
 def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
-    given = from_first(lambda: _answers(asked, pool, run.quiet))
+    given = from_first(lambda: answers_to(asked.task, asked.labels, pool, asked.classes, quiet=run.quiet))
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
     origin = from_first(lambda: _origin(asked.labels, given, pool))
     backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
@@ -137,13 +136,11 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
     note(f"backbone: {told}; recipe: {asked.recipe}", run.quiet)
     made_from = from_first(lambda: _made_from(pool, given, backbone, asked, recipe, runtime, run))
     this = digest_json(made_from)
-    if from_first(lambda: _is_there(folder, this, run)):
+    if from_first(lambda: MODEL.is_there(folder, this, run)):
         return load(folder)
 
     started = time.perf_counter()
-    kept, rejected = from_first(
-        lambda: usable(pool, given, asked.task, folder / "rejected.csv", run.workers, run.quiet)
-    )
+    kept, rejected = from_first(lambda: usable(pool, given, asked.task, folder / REJECTED, run.workers, run.quiet))
     job = _job(pool, kept, backbone, recipe, runtime, folder, run, asked)
     outcome = _trained(recipe, job, folder)
     more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
@@ -159,13 +156,11 @@ def _made_from(
 ) -> dict[str, Any]:
     """What the model is made from, for its manifest; its digest tells this run from others."""
     return {
-        # of the labelled images alone
-        "pool_fingerprint": Contents(pool.subset(labels.ids), remember=asked.use_cache).fingerprint,
-        "labels": digest(*labels.ids, *map(fingerprint_of, labels.answers), *(labels.classes if asked.classes else ())),
+        **digests_of(pool, labels, classes=bool(asked.classes), use_cache=asked.use_cache),
         "backbone": backbone.name,
         "weights": backbone.fingerprint,
         "recipe": asked.recipe,
-        "options": as_json(recorded(recipe)),
+        "options": record_of(recipe),
         "seed": run.seed,
         "precision": runtime.precision,
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
@@ -173,22 +168,23 @@ def _made_from(
     }
 
 
-def _is_there(folder: Path, this: str, run: Run) -> bool:
-    """Whether the folder holds the model already; if not, it is made ready for it."""
-    if run.resume and not run.overwrite and is_finished(folder, this):
-        clear(folder)
-        note(f"{folder} holds this model already, finished", run.quiet)
-        return True
-    open_folder(folder, this, overwrite=run.overwrite, resume=run.resume)
-    return False
+def answers_to(
+    task: Task,
+    given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+    pool: Pool,
+    classes: Sequence[str] | None = None,
+    *,
+    quiet: bool = False,
+) -> Labels:
+    """The answers to train on, see :meth:`Task.labels_of`.
 
-
-def _answers(asked: _Asked, pool: Pool, quiet: bool) -> Labels:
-    """The answers to train on."""
-    given = asked.task.labels_of(asked.labels, pool, asked.classes, quiet=quiet)
-    if refusal := asked.task.refusal(given):
+    Raises:
+        UsageError: also where nothing can be learned from them.
+    """
+    labels = task.labels_of(given, pool, classes, quiet=quiet)
+    if refusal := task.refusal(labels):
         raise UsageError(refusal)
-    return given
+    return labels
 
 
 def _job(
@@ -231,7 +227,7 @@ def _trained(recipe: Recipe, job: Job, folder: Path) -> Outcome:
         from_first(lambda: _refuse_not_finite(job))
     except ActivetuneError:
         if is_first():
-            withdraw(folder)
+            withdraw(folder, (REJECTED,))
         raise
     return outcome
 
@@ -273,12 +269,9 @@ def _backbone_of(asked: _Asked, recipe: Recipe, origin: Origin | None, quiet: bo
 
 def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path, started: float) -> Model:
     """Write the artefact, its manifest last, and drop what only an unfinished run needs."""
-    columns = list(dict.fromkeys(name for row in outcome.history for name in row))
-    rows = [[row.get(name, "") for name in columns] for row in outcome.history]
-    write_csv(folder / "history.csv", columns or ["phase"], rows)
+    write_history(folder, outcome.history)
     for name, content in outcome.files.items():
-        with replacing(folder / name) as partial:
-            partial.write_bytes(content)
+        write_bytes(folder / name, content)
     details = {name: made_from[name] for name in ("task", "recipe", "options") if name in made_from}
     model = save_model(job.network, job.labels.classes, folder, details)
     figures = {
@@ -286,8 +279,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         "n_validation": len(job.held_out),
         **outcome.figures,
         **job.task.figures(job.labels),
-        "seconds": round(time.perf_counter() - started, 3),
-        "peak_memory_mb": round(peak_memory_mb(), 1),
+        **spent(started),
     }
     write_manifest(folder, "model", {**made_from, "files": file_digests(folder), "figures": figures})
     clear(folder)

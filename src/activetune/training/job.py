@@ -14,7 +14,10 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.files import read_json, write_json
+from activetune.base.fingerprint import digest
 from activetune.base.runtime import Runtime
+from activetune.data.identity import Contents
+from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.backbones import Backbone
@@ -129,3 +132,16 @@ class Outcome:
     history: Sequence[Mapping[str, Any]]
     figures: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def digests_of(pool: Pool, labels: Labels, *, classes: bool = True, use_cache: bool = True) -> dict[str, str]:
+    """What labelled images are, for the manifest of what is trained on them: digests of their bytes and answers.
+
+    Args:
+        classes: whether the list of classes counts, beside those that answers name. use_cache: see
+            :class:`Contents`.
+    """
+    return {
+        "pool_fingerprint": Contents(pool.subset(labels.ids), remember=use_cache).fingerprint,
+        "labels": digest(*labels.ids, *map(fingerprint_of, labels.answers), *(labels.classes if classes else ())),
+    }

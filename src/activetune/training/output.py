@@ -1,8 +1,7 @@
-"""The folder of a model while it is trained: what marks it unfinished, its checkpoints, what goes when it is done."""
+"""What a training writes while it goes on and when it is done: checkpoints, and its history."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,69 +9,31 @@ from typing import Any
 
 import torch
 
-from activetune.base.artefact import MANIFEST, prepare_folder, read_manifest
 from activetune.base.errors import UsageError
-from activetune.base.files import read_json, remove, replacing, write_json
+from activetune.base.files import replacing
 from activetune.base.fingerprint import as_json, digest, digest_json
 from activetune.base.settings import flatten
+from activetune.base.tables import write_csv
+from activetune.base.unfinished import RUN, WORK, Output
 from activetune.evaluation.model import MODEL_FILES
 from activetune.networks.adapters import ADAPTER_FILES
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
 
-WORK, RUN = ".unfinished", "run.json"  # a folder and a file that go when the run is done
-INPUTS = "pool, labels, backbone, settings or seed"
-OWN_FILES = (*MODEL_FILES, *ADAPTER_FILES, "selections.csv", "rejected.csv", WORK, RUN)
+REJECTED = "rejected.csv"
+MODEL = Output(
+    "model",
+    called="model",
+    files=(*MODEL_FILES, *ADAPTER_FILES, "selections.csv", REJECTED, WORK, RUN),
+    inputs="pool, labels, backbone, settings or seed",
+)
 
 
-def is_finished(folder: Path, run: str, kind: str = "model") -> bool:
-    """Whether the folder holds what a run has finished."""
-    return (folder / MANIFEST).is_file() and read_manifest(folder, kind).get("run") == run
-
-
-def open_folder(
-    folder: Path, run: str, *, overwrite: bool, resume: bool, files: Sequence[str] = OWN_FILES, inputs: str = INPUTS
-) -> None:
-    """Make a folder to work in, empty it of an earlier result, or take up that of the same run, cut off earlier.
-
-    Args:
-        files: that such a result owns. inputs: what a run is made from, in words.
-
-    Raises:
-        UsageError: it holds an unfinished run of other inputs, or something else.
-    """
-    unfinished = (folder / RUN).is_file() and not (folder / MANIFEST).is_file()
-    if unfinished and not overwrite:
-        if not resume:
-            raise UsageError(f"{folder} holds an unfinished run; go on with --resume or start again with --overwrite")
-        if read_json(folder / RUN).get("run") != run:
-            raise UsageError(
-                f"{folder} holds an unfinished run with another {inputs}; "
-                "give the same ones to go on with --resume, or --overwrite to start again"
-            )
-    else:
-        prepare_folder(folder, files, overwrite=overwrite)
-        write_json(folder / RUN, {"run": run})
-    (folder / WORK).mkdir(exist_ok=True)
-
-
-def clear(folder: Path) -> None:
-    """Remove what an unfinished run alone needs."""
-    (folder / RUN).unlink(missing_ok=True)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-
-
-def withdraw(folder: Path, files: Sequence[str] = ("rejected.csv",)) -> None:
-    """Leave no trace of a run that was refused before it had kept anything.
-
-    Args:
-        files: that it has written by then, folders too.
-    """
-    if any(path.is_file() for path in (folder / WORK).rglob("*")):
-        return
-    for name in (WORK, RUN, *files):
-        remove(folder / name)
+def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``history.csv``: the columns of all rows as they come up, empty where a row has none."""
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["phase"]
+    write_csv(folder / "history.csv", columns, [[row.get(name, "") for name in columns] for row in rows])
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from activetune.base.errors import UsageError
-from activetune.base.files import cache_folder, replacing
+from activetune.base.files import cache_folder
 from activetune.base.fingerprint import digest
-from activetune.base.numpy_files import load_array
+from activetune.base.numpy_files import load_array, write_array
 from activetune.data.identity import SETTLED_NS
 from activetune.data.sources._files import place_of
 from activetune.data.sources._frames import FrameTable, list_frames
@@ -39,8 +39,8 @@ def known_frames(path: Path) -> FrameTable:
     found = _recalled(file) if file.is_file() else None
     if found is None:
         found = list_frames(path)
-        with contextlib.suppress(OSError), replacing(file) as partial, partial.open("wb") as opened:
-            np.save(opened, _packed(found))
+        with contextlib.suppress(OSError):
+            write_array(file, _packed(found))
     return found
 
 

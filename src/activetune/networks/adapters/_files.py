@@ -26,6 +26,7 @@ from torch.nn import functional
 from activetune.base.errors import UsageError, first_line, some
 from activetune.base.files import read_json
 from activetune.networks.adapters._low_rank import Fused, LowRank, adapted
+from activetune.networks.tensors import plain
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 PEFT = "base_model.model."  # what peft puts before the names of layers
@@ -62,8 +63,7 @@ def adapter_files(
     )
     settings = config.to_dict()  # type: ignore[no-untyped-call]
     described = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    contents = (save(tensors), json.dumps(described, indent=1).encode())
+    contents = (save(plain(state)), json.dumps(described, indent=1).encode())
     return dict(zip(ADAPTER_FILES, contents, strict=True))
 
 

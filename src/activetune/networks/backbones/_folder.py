@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from activetune.base.errors import UsageError, first_line
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import read_json, write_json
 from activetune.networks.backbones._backbone import Backbone
+from activetune.networks.tensors import write_tensors
 
 WEIGHTS, CONFIG = "backbone.safetensors", "config.json"
 KIND = "backbone"
@@ -35,9 +36,7 @@ def save_backbone(backbone: Backbone, folder: Path, source: str) -> None:
         "architecture_options": backbone.options,
         "image": backbone.settings.as_dict(),
     }
-    state = {name: value.detach().cpu().contiguous() for name, value in backbone.network.state_dict().items()}
-    with replacing(folder / WEIGHTS) as partial:
-        save_file(state, partial, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, backbone.network.state_dict())
     write_json(folder / CONFIG, described)
 
 

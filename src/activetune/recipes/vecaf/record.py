@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from activetune.base.files import read_json, replacing, write_json
+from activetune.base.files import read_json, write_bytes, write_json
 from activetune.recipes.vecaf.language import Moved
 from activetune.selection.problem import Picks
 
@@ -56,8 +56,7 @@ class LoopRecord:
             texts_KD = np.ascontiguousarray(self.moved.texts_KD, dtype=np.float32)
             arrays |= {"steps": self.moved.steps_K, "texts": texts_KD}
         words, numbers = _files(folder, loop)
-        with replacing(numbers) as partial:
-            partial.write_bytes(save(arrays))
+        write_bytes(numbers, save(arrays))
         write_json(words, {"told": self.told, "reasons": list(self.picks.reasons), "captions": self.captions})
 
     @staticmethod

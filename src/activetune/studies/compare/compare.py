@@ -12,14 +12,14 @@ from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.config import configure, refuse_unknown_settings
 from activetune.base.errors import UsageError, repeated, unknown_name
 from activetune.base.files import file_name, read_json, replacing, write_json
-from activetune.base.fingerprint import as_json, digest_json
+from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
-from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
 from activetune.base.toml_files import Tables
+from activetune.base.unfinished import RUN, WORK, Output, clear
 from activetune.data.loading import read_usable
 from activetune.data.opening import open_pool
 from activetune.report.comparison import ATTENTION, TABLE, write_comparison_report
@@ -27,12 +27,15 @@ from activetune.studies.compare.attention import maps, picture
 from activetune.studies.compare.probe import Probe, probes
 from activetune.studies.compare.sampled import Paired, holm, paired
 from activetune.studies.compare.side import Side
-from activetune.training.output import RUN, WORK, clear, is_finished, open_folder
 
 KIND = "comparison"
 REPORT, PROBES = "report.html", "probes"
-FILES = (TABLE, ATTENTION, REPORT, WORK, RUN)
-INPUTS = "backbone, suite, precision or seed"
+OUTPUT = Output(
+    KIND,
+    called="comparison",
+    files=(TABLE, ATTENTION, REPORT, WORK, RUN),
+    inputs="backbone, suite, precision or seed",
+)
 COLUMNS = ("probe", "what", "metric", "n", "a", "b", "difference", "low", "high", "p", "p_holm")
 PICTURES = 4
 
@@ -106,14 +109,13 @@ def compare(
     made_from = {
         "a": sides[0].backbone.fingerprint,
         "b": sides[1].backbone.fingerprint,
-        "probes": [{"name": name, "probe": kind, **as_json(flatten(probe))} for name, kind, probe in asked],
+        "probes": [{"name": name, "probe": kind, **record_of(probe)} for name, kind, probe in asked],
         "seed": run.seed,
         "precision": runtime.precision,
     }
     this = digest_json(made_from)
-    if run.resume and not run.overwrite and is_finished(folder, this, KIND):
+    if OUTPUT.is_there(folder, this, run):
         return _finished(folder)
-    open_folder(folder, this, overwrite=run.overwrite, resume=run.resume, files=FILES, inputs=INPUTS)
     found = {name: _measured(name, probe, sides, folder / WORK, run) for name, _, probe in asked}
     rows = _rows(found)
     write_csv(folder / TABLE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import FloatArray
-from activetune.base.files import replacing
 from activetune.base.fingerprint import digest
+from activetune.base.numpy_files import write_archive
 from activetune.base.progress import progress
 from activetune.base.run import Run
 from activetune.base.runtime import Runtime
@@ -112,9 +112,7 @@ class Side:
                     parts.setdefault(name, []).append(value.float().cpu().numpy())
                 meter.advance(len(images))
         features = {name: np.concatenate(values) for name, values in parts.items()}
-        self.work.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, partial.open("wb") as file:
-            np.savez(file, **features)  # type: ignore[arg-type]
+        write_archive(path, features)
         return features
 
     def _pooled(self, last: Tensor) -> dict[str, Tensor]:

@@ -15,8 +15,8 @@ from typing import Any
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError, nearest
 from activetune.base.files import file_name
-from activetune.base.fingerprint import as_json, digest_json
-from activetune.base.settings import flatten, recorded
+from activetune.base.fingerprint import digest_json, record_of
+from activetune.base.settings import flatten
 from activetune.networks.network import CLASSIFICATION
 from activetune.selection.model_doubt import FREE, readers, reads_model
 from activetune.selection.selectors import make_selector, selectors
@@ -288,7 +288,7 @@ def _method(entry: Entry, task: str) -> Entry:
 def _recipe(entry: Entry, task: str) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
     recipe.refuse_task(entry.name, task)
-    return replace(entry, options=as_json(recorded(recipe)), selects=recipe.selects, frozen=recipe.frozen)
+    return replace(entry, options=record_of(recipe), selects=recipe.selects, frozen=recipe.frozen)
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:

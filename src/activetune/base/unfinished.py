@@ -1,0 +1,88 @@
+"""The output folder of a stage that takes long, while it works there: what marks it unfinished, and who may go on.
+
+Until the stage is done the folder holds ``run.json``, which says by a digest what the run is made from, and
+``.unfinished/`` for what a run that was cut off goes on with. The manifest comes last and both go, so a folder is
+finished, or unfinished work of one run, or none of ours.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from activetune.base.artefact import MANIFEST, holds, prepare_folder
+from activetune.base.errors import UsageError
+from activetune.base.files import read_json, remove, write_json
+from activetune.base.progress import note
+from activetune.base.run import Run
+
+WORK, RUN = ".unfinished", "run.json"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a stage makes in its folder.
+
+    Attributes:
+        kind: of its manifest. called: how a note speaks of it. files: that it owns, folders too; with
+            :data:`WORK` and :data:`RUN`. inputs: what a run is made from, in words.
+    """
+
+    kind: str
+    called: str
+    files: Sequence[str]
+    inputs: str
+
+    def is_there(self, folder: Path, this: str, run: Run) -> bool:
+        """Whether the folder holds what a run would make; if not, it is made ready to work in.
+
+        Args:
+            this: digest of what the run is made from.
+
+        Raises:
+            UsageError: the folder holds something else, or unfinished work that the run may not go on with.
+        """
+        if run.resume and not run.overwrite and holds(folder, self.kind, {"run": this}):
+            clear(folder)
+            note(f"{folder} holds this {self.called} already, finished", run.quiet)
+            return True
+        self._open(folder, this, run)
+        return False
+
+    def _open(self, folder: Path, this: str, run: Run) -> None:
+        """Empty the folder of an earlier result, or take up the work of the same run, cut off earlier."""
+        unfinished = (folder / RUN).is_file() and not (folder / MANIFEST).is_file()
+        if unfinished and not run.overwrite:
+            if not run.resume:
+                raise UsageError(
+                    f"{folder} holds an unfinished run; go on with --resume or start again with --overwrite"
+                )
+            if read_json(folder / RUN).get("run") != this:
+                raise UsageError(
+                    f"{folder} holds an unfinished run with another {self.inputs}; "
+                    "give the same ones to go on with --resume, or --overwrite to start again"
+                )
+        else:
+            prepare_folder(folder, self.files, overwrite=run.overwrite)
+            write_json(folder / RUN, {"run": this})
+        (folder / WORK).mkdir(exist_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove what an unfinished run alone needs."""
+    (folder / RUN).unlink(missing_ok=True)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+
+
+def withdraw(folder: Path, files: Sequence[str]) -> None:
+    """Leave no trace of a run that was refused before it had kept anything.
+
+    Args:
+        files: that it has written by then, folders too.
+    """
+    if any(path.is_file() for path in (folder / WORK).rglob("*")):
+        return
+    for name in (WORK, RUN, *files):
+        remove(folder / name)
