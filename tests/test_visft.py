@@ -88,6 +88,21 @@ def test_files_figures_and_a_history_of_both_stages(made: activetune.Supervised)
     assert 0 < drifts[0] < drifts[-1] == pytest.approx(figures["weight_drift"], rel=1e-3)
 
 
+def test_losses_of_the_joint_stage_are_told_task_by_task(made: activetune.Supervised) -> None:
+    """Pixels, words and images have no common mean: a task's losses are means over its own."""
+    with (made.folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    alone = {row["phase"].removeprefix("head_"): row for row in rows[: 2 * len(HEADS)]}
+    drawn = {name: [row for row in rows[-3:] if row[f"train_{name}_loss"]] for name in HEADS}
+    assert all(drawn.values())
+    for row in rows[-3:]:
+        losses = [float(row[f"train_{name}_loss"]) for name in HEADS if row[f"train_{name}_loss"]]
+        assert min(losses) - 1e-6 <= float(row["train_loss"]) <= max(losses) + 1e-6
+    words = [float(row["train_captioning_words"]) for row in drawn["captioning"]]
+    assert max(words) == pytest.approx(float(alone["captioning"]["train_words"]), rel=0.3)
+    assert all(not row["train_captioning_words"] for row in rows[-3:] if row not in drawn["captioning"])
+
+
 def test_the_merged_backbone_is_the_additions_on_the_pretrained_one(
     made: activetune.Supervised, config: dict[str, Any]
 ) -> None:
@@ -271,6 +286,8 @@ def test_heads_of_an_earlier_run_are_taken(made: activetune.Supervised, config: 
     with pytest.raises(UsageError, match="has no head for the task boxes"):
         one = {**config["tasks"][0], "name": "boxes"}
         activetune.visft({**taken, "tasks": [one]}, out=tmp_path / "other", **QUIET)
+    with pytest.raises(UsageError, match="were trained with other validation; give the same ones here"):
+        activetune.visft({**taken, "validation": 0.3}, out=tmp_path / "other", **QUIET)
     assert not (tmp_path / "other").exists() or not (tmp_path / "other/manifest.json").exists()
 
 
@@ -291,6 +308,11 @@ def test_a_dry_run_counts_weights_and_writes_nothing(
     asked = read_config(config, None, {})
     found, counts = costs(asked, precision="fp32")
     start = load_file(config["weights"])
+    assert [one.stage for one in costs(read_config(config, None, {"stage1_steps": 0}), precision="fp32")[0]] == [
+        "stage 2"
+    ]
+    with pytest.raises(UsageError, match="nothere"):
+        costs(read_config({**config, "heads": "nothere"}, None, {}), precision="fp32")
     assert counts["backbone"] == sum(value.numel() for value in start.values())
     assert counts["additions"] == made.figures["trainable_parameters"]
     for name in HEADS:
@@ -357,6 +379,11 @@ WRONG = {
     "nearly a key": ("backbon = 3" + GOOD, "visft has no setting 'backbon'; did you mean 'backbone'"),
     "nearly a pool": (GOOD.replace("pool =", "pol ="), "has no setting 'pol'; did you mean 'pool'"),
     "no path": (GOOD.replace('"images"', "3"), "task 1 \\(segmentation\\): pool can't be 3; give a path"),
+    "no rate": ("stage1_lr = -1" + GOOD, "visft: stage1_lr can't be -1"),
+    "no parts": ("stage1_accumulation = 9" + GOOD, "visft: stage1_accumulation can't be 9; allowed: 1 to 8"),
+    "a list": (GOOD.replace('"segmentation"', '["captioning"]'), "unknown task "),
+    "a list of labels": (GOOD.replace('"masks"', "3"), "labels can't be 3; give a path"),
+    "a list of presets": ("preset = []" + GOOD, "preset"),
     "another table": (GOOD + "[joint]\nsteps = 3", "has a table \\[joint\\]; only \\[\\[tasks\\]\\] are tables"),
 }
 
@@ -395,7 +422,14 @@ def test_the_papers_settings(tmp_path: Path) -> None:
         (150_000, 5e-5, 8),
         (150_000, 5e-5, 8),
     ]
-    assert round(stages[1].warmup * stages[1].steps) == 2_000
+    assert [round(stage.warmup * stage.steps) for stage in stages] == [2_000] * 3
+    quick = {"stage1_steps": 10, "stage1_lr": 1e-3, "stage1_batch_size": 4}  # what is asked for wins over the preset
+    for asked in (
+        read_config(tmp_path / "c.toml", "paper", quick),
+        read_config({**quick, "tasks": [{"task": "captioning", "pool": "x"}]}, "paper", {}),
+    ):
+        one = asked.tasks[0].entry.stage(asked.options.heads)
+        assert (one.steps, one.lr, one.batch_size, one.warmup) == (10, 1e-3, 4, 0.02)
     assert (options.additions.rank, options.additions.alpha) == (64, 1)
     joint = options.joint
     assert (joint.lr, joint.steps, joint.schedule, joint.clip, joint.weight_decay) == (1e-5, 50_000, 100_000, 0.1, 1e-4)
@@ -409,6 +443,22 @@ def test_paths_are_looked_for_beside_the_config(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     found = read_config("a/c.toml", None, {}).tasks[0]
     assert (found.pool, found.labels) == ("a/images", "masks")
+
+
+def test_a_backbone_is_a_folder_beside_the_config_even_with_an_at(
+    made: activetune.Supervised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "at@1/taught"
+    shutil.copytree(made.folder, place)
+    (tmp_path / "at@1/c.toml").write_text(GOOD.replace("timm/test_vit", "taught"))
+    (tmp_path / "at@1/timm/test_vit").mkdir(parents=True)  # no folder of a backbone
+    monkeypatch.chdir(tmp_path)
+    assert read_config("at@1/c.toml", None, {}).backbone == "at@1/taught"
+    (tmp_path / "at@1/d.toml").write_text(GOOD)
+    assert read_config("at@1/d.toml", None, {}).backbone == "timm/test_vit"
+    expected = activetune.load_backbone(str(made.folder)).fingerprint
+    assert activetune.load_backbone("at@1/taught").fingerprint == expected
+    assert activetune.load_backbone("at@1/taught@192").settings.size == (192, 192)
 
 
 def test_settings_win_over_the_config_and_this_over_its_preset(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from activetune.base.toml_files import Tables
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.networks.adapters import LowRank
+from activetune.networks.backbones import is_folder
 from activetune.tasks import task_of, tasks
 from activetune.training.settings import Optimisation
 
@@ -75,8 +76,16 @@ class HeadStage(Settings):
     clip: float = 0.1
 
     def __post_init__(self) -> None:
-        check_settings("visft", ("stage1_steps", self.steps, 0, np.inf), ("stage1_warmup", self.warmup, 0, 0.9))
-        self.optimisation(1.0)
+        check_settings(
+            "visft",
+            ("stage1_steps", self.steps, 0, np.inf),
+            ("stage1_lr", self.lr, 0, np.inf),
+            ("stage1_batch_size", self.batch_size, 1, np.inf),
+            ("stage1_accumulation", self.accumulation, 1, self.batch_size),
+            ("stage1_warmup", self.warmup, 0, 0.9),
+            ("stage1_weight_decay", self.weight_decay, 0, np.inf),
+            ("stage1_clip", self.clip, 0, np.inf),
+        )
 
     def optimisation(self, own: float) -> Optimisation:
         """The loop's options.
@@ -184,7 +193,7 @@ class Entry(Settings):
         task: see ``activetune list tasks``. head: of the kinds that answer it; empty takes the one it prefers.
         weight: how often stage 2 draws a batch of it, against the others.
         name: of the task here; empty takes ``task``.
-        stage1_steps, stage1_lr, stage1_batch_size: of this head alone; 0 takes the run's.
+        stage1_steps, stage1_lr, stage1_batch_size, stage1_warmup: of this head alone; 0 takes the run's.
     """
 
     task: str = ""
@@ -194,6 +203,7 @@ class Entry(Settings):
     stage1_steps: int = 0
     stage1_lr: float = 0.0
     stage1_batch_size: int = 0
+    stage1_warmup: float = 0.0
 
     def __post_init__(self) -> None:
         if self.task and not re.fullmatch(r"[a-z][a-z0-9_]*", self.called):
@@ -204,6 +214,7 @@ class Entry(Settings):
             ("stage1_steps", self.stage1_steps, 0, np.inf),
             ("stage1_lr", self.stage1_lr, 0, np.inf),
             ("stage1_batch_size", self.stage1_batch_size, 0, np.inf),
+            ("stage1_warmup", self.stage1_warmup, 0, 0.9),
         )
 
     @property
@@ -213,17 +224,19 @@ class Entry(Settings):
 
     def stage(self, options: HeadStage) -> HeadStage:
         """Stage 1 of this task."""
-        own = {"steps": self.stage1_steps, "lr": self.stage1_lr, "batch_size": self.stage1_batch_size}
-        return replace(options, **{name: value for name, value in own.items() if value})  # type: ignore[arg-type]
+        names = ("stage1_steps", "stage1_lr", "stage1_batch_size", "stage1_warmup")
+        own = {name.removeprefix("stage1_"): getattr(self, name) for name in names if getattr(self, name)}
+        return replace(options, **own)
 
 
-PAPER: Mapping[str, Mapping[str, Any]] = {  # what the preset says of a task where its entry does not
+PAPER: Mapping[str, Mapping[str, Any]] = {  # what the preset says of a task, where neither its entry nor the run does
     "captioning": {
         "weight": 0.4,
         "head": "lstm",
         "stage1_lr": 4e-4,
         "stage1_batch_size": 256,
         "stage1_steps": 100_000,
+        "stage1_warmup": 2_000 / 100_000,
     },
     "segmentation": {"weight": 0.3, "head": "mask2former"},
     "detection": {"weight": 0.3, "head": "detr"},
@@ -281,23 +294,30 @@ def read_config(
     preset = preset or file.keys.get("preset")
     published = preset_of(Visft, None if preset is None else str(preset), what="visft")
     config = configure(Config, {**published, **file.keys, **settings}, what="visft")
-    asked = [_asked(file, row, number, preset) for number, row in enumerate(file.rows, 1)]
+    given_here = {**file.keys, **settings}
+    asked = [_asked(file, row, number, preset, given_here) for number, row in enumerate(file.rows, 1)]
     if twice := repeated(one.entry.called for one in asked):
         raise UsageError(f"visft: two tasks are called {twice[0]!r}; give each a name of its own with name = …")
     if not any(one.entry.weight for one in asked):
         raise UsageError("visft: every task has weight 0, so stage 2 has nothing to draw; give one a weight above 0")
-    return replace(
-        config, weights=file.beside(config.weights), heads=file.beside(config.heads), preset=preset, tasks=tuple(asked)
-    )
+    places = {name: file.beside(getattr(config, name)) for name in ("weights", "heads")}
+    own = file.beside(config.backbone)  # a folder beside the file, unless it only has the name of a backbone
+    places["backbone"] = own if is_folder(own) else config.backbone
+    return replace(config, **places, preset=preset, tasks=tuple(asked))
 
 
-def _asked(file: Tables, row: Mapping[str, Any], number: int, preset: str | None) -> Asked:
-    """A task of the config, checked."""
+def _asked(file: Tables, row: Mapping[str, Any], number: int, preset: str | None, run: Mapping[str, Any]) -> Asked:
+    """A task of the config, checked.
+
+    Args:
+        run: settings that were given for all tasks, which a preset never replaces.
+    """
     task = str(row.get("task", ""))
     if task not in tasks():
         raise unknown_name(f"task (task {number} of the config)", task, tasks())
     what = f"visft, task {number} ({task})"
-    settings = {**(PAPER.get(task, {}) if preset == "paper" else {}), **row}
+    published = PAPER.get(task, {}) if preset == "paper" else {}
+    settings = {**{name: value for name, value in published.items() if name not in run}, **row}
     pool, labels = (file.beside(settings.pop(name, None)) for name in SOURCES)
     entry = configure(Entry, settings, what=what, beside=SOURCES)
     if "weight" not in settings:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from activetune.base.artefact import read_manifest
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import Labels
 from activetune.networks.adapters import inject
@@ -22,6 +24,7 @@ from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.heads import Head
 from activetune.networks.vocabulary import BEGIN
 from activetune.supervision.config import Config
+from activetune.supervision.heads import KIND
 from activetune.supervision.run import opened
 
 FULL, HALF = 4, 2  # bytes of a number
@@ -61,12 +64,16 @@ def costs(config: Config, *, precision: str, quiet: bool = True) -> tuple[list[C
     size = FULL if precision == "fp32" else HALF
     with torch.device("meta"):
         backbone = load_backbone(config.backbone, pretrained=False)
+    if config.heads is not None:
+        read_manifest(Path(config.heads), KIND)  # refuses a folder that holds none
     places = [(asked.entry, *opened(asked, quiet)[1:]) for asked in config.tasks]
     heads = {entry.called: _head(backbone, task, labels, entry.head) for entry, task, _, labels in places}
     own, counts = _weights(backbone), {name: _weights(head) for name, head in heads.items()}
     found = []
-    for entry, *_ in places:
+    for entry, *_ in places if config.heads is None else ():
         stage, name = entry.stage(config.options.heads), entry.called
+        if not stage.steps:
+            continue  # its head stays as it starts
         together = -(-stage.batch_size // stage.accumulation)
         frozen = own + counts[name]
         spent = _of_head(heads[name], backbone) * together * size

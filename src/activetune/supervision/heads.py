@@ -148,13 +148,15 @@ def taken_head(folder: Path, lesson: Lesson, made_with: Mapping[str, Any]) -> He
     """A head that an earlier run has trained on the same backbone.
 
     Args:
-        folder: that run's. made_with: what its manifest must say, by name: the weights' digest, the seed.
+        folder: that run's. made_with: what its manifest must say, by name: the weights' digest, the seed, the share of
+            the images that is held out.
 
     Raises:
         UsageError: no such head, or one of another backbone, of other held-out images, or for other answers.
     """
     place, manifest = folder / HEADS / lesson.name, read_manifest(folder, KIND)
-    other = [name for name, value in made_with.items() if manifest.get(name) != value]
+    told = {**manifest.get("options", {}), **manifest}
+    other = [name for name, value in made_with.items() if told.get(name) != value]
     if other:
         raise UsageError(
             f"the heads in {folder} were trained with other {' and '.join(other)}; give the same ones here"

@@ -179,7 +179,8 @@ class _Stages:
         """A head, trained here or taken from an earlier run."""
         if self.asked.heads is None:
             return train_head(job, lesson, self.asked.options)
-        same = {"weights": job.backbone.fingerprint, "seed": self.run.seed}
+        held_out_share = self.asked.options.validation  # of other ones they may have learned
+        same = {"weights": job.backbone.fingerprint, "seed": self.run.seed, "validation": held_out_share}
         return together(lambda: taken_head(Path(str(self.asked.heads)), lesson, same)), Outcome([])
 
     def _jointly(self, network: Network, lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,11 +34,35 @@ from activetune.training.settings import Optimisation
 from activetune.training.streams import Course, Draws, Stream, batches_loader
 
 
+@dataclass
+class Told:
+    """What the steps of one stream have told in an epoch: sums of losses and of weights.
+
+    Attributes:
+        parts: sums of the named parts of the loss, over this process's share.
+    """
+
+    steps: int = 0
+    lost: float = 0.0
+    weight: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+
+    def add(self, lost: float, weight: float) -> None:
+        """Count a step."""
+        self.steps, self.lost, self.weight = self.steps + 1, self.lost + lost, self.weight + weight
+
+    @property
+    def loss(self) -> float:
+        """The mean."""
+        return self.lost / max(self.weight, 1e-12)
+
+
 class Steps:
     """The network as it is trained, with its optimiser, schedule, average and loaders.
 
     Attributes:
-        rank: of this process; the first one, 0, writes. parts: mean of each named part of the loss in the last epoch.
+        rank: of this process; the first one, 0, writes. parts: mean of each named part of the loss in the last epoch;
+            of several streams those of each by its name, with its loss, as pixels and words have no common mean.
     """
 
     def __init__(self, job: Job, streams: Sequence[Stream], course: Course, options: Optimisation, phase: str):
@@ -99,28 +123,39 @@ class Steps:
         with signals_held():
             loaders = [iter(loader) if stream.batches.count else iter(()) for loader, stream in self._sources()]
         sizes = [iter(stream.batches.sizes()) for stream in self.streams]
-        total = weight = 0.0
-        self.parts = {}
+        told = [Told() for _ in self.streams]
         for step, which in enumerate(drawn.tolist()):
             self.scheduler.step_update(first + step + 1)
             self.optimizer.zero_grad(set_to_none=True)
-            lost, counted = self._step(self.streams[which], loaders[which], next(sizes[which]))
+            lost, counted = self._step(self.streams[which], loaders[which], next(sizes[which]), told[which])
             refuse_loss(lost, self._at(first + step), self.remedy)
-            total, weight = total + lost, weight + counted
+            told[which].add(lost, counted)
             self._update(first + step)
             advance()
         for loader in loaders:
             next(loader, None)  # a loader closes its epoch when it finds no further batch
         for network in (self.job.network, *([] if self.ema is None else [self.averaged()])):
             refuse_weights(network, self._at(first + len(drawn) - 1), self.remedy)
-        device = self.job.runtime.device
-        self.parts = {name: added_up(value, device) / max(weight, 1e-12) for name, value in self.parts.items()}
-        return total / max(weight, 1e-12)
+        return self._mean_loss(told)
+
+    def _mean_loss(self, told: Sequence[Told]) -> float:
+        """The mean loss of an epoch's steps, and its ``parts``; of several streams each step counts as one."""
+        device, alone = self.job.runtime.device, len(self.streams) == 1
+        self.parts = {}
+        for stream, one in zip(self.streams, told, strict=True):
+            prefix = "train_" if alone else f"train_{stream.name}_"
+            if not alone and one.steps:
+                self.parts[f"{prefix}loss"] = one.loss
+            for name, value in one.parts.items():
+                self.parts[prefix + name] = added_up(value, device) / max(one.weight, 1e-12)
+        if alone:
+            return told[0].loss
+        return sum(one.steps * one.loss for one in told) / max(1, sum(one.steps for one in told))
 
     def _sources(self) -> Iterator[tuple[Any, Stream]]:
         return zip(self.loaders, self.streams, strict=True)
 
-    def _step(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[float, float]:
+    def _step(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int], told: Told) -> tuple[float, float]:
         """The gradient of a batch, part by part; returns the sum of its losses and its weight, over all processes."""
         device = self.job.runtime.device
         batches, weight = self._drawn(stream, parts, sizes)
@@ -128,7 +163,7 @@ class Steps:
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward):
-                lost += self._backward(stream, batch.to(device), weight)
+                lost += self._backward(stream, batch.to(device), weight, told)
         return added_up(lost, device), weight
 
     def _drawn(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[list[Batch], float]:
@@ -151,7 +186,7 @@ class Steps:
             raise_shared(fault)
         return batches, weight
 
-    def _backward(self, stream: Stream, batch: Batch, weight: float) -> float:
+    def _backward(self, stream: Stream, batch: Batch, weight: float, told: Told) -> float:
         """Add a part's share of its batch's gradient; returns the sum of its losses.
 
         Processes average their gradients, so each multiplies its own by their number.
@@ -162,7 +197,7 @@ class Steps:
         if not batch.weight:
             loss = loss * 0.0
         for name, value in parts.items():
-            self.parts[f"train_{name}"] = self.parts.get(f"train_{name}", 0.0) + float(value.detach())
+            told.parts[name] = told.parts.get(name, 0.0) + float(value.detach())
         share = loss / max(weight, 1e-12)
         self.accelerator.backward(share if self.world == 1 else share * self.world)
         return float(loss.detach())

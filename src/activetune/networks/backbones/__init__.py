@@ -63,7 +63,7 @@ def load_backbone(
         UsageError: unknown name (the nearest ones are named), weights that do not fit, a download that failed.
     """
     prefix, known = _prefix(name), sources()
-    if prefix not in known and is_saved(Path(name.partition("@")[0])):
+    if prefix not in known and is_folder(name):
         return _from_folder(name, weights, pretrained, options or {})
     if prefix not in known:
         names = backbone_names()
@@ -82,7 +82,7 @@ def load_backbone(
 
 def _from_folder(name: str, weights: str | Path | None, pretrained: bool, options: Mapping[str, Any]) -> Backbone:
     """The backbone of a folder, for images of its own size or of another."""
-    place, _, size = name.partition("@")
+    place, size = _place_and_size(name)
     folder = Path(place).resolve()
     if weights is not None:
         raise UsageError(f"{place} holds its own weights; leave --weights out")
@@ -95,6 +95,17 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
         found = filled(rebuild_backbone(config), folder, config)
     found.name, found.origin, found.weights_file = f"{folder}@{size}" if size else str(folder), origin, None
     return found
+
+
+def is_folder(name: str) -> bool:
+    """Whether a backbone's name is a folder of ``activetune visft`` or ``merge``, for images of any size."""
+    return is_saved(Path(_place_and_size(name)[0]))
+
+
+def _place_and_size(name: str) -> tuple[str, str]:
+    """A folder, whose path may hold an @ itself, and what stands behind the last one."""
+    place, at, size = name.rpartition("@")
+    return (place, size) if at and not is_saved(Path(name)) else (name, "")
 
 
 def _prefix(name: str) -> str:

@@ -1,7 +1,7 @@
 """k-means: the item nearest to each centroid.
 
-Lloyd's algorithm with k-means++ seeding on features of unit length (``features/clusters.py``; cosine similarity, which on unit
-rows picks as well as Euclidean distance does), then each cluster's own nearest candidate, so that the picks are
+Lloyd's algorithm with k-means++ seeding on features of unit length (``features/clusters.py``; cosine similarity, which
+on unit rows picks as well as Euclidean distance does), then each cluster's own nearest candidate, so that the picks are
 distinct by construction. With L labelled items it makes K + L clusters and leaves out those that hold labelled items;
 should more than K be left, the largest K are taken.
 Cost: 2 N (K + L) D operations for every tenth of up to 100 iterations, 32 N D for the others. Not ordered.

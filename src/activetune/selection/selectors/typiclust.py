@@ -5,7 +5,7 @@ K + L clusters, at most 500; those of five items or fewer are left out. The clus
 the fewest labelled items first, of equal ones the largest; each visit takes the item with the highest typicality
 ``1 / mean distance to the min(20, n / 2) nearest items`` of what the cluster still holds.
 Deviations: spherical k-means in place of scikit-learn's; where no cluster is large enough, all are visited.
-Cost: k-means (``features/clusters.py``) with at most 500 clusters, and for each pick 2 n^2 D with n items in its cluster.
+Cost: k-means (``features/clusters.py``) with at most 500 clusters, and for each pick 2 n^2 D, n items in its cluster.
 Not ordered: the clusters depend on the budget.
 """
 

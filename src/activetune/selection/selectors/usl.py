@@ -9,8 +9,8 @@ Distances are Euclidean, as the paper writes them; the authors' code squares the
 Nearest items are looked for in the item's own cluster, and the regulariser runs over the 256 clusters nearest to it:
 that of farther ones hardly differs. Clusters that hold a labelled item give none; that item counts as their pick in the
 regulariser.
-Cost: k-means (``features/clusters.py``), 2 N n D for the densities with n items per cluster, 2 N min(K, 256) D per round; O(N)
-memory. Not ordered.
+Cost: k-means (``features/clusters.py``), 2 N n D for the densities with n items per cluster, 2 N min(K, 256) D per
+round; O(N) memory. Not ordered.
 """
 
 from __future__ import annotations
