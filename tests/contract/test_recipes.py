@@ -36,7 +36,7 @@ from tests.test_finetuning import figures, history, learnt, some_labels, train
 RECIPES = sorted(recipes())
 QUICK = {"epochs": 2, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 6, "rank": 2, "validation_least": 1}
 QUICK |= {"batches": 4, "loops": 2, "measurements": 1, "budget": "50%", "captions": "none", "validation": 0.25}
-FROZEN = ("frozen_map", "linear_probe")
+FROZEN = ("frozen_map", "linear_probe", "pool_probe")
 COLUMNS = {"phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds", "strength", "head"}
 COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds"}
 

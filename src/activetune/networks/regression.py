@@ -69,6 +69,11 @@ class LinearHead:
         """The head whose logits are lower by ``added_C``."""
         return LinearHead(self.weight_CD, np.asarray(self.bias_C - added_C, dtype=np.float32))
 
+    @classmethod
+    def read_from(cls, layer: torch.nn.Linear) -> LinearHead:
+        """That of a torch layer."""
+        return cls(*(value.detach().cpu().float().numpy().copy() for value in (layer.weight, layer.bias)))
+
     def write_to(self, layer: torch.nn.Linear) -> None:
         """Copy into a torch layer of the same shape."""
         with torch.no_grad():
@@ -155,10 +160,16 @@ def fit_linear(
     classes: int | None = None,
     iterations: int = 1000,
     balance: float = 0.0,
+    weights_L: FloatArray | None = None,
 ) -> LinearHead:
-    """Fit one probe, see :func:`fit_best`; at least two classes must occur in ``indices``, the others never win."""
+    """Fit one probe, see :func:`fit_best`; at least two classes must occur in ``indices``, the others never win.
+
+    Args:
+        weights_L: (L,) how much each item counts beside the others; None counts them alike, but for ``balance``.
+    """
     classes = classes or _classes_of(indices)
-    return next(_fit_path(_as_views(features_LD), indices, [strength], classes, iterations, balance))
+    views_VLD = _as_views(features_LD)
+    return next(_fit_path(views_VLD, indices, [strength], classes, iterations, balance, weights_L))
 
 
 def choose_strength(
@@ -232,6 +243,7 @@ def _fit_path(
     classes: int,
     iterations: int = 1000,
     balance: float = 0.0,
+    weights_L: FloatArray | None = None,
 ) -> Iterator[LinearHead]:
     """Heads of several strengths, weak to strong: each fit starts from the last one's solution."""
     if indices.ndim == 2:
@@ -243,6 +255,7 @@ def _fit_path(
     views = len(views_VLD)
     features = np.asarray(views_VLD, dtype=np.float32).reshape(-1, views_VLD.shape[2])
     weights = np.bincount(indices)[indices] ** -float(balance)
+    weights = weights if weights_L is None else weights * weights_L
     weights *= len(indices) / weights.sum() / views  # an item weighs as much under any number of views
     targets, weights = np.tile(indices, views), np.tile(weights, views)
     centre = features.mean(axis=0)

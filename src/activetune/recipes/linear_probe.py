@@ -49,11 +49,11 @@ class LinearProbe(Recipe):
         return run_probe(job, self.probe, self.imbalance, self.crops, training=self.training)
 
     def fit_on_features(
-        self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int
+        self, features_ND: FloatArray, positions_L: IntArray, indices: IntArray, *, held_out: IntArray, seed: int
     ) -> LinearHead | None:
         """See :class:`Recipe`."""
         if self.probe.views > 1:
             return None
-        features_LD = np.asarray(features_LD, dtype=np.float32)
+        features_LD = np.asarray(features_ND[positions_L], dtype=np.float32)
         measure = Classification(even=self.evens_classes).measure
         return self.probe.fit(features_LD, indices, self.imbalance, held_out=held_out, seed=seed, measure=measure).head

@@ -23,6 +23,7 @@ from activetune.base.runtime import Runtime, resolve_runtime, spent
 from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
 from activetune.base.unfinished import WORK, clear, withdraw
+from activetune.data.identity import Contents
 from activetune.data.labels import Labels, keep
 from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
@@ -163,6 +164,7 @@ def _made_from(
         "options": record_of(recipe),
         "seed": run.seed,
         "precision": runtime.precision,
+        **({"whole_pool": Contents(pool, remember=asked.use_cache).fingerprint} if recipe.uses_pool else {}),
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
         **({"head": asked.head} if asked.head else {}),
     }

@@ -16,6 +16,7 @@ from activetune.data.pool import check_complete
 from activetune.data.splits import validation_splits
 from activetune.evaluation.estimate import PROBE, estimate_by
 from activetune.evaluation.metrics import measure_top1
+from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, features_of
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import Fitted, Measure, Regression, best_trial, choose_strength, fit_best
@@ -208,20 +209,35 @@ def _features(job: Job, options: Probe, crops: Crops) -> FloatArray:
     return labelled_features(job)
 
 
+def pool_features(job: Job) -> Embeddings:
+    """Features of every image of the pool that can be decoded, by the backbone as it is."""
+    return features_of(
+        job.whole_pool,
+        job.whole_pool.ids,
+        backbone=job.backbone,
+        options=_embedding(job),
+        use_cache=job.use_cache,
+        quiet=job.quiet,
+    )
+
+
+def _embedding(job: Job) -> EmbedOptions:
+    return EmbedOptions(
+        workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
+    )
+
+
 def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray:
     """Features (L, D) float32 of the labelled items by the backbone as it is.
 
     Args:
         positions: of some of them alone.
     """
-    embedding = EmbedOptions(
-        workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
-    )
     embeddings = features_of(
         job.whole_pool,
         job.labels.ids if positions is None else [job.labels.ids[position] for position in positions],
         backbone=job.backbone,
-        options=embedding,
+        options=_embedding(job),
         use_cache=job.use_cache,
         quiet=job.quiet,
     )

@@ -34,12 +34,14 @@ class Recipe(Settings, ABC):
         selects: whether the recipe itself selects, again and again, among items whose labels are all known; it then
             has the settings ``select_with``, ``select_settings`` and ``budget``.
         frozen: whether the recipe leaves the backbone as it is.
+        uses_pool: whether it learns from images without a label too, so that the model is made from the whole pool.
         only_tasks: the tasks that it can train, where these are not all.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     selects: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
+    uses_pool: ClassVar[bool] = False
     only_tasks: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -86,12 +88,12 @@ class Recipe(Settings, ABC):
         return task.with_even_classes() if self.evens_classes else task
 
     def fit_on_features(
-        self, features_LD: FloatArray, indices: IntArray, *, held_out: IntArray, seed: int
+        self, features_ND: FloatArray, positions_L: IntArray, indices: IntArray, *, held_out: IntArray, seed: int
     ) -> LinearHead | None:
         """The classifier alone, where the recipe leaves the backbone as it is: the one that ``run`` would put on it.
 
         Args:
-            features_LD: the pretrained backbone's features of the labelled items.
+            features_ND: the pretrained backbone's features of the whole pool. positions_L: the labelled items in it.
             indices: (L,) their class indices. held_out: positions among them that were carved out to choose by.
 
         Returns:

@@ -336,9 +336,9 @@ def _keep_last_loop(path: Path, folder: Path) -> None:
 
 def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> LinearHead | None:
     """The classifier of a recipe that leaves the backbone as it is, from features that are there already."""
-    features_LD = pool.features_ND[[pool.position[item] for item in labels.ids]]
+    positions_L = np.asarray([pool.position[item] for item in labels.ids])
     held_out = recipe.hold_out(labels.indices, seed)
-    return recipe.fit_on_features(features_LD, labels.indices, held_out=held_out, seed=seed)
+    return recipe.fit_on_features(pool.features_ND, positions_L, labels.indices, held_out=held_out, seed=seed)
 
 
 def kept_cell(folder: Path, cell: Cell) -> Row | None:

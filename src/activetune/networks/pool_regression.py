@@ -1,0 +1,258 @@
+"""A linear classifier that learns from a few labelled items and from all others of their pool.
+
+What the labels say spreads over the pool's graph of neighbours (``features/graph.py``) and is averaged with what a
+logistic regression on the labels alone says. A second logistic regression learns these answers on the pool's items, so
+that the classifier is as plain as the first one: a linear layer. An item counts by how sure its answer is, one minus
+its entropy as a share of the largest there is. How much each class weighs is told by the answers themselves: no class
+is taken to be as frequent as another.
+Shape legend: N items of the pool, L labelled ones, D feature size, C classes, B classes at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.config import check_settings
+from activetune.base.errors import UsageError
+from activetune.base.settings import Settings
+from activetune.evaluation.metrics import Measured
+from activetune.features.distances import Float32, pieces, unit_rows
+from activetune.features.graph import Graph, nearest_neighbours
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import LinearHead, Measure, Trial, best_trial, fit_linear
+
+AT_ONCE = 2**25  # numbers of N x B that spread together
+LEAST = 1e-12
+STEPS = 200  # of L-BFGS: the answers are no truth to be fitted to the end
+
+
+@dataclass(frozen=True)
+class PoolLearning(Settings):
+    """How a pool is learned from.
+
+    Attributes:
+        neighbours: of each item in the graph. alphas: how far labels spread, in [0, 1): candidates for
+            cross-validation, of which the first is taken unless another is better by a standard error.
+        share: of the first regression's answer in the average. strength: of the second regression.
+        labelled: how often an item with a label counts. even: from 0, a class weighs as much as its answers do, to 1,
+            all classes weigh alike. most: items of the pool that the second regression sees, drawn at random.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {"share": "probe_share", "strength": "pool_strength", "most": "pool_most"}
+
+    neighbours: int = 10
+    alphas: tuple[float, ...] = (0.8, 0.5, 0.95)
+    share: float = 0.5
+    strength: float = 10.0
+    labelled: float = 5.0
+    even: float = 0.5
+    most: int = 20_000
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "pool",
+            ("neighbours", self.neighbours, 1, 1000),
+            ("probe_share", self.share, 0, 1),
+            ("pool_strength", self.strength, LEAST, np.inf),
+            ("labelled", self.labelled, 0.01, np.inf),
+            ("even", self.even, 0, 1),
+            ("pool_most", self.most, 1, np.inf),
+        )
+        if not self.alphas or min(self.alphas) < 0 or max(self.alphas) >= 1:
+            raise UsageError(f"pool: alphas can't be {self.alphas}; allowed: numbers from 0 to below 1, at least one")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A class index for each item of the pool, and how sure that is, in [0, 1]."""
+
+    classes_N: IntArray
+    sure_N: FloatArray
+
+
+@dataclass(frozen=True)
+class PoolFit:
+    """What was fitted.
+
+    Attributes:
+        head: the classifier; the first regression itself where the pool is not ``used``.
+        alpha: how far labels have spread. trials: a trial per alpha.
+        first, second: both regressions on labelled items that they did not see; None where there are none.
+        error: standard error of the difference between them.
+    """
+
+    head: LinearHead
+    alpha: float
+    trials: Sequence[Trial]
+    first: Measured | None = None
+    second: Measured | None = None
+    error: float = 0.0
+
+    @property
+    def used(self) -> bool:
+        """Whether the pool is learned from: unless that is worse than the first regression by a standard error."""
+        return self.first is None or self.second is None or self.second.value >= self.first.value - self.error
+
+
+class PoolRegression:
+    """Answers of a pool's items, and classifiers that learn them.
+
+    Args:
+        features_ND: of the whole pool. positions_L, indices_L: the labelled items, and their class indices. classes: C.
+        imbalance: what is done about classes of different size; the pool's answers tell how frequent they are.
+    """
+
+    def __init__(
+        self,
+        features_ND: Float32,
+        positions_L: IntArray,
+        indices_L: IntArray,
+        classes: int,
+        options: PoolLearning,
+        imbalance: Imbalance,
+        *,
+        seed: int,
+        quiet: bool = True,
+    ):
+        self.features_ND, self.positions_L, self.indices_L, self.classes = features_ND, positions_L, indices_L, classes
+        self.options, self.imbalance, self.seed = options, imbalance, seed
+        found = nearest_neighbours(unit_rows(features_ND), options.neighbours, seed=seed, quiet=quiet)
+        self.graph = Graph.of(*found, options.neighbours)
+
+    def fit(self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure) -> PoolFit:
+        """Choose by cross-validation how far labels spread, and whether the pool is used at all; then fit.
+
+        Args:
+            first: the regression on all labels, of that strength. splits: parts of the labelled items
+                that are validated on, one after the other; none leave nothing to choose by.
+            measure: what says how good logits are.
+        """
+        every = np.arange(len(self.indices_L))
+        rest = [np.setdiff1d(every, split) for split in splits]
+        heads = [self._first(rows, strength) for rows in rest]
+        alphas = self.options.alphas
+        trials = [self._trial(alpha, splits, rest, heads, measure) for alpha in alphas] if splits else []
+        alpha = best_trial(trials, by="first").strength if trials else alphas[0]
+        compared = self._compared(alpha, splits, rest, heads, measure) if splits else ()
+        found = PoolFit(first, alpha, trials, *compared)
+        return replace(found, head=self.second(self.answers(every, first, alpha), every)) if found.used else found
+
+    def _first(self, rows: IntArray, strength: float) -> LinearHead:
+        """The regression on some of the labels."""
+        features_LD, indices = self.features_ND[self.positions_L[rows]], self.indices_L[rows]
+        head = fit_linear(features_LD, indices, strength, classes=self.classes, balance=self.imbalance.balance)
+        return head.less(self.imbalance.added_to_logits(indices, self.classes))
+
+    def _trial(
+        self,
+        alpha: float,
+        splits: Sequence[IntArray],
+        rest: Sequence[IntArray],
+        heads: Sequence[LinearHead],
+        measure: Measure,
+    ) -> Trial:
+        """How good the answers themselves are on labelled items that they were kept from."""
+        told = []
+        for split, rows, head in zip(splits, rest, heads, strict=True):
+            asked = self.positions_L[split]
+            shares = np.concatenate([block[asked] for _, block in self._spread(rows, alpha)], axis=1)
+            told.append(np.log(np.maximum(self._mixed(head.logits(self.features_ND[asked]), shares), LEAST)))
+        return Trial.of(measure(np.concatenate(told), self.indices_L[np.concatenate(splits)]), alpha)
+
+    def _mixed(self, logits: FloatArray, shares: FloatArray) -> FloatArray:
+        """The average of both answers."""
+        likely = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        mixed: FloatArray = self.options.share * likely + (1 - self.options.share) * shares
+        return mixed
+
+    def _compared(
+        self,
+        alpha: float,
+        splits: Sequence[IntArray],
+        rest: Sequence[IntArray],
+        heads: Sequence[LinearHead],
+        measure: Measure,
+    ) -> tuple[Measured, Measured, float]:
+        """Both regressions on items that they did not see, and the standard error of their difference."""
+        pairs: list[tuple[FloatArray, FloatArray]] = []
+        for split, rows, head in zip(splits, rest, heads, strict=True):
+            second = self.second(self.answers(rows, head, alpha), rows)
+            asked = self.features_ND[self.positions_L[split]]
+            pairs.append((head.logits(asked), second.logits(asked)))
+        truth = self.indices_L[np.concatenate(splits)]
+        logits = [np.concatenate(side) for side in zip(*pairs, strict=True)]
+        right = [(one.argmax(axis=1) == truth).astype(np.float64) for one in logits]
+        error = float(np.std(right[1] - right[0]) / np.sqrt(len(truth)))
+        return measure(logits[0], truth), measure(logits[1], truth), error
+
+    def _spread(self, rows: IntArray, alpha: float) -> Iterator[tuple[slice, Float32]]:
+        """What some of the labels say of each item: (N, B) shares of some classes after the others.
+
+        They add up to one where a label has reached an item, and are zero where none has.
+        """
+        size = len(self.features_ND)
+        any_N1 = np.zeros((size, 1), dtype=np.float32)
+        any_N1[self.positions_L[rows]] = 1
+        total_N1 = np.maximum(self.graph.spread(any_N1, alpha), LEAST)  # spreading is linear: the sum over all classes
+        step = max(1, AT_ONCE // size)
+        for start in range(0, self.classes, step):
+            block = slice(start, min(start + step, self.classes))
+            known_NB = np.zeros((size, block.stop - block.start), dtype=np.float32)
+            inside = rows[(self.indices_L[rows] >= block.start) & (self.indices_L[rows] < block.stop)]
+            known_NB[self.positions_L[inside], self.indices_L[inside] - block.start] = 1
+            yield block, np.divide(self.graph.spread(known_NB, alpha), total_N1, dtype=np.float32)
+
+    def answers(self, rows: IntArray, head: LinearHead, alpha: float) -> Answers:
+        """A class for every item, by some of the labels and the regression that was fitted on them."""
+        size, share = len(self.features_ND), self.options.share
+        best_N, classes_N = np.full(size, -1.0), np.zeros(size, dtype=np.int64)
+        sum_N, entropy_N = np.zeros(size), np.zeros(size)
+        norm_N = np.concatenate(
+            [np.logaddexp.reduce(head.logits(self.features_ND[part]), axis=1) for part in pieces(size, self.classes)]
+        )
+        for block, shares_NB in self._spread(rows, alpha):
+            layer = LinearHead(head.weight_CD[block], head.bias_C[block])
+            for part in pieces(size, block.stop - block.start):
+                likely = np.exp(layer.logits(self.features_ND[part]) - norm_N[part, None])
+                told = share * likely + (1 - share) * shares_NB[part]
+                value, better = told.max(axis=1), told.max(axis=1) > best_N[part]
+                classes_N[part][better] = told.argmax(axis=1)[better] + block.start
+                best_N[part][better] = value[better]
+                entropy_N[part] -= (told * np.log(np.maximum(told, LEAST))).sum(axis=1)
+                sum_N[part] += told.sum(axis=1)
+        sum_N = np.maximum(sum_N, LEAST)
+        entropy_N = entropy_N / sum_N + np.log(
+            sum_N
+        )  # where shares do not add up to one, that of what they are shares of
+        sure_N = np.clip(1 - entropy_N / np.log(max(2, self.classes)), 0, 1)
+        known = self.positions_L[rows]
+        classes_N[known], sure_N[known] = self.indices_L[rows], 1.0
+        return Answers(classes_N, sure_N)
+
+    def second(self, answers: Answers, rows: IntArray) -> LinearHead:
+        """The regression on the answers.
+
+        Args:
+            rows: the labelled items that they know, which count more.
+        """
+        options, size, known = self.options, len(self.features_ND), self.positions_L[rows]
+        of_class_C = np.bincount(answers.classes_N, answers.sure_N, minlength=self.classes)
+        even = max(options.even, self.imbalance.balance)
+        weights_N = answers.sure_N * np.maximum(of_class_C, LEAST)[answers.classes_N] ** -even
+        weights_N[known] *= options.labelled
+        kept = np.arange(size)
+        if size > options.most:
+            others = np.random.default_rng([self.seed, 29]).permutation(np.setdiff1d(kept, known))
+            kept = np.sort(np.concatenate([known, others[: max(0, options.most - len(known))]]))
+        kept = kept[weights_N[kept] > 0]
+        learned = answers.classes_N[kept]
+        weights = weights_N[kept]
+        head = fit_linear(
+            self.features_ND[kept], learned, options.strength, classes=self.classes, iterations=STEPS, weights_L=weights
+        )
+        return head.less(self.imbalance.added_to_logits(learned, self.classes))

@@ -1,0 +1,133 @@
+"""The linear probe with the pool: what few labels say spreads over all images that they were picked from.
+
+Frozen backbone, features computed once. ``networks/pool_regression.py`` says how: labels spread over the graph of
+nearest neighbours (Zhou et al., NeurIPS 2003), averaged with the probe's answers, and learned by a second logistic
+regression. The saved model is a backbone with a linear head, as that of ``linear_probe``. How far labels spread, and
+whether the pool is used at all, is chosen by cross-validation on the labels: where the pool loses by more than a
+standard error, the model is the plain probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
+from activetune.base.progress import note
+from activetune.data.splits import validation_splits
+from activetune.evaluation.estimate import estimate_by
+from activetune.features.distances import Float32
+from activetune.networks.imbalance import Imbalance
+from activetune.networks.network import CLASSIFICATION
+from activetune.networks.pool_regression import PoolFit, PoolLearning, PoolRegression
+from activetune.networks.regression import CROSS_VALIDATED, LinearHead, Measure
+from activetune.tasks import Crops
+from activetune.tasks.classification import Classification
+from activetune.training.job import Job, Outcome
+from activetune.training.probe_phase import Probe, pool_features, run_probe
+from activetune.training.ranks import from_first
+from activetune.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PoolProbe(Recipe):
+    """Frozen backbone, a linear head that learns from labels and from the rest of the pool.
+
+    Attributes:
+        probe: of the labels alone. pool: how the rest is learned from. imbalance: what is done about classes of
+            different size.
+    """
+
+    frozen: ClassVar[bool] = True
+    uses_pool: ClassVar[bool] = True
+    only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
+
+    probe: Probe = Probe()
+    pool: PoolLearning = PoolLearning()
+    imbalance: Imbalance = Imbalance()
+
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
+        """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
+        return NO_INDICES if len(strata) <= CROSS_VALIDATED else super().hold_out(strata, seed)
+
+    def run(self, job: Job) -> Outcome:
+        """See :class:`Recipe`."""
+        pool = from_first(lambda: pool_features(job))
+        positions_L = np.asarray([pool.position[item] for item in job.labels.ids])
+        features_ND = np.asarray(pool.features_ND, dtype=np.float32)
+        probe = run_probe(job, self.probe, self.imbalance, Crops(), features_LD=features_ND[positions_L])
+        first, strength = LinearHead.read_from(job.network.classifier()), float(probe.figures["strength"])
+        splits = validation_splits(job.strata, job.held_out, self.probe.folds, np.random.default_rng([job.seed, 5]))
+        found = from_first(
+            lambda: self._learned(
+                features_ND, positions_L, job.targets, first, strength, splits, job.seed, job.measure, job.quiet
+            )
+        )
+        found.head.write_to(job.network.classifier())
+        note(_told(found, len(pool)), job.quiet)
+        return Outcome([*probe.history, *_rows(found, job)], {**probe.figures, **_figures(found, job, len(pool))})
+
+    def _learned(
+        self,
+        features_ND: Float32,
+        positions_L: IntArray,
+        indices: IntArray,
+        first: LinearHead,
+        strength: float,
+        splits: Sequence[IntArray],
+        seed: int,
+        measure: Measure,
+        quiet: bool = True,
+    ) -> PoolFit:
+        """The head that learns from the pool, or the first one where that is better."""
+        classes = len(first.bias_C)
+        regression = PoolRegression(
+            features_ND, positions_L, indices, classes, self.pool, self.imbalance, seed=seed, quiet=quiet
+        )
+        return regression.fit(first, strength, splits, measure=measure)
+
+    def fit_on_features(
+        self, features_ND: FloatArray, positions_L: IntArray, indices: IntArray, *, held_out: IntArray, seed: int
+    ) -> LinearHead | None:
+        """See :class:`Recipe`."""
+        features_ND = np.asarray(features_ND, dtype=np.float32)
+        measure = Classification(even=self.evens_classes).measure
+        first = self.probe.fit(
+            features_ND[positions_L], indices, self.imbalance, held_out=held_out, seed=seed, measure=measure
+        )
+        splits = validation_splits(indices, held_out, self.probe.folds, np.random.default_rng([seed, 5]))
+        return self._learned(features_ND, positions_L, indices, first.head, first.strength, splits, seed, measure).head
+
+
+def _told(found: PoolFit, count: int) -> str:
+    if not found.used:
+        return "the pool is left out, as it does worse on the labels: the plain probe is kept"
+    return f"learned from {count:,} images of the pool, labels spread with alpha {found.alpha:g}"
+
+
+def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:
+    """A row of the history per alpha that was tried."""
+    return [
+        {"phase": "pool", "strength": trial.strength, "val_loss": trial.loss, job.measured: trial.value}
+        for trial in found.trials
+    ]
+
+
+def _figures(found: PoolFit, job: Job, count: int) -> dict[str, Any]:
+    """What is told of the pool, and how good its classifier is on labels that it did not see."""
+    figures: dict[str, Any] = {"pool": {"images": count, "alpha": found.alpha, "used": found.used}}
+    if found.first is None or found.second is None:
+        return figures
+    figures["pool"] |= {"probe": found.first.value, "with_pool": found.second.value, "error": found.error}
+    if not found.used:
+        return figures
+    by = "a held-out validation part" if len(job.held_out) else "cross-validation"
+    chose = "how far labels spread" if len(found.trials) > 1 else ""
+    measured = {"chosen_by": by.removeprefix("a held-out ").removesuffix(" part"), job.measured: found.second.value}
+    told = estimate_by(
+        found.second, job.labels.classes, of="the probe with the pool", by=by, chose=chose, metric=job.task.primary
+    )
+    return {**figures, **measured, **told}
