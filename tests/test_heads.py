@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from activetune.networks.heads import Head, heads, make_head
 from activetune.networks.heads._attention import AttentionPool, heads_for
 from activetune.networks.heads.classes.logistic import power_normalised
 from activetune.networks.imbalance import Imbalance
+from activetune.training import head_training
 from activetune.training.head_training import ClassLesson, HeadTraining, head_logits, train_head
+from activetune.training.output import Checkpoint
 from activetune.training.views import Views
 
 CLASSES, SIZE, TOKENS = 3, 16, 6
@@ -112,6 +115,49 @@ def test_attention_finds_the_telling_token_better_than_the_mean() -> None:
         )
         found[kind] = accuracy(head)
     assert found["map"] >= found["linear"]
+
+
+class CutOff(Exception):
+    pass
+
+
+def test_cut_off_after_each_save_a_head_ends_at_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_training, "SAVE_EVERY", 7)
+    views, targets = toy()
+    options, under = HeadTraining(steps=20), parse_augmentation("c2frofa:brightness:0.5 + frofa:mixup:0.2")
+
+    class Dropping(type(make_head("map", SIZE, CLASSES))):  # type: ignore[misc]
+        """A head whose training draws from torch's global state too."""
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = super().forward(torch.nn.functional.dropout(features, 0.3, self.training))
+            return found
+
+    def trained(checkpoint: Checkpoint | None) -> tuple[dict[str, torch.Tensor], list[float]]:
+        torch.manual_seed(0)
+        head = Dropping(SIZE, CLASSES)
+        losses = learn(head, views, targets, np.arange(60), options, augmentation=under, seed=0, checkpoint=checkpoint)
+        return head.state_dict(), losses
+
+    whole, told = trained(None)
+    save, cuts = Checkpoint.save, 0
+
+    def cut(self: Checkpoint, content: Any) -> None:
+        save(self, content)
+        raise CutOff
+
+    checkpoint = Checkpoint(tmp_path / "head.pt", "this", torch.device("cpu"))
+    monkeypatch.setattr(Checkpoint, "save", cut)
+    for _ in range(5):
+        try:
+            state, losses = trained(checkpoint)
+        except CutOff:
+            cuts += 1
+            continue
+        break
+    assert cuts == 3  # after 7, 14 and all 20 steps
+    assert losses == told
+    assert all(torch.equal(value, whole[name]) for name, value in state.items())
 
 
 def test_training_depends_on_the_seed_alone() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
+from activetune.base.fingerprint import digest, digest_array
 from activetune.networks.frofa import OPERATIONS
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
@@ -24,6 +25,7 @@ from activetune.tasks import Batch, Sample, Task
 from activetune.training.head_choice import Candidate, HeadTrial
 from activetune.training.head_training import HeadTraining, head_outputs, train_head
 from activetune.training.job import Job
+from activetune.training.output import Checkpoint
 from activetune.training.views import Views
 
 BATCH = 32  # items whose outputs are scored together
@@ -87,7 +89,18 @@ class DenseHeads:
         head.adapt(self.views.features)
         task = job.task.prepared(job.labels, rows, self.imbalance, smoothing=smoothing)
         lesson = DenseLesson(task, job.strata, self.imbalance.balance, self.views)
-        train_head(head, self.views, lesson, rows, self.training, augmentation=candidate.augmentation, seed=job.seed)
+        key = digest(str(candidate), digest_array(rows), job.task.name)
+        train_head(
+            head,
+            self.views,
+            lesson,
+            rows,
+            self.training,
+            augmentation=candidate.augmentation,
+            seed=job.seed,
+            checkpoint=Checkpoint(job.work / f"head-{key}.pt", key, self.views.device),
+            quiet=job.quiet,
+        )
         return head
 
     def score(self, candidate: Candidate, splits: Sequence[IntArray]) -> HeadTrial:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
+from activetune.base.progress import progress
 from activetune.base.runtime import torch_generator
 from activetune.base.settings import Settings, flatten
 from activetune.base.torchvision_ import import_torchvision
@@ -26,6 +28,7 @@ from activetune.networks.frofa import ScopedOperation, augment, mix
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
+from activetune.training.output import Checkpoint
 from activetune.training.views import Views
 
 
@@ -64,6 +67,7 @@ class HeadTraining(Settings):
         )
 
 
+SAVE_EVERY = 50  # steps between two states that a training that was cut off goes on from
 BY_STEPS = HeadTraining()
 NAMES = frozenset(flatten(BY_STEPS))  # the settings' flat names
 PLAIN = Imbalance()  # classes as they are
@@ -131,11 +135,14 @@ def train_head(
     *,
     augmentation: Sequence[ScopedOperation] = (),
     seed: int,
+    checkpoint: Checkpoint | None = None,
+    quiet: bool = True,
 ) -> list[float]:
     """Train a head in place on some of the items; returns the mean loss of each tenth of the steps.
 
     Args:
         lesson: what it learns. rows: positions that are trained on. augmentation: of the features (``frofa/``).
+        checkpoint: what a training that was cut off goes on from; None keeps nothing.
     """
     import_torchvision()  # timm needs it
     from timm.scheduler import CosineLRScheduler
@@ -154,11 +161,16 @@ def train_head(
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
     batches = _batches(rows, lesson.strata, size, lesson.balance, rng)
     here = [views.device] if views.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=here):
+    kept = _Kept(checkpoint, head, optimizer, generator, losses)
+    with torch.random.fork_rng(devices=here), progress(options.steps, "head", unit="steps", quiet=quiet) as meter:
         torch.manual_seed(seed)  # of dropout, which draws from torch's global state
+        done = kept.restore()
         for step, chosen in zip(range(options.steps), batches, strict=False):
-            scheduler.step(step + 1)
             drawn = rng.integers(count, size=len(chosen))
+            meter.advance(1)
+            if step < done:
+                continue  # what is drawn is drawn again, so that the rest is drawn as before
+            scheduler.step(step + 1)
             features, targets = views.batch(chosen, drawn), lesson.targets(chosen, drawn)
             if augmentation:
                 features = augment(features.float(), augmentation, generator, grid=views.grid).to(features.dtype)
@@ -170,9 +182,54 @@ def train_head(
             optimizer.step()
             losses[step] = float(loss.detach())
             refuse_loss(losses[step], f"at step {step + 1:,} of {options.steps:,} of the light head", remedy)
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == options.steps:
+                kept.save(step + 1)
     head.eval()
     refuse_weights(head, "after the last step of the light head", remedy)
     return [float(part.mean()) for part in np.array_split(losses, min(10, options.steps))]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a head's training goes on from, where it is kept: weights, the optimiser, and the random states."""
+
+    checkpoint: Checkpoint | None
+    head: Head
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    losses: npt.NDArray[np.float64]
+
+    def save(self, done: int) -> None:
+        """Keep the state after so many steps."""
+        if self.checkpoint is None:
+            return
+        on_gpu = self.generator.device.type == "cuda"
+        self.checkpoint.save(
+            {
+                "done": done,
+                "head": self.head.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "losses": torch.from_numpy(self.losses[:done].copy()),
+                "augmentation": self.generator.get_state(),
+                "dropout": torch.get_rng_state(),
+                **({"dropout_gpu": torch.cuda.get_rng_state(self.generator.device)} if on_gpu else {}),
+            }
+        )
+
+    def restore(self) -> int:
+        """Take up the state that was kept; returns the steps that it has behind it."""
+        state = None if self.checkpoint is None else self.checkpoint.load()
+        if state is None:
+            return 0
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        done = int(state["done"])
+        self.losses[:done] = state["losses"].cpu().numpy()
+        self.generator.set_state(state["augmentation"].cpu())
+        torch.set_rng_state(state["dropout"].cpu())
+        if "dropout_gpu" in state:
+            torch.cuda.set_rng_state(state["dropout_gpu"].cpu(), self.generator.device)
+        return done
 
 
 def head_logits(head: Head, views: Views, rows: IntArray, batch_size: int = 256) -> FloatArray:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
-from activetune.base.progress import progress
+from activetune.base.progress import note, progress
 from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.networks.frofa import Grid
 from activetune.tasks import Crops, Sample
@@ -111,6 +111,8 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
         worker_init_fn=start_worker,
         collate_fn=list,
     )
+    if first < done:
+        note(f"the features of {done:,} of {total:,} views are kept; their answers are read again", job.quiet)
     with progress(total, "embedding views", done=first, quiet=job.quiet) as meter:
         for batch in loader:
             if targets is not None:
