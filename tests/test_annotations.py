@@ -192,10 +192,9 @@ def test_boxes_outside_partly_outside_without_area_and_of_no_numbers(
         "boxes without area, left out: 2 (",
         "boxes that are no finite numbers, left out: 2 (",
         "boxes that are not 4 numbers, left out: 4 (the first: c.json, annotation 8)",
-        "objects without a box, left out: 4 (",
     ):
         assert part in told, told
-    assert len(told.splitlines()) == 6
+    assert len(told.splitlines()) == 5  # a box is told of once
 
 
 def test_images_of_another_size_are_left_out_and_those_without_a_size_take_their_own(
@@ -487,11 +486,13 @@ def test_voc_objects_without_name_or_box(tmp_path: Path, pool: Pool, capsys: pyt
     write(tmp_path / "set" / "2.xml", f"<annotation>{voc_object('cat', 1, 1, 3, 3)}</annotation>")
     write(tmp_path / "set" / "3.xml", f"<annotation>{voc_object('cat', 20, 1, 30, 3)}</annotation>")
     found = answers(read_annotations(tmp_path / "set", pool, "detection"))
-    assert {item: len(value) for item, value in found.items()} == {"2.png": 1, "3.png": 0}
+    assert {item: len(value) for item, value in found.items()} == {
+        "2.png": 1
+    }  # 3.png may show a cat, no one knows where
     told = capsys.readouterr().err
     assert "objects without a name, left out: 2 (the first: 1.xml, object 1)" in told
     assert "objects without a box, left out: 3" in told and "boxes without area, left out: 1" in told
-    assert "images none of whose objects can be read, left out: 1 (the first: 1.xml)" in told
+    assert "images none of whose objects can be read, left out: 2 (the first: 1.xml)" in told
     write(tmp_path / "set" / "3.xml", f"<annotation>{voc_object('', 1, 1, 3, 3)}</annotation>")
     assert read_annotations(tmp_path / "set", pool, "multilabel", quiet=True).answers == [Names(("cat",))] * 2
 
@@ -685,7 +686,8 @@ def test_without_a_list_the_values_are_the_classes_and_255_is_void(tmp_path: Pat
 
 def test_masks_of_0_and_255_alone_have_two_classes() -> None:
     assert legend_of_values([0, 255]).classes == ("0", "255")
-    assert legend_of_values([255]).classes == ("255",)
+    with pytest.raises(UsageError, match="every pixel of the masks has the value 255, which is void; name it in a"):
+        legend_of_values([255])
     assert legend_of_values([0, 1, 255]).classes == ("0", "1")
 
 

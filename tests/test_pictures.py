@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from activetune.data.kinds import ArrayMask, Boxes, Names
+from activetune.data.kinds import VOID, ArrayMask, Boxes, Names
 from activetune.tasks._forms import CocoResults
-from activetune.tasks._pictures import PAPER, colours, with_answer
+from activetune.tasks._pictures import PAPER, colours, with_answer, with_boxes
 
 GREY = Image.new("RGB", (400, 300), (120, 120, 120))
 CLASSES = ["ground", "car", "tree"]
@@ -28,10 +29,31 @@ def test_a_mask_is_a_veil_with_the_names_of_the_classes_that_it_shows() -> None:
     tree, car = tuple(colours(3)[2].tolist()), tuple(colours(3)[1].tolist())
     assert page.width == 400 and page.height > 300
     assert page.getpixel((10, 10)) == tuple(round((120 + part) / 2) for part in tree)
-    assert page.getpixel((390, 290)) == (120, 120, 120)
+    assert page.getpixel((390, 290)) != (120, 120, 120)
     below = page.crop((0, 300, 400, page.height))
     assert tree in shown(below) and car not in shown(below) and PAPER in shown(below)
-    assert with_answer(GREY, ArrayMask(np.zeros((300, 400), dtype=np.int32)), CLASSES).size == GREY.size
+    assert with_answer(GREY, ArrayMask(np.full((300, 400), VOID, dtype=np.int32)), CLASSES).size == GREY.size
+
+
+def test_a_first_class_is_seen_and_a_background_and_void_are_not() -> None:
+    pixels = np.zeros((300, 400), dtype=np.int32)
+    pixels[:150] = VOID
+    for first, seen in (("sky", True), ("background", False), ("__background__", False)):
+        page = with_answer(GREY, ArrayMask(pixels), [first, "car", "tree"])
+        assert page.getpixel((390, 10)) == GREY.getpixel((0, 0))
+        assert (page.getpixel((390, 290)) != GREY.getpixel((0, 0))) is seen
+        assert (page.height > GREY.height) is seen
+
+
+def test_names_of_boxes_are_not_written_over_each_other() -> None:
+    """The surest one, which comes last, has its place; the other is a frame alone."""
+    near = [("one", (50.0, 60.0, 100.0, 80.0), 1), ("two", (52.0, 61.0, 100.0, 80.0), 2)]
+    far = [near[0], ("two", (252.0, 200.0, 100.0, 80.0), 2)]
+
+    def letters(boxes: list[tuple[str, Sequence[float], int]]) -> int:
+        return int((np.asarray(with_boxes(GREY, boxes)) > 180).all(axis=2).sum())
+
+    assert 0 < letters(near) == letters([near[1]]) < letters(far)
 
 
 def test_many_classes_take_several_rows_and_stay_within_the_picture() -> None:

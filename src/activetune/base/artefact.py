@@ -30,19 +30,32 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False,
     Raises:
         UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
     """
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; --out must name a folder")
-    present = contents(path)
-    if present and not overwrite and not cut_off(path):
-        raise UsageError(
-            f"the output folder {path} is not empty (it holds {some(present)}); nothing was written: "
-            "choose another --out, or give --overwrite"
-        )
+    present = contents(path) if path.is_dir() else []
+    refuse_occupied(path, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
     begin(path, key)
     for name in (MANIFEST, *reversed(files)) if present else ():
         remove(path / name)
     return path
+
+
+def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out") -> None:
+    """Refuse a folder that :func:`prepare_folder` would not take, before any work is done for it.
+
+    Args:
+        option: of the command that named it.
+
+    Raises:
+        UsageError: it holds something and ``overwrite`` is off, or the path is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; {option} must name a folder")
+    present = contents(path) if path.is_dir() else []
+    if present and not overwrite and not cut_off(path):
+        raise UsageError(
+            f"the output folder {path} is not empty (it holds {some(present)}); nothing was written: "
+            f"choose another {option}, or give --overwrite"
+        )
 
 
 def begin(folder: Path, key: str = "") -> None:

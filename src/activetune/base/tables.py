@@ -33,6 +33,8 @@ OTHER_NAMES = {
     "caption": ("text", "description", "captions", "sentence"),
 }
 
+SEVERAL = ("labels", "names", "tags", "classes")  # what a column of several names may be called
+
 Columns = dict[str, list[Any]]
 
 
@@ -106,6 +108,8 @@ def need_columns(
         )
     alike = [cell for cell in given if cell.strip().lower() in (missing[0], *OTHER_NAMES.get(missing[0], ()))]
     advice = f"; rename {alike[0]!r} to {missing[0]!r} if that is it" if alike else ""
+    if alike and alike[0].strip().lower() in SEVERAL:
+        advice += ", or give --task multilabel where an image may have several"
     raise UsageError(
         f"{where} has no column {missing[0]!r}{more}; its columns are: {', '.join(given) or 'none'}{advice}"
     )

@@ -101,6 +101,8 @@ def select(
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
     from activetune.selection.select import select as run
 
+    if images is not None:
+        _refuse_images(images, run_options)
     known = _known_labels(embeddings, labels, task, run_options)
     selection = run(
         embeddings,
@@ -157,6 +159,15 @@ def _known_labels(embeddings: str, labels: Path | None, task: str | None, run_op
         return None
     pool = items_of(load_embeddings(embeddings))
     return make_task(task or DEFAULT).labels_of(labels, pool, quiet=run_options.get("quiet", False))
+
+
+def _refuse_images(folder: Path, run_options: RunOptions) -> None:
+    """Refuse a folder for the picks' images before anything is selected."""
+    from activetune.base.artefact import MANIFEST, refuse_occupied
+
+    run = Run(**run_options)
+    if not (run.resume and (folder / MANIFEST).is_file()):  # what it holds is compared with the picks then
+        refuse_occupied(folder, overwrite=run.overwrite, option="--images")
 
 
 def _write_images(selection: Path, folder: Path, run_options: RunOptions) -> None:

@@ -99,8 +99,8 @@ def describe_estimate(figures: Mapping[str, Any], recipe: str, *, selected: bool
     estimate = figures.get("estimate")
     if estimate is None:
         return [
-            "no figure: nothing was held out, and every class has a single label or the recipe does not "
-            "cross-validate; label more, or score the model with: activetune evaluate"
+            "how good the model is can't be told from these labels, as all of them trained it; score it on other "
+            "labelled images with: activetune evaluate"
         ]
     interval = "" if estimate["interval"] is None else f" ({_between(estimate)} %, Wilson's 95 % interval)"
     figure = f"{estimate['of']}: {_value(estimate)}{interval} by {estimate['by']}, {estimate['n']:,} labelled items"

@@ -32,7 +32,7 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Full(Recipe):
-    """Everything is trained from the first step; the classifier starts at zero."""
+    """Everything is trained from the first step; a classifier starts at zero, other heads at random."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
 

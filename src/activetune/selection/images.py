@@ -75,7 +75,8 @@ def save_images(
     refuse_in_pool(folder, opened, "--images")
     prepare_folder(folder, (IMAGES, LIST), overwrite=overwrite)
     files = _write(selection, opened, folder, quiet)
-    write_manifest(folder, IMAGES, {**names, "pool": opened.name, "n": len(files), "files": files})
+    made_by = {"made_by": selection.manifest["made_by"]} if "made_by" in selection.manifest else {}
+    write_manifest(folder, IMAGES, {**names, **made_by, "pool": opened.name, "n": len(files), "files": files})
     return [folder / name for name in files]
 
 

@@ -117,7 +117,8 @@ def _per_class(embeddings: Embeddings, limits: Limits, each: int, min_distance: 
     groups = Groups.of(embeddings.labels or [None] * limits.total, limits.population)
     if not groups.names:
         raise UsageError(
-            "a budget per class needs known labels, and these embeddings have none; give a number or a share"
+            "a budget per class needs known labels, and these embeddings have none; give them with --labels (and "
+            "--task where they are no classes of whole images), or a number or a share"
         )
     _refuse_small_classes(each, groups.names, groups.counts(limits.candidates))
     return ResolvedBudget(each * len(groups.names), groups=groups, each=each, min_distance=min_distance)

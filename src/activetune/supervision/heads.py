@@ -110,9 +110,7 @@ def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]
     stage = lesson.entry.stage(options.heads)
     network = job.network
     network.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
-        head = job.task.head(job.backbone, lesson.labels, lesson.entry.head)
+    head = job.fresh_head()
     network.put_head(head, lesson.name)
     _adapt(job, head, lesson)
     if not stage.steps:

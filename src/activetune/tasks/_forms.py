@@ -311,7 +311,9 @@ class Masks(Form):
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: the mask's colours over it."""
         with Image.open(file.parent / row[1], formats=["PNG"]) as mask:
-            return with_mask(image, mask if mask.mode == "P" else mask.convert("L"), self.classes)
+            numbers_HW = np.asarray(mask).astype(np.int32)
+        void = 255 if len(self.classes) <= 255 else 2**16 - 1
+        return with_mask(image, np.where(numbers_HW == void, VOID, numbers_HW), self.classes)
 
     def _image(self, mask: Mask) -> Image.Image:
         pixels_HW = mask.pixels()

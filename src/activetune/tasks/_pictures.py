@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from activetune.data.kinds import Answer, Boxes, Mask, Names
 
 VEIL = 0.5  # share of a mask's colour in a pixel
 LEAST = 320  # pixels of the longer side, below which an image is enlarged, so that text fits
+MANY = 12  # boxes from which on frames are thin
+BACKGROUND = ("background", "bg", "unlabelled", "unlabeled", "none", "nothing", "void", "ignore")
 PAPER, INK = (255, 255, 255), (20, 20, 20)
 
 
@@ -60,32 +64,44 @@ def with_boxes(image: Image.Image, boxes: Sequence[tuple[str, Sequence[float], i
     draw = ImageDraw.Draw(page)
     size = max(11, max(page.size) // 40)
     font = ImageFont.load_default(size)
-    for text, box, number in boxes:
-        left, top, width, height = (scale * value for value in box)
-        colour = tuple(colours(number + 2)[-1].tolist())
-        draw.rectangle((left, top, left + width, top + height), outline=colour, width=max(2, size // 6))
+    line = max(1 if len(boxes) > MANY else 2, size // 6)
+    framed = [(text, [scale * value for value in box], _colour_of(number)) for text, box, number in boxes]
+    for _, (left, top, width, height), colour in framed:
+        draw.rectangle((left, top, left + width, top + height), outline=colour, width=line)
+    written: list[tuple[float, float, float, float]] = []
+    for text, (left, top, _, _), colour in reversed(framed):  # the last has the first choice of a place
         place = left, max(0.0, top - 1.2 * size)
-        draw.rectangle(draw.textbbox(place, text, font=font), fill=colour)
+        box = draw.textbbox(place, text, font=font)
+        if any(box[0] < right and left < box[2] and box[1] < below and above < box[3]
+               for left, above, right, below in written):  # fmt: skip
+            continue  # names over each other can't be read; the frame's colour tells the class
+        written.append(box)
+        draw.rectangle(box, fill=colour)
         draw.text(place, text, PAPER, font=font)
     return page
 
 
-def with_mask(image: Image.Image, mask: Image.Image, classes: Sequence[str]) -> Image.Image:
+def _colour_of(number: int) -> tuple[int, ...]:
+    return tuple(colours(number + 2)[-1].tolist())
+
+
+def with_mask(image: Image.Image, numbers_HW: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> Image.Image:
     """The image under a veil of a mask's colours, with the names of the classes that it shows below.
 
-    Pixels of class 0 stay as they are.
+    Void pixels stay as they are, and those of a first class that is called background, or the like.
 
     Args:
-        mask: a palette image of classes' numbers, or grey where there are more classes than a palette has colours.
+        numbers_HW: classes' positions, negative where there is none.
     """
-    veil, numbers_HW = np.asarray(mask.convert("RGB"), dtype=np.float32), np.asarray(mask)
+    colours_C3 = colours(len(classes) + 1)
+    colours_C3[0] = colours_C3[-1]  # the first one is black, in which nothing can be seen
+    first = 1 if classes and classes[0].strip("_ ").lower() in BACKGROUND else 0
+    known_HW = (numbers_HW >= first) & (numbers_HW < len(classes))
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    mixed = np.where((numbers_HW > 0)[..., None], (1 - VEIL) * pixels + VEIL * veil, pixels)
+    veil = colours_C3[np.where(known_HW, numbers_HW, 0)].astype(np.float32)
+    mixed = np.where(known_HW[..., None], (1 - VEIL) * pixels + VEIL * veil, pixels)
     page, _ = _enlarged(Image.fromarray(mixed.round().astype(np.uint8)))
-    if mask.mode != "P":
-        return page
-    colours_C3 = colours(len(classes))
-    present = [number for number in np.unique(numbers_HW).tolist() if 0 < number < len(classes)]
+    present = np.unique(numbers_HW[known_HW]).tolist()
     return _with_legend(page, [(classes[number], tuple(colours_C3[number].tolist())) for number in present])
 
 
@@ -119,11 +135,7 @@ def with_answer(image: Image.Image, answer: Answer, classes: Sequence[str]) -> I
         classes: C names, which tell the colours.
     """
     if isinstance(answer, Mask):
-        pixels_HW = answer.pixels()
-        shown_HW = np.where((pixels_HW < 0) | (pixels_HW > 255), 0, pixels_HW).astype(np.uint8)
-        mask = Image.fromarray(shown_HW).convert("P")
-        mask.putpalette(colours(min(len(classes), 256)).flatten().tolist())
-        return with_mask(image, mask, classes)
+        return with_mask(image, answer.pixels(), classes)
     if isinstance(answer, Boxes):
         number = {name: place for place, name in enumerate(classes, 1)}
         corners = answer.xyxy_K4.tolist()

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.errors import some
 from activetune.data.kinds import Names
 from activetune.data.labels import Labels
 from activetune.data.presence import Presence, rarest
@@ -96,6 +97,19 @@ class Multilabel(ClassTask):
             named = [column for column in np.argsort(-row, kind="stable") if row[column] >= NAMED]
             found.append([(classes[column], float(row[column])) for column in named])
         return found
+
+    def describe(self, labels: Labels, *, treated: bool) -> list[str]:
+        """See :class:`Task`: names that look like several names in one."""
+        known = set(labels.classes)
+        joined = [
+            name for name in labels.classes if "," in name and any(part.strip() in known for part in name.split(","))
+        ]
+        if not joined:
+            return []
+        return [
+            f"{len(joined):,} classes hold a comma and the name of another class: {some(joined)}; "
+            "where these are several names, put ; or | between them"
+        ]
 
     def strata(self, labels: Labels[Names]) -> IntArray:
         """See :class:`Task`: the rarest class that an image shows, or one of their own for images without any."""

@@ -83,9 +83,7 @@ class DenseHeads:
             return self.present
         refuse_moving(candidate)
         job, smoothing = self.job, self.training.label_smoothing
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
-            head = job.task.head(job.backbone, job.labels, candidate.kind)
+        head = job.fresh_head(candidate.kind)
         head.adapt(self.views.features)
         task = job.task.prepared(job.labels, rows, self.imbalance, smoothing=smoothing)
         lesson = DenseLesson(task, job.strata, self.imbalance.balance, self.views)

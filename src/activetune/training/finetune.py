@@ -35,7 +35,7 @@ from activetune.networks.network import CLASSIFICATION, Network
 from activetune.tasks import Task, task_of
 from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome, digests_of
-from activetune.training.origin import Origin, origin_of
+from activetune.training.origin import PICKS, Origin, origin_of
 from activetune.training.output import MODEL, REJECTED, write_history
 from activetune.training.ranks import (
     device_of_rank,
@@ -131,7 +131,7 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
     given = from_first(lambda: answers_to(asked.task, asked.labels, pool, asked.classes, quiet=run.quiet))
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
-    origin = from_first(lambda: _origin(asked.labels, given, pool))
+    origin = from_first(lambda: _origin(asked, given, pool))
     backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
     with_weights_of_first(backbone)
     note(f"backbone: {told}; recipe: {asked.recipe}", run.quiet)
@@ -146,7 +146,7 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
     outcome = _trained(recipe, job, folder)
     more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
     model = together(lambda: _save(job, outcome, {**made_from, **more}, folder, started) if is_first() else None)
-    selected = origin is not None and origin.kind == "selection"
+    selected = origin is not None and origin.kind in PICKS
     for sentence in describe_estimate(outcome.figures, asked.recipe, selected=selected):
         note(sentence, run.quiet)
     return model or load(folder)
@@ -246,9 +246,10 @@ def _refuse_not_finite(job: Job) -> None:
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
 
 
-def _origin(asked: Any, labels: Labels, pool: Pool) -> Origin | None:
-    """Where the items of a label file were selected."""
-    return origin_of(asked, labels.ids, pool.name) if isinstance(asked, str | os.PathLike) else None
+def _origin(asked: _Asked, labels: Labels, pool: Pool) -> Origin | None:
+    """Where the labelled items were selected, which is of use where no backbone is given."""
+    file = asked.labels if isinstance(asked.labels, str | os.PathLike) else None
+    return origin_of(file, labels.ids, pool.name) if file is not None or asked.labels is None else None
 
 
 def _text(path: Path | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from activetune.base.arrays import IntArray
+from activetune.base.progress import note
 from activetune.evaluation.estimate import estimate_by
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
@@ -63,6 +64,8 @@ def run_frozen(
         kind = job.head or job.task.head_kinds()[0]
         started = time.perf_counter()
         tokens = job.task.head_class(kind).reads != "pooled"
+        if not job.task.head_class(kind).decays and training.weight_decay != HeadTraining().weight_decay:
+            note(f"head_weight_decay changes nothing here: the weights of {kind} do not decay", job.quiet)
         light = light_heads(job, embed_views(job, views, crops, tokens=tokens), training, imbalance)
         rows: list[dict[str, Any]] = []
         figures: dict[str, Any] = {}

@@ -37,8 +37,8 @@ class HeadTraining(Settings):
     """How a head is trained.
 
     Attributes:
-        steps: batches. batch_size: items per step. lr, weight_decay: AdamW's, on a cosine with a short warm-up; None
-            takes the head's own batch size and learning rate (:class:`Head`).
+        steps: batches. batch_size: items per step. lr: AdamW's, on a cosine with a short warm-up; None takes the head's
+            own (:class:`Head`). weight_decay: of all weights but norms, biases and a query; some heads have none.
         label_smoothing: in [0, 1).
     """
 
@@ -67,6 +67,7 @@ class HeadTraining(Settings):
         )
 
 
+WEIGHTS = (2, 4)  # dimensions of the weights of layers and of convolutions
 SAVE_EVERY = 50  # steps between two states that a training that was cut off goes on from
 BY_STEPS = HeadTraining()
 NAMES = frozenset(flatten(BY_STEPS))  # the settings' flat names
@@ -152,7 +153,8 @@ def train_head(
     rng = np.random.default_rng([seed, 2])
     generator = torch_generator(rng, views.device)
     head.to(views.device).train()
-    optimizer = torch.optim.AdamW(_groups(head, options.weight_decay), lr=lr, fused=True)
+    decay = options.weight_decay if head.decays else 0.0
+    optimizer = torch.optim.AdamW(_groups(head, decay), lr=lr, fused=True)
     scheduler = CosineLRScheduler(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
@@ -258,8 +260,8 @@ def head_outputs(head: Head, features: Tensor, views: Views) -> Any:
 
 def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
     """No decay on norms, biases and the query, as elsewhere."""
-    decayed = [value for value in head.parameters() if value.ndim == 2]
-    others = [value for value in head.parameters() if value.ndim != 2]
+    decayed = [value for value in head.parameters() if value.ndim in WEIGHTS]
+    others = [value for value in head.parameters() if value.ndim not in WEIGHTS]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 

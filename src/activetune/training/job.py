@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from activetune.base.arrays import IntArray
 from activetune.base.files import read_json, write_json
@@ -63,9 +64,15 @@ class Job:
     head: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def fresh_head(self, kind: str = "") -> Head:
+        """A head for the job's task, by default of the kind that was asked for; its random start is the seed's."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.task.head(self.backbone, self.labels, kind or self.head)
+
     def new_head(self, kind: str = "") -> Head:
-        """Put a fresh head for the job's task on its network; by default of the kind that was asked for."""
-        return self.network.put_head(self.task.head(self.backbone, self.labels, kind or self.head), self.task.name)
+        """Put a fresh head on the job's network; see :meth:`fresh_head`."""
+        return self.network.put_head(self.fresh_head(kind), self.task.name)
 
     @property
     def has_linear_probe(self) -> bool:

@@ -16,6 +16,7 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json
 from activetune.base.tables import read_table
 
+PICKS = ("selection", "images")  # artefacts of picked items
 LOOKED_AT = 1_000  # folders beside a label file, at most
 
 
@@ -38,7 +39,7 @@ class Origin:
     def told(self) -> str:
         """``timm/vit_tiny (weights.safetensors), from which sel was selected``."""
         file = f" ({self.weights.name})" if self.weights else ""
-        how = "from which {} was selected" if self.kind == "selection" else "with which {} was made"
+        how = "from which {} was selected" if self.kind in PICKS else "with which {} was made"
         return f"{self.backbone}{file}, {how.format(self.folder)}"
 
     def check(self) -> None:
@@ -54,17 +55,23 @@ class Origin:
             )
 
 
-def origin_of(labels: str | os.PathLike[str], ids: Collection[str], pool: str) -> Origin | None:
+def origin_of(labels: str | os.PathLike[str] | None, ids: Collection[str], pool: str) -> Origin | None:
     """Where the items of a label file come from.
 
-    Looked at, the first that fits wins: the folder of the file, selections beside it that hold all the items,
-    embeddings of this pool (by its name) beside it that hold them.
+    Looked at, the first that fits wins: the folder of the file, that of the pool, selections beside the file that hold
+    all the items, embeddings of this pool (by its name) beside it that hold them.
+
+    Args:
+        labels: None where they are the pool's own. pool: its name, a path where it was opened by one: picks that were
+            written out as images are a pool.
 
     Returns:
         None where nothing is found, or where different backbones are.
     """
-    own = _read(Path(labels).parent)
-    if own is not None:
+    folders = [Path(labels).parent] if labels is not None else []
+    folders.append(Path(pool).parent if Path(pool).is_file() else Path(pool))
+    own = next((origin for folder in folders if (origin := _read(folder)) is not None), None)
+    if own is not None or labels is None:
         return own
     wanted = set(ids)
     found = [origin for folder in _beside(Path(labels)) if (origin := _read(folder)) is not None]
@@ -88,7 +95,7 @@ def _read(folder: Path) -> Origin | None:
     """The origin that a folder's manifest tells; None: it is no selection or embeddings of a known backbone."""
     manifest = _manifest(folder)
     kind = manifest.get("kind")
-    made = manifest.get("made_by", {}) if kind == "selection" else manifest if kind == "embeddings" else {}
+    made = manifest.get("made_by", {}) if kind in PICKS else manifest if kind == "embeddings" else {}
     if not isinstance(made, Mapping) or not isinstance(made.get("backbone"), str):
         return None
     file = made.get("weights_file")

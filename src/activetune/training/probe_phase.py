@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -137,6 +137,10 @@ def run_probe(
     if job.has_linear_probe and training != BY_STEPS:
         note("head_steps, head_lr and their like change nothing here: logistic regression fits the head", job.quiet)
     if not job.has_linear_probe:
+        if replace(options, views=1) != replace(FIRST_PROBE if options.by == FIRST_PROBE.by else Probe(), views=1):
+            note(
+                "strengths, folds, iterations and probe_by change nothing here: the head is trained by steps", job.quiet
+            )
         return run_frozen(job, training, imbalance, crops, views=options.views, keep_held_out=keep_held_out)
     probe, outcome = from_first(lambda: _fitted(job, options, imbalance, crops, keep_held_out, features_LD))
     job.new_head("linear")

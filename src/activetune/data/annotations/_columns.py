@@ -245,5 +245,7 @@ def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, pro
             continue
         shape = region(entry.get("segmentation"), where, problems) if task != "multilabel" else None
         crowd = entry.get("iscrowd", entry.get("is_crowd", entry.get("crowd")))
-        found.append(Thing(name, corners(entry.get("bbox"), where, problems), shape, bool(crowd)))
+        box = corners(entry.get("bbox"), where, problems)
+        damaged = box is None and shape is None and bool(entry.get("bbox"))
+        found.append(Thing(name, box, shape, bool(crowd), damaged))
     return found

@@ -164,6 +164,11 @@ def legend_of_values(values: Sequence[int]) -> Legend:
 
     Where 0 and 255 are all that occur, 255 is a class: such masks have two.
     """
+    if values and set(values) == {VOID_VALUE}:
+        raise UsageError(
+            f"every pixel of the masks has the value {VOID_VALUE}, which is void; name it in a list of classes, "
+            "classes.txt, if it is a class"
+        )
     both = set(values) <= {0, VOID_VALUE}
     classes = [value for value in sorted(values) if both or value != VOID_VALUE]
     return legend_of([(str(value), value) for value in classes] or [("0", 0)], "the masks")

@@ -34,13 +34,15 @@ class Thing(NamedTuple):
 
     Attributes:
         name: its class. box: ``x_left, y_top, x_right, y_bottom`` in pixels. shape: its region.
-        crowd: it stands for several objects, or for one that is not to be scored.
+        crowd: it stands for several objects, or for one that is not to be scored. damaged: its place was given and
+            can't be read, which its reader has told.
     """
 
     name: str
     box: Box | None = None
     shape: Shape | None = None
     crowd: bool = False
+    damaged: bool = False
 
 
 @dataclass
@@ -270,11 +272,12 @@ def _boxes(listed: Listed, item: str, position: Mapping[str, int], asked: Asked)
     scale = size[::-1] if listed.relative else (1, 1)
     known = _known(listed, position, asked.problems)
     boxed = [(thing, box) for thing in known if (box := _box_of(thing)) is not None]
-    if len(boxed) < len(known):
-        asked.problems.add("objects without a box, left out", listed.where, len(known) - len(boxed))
+    unboxed = len(known) - len(boxed) - sum(thing.damaged for thing in known)  # damaged ones were told of
+    if unboxed:
+        asked.problems.add("objects without a box, left out", listed.where, unboxed)
     given_K4 = np.asarray([box for _, box in boxed]).reshape(-1, 4) * (*scale, *scale)
-    corners_K4, kept, damaged = _held(given_K4, size, listed, asked)
-    if not kept and listed.broken + damaged + len(known) - len(boxed):
+    corners_K4, kept = _held(given_K4, size, listed, asked)
+    if not kept and listed.broken + len(known):
         asked.problems.add("images none of whose objects can be read, left out", listed.where)
         return None
     things = [boxed[row][0] for row in kept]
@@ -289,8 +292,8 @@ def _box_of(thing: Thing) -> Box | None:
 
 def _held(
     corners_K4: npt.NDArray[np.float64], size: tuple[int, int], listed: Listed, asked: Asked
-) -> tuple[npt.NDArray[np.float32], list[int], int]:
-    """Boxes cut off at the borders of their image, the rows of those with an area there, how many are no numbers."""
+) -> tuple[npt.NDArray[np.float32], list[int]]:
+    """Boxes cut off at the borders of their image, and the rows of those with an area there."""
     height, width = size
     with np.errstate(over="ignore", invalid="ignore"):
         given = corners_K4.astype(np.float32)
@@ -310,7 +313,7 @@ def _held(
             first = int(np.flatnonzero(rows)[0])
             box = ", ".join(f"{value:g}" for value in corners_K4[first])
             asked.problems.add(what, f"{listed.where}, corners {box} in {width} x {height} pixels", int(rows.sum()))
-    return clipped, np.flatnonzero(inside).tolist(), int((~finite).sum())
+    return clipped, np.flatnonzero(inside).tolist()
 
 
 # Segmentation ---------------------------------------------------------------------------------------------------------
@@ -335,7 +338,8 @@ def _mask(listed: Listed, item: str, position: Mapping[str, int], asked: Asked) 
             asked.problems.add("objects without a region, their box is void", listed.where)
         shape = _region(thing if fits else thing._replace(shape=None), size, listed.relative)
         if shape is not None:
-            regions.append((position[thing.name], shape, thing.crowd or thing.shape is None or not fits))
+            told = thing.shape is not None and fits
+            regions.append((position[thing.name] if told else VOID, shape, thing.crowd))
     return drawn(regions, size, position.get(BACKGROUND, VOID))
 
 

@@ -143,8 +143,10 @@ class ShapesMask(Mask):
 def drawn(regions: Sequence[tuple[int, Shape, bool]], size: tuple[int, int], background: int) -> ShapesMask:
     """The mask of regions: crowds are void and lie below, and of all others the smaller ones lie on top.
 
+    So does a box that nobody knows the pixels of, which is void.
+
     Args:
-        regions: position of the class, region, whether it is a crowd.
+        regions: position of the class or ``VOID``, region, whether it is a crowd.
     """
     ordered = sorted(regions, key=lambda region: (not region[2], -region[1].area))
     shapes = [(VOID if crowd else position, shape) for position, shape, crowd in ordered]

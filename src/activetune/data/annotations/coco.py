@@ -157,10 +157,11 @@ def _thing(entry: Mapping[str, Any], name: str, task: str, place: str, problems:
     """An object with what the task reads of it."""
     if task == "multilabel":
         return Thing(name)
-    box = corners(entry.get("bbox"), place, problems)
+    given = entry.get("bbox")
+    box = corners(given, place, problems)
     drawn = task == "segmentation" or box is None
     shape = region(entry.get("segmentation"), place, problems) if drawn else None
-    return Thing(name, box, shape, bool(entry.get("iscrowd")))
+    return Thing(name, box, shape, bool(entry.get("iscrowd")), damaged=box is None and shape is None and bool(given))
 
 
 def corners(value: Any, place: str, problems: Problems) -> Box | None:

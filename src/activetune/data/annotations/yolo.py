@@ -29,15 +29,17 @@ MAX_BYTES = 2**24  # of a text or of a YAML file
 
 
 def find(files: Files, task: str) -> bool:
-    """Whether there are such texts: the first one with a line decides, and where all are empty a list of classes."""
+    """Whether there are such texts: one with such a line decides, and where all are empty a list of classes."""
     files = _beside(files)
     texts = _texts(files)
+    empty = True
     for name in texts[:ASKED]:
         lines = files.peek(name).decode("utf-8-sig", "replace").split("\n")
         first = next((line.split() for line in lines if line.strip()), None)
-        if first is not None:
-            return _numbers(first) is not None
-    return bool(texts) and bool(_list_of(files))
+        if first is not None and _numbers(first) is not None:
+            return True  # damaged ones beside it are listed when they are read
+        empty &= first is None
+    return empty and bool(texts) and bool(_list_of(files))
 
 
 def read(files: Files, asked: Asked) -> Labels:

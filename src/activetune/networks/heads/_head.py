@@ -20,7 +20,8 @@ class Head(nn.Module):
         kind: its name, which is the name of its file. room: that of its answers, where the file lies.
         reads: pooled features (B, D); all tokens (B, T, D); or the map (B, H, W, D) that patch tokens make.
         stride: pixels of the canvas per pixel of the masks that it learns from, at most, where it learns from masks.
-        batch_size, lr: of its training on cached features, unless others are asked for.
+        batch_size, lr: of its training on cached features, unless others are asked for. decays: whether its weights
+            decay there.
         size: D. outputs: Y, the number of classes, or of words.
     """
 
@@ -30,6 +31,7 @@ class Head(nn.Module):
     stride: ClassVar[int] = 8
     batch_size: ClassVar[int] = 64
     lr: ClassVar[float] = 1e-3
+    decays: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)

@@ -108,6 +108,7 @@ class Fcos(Head):
 
     reads: ClassVar[Reads] = "map"
     batch_size: ClassVar[int] = 8
+    decays: ClassVar[bool] = False
 
     def __init__(self, size: int, outputs: int, *, width: int = 64, convolutions: int = 2):
         super().__init__(size, outputs)

@@ -21,6 +21,7 @@ class Linear(Head):
     reads: ClassVar[Reads] = "map"
     batch_size: ClassVar[int] = 16
     lr: ClassVar[float] = 1e-2
+    decays: ClassVar[bool] = False
 
     def __init__(self, size: int, outputs: int):
         super().__init__(size, outputs)
