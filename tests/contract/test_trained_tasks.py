@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import activetune
@@ -88,6 +89,18 @@ def test_the_same_seed_gives_the_same_model_and_a_run_goes_on(
     fit(task, "probe_then_full", pool, taught, tmp_path / "b", resume=True)
     assert reported(tmp_path / "a") == reported(tmp_path / "b")
     assert not (tmp_path / "b/.unfinished").exists()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_head_starts_by_the_seed_and_not_by_the_global_random_state(
+    task: str, pool: Pool, labels: dict[str, Labels], tmp_path: Path
+) -> None:
+    heads = make_task(task).head_kinds()
+    kind = "map" if task == "multilabel" else heads[0]
+    for number in range(2):
+        torch.manual_seed(number)
+        fit(task, "full", pool, keep(labels[task], pool.ids[:12]), tmp_path / str(number), head=kind)
+    assert reported(tmp_path / "0") == reported(tmp_path / "1")
 
 
 def interrupted(*_: object, **__: object) -> None:
