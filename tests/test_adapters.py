@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,18 @@ from torch import nn
 
 from activetune import UsageError, load_backbone
 from activetune.base.torchvision_ import import_torchvision
-from activetune.networks.adapters import ADAPTER_FILES, Fused, LowRank, adapted, adapter_files, changes, inject, merge
+from activetune.networks.adapters import (
+    ADAPTER_FILES,
+    Fused,
+    LowRank,
+    adapted,
+    adapter_files,
+    add,
+    changes,
+    inject,
+    merge,
+    read_additions,
+)
 from activetune.networks.backbones import Backbone
 
 KINDS = [
@@ -120,3 +132,143 @@ def test_the_layer_and_its_weight_say_the_same() -> None:
 def test_a_part_and_its_whole_are_not_both_adapted() -> None:
     with pytest.raises(UsageError, match="targets name qkv and 'q', which is a part of it"):
         inject(backbone("timm/test_vit").network, LowRank(targets=("q", "qkv")), seed=0)
+
+
+# Folders of peft ----------------------------------------------------------------------------------------------------
+
+QKV = {"target_modules": ["qkv"]}
+OF_PEFT: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("test_vit", {**QKV, "init_lora_weights": "gaussian"}),
+    "rank-stabilised": ("test_vit", {**QKV, "use_rslora": True, "rank_pattern": {"qkv": 3}}),
+    "alphas by expression": ("test_vit", {**QKV, "alpha_pattern": {r"blocks\.[1-5]\.attn\.qkv": 64}}),
+    "the first that fits": ("test_vit", {**QKV, "alpha_pattern": {"kv": 99, "blocks": 99, "attn.qkv": 3, "qkv": 99}}),
+    "ranks by end": ("test_vit", {**QKV, "rank_pattern": {"attn.qkv": 7}}),
+    "dora": ("test_vit", {"target_modules": ["qkv", "fc1"], "use_dora": True, "use_rslora": True}),
+    "dora of convolutions": ("test_convnext", {"target_modules": ["fc1", "downsample.1"], "use_dora": True}),
+    "convolutions": ("test_efficientnet", {"target_modules": r".*conv_(exp|pwl?)", "alpha_pattern": {r"1\..*": 90}}),
+    "bias of B": ("test_vit", {**QKV, "lora_bias": True}),
+    "biases of layers": ("test_vit", {**QKV, "bias": "lora_only"}),
+    "all biases, of a classifier too": ("test_vit", {**QKV, "bias": "all", "lora_bias": True}),
+    "layers as a whole": ("test_vit", {**QKV, "modules_to_save": ["norm", "patch_embed.proj"]}),
+    "a classifier": ("test_vit", {"target_modules": ["qkv", "head"], "bias": "all"}),
+    "a saved classifier": ("test_vit", {**QKV, "modules_to_save": ["head"]}),
+}
+
+
+def by_peft(name: str, settings: dict[str, Any], folder: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A folder that peft writes of some additions; the network's tensors before, and what it gives with them."""
+    peft = pytest.importorskip("peft")
+    import_torchvision()
+    import timm
+
+    torch.manual_seed(0)
+    plain = timm.create_model(name, num_classes=4)
+    start = {key: value.clone() for key, value in plain.state_dict().items()}
+    trained = peft.get_peft_model(plain, peft.LoraConfig(r=4, lora_alpha=6, **settings)).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in trained.parameters():
+            if value.requires_grad:
+                value += 0.1 * torch.randn(value.shape, generator=generator)
+    trained.save_pretrained(folder)
+    with torch.inference_mode():
+        return start, trained.base_model.model.forward_features(shown())
+
+
+def shown() -> torch.Tensor:
+    return torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize("kind", OF_PEFT)
+def test_what_peft_has_written_is_merged_as_peft_computes_it(kind: str, tmp_path: Path) -> None:
+    name, settings = OF_PEFT[kind]
+    start, wanted = by_peft(name, settings, tmp_path)
+    ours = backbone(f"timm/{name}")
+    ours.network.load_state_dict({key: value for key, value in start.items() if key in ours.network.state_dict()})
+    with torch.inference_mode():
+        before = ours.network.forward_features(shown())
+        left_out = add(ours.network, read_additions(tmp_path), tmp_path, ours.classifier_name)
+        found = ours.network.forward_features(shown())
+    assert not torch.allclose(before, wanted, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert bool(left_out) == ("classifier" in kind) and all(one.startswith("head") for one in left_out)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"init_lora_weights": "olora"}, "init_lora_weights = 'olora', which changes the pretrained weights"),
+        ({"target_modules": ["fc1"], "target_parameters": ["patch_embed.proj.weight"]}, "need 'target_parameters'"),
+        ({"layer_replication": [[0, 1]]}, "need 'layer_replication', which merge does not know; merge them by peft"),
+        ({"peft_type": "LOHA"}, "of peft's kind 'LOHA'; allowed: 'LORA'"),
+        ({"use_dora": True}, "its settings ask for .*lora_magnitude_vector"),
+        ({"lora_alpha": float("nan")}, "the alpha of .*qkv can't be nan"),
+        ({"alpha_pattern": {"(": 3}}, "holds no additions of peft"),
+        ({"alpha_pattern": {"qkv": "much"}}, "holds no additions of peft"),
+    ],
+)
+def test_settings_of_peft_that_are_not_understood_are_refused(
+    settings: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    by_peft("test_vit", QKV, tmp_path)
+    file = tmp_path / ADAPTER_FILES[1]
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    with pytest.raises(UsageError, match=told):
+        read_additions(tmp_path)
+
+
+def test_a_usual_config_of_this_peft_needs_nothing_unknown(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    by_peft("test_vit", QKV, tmp_path)
+    peft.LoraConfig().save_pretrained(tmp_path)
+    assert len(read_additions(tmp_path).layers) > 1
+
+
+def kept_tensors(folder: Path, **changed: torch.Tensor | None) -> None:
+    """Change tensors of a folder, by the end of their names."""
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / ADAPTER_FILES[0])
+    for end, value in changed.items():
+        name = next((one for one in state if one.endswith(end)), end)
+        state.pop(name, None)
+        state |= {} if value is None else {name: value}
+    save_file(state, folder / ADAPTER_FILES[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"blocks.0.attn.qkv.lora_C.weight": torch.ones(2)}, r"holds 'blocks.0.attn.qkv.lora_C.weight', which merge"),
+        ({"blocks.0.attn.qkv.weight": torch.ones(2)}, r"holds 'blocks.0.attn.qkv.weight', which merge does not know"),
+        ({"lora_A.weight": None}, "has lora_B weight, where its settings ask for lora_A weight, lora_B weight"),
+        ({"lora_A.weight": torch.ones(3, 64)}, "which are no pair"),
+        ({"norm.bias": torch.ones(3)}, "1 of another shape: 'norm.bias'"),
+        ({"foreign.bias": torch.ones(3)}, "1 unknown: 'foreign.bias'"),
+        (
+            {"lora_B.weight": torch.full((192, 4), torch.nan)},
+            "these weights are not finite: 'blocks.0.attn.qkv.weight'",
+        ),
+    ],
+)
+def test_tensors_that_are_not_understood_are_refused(
+    changed: dict[str, torch.Tensor | None], told: str, tmp_path: Path
+) -> None:
+    by_peft("test_vit", QKV, tmp_path)
+    kept_tensors(tmp_path, **changed)
+    network = backbone("timm/test_vit").network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(UsageError, match=told):
+        add(network, read_additions(tmp_path), tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), float("-inf")])
+def test_a_scale_is_a_finite_number(scale: float, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"can't be scaled by {scale}; give --scale a finite number"):
+        read_additions(tmp_path, scale)
+
+
+def test_a_place_where_nothing_is_has_no_additions(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no .*nodir to read additions from; give a folder of peft"):
+        read_additions(tmp_path / "nodir")

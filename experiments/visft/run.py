@@ -210,7 +210,8 @@ class Arms:
         generator = torch.Generator().manual_seed(seed)
         state = dict(backbone.network.named_parameters())
         with torch.no_grad():
-            for layer, change in read_additions(self.out / f"joint-{seed}" / "lora").items():
+            for layer, addition in read_additions(self.out / f"joint-{seed}" / "lora").layers.items():
+                change = addition.product
                 size = len(change) // 3
                 drawn = torch.zeros_like(change)
                 for part in (0, 2):  # queries and values

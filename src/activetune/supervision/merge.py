@@ -9,6 +9,7 @@ from typing import Unpack
 import torch
 
 from activetune.base.artefact import holds, prepare_folder, write_manifest
+from activetune.base.errors import some
 from activetune.base.fingerprint import digest, digest_array
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
@@ -45,7 +46,8 @@ def merge(
         run_options: see :class:`activetune.RunOptions`; of use are ``overwrite``, ``resume`` and ``quiet``.
 
     Raises:
-        UsageError: additions that can't be read, do not fit the backbone, or do not say their scale.
+        UsageError: additions that can't be read, do not fit the backbone, do not say their scale, or ask for what is
+            not understood here (see ``docs/visft.md``); a scale that is not finite.
     """
     run = Run.of(
         "merge",
@@ -58,17 +60,20 @@ def merge(
     path, folder = Path(additions), Path(out)
     found = read_additions(path, scale)
     network = load_backbone(backbone, weights)
+    tensors = sorted(found.tensors().items())
     made_from = {
         "backbone": network.name,
         "weights": network.fingerprint,
-        "additions": digest(*(f"{name}:{digest_array(value.numpy())}" for name, value in sorted(found.items()))),
+        "additions": digest(*(f"{name}:{digest_array(value.numpy())}" for name, value in tensors)),
     }
     if run.resume and not run.overwrite and holds(folder, KIND, made_from):
         return load_backbone(str(folder))
     with torch.no_grad():
-        add(network.network, found, path)
+        left_out = add(network.network, found, path, network.classifier_name)
     prepare_folder(folder, FILES, overwrite=run.overwrite)
     save_backbone(network, folder)
-    write_manifest(folder, KIND, {**made_from, "layers": len(found)})
-    note(f"additions to {len(found):,} layers are merged into {network.name}", run.quiet)
+    write_manifest(folder, KIND, {**made_from, "layers": len(found.layers), "left_out": left_out})
+    note(f"additions to {len(found.layers):,} layers are merged into {network.name}", run.quiet)
+    if left_out:
+        note(f"left out, since a backbone has no classifier: {some(left_out)}", run.quiet)
     return load_backbone(str(folder))

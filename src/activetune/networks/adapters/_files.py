@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from activetune.base.errors import UsageError, first_line, some
 from activetune.base.files import read_json
+from activetune.networks.adapters._additions import Addition, Additions, pair_product
 from activetune.networks.adapters._low_rank import Fused, LowRank, adapted
+from activetune.networks.adapters._peft import PREFIX, additions_of
 from activetune.networks.tensors import plain
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-PEFT = "base_model.model."  # what peft puts before the names of layers
 PUBLISHED = "visual."  # and ViSFT's authors
 
 
@@ -48,10 +49,10 @@ def adapter_files(
     for name, layer in adapted(network):
         single = not isinstance(layer, Fused)
         pair = (layer.lora_A["default"].weight, layer.lora_B["default"].weight) if single else layer.joined()
-        state |= {f"base_model.model.{name}.lora_{key}.weight": one for key, one in zip("AB", pair, strict=True)}
+        state |= {f"{PREFIX}{name}.lora_{key}.weight": one for key, one in zip("AB", pair, strict=True)}
         ranks[name] = len(pair[0])
     if classifier is not None:
-        state |= {f"base_model.model.{classifier[0]}.{name}": value for name, value in classifier[1].items()}
+        state |= {f"{PREFIX}{classifier[0]}.{name}": value for name, value in classifier[1].items()}
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
@@ -70,16 +71,24 @@ def adapter_files(
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def read_additions(path: Path, scale: float | None = None) -> dict[str, Tensor]:
-    """What a file of additions adds to weights: tensors of their shape, by the layer's name.
+def read_additions(path: Path, scale: float | None = None) -> Additions:
+    """What a file of additions adds to a network.
 
     Args:
         path: a folder of peft, or a file that ViSFT's authors have published (``.pt`` or ``.safetensors``).
         scale: factor of B A; None: what peft's config says.
 
     Raises:
-        UsageError: not such files, damaged ones, or published ones without a scale.
+        UsageError: not such files, damaged ones, what peft can do and nothing here understands, published ones
+            without a scale, or a scale that is not finite.
     """
+    if scale is not None and not math.isfinite(scale):
+        raise UsageError(f"additions can't be scaled by {scale}; give --scale a finite number, such as 0.015625")
+    if not path.exists():
+        raise UsageError(
+            f"there is no {path} to read additions from; give a folder of peft (with {ADAPTER_FILES[1]}), or a file "
+            "that ViSFT's authors have published"
+        )
     if path.is_dir():
         return _of_peft(path, scale)
     if scale is None:
@@ -87,6 +96,11 @@ def read_additions(path: Path, scale: float | None = None) -> dict[str, Tensor]:
             f"{path} does not say how its additions are scaled; give --scale: 0.015625 (1 / 64) as they were trained, "
             "0.03125 as the released evaluation adds them"
         )
+    return _of_publication(path, scale)
+
+
+def _of_publication(path: Path, scale: float) -> Additions:
+    """Those of a file that ViSFT's authors have published."""
     state = {name.removeprefix(PUBLISHED): value.float() for name, value in _tensors(path).items()}
     lowered = {name.removesuffix(".lora_A"): value for name, value in state.items() if name.endswith(".lora_A")}
     raised = {name.removesuffix(".lora_B"): value for name, value in state.items() if name.endswith(".lora_B")}
@@ -94,15 +108,19 @@ def read_additions(path: Path, scale: float | None = None) -> dict[str, Tensor]:
         raise UsageError(
             f"{path} holds no pairs of lora_A and lora_B; give a published file of ViSFT or a folder of peft"
         )
-    return {name: _published(name, lowered[name], raised[name], path) * scale for name in lowered}
+    if strange := sorted(name for name in state if not name.endswith((".lora_A", ".lora_B"))):
+        raise UsageError(
+            f"{path} holds {some(strange)} beside pairs of lora_A and lora_B, which merge does not know; leave them "
+            "out of the file where they add nothing"
+        )
+    return Additions({name: Addition(_published(name, lowered[name], raised[name], path) * scale) for name in lowered})
 
 
 def _published(name: str, lowered: Tensor, raised: Tensor, path: Path) -> Tensor:
     """B A of a layer; of a ``qkv`` with rows of zeros for the keys."""
     if not name.endswith("qkv"):
-        return raised @ lowered
-    rank = raised.shape[1]
-    if lowered.shape[0] != 2 * rank or raised.shape[0] % 2:
+        return pair_product(name, lowered, raised, path)
+    if not lowered.ndim == raised.ndim == 2 or len(lowered) != 2 * raised.shape[1] or len(raised) % 2:
         raise UsageError(
             f"{path}: {name} has lora_A {tuple(lowered.shape)} and lora_B {tuple(raised.shape)}, no two parts"
         )
@@ -110,39 +128,21 @@ def _published(name: str, lowered: Tensor, raised: Tensor, path: Path) -> Tensor
     return torch.cat([parts[0], torch.zeros_like(parts[0]), parts[1]])
 
 
-def _of_peft(folder: Path, scale: float | None) -> dict[str, Tensor]:
+def _of_peft(folder: Path, scale: float | None) -> Additions:
     """Those of a folder that peft, or :func:`adapter_files`, has written."""
     weights, config = (folder / name for name in ADAPTER_FILES)
     try:
-        told: dict[str, Any] = read_json(config)
-        ranks, alphas = told.get("rank_pattern") or {}, told.get("alpha_pattern") or {}
-        base, usual = float(told["r"]), float(told["lora_alpha"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        told: dict[str, Any] = dict(read_json(config))
+        float(told["lora_alpha"])
+        for name in ("rank_pattern", "alpha_pattern"):
+            for key, value in dict(told.get(name) or {}).items():
+                re.compile(key)
+                float(value)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         raise UsageError(
             f"{folder} holds no additions of peft ({first_line(error)}); give a folder with {config.name}"
         ) from None
-    state = {name.removeprefix(PEFT): value.float() for name, value in _tensors(weights).items()}
-    found = {}
-    for name, lowered in state.items():
-        layer, _, end = name.rpartition(".lora_A.")
-        if not layer or end not in ("weight", "default.weight"):
-            continue
-        raised = state.get(f"{layer}.lora_B.{end}")
-        if raised is None:
-            raise UsageError(f"{weights}: {layer} has lora_A and no lora_B; the file is not whole")
-        rank, alpha = float(ranks.get(layer, base)), float(alphas.get(layer, usual))
-        own = alpha / (math.sqrt(rank) if told.get("use_rslora") else rank)
-        found[layer] = _product(lowered, raised) * (own if scale is None else scale)
-    if not found:
-        raise UsageError(f"{weights} holds no low-rank additions")
-    return found
-
-
-def _product(lowered: Tensor, raised: Tensor) -> Tensor:
-    """B A, of linear layers and of convolutions."""
-    if lowered.ndim == 2:
-        return raised @ lowered
-    return functional.conv2d(lowered.transpose(0, 1), raised).transpose(0, 1)
+    return additions_of(told, _tensors(weights), scale, weights)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -156,27 +156,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"the additions in {path} can't be read ({first_line(error)})") from None
     except Exception as error:  # pickle's own, of what is no tensor
         raise UsageError(f"{path} holds more than tensors ({first_line(error)}); it is not loaded") from None
-
-
-def add(network: nn.Module, additions: Mapping[str, Tensor], path: Path) -> None:
-    """Add what :func:`read_additions` gives to a network's weights.
-
-    Raises:
-        UsageError: a layer that the network does not have, or a weight of another shape; nothing is added then.
-    """
-    state = network.state_dict()
-    foreign = sorted(name for name in additions if f"{name}.weight" not in state)
-    shapes = sorted(
-        name for name in additions.keys() - foreign if state[f"{name}.weight"].shape != additions[name].shape
-    )
-    if foreign or shapes:
-        told = [
-            f"{len(names)} {what}: {some(names)}"
-            for what, names in (("unknown", foreign), ("of another shape", shapes))
-            if names
-        ]
-        raise UsageError(
-            f"the additions in {path} do not fit {type(network).__name__} ({'; '.join(told)}); give their backbone"
-        )
-    for name, change in additions.items():
-        state[f"{name}.weight"] += change.to(state[f"{name}.weight"])
