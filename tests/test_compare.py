@@ -14,7 +14,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import activetune
-from activetune import UsageError, open_pool
+from activetune import UsageError, load_backbone, open_pool
+from activetune.base.run import Run
+from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run as command
 from activetune.data.kinds import Boxes, Detections
@@ -23,10 +25,12 @@ from activetune.evaluation.pixels import PixelCounts
 from activetune.studies.compare import compare as stage
 from activetune.studies.compare import tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
+from activetune.studies.compare.attention import maps
 from activetune.studies.compare.compare import read_suite
 from activetune.studies.compare.probe import probes
 from activetune.studies.compare.probes.words import picture, usable_fonts
 from activetune.studies.compare.sampled import BoxMeans, Means, PixelMeans, holm, paired
+from activetune.studies.compare.side import Side
 from activetune.tasks import make_task
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
@@ -221,6 +225,65 @@ def test_where_class_tokens_look_is_a_picture(place: Path, tmp_path: Path) -> No
     with Image.open(tmp_path / "c/attention.png") as image:
         assert image.height == 4 * 230 - 6
     assert "Where the class token looks" in (tmp_path / "c/report.html").read_text()
+
+
+def random_side(name: str, tmp_path: Path) -> Side:
+    """A backbone with random weights that are large enough to look somewhere."""
+    side = Side(name, None, resolve_runtime("cpu", "fp32"), Run.of("compare", {"quiet": False}), tmp_path)
+    network = load_backbone(name, pretrained=False).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in network.network.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator) * (0.1 if value.ndim > 1 else 0.5))
+    side.__dict__["backbone"] = network  # in place of the pretrained one
+    return side
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        "vit_small_patch16_dinov3",  # rotary positions
+        "vit_small_patch16_rope_224",
+        "eva02_tiny_patch14_224",  # computes with the weight of qkv and does not call the layer
+        "beit_base_patch16_224",  # a bias by relative position
+        "deit_tiny_distilled_patch16_224",
+    ],
+)
+def test_an_attention_map_is_the_attention_of_the_network(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = random_side(f"timm/{name}", tmp_path)
+    grid, given = side.backbone.grid, []
+    shape = (2, 3, *side.backbone.settings.size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    kernel = torch.nn.functional.scaled_dot_product_attention
+
+    def caught(*parts: Any, **more: Any) -> Any:
+        given.append((*parts, more.get("attn_mask"), more.get("scale")))
+        return kernel(*parts, **more)
+
+    with monkeypatch.context() as patch, torch.inference_mode():
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", caught)
+        before = side.backbone.last(images)
+    query, key, _, mask, scale = given[-1]
+    products = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    wanted = (products if mask is None else products + mask).softmax(dim=-1)[:, :, 0, grid.prefix :].mean(dim=1)
+    found = maps(side, list(images))
+    assert found is not None
+    assert wanted.std() > 0.1 * wanted.mean()
+    torch.testing.assert_close(torch.as_tensor(found), wanted.reshape(found.shape), rtol=1e-3, atol=1e-6)
+    with torch.inference_mode():  # and the network computes as it did
+        assert torch.equal(side.backbone.last(images), before)
+
+
+@pytest.mark.parametrize("name", ["test_vit3", "xcit_nano_12_p16_224", "cait_xxs24_224", "test_convnext"])
+def test_attention_that_is_none_of_a_class_token_is_not_shown(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side = random_side(f"timm/{name}", tmp_path)
+    assert maps(side, [torch.zeros(3, *side.backbone.settings.size, dtype=torch.uint8)]) is None
+    assert f"timm/{name} has no attention of a class token that can be shown" in capsys.readouterr().err
 
 
 WRONG = {

@@ -16,12 +16,14 @@ from safetensors.torch import load_file, save_file
 
 import activetune
 from activetune import UsageError, load_backbone, open_pool
+from activetune.base.runtime import Runtime
 from activetune.cli import run as command
 from activetune.data.pool import Pool
 from activetune.networks.adapters import LowRank, inject, read_additions
 from activetune.networks.network import Network
 from activetune.supervision.config import Visft, read_config
 from activetune.supervision.cost import costs
+from activetune.supervision.drift import Features
 from activetune.supervision.heads import Stretches, held_out, load_head
 from activetune.tasks import make_task
 from activetune.training.steps import Steps
@@ -466,6 +468,24 @@ def test_settings_win_over_the_config_and_this_over_its_preset(tmp_path: Path) -
     options = read_config(tmp_path / "c.toml", None, {"alpha": 5}).options
     assert (options.joint.steps, options.additions.alpha, options.joint.lr) == (3, 5, 1e-5)
     assert Visft().additions.rank == 64
+
+
+# Drift --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_drift_of_features_is_measured_in_single_precision() -> None:
+    name, weights = tiny_backbone()
+    backbone = load_backbone(name, weights)
+    shape = (2, 3, *backbone.settings.size)
+    images = list(torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
+    found = [Features.of(backbone, images, Runtime(torch.device("cpu"), precision)) for precision in ("bf16", "fp32")]
+    assert torch.equal(found[0].pooled, found[1].pooled) and torch.equal(found[0].tokens, found[1].tokens)
+    assert found[0].cosine(found[0]) == pytest.approx({"pooled": 1, "tokens": 1}, abs=1e-12)
+    with torch.no_grad():
+        for value in backbone.network.parameters():
+            value *= 1 + 1e-5  # below what half precision can tell
+    moved = Features.of(backbone, images, Runtime(torch.device("cpu"), "bf16")).cosine(found[0])
+    assert all(0 < 1 - value < 1e-6 for value in moved.values())
 
 
 # Merging ------------------------------------------------------------------------------------------------------------

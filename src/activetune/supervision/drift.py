@@ -40,12 +40,16 @@ class Features:
 
     @classmethod
     def of(cls, backbone: Backbone, images: Sequence[Tensor], runtime: Runtime) -> Features:
-        """Those of prepared images (3, H, W)."""
+        """Those of prepared images (3, H, W), in single precision: rounding in half of it hides so small a change.
+
+        Args:
+            runtime: its device; its precision is that of the training and is of no account here.
+        """
         pooled, tokens = [], []
         backbone.eval()
         for start in range(0, len(images), BATCH):
             batch = torch.stack(list(images[start : start + BATCH])).to(runtime.device)
-            with torch.inference_mode(), runtime.autocast():
+            with torch.inference_mode(), torch.autocast(runtime.device.type, enabled=False):
                 last = backbone.last(batch)
                 pooled.append(backbone.pool(last).float().cpu())
                 tokens.append(backbone.read(last, "map").flatten(1, 2).float().cpu())
@@ -53,7 +57,8 @@ class Features:
 
     def cosine(self, other: Features) -> dict[str, float]:
         """Mean cosine between both's features of an image, and of a token; 1 where nothing has moved."""
+        pairs = {"pooled": (self.pooled, other.pooled), "tokens": (self.tokens, other.tokens)}
         return {
-            "pooled": float(functional.cosine_similarity(self.pooled, other.pooled, dim=-1).mean()),
-            "tokens": float(functional.cosine_similarity(self.tokens, other.tokens, dim=-1).mean()),
+            name: float(functional.cosine_similarity(a.double(), b.double(), dim=-1).mean())
+            for name, (a, b) in pairs.items()
         }

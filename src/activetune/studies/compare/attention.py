@@ -1,6 +1,6 @@
 """Where the class token looks in the last layer, before and after: the picture of ViSFT's figure 3.
 
-Shape legend: B images, T tokens, h attention heads, H x W places.
+Shape legend: B images, T tokens (the class token first), h attention heads, H x W places.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import FloatArray
+from activetune.base.progress import note
 from activetune.networks.backbones import Backbone
 from activetune.studies.compare.side import Side
 
@@ -24,33 +25,42 @@ def last_attention(backbone: Backbone) -> Any:
     """The last layer's attention of a vision transformer of timm that has a class token; None of any other network."""
     blocks = getattr(backbone.network, "blocks", None)
     attention = getattr(blocks[-1], "attn", None) if blocks is not None and len(blocks) else None
-    known = attention is not None and all(hasattr(attention, name) for name in ("qkv", "num_heads"))
-    return attention if known and backbone.grid.prefix else None
+    known = all(hasattr(attention, name) for name in ("attn_drop", "num_heads"))
+    # tokens before the places may be registers alone
+    return attention if known and getattr(backbone.network, "cls_token", None) is not None else None
 
 
 def maps(side: Side, images: list[Tensor]) -> FloatArray | None:
-    """(B, H, W) the class token's attention to each place, a mean over the heads; None where the network has none."""
+    """(B, H, W) the class token's attention to each place, a mean over the heads; None where the network has none.
+
+    It is the network's own: what its dropout of attention is given, behind rotary positions, norms of queries and keys,
+    biases and its scale. None, which a note tells, also of networks whose attention is not from token to token.
+    """
     backbone, attention = side.backbone, last_attention(side.backbone)
-    if attention is None:
-        return None
-    caught: list[Tensor] = []
-    hook = attention.qkv.register_forward_hook(lambda _, __, output: caught.append(output.detach().float()))
-    try:
-        with torch.inference_mode():
-            backbone.last(torch.stack(images).to(side.runtime.device))
-    finally:
-        hook.remove()
-    if not caught:  # a network that computes with the layer's weight and does not call it
-        return None
-    batch, tokens, _ = caught[0].shape
-    parts = caught[0].reshape(batch, tokens, 3, attention.num_heads, -1)
-    query, key, _ = parts.permute(2, 0, 3, 1, 4)  # each (B, h, T, D / h)
-    query, key = (getattr(attention, f"{name}_norm", lambda one: one)(one) for name, one in (("q", query), ("k", key)))
-    weights = (query[:, :, :1] @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    weights = None if attention is None else _caught(side, attention, images)
     grid = backbone.grid
+    tokens = grid.prefix + grid.height * grid.width
+    if weights is None or weights.shape != (len(images), attention.num_heads, tokens, tokens):
+        note(f"{side.given} has no attention of a class token that can be shown; no picture is made", side.run.quiet)
+        return None
     found = weights[:, :, 0, grid.prefix :].mean(dim=1).reshape(len(images), grid.height, grid.width)
     attended: FloatArray = found.cpu().numpy()
     return attended
+
+
+def _caught(side: Side, attention: Any, images: list[Tensor]) -> Tensor | None:
+    """(B, h, T, T) attention behind its softmax; None of a layer that computes none."""
+    caught: list[Tensor] = []
+    hook = attention.attn_drop.register_forward_hook(lambda _, __, output: caught.append(output.detach().float()))
+    fused = getattr(attention, "fused_attn", False)
+    attention.fused_attn = False  # the fused kernel never holds the weights
+    try:
+        with torch.inference_mode():
+            side.backbone.last(torch.stack(images).to(side.runtime.device))
+    finally:
+        hook.remove()
+        attention.fused_attn = fused
+    return caught[-1] if caught else None
 
 
 def picture(images: list[Tensor], each: list[FloatArray]) -> Image.Image:
