@@ -121,6 +121,9 @@ def test_a_name_that_ends_like_a_rate_is_a_name(clip: Path) -> None:
     odd = clip.rename(clip.with_name("clip@2fps"))
     assert split_rate(odd) == (odd, None)
     assert split_rate("photos@home") == (Path("photos@home"), None)
+    for rate in ("-1fps", "abcfps", "2 frames"):  # behind what is there
+        with pytest.raises(UsageError, match=f"the frame rate '{rate}' is not .*"):
+            split_rate(f"{odd}@{rate}")
 
 
 # Folders --------------------------------------------------------------------------------------------------------------

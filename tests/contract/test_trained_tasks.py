@@ -103,6 +103,26 @@ def test_a_head_starts_by_the_seed_and_not_by_the_global_random_state(
     assert reported(tmp_path / "0") == reported(tmp_path / "1")
 
 
+def test_settings_that_change_nothing_are_told(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = {"head_smoothing": 0.3, "head_weight_decay": 0.5, "folds": 3}
+    for task, settings, told in (
+        ("detection", changed, ("strengths, folds", "weights of fcos do not decay", "head_smoothing change nothing")),
+        ("captioning", {"head_smoothing": 0.3}, ("head_smoothing change nothing here: captioning",)),
+        ("captioning", {}, ()),
+    ):
+        taught = keep(labels[task], pool.ids[:8])
+        name, weights = tiny_backbone()
+        activetune.finetune(
+            *(pool,), task=task, labels=taught, out=tmp_path / "m", recipe="linear_probe", overwrite=True,
+            settings={"head_steps": 2, **settings}, backbone=name, weights=weights, workers=0, device="cpu",
+        )  # fmt: skip
+        said = capsys.readouterr().err
+        assert all(part in said for part in told), said
+        assert told or "change nothing" not in said
+
+
 def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 

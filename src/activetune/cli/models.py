@@ -77,7 +77,8 @@ def finetune(
     )
     manifest = read_manifest(out, "model")
     figure = short_estimate(manifest["figures"].get("estimate"))
-    say(f"{out}: {recipe} on {manifest['backbone']}, {len(model.classes):,} classes{figure}")
+    classes = f", {len(model.classes):,} classes" if model.classes else ""
+    say(f"{out}: {recipe} on {manifest['backbone']}{classes}{figure}")
 
 
 def _class_names(text: str | None) -> list[str] | None:

@@ -65,6 +65,9 @@ def split_rate(name: str | os.PathLike[str]) -> tuple[Path, FrameRate | None]:
     """
     path, found = Path(name).expanduser(), WRITTEN.fullmatch(os.fspath(name))
     if found is None or _exists(path):
+        before, at, rate = os.fspath(name).rpartition("@")
+        if at and not _exists(path) and _exists(Path(before).expanduser()):
+            FrameRate.of(rate)  # tells how a rate is written
         return path, None
     return Path(found["path"]).expanduser(), FrameRate.of(found["rate"])
 

@@ -140,6 +140,7 @@ class Task(ABC):
     Attributes:
         name: the file's, and that of the task's head in a network. room: that of its heads (``networks/heads``).
         placed: whether all of an image is shown and targets move with it: answers have a place there, or tell of all.
+        smooths: whether its loss can smooth labels.
         alike: whether its targets are tensors of one shape, so that those of cached views can lie in one file.
         has_classes: whether a model gives probabilities of classes, which methods can select by.
         shown: the scores that a table shows, as they are told: shares in [0, 1], but for CIDEr-D, which ends at 10.
@@ -149,6 +150,7 @@ class Task(ABC):
     room: ClassVar[Room] = "classes"
     placed: ClassVar[bool] = False
     alike: ClassVar[bool] = False
+    smooths: ClassVar[bool] = True
     has_classes: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {}
 

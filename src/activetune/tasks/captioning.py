@@ -45,6 +45,7 @@ class Captioning(Task):
     name: ClassVar[str] = "captioning"
     room: ClassVar[Room] = "sentences"
     placed: ClassVar[bool] = True
+    smooths: ClassVar[bool] = False
     has_classes: ClassVar[bool] = False
     shown: ClassVar[Mapping[str, str]] = {"cider": "CIDEr-D", "bleu4": "BLEU-4"}
 

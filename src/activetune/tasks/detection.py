@@ -47,6 +47,7 @@ class Detection(Task):
     name: ClassVar[str] = "detection"
     room: ClassVar[Room] = "boxes"
     placed: ClassVar[bool] = True
+    smooths: ClassVar[bool] = False
     shown: ClassVar[Mapping[str, str]] = {"map": "mAP", "map50": "AP at IoU 0.5", "map75": "AP at IoU 0.75", "ar": "AR"}
 
     def refusal(self, labels: Labels[Boxes]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 import torch
 
 from activetune.base.artefact import write_manifest
+from activetune.base.config import field_defaults
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
@@ -203,6 +204,8 @@ def _job(
     task = asked.task
     for sentence in task.describe(labels, treated=recipe.evens_classes):
         note(sentence, run.quiet)
+    if idle := _idle(task, recipe):
+        note(f"{' and '.join(idle)} change nothing here: {task.name} has no labels to smooth", run.quiet)
     return Job(
         pool=pool.subset(labels.ids),
         labels=labels,
@@ -220,6 +223,13 @@ def _job(
         head=asked.head,
         settings=flatten(recipe),
     )
+
+
+def _idle(task: Task, recipe: Recipe) -> list[str]:
+    """The settings of label smoothing that were changed, where the task has none."""
+    given, defaults = flatten(recipe), field_defaults(type(recipe))
+    names = [name for name in ("label_smoothing", "head_smoothing") if name in given]
+    return [name for name in names if not task.smooths and given[name] != defaults[name]]
 
 
 def _trained(recipe: Recipe, job: Job, folder: Path) -> Outcome:
