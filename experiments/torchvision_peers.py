@@ -1,18 +1,21 @@
 """torchvision's heads on the frozen backbone and the picks of a simulation: what both experiments on them share.
 
-The rows stand in results.csv in a folder beside the simulation's, as those of ``activetune simulate`` do.
+The rows stand in results.csv in a folder beside the simulation's, as those of ``activetune simulate`` do, and by kind
+in results/peers.json beside the script.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from torch import Tensor, nn
 
 from activetune import open_pool
@@ -31,7 +34,7 @@ class Peers:
         task: of the answers, which lie in ``labels`` beside the images. data: the folder with both sides.
         simulation: the folder whose picks by ``random`` are trained on. kinds: of peers. scores: that are kept.
         train: kind, backbone, pool, labels, picks and seed to a trained network. scoring: backbone, pool and labels to
-            what scores such a network.
+            what scores such a network. kept: the results file.
     """
 
     task: str
@@ -44,6 +47,7 @@ class Peers:
     scores: Sequence[str]
     train: Callable[[str, Backbone, Pool, Labels[Any], list[str], int], nn.Module]
     scoring: Callable[[Backbone, Pool, Labels[Any]], Callable[[nn.Module], Mapping[str, float]]]
+    kept: Path
 
 
 def main(peers: Peers, description: str) -> None:
@@ -70,6 +74,23 @@ def main(peers: Peers, description: str) -> None:
             print(*rows[-1], flush=True)
             with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(rows)
+    keep(peers, rows)
+
+
+def keep(peers: Peers, rows: Sequence[Sequence[Any]]) -> None:
+    """Write the results file: a list over the seeds for each score of a kind.
+
+    Args:
+        rows: those of results.csv, its header first.
+    """
+    header, *cells = rows
+    found: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        row = dict(zip(header, cell, strict=True))
+        of_kind = found.setdefault(row["method"], {"method": row["method"], "budget": row["budget"]})
+        for name in (*peers.scores, "train_seconds"):
+            of_kind.setdefault(name, []).append(float(row[name]))
+    peers.kept.write_text(json.dumps({**machine(), "rows": list(found.values())}, indent=1) + "\n", encoding="utf-8")
 
 
 def _side(folder: Path, peers: Peers) -> tuple[Pool, Labels[Any]]:

@@ -131,6 +131,7 @@ PEERS = Peers(
     scores=("map", "map50", "map75", "ar"),
     train=trained,
     scoring=scoring,
+    kept=Path(__file__).parent / "results/peers.json",
 )
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ PEERS = Peers(
     scores=("miou", "pixel_accuracy"),
     train=trained,
     scoring=scoring,
+    kept=Path(__file__).parent / "results/peers.json",
 )
 
 if __name__ == "__main__":
