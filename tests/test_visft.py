@@ -533,7 +533,8 @@ def test_additions_that_do_not_fit_are_a_sentence(made: activetune.Supervised, t
         activetune.merge(made.folder / "lora", backbone="bundled", out=tmp_path / "m", quiet=True)
     with pytest.raises(UsageError, match="holds no additions of peft"):
         activetune.merge(tmp_path, backbone="bundled", out=tmp_path / "m", quiet=True)
-    np.savez(tmp_path / "x.pt", a=np.ones(3))
+    with (tmp_path / "x.pt").open("wb") as file:  # given a name, NumPy would add .npz to it
+        np.savez(file, a=np.ones(3))
     with pytest.raises(UsageError, match=r"can't be read|more than tensors"):
         activetune.merge(tmp_path / "x.pt", backbone="bundled", scale=1.0, out=tmp_path / "m", quiet=True)
     with pytest.raises(UsageError, match=r"there is no .*gone.pt"):
