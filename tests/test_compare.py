@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,28 @@ from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run as command
 from activetune.data.kinds import Boxes, Detections
-from activetune.evaluation.boxes import BoxScorer
+from activetune.evaluation.boxes import BoxScorer, BoxState
 from activetune.evaluation.pixels import PixelCounts
+from activetune.report.comparison import write_comparison_report
 from activetune.studies.compare import compare as stage
 from activetune.studies.compare import tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
 from activetune.studies.compare.attention import maps
 from activetune.studies.compare.compare import read_suite
-from activetune.studies.compare.probe import probes
+from activetune.studies.compare.kept import read_rows, write_rows
+from activetune.studies.compare.probe import Row, probes
 from activetune.studies.compare.probes.words import picture, usable_fonts
-from activetune.studies.compare.sampled import BoxMeans, Means, PixelMeans, holm, paired
+from activetune.studies.compare.sampled import (
+    BoxMeans,
+    GroupMeans,
+    Means,
+    PixelMeans,
+    Sampled,
+    draws_for,
+    holm,
+    paired,
+    smallest_p,
+)
 from activetune.studies.compare.side import Side
 from activetune.tasks import make_task
 from tests.conftest import tiny_backbone, write_digits
@@ -108,31 +122,116 @@ def test_pixels_and_boxes_of_all_items_are_the_plain_figures() -> None:
     assert found.values(weights * 1.0)[0] == pytest.approx(left.ratios.miou)
 
 
-def test_a_drawn_image_counts_as_often_as_it_is_drawn() -> None:
-    pytest.importorskip("faster_coco_eval")
-    rng = np.random.default_rng(0)
+def scorer(images: int, classes: str, seed: int, *, ties: bool = False) -> BoxScorer:
+    """Objects, some of them crowds, and detections near them and elsewhere; ties: scores that images share."""
+    rng, found = np.random.default_rng(seed), BoxScorer(list(classes))
+    for number in range(images):
 
-    def boxes(count: int) -> list[list[float]]:
-        corners = rng.uniform(0, 40, (count, 2))
-        return np.concatenate([corners, corners + rng.uniform(4, 30, (count, 2))], axis=1).tolist()
+        def boxes(count: int) -> np.ndarray:
+            corners = rng.uniform(0, 40, (count, 2))
+            return np.concatenate([corners, corners + rng.uniform(4, 30, (count, 2))], axis=1)
 
-    images = []
-    for number in range(6):
-        true = boxes(number % 3)
-        told = [[x + rng.uniform(-2, 2) for x in one] for one in true] + boxes(2)
-        scores = rng.random(len(told)).tolist()
-        images.append((Boxes.of(true, ["a"] * len(true)), Detections.of(told, ["a"] * len(told), scores)))
-    scorer = BoxScorer(["a"])
-    for number, one in enumerate(images):
-        scorer.add(str(number), *one)
-    found = BoxMeans(scorer.state())
-    assert found.value == pytest.approx(scorer.scores()["map"])
-    weights = [2, 1, 3, 0, 1, 2]
-    again = BoxScorer(["a"])
-    for number, (one, count) in enumerate(zip(images, weights, strict=True)):
+        true, names = boxes(number % 5), [str(one) for one in rng.choice(list(classes), number % 5)]
+        told = np.concatenate([true + rng.uniform(-2, 2, true.shape), boxes(6)])
+        called = [*names, *(str(one) for one in rng.choice([*classes, "only told"], 6))]
+        scores = rng.permutation(len(told)) / 16 if ties else rng.random(len(told))
+        crowd = (rng.random(len(true)) < 0.25).tolist()
+        truth = Boxes.of(true.tolist(), names, crowd)
+        found.add(f"{number}.jpg", truth, Detections.of(told.tolist(), called, scores.tolist()))
+    return found
+
+
+def copied(state: BoxState, counts: list[int]) -> BoxScorer:
+    """The set in which each image stands so often, under a name for each copy."""
+    found = BoxScorer(state.classes)
+    for row, (item, count) in enumerate(zip(state.items, counts, strict=True)):
+        truth, told = (rows[rows[:, 0] == row] for rows in (state.truth, state.found))
         for copy in range(count):
-            again.add(f"{number}:{copy}", *one)
-    assert found.values(np.asarray([weights], dtype=np.float64))[0] == pytest.approx(again.scores()["map"])
+            found.add(
+                f"{item}:{copy}",
+                Boxes.of(truth[:, 3:].tolist(), names_of(state, truth), (truth[:, 2] > 0).tolist()),
+                Detections.of(told[:, 3:].tolist(), names_of(state, told), told[:, 2].tolist()),
+            )
+    return found
+
+
+def names_of(state: BoxState, rows: np.ndarray) -> list[str]:
+    return [state.classes[int(number)] for number in rows[:, 1]]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_drawn_image_counts_as_often_as_it_is_drawn(ties: bool) -> None:
+    """As faster-coco-eval tells it of a set of copies; tests of evaluation hold that to pycocotools."""
+    pytest.importorskip("faster_coco_eval")
+    for seed, classes in enumerate(("a", "ab", "abc")):
+        whole = scorer(13, classes, seed, ties=ties)
+        found = BoxMeans.of(whole.state())
+        assert found.n == 13 and found.value == pytest.approx(whole.scores()["map"], abs=1e-12)
+        weights = np.random.default_rng(seed).multinomial(13, np.full(13, 1 / 13), size=20)
+        weights = np.concatenate([weights, np.eye(13, dtype=np.int64)[:2], np.zeros((1, 13), dtype=np.int64)])
+        wanted = [copied(whole.state(), row).scores()["map"] for row in weights.tolist()]
+        assert found.values(weights * 1.0) == pytest.approx(wanted, abs=1e-12)
+        assert 0 < found.value < 1 and len(set(wanted)) > 10
+
+
+def test_the_surest_hundred_of_an_image_count() -> None:
+    pytest.importorskip("faster_coco_eval")
+    whole, rng = BoxScorer(["a"]), np.random.default_rng(0)
+    corners = rng.uniform(0, 400, (150, 2))
+    boxes = np.concatenate([corners, corners + 30], axis=1).tolist()
+    whole.add("a.jpg", Boxes.of(boxes, ["a"] * 150), Detections.of(boxes, ["a"] * 150, rng.random(150).tolist()))
+    found = BoxMeans.of(whole.state())
+    assert len(found.image_M) == 100 and found.value == pytest.approx(whole.scores()["map"], abs=1e-12)
+    empty = BoxMeans.of(BoxScorer(["a"]).state())
+    assert empty.n == 0 and BoxMeans.of(BoxState(["a.jpg"], [], *[np.empty((0, 7))] * 2)).value == 0
+
+
+def test_objects_are_drawn_with_their_image() -> None:
+    """All objects of an image are told alike here, so 40 images say no more than 40 objects do."""
+    rng = np.random.default_rng(0)
+    images = np.repeat(np.arange(40), 25)
+    rights = [(rng.random(40) < share).astype(np.int64)[images] for share in (0.4, 0.6)]
+    truth = np.ones(1000, dtype=np.int64)
+    each = [GroupMeans.of(one, truth, images) for one in rights]
+    alone = [Means.of(one[::25], truth[::25]) for one in rights]
+    assert paired(*each, seed=0) == paired(*alone, seed=0)
+    narrow, wide = paired(*(Means.of(one, truth) for one in rights), seed=0), paired(*each, seed=0)
+    reach = [one.interval[1] - one.interval[0] for one in (narrow, wide)]
+    assert narrow.difference == pytest.approx(wide.difference) and reach[1] > 3 * reach[0]
+
+
+def test_unequal_numbers_of_objects_are_a_mean_over_the_objects() -> None:
+    found = GroupMeans.of(np.asarray([1, 1, 0, 1]), np.ones(4, dtype=np.int64), np.asarray([7, 7, 7, 2]))
+    assert found.n == 2 and found.value == 0.75
+    assert found.values(np.asarray([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])).tolist() == [0.75, 1.0, 2 / 3]
+
+
+@pytest.mark.parametrize("rows", [1, 6, 51, 200])
+def test_p_can_be_small_in_a_table_of_any_length(rows: int) -> None:
+    """Also that of boxes, whose items are drawn as often as any others."""
+    draws = draws_for(rows)
+    one, other = Means(np.zeros(9)), Means(np.ones(9))
+    least = paired(one, other, seed=0, draws=draws).p
+    assert least == pytest.approx(smallest_p(draws)) and holm([least, *[1.0] * (rows - 1)])[0] <= 0.0100001
+
+
+def test_rows_that_are_kept_are_those_that_were_told(tmp_path: Path) -> None:
+    each = np.random.default_rng(0).random((4, 2, 3))
+    figures: list[Sampled] = [
+        Means(each[:, 0, 0]),
+        GroupMeans(each[:, 0, 0], each[:, 0, 1]),
+        PixelMeans(np.rint(9 * each)),
+        BoxMeans.of(scorer(4, "ab", 0).state()),
+    ]
+    rows = [Row(f"row {number}", "top-1", (one, one), "é" * number) for number, one in enumerate(figures)]
+    write_rows(tmp_path / "rows.npz", rows)
+    found = read_rows(tmp_path / "rows.npz")
+    assert [(row.what, row.metric, row.note) for row in found] == [(row.what, row.metric, row.note) for row in rows]
+    for row, figure in zip(found, figures, strict=True):
+        assert [type(side) for side in row.sides] == [type(figure)] * 2
+        for side in row.sides:
+            assert side.n == 4 and vars(side).keys() == vars(figure).keys()
+            assert all(np.array_equal(array, vars(figure)[name]) for name, array in vars(side).items())
 
 
 def test_holm_by_hand() -> None:
@@ -207,7 +306,9 @@ def test_what_is_done_is_kept(place: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(stage, "_measured", cut)
     with pytest.raises(KeyboardInterrupt):
         compared(place, tmp_path / "c", *names)
-    with pytest.raises(UsageError, match="unfinished run with another backbone, suite, precision or seed"):
+    with pytest.raises(
+        UsageError, match="unfinished run with another backbone, suite, images, answers, precision or seed"
+    ):
         compared(place, tmp_path / "c", *names, seed=5, resume=True)
     with pytest.raises(UsageError, match="unfinished run; go on with --resume or start again with --overwrite"):
         compared(place, tmp_path / "c", *names)
@@ -218,13 +319,175 @@ def test_what_is_done_is_kept(place: Path, tmp_path: Path, monkeypatch: pytest.M
         compared(place, tmp_path / "c", *names)
 
 
-def test_where_class_tokens_look_is_a_picture(place: Path, tmp_path: Path) -> None:
+def test_where_class_tokens_look_is_a_picture(tmp_path: Path) -> None:
+    """As wide as the page, and also where the first image of the pool is none."""
     name, weights = tiny_backbone()
-    asked = suite(place, "classification")
+    (images := write_digits(tmp_path / "digits", 120)).joinpath(open_pool(images).ids[0]).write_bytes(b"no image")
+    asked = {"probes": [{"probe": "classification", "pool": str(images), "shots": [1], "repeats": 1}]}
     activetune.compare(name, name, suite=asked, weights=weights, weights_b=weights, out=tmp_path / "c", **QUIET)
     with Image.open(tmp_path / "c/attention.png") as image:
         assert image.height == 4 * 230 - 6
-    assert "Where the class token looks" in (tmp_path / "c/report.html").read_text()
+    page = (tmp_path / "c/report.html").read_text()
+    assert "Where the class token looks" in page and '<figure class="picture"><img src="data:image/png' in page
+    assert '<td class="text">1-shot, class token</td><td class="text">top-1</td><td>36</td>' in page
+
+
+def test_a_pool_without_any_image_left_has_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    for number in range(3):
+        (tmp_path / f"0/{number}.png").write_bytes(b"no image")
+    assert stage._some_images(open_pool(tmp_path)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["image", "answers", "other images"])
+def test_a_comparison_of_other_data_is_not_gone_on_with(
+    what: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that is finished nor one that was cut off."""
+    for name in ("digits", "detection.parquet"):
+        copy = shutil.copytree if (place / name).is_dir() else shutil.copy
+        copy(place / name, tmp_path / name)
+    asked = suite(tmp_path, "questions", "classification")
+    given: Any = {"suite": asked, **QUIET}
+    activetune.compare("bundled", "bundled", out=tmp_path / "done", **given)
+    measured = stage._measured
+    monkeypatch.setattr(stage, "_measured", lambda name, *more: measured(name, *more) if name == "questions" else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        activetune.compare("bundled", "bundled", out=tmp_path / "cut", **given)
+    monkeypatch.setattr(stage, "_measured", measured)
+    ids = open_pool(tmp_path / "digits").ids
+    if what == "image":
+        shutil.copy(tmp_path / "digits" / ids[1], tmp_path / "digits" / ids[0])
+    elif what == "other images":
+        (tmp_path / "digits" / ids[0]).rename(tmp_path / "digits" / ids[0].replace(".png", "-1.png"))
+        given["suite"] = {"probes": [row for row in asked["probes"] if row["probe"] == "classification"]}
+    else:
+        pool = open_pool(tmp_path / "digits")
+        labels = make_task("detection").labels_of(tmp_path / "detection.parquet", pool)
+        answers = [replace(one, xyxy_K4=one.xyxy_K4[:, ::1] + 1) for one in labels.answers]
+        activetune.save_annotations(
+            replace(labels, answers=answers), tmp_path / "detection.parquet", task="detection", pool=pool
+        )
+    with pytest.raises(UsageError, match="is not empty"):
+        activetune.compare("bundled", "bundled", out=tmp_path / "done", resume=True, **given)
+    with pytest.raises(UsageError, match="unfinished run with another backbone, suite, images, answers"):
+        activetune.compare("bundled", "bundled", out=tmp_path / "cut", resume=True, **given)
+
+
+@pytest.mark.slow
+def test_probes_of_one_kind_have_heads_of_their_own(place: Path, tmp_path: Path) -> None:
+    """Also where nothing but the number of their steps tells them apart."""
+    for task in ("segmentation", "detection"):
+        (row,) = suite(place, task)["probes"]
+        both = {"probes": [row, {**row, "name": "again", "steps": row["steps"] + 1}, {**row, "name": "the same"}]}
+        found = activetune.compare("bundled", "bundled", suite=both, out=tmp_path / task, **QUIET)
+        assert [line["probe"] for line in found.rows] == [task, "again", "the same"]
+        assert found.rows[0]["a"] == found.rows[2]["a"]
+
+
+NAMES = ["run", "a", "A", ".", "..", "../../evil", "/tmp/evil", "Caltech-101", "COCO crops", "Größe, 3 %", "x" * 300]
+
+
+def test_a_probe_may_have_any_name_that_can_be_printed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, (row,) = tmp_path / "deep/er/c", suite(place, "classification")["probes"]
+    asked = {"probes": [{**row, "shots": [1], "repeats": 1, "linear": False, "name": name} for name in NAMES]}
+    monkeypatch.setattr(stage, "clear", lambda folder: None)  # what was written on the way stays
+    found = activetune.compare("bundled", "bundled", suite=asked, out=out, **QUIET)
+    assert [line["probe"] for line in found.rows] == [name for name in NAMES for _ in range(2)]
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.is_relative_to(out) for path in written)
+    assert sum(path.name.startswith("probe-") for path in written) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "\x1b[31mred", 3, ["x"]])
+def test_a_name_that_cannot_be_printed_is_a_sentence(name: Any) -> None:
+    with pytest.raises(UsageError, match=r"probe 1 of the suite can't be called .*; give a name of printable signs"):
+        read_suite({"probes": [{"probe": "words", "name": name}]})
+
+
+@pytest.mark.parametrize("probe", ["classification", "segmentation", "detection", "objects", "questions", "retrieval"])
+def test_a_test_set_that_is_none_is_a_sentence(probe: str, place: Path, tmp_path: Path) -> None:
+    """Told before anything is measured, of every probe that divides its images."""
+    shares = ["0%", "-5%", "100%", "150%", "nan%", "inf%"]
+    neither = ["", " ", "30", "0.3", "nan"]
+    pools = ["half", "half%", str(place / "digits")]
+    takes_a_pool = probe in ("classification", "segmentation", "detection")
+    for test in [*shares, *neither, *([] if takes_a_pool else pools)]:
+        asked = suite(place, probe)
+        asked["probes"][0]["test"] = test
+        with pytest.raises(UsageError, match=f"^probe {probe}: test can't be .*; give a share of the images") as told:
+            activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+        assert ("or another pool" in str(told.value)) == takes_a_pool
+        assert not (tmp_path / "c").exists()
+    if takes_a_pool:
+        asked["probes"][0]["test"] = "half"
+        with pytest.raises(UsageError, match=f"probe {probe}: the pool half does not exist"):
+            activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+
+
+def test_a_folder_with_a_name_like_a_number_is_a_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2017").mkdir()
+    assert tested.share_of("2017", or_pool=True) is None
+    assert tested.share_of(" 25 %", or_pool=True) == 0.25
+
+
+@pytest.mark.parametrize("probe", sorted(set(probes()) - {"words"}))
+def test_a_probe_without_its_images_is_a_sentence(probe: str) -> None:
+    with pytest.raises(UsageError, match=r"^probe mine: pool is missing; give the folder of images with pool = …$"):
+        read_suite({"probes": [{"probe": probe, "name": "mine"}]})
+
+
+def test_advice_on_labels_is_in_the_words_of_a_suite(tmp_path: Path) -> None:
+    """Which has no options of a command line."""
+    (tmp_path / "pool").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pool/1.png")
+    told = {"classification": "with a column label .id,label., or a sub-folder for each class"}
+    for probe in sorted(set(probes()) - {"words"}):
+        asked = {"probes": [{"probe": probe, "pool": str(tmp_path / "pool")}]}
+        with pytest.raises(UsageError, match=told.get(probe, "with labels = …")) as error:
+            activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+        assert "--" not in str(error.value)
+
+
+def test_more_shots_than_there_are_labels_have_a_note(place: Path, tmp_path: Path) -> None:
+    asked = suite(place, "classification")
+    asked["probes"][0] |= {"shots": [1, 100], "repeats": 1, "neighbours": 500}
+    found = activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+    notes = {row["what"]: row.get("note", "") for row in found.rows}
+    assert notes["1-shot, pooled"] == notes["linear probe, pooled"] == ""
+    assert "10 of 10 classes have fewer than 100 labelled images" in notes["100-shot, pooled"]
+    assert "only 84 images are labelled" in notes["500 nearest neighbours, pooled"]
+    for place_of_note in (found.table(), (tmp_path / "c/report.html").read_text()):
+        assert "classification, 100-shot: 10 of 10 classes" in place_of_note
+    with (tmp_path / "c/comparison.csv").open(newline="") as file:
+        assert next(csv.reader(file)) == COLUMNS
+
+
+def test_a_probe_that_asks_nothing_is_a_sentence(place: Path, tmp_path: Path) -> None:
+    asked = suite(place, "classification")
+    asked["probes"][0] |= {"shots": [], "neighbours": 0, "linear": False}
+    with pytest.raises(UsageError, match="probe classification: shots is empty, neighbours is 0 and linear is false"):
+        activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+    asked = suite(place, "retrieval")
+    asked["probes"][0]["top"] = 36
+    with pytest.raises(UsageError, match="probe retrieval: top can't be 36: 36 images are held out"):
+        activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+
+
+def test_a_report_says_how_small_p_can_get(place: Path, tmp_path: Path) -> None:
+    found = compared(place, tmp_path / "c", "classification")
+    page = (tmp_path / "c/report.html").read_text()
+    assert len(found.rows) == 4 and "drawn 2,000 times, so p can't be below 0.001" in page
+    assert "not below 0.004 after the correction" in page
+    manifest = json.loads((tmp_path / "c/manifest.json").read_text())
+    assert manifest["figures"].pop("draws") == 2000
+    (tmp_path / "c/manifest.json").write_text(json.dumps(manifest))  # as an earlier version wrote it
+    (tmp_path / "c/report.html").unlink()
+    assert "p can't be below" not in write_comparison_report(tmp_path / "c").read_text()
 
 
 def random_side(name: str, tmp_path: Path) -> Side:
@@ -391,7 +654,7 @@ def test_only_images_that_have_an_answer_are_decoded(
         assert list(side.pool.ids) == list(side.labels.ids)
     few, same = tested.answered_sides(task, *given, "30%", seed=0, most=3)
     assert len(few.labels) == 3 and same.labels.ids == asked.labels.ids
-    for test, told in (("other", "test can't be 'other'; give a share"), ("100%", "leaves nothing on one side")):
+    for test, told in (("other", "test can't be 'other'; give a share"), ("100%", "which leaves nothing on one side")):
         with pytest.raises(UsageError, match=told):
             tested.answered_sides(task, *given, test, seed=0)
 

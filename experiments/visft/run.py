@@ -48,7 +48,7 @@ from activetune.data.pool import Pool
 from activetune.networks.adapters import read_additions
 from activetune.networks.backbones import load_backbone, save_backbone
 from activetune.studies.compare.compare import read_suite
-from activetune.studies.compare.sampled import Sampled, holm, paired
+from activetune.studies.compare.sampled import Sampled, draws_for, holm, paired
 from activetune.studies.compare.side import Side
 from activetune.tasks import make_task
 
@@ -118,7 +118,8 @@ def pair(
     found: Mapping[str, Mapping[tuple[str, str, str], Sampled]], a: str, b: str, seed: int
 ) -> list[dict[str, Any]]:
     """Every figure of two backbones as ``compare`` tells it: difference, interval, and p corrected for all rows."""
-    told = {key: paired(figure, found[b][key], seed=seed) for key, figure in found[a].items()}
+    draws = draws_for(len(found[a]))
+    told = {key: paired(figure, found[b][key], seed=seed, draws=draws) for key, figure in found[a].items()}
     corrected = holm([one.p for one in told.values()])
     return [
         {

@@ -116,7 +116,7 @@ class BoxScorer:
             MissingExtra: faster-coco-eval is not installed.
         """
         state = self.state()
-        images, classes = _ranks(state.items), _ranks(state.classes)  # ties of scores go to the first image by its id
+        images, classes = ranks(state.items), ranks(state.classes)  # ties of scores go to the first image by its id
         truth, found = _renumbered(state.truth, images, classes), _renumbered(state.found, images, classes)
         objects_Y = np.bincount(truth[truth[:, 2] == 0, 1].astype(np.int64), minlength=len(classes))
         scored = np.flatnonzero(objects_Y)
@@ -133,7 +133,7 @@ class BoxScorer:
         return {**means, "n": len(images), "objects": int(objects_Y.sum()), "per_class": per_class}
 
 
-def _ranks(names: Sequence[str]) -> IntArray:
+def ranks(names: Sequence[str]) -> IntArray:
     """The place of each name in alphabetical order."""
     ranks = np.empty(len(names), dtype=np.int64)
     ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))

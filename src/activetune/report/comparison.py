@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.artefact import read_manifest
-from activetune.report.page import Card, Page, data_uri
+from activetune.report.page import Page
 
 TABLE, ATTENTION = "comparison.csv", "attention.png"
 
@@ -42,19 +42,42 @@ def write_comparison_report(folder: Path) -> Path:
             for row in rows
         ],
         frozenset(number for number, row in enumerate(rows) if row["p_holm"] < 0.05),
+        texts=3,
     )
+    for line in notes_of(rows):
+        page.paragraph(line)
     page.paragraph(
         "Intervals and p-values: paired bootstrap over the test items of each probe, the same draws for A and B; p is "
         "corrected for the number of rows by Holm. Rows set off differ clearly. Which labels the heads learned from is "
-        "averaged over draws where a probe says so, and not part of the intervals."
+        f"averaged over draws where a probe says so, and not part of the intervals.{_least(manifest['figures'])}"
     )
     page.plot(_drawn(rows))
     if (folder / ATTENTION).is_file():
         page.heading("Where the class token looks")
-        page.cards(
-            [Card(data_uri(folder / ATTENTION), "image, A, B", ["attention of the last layer, mean over its heads"])]
+        page.picture(
+            folder / ATTENTION,
+            "Each row: an image, where A looks, where B looks. The class token's attention in the last layer, a mean "
+            "over its heads; the brighter a place, the more it is attended to.",
         )
     return page.write(folder / "report.html")
+
+
+def notes_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What must be known beside rows, a line each; the same note of several rows once."""
+    lines = [f"{row['probe']}, {str(row['what']).partition(',')[0]}: {row['note']}" for row in rows if row.get("note")]
+    return list(dict.fromkeys(lines))
+
+
+def _least(figures: Mapping[str, Any]) -> str:
+    """How small p can get; nothing where a comparison of an earlier version does not say how often it drew."""
+    if "draws" not in figures:
+        return ""
+    least = 2 / (figures["draws"] + 1)
+    corrected = min(1.0, least * len(figures["rows"]))
+    return (
+        f" Test items were drawn {figures['draws']:,} times, so p can't be below {least:.2g}, and that of the clearest "
+        f"row not below {corrected:.2g} after the correction."
+    )
 
 
 def _drawn(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -18,7 +18,7 @@ h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-t
 p.lead { color: #777; margin-top: 0; } p { overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom-width: 2px; }
+th:first-child, td:first-child, th.text, td.text { text-align: left; } thead th { border-bottom-width: 2px; }
 tr.best td { font-weight: 600; background: var(--soft); }
 .strip { display: flex; flex-wrap: wrap; gap: 4px; margin: .3rem 0 1rem; }
 .strip figure { margin: 0; text-align: center; font-size: 11px; }
@@ -28,6 +28,8 @@ tr.best td { font-weight: 600; background: var(--soft); }
 .cards img { width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--soft); border-radius: 4px; }
 .cards figcaption { font-size: 12px; line-height: 1.35; overflow-wrap: anywhere; }
 .cards figcaption b { display: block; } .cards figcaption span { display: block; opacity: .75; }
+figure.picture { margin: 1rem 0; } figure.picture img { width: 100%; display: block; border-radius: 4px; }
+figure.picture figcaption { margin-top: .4rem; font-size: 13px; opacity: .85; }
 .plot { margin-top: .6rem; max-width: 100%; overflow-x: auto; }
 .wide { overflow-x: auto; max-width: 100%; }
 p.warning { border-left: 4px solid #e0a100; padding: .3rem .8rem; background: var(--soft); }
@@ -95,13 +97,22 @@ class Page:
         """A sentence that must not be overlooked."""
         self._parts.append(f'<p class="warning">{escape(text)}</p>')
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], best: frozenset[int] = frozenset()) -> None:
-        """A table, which scrolls in itself where the window is narrow; ``best`` are the rows to set off."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        best: frozenset[int] = frozenset(),
+        *,
+        texts: int = 1,
+    ) -> None:
+        """A table, which scrolls in itself where the window is narrow.
+
+        Args:
+            best: rows to set off. texts: the first so many columns are text, and begin at the left.
+        """
+        head = _cells("th", header, texts)
         body = "".join(
-            ('<tr class="best">' if number in best else "<tr>")
-            + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-            + "</tr>"
+            ('<tr class="best">' if number in best else "<tr>") + _cells("td", row, texts) + "</tr>"
             for number, row in enumerate(rows)
         )
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -115,6 +126,11 @@ class Page:
             for path, caption in pictures
         )
         self._parts.append(f'<div class="strip">{cells}</div>')
+
+    def picture(self, path: Path, caption: str) -> None:
+        """A picture as wide as the page, with its caption below."""
+        image = f'<img src="{data_uri(path)}" alt="{escape(caption)}">'
+        self._parts.append(f'<figure class="picture">{image}<figcaption>{escape(caption)}</figcaption></figure>')
 
     def cards(self, cards: Iterable[Card]) -> None:
         """Pictures in a grid, as many in a row as the window has room for."""
@@ -140,6 +156,12 @@ class Page:
         with replacing(path) as partial:
             partial.write_text(content, encoding="utf-8")
         return path
+
+
+def _cells(tag: str, cells: Sequence[str], texts: int) -> str:
+    """A row's cells; the first column is text in every table, so it needs no class."""
+    text = f'{tag} class="text"'
+    return "".join(f"<{text if 0 < place < texts else tag}>{escape(cell)}</{tag}>" for place, cell in enumerate(cells))
 
 
 def _card(card: Card) -> str:

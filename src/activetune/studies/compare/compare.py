@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from PIL import Image
+
 from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.config import configure, refuse_unknown_settings
-from activetune.base.errors import UsageError, repeated, unknown_name
-from activetune.base.files import file_name, read_json, replacing, write_json
-from activetune.base.fingerprint import digest_json, record_of
+from activetune.base.errors import RejectedImage, UsageError, repeated, unknown_name
+from activetune.base.files import replacing
+from activetune.base.fingerprint import digest, digest_json, record_of
 from activetune.base.locks import holds_output
-from activetune.base.progress import note
+from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.base.toml_files import Tables
 from activetune.base.unfinished import RUN, WORK, Output, clear
-from activetune.data.loading import read_usable
+from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
-from activetune.report.comparison import ATTENTION, TABLE, write_comparison_report
-from activetune.studies.compare.attention import maps, picture
-from activetune.studies.compare.probe import Probe, probes
-from activetune.studies.compare.sampled import Paired, holm, paired
+from activetune.data.pool import Pool
+from activetune.report.comparison import ATTENTION, TABLE, notes_of, write_comparison_report
+from activetune.studies.compare.attention import last_attention, maps, picture
+from activetune.studies.compare.kept import read_rows, write_rows
+from activetune.studies.compare.probe import Probe, Row, probes
+from activetune.studies.compare.sampled import draws_for, holm, paired
 from activetune.studies.compare.side import Side
 
 KIND = "comparison"
@@ -34,7 +39,7 @@ OUTPUT = Output(
     KIND,
     called="comparison",
     files=(TABLE, ATTENTION, REPORT, WORK, RUN),
-    inputs="backbone, suite, precision or seed",
+    inputs="backbone, suite, images, answers, precision or seed",
 )
 COLUMNS = ("probe", "what", "metric", "n", "a", "b", "difference", "low", "high", "p", "p_holm")
 PICTURES = 4
@@ -46,7 +51,8 @@ class Comparison:
 
     Attributes:
         rows: one per figure: ``probe``, ``what``, ``metric``, ``n`` items, ``a``, ``b``, ``difference`` (B - A), its
-            95 % interval ``low`` to ``high``, ``p`` of no difference, and ``p_holm`` corrected for the number of rows.
+            95 % interval ``low`` to ``high``, ``p`` of no difference, and ``p_holm`` corrected for the number of rows;
+            ``note`` where one must be known beside it.
     """
 
     folder: Path
@@ -57,13 +63,14 @@ class Comparison:
         header = ("probe", "what", "metric", "n", "A", "B", "B - A", "95 %", "p (Holm)")
         lines = [header, *(_told(row) for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-        return "\n".join(
+        table = [
             "  ".join(
                 cell.ljust(width) if column < 3 else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
             for line in lines
-        )
+        ]
+        return "\n".join([*table, *notes_of(self.rows)])
 
 
 def _told(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -96,7 +103,8 @@ def compare(
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps the probes that are done.
 
     Raises:
-        UsageError: unknown probes or settings, pools or labels that a probe can't use, ``out`` not empty.
+        UsageError: unknown probes or settings, pools or labels that a probe can't use, ``out`` not empty, or an
+            unfinished run there whose images or answers have changed since.
     """
     run = Run.of("compare", run_options)
     asked = read_suite(suite)
@@ -109,7 +117,10 @@ def compare(
     made_from = {
         "a": sides[0].backbone.fingerprint,
         "b": sides[1].backbone.fingerprint,
-        "probes": [{"name": name, "probe": kind, **record_of(probe)} for name, kind, probe in asked],
+        "probes": [
+            {"name": name, "probe": kind, **record_of(probe), "shown": _shown(name, probe, run.seed)}
+            for name, kind, probe in asked
+        ],
         "seed": run.seed,
         "precision": runtime.precision,
     }
@@ -117,10 +128,11 @@ def compare(
     if OUTPUT.is_there(folder, this, run):
         return _finished(folder)
     found = {name: _measured(name, probe, sides, folder / WORK, run) for name, _, probe in asked}
-    rows = _rows(found)
+    draws = draws_for(sum(map(len, found.values())))
+    rows = _rows(found, run, draws)
     write_csv(folder / TABLE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
     _look(asked, sides, folder)
-    names = {"names": {"a": a, "b": b}, "figures": {"rows": rows}}
+    names = {"names": {"a": a, "b": b}, "figures": {"rows": rows, "draws": draws}}
     write_manifest(folder, KIND, {**made_from, "run": this, **names})
     return _finished(folder)
 
@@ -129,7 +141,8 @@ def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[
     """The probes of a suite: name, kind, and settings. Paths of a file are looked for beside it first.
 
     Raises:
-        UsageError: a file that can't be read, no probes, an unknown probe or setting, two of one name.
+        UsageError: a file that can't be read, no probes, an unknown probe or setting, a probe without its pool, a name
+            that can't be printed, two of one name.
     """
     file, known = Tables.read(given, PROBES, what="the suite", of="probe = … and its settings"), probes()
     refuse_unknown_settings("the suite", file.keys, (PROBES,))
@@ -138,9 +151,12 @@ def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[
         kind = str(row.pop("probe", ""))
         if kind not in known:
             raise unknown_name(f"probe (probe {number} of the suite)", kind, known)
-        name = str(row.pop("name", kind))
+        name = _name_of(row.pop("name", kind), number)
         settings = {key: file.beside(value) if key in known[kind].paths else value for key, value in row.items()}
-        found.append((name, kind, configure(known[kind], settings, what=f"probe {name}", beside=("probe", "name"))))
+        probe = configure(known[kind], settings, what=f"probe {name}", beside=("probe", "name"))
+        if not getattr(probe, "pool", "no pool"):
+            raise UsageError(f"probe {name}: pool is missing; give the folder of images with pool = …")
+        found.append((name, kind, probe))
     if twice := repeated(name for name, *_ in found):
         raise UsageError(f"two probes of the suite are called {twice[0]!r}; give each a name of its own with name = …")
     return found
@@ -154,51 +170,84 @@ def _finished(folder: Path) -> Comparison:
     return Comparison(folder, read_manifest(folder, KIND)["figures"]["rows"])
 
 
-def _measured(name: str, probe: Probe, sides: Sequence[Side], work: Path, run: Run) -> list[dict[str, Any]]:
+def _name_of(given: Any, number: int) -> str:
+    """A probe's name; files have others, so any that can be printed will do."""
+    name = given if isinstance(given, str) else ""
+    if not name.strip() or not name.isprintable():
+        raise UsageError(
+            f"probe {number} of the suite can't be called {given!r}; give a name of printable signs in one line, "
+            "or leave it out"
+        )
+    return name
+
+
+@contextlib.contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """An error in here is told with the probe's name."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"probe {name}: {error}") from None
+
+
+def _shown(name: str, probe: Probe, seed: int) -> list[str]:
+    with _told_of(name):
+        return probe.shown(seed)
+
+
+def _measured(name: str, probe: Probe, sides: Sequence[Side], work: Path, run: Run) -> list[Row]:
     """The figures of a probe; those that an earlier run has told are read."""
-    kept = work / f"{file_name(name)}.json"
+    kept = work / f"probe-{digest(name)}.npz"  # a name may be any text, and on some disks A and a are one file
     if not kept.is_file():
         note(f"probe {name}", run.quiet)
-        try:
+        with _told_of(name):
             rows = probe.rows(sides[0], sides[1], run.seed)
-        except UsageError as error:
-            raise UsageError(f"probe {name}: {error}") from None
-        found = [
-            {"probe": name, "what": row.what, "metric": row.metric, **_as_row(paired(*row.sides, seed=run.seed))}
-            for row in rows
-        ]
-        write_json(kept, {"rows": found})
-    rows_of: list[dict[str, Any]] = read_json(kept)["rows"]
-    return rows_of
+        write_rows(kept, rows)
+    return read_rows(kept)
 
 
-def _as_row(found: Paired) -> dict[str, Any]:
-    values = asdict(found)
-    low, high = values.pop("interval")
-    return {**values, "difference": found.difference, "low": low, "high": high}
-
-
-def _rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _rows(found: Mapping[str, Sequence[Row]], run: Run, draws: int) -> list[dict[str, Any]]:
     """All rows, with p-values that are corrected for their number."""
-    rows = [dict(row) for probe in found.values() for row in probe]
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"] = p
-    return rows
+    asked = [(name, row) for name, rows in found.items() for row in rows]
+    table: list[dict[str, Any]] = []
+    with progress(len(asked), "drawing test items again", quiet=run.quiet) as meter:
+        for name, row in asked:
+            values = asdict(told := paired(*row.sides, seed=run.seed, draws=draws))
+            low, high = values.pop("interval")
+            values |= {"difference": told.difference, "low": low, "high": high}
+            beside = {"note": row.note} if row.note else {}
+            table.append({"probe": name, "what": row.what, "metric": row.metric, **values, **beside})
+            meter.advance(1)
+    for line, p in zip(table, holm([line["p"] for line in table]), strict=True):
+        line["p_holm"] = p
+    return table
 
 
 def _look(asked: Sequence[tuple[str, str, Probe]], sides: Sequence[Side], folder: Path) -> None:
     """A picture of where both class tokens look in some images of the first probe that has a pool."""
     place = next((getattr(probe, "pool", "") for *_, probe in asked if getattr(probe, "pool", "")), "")
-    if not place:
+    if not place or any(last_attention(side.backbone) is None for side in sides):
         return
-    pool = open_pool(place, quiet=True)
-    shown = [read_usable(pool, row) for row in range(0, len(pool), max(1, len(pool) // PICTURES))][:PICTURES]
-    each = []
-    for side in sides:
-        attention = maps(side, [side.backbone.prepare(image) for image in shown])
-        if attention is None:
-            return
-        each.append(attention)
-    sheet = picture([sides[0].backbone.prepare(image) for image in shown], each)
+    shown = _some_images(open_pool(place, quiet=True))
+    each = [maps(side, [side.backbone.prepare(image) for image in shown]) for side in sides] if shown else []
+    found = [attention for attention in each if attention is not None]
+    if len(found) < len(sides):
+        return
+    sheet = picture([sides[0].backbone.prepare(image) for image in shown], found)
     with replacing(folder / ATTENTION) as partial:
         sheet.save(partial, format="PNG")
+
+
+def _some_images(pool: Pool) -> list[Image.Image]:
+    """The first image that can be decoded of each of four parts of a pool."""
+    step = max(1, len(pool) // PICTURES)
+    starts = list(range(0, len(pool), step))[:PICTURES]
+    parts = [range(start, end) for start, end in zip(starts, [*starts[1:], len(pool)], strict=True)]
+    return [image for part in parts if (image := _first_decoded(pool, part)) is not None]
+
+
+def _first_decoded(pool: Pool, positions: Iterable[int]) -> Image.Image | None:
+    for position in positions:
+        with contextlib.suppress(RejectedImage):
+            return decode_image(pool.read(position))
+    return None

@@ -23,12 +23,14 @@ class Row:
     """A line of the table.
 
     Attributes:
-        what: is measured: ``5-shot, class token``. metric: ``top-1``. sides: the figure of A and of B.
+        what: is measured: ``5-shot, class token``. metric: ``top-1``. sides: the figure of A and of B. note: what a
+            reader of the row must know beside it; empty: nothing.
     """
 
     what: str
     metric: str
     sides: tuple[Sampled, Sampled]
+    note: str = ""
 
 
 def rows_of(metric: str, told: Callable[[Side], Mapping[str, Sampled]], a: Side, b: Side) -> list[Row]:
@@ -50,6 +52,14 @@ class Probe(Settings, ABC):
     """
 
     paths: ClassVar[Sequence[str]] = ("pool", "test", "labels", "test_labels")
+
+    @abstractmethod
+    def shown(self, seed: int) -> list[str]:
+        """Digests of all that both are shown and asked: images by their bytes, answers. Nothing is decoded for it.
+
+        Raises:
+            UsageError: pools or labels that can't be used.
+        """
 
     @abstractmethod
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:

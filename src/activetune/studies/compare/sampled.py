@@ -3,8 +3,12 @@
 Paired bootstrap (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 16): the items of the
 test set are drawn anew with replacement, the same ones for both sides, and the figure is computed of each draw. The
 interval is that of the percentiles. What is drawn is the test set alone: figures under other draws of the labels that
-heads learn from are averaged first.
-Shape legend: N items, W draws, Y true classes, C predicted ones.
+heads learn from are averaged first. An item is what was taken into the test set by itself: where one image has many
+objects, it is the image that is drawn.
+
+The smallest p that W draws can tell is 2 / (W + 1), and Holm's correction multiplies it by the number of rows, so W
+follows from that number (:func:`draws_for`).
+Shape legend: N items, W draws, Y true classes, C predicted ones, T overlaps, M detections.
 """
 
 from __future__ import annotations
@@ -12,25 +16,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.evaluation.boxes import BoxScorer, BoxState
+from activetune.evaluation.boxes import BoxState
+from activetune.evaluation.matched_boxes import Matches, Verdicts, matched, weighted_map
 from activetune.evaluation.pixels import PixelCounts
 
 CHUNK = 2**22  # numbers that are held at once
+DRAWS = 2_000  # at least: enough for the ends of an interval
+SMALLEST = 0.01  # p after Holm's correction that a row must be able to reach
 
 
 class Sampled(ABC):
-    """A figure of N items.
-
-    Attributes:
-        draws: W of a bootstrap, as many as its cost allows.
-    """
-
-    draws: ClassVar[int] = 2_000
+    """A figure of N items. The classes below are frozen dataclasses of arrays, which a file can hold."""
 
     @property
     @abstractmethod
@@ -79,6 +79,45 @@ class Means(Sampled):
 
 
 @dataclass(frozen=True)
+class GroupMeans(Sampled):
+    """The mean of a number per part of an item, such as whether each object of an image was told rightly.
+
+    Items are drawn with all of their parts, since the parts of one are alike: drawn by themselves, they would make the
+    interval narrower than it is. The figure is the sum over all parts by their number.
+
+    Attributes:
+        sums_N: of the parts' numbers. counts_N: of the parts, at least 1.
+    """
+
+    sums_N: FloatArray
+    counts_N: FloatArray
+
+    @classmethod
+    def of(cls, answers_M: IntArray, truth_M: IntArray, items_M: IntArray) -> GroupMeans:
+        """Whether each part was answered rightly.
+
+        >>> GroupMeans.of(np.asarray([1, 2, 0]), np.asarray([1, 0, 0]), np.asarray([4, 4, 9])).sums_N.tolist()
+        [1.0, 1.0]
+
+        Args:
+            items_M: number of the item that each part is of.
+        """
+        _, places_M = np.unique(items_M, return_inverse=True)
+        rights = (answers_M == truth_M).astype(np.float64)
+        return cls(np.bincount(places_M, rights).astype(np.float64), np.bincount(places_M).astype(np.float64))
+
+    @property
+    def n(self) -> int:
+        """See :class:`Sampled`."""
+        return len(self.sums_N)
+
+    def values(self, weights_WN: FloatArray) -> FloatArray:
+        """See :class:`Sampled`."""
+        found: FloatArray = weights_WN @ self.sums_N / (weights_WN @ self.counts_N)
+        return found
+
+
+@dataclass(frozen=True)
 class PixelMeans(Sampled):
     """mIoU of one matrix over all images, of a matrix (Y, C) per image."""
 
@@ -94,48 +133,41 @@ class PixelMeans(Sampled):
         found = np.empty(len(weights_WN))
         _, true, predicted = self.matrices_NYC.shape
         flat = self.matrices_NYC.reshape(self.n, -1)
-        for row, weights_N in enumerate(weights_WN):
-            counts = PixelCounts(true, predicted)
-            counts.matrix_YC = np.rint(weights_N @ flat).astype(np.int64).reshape(true, predicted)
-            found[row] = counts.ratios.miou
+        size = max(1, CHUNK // max(1, true * predicted))
+        for start in range(0, len(found), size):
+            matrices = np.rint(weights_WN[start : start + size] @ flat).astype(np.int64)
+            for row, matrix in enumerate(matrices, start):
+                counts = PixelCounts(true, predicted)
+                counts.matrix_YC = matrix.reshape(true, predicted)
+                found[row] = counts.ratios.miou
         return found
 
 
 @dataclass(frozen=True)
 class BoxMeans(Sampled):
-    """mAP of boxes; an image that is drawn twice is two images with the same boxes."""
+    """mAP of boxes, matched once; an image that is drawn twice is two images with the same boxes.
 
-    draws: ClassVar[int] = 200
+    Attributes: those of :class:`activetune.evaluation.matched_boxes.Matches`.
+    """
 
-    state: BoxState
+    image_M: IntArray
+    class_M: IntArray
+    verdict_MT: Verdicts
+    objects_NY: IntArray
+
+    @classmethod
+    def of(cls, state: BoxState) -> BoxMeans:
+        """The boxes that a scorer was given."""
+        return cls(*matched(state))
 
     @property
     def n(self) -> int:
         """See :class:`Sampled`."""
-        return len(self.state.items)
+        return len(self.objects_NY)
 
     def values(self, weights_WN: FloatArray) -> FloatArray:
         """See :class:`Sampled`."""
-        return np.asarray([self._map(np.rint(weights_N).astype(np.int64)) for weights_N in weights_WN])
-
-    def _map(self, counts_N: IntArray) -> float:
-        items, classes, truth, found = self.state
-        drawn = np.repeat(np.arange(self.n), counts_N)
-        named = [f"{items[row]}:{copy}" for row, count in enumerate(counts_N.tolist()) for copy in range(count)]
-        sides = [_drawn(rows, drawn) for rows in (truth, found)]
-        return float(BoxScorer.of([BoxState(named, classes, *sides)]).scores()["map"])
-
-
-def _drawn(rows: FloatArray, drawn: IntArray) -> FloatArray:
-    """The rows of images, whose number stands first, for each image that was drawn, under its new number."""
-    by_image = np.argsort(rows[:, 0], kind="stable")
-    ordered = rows[by_image]
-    starts, ends = (np.searchsorted(ordered[:, 0], drawn, side=side) for side in ("left", "right"))
-    counts = ends - starts
-    places = np.repeat(starts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
-    found: FloatArray = ordered[places]
-    found[:, 0] = np.repeat(np.arange(len(drawn)), counts)
-    return found
+        return weighted_map(Matches(self.image_M, self.class_M, self.verdict_MT, self.objects_NY), weights_WN)
 
 
 @dataclass(frozen=True)
@@ -158,7 +190,21 @@ class Paired:
         return self.b - self.a
 
 
-def paired(a: Sampled, b: Sampled, *, seed: int) -> Paired:
+def draws_for(rows: int) -> int:
+    """How many draws let p reach 0.01 in a table of so many rows, after Holm's correction; 2,000 at least.
+
+    >>> draws_for(6), draws_for(51)
+    (2000, 10199)
+    """
+    return max(DRAWS, round(2 * rows / SMALLEST) - 1)
+
+
+def smallest_p(draws: int) -> float:
+    """The smallest p that so many draws can tell, before any correction."""
+    return 2 / (draws + 1)
+
+
+def paired(a: Sampled, b: Sampled, *, seed: int, draws: int = DRAWS) -> Paired:
     """The difference of two figures over the same items.
 
     >>> rights = np.random.default_rng(0).random((2, 400)) < [[0.6], [0.8]]
@@ -171,7 +217,7 @@ def paired(a: Sampled, b: Sampled, *, seed: int) -> Paired:
     """
     if a.n != b.n:
         raise ValueError(f"{a.n} items against {b.n}: a pair needs the same ones")
-    rng, draws = np.random.default_rng([seed, a.n]), a.draws
+    rng = np.random.default_rng([seed, a.n])
     differences: list[FloatArray] = []
     size = max(1, CHUNK // a.n)
     for start in range(0, draws, size):
@@ -181,7 +227,7 @@ def paired(a: Sampled, b: Sampled, *, seed: int) -> Paired:
     found = np.concatenate(differences)
     low, high = np.percentile(found, [2.5, 97.5])
     tail = min(int((found <= 0).sum()), int((found >= 0).sum()))
-    return Paired(a.value, b.value, (float(low), float(high)), min(1.0, 2 * (tail + 1) / (draws + 1)), a.n)
+    return Paired(a.value, b.value, (float(low), float(high)), min(1.0, (tail + 1) * smallest_p(draws)), a.n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.base.config import check_settings
+from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.run import RunOptions
 from activetune.evaluation.model import Model, predictions
 from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Sampled
 from activetune.studies.compare.side import Side
-from activetune.studies.compare.tested import Answered, answered_sides
+from activetune.studies.compare.tested import Answered, answered_digests, answered_sides
 from activetune.tasks import Task, task_of
 from activetune.training.finetune import finetune
 
@@ -71,6 +72,12 @@ class HeadProbe(Probe):
     def figure(self, taught: Taught) -> Sampled:
         """How well the head answers."""
 
+    def shown(self, seed: int) -> list[str]:
+        """See :class:`Probe`."""
+        return answered_digests(
+            task_of(self.task, self.head), self.pool, self.labels, self.test, test_labels=self.test_labels
+        )
+
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
         task = task_of(self.task, self.head)
@@ -96,6 +103,6 @@ class HeadProbe(Probe):
             weights=side.weights,
             recipe="linear_probe",
             settings={"head_steps": self.steps} if self.steps else None,
-            out=side.work / f"{self.task}-{len(known.labels)}-{self.size}",
+            out=side.work / f"{self.task}-{digest_json(record_of(self))}",  # another probe has a head of its own
             **options,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.tasks import Task
+from activetune.training.job import digests_of
 
 Names = npt.NDArray[np.str_]
 
@@ -37,16 +40,26 @@ def answered_sides(
     Raises:
         UsageError: labels that do not fit their pool, a share that leaves nothing on a side, no image.
     """
-    share, (opened, known) = share_of(test), _with_answers(task, pool, labels)
+    share, given = share_of(test, or_pool=test_labels is not None), _with_answers(task, pool, labels)
+    opened, known = _usable(given)
     if share is not None:
         kept, held = divided(known.ids, share, seed)
         other, truth = opened, in_order(known, held)
-    elif test_labels is None:
-        raise UsageError(f"test can't be {test!r}; give a share of the images, for instance 30%")
     else:
-        kept, (other, truth) = list(known.ids), _with_answers(task, test, test_labels)
+        kept, (other, truth) = list(known.ids), _usable(_with_answers(task, test, test_labels or ""))
     drawn = _drawn(kept, seed, most)
     return Answered(opened.subset(drawn), in_order(known, drawn)), Answered(other.subset(truth.ids), truth)
+
+
+def answered_digests(task: Task, pool: str, labels: str, test: str, test_labels: str | None = None) -> list[str]:
+    """Digests of all images and answers that :func:`answered_sides` chooses from; none is decoded.
+
+    Raises:
+        UsageError: labels that do not fit their pool, a test set that is no share of it and no pool.
+    """
+    share = share_of(test, or_pool=test_labels is not None)
+    places = [(pool, labels), *([] if share is not None else [(test, test_labels or "")])]
+    return [value for place in places for value in digests_of(*_with_answers(task, *place)).values()]
 
 
 def labelled_sides(pool: str, test: str, *, seed: int, most: int = 0) -> tuple[tuple[Pool, Names], tuple[Pool, Names]]:
@@ -54,30 +67,57 @@ def labelled_sides(pool: str, test: str, *, seed: int, most: int = 0) -> tuple[t
 
     Args:
         test: another pool, or a share: ``30%``. most: images of each side at most; 0 is all.
-    """
-    share, (opened, names) = share_of(test), _with_classes(pool)
-    if share is None:
-        other, truth = _with_classes(test)
-        return _side(opened, names, list(names), seed, most), _side(other, truth, list(truth), seed, most)
-    kept, held = divided(list(names), share, seed)
-    return _side(opened, names, kept, seed, most), _side(opened, names, held, seed, most)
-
-
-def share_of(test: str) -> float | None:
-    """``30%`` as a share; None for a pool.
 
     Raises:
-        UsageError: a share that leaves nothing on a side.
+        UsageError: a pool without classes, a share that leaves nothing on a side, no image that can be decoded.
     """
-    if not test.endswith("%"):
+    one, other = (_side(side) for side in _with_drawn_classes(pool, test, seed, most))
+    return one, other
+
+
+def labelled_digests(pool: str, test: str, *, seed: int, most: int = 0) -> list[str]:
+    """Digests of the images and classes that :func:`labelled_sides` draws; none is decoded, and no others are read.
+
+    Raises:
+        UsageError: as there.
+    """
+    sides = _with_drawn_classes(pool, test, seed, most)
+    return [value for opened, names in sides for value in digests_of(opened, Labels.of(names)).values()]
+
+
+def share_of(test: str, *, or_pool: bool) -> float | None:
+    """``30%`` as a share; None for a pool.
+
+    >>> share_of("30%", or_pool=False)
+    0.3
+
+    Args:
+        or_pool: a probe takes another pool too.
+
+    Raises:
+        UsageError: a share that leaves nothing on a side, or what can be neither.
+    """
+    allowed = f'give a share of the images, for instance test = "30%"{", or another pool" if or_pool else ""}'
+    number = _number(test.strip().removesuffix("%"))
+    percent = number is not None and test.strip().endswith("%")
+    if not percent:
+        if not or_pool or not test.strip() or (number is not None and not Path(test).exists()):
+            raise UsageError(f"test can't be {test!r}; {allowed}")
         return None
+    share = (number or 0.0) / 100
+    if not 0 < share < 1:
+        raise UsageError(
+            f"test can't be {test!r}, which leaves nothing on one side (it must be between 0% and 100%); {allowed}"
+        )
+    return share
+
+
+def _number(text: str) -> float | None:
+    """What a text says as a number, be it one that nothing has (``nan``); None where it says none."""
     try:
-        share = float(test.removesuffix("%")) / 100
+        return float(text)
     except ValueError:
         return None
-    if not 0 < share < 1:
-        raise UsageError(f"a test set of {test} leaves nothing on one side; give a share between 0% and 100%")
-    return share
 
 
 def divided(ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
@@ -104,23 +144,52 @@ def _decodable(pool: Pool) -> Pool:
     return pool.subset([item for item in pool.ids if item not in rejected]) if rejected else pool
 
 
-def _with_answers(task: Task, path: str, given: str) -> tuple[Pool, Labels]:
-    """A pool, and the answers to those of its images that can be decoded."""
+def _with_answers(task: Task, path: str, given: str) -> Answered:
+    """A pool, and the answers to some of its images."""
     pool = open_pool(path, quiet=True)
-    labels = task.labels_of(given or None, pool, quiet=True)
-    return pool, keep(labels, _decodable(pool.subset(labels.ids)).ids)
+    with _of_a_suite("labels = …"):
+        return Answered(pool, task.labels_of(given or None, pool, quiet=True))
+
+
+def _usable(given: Answered) -> Answered:
+    """The same pool, and the answers to those of its images that can be decoded."""
+    pool, labels = given
+    return Answered(pool, keep(labels, _decodable(pool.subset(labels.ids)).ids))
 
 
 def _with_classes(path: str) -> tuple[Pool, dict[str, str]]:
     """A pool, and the class of each image that has one, in the pool's order."""
     pool = open_pool(path, quiet=True)
-    labels = pool_labels(pool)
+    with _of_a_suite("a column label (id,label), or a sub-folder for each class"):
+        labels = pool_labels(pool)
     return pool, dict(zip(labels.ids, labels.names, strict=True))
 
 
-def _side(pool: Pool, names: dict[str, str], ids: Sequence[str], seed: int, most: int) -> tuple[Pool, Names]:
-    """Some of the images, those that can be decoded, with their classes; only these are read."""
-    usable = _decodable(pool.subset(_drawn(ids, seed, most)))
+@contextmanager
+def _of_a_suite(remedy: str) -> Iterator[None]:
+    """What readers of labels advise, in the words of a suite, which has no options of a command line."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(str(error).replace("with --labels", f"with {remedy}")) from None
+
+
+def _with_drawn_classes(pool: str, test: str, seed: int, most: int) -> list[tuple[Pool, dict[str, str]]]:
+    """The images of both sides, with the class of each."""
+    share, (opened, names) = share_of(test, or_pool=True), _with_classes(pool)
+    if share is None:
+        other, truth = _with_classes(test)
+        sides = [(opened, names, list(names)), (other, truth, list(truth))]
+    else:
+        sides = [(opened, names, ids) for ids in divided(list(names), share, seed)]
+    drawn = [(place, known, _drawn(ids, seed, most)) for place, known, ids in sides]
+    return [(place.subset(ids), {item: known[item] for item in ids}) for place, known, ids in drawn]
+
+
+def _side(given: tuple[Pool, dict[str, str]]) -> tuple[Pool, Names]:
+    """Those images that can be decoded, with their classes."""
+    pool, names = given
+    usable = _decodable(pool)
     return usable, np.asarray([names[item] for item in usable.ids])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from activetune.studies.compare.answers import NEIGHBOURS, by_few, by_neighbours
 from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import OWN, Side, poolings
-from activetune.studies.compare.tested import labelled_sides
+from activetune.studies.compare.tested import labelled_digests, labelled_sides
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,17 @@ class Classification(Probe):
             *(("shots", shots, 1, np.inf) for shots in self.shots),
         )
 
+    def shown(self, seed: int) -> list[str]:
+        """See :class:`Probe`."""
+        return labelled_digests(self.pool, self.test, seed=seed, most=self.most)
+
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
+        if not (self.neighbours or self.shots or self.linear or (a.text and b.text)):
+            raise UsageError(
+                "shots is empty, neighbours is 0 and linear is false, so nothing is asked; give one of them "
+                "(without any, only backbones that both have a text tower are asked)"
+            )
         (pool, labels), (test, truth) = labelled_sides(self.pool, self.test, seed=seed, most=self.most)
         classes = sorted(set(labels) & set(truth))
         if len(classes) < 2:
@@ -74,17 +83,34 @@ class Classification(Probe):
                 }
             return found
 
-        return rows_of("top-1", told, a, b)
+        counts = np.bincount(targets)
+        notes = {f"{shots}-shot": _short(counts, shots) for shots in self.shots}
+        if self.neighbours > len(targets):
+            notes[self._nearest] = f"only {len(targets):,} images are labelled: all of them are asked"
+        return [replace(row, note=notes.get(row.what.partition(",")[0], "")) for row in rows_of("top-1", told, a, b)]
+
+    @property
+    def _nearest(self) -> str:
+        return f"{self.neighbours} nearest neighbours"
 
     def _answered(
         self, features: FloatArray, targets: IntArray, tested: FloatArray, seed: int
     ) -> Iterator[tuple[str, list[IntArray]]]:
         """The test items' classes, by each way to answer; one that draws its labels answers several times."""
         if self.neighbours:
-            yield f"{self.neighbours} nearest neighbours", [by_neighbours(features, targets, tested, self.neighbours)]
+            yield self._nearest, [by_neighbours(features, targets, tested, self.neighbours)]
         for shots in self.shots:
             draws = [np.random.default_rng([seed, shots, repeat]) for repeat in range(self.repeats)]
             drawn = [some_of_each(targets, shots, rng) for rng in draws]
             yield f"{shots}-shot", [by_few(features[rows], targets[rows], tested) for rows in drawn]
         if self.linear:
             yield "linear probe", [by_probe(features, targets, tested, seed)]
+
+
+def _short(counts_C: IntArray, shots: int) -> str:
+    """A note where classes have fewer labelled images than are asked for; empty where none has."""
+    few = counts_C[counts_C < shots]
+    if not len(few):
+        return ""
+    have = f"{few.min():,} to {few.max():,}" if few.min() < few.max() else f"{few.min():,}"
+    return f"{len(few):,} of {len(counts_C):,} classes have fewer than {shots:,} images ({have}): all of theirs"

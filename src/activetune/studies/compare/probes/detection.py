@@ -22,4 +22,4 @@ class Detection(HeadProbe):
         scorer = BoxScorer(taught.model.classes)
         for item, truth, found in taught.answers():
             scorer.add(item, truth, found)
-        return BoxMeans(scorer.state())
+        return BoxMeans.of(scorer.state())

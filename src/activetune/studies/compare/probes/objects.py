@@ -16,9 +16,9 @@ from activetune.data.loading import read_usable
 from activetune.data.pool import Pool
 from activetune.studies.compare.answers import by_probe
 from activetune.studies.compare.probe import Probe, Row, rows_of
-from activetune.studies.compare.sampled import Means
+from activetune.studies.compare.sampled import GroupMeans
 from activetune.studies.compare.side import Side, poolings
-from activetune.studies.compare.tested import Answered, answered_sides
+from activetune.studies.compare.tested import Answered, answered_digests, answered_sides
 from activetune.tasks import make_task
 
 Crop = tuple[int, tuple[int, int, int, int], str]  # image, box in pixels, class
@@ -26,7 +26,7 @@ Crop = tuple[int, tuple[int, int, int, int], str]  # image, box in pixels, class
 
 @dataclass(frozen=True)
 class Objects(Probe):
-    """Classes of objects by the crops of their boxes.
+    """Classes of objects by the crops of their boxes. The items that are drawn again are images, with all their crops.
 
     Attributes:
         pool, labels: images and the boxes of their objects. test: share of the images that is held out.
@@ -49,6 +49,10 @@ class Objects(Probe):
             ("common", self.common, 1, np.inf),
         )
 
+    def shown(self, seed: int) -> list[str]:
+        """See :class:`Probe`."""
+        return answered_digests(make_task("detection"), self.pool, self.labels, self.test)
+
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
         known, asked = (
@@ -64,11 +68,13 @@ class Objects(Probe):
             )
         targets, wanted = (np.asarray([classes.index(name) for name in side.names]) for side in (known, asked))
 
-        def told(side: Side) -> dict[str, Means]:
+        images = np.asarray([position for position, *_ in asked.crops])
+
+        def told(side: Side) -> dict[str, GroupMeans]:
             learned, tested = (side.of_images(one.images(), len(one.crops), one.key) for one in (known, asked))
             return {
-                f"{len(classes)} classes of objects, linear probe, {pooling}": Means.of(
-                    by_probe(learned[pooling], targets, tested[pooling], seed), wanted
+                f"{len(classes)} classes of objects, linear probe, {pooling}": GroupMeans.of(
+                    by_probe(learned[pooling], targets, tested[pooling], seed), wanted, images
                 )
                 for pooling in poolings(a, b)
             }

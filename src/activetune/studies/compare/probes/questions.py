@@ -17,7 +17,7 @@ from activetune.studies.compare.answers import by_probe
 from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import Side, poolings
-from activetune.studies.compare.tested import answered_sides
+from activetune.studies.compare.tested import answered_digests, answered_sides
 from activetune.tasks import make_task
 
 MANY = 4  # objects of a class, and more
@@ -39,6 +39,10 @@ class Questions(Probe):
 
     def __post_init__(self) -> None:
         check_settings("the probe questions", ("common", self.common, 2, np.inf))
+
+    def shown(self, seed: int) -> list[str]:
+        """See :class:`Probe`."""
+        return answered_digests(make_task("detection"), self.pool, self.labels, self.test)
 
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""

@@ -14,13 +14,14 @@ import numpy as np
 
 from activetune.base.arrays import FloatArray
 from activetune.base.config import check_settings
+from activetune.base.errors import UsageError
 from activetune.data.labels import Labels
 from activetune.features.distances import unit_rows
 from activetune.features.text.encoders import load_text_encoder
 from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
 from activetune.studies.compare.side import OWN, Side, poolings
-from activetune.studies.compare.tested import answered_sides
+from activetune.studies.compare.tested import answered_digests, answered_sides
 from activetune.tasks import make_task
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -45,9 +46,18 @@ class Retrieval(Probe):
     def __post_init__(self) -> None:
         check_settings("the probe retrieval", ("top", self.top, 1, np.inf))
 
+    def shown(self, seed: int) -> list[str]:
+        """See :class:`Probe`."""
+        return answered_digests(make_task("captioning"), self.pool, self.labels, self.test)
+
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
         kept, held = answered_sides(make_task("captioning"), self.pool, self.labels, self.test, seed=seed)
+        if self.top >= len(held.labels):
+            raise UsageError(
+                f"top can't be {self.top}: {len(held.labels):,} images are held out, so any answer is among the first "
+                f"{self.top}; give a smaller top, or more images"
+            )
         (_, wanted), (said, _) = (self._sentences(side.labels) for side in (kept, held))
 
         def told(side: Side) -> dict[str, Means]:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
-from activetune.base.fingerprint import digest
+from activetune.base.fingerprint import digest, digest_file
 from activetune.studies.compare.answers import by_probe
 from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Means
@@ -64,6 +64,10 @@ class Words(Probe):
     def __post_init__(self) -> None:
         check_settings("the probe words", ("each", self.each, 2, 1000))
 
+    def shown(self, seed: int) -> list[str]:
+        """See :class:`Probe`: the fonts."""
+        return [_digest_of(file) for file in usable_fonts(self.fonts)]
+
     def rows(self, a: Side, b: Side, seed: int) -> list[Row]:
         """See :class:`Probe`."""
         fonts = usable_fonts(self.fonts)
@@ -75,7 +79,7 @@ class Words(Probe):
                 side.of_images(
                     _pictures(of_part, self.each, seed, part),
                     len(targets),
-                    digest("words", str(seed), str(self.each), str(part), *map(str, of_part)),
+                    digest("words", str(seed), str(self.each), str(part), *map(_digest_of, of_part)),
                 )
                 for part, of_part in parts
             )
@@ -114,6 +118,11 @@ def usable_fonts(given: tuple[str, ...]) -> list[Path]:
             "give files or folders of .ttf or .otf with fonts = […]"
         )
     return usable
+
+
+def _digest_of(file: Path) -> str:
+    """Of a font: a file of the same name may hold other letters."""
+    return digest(file.name, digest_file(file))
 
 
 def _of_matplotlib() -> list[Path]:
