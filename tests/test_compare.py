@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import shutil
 from dataclasses import replace
@@ -365,7 +366,8 @@ def test_a_comparison_of_other_data_is_not_gone_on_with(
     else:
         pool = open_pool(tmp_path / "digits")
         labels = make_task("detection").labels_of(tmp_path / "detection.parquet", pool)
-        answers = [replace(one, xyxy_K4=one.xyxy_K4[:, ::1] + 1) for one in labels.answers]
+        answers = [replace(one, xyxy_K4=one.xyxy_K4 + 1) for one in labels.answers]
+        (tmp_path / "detection.parquet").unlink()
         activetune.save_annotations(
             replace(labels, answers=answers), tmp_path / "detection.parquet", task="detection", pool=pool
         )
@@ -398,7 +400,8 @@ def test_a_probe_may_have_any_name_that_can_be_printed(
     found = activetune.compare("bundled", "bundled", suite=asked, out=out, **QUIET)
     assert [line["probe"] for line in found.rows] == [name for name in NAMES for _ in range(2)]
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert all(path.is_relative_to(out) for path in written)
+    assert all(path.is_relative_to(out) or path.parent == out.parent for path in written)  # its lock lies beside it
+    assert not any("evil" in path.name for path in written)
     assert sum(path.name.startswith("probe-") for path in written) == len(NAMES)
 
 
@@ -459,10 +462,10 @@ def test_more_shots_than_there_are_labels_have_a_note(place: Path, tmp_path: Pat
     found = activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
     notes = {row["what"]: row.get("note", "") for row in found.rows}
     assert notes["1-shot, pooled"] == notes["linear probe, pooled"] == ""
-    assert "10 of 10 classes have fewer than 100 labelled images" in notes["100-shot, pooled"]
+    assert "classes have fewer than 100 images (" in notes["100-shot, pooled"]
     assert "only 84 images are labelled" in notes["500 nearest neighbours, pooled"]
     for place_of_note in (found.table(), (tmp_path / "c/report.html").read_text()):
-        assert "classification, 100-shot: 10 of 10 classes" in place_of_note
+        assert "classification, 100-shot: 9 of 9 classes have fewer than 100 images" in place_of_note
     with (tmp_path / "c/comparison.csv").open(newline="") as file:
         assert next(csv.reader(file)) == COLUMNS
 
@@ -475,19 +478,19 @@ def test_a_probe_that_asks_nothing_is_a_sentence(place: Path, tmp_path: Path) ->
     asked = suite(place, "retrieval")
     asked["probes"][0]["top"] = 36
     with pytest.raises(UsageError, match="probe retrieval: top can't be 36: 36 images are held out"):
-        activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+        activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "d", **QUIET)
 
 
 def test_a_report_says_how_small_p_can_get(place: Path, tmp_path: Path) -> None:
     found = compared(place, tmp_path / "c", "classification")
-    page = (tmp_path / "c/report.html").read_text()
+    page = html.unescape((tmp_path / "c/report.html").read_text())
     assert len(found.rows) == 4 and "drawn 2,000 times, so p can't be below 0.001" in page
     assert "not below 0.004 after the correction" in page
     manifest = json.loads((tmp_path / "c/manifest.json").read_text())
     assert manifest["figures"].pop("draws") == 2000
     (tmp_path / "c/manifest.json").write_text(json.dumps(manifest))  # as an earlier version wrote it
     (tmp_path / "c/report.html").unlink()
-    assert "p can't be below" not in write_comparison_report(tmp_path / "c").read_text()
+    assert "can't be below" not in html.unescape(write_comparison_report(tmp_path / "c").read_text())
 
 
 def random_side(name: str, tmp_path: Path) -> Side:
