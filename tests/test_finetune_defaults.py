@@ -196,6 +196,6 @@ def test_the_sentences() -> None:
     assert first == (
         "the trained network: 66.7 % right (30.0 to 90.3 %, Wilson's 95 % interval) by a pilot, 6 labelled items"
     )
-    assert second == "lowest by it: owl 0.0 % of 1, cat 50.0 % of 2"
+    assert second == "lowest by it: owl (0.0 % of 1), cat (50.0 % of 2)"
     assert short_estimate(found) == "; the trained network: 66.7 % right by a pilot (30.0 to 90.3 %)"
     assert short_estimate(None) == ""

@@ -53,4 +53,4 @@ def test_nothing_is_printed_past_the_escapes() -> None:
 
 def test_a_class_name_begins_no_line_of_its_own() -> None:
     told = worst_classes({"cat\nerror: none\tat all": {"top1": 0.5, "n": 2}})
-    assert told == r"cat\nerror: none\tat all 50.0 % of 2"
+    assert told == r"cat\nerror: none\tat all (50.0 % of 2)"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -46,11 +47,12 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-def with_run_options(config: ConfigLoader = load_config) -> Callable[[Command], Command]:
+def with_run_options(config: ConfigLoader = load_config, *, idle: Sequence[str] = ()) -> Callable[[Command], Command]:
     """Give a command ``--config`` and the options of every stage, which it gets as ``**run_options``.
 
     Args:
         config: what reads the file of ``--config``, where the command has lists or tables of its own.
+        idle: options that can't change anything here. Their use is refused in a sentence; ``--help`` leaves them out.
     """
 
     def decorate(command: Command) -> Command:
@@ -61,7 +63,8 @@ def with_run_options(config: ConfigLoader = load_config) -> Callable[[Command], 
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
         reader = typer.Option(help="TOML file with this command's options.", callback=config, is_eager=True)
-        shared = {"config": (Annotated[Path | None, reader], None), **_RUN_OPTIONS}
+        hidden = {name: (_hidden(*_RUN_OPTIONS[name]), _RUN_OPTIONS[name][1]) for name in idle}
+        shared = {"config": (Annotated[Path | None, reader], None), **_RUN_OPTIONS, **hidden}
         keyword = inspect.Parameter.KEYWORD_ONLY
         added = [
             inspect.Parameter(name, keyword, annotation=hint, default=default)
@@ -78,6 +81,14 @@ def with_run_options(config: ConfigLoader = load_config) -> Callable[[Command], 
         return run
 
     return decorate
+
+
+def _hidden(hint: Any, default: object) -> Any:
+    """An option's hint without its line in ``--help``."""
+    kind, option = get_args(hint)
+    hidden = copy(option)
+    hidden.hidden = True
+    return Annotated[kind, hidden]
 
 
 _RUN_OPTIONS: dict[str, tuple[Any, object]] = {
@@ -118,8 +129,21 @@ Backbone = Annotated[
         help="bundled, timm/NAME, vil/NAME, hf/NAME, open_clip/ARCH#WEIGHTS, or folders; see 'list backbones'."
     ),
 ]
-Weights = Annotated[Path | None, typer.Option(help="Local .safetensors or .pth weights for the backbone.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Local .safetensors or .pth file of the backbone's weights; default: they are fetched."),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="Answers: CSV, Parquet or JSON lines with id and label (or labels, caption, mask), a folder of masks, "
+        "COCO, Pascal VOC or YOLO; default: the pool's own.",
+    ),
+]
+ClassLabels = Annotated[
+    Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label, for the class name.")
+]
 
 
 def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str:

@@ -23,12 +23,13 @@ def catalogue(what: str) -> Iterator[str]:
 
         yield from _methods(dict(probes()))
     elif what == "tasks":
+        from activetune.evaluation.metrics import told
         from activetune.tasks import make_task, tasks
 
         for name in sorted(tasks()):
             task = make_task(name)
             yield f"{name}: {_about(type(task))}"
-            yield f"    chosen and scored by {task.primary}; heads: {', '.join(task.head_kinds())}"
+            yield f"    chosen and scored by {told(task.primary)}; heads: {', '.join(task.head_kinds())}"
     elif what == "backbones":
         from activetune.networks.backbones import backbone_names, sources
 

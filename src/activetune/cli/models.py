@@ -93,7 +93,7 @@ def _class_names(text: str | None) -> list[str] | None:
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("seed",))
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
@@ -105,7 +105,7 @@ def evaluate(
     """Score a model on labelled images. POOL may be a folder of 'corrupt': each pool in it is scored."""
     from activetune.data.corruption import is_shifted
     from activetune.evaluation.evaluate import evaluate as run
-    from activetune.evaluation.metrics import told
+    from activetune.evaluation.metrics import told_score
 
     if is_shifted(Path(pool)):
         if labels is not None:
@@ -123,7 +123,7 @@ def evaluate(
     )
     if not run_options.get("quiet"):
         say(scores.table())
-    say(f"{path}: {told(scores.primary)} {scores.value:.4f} on {scores.n:,} items")
+    say(f"{path}: {told_score(scores.primary, scores.value)} on {scores.n:,} items")
 
 
 def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> str:
@@ -139,12 +139,15 @@ def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> s
         lines.append(" ".join([f"{kind:<{width}}", *cells, f"{100 * sum(row.values()) / len(row):6.1f}"]))
     everything = [value for row in found.values() for value in row.values()]
     return "\n".join(
-        [*lines, f"{path}: mean top-1 {sum(everything) / len(everything):.4f} on {len(everything)} shifted pools"]
+        [
+            *lines,
+            f"{path}: mean top-1 {100 * sum(everything) / len(everything):.2f} % on {len(everything)} shifted pools",
+        ]
     )
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("seed",))
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,

@@ -10,18 +10,18 @@ from activetune.base.errors import UsageError
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import FollowLinks, LabelsOption, NoCache, Out, PoolArgument, opened, with_run_options
+from activetune.cli._options import ClassLabels, FollowLinks, NoCache, Out, PoolArgument, opened, with_run_options
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("seed", "precision"))
 def caption(
     pool: PoolArgument,
     out: Out,
     with_: Annotated[
         str, typer.Option("--with", metavar="NAME", help="template, hf/MODEL, or a file with id and caption.")
     ] = "template",
-    labels: LabelsOption = None,
+    labels: ClassLabels = None,
     prompt: Annotated[str | None, typer.Option(help="Replaces the captioner's own; may hold {class_name}.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
     no_cache: NoCache = False,
@@ -45,7 +45,7 @@ def caption(
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("device", "precision"))
 def corrupt(
     pool: PoolArgument,
     out: Out,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("seed",))
 def embed(
     pool: PoolArgument,
     out: Out,
@@ -64,7 +64,7 @@ def embed(
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("precision",))
 def select(
     embeddings: Annotated[str, typer.Argument(metavar="EMB", help="Embeddings: a folder of 'embed', .npy or .npz.")],
     budget: Annotated[str, typer.Option(help="500, 5%, 2/class or coverage:0.95.", show_default=False)],

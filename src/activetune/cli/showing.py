@@ -59,7 +59,7 @@ def list_(
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("seed", "device", "precision", "workers"))
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate' or 'select'.")],
     **run_options: Unpack[RunOptions],

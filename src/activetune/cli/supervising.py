@@ -9,28 +9,34 @@ from typing import Annotated, Unpack
 import typer
 
 from activetune.base.config import parse_settings
+from activetune.base.errors import UsageError
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import Backbone, NoCache, Out, Preset, Set, Weights, with_run_options
+from activetune.cli._options import Backbone, Out, Preset, Set, Weights, with_run_options
 
 
 @app.command()
 @with_run_options()
 def visft(
     tasks: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="TOML: backbone, steps, and [[tasks]]; docs/visft.md.")
+        Path, typer.Argument(metavar="CONFIG", help="TOML: backbone, weights, steps, and [[tasks]]; docs/visft.md.")
     ],
     out: Out,
     preset: Preset = None,
     set_: Set = None,
-    no_cache: NoCache = False,
+    weights: Annotated[str | None, typer.Option(hidden=True)] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor fill the memory of the images' digests.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train nothing: print the memory that each stage needs.")
     ] = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Finetune a backbone by tasks: train their heads, then low-rank additions to it under these heads."""
+    """Finetune a backbone by tasks: train their heads, then low-rank additions (LoRA) to it under these heads."""
+    if weights is not None:
+        raise UsageError(f'visft reads the file of weights from {tasks}: write weights = "{weights}" below backbone')
     if dry_run:
         say(_costs(tasks, preset, set_ or (), run_options.get("precision", "auto")))
         return
@@ -61,7 +67,7 @@ def _costs(config: Path, preset: str | None, settings: Sequence[str], precision:
 
 
 @app.command()
-@with_run_options()
+@with_run_options(idle=("seed", "device", "precision", "workers"))
 def merge(
     additions: Annotated[
         Path,
@@ -78,7 +84,7 @@ def merge(
     ] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Add low-rank additions to the weights of their backbone."""
+    """Add low-rank additions (LoRA) to the weights of their backbone."""
     from activetune.supervision.merge import merge as run
 
     run(additions, backbone=backbone, weights=weights, scale=scale, out=out, **run_options)
@@ -92,8 +98,10 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="Another one, for instance a folder of 'visft'.")],
     suite: Annotated[Path, typer.Option(help="TOML file of [[probes]]; docs/visft.md.", show_default=False)],
     out: Out,
-    weights: Weights = None,
-    weights_b: Annotated[Path | None, typer.Option(help="Like --weights, of B.", show_default=False)] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Local file of A's weights; default: they are fetched.", show_default=False)
+    ] = None,
+    weights_b: Annotated[Path | None, typer.Option(help="The same of B.", show_default=False)] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Measure two frozen backbones on the same probes, with paired intervals of their differences."""

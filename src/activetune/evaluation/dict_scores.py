@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from activetune.base.printing import one_line
+from activetune.evaluation.metrics import told_value
 
 WORST = 3
 
@@ -21,7 +22,7 @@ class DictScores:
 
     Attributes:
         content: that of ``scores.json``: ``primary``, that score, ``n``, and by class the score ``per_class`` first.
-        shown: the names of scores that are shares in [0, 1], as they are told.
+        shown: the names of scores as they are told.
     """
 
     content: Mapping[str, Any]
@@ -50,11 +51,11 @@ class DictScores:
         return dict(self.content)
 
     def table(self) -> str:
-        """The scores in percent as aligned text, and the classes with the lowest."""
+        """The scores as aligned text, shares in percent, and the classes with the lowest."""
         width = max(len(name) for name in (*self.shown.values(), "items"))
-        lines = [f"{told:<{width}} {100 * self.content[name]:>9.2f}" for name, told in self.shown.items()]
+        lines = [f"{told:<{width}} {told_value(name, self.content[name]):>9}" for name, told in self.shown.items()]
         lines.append(f"{'items':<{width}} {self.n:>9,}")
         rows = self.content.get("per_class", {})
         weakest = sorted((next(iter(row.values())), name) for name, row in rows.items())[:WORST]
-        told = ", ".join(f"{one_line(name)} {100 * value:.1f} %" for value, name in weakest)
+        told = ", ".join(f"{one_line(name)} ({100 * value:.1f} %)" for value, name in weakest)
         return "\n".join([*lines, *([f"lowest: {told}"] if told else [])])

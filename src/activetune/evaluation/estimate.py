@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from activetune.base.arrays import IntArray
-from activetune.evaluation.metrics import Measured, accuracy, told
+from activetune.evaluation.metrics import Measured, accuracy, told, told_value
 from activetune.evaluation.scores import PRIMARY, per_class_accuracy, worst_classes
 from activetune.evaluation.statistics import wilson_interval
 
@@ -82,7 +82,7 @@ def short_estimate(estimate: Mapping[str, Any] | None) -> str:
 def _value(estimate: Mapping[str, Any]) -> str:
     """``84.2 % right``, ``41.0 % mean IoU``."""
     what = "right" if estimate["interval"] is not None else told(estimate["metric"])
-    return f"{100 * estimate['value']:.1f} % {what}"
+    return f"{told_value(estimate['metric'], estimate['value'], 1)} {what}"
 
 
 def _between(estimate: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
-from activetune.evaluation.metrics import told
+from activetune.evaluation.metrics import told, told_score
 from activetune.evaluation.model import Model, load, predictions
 from activetune.tasks import Batch, Scored, Task
 
@@ -112,7 +112,7 @@ def _prepare_scores(path: Path, *, overwrite: bool) -> Path:
         return prepare_file(path, own=_holds_scores, overwrite=overwrite)
     raise UsageError(
         f"{path} exists already; nothing was written: it holds the scores on {found.get('pool')} "
-        f"({told(primary)} {_rounded(found[primary])}, {found.get('n')} items); --out FILE keeps both, "
+        f"({_score(primary, found[primary])}, {found.get('n')} items); --out FILE keeps both, "
         "--overwrite replaces them, --resume keeps those of the same run"
     )
 
@@ -126,8 +126,8 @@ def _holds_scores(path: Path) -> bool:
     return {"n", found.get("primary", "top1")} <= found.keys() or {"model", "sets"} <= found.keys()
 
 
-def _rounded(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _score(primary: str, value: Any) -> str:
+    return told_score(primary, value) if isinstance(value, float) else f"{told(primary)} {value}"
 
 
 @holds_output(folder=False)

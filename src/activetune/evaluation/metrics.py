@@ -18,7 +18,8 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 
 Counts = npt.NDArray[np.int64]
 TOP = 5
-TOLD = {"top1": "top-1", "miou": "mean IoU", "map": "mean AP", "map50": "AP at IoU 0.5", "cider": "CIDEr-D"}
+TOLD = {"top1": "top-1", "miou": "mean IoU", "map": "mAP", "map50": "mAP at IoU 0.5", "cider": "CIDEr-D"}
+NO_SHARES = {"cider": "of 10"}  # scores that are no shares in [0, 1], and where they end
 BINS = 15  # of the calibration error: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
 
 
@@ -29,6 +30,26 @@ def told(metric: str) -> str:
     ('top-1', 'balanced accuracy')
     """
     return TOLD.get(metric, metric.replace("_", " "))
+
+
+def told_value(metric: str, value: float, digits: int = 2) -> str:
+    """A score as a person reads it: shares in percent; CIDEr-D, which is none, as it is.
+
+    >>> told_value("miou", 0.3439), told_value("cider", 0.21)
+    ('34.39 %', '0.2100 of 10')
+    """
+    if metric in NO_SHARES:
+        return f"{value:.{digits + 2}f} {NO_SHARES[metric]}"
+    return f"{100 * value:.{digits}f} %"
+
+
+def told_score(metric: str, value: float, digits: int = 2) -> str:
+    """Its name and value.
+
+    >>> told_score("miou", 0.3439)
+    'mean IoU 34.39 %'
+    """
+    return f"{told(metric)} {told_value(metric, value, digits)}"
 
 
 def softmax(logits_NC: FloatArray) -> FloatArray:

@@ -138,11 +138,11 @@ class Scores:
     def table(self, worst: int = 3) -> str:
         """The scores in percent as aligned text, and the classes with the lowest accuracy."""
         rows = [
-            ("top-1", f"{100 * self.top1:.2f}"),
-            ("balanced accuracy", f"{100 * self.balanced_accuracy:.2f}"),
-            ("macro F1", f"{100 * self.macro_f1:.2f}"),
-            ("top-5", f"{100 * self.top5:.2f}"),
-            ("calibration error", f"{100 * self.ece:.2f}"),
+            ("top-1", f"{100 * self.top1:.2f} %"),
+            ("balanced accuracy", f"{100 * self.balanced_accuracy:.2f} %"),
+            ("macro F1", f"{100 * self.macro_f1:.2f} %"),
+            ("top-5", f"{100 * self.top5:.2f} %"),
+            ("calibration error", f"{100 * self.ece:.2f} %"),
             ("items", f"{self.n:,}"),
         ]
         lines = [f"{name:<18} {value:>9}" for name, value in rows]
@@ -151,9 +151,9 @@ class Scores:
 
 
 def worst_classes(per_class: Mapping[str, Mapping[str, float]], count: int = 3) -> str:
-    """``cup 40.0 % of 5, …``: the classes that are least often right, those of more items first among equals."""
+    """``cup (40.0 % of 5), …``: the classes that are least often right, those of more items first among equals."""
     below = [(row["top1"], -row["n"], name) for name, row in per_class.items() if row["top1"] < 1]
-    return ", ".join(f"{one_line(name)} {100 * top1:.1f} % of {-n:,.0f}" for top1, n, name in sorted(below)[:count])
+    return ", ".join(f"{one_line(name)} ({100 * top1:.1f} % of {-n:,.0f})" for top1, n, name in sorted(below)[:count])
 
 
 def per_class_accuracy(truth_N: IntArray, predicted_N: IntArray, classes: Sequence[str]) -> dict[str, dict[str, float]]:

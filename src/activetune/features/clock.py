@@ -53,19 +53,19 @@ class Clock:
     def figures(self, quiet: bool) -> dict[str, Any]:
         """Rates for the manifest, and one sentence for the user.
 
-        Decoding binds where it costs over a tenth of the run: as time spent waiting for images, or, where model and
-        decoding share one processor, as its part of all the cores' time.
+        Decoding is the bottleneck where it costs over a tenth of the run: as time spent waiting for images, or, where
+        model and decoding share one processor, as its part of all the cores' time.
         """
         seconds = max(time.perf_counter() - self.started, 1e-9)
         waiting = self.wait / max(self.wait + self.compute, 1e-9)
         share = self.decoding / (seconds * torch.get_num_threads()) if self.on_processor else 0.0
         bound = "decoding" if max(waiting, share) > 0.1 else "model"
         rate, alone = self.images / seconds, self.images / max(self.compute, 1e-9)
-        shared = f", {share:.0%} of the processor decodes" if self.on_processor else ""
+        shared = f", {100 * share:.0f} % of the processor decodes" if self.on_processor else ""
         note(
             f"{self.images:,} images in {seconds:.1f} s: {rate:,.0f} images/s, in the model {alone:,.0f} images/s; "
-            f"{'decoding' if bound == 'decoding' else 'the model'} binds (waiting for images {waiting:.0%} of the time"
-            f"{shared})",
+            f"bottleneck: {'decoding' if bound == 'decoding' else 'the model'} (waiting for images "
+            f"{100 * waiting:.0f} % of the time{shared})",
             quiet,
         )
         return {

@@ -78,12 +78,21 @@ def contact_sheet(
         page.paragraph(f"The first {most:,} of {len(selection):,} picks by rank; all are in selection.csv.")
     page.cards(_cards(selection, opened, most, labels))
     page.heading("Next")
-    page.paragraph(
-        f"Write each pick's class into the column label of {folder / 'labels.csv'}, then: "
-        f"activetune finetune {quote(str(selection.manifest.get('pool') or 'POOL'))} "
-        f"--labels {quote(str(folder / 'labels.csv'))} --out MODEL"
-    )
+    for sentence in _next(folder, str(selection.manifest.get("pool") or "POOL")):
+        page.paragraph(sentence)
     return page.write(folder / CONTACT_SHEET)
+
+
+def _next(folder: Path, pool: str) -> list[str]:
+    """What to do with the picks: for one class per image, and for every other task."""
+    return [
+        f"One class per image: write each pick's class into the column label of {folder / 'labels.csv'}, then: "
+        f"activetune finetune {quote(pool)} --labels {quote(str(folder / 'labels.csv'))} --out MODEL",
+        f"Masks, boxes, several classes or captions: activetune.save_images({str(folder)!r}, out='to_label') in Python "
+        "(or --images to_label of activetune select) writes the picks out as image files; label these with any tool, "
+        "then: activetune finetune to_label/images --task segmentation --labels MASKS --out MODEL "
+        "(or --task detection, multilabel, captioning; docs/tasks.md shows each).",
+    ]
 
 
 def _lead(selection: Selection) -> str:

@@ -80,13 +80,18 @@ class Stretches(Course):
 
     Args:
         steps: in all. schedule: steps after which the cosine would reach zero, at least ``steps``.
-        warmup: share of the schedule that the rise takes. every: steps of a stretch.
+        warmup: share of the schedule that the rise takes. every: steps of a stretch. label: see :class:`Course`.
     """
 
-    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int):
+    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int, label: str):
+        self.label = label
         every = min(every, steps)
         super().__init__(every, -(-steps // every), warmup=round(warmup * schedule), total=schedule)
         self.wanted = steps
+
+    def told(self, epoch: int, last: int) -> str:
+        """See :class:`Course`; there are no epochs here."""
+        return f"step {self.until(epoch):,} of {self.until(last):,}"
 
     def until(self, epoch: int) -> int:
         """See :class:`Course`; the last stretch ends at the steps that are wanted."""
@@ -115,7 +120,8 @@ def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]
     _adapt(job, head, lesson)
     if not stage.steps:
         return head, Outcome([])
-    course = Stretches(stage.steps, stage.steps, warmup=stage.warmup, every=options.save_every)
+    label = f"stage 1, {lesson.name}"
+    course = Stretches(stage.steps, stage.steps, warmup=stage.warmup, every=options.save_every, label=label)
     stream = lesson.stream(stage.batch_size, stage.accumulation, job.seed)
     outcome = fit(job, [stream], course, stage.optimisation(head.lr), phase=f"head_{lesson.name}")
     return head, outcome

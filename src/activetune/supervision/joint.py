@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from activetune.data.loading import read_usable
+from activetune.evaluation.metrics import told_score
 from activetune.networks.adapters import inject
 from activetune.networks.network import Network
 from activetune.supervision.config import Visft
@@ -30,7 +31,8 @@ class Joint(Stretches):
     def __init__(self, network: Network, options: Visft):
         stage = options.joint
         schedule = stage.schedule or stage.steps
-        super().__init__(stage.steps, schedule, warmup=stage.warmup, every=options.save_every)
+        every, label = options.save_every, "stage 2"
+        super().__init__(stage.steps, schedule, warmup=stage.warmup, every=every, label=label)
         self.network, self.head_dropout = network, stage.head_dropout
 
     def settle(self, network: Network) -> None:
@@ -105,7 +107,8 @@ def told(figures: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, found in figures["in_domain"].items():
         metric = next(iter(found["frozen"]))
-        lines.append(f"{name}: {metric} {found['frozen'][metric]:.4f} -> {found['joint'][metric]:.4f}")
+        before, after = (told_score(metric, found[when][metric]) for when in ("frozen", "joint"))
+        lines.append(f"{name}: {before} -> {after}")
     cosine = figures["feature_cosine"]
     lines.append(
         f"weights moved by {100 * figures['weight_drift']:.3g} %; cosine of features to the start: "

@@ -48,7 +48,12 @@ class Detection(Task):
     room: ClassVar[Room] = "boxes"
     placed: ClassVar[bool] = True
     smooths: ClassVar[bool] = False
-    shown: ClassVar[Mapping[str, str]] = {"map": "mAP", "map50": "AP at IoU 0.5", "map75": "AP at IoU 0.75", "ar": "AR"}
+    shown: ClassVar[Mapping[str, str]] = {
+        "map": "mAP",
+        "map50": "mAP at IoU 0.5",
+        "map75": "mAP at IoU 0.75",
+        "ar": "mean recall (AR)",
+    }
 
     def refusal(self, labels: Labels[Boxes]) -> str:
         """See :class:`Task`: there must be an object that is no crowd."""

@@ -42,7 +42,7 @@ class Multilabel(ClassTask):
 
     name: ClassVar[str] = "multilabel"
     shown: ClassVar[Mapping[str, str]] = {
-        "map": "mean AP",
+        "map": "mAP",
         "f1_micro": "F1, micro",
         "f1_macro": "F1, macro",
         "subset_accuracy": "all classes right",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
-from activetune.evaluation.metrics import Measured, told
+from activetune.evaluation.metrics import Measured, told_score
 from activetune.networks.regression import Trial, best_trial
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import between, copied, take_up, trained_state
@@ -70,13 +70,14 @@ def fit(
     """
     run = _Run(job, streams, course, options, phase)
     last = min(course.epochs, stop_after or course.epochs)
-    with progress(course.until(last), phase, unit="steps", done=course.until(run.epoch), quiet=job.quiet) as meter:
+    label = course.label or phase
+    with progress(course.until(last), label, unit="steps", done=course.until(run.epoch), quiet=job.quiet) as meter:
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
-            measured = told(run.measured.removeprefix("val_"))
-            found = f", validation {measured} {row[run.measured]:.3f}" if run.measured in row else ""
-            note(f"{phase}: epoch {run.epoch}/{last}, loss {row['train_loss']:.4f}{found}", job.quiet)
+            metric = run.measured.removeprefix("val_")
+            found = f", validation {told_score(metric, row[run.measured], 1)}" if run.measured in row else ""
+            note(f"{label}: {course.told(run.epoch, last)}, loss {row['train_loss']:.4f}{found}", job.quiet)
     return run.finish()
 
 
@@ -201,4 +202,5 @@ class _Run:
         self.steps.restore(content)
         self.epoch, self.history, self.best = content["epoch"], content["history"], content["best"]
         self.course.restore(content["course"])
-        note(f"{self.phase}: going on after epoch {self.epoch}", self.job.quiet)
+        told = self.course.told(self.epoch, self.course.epochs)
+        note(f"{self.course.label or self.phase}: going on after {told}", self.job.quiet)

@@ -217,10 +217,10 @@ class Steps:
 
     def _at(self, update: int) -> str:
         """Where the training is, for a sentence on numbers that are not finite."""
-        count = self.course.steps
+        count, course = self.course.steps, self.course
         kept = f"; the state after epoch {update // count} is kept in {self.job.work}" if update >= count else ""
-        step = f"step {update + 1:,} of {self.course.total:,}"
-        return f"at {step} ({self.phase}, epoch {update // count + 1}{kept})"
+        step = f"step {update + 1:,} of {course.total:,}"
+        return f"at {step} ({course.label or self.phase}, epoch {update // count + 1}{kept})"
 
     # What the loop asks for ---------------------------------------------------------------------------------------
 

@@ -153,11 +153,18 @@ class Course:
         steps: batches of an epoch. epochs: at most so many. total: batches of all of them; the last may have fewer than
             the others. warmup: batches of the linear rise to the learning rate.
         patience: see :class:`Training`.
+        label: what its progress lines begin with; empty: the name of the phase.
     """
+
+    label: str = ""
 
     def __init__(self, steps: int, epochs: int, *, warmup: int, patience: int = 0, total: int | None = None):
         self.steps, self.epochs, self.warmup, self.patience = steps, epochs, warmup, patience
         self.total = epochs * steps if total is None else total
+
+    def told(self, epoch: int, last: int) -> str:
+        """How far a training has come, for its progress line; ``last`` is the epoch that it will end with."""
+        return f"epoch {epoch}/{last}"
 
     def until(self, epoch: int) -> int:
         """Batches before an epoch."""

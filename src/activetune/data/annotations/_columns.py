@@ -104,6 +104,9 @@ def column_answers(table: FurtherColumns, names: Sequence[str], asked: Asked) ->
     column = column_for(table, asked.task)
     if column is None:
         needed = (*MASKS, OBJECTS) if asked.task == "segmentation" else WANTED[asked.task]
+        there = [name for name in needed if name in table.names()]
+        if there:
+            raise UsageError(_without_masks(table, there, asked.problems.where))
         raise UsageError(
             f"{asked.problems.where} has no column for {asked.task}: it needs one of {', '.join(needed)}; "
             f"it has {some(sorted(table.names()), 8) or 'none'}"
@@ -112,6 +115,16 @@ def column_answers(table: FurtherColumns, names: Sequence[str], asked: Asked) ->
     if source is not None:
         return _masks(table, column, source, names, asked)
     return answers_of(_rows(table, column, names, asked), asked)
+
+
+def _without_masks(table: FurtherColumns, columns: Sequence[str], where: str) -> str:
+    """Why the columns that masks may stand in hold none."""
+    filled = [name for name in columns if any(table.given(name))]
+    remedy = "--labels also takes a folder of masks that are called as the images, or a COCO file"
+    if not filled:
+        empty = f"its column {columns[0]!r} is empty; write the names of the mask files there"
+        return f"{where} holds no mask: {empty}; {remedy}"
+    return f"{where} holds no mask: the cells of its column {filled[0]!r} name no image files that are there; {remedy}"
 
 
 def column_for(table: FurtherColumns, task: str) -> str | None:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from activetune.base.errors import RejectedImage, UsageError, first_line
+from activetune.base.errors import RejectedImage, UsageError, first_line, some
 from activetune.base.fingerprint import digest, digest_bytes
-from activetune.base.progress import progress
+from activetune.base.progress import note, progress
 from activetune.data.annotations._legend import (
     LARGEST,
     Legend,
@@ -173,6 +173,11 @@ def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, 
     looked = _look(files, indices, legend, asked.quiet)
     if legend is None:
         legend = legend_of_values(sorted({value for mask in looked.values() for value in mask.values or ()}))
+        note(
+            f"{problems.where}: no list of classes is there, so the {len(legend.classes):,} values that occur are the "
+            f"classes {some(legend.classes, 4)}; a classes.txt beside the masks names them, and those that are void",
+            asked.quiet or len(legend.classes) <= 2,
+        )
     answers: dict[str, StoredMask] = {}
     for item, mask in looked.items():
         index = indices[item]
