@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
@@ -70,7 +71,8 @@ def test_the_examples_of_answers_and_tasks(name: str) -> None:
     for code in blocks(name, "python"):
         made: dict[str, Any] = {}
         exec(compile(code, name, "exec"), made)
-        assert len(made["labels"]) == len(made["pool"])
+        if "def as_coco_results" not in code:  # a function alone, which the test of the console examples calls
+            assert len(made["labels"]) == len(made["pool"])
 
 
 def test_the_model_elsewhere_opens_without_activetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +107,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
+    *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
         ("docs/select.md", "$ activetune select"),
@@ -149,7 +152,7 @@ def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:
         "id,label\n"
         + "".join(f"{path.parent.name}/{path.name},{path.parent.name}\n" for path in (photos / "photos").glob("*/*"))
     )
-    config, suite = blocks("docs/visft.md", "toml")
+    config, few, suite, of_coco = blocks("docs/visft.md", "toml")
     name, weights = tiny_backbone()
     for given, taken in (
         ('"timm/vit_tiny_patch16_224"', f'"{name}"\nweights = "{weights}"'),
@@ -167,6 +170,84 @@ def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:
         assert run([*line.split(), "--quiet", "--workers", "0"]) == 0, line
     assert read_manifest(photos / "model", "model")["backbone"] == str(photos / "taught")
     assert [kind for _, kind, _ in read_suite(tomllib.loads(suite))] == ["classification", "segmentation", "words"]
+    asked = [kind for _, kind, _ in read_suite(tomllib.loads(of_coco))]
+    assert asked == ["detection", "objects", "questions", "retrieval"]
+    few = few.replace('"timm/vit_tiny_patch16_224"', f'"{name}"\nweights = "{weights}"')
+    (photos / "few.toml").write_text(few.replace("stage1_steps = 400", "stage1_steps = 2").replace("= 200", "= 2"))
+    assert run(["visft", "few.toml", "--out", "few", "--quiet", "--workers", "0"]) == 0
+
+
+def test_from_images_to_a_model_of_each_task(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The console examples of docs/tasks.md, with a tiny network, few images and few steps."""
+    name, weights = tiny_backbone()
+    fewer = {"timm/vit_tiny_patch16_224@352x464": "timm/vit_tiny_patch16_224", "--budget 40": "--budget 12"}
+
+    def type_in(block: str) -> None:
+        for given, taken in (
+            *fewer.items(),
+            ("\\\n", " "),
+            ("timm/vit_tiny_patch16_224", f"{name} --weights {weights}"),
+        ):
+            block = block.replace(given, taken)
+        for line in block.splitlines():
+            words = line.removeprefix("$ activetune ").split()
+            few_steps = ["--set", "head_steps=4"] if words[0] == "finetune" and "multilabel" not in words else []
+            assert run([*words, *few_steps, "--quiet", "--workers", "0" if words[0] != "select" else "1"]) == 0, line
+
+    for folder in ("photos", "held_out"):  # digits as they come from a camera: without a folder per class
+        for path in sorted((photos / folder).glob("*/*")):
+            path.rename(photos / folder / f"{path.parent.name}_{path.name}")
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
+    choose, *tasks = blocks("docs/tasks.md", "console")
+    type_in(choose)
+    for images, prefix in ((photos / "to_label/images", ""), (photos / "held_out", "held_out_")):
+        label_all(images, photos, prefix)
+    assert len(tasks) == 4
+    for block in tasks:
+        type_in(block)
+    for folder in ("mask_pictures", "box_pictures", "tag_pictures", "caption_pictures"):
+        assert len(list((photos / folder).glob("*.png"))) == len(list((photos / "photos").iterdir()))
+    capsys.readouterr()
+
+    (code,) = (block for block in blocks("docs/tasks.md", "python") if "def as_coco_results" in block)
+    made: dict[str, Any] = {}
+    exec(compile(code, "docs/tasks.md", "exec"), made)
+    assert run(["predict", "box_model", "held_out/", "--out", "found.json", "--quiet", "--workers", "0"]) == 0
+    results = made["as_coco_results"]("found.json", "held_out_boxes.json")
+    assert len(results) == len(json.loads(Path("found.json").read_text("utf-8"))) > 0
+    coco = pytest.importorskip("pycocotools.coco").COCO("held_out_boxes.json")
+    opened = coco.loadRes(results)
+    assert set(opened.getImgIds()) <= set(coco.getImgIds()) and set(opened.getCatIds()) == {3, 7}
+    with pytest.raises(AssertionError):  # why the numbers have to be put in
+        coco.loadRes("found.json")
+
+
+def label_all(images: Path, out: Path, prefix: str) -> None:
+    """Masks, boxes, tags and captions of images of digits, as a tool for labelling writes them."""
+    masks = out / f"{prefix}masks"
+    masks.mkdir()
+    (masks / "classes.txt").write_text("paper\nink\n")
+    coco: dict[str, list[Any]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 3, "name": "even"}, {"id": 7, "name": "odd"}],
+    }
+    tags, captions = ["id,labels"], ["id,caption"]
+    for number, path in enumerate(sorted(images.glob("*.png")), start=100):
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened.convert("L"))
+        Image.fromarray((pixels > 100).astype(np.uint8)).save(masks / path.name)
+        height, width = pixels.shape
+        digit = int(path.name[0])
+        coco["images"].append({"id": number, "file_name": f"shots/{path.name}", "width": width, "height": height})
+        thing = {"id": number, "image_id": number, "category_id": 7 if digit % 2 else 3, "iscrowd": 0}
+        coco["annotations"].append({**thing, "bbox": [1, 1, width - 3, height - 3], "area": (width - 3) * (height - 3)})
+        tags.append(f"{path.name},{';'.join(['odd'] * (digit % 2) + ['low'] * (digit < 5)) or '[]'}")
+        captions.append(f"{path.name},the digit {digit} on paper")
+    (out / f"{prefix}boxes.json").write_text(json.dumps(coco))
+    (out / f"{prefix}tags.csv").write_text("\n".join(tags) + "\n")
+    (out / f"{prefix}captions.csv").write_text("\n".join(captions) + "\n")
 
 
 def write_coco(folder: Path) -> None:

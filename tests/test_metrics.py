@@ -175,7 +175,7 @@ def test_even_classes_of_one_size_change_nothing() -> None:
 def test_the_table_names_the_classes_that_are_least_often_right() -> None:
     probs = np.eye(3)[[0, 1, 0, 0, 0]]
     told = kept(probs, ["a", "b", "b", "c", "c"], ["a", "b", "c"]).table()
-    assert "top-1                  40.00" in told
+    assert "top-1                40.00 %" in told
     assert told.splitlines()[-1] == "lowest: c (0.0 % of 2), b (50.0 % of 2)"
 
 
