@@ -705,3 +705,10 @@ def tiny_clip(folder: Path) -> str:
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
     return f"open_clip/{folder}"
+
+
+def test_registers_alone_are_no_class_token() -> None:
+    """vit_little_patch16_reg1_gap: its one token before the patches stands for nothing."""
+    names = {"test_vit": True, "vit_little_patch16_reg1_gap_256": False, "resnet10t": False}
+    for name, has in names.items():
+        assert activetune.load_backbone(f"timm/{name}", pretrained=False).has_class_token is has

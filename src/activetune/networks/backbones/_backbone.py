@@ -188,6 +188,11 @@ class Backbone(nn.Module):
         return tuple(shape)
 
     @property
+    def has_class_token(self) -> bool:
+        """Whether a token stands for the whole image, before those of its parts."""
+        return self.reader.has_class_token(self.network)
+
+    @property
     def _prefix(self) -> int:
         return self.reader.prefix_tokens(self.network)
 

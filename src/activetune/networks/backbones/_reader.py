@@ -51,6 +51,11 @@ class Reader:
         """Class and register tokens, which come first; a convolution has none."""
         return int(getattr(network, "num_prefix_tokens", 0))
 
+    def has_class_token(self, network: Any) -> bool:
+        """Whether the first of these is a class token; registers alone are none."""
+        own = getattr(network, "cls_token", True)  # libraries other than timm call it otherwise, and have one
+        return self.prefix_tokens(network) > 0 and own is not None
+
     def grid_size(self, network: Any) -> tuple[int, int] | None:
         """Rows and columns of the patch tokens, where the network knows them."""
         known = getattr(getattr(network, "patch_embed", None), "grid_size", None)

@@ -36,7 +36,7 @@ OWN, CLS, MEAN = "pooled", "class token", "mean of tokens"
 
 def poolings(a: Side, b: Side) -> list[str]:
     """How the features of both are pooled: class token and mean apart where both have a class token."""
-    return [CLS, MEAN] if a.backbone.grid.prefix and b.backbone.grid.prefix else [OWN]
+    return [CLS, MEAN] if a.backbone.has_class_token and b.backbone.has_class_token else [OWN]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Side:
 
     def _pooled(self, last: Tensor) -> dict[str, Tensor]:
         own = {OWN: self.backbone.pool(last)}
-        if not self.backbone.grid.prefix:
+        if not self.backbone.has_class_token:
             return own
         tokens_BTD = self.backbone.as_tokens(last)
         return {**own, CLS: tokens_BTD[:, 0], MEAN: tokens_BTD[:, self.backbone.grid.prefix :].mean(dim=1)}
