@@ -175,13 +175,18 @@ GIVEN = {
     "docs/api.md": ["its 95 % interval"],
     "docs/visft.md": [
         "with 1/64 = 0.015625",
+        "above 0% and below 100%",
+        "2,000, or 200 for each row where that is more, which lets the clearest row reach 0.01",
         "`--scale 0.03125`",
         "B - A with a 95 % interval",
         "come to 5 GB in stage 2 in fp32, so they fit a card of 24 GB.",
     ],  # settings, and what papers have
     "docs/bundled_backbone.md": ["(4.9 M parameters, 512 features)"],
     "docs/commands.md": ["boxes from a score of 0.3 on"],
+    "docs/tasks.md": ["a class of an image from a probability of 0.5 on", "more than 64 times as long as wide"],
     "docs/finetune.md": [
+        "(`alphas` 0.8, 0.5, 0.95;",
+        "`even` (0.5) says how much classes",
         "SGD 0.01, batch 512, 1,000 epochs, 5 of warm-up, clip 2.0, drop-path 0.1",
         "Wilson's 95 % interval",
     ],

@@ -12,6 +12,8 @@ import numpy as np
 from claims import Claim, checked, mean, ordered
 from stored import read
 
+from activetune.evaluation.statistics import mean_and_spread
+
 ACTIVEFT, FACT = "experiments/activeft/README.md", "experiments/fact/README.md"
 SEGMENTATION, DETECTION = "experiments/segmentation/README.md", "experiments/detection/README.md"
 CALTECH, BUNDLED = "experiments/caltech101/README.md", "experiments/bundled_backbone/README.md"
@@ -255,6 +257,18 @@ def segmenter() -> tuple[str, ...]:
     )
 
 
+def peer_heads() -> tuple[str, ...]:
+    """The heads of torchvision, and how far below the linear one on the same random frames."""
+    rows = {row["method"]: row["miou"] for row in read("experiments/segmentation/results/peers.json")["rows"]}
+    own = mean(camvid()["random", "10%"])
+    told = [
+        text
+        for name in ("deeplabv3", "fcn")
+        for text in (mean_and_spread(rows[name], factor=100), f"{own - mean(rows[name]):.1f}")
+    ]
+    return tuple(told)
+
+
 def fact_on_masks() -> tuple[str, ...]:
     """What FACT has over a frozen backbone, and over LoRA, on random and on every n-th frame."""
     rows = {
@@ -317,6 +331,7 @@ CLAIMS = {
     ],
     SEGMENTATION: [
         Claim("{} below it on every n-th frame, {} on random ones. There too no selection leads: {}, {} above random, whose spread is {}.", segmenter),
+        Claim("`deeplabv3` has {} mIoU, {} below this package's linear head, `fcn` {}, {} below.", peer_heads),
         Claim("FACT is {} above the frozen backbone on random frames and {} on every n-th, and {} and {} above LoRA:", fact_on_masks),
         Claim("With 5 % {} is {} above random, {} over the seeds;", at_five),
         Claim("with 10 % {} is the highest row, {} above random;", at_ten),
