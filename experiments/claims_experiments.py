@@ -382,6 +382,10 @@ CLAIMS = {
     ],
 }  # fmt: skip
 GIVEN = {
+    SEGMENTATION: [
+        "(30 epochs, `peers.py`)",  # a setting
+        "to learn from 37 frames. lightly-train (0.18) has no row: its trainers of masks take DINOv2, DINOv3,",
+    ],
     ACTIVEFT: [
         "30 % of the images held out",  # a setting
         "(Table 5 a: 40.7 against 20.6 % on CIFAR-100 at 2 %)",  # the paper's figures
