@@ -47,9 +47,9 @@ def write_comparison_report(folder: Path) -> Path:
     for line in notes_of(rows):
         page.paragraph(line)
     page.paragraph(
-        "Intervals and p-values: paired bootstrap over the test items of each probe, the same draws for A and B; p is "
-        "corrected for the number of rows by Holm. Rows set off differ clearly. Which labels the heads learned from is "
-        f"averaged over draws where a probe says so, and not part of the intervals.{_least(manifest['figures'])}"
+        "Intervals and p-values: paired bootstrap over the test images of each probe, the same draws for A and B; p is "
+        "corrected for the number of rows by Holm. Rows in bold differ clearly. An interval tells how a figure varies "
+        f"with the test images, not with the labels that were learned from.{_least(manifest['figures'])}"
     )
     page.plot(_drawn(rows))
     if (folder / ATTENTION).is_file():
