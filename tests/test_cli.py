@@ -150,7 +150,7 @@ def test_scores_are_not_replaced_unasked(loop: Path, capsys: pytest.CaptureFixtu
     assert run(["evaluate", str(loop / "model"), str(loop / "digits"), *FAST]) == 2
     said = one_line(capsys.readouterr().err)
     assert "exists already; nothing was written" in said
-    assert re.search(r"\(top-1 [01]\.\d{4}, \d+ items\)", said)
+    assert re.search(r"\(top-1 \d+\.\d\d %, \d+ items\)", said)
     assert (loop / "model" / "scores.json").read_bytes() == before
 
 

@@ -113,7 +113,7 @@ def test_all_shifted_pools_are_scored_in_one_table(
     assert set(scores["sets"]) == {"fog-1", "fog-4", "pixelate-1", "pixelate-4"}
     mean = float(np.mean([one["top1"] for one in scores["sets"].values()]))
     assert scores["mean_top1"] == pytest.approx(mean)
-    assert f"mean top-1 {mean:.4f} on 4 shifted pools" in lines[-1]
+    assert f"mean top-1 {100 * mean:.2f} % on 4 shifted pools" in lines[-1]
     assert run(command) == 2
     assert run([*command, "--resume"]) == 0
     for damaged in ({}, {"sets": []}, {"sets": {**scores["sets"], "fog-1": {"top1": "high"}}}):

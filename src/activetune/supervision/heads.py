@@ -83,7 +83,7 @@ class Stretches(Course):
         warmup: share of the schedule that the rise takes. every: steps of a stretch. label: see :class:`Course`.
     """
 
-    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int, label: str):
+    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int, label: str = ""):
         self.label = label
         every = min(every, steps)
         super().__init__(every, -(-steps // every), warmup=round(warmup * schedule), total=schedule)
