@@ -179,6 +179,7 @@ def shown() -> torch.Tensor:
     return torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(4))
 
 
+@pytest.mark.filterwarnings("ignore")  # peft's own, of a class that a process without torchvision can't import
 @pytest.mark.parametrize("kind", OF_PEFT)
 def test_what_peft_has_written_is_merged_as_peft_computes_it(kind: str, tmp_path: Path) -> None:
     name, settings = OF_PEFT[kind]

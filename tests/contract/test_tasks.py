@@ -19,6 +19,7 @@ from activetune.data.images import decode_image
 from activetune.data.kinds import VOID, ArrayMask, Boxes, Detections, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.evaluation.metrics import told
 from activetune.networks.backbones import bundled
 from activetune.networks.heads import Head
 from activetune.networks.outputs import tensors_in
@@ -157,7 +158,7 @@ def test_a_task_is_found_by_its_files_name(task: Task) -> None:
 def test_tasks_are_listed_with_their_metric(task: Task) -> None:
     lines = list(catalogue("tasks"))
     place = next(row for row, line in enumerate(lines) if line.startswith(f"{task.name}: "))
-    assert task.primary in lines[place + 1]
+    assert f"scored by {told(task.primary)}" in lines[place + 1]
     with pytest.raises(UsageError, match="unknown task 'nothing'; there are: "):
         make_task("nothing")
 
