@@ -21,7 +21,7 @@ from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
 HERE = Path(__file__).parent / "pictures"
-CLASSES = ["paper", "round", "straight"]
+CLASSES = ["background", "round", "straight"]
 ROUND, STRAIGHT = "0689", "147"  # digits with a loop, and digits of lines; the others are left out
 SIDE, TRAINING, SHOWN = 320, 80, 3
 BACKBONES = {"segmentation": "bundled@640", "detection": "bundled@320"}
