@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -590,7 +591,17 @@ def test_validation_scores_the_items_as_evaluation_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", sorted(recipes()))
+@pytest.mark.parametrize("recipe", sorted(name for name, kind in recipes().items() if kind.uses_pool))
+def test_of_items_without_a_label_the_images_alone_are_looked_at(recipe: str, tmp_path: Path, small: None) -> None:
+    pool = open_pool(write_digits(tmp_path / "digits", 60))
+    labels = some_labels(pool, shots=5)
+    for name, known in (("known", pool), ("unknown", replace(pool, labels=None))):
+        train(known, tmp_path / name, recipe, labels=labels, use_cache=False)
+    assert weights(tmp_path / "known") == weights(tmp_path / "unknown")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", sorted(name for name, kind in recipes().items() if not kind.uses_pool))
 def test_items_without_a_label_are_never_looked_at(recipe: str, tmp_path: Path, small: None) -> None:
     pool = open_pool(write_digits(tmp_path / "digits", 60))
     labels = some_labels(pool, shots=5)
