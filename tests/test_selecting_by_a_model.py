@@ -70,7 +70,7 @@ def test_doubt_is_a_distribution_and_a_loss_for_every_item(task: str, bench: Ben
 def test_the_margin_of_a_classifier_is_that_of_its_predictions(bench: Bench) -> None:
     model = bench.models["classification"]
     chosen = select(bench.embeddings, budget=5, method="least_confidence", model=model, **ON)
-    rows = activetune.predict(model, bench.pool, precision="fp32", workers=0, **ON)
+    rows = activetune.predict(model, bench.pool, workers=0, **ON)  # in the precision of this machine, as select
     doubtful = sorted(rows, key=lambda row: row[2])[:5]
     assert set(chosen.ids) == {item for item, _, _ in doubtful}
 
@@ -103,7 +103,7 @@ def test_labelled_items_need_no_answers_and_are_not_picked(bench: Bench) -> None
 def test_any_method_can_be_balanced_by_the_classes_that_a_model_predicts(bench: Bench) -> None:
     model = bench.models["classification"]
     chosen = select(bench.embeddings, budget=20, method="k_means", balance="predicted", model=model, **ON)
-    rows = activetune.predict(model, bench.pool, precision="fp32", workers=0, **ON)
+    rows = activetune.predict(model, bench.pool, workers=0, **ON)  # in the precision of this machine, as select
     told = {item: label for item, label, _ in rows}
     counts = {name: [told[item] for item in chosen.ids].count(name) for name in set(told.values())}
     reported = chosen.manifest["balance"]
