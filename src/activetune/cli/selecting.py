@@ -101,8 +101,7 @@ def select(
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
     from activetune.selection.select import select as run
 
-    if images is not None:
-        _refuse_images(images, run_options)
+    _refuse_images(images, run_options)
     known = _known_labels(embeddings, labels, task, run_options)
     selection = run(
         embeddings,
@@ -124,8 +123,7 @@ def select(
         **run_options,
     )
     _tell(selection, method, out, known)
-    if images is not None:
-        _write_images(out, images, run_options)
+    _write_images(out, images, run_options)
 
 
 def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -> None:
@@ -161,18 +159,22 @@ def _known_labels(embeddings: str, labels: Path | None, task: str | None, run_op
     return make_task(task or DEFAULT).labels_of(labels, pool, quiet=run_options.get("quiet", False))
 
 
-def _refuse_images(folder: Path, run_options: RunOptions) -> None:
-    """Refuse a folder for the picks' images before anything is selected."""
+def _refuse_images(folder: Path | None, run_options: RunOptions) -> None:
+    """Refuse a folder for the picks' images, where one is asked for, before anything is selected."""
     from activetune.base.artefact import MANIFEST, refuse_occupied
 
     run = Run(**run_options)
-    if not (run.resume and (folder / MANIFEST).is_file()):  # what it holds is compared with the picks then
+    if folder is not None and not (
+        run.resume and (folder / MANIFEST).is_file()
+    ):  # what it holds is compared with the picks then
         refuse_occupied(folder, overwrite=run.overwrite, option="--images")
 
 
-def _write_images(selection: Path, folder: Path, run_options: RunOptions) -> None:
+def _write_images(selection: Path, folder: Path | None, run_options: RunOptions) -> None:
     from activetune.selection.images import LIST, save_images
 
+    if folder is None:
+        return
     run = Run(**run_options)
     written = save_images(selection, out=folder, overwrite=run.overwrite, resume=run.resume, quiet=run.quiet)
     say(f"{folder / LIST}: {len(written):,} images, a pool of their own")

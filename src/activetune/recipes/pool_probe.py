@@ -1,6 +1,6 @@
 """The linear probe with the pool: what few labels say spreads over all images that they were picked from.
 
-Frozen backbone, features computed once. ``networks/pool_regression.py`` says how: labels spread over the graph of
+Frozen backbone, features computed once. ``training/pool_regression.py`` says how: labels spread over the graph of
 nearest neighbours (Zhou et al., NeurIPS 2003), averaged with the probe's answers, and learned by a second logistic
 regression. The saved model is a backbone with a linear head, as that of ``linear_probe``. How far labels spread, and
 whether the pool is used at all, is chosen by cross-validation on the labels: where the pool loses by more than a
@@ -22,7 +22,7 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.features.distances import Float32
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import CLASSIFICATION
-from activetune.networks.pool_regression import PoolFit, PoolLearning, PoolRegression
+from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression
 from activetune.networks.regression import CROSS_VALIDATED, LinearHead, Measure
 from activetune.tasks import Crops
 from activetune.tasks.classification import Classification

@@ -24,7 +24,7 @@ from activetune.base.runtime import torch_generator
 from activetune.base.settings import Settings, flatten
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.splits import shuffled
-from activetune.networks.frofa import ScopedOperation, augment, mix
+from activetune.networks.frofa import Grid, ScopedOperation, augment, mix
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance, cross_entropy
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
@@ -149,7 +149,6 @@ def train_head(
     from timm.scheduler import CosineLRScheduler
 
     lr = head.lr if options.lr is None else options.lr
-    size = head.batch_size if options.batch_size is None else options.batch_size
     rng = np.random.default_rng([seed, 2])
     generator = torch_generator(rng, views.device)
     head.to(views.device).train()
@@ -158,10 +157,9 @@ def train_head(
     scheduler = CosineLRScheduler(
         optimizer, t_initial=options.steps + 1, warmup_t=max(1, options.steps // 20), warmup_lr_init=0.0
     )
-    mixing = [one for one in augmentation if one.name == "mixup"]
     remedy = settings_to_change(views.precision, {"head_lr": lr})
     count, losses = int(views.features.shape[0]), np.empty(options.steps)
-    batches = _batches(rows, lesson.strata, size, lesson.balance, rng)
+    batches = _batches(rows, lesson, options.batch_size or head.batch_size, rng)
     here = [views.device] if views.device.type == "cuda" else []
     kept = _Kept(checkpoint, head, optimizer, generator, losses)
     with torch.random.fork_rng(devices=here), progress(options.steps, "head", unit="steps", quiet=quiet) as meter:
@@ -173,22 +171,35 @@ def train_head(
             if step < done:
                 continue  # what is drawn is drawn again, so that the rest is drawn as before
             scheduler.step(step + 1)
-            features, targets = views.batch(chosen, drawn), lesson.targets(chosen, drawn)
-            if augmentation:
-                features = augment(features.float(), augmentation, generator, grid=views.grid).to(features.dtype)
-            for one in mixing:
-                features, targets = mix(features, targets, one.strength, generator)
+            features, targets = _augmented(
+                views.batch(chosen, drawn), lesson.targets(chosen, drawn), augmentation, generator, views.grid
+            )
             loss = lesson.loss(head_outputs(head, features, views), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses[step] = float(loss.detach())
             refuse_loss(losses[step], f"at step {step + 1:,} of {options.steps:,} of the light head", remedy)
-            if (step + 1) % SAVE_EVERY == 0 or step + 1 == options.steps:
-                kept.save(step + 1)
+            kept.save(step + 1)
     head.eval()
     refuse_weights(head, "after the last step of the light head", remedy)
     return [float(part.mean()) for part in np.array_split(losses, min(10, options.steps))]
+
+
+def _augmented(
+    features: Tensor,
+    targets: Any,
+    augmentation: Sequence[ScopedOperation],
+    generator: torch.Generator,
+    grid: Grid | None,
+) -> tuple[Tensor, Any]:
+    """A batch under FroFA, its targets mixed as its features are."""
+    if augmentation:
+        features = augment(features.float(), augmentation, generator, grid=grid).to(features.dtype)
+    for one in augmentation:
+        if one.name == "mixup":
+            features, targets = mix(features, targets, one.strength, generator)
+    return features, targets
 
 
 @dataclass(frozen=True)
@@ -202,8 +213,8 @@ class _Kept:
     losses: npt.NDArray[np.float64]
 
     def save(self, done: int) -> None:
-        """Keep the state after so many steps."""
-        if self.checkpoint is None:
+        """Keep the state after so many steps, now and then and at the end."""
+        if self.checkpoint is None or (done % SAVE_EVERY and done < len(self.losses)):
             return
         on_gpu = self.generator.device.type == "cuda"
         self.checkpoint.save(
@@ -265,9 +276,7 @@ def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _batches(
-    rows: IntArray, targets: IntArray, batch_size: int, balance: float, rng: np.random.Generator
-) -> Iterator[IntArray]:
+def _batches(rows: IntArray, lesson: Lesson, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
     """Endless batches; each pass is shuffled anew, and its batches differ by one item at most."""
     while True:
-        yield from np.array_split(shuffled(rows, targets, rng, balance), -(-len(rows) // batch_size))
+        yield from np.array_split(shuffled(rows, lesson.strata, rng, lesson.balance), -(-len(rows) // batch_size))
