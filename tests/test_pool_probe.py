@@ -17,12 +17,12 @@ from activetune.data.splits import validation_splits
 from activetune.evaluation.metrics import measure_top1
 from activetune.features.distances import Float32, pieces_of, unit_rows
 from activetune.features.graph import Graph, nearest_neighbours
-from activetune.training import pool_regression
 from activetune.networks.imbalance import Imbalance
-from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
 from activetune.networks.regression import LinearHead, fit_linear
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.pool_probe import PoolProbe
+from activetune.training import pool_regression
+from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
 from tests.conftest import tiny_backbone
 from tests.test_finetuning import figures, some_labels, train
 

@@ -22,11 +22,11 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.features.distances import Float32
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import CLASSIFICATION
-from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression
 from activetune.networks.regression import CROSS_VALIDATED, LinearHead, Measure
 from activetune.tasks import Crops
 from activetune.tasks.classification import Classification
 from activetune.training.job import Job, Outcome
+from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression
 from activetune.training.probe_phase import Probe, pool_features, run_probe
 from activetune.training.ranks import from_first
 from activetune.training.recipe import Recipe
