@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 import activetune
 from activetune.base.errors import UsageError
 from activetune.base.launch import Place, launched
-from activetune.base.runtime import limited_threads
 from activetune.training.ranks import device_of_rank
 from tests.conftest import write_digits
-from tests.finetune_rank import ON, RECIPES, SMALL, finetuned
+from tests.finetune_rank import ON, RECIPES, SMALL
 
 ROOT = Path(__file__).parents[1]
 SLOW = pytest.mark.slow  # by two processes
@@ -95,8 +94,7 @@ def told(by_two: tuple[Path, list[tuple[str, str]]], rank: int) -> dict[str, Any
 def test_two_processes_make_the_model_of_one(
     recipe: str, by_two: tuple[Path, list[tuple[str, str]]], pool: Path, weights: Path, tmp_path: Path
 ) -> None:
-    with limited_threads(1):  # as each of the two has: sums by another number of threads differ in their last digits
-        finetuned(recipe, pool, tmp_path / "alone", weights, quiet=True)
+    by_one(recipe, pool, tmp_path / "alone", weights)
     alone, together = tmp_path / "alone", by_two[0] / recipe
     assert sorted(path.name for path in together.iterdir()) == sorted(path.name for path in alone.iterdir())
     same_weights(together, alone, weights)
@@ -108,6 +106,16 @@ def test_two_processes_make_the_model_of_one(
     assert (together / "rejected.csv").read_text() == (alone / "rejected.csv").read_text()
     if recipe == "vecaf":
         assert picks(together) == picks(alone)
+
+
+def by_one(recipe: str, pool: Path, out: Path, weights: Path) -> None:
+    """A process of its own with one thread, as each of the two: other sums differ in their last digits."""
+    code = (
+        "import sys; from pathlib import Path; from tests.finetune_rank import finetuned; "
+        "finetuned(sys.argv[1], *map(Path, sys.argv[2:]), quiet=True)"
+    )
+    command = [sys.executable, "-c", code, recipe, *map(str, (pool, out, weights))]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT, check=True, timeout=900)
 
 
 def same_weights(one: Path, other: Path, before: Path) -> None:
