@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from activetune.base.progress import progress
-from activetune.features.clusters import cluster
-from activetune.features.distances import Float32, pieces
+from activetune.features.clusters import cluster, members
+from activetune.features.distances import Float32, nearest_centroid, pieces
 from activetune.features.nearest import neighbours as around_each
 
 EXACT = 50_000  # items up to which all pairs are compared
@@ -57,22 +56,17 @@ def nearest_neighbours(
     exact = size <= EXACT if exact is None else exact
     groups = [(np.arange(size), np.arange(size))] if exact else _cells(features_ND, seed, count)
     with progress(size, "neighbours", unit="items", quiet=quiet) as meter:
-        for members, compared in groups:
+        for own_cell, compared in groups:
             against = rows_ND if len(compared) == size else rows_ND[torch.from_numpy(compared)]
-            for part in pieces(len(members), len(compared)):
-                positions = members[part]
+            for part in pieces(len(own_cell), len(compared)):
+                positions = own_cell[part]
                 product = rows_ND[torch.from_numpy(positions)] @ against.T
                 own = torch.from_numpy(np.searchsorted(compared, positions))
                 product[torch.arange(len(product)), own] = -torch.inf  # itself
-                values, columns = _largest(product, count)
-                index[positions], similarity[positions] = compared[columns.numpy()], values.numpy()
+                found = product.topk(count, dim=1)
+                index[positions], similarity[positions] = compared[found.indices.numpy()], found.values.numpy()
                 meter.advance(len(positions))
     return index, similarity
-
-
-def _largest(product: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    found = product.topk(count, dim=1)
-    return found.values, found.indices
 
 
 def _cells(features_ND: Float32, seed: int, least: int) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
@@ -81,16 +75,12 @@ def _cells(features_ND: Float32, seed: int, least: int) -> list[tuple[npt.NDArra
     rng = np.random.default_rng([seed, 23])
     sample = np.sort(rng.permutation(size)[: max(20_000, 64 * (size // CELL))])
     centroids_MD, *_ = cluster(np.ascontiguousarray(features_ND[sample]), max(2, size // CELL), rng, iterations=10)
-    owner = np.concatenate(
-        [(features_ND[part] @ centroids_MD.T).argmax(axis=1) for part in pieces(size, len(centroids_MD))]
-    )
-    order = np.argsort(owner, kind="stable")
-    members = np.split(order, np.searchsorted(owner[order], np.arange(1, len(centroids_MD))))
+    cells = members(nearest_centroid(features_ND, centroids_MD)[0], len(centroids_MD))
     found = []
-    for own, cells in zip(members, around_each(centroids_MD, AROUND), strict=True):
+    for own, around in zip(cells, around_each(centroids_MD, AROUND), strict=True):
         if not len(own):
             continue
-        compared = np.sort(np.concatenate([members[cell] for cell in cells]))
+        compared = np.sort(np.concatenate([cells[number] for number in around]))
         found.append((own, compared if len(compared) > least else np.arange(size)))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -137,7 +137,7 @@ def run_probe(
     if job.has_linear_probe and training != BY_STEPS:
         note("head_steps, head_lr and their like change nothing here: logistic regression fits the head", job.quiet)
     if not job.has_linear_probe:
-        if replace(options, views=1) != replace(FIRST_PROBE if options.by == FIRST_PROBE.by else Probe(), views=1):
+        if replace(options, views=Probe.views, by=Probe.by) != Probe():
             note(
                 "strengths, folds, iterations and probe_by change nothing here: the head is trained by steps", job.quiet
             )
@@ -215,19 +215,16 @@ def _features(job: Job, options: Probe, crops: Crops) -> FloatArray:
 
 def pool_features(job: Job) -> Embeddings:
     """Features of every image of the pool that can be decoded, by the backbone as it is."""
-    return features_of(
-        job.whole_pool,
-        job.whole_pool.ids,
-        backbone=job.backbone,
-        options=_embedding(job),
-        use_cache=job.use_cache,
-        quiet=job.quiet,
-    )
+    return _embedded(job, job.whole_pool.ids)
 
 
-def _embedding(job: Job) -> EmbedOptions:
-    return EmbedOptions(
+def _embedded(job: Job, ids: Sequence[str]) -> Embeddings:
+    """Features of some images of the pool, as the job computes."""
+    options = EmbedOptions(
         workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
+    )
+    return features_of(
+        job.whole_pool, ids, backbone=job.backbone, options=options, use_cache=job.use_cache, quiet=job.quiet
     )
 
 
@@ -237,13 +234,7 @@ def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray
     Args:
         positions: of some of them alone.
     """
-    embeddings = features_of(
-        job.whole_pool,
-        job.labels.ids if positions is None else [job.labels.ids[position] for position in positions],
-        backbone=job.backbone,
-        options=_embedding(job),
-        use_cache=job.use_cache,
-        quiet=job.quiet,
-    )
-    check_complete(len(job.labels) if positions is None else len(positions), len(embeddings), 0, "the probe's features")
+    ids = job.labels.ids if positions is None else [job.labels.ids[position] for position in positions]
+    embeddings = _embedded(job, ids)
+    check_complete(len(ids), len(embeddings), 0, "the probe's features")
     return np.asarray(embeddings.features_ND, dtype=np.float32)
