@@ -10,7 +10,6 @@ and learns anew.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from run import BACKBONE, STEPS, WEIGHTS, best_dose, keep, prepare
+from run import BACKBONE, STEPS, WEIGHTS, best_dose, keep, options_of, prepare
 
 import activetune
 from activetune.data.kinds import Mask, Names
@@ -66,12 +65,7 @@ QUESTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--out", type=Path, default=Path("build/visft"))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = options_of(__doc__).parse_args()
     prepare(options.data, options.out / "data")
     weights, rows = str(options.weights / WEIGHTS), []
     for name, question in QUESTIONS.items():

@@ -63,11 +63,7 @@ ARMS = ("joint", "permuted", "random heads", "random additions", "tags")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--out", type=Path, default=Path("build/visft"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options_of(__doc__)
     parser.add_argument("--dose", action="store_true", help="try the doses of the joint arm, and nothing else")
     parser.add_argument("--stage-1", action="store_true", help="train the heads that need no dose, and nothing else")
     options = parser.parse_args()
@@ -79,6 +75,20 @@ def main() -> None:
         arms.heads(options.seed)
     else:
         measure(arms, options.seed)
+
+
+def options_of(about: str) -> argparse.ArgumentParser:
+    """The options of both scripts: where things are, and the seed.
+
+    Args:
+        about: the script's docstring.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    parser.add_argument("--out", type=Path, default=Path("build/visft"))
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 def measure(arms: Arms, seed: int) -> None:
