@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -99,6 +99,14 @@ class PoolFit:
         return self.first is None or self.second is None or self.second.value >= self.first.value - self.error
 
 
+class _Fold(NamedTuple):
+    """Labelled items that are validated on, the others, and the first regression on these."""
+
+    split: IntArray
+    rest: IntArray
+    head: LinearHead
+
+
 class PoolRegression:
     """Answers of a pool's items, and classifiers that learn them.
 
@@ -134,11 +142,11 @@ class PoolRegression:
         """
         every = np.arange(len(self.indices_L))
         rest = [np.setdiff1d(every, split) for split in splits]
-        heads = [self._first(rows, strength) for rows in rest]
+        folds = [_Fold(split, rows, self._first(rows, strength)) for split, rows in zip(splits, rest, strict=True)]
         alphas = self.options.alphas
-        trials = [self._trial(alpha, splits, rest, heads, measure) for alpha in alphas] if splits else []
+        trials = [self._trial(alpha, folds, measure) for alpha in alphas] if splits else []
         alpha = best_trial(trials, by="first").strength if trials else alphas[0]
-        compared = self._compared(alpha, splits, rest, heads, measure) if splits else ()
+        compared = self._compared(alpha, folds, measure) if splits else ()
         found = PoolFit(first, alpha, trials, *compared)
         return replace(found, head=self.second(self.answers(every, first, alpha), every)) if found.used else found
 
@@ -151,18 +159,18 @@ class PoolRegression:
     def _trial(
         self,
         alpha: float,
-        splits: Sequence[IntArray],
-        rest: Sequence[IntArray],
-        heads: Sequence[LinearHead],
+        folds: Sequence[_Fold],
         measure: Measure,
     ) -> Trial:
         """How good the answers themselves are on labelled items that they were kept from."""
         told = []
-        for split, rows, head in zip(splits, rest, heads, strict=True):
+        for split, rows, head in folds:
             asked = self.positions_L[split]
             shares = np.concatenate([block[asked] for _, block in self._spread(rows, alpha)], axis=1)
             told.append(np.log(np.maximum(self._mixed(head.logits(self.features_ND[asked]), shares), LEAST)))
-        return Trial.of(measure(np.concatenate(told), self.indices_L[np.concatenate(splits)]), alpha)
+        return Trial.of(
+            measure(np.concatenate(told), self.indices_L[np.concatenate([fold.split for fold in folds])]), alpha
+        )
 
     def _mixed(self, logits: FloatArray, shares: FloatArray) -> FloatArray:
         """The average of both answers."""
@@ -173,18 +181,16 @@ class PoolRegression:
     def _compared(
         self,
         alpha: float,
-        splits: Sequence[IntArray],
-        rest: Sequence[IntArray],
-        heads: Sequence[LinearHead],
+        folds: Sequence[_Fold],
         measure: Measure,
     ) -> tuple[Measured, Measured, float]:
         """Both regressions on items that they did not see, and the standard error of their difference."""
         pairs: list[tuple[FloatArray, FloatArray]] = []
-        for split, rows, head in zip(splits, rest, heads, strict=True):
+        for split, rows, head in folds:
             second = self.second(self.answers(rows, head, alpha), rows)
             asked = self.features_ND[self.positions_L[split]]
             pairs.append((head.logits(asked), second.logits(asked)))
-        truth = self.indices_L[np.concatenate(splits)]
+        truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
         logits = [np.concatenate(side) for side in zip(*pairs, strict=True)]
         right = [(one.argmax(axis=1) == truth).astype(np.float64) for one in logits]
         error = float(np.std(right[1] - right[0]) / np.sqrt(len(truth)))
