@@ -14,6 +14,8 @@ from activetune import UsageError, load_backbone
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.adapters import (
     ADAPTER_FILES,
+    Addition,
+    Additions,
     Fused,
     LowRank,
     adapted,
@@ -86,6 +88,20 @@ def test_every_addition_learns_and_merging_changes_nothing(name: str, targets: t
         torch.testing.assert_close(network.get_submodule(key).weight, weight)
     with torch.inference_mode():
         torch.testing.assert_close(network.last(images(network)), trained, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["timm/test_nfnet", "timm/resnetv2_50x1_bit"])
+def test_layers_that_change_their_weights_first_get_no_additions(name: str, tmp_path: Path) -> None:
+    network = backbone(name)
+    with pytest.raises(
+        UsageError, match="has no layer (named 'conv2' that an addition fits|that an addition fits: no linear)"
+    ):
+        inject(network.network, LowRank(targets=("conv2",)), seed=0)
+    layer = next(key.removesuffix(".weight") for key in network.network.state_dict() if key.endswith("conv2.weight"))
+    before = network.network.get_submodule(layer).weight.clone()
+    with pytest.raises(UsageError, match="1 of layers that do not use their weights as they are: '.*conv2'"):
+        add(network.network, Additions({layer: Addition(torch.ones_like(before))}), tmp_path)
+    assert torch.equal(network.network.get_submodule(layer).weight, before)
 
 
 def test_keys_stay_where_only_queries_and_values_are_adapted() -> None:

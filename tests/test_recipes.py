@@ -121,7 +121,9 @@ def test_a_replaced_lora_model_leaves_no_adapter(pool: Pool, tmp_path: Path) -> 
 
 
 def test_lora_names_the_layers_that_there_are(pool: Pool, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no layer named 'w_qs'; give some of these .*proj, q, qkv"):
+    with pytest.raises(
+        UsageError, match=r"has no layer named 'w_qs' that an addition fits; give some of these .*proj, q, qkv"
+    ):
         train(pool, tmp_path / "m", "lora", labels=some_labels(pool, 2), settings={"targets": "w_qs"})
     assert not (tmp_path / "m").exists()  # the next try needs no --overwrite
 

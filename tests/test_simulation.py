@@ -22,6 +22,7 @@ from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.networks.backbones import bundled
 from activetune.report import simulation as report
+from activetune.report.simulation import _common_range, _curves
 from activetune.report.simulation_results import Results, best_rows, difference_rows, efficiency_rows, table_rows
 from activetune.studies.simulation import cells as cells_module
 from activetune.studies.simulation.budgets import Stock, read_budgets
@@ -359,6 +360,18 @@ def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
     manifest = {"methods": ["a", "random"], "recipes": ["r"], "budgets": [{"text": "5", "k": 5}], "seeds": [0, 1, 2]}
     found = difference_rows(Results(tmp_path, {**manifest, "pool_items": 10}, cells, {}), "r")
     assert found == (["selector", "5"], [["a", "+3.0 ± 1.4"]])  # 2 and 4 points: the seed that failed has no pair
+
+
+def test_a_score_that_is_no_share_is_told_as_it_is(tmp_path: Path) -> None:
+    cells = {("r", "random", "5"): {"seed": [0.0], "cider": [0.21]}, ("r", "a", "5"): {"seed": [0.0], "cider": [0.252]}}
+    manifest = {"methods": ["a", "random"], "recipes": ["r"], "budgets": [{"text": "5", "k": 5}], "seeds": [0]}
+    score = {"name": "cider", "told": "CIDEr-D"}
+    results = Results(tmp_path, {**manifest, "pool_items": 10, "score": score}, cells, {})
+    assert results.told("r", "random", "5") == "0.210"
+    assert difference_rows(results, "r") == (["selector", "5"], [["a", "+0.042"]])
+    figure = _curves(results, "r", _common_range(results))
+    assert figure.layout.yaxis.title.text == "CIDEr-D on the test set, of 10"
+    assert [list(line.y) for line in figure.data if line.mode == "lines+markers"] == [[0.252], [0.21]]
 
 
 # Rounds -----------------------------------------------------------------------------------------------------------

@@ -30,8 +30,7 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False,
     Raises:
         UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
     """
-    present = contents(path) if path.is_dir() else []
-    refuse_occupied(path, overwrite=overwrite)
+    present = refuse_occupied(path, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
     begin(path, key)
     for name in (MANIFEST, *reversed(files)) if present else ():
@@ -39,11 +38,14 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False,
     return path
 
 
-def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out") -> None:
+def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out") -> list[str]:
     """Refuse a folder that :func:`prepare_folder` would not take, before any work is done for it.
 
     Args:
         option: of the command that named it.
+
+    Returns:
+        What lies in it; see :func:`contents`.
 
     Raises:
         UsageError: it holds something and ``overwrite`` is off, or the path is a file.
@@ -56,6 +58,7 @@ def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out
             f"the output folder {path} is not empty (it holds {some(present)}); nothing was written: "
             f"choose another {option}, or give --overwrite"
         )
+    return present
 
 
 def begin(folder: Path, key: str = "") -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,28 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 Counts = npt.NDArray[np.int64]
 TOP = 5
 TOLD = {"top1": "top-1", "miou": "mean IoU", "map": "mAP", "map50": "mAP at IoU 0.5", "cider": "CIDEr-D"}
-NO_SHARES = {"cider": "of 10"}  # scores that are no shares in [0, 1], and where they end
 BINS = 15  # of the calibration error: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
+
+
+class Scale(NamedTuple):
+    """How a score is told: multiplied by ``factor``, before ``unit``, and with how many digits more than a share."""
+
+    factor: float = 100.0
+    unit: str = "%"
+    digits: int = 0
+
+
+SHARE = Scale()
+SCALES = {"cider": Scale(1.0, "of 10", 2)}  # of scores that are no shares in [0, 1]
+
+
+def scale_of(metric: str) -> Scale:
+    """How a score is told: shares in percent; CIDEr-D, which is none, as it is.
+
+    >>> scale_of("miou").unit, scale_of("cider").unit
+    ('%', 'of 10')
+    """
+    return SCALES.get(metric, SHARE)
 
 
 def told(metric: str) -> str:
@@ -33,14 +53,13 @@ def told(metric: str) -> str:
 
 
 def told_value(metric: str, value: float, digits: int = 2) -> str:
-    """A score as a person reads it: shares in percent; CIDEr-D, which is none, as it is.
+    """A score as a person reads it; see :func:`scale_of`.
 
     >>> told_value("miou", 0.3439), told_value("cider", 0.21)
     ('34.39 %', '0.2100 of 10')
     """
-    if metric in NO_SHARES:
-        return f"{value:.{digits + 2}f} {NO_SHARES[metric]}"
-    return f"{100 * value:.{digits}f} %"
+    scale = scale_of(metric)
+    return f"{scale.factor * value:.{digits + scale.digits}f} {scale.unit}"
 
 
 def told_score(metric: str, value: float, digits: int = 2) -> str:

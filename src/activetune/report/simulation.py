@@ -14,6 +14,7 @@ import numpy as np
 from activetune.base.errors import ActivetuneError
 from activetune.base.files import file_name
 from activetune.base.numpy_files import write_array
+from activetune.evaluation.metrics import SHARE
 from activetune.evaluation.statistics import spread, spreads
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.report.maps import View, picks_map, tsne_places
@@ -128,10 +129,11 @@ def _differences(page: Page, results: Results) -> None:
     for recipe in results.recipes:
         page.paragraph(recipe)
         page.table(*difference_rows(results, recipe))
+    points = "Points" if results.scale == SHARE else _capital(results.score_told)
     hard = "seed (and its split)" if results.split_per_seed else "seed"
     page.paragraph(
-        f"Points more than {results.reference} has, mean ± sample standard deviation of the differences seed by seed. "
-        f"A {hard} that is hard for both methods does not widen it, so it tells methods apart more sharply than the "
+        f"{points} more than {results.reference} has, mean ± sample standard deviation of the differences seed by "
+        f"seed. A {hard} that is hard for both methods does not widen it, so it tells methods apart more sharply than the "
         "tables above."
     )
 
@@ -173,13 +175,16 @@ def _line(number: int) -> dict[str, str]:
 
 
 def _common_range(results: Results) -> list[float]:
-    """Bounds in percent of all recipes' accuracies with their bands: curves beside each other have one axis."""
-    cells = [100 * np.asarray(cell[results.score]) for cell in results.cells.values()]
+    """Bounds of all recipes' scores with their bands: curves beside each other have one axis."""
+    scale = results.scale
+    cells = [scale.factor * np.asarray(cell[results.score]) for cell in results.cells.values()]
     widths = [spread(values) or 0.0 for values in cells]
     low = min((float(values.mean()) - width for values, width in zip(cells, widths, strict=True)), default=0.0)
-    high = max((float(values.mean()) + width for values, width in zip(cells, widths, strict=True)), default=100.0)
-    room = max(0.05 * (high - low), 0.5)
-    return [max(low - room, 0.0), min(high + room, 100.5) if high <= 100 else high + room]  # CIDEr-D goes beyond
+    high = max(
+        (float(values.mean()) + width for values, width in zip(cells, widths, strict=True)), default=scale.factor
+    )
+    room = max(0.05 * (high - low), 0.005 * scale.factor)
+    return [max(low - room, 0.0), min(high + room, 1.005 * max(scale.factor, high))]
 
 
 def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
@@ -187,11 +192,13 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    scale = results.scale
+    digits = 1 + scale.digits
     budgets, whole = results.budgets_of(recipe), results.whole_of(recipe)
     counts_shown = [count for _, count in budgets]
     for number, method in enumerate(results.methods):
         found = [
-            (count, 100 * np.mean(values), 100 * (spread(values) or 0.0))
+            (count, scale.factor * np.mean(values), scale.factor * (spread(values) or 0.0))
             for budget, count in budgets
             if (values := results.values(recipe, method, budget))
         ]
@@ -219,10 +226,12 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
             line=_line(number),
             legendgroup=method,
             customdata=width,
-            hovertemplate="%{y:.1f} ± %{customdata:.1f}",
+            hovertemplate=f"%{{y:.{digits}f}} ± %{{customdata:.{digits}f}}",
         )
     if whole is not None and (values := results.values(recipe, results.methods[0], whole)):
-        figure.add_hline(y=100 * np.mean(values), line={"dash": "dash", "width": 1}, annotation_text=EVERYTHING)
+        figure.add_hline(
+            y=scale.factor * np.mean(values), line={"dash": "dash", "width": 1}, annotation_text=EVERYTHING
+        )
     wide = max(counts_shown) > 8 * min(counts_shown)
     figure.update_layout(
         template="plotly_white",
@@ -235,7 +244,7 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
             "ticktext": [f"{count:,}" for count in counts_shown],
             "type": "log" if wide else "linear",
         },
-        yaxis={"title": f"{results.score_told} on the test set, %", "range": list(common)},
+        yaxis={"title": f"{results.score_told} on the test set, {scale.unit}", "range": list(common)},
     )
     return figure
 

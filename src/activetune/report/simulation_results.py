@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table
 from activetune.evaluation.curves import Point, first_at
+from activetune.evaluation.metrics import Scale, scale_of
 from activetune.evaluation.statistics import mean_and_spread
 
 RESULTS, PER_CLASS, CURVES, FAILED = "results.csv", "per_class.csv", "curves.csv", "failed.csv"
@@ -117,12 +119,22 @@ class Results:
         return self.cells.get((recipe, method, budget), {}).get(name or self.score, [])
 
     def told(self, recipe: str, method: str, budget: str, name: str = "") -> str:
-        """Mean ± standard deviation in percent; which seeds are missing, if any."""
+        """Mean ± standard deviation; which seeds are missing, if any."""
         values, seeds = self.values(recipe, method, budget, name), len(self.manifest["seeds"])
         if not values:
             return "failed"
         missing = f" ({len(values)} of {seeds})" if len(values) < seeds else ""
-        return f"{mean_and_spread(values, factor=100)}{missing}"
+        return f"{self.spread_of(values, name)}{missing}"
+
+    def spread_of(self, values: Sequence[float], name: str = "", *, sign: bool = False) -> str:
+        """Mean ± standard deviation of a column's values, by default of the score's, as :attr:`scale` tells them."""
+        scale = scale_of(name) if name else self.scale
+        return mean_and_spread(values, digits=1 + scale.digits, factor=scale.factor, sign=sign)
+
+    @property
+    def scale(self) -> Scale:
+        """How the score is told: a share in percent, or as it is."""
+        return scale_of(self.score)
 
     def differences(self, recipe: str, method: str, budget: str) -> list[float]:
         """What a method has more than the reference, seed by seed, for the seeds that both finished."""
@@ -255,7 +267,7 @@ def difference_rows(results: Results, recipe: str) -> tuple[list[str], list[list
     for method in results.methods:
         if method != results.reference:
             found = [results.differences(recipe, method, budget) for budget, _ in budgets]
-            rows.append([method, *(mean_and_spread(one, factor=100, sign=True) if one else "-" for one in found)])
+            rows.append([method, *(results.spread_of(one, sign=True) if one else "-" for one in found)])
     return ["selector", *(results.heading(text, count) for text, count in budgets)], rows
 
 

@@ -21,6 +21,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from activetune.base.errors import UsageError, some
 
+PLAIN = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
+
 
 @dataclass(frozen=True)
 class Addition:
@@ -64,6 +66,15 @@ class Additions:
             **{name: value for name, value in parts.items() if value is not None},
             **self.whole,
         }
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a layer answers with its own weights as they are, so that what is added to them adds to its answer.
+
+    Convolutions that bring their weights to mean 0 and variance 1 first (BiT, NFNet), or pad an image by its size, are
+    not: an addition beside them and one in their weights would be two different networks.
+    """
+    return isinstance(layer, nn.Linear) or (isinstance(layer, _ConvNd) and type(layer).forward in PLAIN)
 
 
 def pair_product(name: str, lowered: Tensor, raised: Tensor, path: Path) -> Tensor:
@@ -133,6 +144,7 @@ def _check_fit(network: nn.Module, layers: Mapping[str, Addition], whole: Mappin
     wanted = {f"{name}.weight": one.product for name, one in here.items()} | dict(whole)
     wanted |= {f"{name}.bias": bias for name, bias in biased.items()}
     unknown += [name for name in wanted if name not in state]
+    changing = [name for name in here if not is_plain(modules[name])]
     shapes = [name for name, value in wanted.items() if name in state and state[name].shape != value.shape]
     shapes += [
         f"{name} magnitude"
@@ -141,7 +153,11 @@ def _check_fit(network: nn.Module, layers: Mapping[str, Addition], whole: Mappin
     ]
     told = [
         f"{len(names)} {what}: {some(sorted(names))}"
-        for what, names in (("unknown", unknown), ("of another shape", shapes))
+        for what, names in (
+            ("unknown", unknown),
+            ("of another shape", shapes),
+            ("of layers that do not use their weights as they are", changing),
+        )
         if names
     ]
     if told:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from activetune.base.config import check_settings
 from activetune.base.errors import MissingExtra, UsageError, some
 from activetune.base.settings import Settings
+from activetune.networks.adapters._additions import is_plain
 
 PARTS = ("q", "k", "v")
 USUAL = (  # for targets=auto, the first that is there
@@ -150,7 +151,7 @@ def inject(network: nn.Module, options: LowRank, *, seed: int) -> None:
 
 
 def _layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The linear layers and convolutions by name, without convolutions in groups.
+    """The linear layers and convolutions by name, but for convolutions in groups and those that are not plain.
 
     Torch's own attention computes with the weights of its layers and never calls them: an addition would do nothing.
     """
@@ -160,7 +161,10 @@ def _layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     return {
         name: layer
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer not in uncalled and getattr(layer, "groups", 1) == 1
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+        and is_plain(layer)
+        and layer not in uncalled
+        and getattr(layer, "groups", 1) == 1
     }
 
 
@@ -182,9 +186,14 @@ def _resolve(network: nn.Module, targets: Sequence[str]) -> tuple[dict[str, list
         targets = [*found, *(target for target in targets if target != "auto")]
     missing = sorted(set(targets) - known)
     if missing or not targets:
+        if not known:
+            raise UsageError(
+                f"lora: {type(network).__name__} has no layer that an addition fits: no linear one, and no convolution "
+                "that uses its weights as they are; choose another recipe, for instance probe_then_full"
+            )
         raise UsageError(
-            f"lora: {type(network).__name__} has no layer named {some(missing or USUAL[0])}; "
-            f"give some of these with --set targets=…: {', '.join(sorted(known)) or 'it has none'}"
+            f"lora: {type(network).__name__} has no layer named {some(missing or USUAL[0])} that an addition fits; "
+            f"give some of these with --set targets=…: {', '.join(sorted(known))}"
         )
     parts = [part for part in PARTS if part in targets]
     if parts and threefold and "qkv" in targets:
