@@ -94,12 +94,12 @@ def test_every_addition_learns_and_merging_changes_nothing(name: str, targets: t
 def test_layers_that_change_their_weights_first_get_no_additions(name: str, tmp_path: Path) -> None:
     network = backbone(name)
     with pytest.raises(
-        UsageError, match="has no layer (named 'conv2' that an addition fits|that an addition fits: no linear)"
+        UsageError, match=r"has no layer (named 'conv2' that an addition fits|that an addition fits: no linear)"
     ):
         inject(network.network, LowRank(targets=("conv2",)), seed=0)
     layer = next(key.removesuffix(".weight") for key in network.network.state_dict() if key.endswith("conv2.weight"))
     before = network.network.get_submodule(layer).weight.clone()
-    with pytest.raises(UsageError, match="1 of layers that do not use their weights as they are: '.*conv2'"):
+    with pytest.raises(UsageError, match=r"1 of layers that do not use their weights as they are: '.*conv2'"):
         add(network.network, Additions({layer: Addition(torch.ones_like(before))}), tmp_path)
     assert torch.equal(network.network.get_submodule(layer).weight, before)
 

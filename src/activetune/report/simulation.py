@@ -133,8 +133,8 @@ def _differences(page: Page, results: Results) -> None:
     hard = "seed (and its split)" if results.split_per_seed else "seed"
     page.paragraph(
         f"{points} more than {results.reference} has, mean ± sample standard deviation of the differences seed by "
-        f"seed. A {hard} that is hard for both methods does not widen it, so it tells methods apart more sharply than the "
-        "tables above."
+        f"seed. A {hard} that is hard for both methods does not widen it, so it tells methods apart more sharply "
+        "than the tables above."
     )
 
 
@@ -193,7 +193,6 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
 
     figure = go.Figure()
     scale = results.scale
-    digits = 1 + scale.digits
     budgets, whole = results.budgets_of(recipe), results.whole_of(recipe)
     counts_shown = [count for _, count in budgets]
     for number, method in enumerate(results.methods):
@@ -202,32 +201,8 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
             for budget, count in budgets
             if (values := results.values(recipe, method, budget))
         ]
-        if not found:
-            continue
-        counts, means, width = (np.asarray(column, dtype=float) for column in zip(*found, strict=True))
-        colour = COLOURS[number % len(COLOURS)]
-        figure.add_scatter(
-            x=[*counts, *counts[::-1]],
-            y=[*(means + width), *(means - width)[::-1]],
-            fill="toself",
-            fillcolor=colour,
-            opacity=0.15,
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=method,
-        )
-        figure.add_scatter(
-            x=counts,
-            y=means,
-            name=method,
-            mode="lines+markers",
-            line=_line(number),
-            legendgroup=method,
-            customdata=width,
-            hovertemplate=f"%{{y:.{digits}f}} ± %{{customdata:.{digits}f}}",
-        )
+        if found:
+            _add_curve(figure, number, method, found, digits=1 + scale.digits)
     if whole is not None and (values := results.values(recipe, results.methods[0], whole)):
         figure.add_hline(
             y=scale.factor * np.mean(values), line={"dash": "dash", "width": 1}, annotation_text=EVERYTHING
@@ -247,6 +222,39 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
         yaxis={"title": f"{results.score_told} on the test set, {scale.unit}", "range": list(common)},
     )
     return figure
+
+
+def _add_curve(
+    figure: Any, number: int, method: str, points: Sequence[tuple[int, float, float]], *, digits: int
+) -> None:
+    """A method's line with its band.
+
+    Args:
+        points: labels, mean score and its spread, as they are told with so many digits.
+    """
+    counts, means, width = (np.asarray(column, dtype=float) for column in zip(*points, strict=True))
+    figure.add_scatter(
+        x=[*counts, *counts[::-1]],
+        y=[*(means + width), *(means - width)[::-1]],
+        fill="toself",
+        fillcolor=COLOURS[number % len(COLOURS)],
+        opacity=0.15,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=method,
+    )
+    figure.add_scatter(
+        x=counts,
+        y=means,
+        name=method,
+        mode="lines+markers",
+        line=_line(number),
+        legendgroup=method,
+        customdata=width,
+        hovertemplate=f"%{{y:.{digits}f}} ± %{{customdata:.{digits}f}}",
+    )
 
 
 def _training_curves(results: Results, recipe: str, budget: str) -> Any:
