@@ -197,7 +197,7 @@ def _curves(results: Results, recipe: str, common: Sequence[float]) -> Any:
     counts_shown = [count for _, count in budgets]
     for number, method in enumerate(results.methods):
         found = [
-            (count, scale.factor * np.mean(values), scale.factor * (spread(values) or 0.0))
+            (count, scale.factor * float(np.mean(values)), scale.factor * (spread(values) or 0.0))
             for budget, count in budgets
             if (values := results.values(recipe, method, budget))
         ]
