@@ -1263,3 +1263,32 @@ def test_a_mask_in_memory_has_the_size_of_its_image(tmp_path: Path) -> None:
             continue
         with pytest.raises(UsageError, match=r"the mask of 1\.png has 6 x 4 pixels, its image 4 x 6"):
             annotations_of(labels, pool, "segmentation")
+
+
+@pytest.mark.parametrize(
+    ("task", "plain", "kind"),
+    [
+        ("multilabel", ["dog", "cat", "dog"], Names(("cat", "dog"))),
+        ("multilabel", set(), Names()),
+        ("captioning", "a cat", Sentences(("a cat",))),
+        ("captioning", ["a cat", "it sleeps"], Sentences(("a cat", "it sleeps"))),
+    ],
+)
+def test_answers_in_plain_python_are_of_their_kind(task: str, plain: Any, kind: Any, digits: Path) -> None:
+    pool = open_pool(digits)
+    found = annotations_of({pool.ids[0]: plain, pool.ids[1]: None}, pool, task)
+    assert list(found.answers) == [kind] and found.unanswered == 1
+
+
+def test_a_mask_in_an_array_is_a_mask(digits: Path) -> None:
+    pool = open_pool(digits)
+    mask = np.zeros(pool.size(0), dtype=np.int64)
+    found = annotations_of({pool.ids[0]: mask}, pool, "segmentation", ["ground"])
+    np.testing.assert_array_equal(found.answers[0].pixels(), mask)
+
+
+@pytest.mark.parametrize(("task", "plain"), [("multilabel", "dog"), ("captioning", []), ("detection", ["cat"])])
+def test_answers_of_another_kind_are_refused(task: str, plain: Any, digits: Path) -> None:
+    pool = open_pool(digits)
+    with pytest.raises(UsageError, match=f"{task} needs answers of the kind"):
+        annotations_of({pool.ids[0]: plain}, pool, task)

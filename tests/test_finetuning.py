@@ -34,7 +34,7 @@ from activetune.training.job import Job, Outcome
 from activetune.training.loop import _Run
 from activetune.training.recipe import make_recipe, recipes
 from activetune.training.streams import StreamItems
-from tests.conftest import NETWORK, write_digits
+from tests.conftest import NETWORK, tiny_backbone, write_digits
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
 QUICK = {"epochs": 3, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 20, "rank": 2, "validation_least": 1}
@@ -275,6 +275,35 @@ def test_plain_timm_opens_the_model(probe: Path, digits: Path) -> None:
     with torch.inference_mode():
         expected = torch.softmax(network.eval()(batch), dim=1).numpy()
     np.testing.assert_allclose(activetune.load(probe).predict(paths, precision="fp32"), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["linear", "map", "multilabel"])
+def test_a_model_is_a_backbone_without_its_heads(kind: str, digits: Path, tmp_path: Path) -> None:
+    name, file = tiny_backbone()
+    pool = open_pool(digits)
+    labels: Any = some_labels(pool, shots=2)
+    task = kind if kind == "multilabel" else "classification"
+    if task == kind:
+        labels = {item: [label] for item, label in labels.items()}
+    settings = {"epochs": 1} if kind != "map" else {"epochs": 1, "head": "map", "head_steps": 2}
+    recipe = "fact" if kind == "map" else "full"
+    options = {"task": task, "backbone": name, "weights": file, "labels": labels, "settings": settings}
+    made = train(digits, tmp_path / "m", recipe, **options)
+    found = load_backbone(str(tmp_path / "m"))
+    assert found.fingerprint == made.backbone.fingerprint
+    assert kind == "map" or found.fingerprint != load_backbone(name, file).fingerprint
+    embedded = activetune.embed(pool, backbone=str(tmp_path / "m"), out=tmp_path / "e", workers=0, quiet=True)
+    assert embedded.manifest["backbone"] == str(tmp_path / "m")
+    again = train(digits, tmp_path / "n", backbone=str(tmp_path / "m"), labels=some_labels(pool, 2))
+    assert load_backbone(str(tmp_path / "n")).fingerprint == again.backbone.fingerprint
+    assert load_backbone(f"{tmp_path / 'm'}@96x128").settings.size == (96, 128)
+    with pytest.raises(UsageError, match="holds its own weights; leave --weights out"):
+        load_backbone(str(tmp_path / "m"), tmp_path / "m" / "model.safetensors")
+    content = (tmp_path / "m" / "model.safetensors").read_bytes()
+    (tmp_path / "m" / "model.safetensors").write_bytes(content[: len(content) // 2])
+    for size in ("", "@96x128"):
+        with pytest.raises(UsageError, match=r"model\.safetensors (do not fit|can't be read)"):
+            load_backbone(f"{tmp_path / 'm'}{size}")
 
 
 DAMAGES = ("missing weights", "cut weights", "one bit", "other classes", "reversed classes", "no image settings")

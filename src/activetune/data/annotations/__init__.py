@@ -13,6 +13,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from activetune.base.discovery import modules_of
 from activetune.base.errors import RejectedImage, UsageError, some, unknown_name
 from activetune.base.names import as_known
@@ -145,7 +147,8 @@ def annotations_of(
     """The answers to items of a pool, however they are given: the door of every task but classification.
 
     Args:
-        given: labels, ``{id: answer}`` of :mod:`activetune.data.kinds`, a file or folder, or None for the pool's own.
+        given: labels, ``{id: answer}`` of :mod:`activetune.data.kinds` or of plain Python (a list of names or
+            sentences, an array of positions), a file or folder, or None for the pool's own.
         task, classes, quiet: as in :func:`read_annotations`.
 
     Raises:
@@ -185,11 +188,25 @@ def _refuse_other_sizes(labels: Labels, pool: Pool) -> None:
 
 def _of_answers(given: Mapping[str, Any], task: str, classes: Sequence[str] | None) -> Labels:
     """``{id: answer}`` as labels; masks need their classes, as they hold positions."""
-    answers = {item: answer for item, answer in given.items() if answer is not None}
+    answers = {item: _of_plain(answer, task) for item, answer in given.items() if answer is not None}
     if classes is None and task == "segmentation":
         raise UsageError("masks hold positions in a list of classes; give the list, or labels with one")
     names = {name for answer in answers.values() for name in getattr(answer, "names", ())}
     return Labels(list(answers), list(answers.values()), list(classes or sorted(names)), len(given) - len(answers))
+
+
+def _of_plain(answer: Any, task: str) -> Any:
+    """An answer in plain Python as its kind: a list of names or sentences, an array of a mask's positions."""
+    if task == "segmentation" and isinstance(answer, np.ndarray) and answer.ndim == 2:
+        return ArrayMask(answer)
+    if isinstance(answer, str):
+        return Sentences((answer,)) if task == "captioning" else answer
+    if isinstance(answer, list | tuple | set | frozenset) and all(isinstance(one, str) for one in answer):
+        if task == "multilabel":
+            return Names.of(sorted(answer))
+        if task == "captioning" and answer:
+            return Sentences(tuple(answer))
+    return answer
 
 
 def _check(task: str) -> None:

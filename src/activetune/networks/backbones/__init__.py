@@ -14,7 +14,7 @@ from typing import Any
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
-from activetune.networks.backbones._folder import WEIGHTS, described, filled, is_saved
+from activetune.networks.backbones._folder import described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
 
 __all__ = [
@@ -87,10 +87,11 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
     if weights is not None:
         raise UsageError(f"{place} holds its own weights; leave --weights out")
     config = described(folder)
-    origin = str(config["backbone"])
+    origin = str(config.get("origin", config["backbone"]))
     if size or options or not pretrained:
         rest = origin.partition("@")[0] + (f"@{size}" if size else origin.partition("@")[1] + origin.partition("@")[2])
-        found = load_backbone(rest, folder / WEIGHTS if pretrained else None, pretrained=pretrained, options=options)
+        with weights_file(folder, config) as file:
+            found = load_backbone(rest, file if pretrained else None, pretrained=pretrained, options=options)
     else:
         found = filled(rebuild_backbone(config), folder, config)
     found.name, found.origin, found.weights_file = f"{folder}@{size}" if size else str(folder), origin, None
@@ -98,7 +99,7 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
 
 
 def is_folder(name: str) -> bool:
-    """Whether a backbone's name is a folder of ``activetune visft`` or ``merge``, for images of any size."""
+    """Whether a backbone's name is a folder of ``visft``, ``merge`` or ``finetune``, for images of any size."""
     return is_saved(Path(_place_and_size(name)[0]))
 
 
