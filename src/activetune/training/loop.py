@@ -41,10 +41,14 @@ def train(job: Job, options: Training, *, phase: str, stop_after: int | None = N
         stop_after: epochs after which to stop, on the schedule of all ``options.epochs``.
     """
     stream = stream_of(job, options)
+    return fit(job, [stream], course_of(stream, options), options, phase=phase, stop_after=stop_after)
+
+
+def course_of(stream: Stream, options: Training) -> Course:
+    """So many epochs of a stream's batches, the learning rate rising over the first."""
     steps = stream.batches.count
     warmup = int(min(options.warmup_epochs, options.epochs / 2) * steps)
-    course = Course(steps, options.epochs, warmup=warmup, patience=options.patience)
-    return fit(job, [stream], course, options, phase=phase, stop_after=stop_after)
+    return Course(steps, options.epochs, warmup=warmup, patience=options.patience)
 
 
 def fit(

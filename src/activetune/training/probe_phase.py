@@ -215,16 +215,25 @@ def _features(job: Job, options: Probe, crops: Crops) -> FloatArray:
 
 def pool_features(job: Job) -> Embeddings:
     """Features of every image of the pool that can be decoded, by the backbone as it is."""
-    return _embedded(job, job.whole_pool.ids)
+    return embedded(job, job.whole_pool.ids)
 
 
-def _embedded(job: Job, ids: Sequence[str]) -> Embeddings:
-    """Features of some images of the pool, as the job computes."""
+def embedded(job: Job, ids: Sequence[str], *, use_cache: bool = True) -> Embeddings:
+    """Features of some images of the pool by the backbone as it is, without those that can't be decoded.
+
+    Args:
+        use_cache: read and fill the user's cache, where the job may.
+    """
     options = EmbedOptions(
         workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
     )
     return features_of(
-        job.whole_pool, ids, backbone=job.backbone, options=options, use_cache=job.use_cache, quiet=job.quiet
+        job.whole_pool,
+        ids,
+        backbone=job.backbone,
+        options=options,
+        use_cache=use_cache and job.use_cache,
+        quiet=job.quiet,
     )
 
 
@@ -235,6 +244,6 @@ def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray
         positions: of some of them alone.
     """
     ids = job.labels.ids if positions is None else [job.labels.ids[position] for position in positions]
-    embeddings = _embedded(job, ids)
+    embeddings = embedded(job, ids)
     check_complete(len(ids), len(embeddings), 0, "the probe's features")
     return np.asarray(embeddings.features_ND, dtype=np.float32)

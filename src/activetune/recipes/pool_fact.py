@@ -1,0 +1,250 @@
+"""FACT with the pool: what labels have taught the backbone answers to the rest of the pool, and a student learns that.
+
+Phases ``probe`` and ``full`` are FACT's, on the labels alone. Then features of the pool by the tuned backbone join its
+items in a graph, labels spread over it, and a linear head learns the answers (``training/pool_regression.py``): phase
+``pool``, where FACT has a light head that learns from the labels alone. A student then trains the whole network on the
+labels and on the surest of the pool's answers (``training/pseudo_labels.py``), and phase ``pool`` comes again.
+
+"Revisiting Semi-Supervised Learning in the Era of Foundation Models" (NeurIPS 2025, arXiv 2503.09707) finds that
+pseudo-labels of finetuned models are most of what images without a label give; where they have an ensemble of teachers,
+the graph is ours.
+
+Each stage can be worse than the one before it, for instance on a pool of foreign images. A pilot runs all of them
+without a fifth of the labels and tells by these after which one to stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
+from activetune.base.config import check_settings
+from activetune.base.progress import note
+from activetune.data.labels import in_order
+from activetune.data.splits import stratified_folds
+from activetune.evaluation.estimate import estimate_by
+from activetune.evaluation.metrics import Measured, told_score
+from activetune.networks.network import CLASSIFICATION
+from activetune.networks.regression import LinearHead
+from activetune.training.job import Job, Outcome
+from activetune.training.loop import course_of, fit, train
+from activetune.training.network_state import copied
+from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
+from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
+from activetune.training.pseudo_labels import PseudoLabels
+from activetune.training.ranks import from_first
+from activetune.training.recipe import Recipe
+from activetune.training.settings import Training
+
+PILOT_FOLDS = 5  # the pilot leaves out a fifth
+LEAST = 20  # items left out, below which they tell nothing
+
+
+@dataclass(frozen=True)
+class PoolFact(Recipe):
+    """Probe, full finetuning, a head that learns from the pool, and students of it.
+
+    Attributes:
+        training: of the phase ``full``, and of the students but for what is theirs.
+        probe: the start of the phase ``full``. pool: how a head learns from the pool; at most ``most`` of its images
+            are looked at. pseudo: what a student learns beside the labels.
+        turns: students, one after the other; 0 trains none. student_epochs: passes over labels and pseudo-labels.
+        student_lr: its peak learning rate.
+        pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop.
+    """
+
+    uses_pool: ClassVar[bool] = True
+    only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
+
+    training: Training = Training(lr=3e-4, layer_decay=0.75)
+    probe: Probe = FIRST_PROBE
+    pool: PoolLearning = PoolLearning(alphas=(0.8,))
+    pseudo: PseudoLabels = PseudoLabels()
+    turns: int = 1
+    student_epochs: int = 3
+    student_lr: float = 1e-4
+    pilot: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            "pool_fact",
+            ("turns", self.turns, 0, 100),
+            ("student_epochs", self.student_epochs, 1, np.inf),
+            ("student_lr", self.student_lr, 0, np.inf),
+        )
+
+    def hold_out(self, strata: IntArray, seed: int) -> IntArray:
+        """See :class:`Recipe`; nothing is held out, as the pilot chooses."""
+        return NO_INDICES
+
+    def run(self, job: Job) -> Outcome:
+        """See :class:`Recipe`."""
+        left_out = self.left_out(job)
+        rows: list[Mapping[str, Any]] = []
+        figures: dict[str, Any] = {}
+        last = len(self.names) - 1
+        if len(left_out):
+            rows, figures, last = self._pilot(job, left_out)
+        stages = _Stages(self, job, last)
+        stages.run()
+        figures["stage"] = self.names[last]
+        return Outcome([*rows, *stages.rows], {**figures, "phases": stages.figures})
+
+    @property
+    def names(self) -> list[str]:
+        """The stages that a network can stop after."""
+        turns = [f"{phase} {turn}" for turn in range(1, self.turns + 1) for phase in ("student", "pool")]
+        return ["full", "pool", *turns]
+
+    def left_out(self, job: Job) -> IntArray:
+        """The items that the pilot leaves out; none where it is not wanted, or where they are too few."""
+        if not self.pilot:
+            return NO_INDICES
+        fold = stratified_folds(job.strata, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
+        found = np.flatnonzero(fold == 0)
+        return found if len(found) >= LEAST else NO_INDICES
+
+    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], dict[str, Any], int]:
+        """Run all stages without some items, and put the backbone back as it was.
+
+        Returns:
+            Rows of the history, figures, and the stage to stop after.
+        """
+        note(f"pilot: {len(left_out)} of {len(job.labels)} labels are left out to choose by", job.quiet)
+        started = time.perf_counter()
+        work = job.work / "pilot"
+        work.mkdir(exist_ok=True)
+        before = copied(job.backbone.state_dict())
+        kept = np.setdiff1d(np.arange(len(job.labels)), left_out)
+        ids, judged = ([job.labels.ids[row] for row in rows] for rows in (kept, left_out))
+        part = replace(job, labels=in_order(job.labels, ids), pool=job.pool.subset(ids), work=work)
+        stages = _Stages(self, part, len(self.names) - 1, judged)
+        stages.run()
+        job.network.remove_heads()
+        job.backbone.load_state_dict(before)
+        truth = job.targets[left_out]
+        found = [job.measure(logits, truth) for logits in stages.logits]
+        last = last_not_worse([logits.argmax(axis=1) == truth for logits in stages.logits])
+        told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
+        note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
+        about = {"n_validation": len(left_out), "stages": told, "seconds": round(time.perf_counter() - started, 3)}
+        rows: list[Mapping[str, Any]] = [{**row, "phase": f"pilot {row['phase']}"} for row in stages.rows]
+        return rows, {"pilot": about, **_estimate(job, found[last], len(left_out))}, last
+
+
+def last_not_worse(right: Sequence[IntArray]) -> int:
+    """The last stage that no other one is above by more than a standard error of their difference.
+
+    Args:
+        right: by stage, (V,) whether each item's answer is right.
+    """
+    for stage in range(len(right) - 1, 0, -1):
+        against = [other.astype(np.float64) - right[stage] for other in right]
+        if all(one.mean() <= one.std() / np.sqrt(len(one)) for one in against):
+            return stage
+    return 0
+
+
+def _told(job: Job, values: Mapping[str, float]) -> str:
+    metric = job.task.primary
+    return ", ".join(f"{name} {told_score(metric, value, 1)}" for name, value in values.items())
+
+
+def _estimate(job: Job, found: Measured, count: int) -> dict[str, Any]:
+    by = f"a pilot trained on the other {len(job.labels) - count:,}"
+    options = {"of": "the trained network", "by": by, "chose": "the stage", "metric": job.task.primary}
+    return estimate_by(found, job.labels.classes, **options)
+
+
+@dataclass
+class _Stages:
+    """The stages on a job's labels, one after the other.
+
+    Attributes:
+        last: the number of the stage to stop after. judged: ids of items whose answers are kept from all stages.
+        logits: by stage, (V, C) of the judged items. rows, figures: of the phases, for history and manifest.
+    """
+
+    recipe: PoolFact
+    job: Job
+    last: int
+    judged: Sequence[str] = ()
+    logits: list[FloatArray] = field(default_factory=list)
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Choose the images of the pool that are looked at."""
+        own = {*self.job.labels.ids, *self.judged}
+        others = [item for item in self.job.whole_pool.ids if item not in own]
+        rng = np.random.default_rng([self.job.seed, 29])
+        drawn = np.sort(rng.permutation(len(others))[: self.recipe.pool.most]).tolist()
+        self.ids = [*self.job.labels.ids, *(others[number] for number in drawn), *self.judged]
+
+    def run(self) -> None:
+        """Train the network; it ends with the head of the last stage."""
+        job, training = self.job, self.recipe.training
+        self._do("probe", lambda: run_probe(job, self.recipe.probe, training.imbalance, training.crops))
+        self._do("full", lambda: train(job, training, phase="full"))
+        for stage in range(self.last + 1):
+            name = self.recipe.names[stage]
+            if stage % 2:
+                self._do(name, self._learn_from_pool)
+            elif stage:
+                self._do(name, partial(self._teach, name))
+            if self.judged or stage < self.last:
+                self._look(stage)
+
+    def _do(self, name: str, phase: Callable[[], Outcome]) -> None:
+        """Run a phase, and note what it tells."""
+        started = time.perf_counter()
+        done = phase()
+        self.rows += done.history
+        self.figures[name] = {**done.figures, "seconds": round(time.perf_counter() - started, 3)}
+
+    def _look(self, stage: int) -> None:
+        """Features by the network of an even stage, and what the stage answers to the judged items."""
+        if not stage % 2:
+            self.embeddings = from_first(lambda: embedded(self.job, self.ids, use_cache=False))
+        if self.judged:
+            rows = [self.embeddings.position[item] for item in self.judged]
+            head = LinearHead.read_from(self.job.network.classifier())
+            self.logits.append(head.logits(self.embeddings.features_ND[rows]))
+
+    def _learn_from_pool(self) -> Outcome:
+        """Put a head on the network that has learned the pool's answers."""
+        job, options, imbalance = self.job, self.recipe.pool, self.recipe.training.imbalance
+
+        def learned() -> tuple[LinearHead, Answers]:
+            features_ND = np.asarray(self.embeddings.features_ND, dtype=np.float32)
+            positions_L = np.asarray([self.embeddings.position[item] for item in job.labels.ids])
+            first, every = LinearHead.read_from(job.network.classifier()), np.arange(len(job.labels))
+            regression = PoolRegression(
+                features_ND, positions_L, job.targets, len(job.labels.classes), options, imbalance, seed=job.seed
+            )
+            answers = regression.answers(every, first, options.alphas[0])
+            return regression.second(answers, every), answers
+
+        head, self.answers = from_first(learned)
+        head.write_to(job.network.classifier())
+        note(f"learned from {len(self.embeddings):,} images of the pool", job.quiet)
+        return Outcome([], {"images": len(self.embeddings)})
+
+    def _teach(self, name: str) -> Outcome:
+        """Train the network on the labels and on the pool's answers."""
+        job, recipe = self.job, self.recipe
+        known = {*job.labels.ids, *self.judged}
+        free = np.asarray([row for row, item in enumerate(self.embeddings.ids) if item not in known], dtype=np.int64)
+        drawn = recipe.pseudo.drawn(self.answers, free, job.seed)
+        options = replace(recipe.training, epochs=recipe.student_epochs, lr=recipe.student_lr)
+        stream = recipe.pseudo.stream(job, self.embeddings.ids, self.answers, drawn, options)
+        note(f"{name}: {len(job.labels):,} labels, {len(drawn):,} pseudo-labels", job.quiet)
+        done = fit(job, [stream], course_of(stream, options), options, phase=name)
+        return replace(done, figures={**done.figures, "pseudo_labels": len(drawn)})

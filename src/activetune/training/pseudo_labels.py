@@ -1,0 +1,131 @@
+"""Pseudo-labels: what a teacher answers to items of the pool, learned beside the labels as if somebody had given them.
+
+Lee, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks", ICML workshop
+2013. Of each class the surest answers are taken, so that no class is left out because the teacher is less sure of it.
+Shape legend: N items of the pool, L labelled ones, M items with a pseudo-label, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from activetune.base.arrays import IntArray
+from activetune.base.config import check_settings
+from activetune.base.settings import Settings
+from activetune.data.labels import Labels
+from activetune.networks.imbalance import cross_entropy
+from activetune.networks.loss import Loss
+from activetune.tasks import Batch, Sample
+from activetune.tasks.classification import Classification
+from activetune.training.batches import Batches
+from activetune.training.job import Job
+from activetune.training.pool_regression import Answers
+from activetune.training.settings import Training
+from activetune.training.streams import Stream
+
+
+@dataclass(frozen=True)
+class PseudoLabels(Settings):
+    """Which of the pool's items are learned, and how much of a training they are.
+
+    Attributes:
+        count: M, at most. share: of each class's answers, the surest first. labelled: share of a training's turns that
+            labelled items have, coming again and again.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {
+        "count": "pseudo_labels",
+        "share": "pseudo_share",
+        "labelled": "labelled_share",
+    }
+
+    count: int = 2_000
+    share: float = 0.7
+    labelled: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "pseudo_labels",
+            ("pseudo_labels", self.count, 1, np.inf),
+            ("pseudo_share", self.share, 0.001, 1),
+            ("labelled_share", self.labelled, 0, 0.99),
+        )
+
+    def drawn(self, answers: Answers, candidates: IntArray, seed: int) -> IntArray:
+        """Positions (M,) of the items that are learned, ascending: a random part of each class's surest answers.
+
+        >>> answers = Answers(np.array([0, 0, 1, 1]), np.array([0.9, 0.2, 0.1, 0.3]))
+        >>> PseudoLabels(count=4, share=0.5).drawn(answers, np.arange(4), seed=0).tolist()
+        [0, 3]
+
+        Args:
+            answers: to all N items. candidates: positions of those that have no label.
+        """
+        classes = answers.classes_N[candidates]
+        order = candidates[np.lexsort((candidates, -answers.sure_N[candidates], classes))]
+        sizes_C = np.bincount(classes)
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes_C) - sizes_C, sizes_C)
+        surest = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
+        return np.sort(np.random.default_rng([seed, 31]).permutation(surest)[: self.count])
+
+    def stream(self, job: Job, ids: Sequence[str], answers: Answers, drawn: IntArray, options: Training) -> Stream:
+        """The stream of the job's labels and of pseudo-labels.
+
+        Args:
+            ids: of all N items. drawn: see :meth:`drawn`.
+        """
+        known = np.arange(len(job.labels))
+        names = [job.labels.classes[number] for number in answers.classes_N[drawn].tolist()]
+        labels = Labels(
+            [*job.labels.ids, *(ids[position] for position in drawn)],
+            [*job.labels.names, *names],
+            list(job.labels.classes),
+        )
+        weights_L = np.concatenate([np.ones(len(known)), answers.sure_N[drawn]])
+        times = max(1, round(self.labelled * len(drawn) / (1 - self.labelled) / len(known)))
+        turns = np.concatenate([np.tile(np.arange(len(known)), times), len(known) + np.arange(len(drawn))])
+        balance = options.imbalance.balance
+        batches = Batches(
+            turns, labels.indices, options.batch_size, job.seed, accumulation=options.accumulation, balance=balance
+        )
+        prepared = job.task.prepared(labels, turns, options.imbalance, smoothing=options.label_smoothing)
+        assert isinstance(prepared, Classification)
+        task = Weighted(**{**vars(prepared), "weights": tuple(weights_L.tolist())})
+        return Stream(task, job.whole_pool.subset(labels.ids), labels, batches)
+
+
+@dataclass(frozen=True)
+class Weighted(Classification):
+    """One class per image, of which some count less.
+
+    Attributes:
+        weights: of each labelled item in the loss, in [0, 1].
+    """
+
+    weights: tuple[float, ...] = ()
+
+    def target(self, labels: Labels, position: int) -> Any:
+        """See :class:`Task`: the class index and its weight."""
+        return int(labels.indices[position]), self.weights[position]
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """See :class:`Task`: targets are class indices and weights (B, 2), a unit is an image of weight 1."""
+        targets_B2 = torch.tensor([sample.target for sample in samples], dtype=torch.float32)
+        return replace(Batch.of(samples, targets_B2), weight=float(targets_B2[:, 1].sum()))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Loss:
+        """See :class:`Task`: weighted cross-entropy of logits (B, C)."""
+        indices_B, weights_B = batch.targets[:, 0].long(), batch.targets[:, 1].to(outputs.device, torch.float32)
+        logits_BC = outputs.float()
+        classes = logits_BC.shape[1]
+        added_C = torch.tensor(self.added or (0.0,) * classes, device=logits_BC.device)
+        answers_BC = functional.one_hot(indices_B, classes).float()
+        found_B = cross_entropy(logits_BC, answers_BC, added_C, self.smoothing, reduction="none")
+        return Loss((found_B * weights_B).sum(), batch.weight)
