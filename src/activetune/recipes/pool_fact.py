@@ -43,6 +43,7 @@ from activetune.training.recipe import Recipe
 from activetune.training.settings import Training
 
 PILOT_FOLDS = 5  # the pilot leaves out a fifth
+ROUNDING = 1e-9  # one item alone is a standard error exactly, and no reason to stop
 LEAST = 20  # items left out, below which they tell nothing
 
 
@@ -143,11 +144,11 @@ def last_not_worse(right: Sequence[IntArray]) -> int:
     """The last stage that no other one is above by more than a standard error of their difference.
 
     Args:
-        right: by stage, (V,) whether each item's answer is right.
+        right: by stage, (V,) whether each item's answer is right; V is 2 at least.
     """
     for stage in range(len(right) - 1, 0, -1):
         against = [other.astype(np.float64) - right[stage] for other in right]
-        if all(one.mean() <= one.std() / np.sqrt(len(one)) for one in against):
+        if all(one.mean() <= one.std(ddof=1) / np.sqrt(len(one)) + ROUNDING for one in against):
             return stage
     return 0
 
