@@ -545,6 +545,56 @@ def test_usl_leaves_labelled_blobs_out() -> None:
     assert group[picks.positions].tolist()[0] in (2, 3)
 
 
+# RepDiv ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rep_div_stands_for_the_largest_groups_first(seed: int) -> None:
+    features, group = blobs_of([4, 12, 8], seed)
+    picks = pick("rep_div", Evidence(features), 3, seed, share=1.0)
+    assert group[picks.positions].tolist() == [1, 2, 0]
+    assert picks.figures == {"representative": 3}
+    assert picks.scores[0] == pytest.approx(0.5, abs=0.06)  # half of the items are nearly equal to it
+    assert picks.reasons[0].startswith("stands for the pool: adds ")
+
+
+@pytest.mark.parametrize(("apart", "second"), [("any", 3), ("all", 4)])
+def test_rep_div_is_unlike_one_earlier_pick_or_all_of_them(apart: str, second: int) -> None:
+    # Labelled at 0 and 170 degrees: 175 is the farthest from one of them, 85 from both.
+    features = circle(np.radians([0, 0, 170, 175, 85]))
+    evidence = Evidence(features, labelled=np.array([0, 2]))
+    picks = pick("rep_div", evidence, 1, apart=apart, share=0.0)
+    assert picks.positions.tolist() == [second]
+    assert picks.scores.tolist() == [0]
+
+
+@pytest.mark.parametrize(("budget", "representative"), [(1, 1), (2, 1), (3, 2), (10, 7), (90, 63)])
+def test_rep_div_rounds_its_share_down_to_at_least_one(budget: int, representative: int) -> None:
+    features = unit_rows(np.random.default_rng(0).normal(size=(120, 40)))
+    assert pick("rep_div", Evidence(features), budget).figures == {"representative": representative}
+
+
+def test_rep_div_sums_over_a_jury_in_larger_pools() -> None:
+    features, group = blobs_of([40, 25, 15], seed=0)
+    answers = [pick("rep_div", Evidence(features), 3, seed, jury=30, share=1.0).positions.tolist() for seed in SEEDS]
+    assert len(set(map(tuple, answers))) > 1
+    assert all(sorted(group[positions]) == [0, 1, 2] for positions in answers)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"share": 1.5}, "rep_div: share can't be 1.5; allowed: 0 to 1"),
+        ({"share": -0.1}, "rep_div: share can't be -0.1"),
+        ({"jury": -1}, "rep_div: jury can't be -1; allowed: 0 or more"),
+        ({"apart": "some"}, "apart can't be 'some'"),
+    ],
+)
+def test_impossible_settings_of_rep_div_are_explained(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make_selector("rep_div", settings=values)
+
+
 # BiLAF ----------------------------------------------------------------------------------------------------------------
 
 

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activetune import UsageError
+from activetune import Embeddings, UsageError, select
 from activetune.base.settings import changed
-from activetune.features.distances import unit_rows
+from activetune.features.distances import pieces_of, unit_rows
 from activetune.networks.regression import LinearHead
 from activetune.selection.evidence import gather
 from activetune.selection.problem import DropoutDraws, Evidence, Picks
 from activetune.selection.selectors import make_selector, selectors
 from activetune.selection.selectors.alfa_mix import class_anchors, turning_eps
+from activetune.selection.selectors.drop_query import changed_runs
+from activetune.studies.simulation.plan import read_methods
 
 RANKINGS = ("least_confidence", "margin", "entropy", "bald", "learn_loss", "vaal", "ta_vaal")
 NAMES = (*RANKINGS, "coreset", "badge", "alfa_mix")
@@ -456,3 +458,128 @@ def test_the_released_search_widens_until_more_turn_than_are_asked_for() -> None
 def test_an_impossible_eps_is_explained(eps: float) -> None:
     with pytest.raises(UsageError, match="alfa_mix: eps can't be"):
         make_selector("alfa_mix", settings={"eps": eps})
+
+
+# DropQuery ------------------------------------------------------------------------------------------------------------
+
+
+def plain_changes(evidence: Evidence, rate: float, runs: int, seed: int) -> list[int]:
+    """Item by item: leave features out, look at the predicted class."""
+    assert isinstance(evidence.head, LinearHead)
+    rng = np.random.default_rng(seed)
+    weight, bias = evidence.head.weight_CD.astype(np.float64), evidence.head.bias_C.astype(np.float64)
+    rows = evidence.features_ND[evidence.candidates].astype(np.float64)
+    changes = [0] * len(rows)
+    for _ in range(runs):
+        for number, row in enumerate(rows):
+            kept = np.array([rng.random(dtype=np.float32) >= rate for _ in row])
+            left = np.where(kept, row, 0) / (1 - rate)
+            changes[number] += int((weight @ left + bias).argmax() != (weight @ row + bias).argmax())
+    return changes
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("rate", "runs"), [(0.75, 3), (0.5, 1), (0.3, 6)])
+def test_drop_query_counts_the_runs_that_change_a_prediction(seed: int, rate: float, runs: int) -> None:
+    evidence = complete(cloud(40, 12, seed), seed, labelled=np.arange(4), excluded=np.array([9, 30]))
+    assert isinstance(evidence.head, LinearHead)
+    expected = plain_changes(evidence, rate, runs, seed)
+    assert len(set(expected)) > 1
+    for numbers in (2**23, 50, 1):
+        with pieces_of(numbers):
+            found = changed_runs(
+                evidence.features_ND,
+                evidence.candidates,
+                evidence.head,
+                rate=rate,
+                runs=runs,
+                rng=np.random.default_rng(seed),
+            )
+        assert found.tolist() == expected
+
+
+def two_doubtful_groups() -> Evidence:
+    """64 features whose sum decides between two classes. Of 30 items all features agree, so that no part of them says
+    otherwise; of items 30 to 41 and 42 to 53, two groups, half of the features speak for either class.
+    """
+    rng = np.random.default_rng(0)
+    sure = np.repeat([1.0, -1.0], 15)[:, None] * rng.uniform(0.5, 1.5, size=(30, 64))
+    doubtful = np.repeat([np.repeat([1.0, -1.0], 32), np.tile([1.0, -1.0], 32)], 12, axis=0)
+    doubtful += 0.02 * rng.normal(size=doubtful.shape)
+    head = LinearHead(np.stack([np.ones(64), -np.ones(64)]).astype("f"), np.zeros(2, "f"))
+    return Evidence(unit_rows(np.concatenate([sure, doubtful])), head=head)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_drop_query_takes_one_of_each_group_in_doubt(seed: int) -> None:
+    picks = pick("drop_query", two_doubtful_groups(), 2, seed)
+    assert sorted(position >= 42 for position in picks.positions) == [False, True]
+    assert (picks.positions >= 30).all()
+    assert 2 <= picks.figures["turned"] == picks.scores.sum() <= 24
+    assert all("more than half of 3 runs" in reason for reason in picks.reasons)
+
+
+def test_drop_query_fills_up_with_those_that_turned_less_often() -> None:
+    evidence = two_doubtful_groups()
+    picks = pick("drop_query", evidence, 40)
+    turned = int(picks.figures["turned"])
+    assert 0 < turned < 24
+    assert all("more than half" in reason for reason in picks.reasons[:turned])
+    runs = [int(reason.split(" one in ")[1][0]) for reason in picks.reasons[turned:]]
+    assert runs == sorted(runs, reverse=True)
+    assert set(runs) <= {0, 1}
+    assert (picks.positions[: turned + runs.count(1)] >= 30).all()
+    assert runs.count(0) == 16 + 24 - turned - runs.count(1) > 0
+    assert len(set(picks.positions)) == 40
+
+
+def test_drop_query_with_nothing_left_out_is_k_means() -> None:
+    evidence = complete(cloud(30), labelled=np.array([0, 3]))
+    picks = pick("drop_query", evidence, 5, 2, rate=0.0)
+    rng = np.random.default_rng(2)
+    rng.random((3, 28, 6), dtype=np.float32)  # those that decided what to leave out
+    others = Evidence(evidence.features_ND, excluded=evidence.labelled)
+    assert picks.positions.tolist() == make_selector("k_means").select(others, 5, rng).positions.tolist()
+    assert picks.figures == {"turned": 0}
+
+
+def test_drop_query_without_a_model_starts_at_the_centroids() -> None:
+    evidence = Evidence(cloud(30), labelled=np.array([4]))
+    picks = pick("drop_query", evidence, 6, 3)
+    assert picks.positions.tolist() == pick("k_means", evidence, 6, 3).positions.tolist()
+    assert picks.notes["drop_query"].startswith("k_means: no model")
+
+
+def test_drop_query_learns_its_model_from_the_labels_that_are_known() -> None:
+    features = cloud(60)
+    names = np.where(features[:, 0] > 0, "one", "other")
+    pool = Embeddings.from_numpy(features, [f"item-{row}" for row in range(60)])
+    known = {f"item-{row}": str(names[row]) for row in range(20)}
+    found = select(pool, budget=5, method="drop_query", labelled=known)
+    assert 0 < found.manifest["figures"]["turned"] <= 40
+    assert not set(found.ids) & set(known)
+    alone = select(pool, budget=5, method="drop_query", labelled=list(known))
+    assert "turned" not in alone.manifest["figures"]
+    assert alone.manifest["notes"]["drop_query"].startswith("k_means")
+
+
+def test_a_simulation_goes_through_the_budgets_of_drop_query_in_rounds() -> None:
+    assert [method.in_rounds for method in read_methods("drop_query,auto,k_means,margin", {})] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"rate": 1.0}, r"drop_query: rate can't be 1.0; allowed: 0 to 0.99"),
+        ({"rate": -0.1}, "drop_query: rate can't be -0.1"),
+        ({"runs": 0}, "drop_query: runs can't be 0; allowed: 1 or more"),
+    ],
+)
+def test_impossible_settings_of_drop_query_are_explained(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make_selector("drop_query", settings=values)

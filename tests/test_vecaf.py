@@ -142,7 +142,7 @@ def test_a_probe_on_the_pool_reads_all_of_it(pool: Pool, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "method", ["random", "activeft", "margin", "top_loss", "ods", "auto", "alfa_mix", "learn_loss"]
+    "method", ["random", "activeft", "margin", "top_loss", "ods", "auto", "alfa_mix", "drop_query", "learn_loss"]
 )
 def test_any_selector_runs_in_the_loop(method: str, pool: Pool, tmp_path: Path) -> None:
     run(pool, tmp_path / "m", select_with=method, batches=6)

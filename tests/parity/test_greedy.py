@@ -500,6 +500,54 @@ def test_probcover_with_the_smallest_radius_covers_duplicates() -> None:
     assert np.round(picks.scores * 15).tolist() == [5, 4, 3, 2, 1, 0]
 
 
+# RepDiv ---------------------------------------------------------------------------------------------------------------
+
+
+def plain_rep_div(features: np.ndarray, evidence: Evidence, budget: int, first: int, apart: str) -> list[int]:
+    """Both stages item by item on the matrix of all similarities."""
+    similarity = features.astype(np.float64) @ features.T.astype(np.float64)
+    earlier, free = evidence.labelled.tolist(), evidence.candidates.tolist()
+    picks: list[int] = []
+    for rank in range(budget):
+        best, value = -1, -np.inf
+        for item in free:
+            to_earlier = [similarity[item, pick] for pick in earlier]
+            if rank < first:
+                gain = 0.0
+                for other in evidence.population:
+                    covered = max([0.0, *(similarity[other, pick] for pick in earlier)])
+                    gain += max(covered, similarity[other, item])
+            else:
+                gain = 1 - (min(to_earlier) if apart == "any" else max(to_earlier))
+            if gain > value + 1e-9:
+                best, value = item, gain
+        picks.append(best)
+        earlier.append(best)
+        free.remove(best)
+    return picks
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("apart", ["any", "all"])
+@pytest.mark.parametrize("some_labelled", [False, True])
+def test_rep_div_is_the_plain_loop(seed: int, apart: str, some_labelled: bool) -> None:
+    features = sphere(50, 5, seed)
+    evidence = Evidence(features, *split(50, seed)) if some_labelled else Evidence(features)
+    picks = select("rep_div", evidence, 12, apart=apart, share=0.5)
+    assert picks.positions.tolist() == plain_rep_div(features, evidence, 12, 6, apart)
+    assert picks.figures == {"representative": 6}
+
+
+@pytest.mark.parametrize("numbers", [1, 7, 100])
+def test_rep_div_does_not_depend_on_pieces(numbers: int, in_pieces: InPieces) -> None:
+    evidence = Evidence(sphere(60, 6, 3), *split(60, 3))
+    whole = select("rep_div", evidence, 20)
+    in_pieces(numbers)
+    again = select("rep_div", evidence, 20)
+    assert again.positions.tolist() == whole.positions.tolist()
+    np.testing.assert_allclose(again.scores, whole.scores, atol=1e-6)
+
+
 # Juries ---------------------------------------------------------------------------------------------------------------
 
 

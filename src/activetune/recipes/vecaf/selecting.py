@@ -47,7 +47,8 @@ class LoopSelector:
     def scored(self, evidence: Evidence, positions: IntArray, before: IntArray, loop: int) -> Picks:
         """Picks among scored items; their positions are rows of the evidence.
 
-        A selector that learns from answers gets those of the items of earlier loops; the first loop draws at random.
+        A selector that learns from answers gets those of the items of earlier loops; the first loop draws at random, or
+        as the selector does by features alone.
 
         Args:
             positions: (S,) the items that the evidence's rows are. before: rows that an earlier loop selected.
@@ -57,12 +58,12 @@ class LoopSelector:
         """
         selector = self.options.selector()
         assert selector is not None
-        missing = selector.needs - SCORED
+        missing = (selector.needs | (selector.uses if selector.in_rounds else frozenset())) - SCORED
         if missing and len(before):
             answers = self.job.labels.indices[positions[before]]
             evidence = replace(evidence, labelled=before, answers_L=answers)
             evidence = gather(evidence, missing, method=self.options.select_with, seed=self._seed(loop))
-        elif missing:
+        elif missing and not selector.in_rounds:
             selector = make_selector("random")
         if len(evidence.candidates) < self.budget:
             raise UsageError(

@@ -27,6 +27,8 @@ class Selector(Settings, ABC):
         uses: those that it reads where labels are known, and does without otherwise.
         ordered: whether every prefix of a selection is the selection of that smaller budget (same generator state);
             its figures then do not depend on the budget.
+        in_rounds: whether the method is made for several rounds although it needs no label for the first: a
+            simulation goes through its budgets in rounds then, as with methods that need labels.
         randomised: whether the seed changes the answer (for most pools).
         presets: named settings, for instance ``paper``.
     """
@@ -34,6 +36,7 @@ class Selector(Settings, ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"features_ND"})
     uses: ClassVar[frozenset[str]] = frozenset()
     ordered: ClassVar[bool] = False
+    in_rounds: ClassVar[bool] = False
     randomised: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

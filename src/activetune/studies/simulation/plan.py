@@ -270,7 +270,7 @@ def _entry(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
 
 def _method(entry: Entry, task: str) -> Entry:
     selector = make_selector(entry.name, entry.preset, dict(entry.settings))
-    in_rounds = bool(selector.needs - FREE)
+    in_rounds = selector.in_rounds or bool(selector.needs - FREE)
     if in_rounds and task != CLASSIFICATION and not make_task(task).has_classes:
         raise UsageError(
             f"{entry.name} learns from classes, and {task} has none; give methods that need features alone "
