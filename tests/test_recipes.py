@@ -571,7 +571,7 @@ def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool
 
 
 def test_auto_trains_for_as_many_batches_as_fit(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 0.01)
+    monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 0.01)
     labels = some_labels(pool, 50)
     seconds = 0.01 * (len(labels) / 3 + 32 * 7.5)  # the features and seven batches and a half
     train(
@@ -593,9 +593,9 @@ def test_a_choice_by_time_outlives_the_run(pool: Pool, tmp_path: Path, monkeypat
     """A run that goes on may be on a faster machine, or on a busier one: it goes on with what was chosen."""
     labels = some_labels(pool, 50)
     options: dict[str, Any] = {"labels": labels, "settings": {"minutes": 0.02}}
-    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 0.001)
+    monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 0.001)
     cut_off(monkeypatch, lambda: train(pool, tmp_path / "m", "auto", **options))
-    monkeypatch.setattr(auto, "_seconds_an_image", lambda *_: 1000.0)
+    monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 1000.0)
     train(pool, tmp_path / "m", "auto", **options, resume=True)
     assert figures(tmp_path / "m")["recipe"] == "fact"
 

@@ -11,11 +11,9 @@ it takes to train on few labels.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.config import check_settings
@@ -24,16 +22,13 @@ from activetune.base.settings import changed, flatten
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import CLASSIFICATION
-from activetune.networks.outputs import tensors_in
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
 from activetune.recipes.vecaf import Vecaf
-from activetune.recipes.vecaf.loops import FORWARD
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import Recipe
-
-TIMED, STEPS = 8, 5  # images in each timed step; timed steps
+from activetune.training.timing import FORWARD, seconds_an_image
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class Auto(Recipe):
         """
         if not self.minutes:
             return self._choose(job, 0.0)
-        timed = job.once("auto", lambda: {"choice": self._choose(job, _seconds_an_image(job))})
+        timed = job.once("auto", lambda: {"choice": self._choose(job, seconds_an_image(job))})
         name, because, batches = timed["choice"]
         return name, because, batches
 
@@ -138,26 +133,3 @@ class Auto(Recipe):
     def _fact(self) -> Fact:
         own = {name: getattr(self, name) for name in ("epochs", "views", "trials", "head_steps")}
         return changed(Fact(), {**own, **self.imbalance.remedies})
-
-
-def _seconds_an_image(job: Job) -> float:
-    """The time that one image takes forth and back through the network: the shortest of a few steps.
-
-    Others may be at work on the machine for a moment, and the first step is never the usual one.
-    """
-    network = job.network
-    job.new_head()
-    images = torch.zeros((TIMED, 3, *network.backbone.settings.size), dtype=torch.uint8, device=job.runtime.device)
-    seconds = []
-    for _ in range(STEPS):
-        started = time.perf_counter()
-        with job.runtime.autocast():
-            outputs = network(images)
-        found = [part.float().square().mean() for part in tensors_in(outputs) if part.requires_grad]
-        torch.stack(found).sum().backward()  # type: ignore[no-untyped-call]
-        if job.runtime.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    network.zero_grad(set_to_none=True)
-    network.remove_heads()
-    return min(seconds) / TIMED

@@ -34,8 +34,8 @@ from activetune.training.probe_phase import Probe
 from activetune.training.ranks import from_first, is_first, with_weights_of_first
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Course, Stream, stream_of
+from activetune.training.timing import FORWARD
 
-FORWARD = 1 / 3  # of a training step: the backward pass costs two more
 WARMUP = 0.05  # of the batches
 
 
