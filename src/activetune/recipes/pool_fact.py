@@ -68,8 +68,8 @@ class PoolFact(Recipe):
     pool: PoolLearning = PoolLearning(alphas=(0.8,))
     pseudo: PseudoLabels = PseudoLabels()
     turns: int = 1
-    student_epochs: int = 3
-    student_lr: float = 1e-4
+    student_epochs: int = 6
+    student_lr: float = 3e-4
     pilot: bool = True
 
     def __post_init__(self) -> None:
