@@ -15,6 +15,7 @@ from activetune import Labels, UsageError, open_pool
 from activetune.base.arrays import IntArray
 from activetune.data.labels import Labels as AnyLabels
 from activetune.networks.regression import LinearHead
+from activetune.recipes import pool_fact
 from activetune.recipes.pool_fact import last_not_worse
 from activetune.tasks import Batch
 from activetune.tasks.classification import Classification
@@ -39,20 +40,37 @@ def answers(seed: int, count: int = 200, classes: int = 4) -> Answers:
 @settings(max_examples=25, deadline=None)
 def test_the_surest_of_each_class_are_drawn(seed: int, share: float) -> None:
     found, candidates = answers(seed), np.flatnonzero(np.random.default_rng(seed).random(200) < 0.7)
-    drawn = PseudoLabels(count=1000, share=share).drawn(found, candidates, seed)
+    teacher = {"features_ND": np.ones((200, 2), dtype=np.float32), "head": teachers(4)}
+    drawn = PseudoLabels(count=1000, share=share).drawn(found, candidates, seed, **teacher)
     wanted: list[int] = []
     for number in range(4):  # plainly: sort each class
         own = [item for item in candidates.tolist() if found.classes_N[item] == number]
         own.sort(key=lambda item: -found.sure_N[item])
         wanted += own[: int(np.ceil(share * len(own)))]
     assert drawn.tolist() == sorted(wanted)
-    some = PseudoLabels(count=5, share=share).drawn(found, candidates, seed)
+    some = PseudoLabels(count=5, share=share).drawn(found, candidates, seed, **teacher)
     assert len(some) == min(5, len(wanted)) and set(some.tolist()) <= set(wanted)
-    np.testing.assert_array_equal(some, PseudoLabels(count=5, share=share).drawn(found, candidates, seed))
+    np.testing.assert_array_equal(some, PseudoLabels(count=5, share=share).drawn(found, candidates, seed, **teacher))
+
+
+def teachers(classes: int) -> LinearHead:
+    return LinearHead(np.zeros((classes, 2), dtype=np.float32), np.arange(classes, dtype=np.float32))
+
+
+def test_a_selector_picks_among_the_surest_by_the_teachers_loss() -> None:
+    features = np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
+    found, head = answers(3), teachers(4)
+    drawn = PseudoLabels(count=10, share=0.5, select_with="top_loss").drawn(
+        found, np.arange(200), 0, features_ND=features, head=head
+    )
+    surest = PseudoLabels(share=0.5).surest(found, np.arange(200))
+    assert set(drawn.tolist()) <= set(surest.tolist())
+    assert (found.classes_N[drawn] == 0).all()  # the head thinks least of class 0, so its answers have the largest loss
 
 
 def test_nothing_is_drawn_from_nothing() -> None:
-    assert PseudoLabels().drawn(answers(0), np.zeros(0, dtype=np.int64), 0).tolist() == []
+    none, features = np.zeros(0, dtype=np.int64), np.ones((200, 2), dtype=np.float32)
+    assert PseudoLabels().drawn(answers(0), none, 0, features_ND=features, head=teachers(4)).tolist() == []
 
 
 # What it counts -------------------------------------------------------------------------------------------------------
@@ -179,6 +197,25 @@ def test_a_pool_that_does_harm_is_left_out(
     assert found.fingerprint == plain.fingerprint
 
 
+@pytest.mark.parametrize(("minutes", "students", "count"), [(1.0, 1, 20), (0.0039, 1, 109), (0.002, 0, 0)])
+def test_time_decides_how_much_of_the_pool_is_learned(
+    minutes: float,
+    students: int,
+    count: int,
+    digits: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_fact, "seconds_an_image", lambda *_: 0.001)
+    given = {**SHORT, "minutes": minutes, "pseudo_labels": 20 if minutes == 1 else 1000, "pseudo_share": 1.0}
+    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 2), settings=given, **options)
+    phases = figures(tmp_path / "m")["phases"]
+    assert ("student 1" in phases) == bool(students)
+    if students:
+        assert phases["student 1"]["pseudo_labels"] == count
+
+
 def test_it_is_for_classes_of_images() -> None:
     with pytest.raises(UsageError, match="pool_fact trains for classification, not for segmentation"):
         make_recipe("pool_fact").refuse_task("pool_fact", "segmentation")
@@ -191,6 +228,8 @@ def test_it_is_for_classes_of_images() -> None:
         ({"pseudo_share": 0.0}, "pseudo_share can't be 0"),
         ({"labelled_share": 1.0}, "labelled_share can't be 1"),
         ({"student_epochs": 0}, "student_epochs can't be 0"),
+        ({"pseudo_with": "badge"}, "pseudo_with can't be badge, which reads"),
+        ({"pseudo_with": "k_meen"}, "k_means"),
     ],
 )
 def test_wrong_settings_are_sentences(given: dict[str, Any], told: str) -> None:

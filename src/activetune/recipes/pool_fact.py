@@ -41,8 +41,10 @@ from activetune.training.pseudo_labels import PseudoLabels
 from activetune.training.ranks import from_first
 from activetune.training.recipe import Recipe
 from activetune.training.settings import Training
+from activetune.training.timing import FORWARD, seconds_an_image
 
 PILOT_FOLDS = 5  # the pilot leaves out a fifth
+WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
 ROUNDING = 1e-9  # one item alone is a standard error exactly, and no reason to stop
 LEAST = 20  # items left out, below which they tell nothing
 
@@ -57,6 +59,8 @@ class PoolFact(Recipe):
             are looked at. pseudo: what a student learns beside the labels.
         turns: students, one after the other; 0 trains none. student_epochs: passes over labels and pseudo-labels.
         student_lr: its peak learning rate.
+        minutes: the time that all of it may take, about; it decides how many pseudo-labels there are, or that no
+            student is trained. 0 sets no limit.
         pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop.
     """
 
@@ -70,6 +74,7 @@ class PoolFact(Recipe):
     turns: int = 1
     student_epochs: int = 6
     student_lr: float = 3e-4
+    minutes: float = 0.0
     pilot: bool = True
 
     def __post_init__(self) -> None:
@@ -79,6 +84,7 @@ class PoolFact(Recipe):
             ("turns", self.turns, 0, 100),
             ("student_epochs", self.student_epochs, 1, np.inf),
             ("student_lr", self.student_lr, 0, np.inf),
+            ("minutes", self.minutes, 0, np.inf),
         )
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
@@ -87,6 +93,9 @@ class PoolFact(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
+        if self.minutes:
+            an_image = job.once("timing", lambda: {"seconds": seconds_an_image(job)})["seconds"]
+            return self.within(self.minutes, job, an_image).run(job)
         left_out = self.left_out(job)
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
@@ -97,6 +106,24 @@ class PoolFact(Recipe):
         stages.run()
         figures["stage"] = self.names[last]
         return Outcome([*rows, *stages.rows], {**figures, "phases": stages.figures})
+
+    def within(self, minutes: float, job: Job, an_image: float) -> PoolFact:
+        """The recipe with as many pseudo-labels as there is time for, and without a limit.
+
+        Args:
+            an_image: seconds per image in training.
+        """
+        images = 60 * minutes / an_image / (2 if len(self.left_out(job)) else 1)
+        looked_at = FORWARD * min(self.pool.most, len(job.whole_pool))
+        images -= self.training.epochs * len(job.labels) + looked_at
+        each = images / max(1, self.turns) - looked_at
+        count = int(each / self.student_epochs * (1 - self.pseudo.labelled))
+        if count < WORTHWHILE:
+            note(f"{minutes:g} minutes are too short for a student; none is trained", job.quiet)
+            return replace(self, minutes=0.0, turns=0)
+        count = min(count, self.pseudo.count)
+        note(f"{count:,} pseudo-labels in {minutes:g} minutes", job.quiet)
+        return replace(self, minutes=0.0, pseudo=replace(self.pseudo, count=count))
 
     @property
     def names(self) -> list[str]:
@@ -243,7 +270,10 @@ class _Stages:
         job, recipe = self.job, self.recipe
         known = {*job.labels.ids, *self.judged}
         free = np.asarray([row for row, item in enumerate(self.embeddings.ids) if item not in known], dtype=np.int64)
-        drawn = recipe.pseudo.drawn(self.answers, free, job.seed)
+        features_ND, head = self.embeddings.features_ND, LinearHead.read_from(job.network.classifier())
+        drawn = from_first(
+            lambda: recipe.pseudo.drawn(self.answers, free, job.seed, features_ND=features_ND, head=head)
+        )
         options = replace(recipe.training, epochs=recipe.student_epochs, lr=recipe.student_lr)
         stream = recipe.pseudo.stream(job, self.embeddings.ids, self.answers, drawn, options)
         note(f"{name}: {len(job.labels):,} labels, {len(drawn):,} pseudo-labels", job.quiet)

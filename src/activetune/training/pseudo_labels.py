@@ -16,12 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
+from activetune.base.errors import UsageError, some
 from activetune.base.settings import Settings
 from activetune.data.labels import Labels
+from activetune.features.distances import unit_rows
 from activetune.networks.imbalance import cross_entropy
 from activetune.networks.loss import Loss
+from activetune.networks.regression import LinearHead
+from activetune.selection.problem import Evidence
+from activetune.selection.selectors import make_selector
 from activetune.tasks import Batch, Sample
 from activetune.tasks.classification import Classification
 from activetune.training.batches import Batches
@@ -30,24 +35,29 @@ from activetune.training.pool_regression import Answers
 from activetune.training.settings import Training
 from activetune.training.streams import Stream
 
+GIVEN = {"features_ND", "losses_N"}  # evidence that there is
+
 
 @dataclass(frozen=True)
 class PseudoLabels(Settings):
     """Which of the pool's items are learned, and how much of a training they are.
 
     Attributes:
-        count: M, at most. share: of each class's answers, the surest first. labelled: share of a training's turns that
-            labelled items have, coming again and again.
+        count: M, at most. share: of each class's answers, the surest first. select_with: the selector that picks M of
+            these, by their features and the loss of the answer under the teacher's own head.
+        labelled: share of a training's turns that labelled items have, coming again and again.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {
         "count": "pseudo_labels",
         "share": "pseudo_share",
+        "select_with": "pseudo_with",
         "labelled": "labelled_share",
     }
 
     count: int = 2_000
     share: float = 0.7
+    select_with: str = "random"
     labelled: float = 0.25
 
     def __post_init__(self) -> None:
@@ -57,23 +67,44 @@ class PseudoLabels(Settings):
             ("pseudo_share", self.share, 0.001, 1),
             ("labelled_share", self.labelled, 0, 0.99),
         )
+        if missing := make_selector(self.select_with).needs - GIVEN:
+            raise UsageError(
+                f"pseudo_labels: pseudo_with can't be {self.select_with}, which reads {some(sorted(missing))}; give a "
+                "selector that reads features or losses alone"
+            )
 
-    def drawn(self, answers: Answers, candidates: IntArray, seed: int) -> IntArray:
-        """Positions (M,) of the items that are learned, ascending: a random part of each class's surest answers.
-
-        >>> answers = Answers(np.array([0, 0, 1, 1]), np.array([0.9, 0.2, 0.1, 0.3]))
-        >>> PseudoLabels(count=4, share=0.5).drawn(answers, np.arange(4), seed=0).tolist()
-        [0, 3]
+    def drawn(
+        self, answers: Answers, candidates: IntArray, seed: int, *, features_ND: FloatArray, head: LinearHead
+    ) -> IntArray:
+        """Positions (M,) of the items that are learned, ascending: some of each class's surest answers.
 
         Args:
             answers: to all N items. candidates: positions of those that have no label.
+            features_ND, head: the teacher's, for the selector.
+        """
+        surest = self.surest(answers, candidates)
+        rng = np.random.default_rng([seed, 31])
+        if len(surest) <= self.count or self.select_with == "random":
+            return np.sort(rng.permutation(surest)[: self.count])
+        given_SD = np.asarray(features_ND[surest], dtype=np.float32)
+        logits_SC = head.logits(given_SD)
+        losses_S = np.logaddexp.reduce(logits_SC, axis=1) - logits_SC[np.arange(len(surest)), answers.classes_N[surest]]
+        evidence = Evidence(unit_rows(given_SD), losses_N=np.maximum(losses_S, 0))
+        return np.sort(surest[make_selector(self.select_with).select(evidence, self.count, rng).positions])
+
+    def surest(self, answers: Answers, candidates: IntArray) -> IntArray:
+        """Positions of each class's surest answers, class by class, the surest first.
+
+        >>> answers = Answers(np.array([0, 0, 1, 1]), np.array([0.9, 0.2, 0.1, 0.3]))
+        >>> PseudoLabels(share=0.5).surest(answers, np.arange(4)).tolist()
+        [0, 3]
         """
         classes = answers.classes_N[candidates]
         order = candidates[np.lexsort((candidates, -answers.sure_N[candidates], classes))]
         sizes_C = np.bincount(classes)
         rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes_C) - sizes_C, sizes_C)
-        surest = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
-        return np.sort(np.random.default_rng([seed, 31]).permutation(surest)[: self.count])
+        found: IntArray = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
+        return found
 
     def stream(self, job: Job, ids: Sequence[str], answers: Answers, drawn: IntArray, options: Training) -> Stream:
         """The stream of the job's labels and of pseudo-labels.
