@@ -9,10 +9,12 @@ void. Run it before ``run.py``, with the same --out.
 from __future__ import annotations
 
 import argparse
+import sys
 import zipfile
 from pathlib import Path
 
-CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from subsets import CAMVID
 
 
 def main() -> None:
@@ -22,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     with zipfile.ZipFile(options.data / "camvid.zip") as archive:
         archive.extractall(options.out, [name for name in archive.namelist() if "/val/" not in name])
-    lines = [f"{name},{value}" for value, name in enumerate((*CLASSES, "void"))]
+    lines = [f"{name},{value}" for value, name in enumerate((*CAMVID, "void"))]
     for part in ("train", "test"):
         (options.out / "camvid" / part / "masks" / "classes.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -10,13 +10,16 @@ DIR holds ``cifar10/train.parquet`` and ``cifar10/test.parquet``. Run it before 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-LONG_TAILED, IMBALANCE = "cifar10-lt", 100
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from subsets import long_tailed
+
+LONG_TAILED = "cifar10-lt"
 POOLS = (("train", "cifar10-10000", 10_000), ("test", "cifar10-test-2000", 2_000))
 
 
@@ -32,17 +35,6 @@ def main() -> None:
         pq.write_table(table.take(rows), options.out / f"{name}.parquet")
         if part == "train":
             pq.write_table(long_tailed(table), options.out / f"{LONG_TAILED}.parquet")
-
-
-def long_tailed(table: pa.Table) -> pa.Table:
-    """The rows that each class keeps, in the table's order."""
-    labels_N, rng = np.asarray(table["label"].to_pylist()), np.random.default_rng(0)
-    classes, kept = np.unique(labels_N), []
-    for number, one in enumerate(classes):
-        rows = np.flatnonzero(labels_N == one)
-        count = round(len(rows) * IMBALANCE ** (-number / (len(classes) - 1)))
-        kept.append(rng.choice(rows, count, replace=False))
-    return table.take(np.sort(np.concatenate(kept)))
 
 
 if __name__ == "__main__":
