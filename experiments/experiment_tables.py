@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import vecaf_tables
+import visft_tables
 from stored import ROOT, lines, read
 
 from activetune.evaluation.statistics import mean_and_spread
@@ -271,4 +272,5 @@ TABLES = {
     "experiments/fact/README.md": fact,
     "experiments/segmentation/README.md": segmentation,
     "experiments/vecaf/README.md": vecaf_tables.tables,
+    "experiments/visft/README.md": visft_tables.tables,
 }

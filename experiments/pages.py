@@ -14,11 +14,12 @@ import claims_benchmarks
 import claims_docs
 import claims_experiments
 import claims_vecaf
+import claims_visft
 from claims import Claim
 from figures import BEGIN, END, FIGURE
 from stored import ROOT
 
-MODULES = (claims_benchmarks, claims_docs, claims_experiments, claims_vecaf)
+MODULES = (claims_benchmarks, claims_docs, claims_experiments, claims_vecaf, claims_visft)
 CLAIMS: dict[str, list[Claim]] = {page: claims for module in MODULES for page, claims in module.CLAIMS.items()}
 GIVEN: dict[str, list[str]] = {page: pieces for module in MODULES for page, pieces in module.GIVEN.items()}
 FIGURES = re.compile(
@@ -36,7 +37,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 ) + [
     f"experiments/{name}/README.md"
-    for name in ("activeft", "bundled_backbone", "caltech101", "detection", "fact", "segmentation", "vecaf")
+    for name in ("activeft", "bundled_backbone", "caltech101", "detection", "fact", "segmentation", "vecaf", "visft")
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,8 +72,13 @@ def rows_of(pair: str) -> Iterator[list[dict[str, Any]]]:
     """A pair's rows, each with those of all seeds."""
     seeds = [one["pairs"][pair] for one in stored("compared")]
     for same in zip(*seeds, strict=True):
-        assert len({(row["probe"], row["what"], row["metric"]) for row in same}) == 1
+        assert len({(row["probe"], _question(row["what"]), row["metric"]) for row in same}) == 1
         yield list(same)
+
+
+def _question(what: str) -> str:
+    """What is asked, without the number of classes that a seed's draw has left."""
+    return re.sub(r"\d+ classes of", "classes of", what)
 
 
 def elsewhere() -> str:
@@ -80,7 +86,7 @@ def elsewhere() -> str:
     columns = {told: list(rows_of(pair)) for told, pair in PAIRS.items()}
     rows = []
     for number, same in enumerate(columns["joint - frozen"]):
-        name = f"{same[0]['probe']}: {same[0]['what'].replace(', class token', '')}, {same[0]['metric']}"
+        name = f"{same[0]['probe']}: {_question(same[0]['what']).replace(', class token', '')}, {same[0]['metric']}"
         if "mean of tokens" not in name:
             rows.append(
                 [
@@ -118,7 +124,7 @@ def supported() -> list[str]:
 
 def cost() -> str:
     """Seconds and peak memory of the stages, medians over the runs."""
-    heads = [one["arms"]["permuted"]["stage1"] for one in stored("arms")]
+    heads = [one["heads"] for one in stored("arms")]
     alone = [row["stage2"] for row in read(f"{FOLDER}/doses.json")["rows"]]
     rows = [
         [

@@ -96,7 +96,8 @@ def measure(arms: Arms, seed: int) -> None:
     dose = best_dose()
     folders = {arm: arms.made(arm, seed, dose) for arm in ARMS}
     told = {arm: figures(folder) for arm, folder in folders.items() if arm != "random additions"}
-    keep(f"arms-{seed}", {"seed": seed, "dose": dose, "arms": told})
+    heads = figures(Path(arms.heads(seed)))["stage1"]
+    keep(f"arms-{seed}", {"seed": seed, "dose": dose, "heads": heads, "arms": told})
     sides = {"frozen": (BACKBONE, arms.weights)} | {arm: (str(folder), None) for arm, folder in folders.items()}
     found = asked(sides, suite(arms.out / "data"), arms.out / f"asked-{seed}", seed)
     pairs = [(other, "joint") for other in sides if other != "joint"] + [("frozen", "permuted"), ("frozen", "tags")]

@@ -1,0 +1,51 @@
+"""The sentences of the ViSFT experiment's page."""
+
+from __future__ import annotations
+
+import numpy as np
+from claims import Claim, checked, ordered
+from visft_tables import rows_of, supported
+
+PAGE = "experiments/visft/README.md"
+
+
+def gains(pair: str, probe: str, what: str = "") -> list[float]:
+    """Points of the second arm over the first: of each question of a probe, the mean over the seeds."""
+    return [
+        100 * float(np.mean([row["b"] - row["a"] for row in same]))
+        for same in rows_of(pair)
+        if same[0]["probe"] == probe and what in same[0]["what"] and "mean of tokens" not in same[0]["what"]
+    ]
+
+
+def nowhere() -> tuple[str]:
+    return (checked(not supported(), "on no question", "; ".join(supported())),)
+
+
+def elsewhere() -> tuple[str, str, str]:
+    lost = [-gain for gain in gains("frozen -> joint", "CIFAR-10", "shot")]
+    near = [abs(gain) for gain in gains("frozen -> joint", "Caltech-101")]
+    return (*ordered(lost), checked(max(near) < 1, "within a point", f"up to {max(near):.1f}"))
+
+
+def dense() -> tuple[str, str, str]:
+    camvid, bccd = (gains("frozen -> joint", name)[0] for name in ("CamVid", "BCCD"))
+    over = [gains("permuted -> joint", name)[0] for name in ("CamVid", "BCCD")]
+    return f"{camvid:+.1f}", f"{bccd:+.1f}", checked(max(over) < 1, "nearly as well", f"{max(over):.1f} less")
+
+
+CLAIMS = {
+    PAGE: [
+        Claim("The claim is supported {}.", nowhere),
+        Claim(
+            "the few-shot probes lose {} to {} points, beyond chance in most seeds, on Caltech-101 all rows are {}",
+            elsewhere,
+        ),
+        Claim("(CamVid {}, BCCD {}) the arm with the answers of other images gains {}", dense),
+    ],
+}
+GIVEN = {
+    PAGE: [
+        "from 1 to 4.4 billion parameters",  # the paper's
+    ],
+}
