@@ -25,6 +25,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "bitfit": COMMON,
     "fact": {**COMMON, **HEAD, "validation_least": 8},
     "frozen_map": HEAD,
+    "pool_probe": {},
+    "pool_fact": {**COMMON, "student_epochs": 1, "student_lr": 0.05, "pseudo_labels": 40},
     "vecaf": {
         **STEPS,
         **{"batches": 2, "loops": 2, "measurements": 1, "batch_size": 12, "budget": 12, "warm_up": "selected"},

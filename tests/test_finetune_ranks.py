@@ -125,7 +125,8 @@ def same_weights(one: Path, other: Path, before: Path) -> None:
     assert ours.keys() == theirs.keys()
     moved = max([float((value - start[name]).abs().max()) for name, value in theirs.items() if name in start] or [0.0])
     for name, value in theirs.items():
-        scale = max(moved, 1e-3 * float(value.abs().max()))
+        of_head = name not in start  # it may have been fitted on features in half precision
+        scale = max(moved, (5e-2 if of_head else 1e-3) * float(value.abs().max()))
         torch.testing.assert_close(ours[name], value, rtol=0, atol=0.02 * scale, msg=name)
 
 
