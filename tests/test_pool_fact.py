@@ -218,7 +218,7 @@ def test_time_decides_how_much_of_the_pool_is_learned(
 
 def test_it_is_for_classes_of_images() -> None:
     with pytest.raises(UsageError, match="pool_fact trains for classification, not for segmentation"):
-        make_recipe("pool_fact").refuse_task("pool_fact", "segmentation")
+        make_recipe("pool_fact").refuse("pool_fact", "segmentation")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from accelerate.state import PartialState
 from safetensors.torch import load_file, save_file
 
 import activetune
-from activetune import UsageError, load_backbone, open_pool
+from activetune import UsageError, load_backbone, open_pool, simulate
 from activetune.base.arrays import NO_INDICES
 from activetune.base.errors import MissingExtra
 from activetune.base.runtime import Runtime, resolve_runtime
@@ -568,6 +568,27 @@ def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool
     job = Job(pool, labels, NO_INDICES, pool, Network(load_backbone(*NETWORK.values())), resolve_runtime(), 0, tmp_path)
     _, because, _ = auto.Auto(minutes=1e9)._choose(job, 60.0)
     assert f"about {passes * count:,.1f} of" in because
+
+
+@pytest.mark.parametrize("recipe", ["pool_probe", "pool_fact", "vecaf"])
+@pytest.mark.parametrize("door", ["finetune", "simulate"])
+def test_a_head_that_a_recipe_cannot_train_is_refused(recipe: str, door: str, pool: Pool, tmp_path: Path) -> None:
+    told = f"the recipe {recipe} trains the head linear, not map; leave the head out, or give another recipe"
+    with pytest.raises(UsageError, match=told):
+        if door == "finetune":
+            train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 2), head="map")
+        else:
+            simulate(pool, test="30%", methods="random", budgets="8", recipes=recipe, head="map", out=tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_auto_trains_a_head_that_no_selection_reads(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 0.01)
+    given = {"minutes": 0.05, "epochs": 15, "worthwhile": 6, "head_steps": 2}
+    train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 50), head="map", settings=given)
+    assert figures(tmp_path / "m")["recipe"] == "linear_probe"  # of a time that vecaf would have for other heads
 
 
 def test_auto_trains_for_as_many_batches_as_fit(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

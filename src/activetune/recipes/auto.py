@@ -109,7 +109,7 @@ class Auto(Recipe):
         because = f"as {name} would need {told}"
         features = FORWARD * len(labels) * an_image
         batches = int((60 * self.minutes - features) / (an_image * Vecaf.training.batch_size))
-        if large or batches < self.worthwhile or job.task.name not in (Vecaf.only_tasks or job.task.name):
+        if large or batches < self.worthwhile or not job.has_linear_probe or job.task.name not in Vecaf.only_tasks:
             return "linear_probe", because, 0
         return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
 

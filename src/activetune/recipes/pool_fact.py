@@ -66,6 +66,7 @@ class PoolFact(Recipe):
 
     uses_pool: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
+    only_head: ClassVar[str] = "linear"
 
     training: Training = Training(lr=3e-4, layer_decay=0.75)
     probe: Probe = FIRST_PROBE

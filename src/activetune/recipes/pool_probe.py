@@ -44,6 +44,7 @@ class PoolProbe(Recipe):
     frozen: ClassVar[bool] = True
     uses_pool: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
+    only_head: ClassVar[str] = "linear"
 
     probe: Probe = Probe()
     pool: PoolLearning = PoolLearning()

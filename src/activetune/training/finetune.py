@@ -124,7 +124,7 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
         UsageError: no such task or head, or the recipe can't train it.
     """
     task = task_of(name, head)
-    chosen.refuse_task(recipe, name)
+    chosen.refuse(recipe, name, head)
     return chosen.choosing_for(task)
 
 

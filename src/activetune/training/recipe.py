@@ -36,6 +36,7 @@ class Recipe(Settings, ABC):
         frozen: whether the recipe leaves the backbone as it is.
         uses_pool: whether it learns from images without a label too, so that the model is made from the whole pool.
         only_tasks: the tasks that it can train, where these are not all.
+        only_head: the kind of head that it can train, where it is one alone.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -43,22 +44,29 @@ class Recipe(Settings, ABC):
     frozen: ClassVar[bool] = False
     uses_pool: ClassVar[bool] = False
     only_tasks: ClassVar[tuple[str, ...]] = ()
+    only_head: ClassVar[str] = ""
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
         """Train ``job.network`` in place, and give it a head for the job's task."""
 
-    def refuse_task(self, name: str, task: str) -> None:
-        """Refuse a task that the recipe can't train.
+    def refuse(self, name: str, task: str, head: str | None = None) -> None:
+        """Refuse a task or a head that the recipe can't train.
 
         Args:
-            name: the recipe's.
+            name: the recipe's. head: its kind, with its options; None or empty: the one that the task prefers.
 
         Raises:
             UsageError: it can't.
         """
         if self.only_tasks and task not in self.only_tasks:
             raise UsageError(f"the recipe {name} trains for {', '.join(self.only_tasks)}, not for {task}; give another")
+        kind = (head or "").partition(":")[0]
+        if self.only_head and kind not in ("", self.only_head):
+            raise UsageError(
+                f"the recipe {name} trains the head {self.only_head}, not {kind}; leave the head out, or give another "
+                "recipe"
+            )
 
     def construction(self) -> dict[str, Any]:
         """Options that the backbone must be built with for this recipe."""

@@ -64,6 +64,7 @@ class Vecaf(Recipe):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PAPER}
     selects: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
+    only_head: ClassVar[str] = "linear"
 
     loop: LoopSettings = LoopSettings()
     training: Optimisation = Optimisation()

@@ -52,11 +52,12 @@ class Asked:
         start: str | None,
         settings: Mapping[str, Mapping[str, Any]],
         task: str,
+        head: str | None = None,
     ) -> Asked:
         """Read the arguments of :func:`simulate`."""
         return cls(
             read_methods(methods, settings, task),
-            read_recipes(USUAL if recipes is None else recipes, settings, task),
+            read_recipes(USUAL if recipes is None else recipes, settings, task, head),
             split_list([budgets] if isinstance(budgets, int | float) else budgets),
             seeds,
             read_start(FIRST if start is None else start, settings, task),

@@ -194,11 +194,14 @@ def read_methods(
 
 
 def read_recipes(
-    texts: str | Iterable[str], settings: Mapping[str, Mapping[str, Any]], task: str = CLASSIFICATION
+    texts: str | Iterable[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    task: str = CLASSIFICATION,
+    head: str | None = None,
 ) -> list[Entry]:
     """The recipes that are asked for; like :func:`read_methods`."""
     listed = _some_of(split_list(texts), "recipe", "--recipes linear_probe")
-    return [_recipe(_entry(text, settings), task) for text in listed]
+    return [_recipe(_entry(text, settings), task, head) for text in listed]
 
 
 def earlier_start(earlier: Mapping[str, Any], task: str) -> Entry:
@@ -285,9 +288,9 @@ def _method(entry: Entry, task: str) -> Entry:
     return replace(entry, options=flatten(selector), in_rounds=in_rounds, tokens=tokens)
 
 
-def _recipe(entry: Entry, task: str) -> Entry:
+def _recipe(entry: Entry, task: str, head: str | None = None) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
-    recipe.refuse_task(entry.name, task)
+    recipe.refuse(entry.name, task, head)
     return replace(entry, options=record_of(recipe), selects=recipe.selects, frozen=recipe.frozen)
 
 

@@ -119,7 +119,7 @@ def simulate(
     refuse_company("simulate")  # its cells finetune, one by one
     run = Run.of("simulate", run_options)
     question = Question(task_of(task, head), labels, test_labels)
-    asked = Asked.of(methods, recipes, budgets, _seeds(run.seed, seeds), rounds_start, dict(settings or {}), task)
+    asked = Asked.of(methods, recipes, budgets, _seeds(run.seed, seeds), rounds_start, dict(settings or {}), task, head)
     for name in unused_settings(settings or {}, [*asked.methods, *asked.recipes, asked.start]):
         note(f"the settings of {name!r} change nothing: it is not asked for", run.quiet)
     parts = open_parts(pool, test, splits, asked.seeds, run.quiet, question)
