@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pool_tables
 import vecaf_tables
 import visft_tables
 from stored import ROOT, lines, read
@@ -270,6 +271,7 @@ TABLES = {
     "experiments/caltech101/README.md": caltech101,
     "experiments/detection/README.md": detection,
     "experiments/fact/README.md": fact,
+    "experiments/pool/README.md": pool_tables.tables,
     "experiments/segmentation/README.md": segmentation,
     "experiments/vecaf/README.md": vecaf_tables.tables,
     "experiments/visft/README.md": visft_tables.tables,

@@ -13,13 +13,14 @@ import re
 import claims_benchmarks
 import claims_docs
 import claims_experiments
+import claims_pool
 import claims_vecaf
 import claims_visft
 from claims import Claim
 from figures import BEGIN, END, FIGURE
 from stored import ROOT
 
-MODULES = (claims_benchmarks, claims_docs, claims_experiments, claims_vecaf, claims_visft)
+MODULES = (claims_benchmarks, claims_docs, claims_experiments, claims_pool, claims_vecaf, claims_visft)
 CLAIMS: dict[str, list[Claim]] = {page: claims for module in MODULES for page, claims in module.CLAIMS.items()}
 GIVEN: dict[str, list[str]] = {page: pieces for module in MODULES for page, pieces in module.GIVEN.items()}
 FIGURES = re.compile(
@@ -31,14 +32,22 @@ NO_RESULT = re.compile(  # versions, papers, code, and the value of a setting af
     r"(?:torch|arXiv|Python) \d[\d.]*\d(?:\+cpu)?"
     r"|`[^`]*`(?: \d[\d,.]*\d(?:-\d[\d.]*\d?)?(?! ?(?:%|[a-z]+/s|points|times)))?"
 )
+EXPERIMENTS = (
+    "activeft",
+    "bundled_backbone",
+    "caltech101",
+    "detection",
+    "fact",
+    "pool",
+    "segmentation",
+    "vecaf",
+    "visft",
+)
 PAGES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("README.md", "docs/*.md", "benchmarks/README.md", "benchmarks/accuracy/README.md")
     for path in ROOT.glob(pattern)
-) + [
-    f"experiments/{name}/README.md"
-    for name in ("activeft", "bundled_backbone", "caltech101", "detection", "fact", "segmentation", "vecaf", "visft")
-]
+) + [f"experiments/{name}/README.md" for name in EXPERIMENTS]
 
 
 def main() -> None:

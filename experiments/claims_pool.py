@@ -1,0 +1,28 @@
+"""The sentences of the page on learning from the pool."""
+
+from __future__ import annotations
+
+import numpy as np
+from claims import Claim, ordered
+from pool_tables import gains
+
+PAGE = "experiments/pool/README.md"
+
+
+def confirmed() -> tuple[str, str, str, str]:
+    found = gains("confirm")
+    above = sum(gain > 0 for gain in found)
+    return f"{above} of {len(found)}", f"{np.mean(found):.1f}", *ordered(found)
+
+
+def few() -> tuple[str, str]:
+    return tuple(f"{np.mean(gains(role, shots=2)):.1f}" for role in ("design", "confirm"))  # type: ignore[return-value]
+
+
+CLAIMS = {
+    PAGE: [
+        Claim("On the sets that nothing was chosen on the pool adds something in {} cells, {} points on average ({} to {}).", confirmed),
+        Claim("At the lowest two budgets of each set it adds {} points on average on the design sets and {} on the others.", few),
+    ],
+}
+GIVEN: dict[str, list[str]] = {PAGE: []}
