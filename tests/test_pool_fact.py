@@ -118,7 +118,14 @@ def test_an_item_counts_by_its_weight(smoothing: float) -> None:
     ],
 )
 def test_the_last_stage_that_is_not_worse_is_taken(right: list[list[int]], stage: int) -> None:
-    assert last_not_worse([np.asarray(one, dtype=bool) for one in right]) == stage
+    assert last_not_worse([np.asarray(one, dtype=np.float64) for one in right]) == stage
+
+
+def test_where_classes_are_evened_each_counts_as_much() -> None:
+    truth = np.array([0] * 9 + [1])
+    assert pool_fact._counts(truth, even=False).tolist() == [1.0] * 10
+    even = pool_fact._counts(truth, even=True)
+    assert even[:9].sum() == pytest.approx(even[9:].sum()) and even.sum() == pytest.approx(10)
 
 
 @pytest.fixture
@@ -228,6 +235,7 @@ def test_it_is_for_classes_of_images() -> None:
         ({"pseudo_share": 0.0}, "pseudo_share can't be 0"),
         ({"labelled_share": 1.0}, "labelled_share can't be 1"),
         ({"student_epochs": 0}, "student_epochs can't be 0"),
+        ({"alphas": (0.5, 0.8)}, "give one: labelled items are memorised"),
         ({"pseudo_with": "badge"}, "pseudo_with can't be badge, which reads"),
         ({"pseudo_with": "k_meen"}, "k_means"),
     ],

@@ -25,6 +25,7 @@ import numpy as np
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.config import check_settings
+from activetune.base.errors import UsageError
 from activetune.base.progress import note
 from activetune.data.labels import in_order
 from activetune.data.splits import stratified_folds
@@ -87,6 +88,11 @@ class PoolFact(Recipe):
             ("student_lr", self.student_lr, 0, np.inf),
             ("minutes", self.minutes, 0, np.inf),
         )
+        if len(self.pool.alphas) > 1:
+            raise UsageError(
+                f"pool_fact: alphas can't be {self.pool.alphas}; give one: labelled items are memorised by the tuned "
+                "backbone, so nothing is left to choose it by"
+            )
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out, as the pilot chooses."""
@@ -160,7 +166,8 @@ class PoolFact(Recipe):
         job.backbone.load_state_dict(before)
         truth = job.targets[left_out]
         found = [job.measure(logits, truth) for logits in stages.logits]
-        last = last_not_worse([logits.argmax(axis=1) == truth for logits in stages.logits])
+        counts_V = _counts(truth, even=self.evens_classes)
+        last = last_not_worse([(logits.argmax(axis=1) == truth) * counts_V for logits in stages.logits])
         told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
         about = {"n_validation": len(left_out), "stages": told, "seconds": round(time.perf_counter() - started, 3)}
@@ -168,17 +175,23 @@ class PoolFact(Recipe):
         return rows, {"pilot": about, **_estimate(job, found[last], len(left_out))}, last
 
 
-def last_not_worse(right: Sequence[IntArray]) -> int:
+def last_not_worse(right: Sequence[FloatArray]) -> int:
     """The last stage that no other one is above by more than a standard error of their difference.
 
     Args:
-        right: by stage, (V,) whether each item's answer is right; V is 2 at least.
+        right: by stage, (V,) what each item's answer counts, 0 where it is wrong; V is 2 at least.
     """
     for stage in range(len(right) - 1, 0, -1):
-        against = [other.astype(np.float64) - right[stage] for other in right]
+        against = [other - right[stage] for other in right]
         if all(one.mean() <= one.std(ddof=1) / np.sqrt(len(one)) + ROUNDING for one in against):
             return stage
     return 0
+
+
+def _counts(truth: IntArray, *, even: bool) -> FloatArray:
+    """(V,) what an item counts: all alike, or those of each class as much together."""
+    classes, place, sizes = np.unique(truth, return_inverse=True, return_counts=True)
+    return len(truth) / (len(classes) * sizes[place]) if even else np.ones(len(truth))
 
 
 def _told(job: Job, values: Mapping[str, float]) -> str:
