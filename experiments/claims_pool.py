@@ -1,10 +1,13 @@
 """The sentences of the page on learning from the pool."""
 
+# Pieces of pages stand in one line, however long.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import numpy as np
 from claims import Claim, ordered
-from pool_tables import gains
+from pool_tables import gains, orders
 
 PAGE = "experiments/pool/README.md"
 
@@ -19,10 +22,20 @@ def few() -> tuple[str, str]:
     return tuple(f"{np.mean(gains(role, shots=2)):.1f}" for role in ("design", "confirm"))  # type: ignore[return-value]
 
 
+def order() -> tuple[str]:
+    return ("{} of {}".format(*orders()),)
+
+
 CLAIMS = {
     PAGE: [
-        Claim("On the sets that nothing was chosen on the pool adds something in {} cells, {} points on average ({} to {}).", confirmed),
-        Claim("At the lowest two budgets of each set it adds {} points on average on the design sets and {} on the others.", few),
+        Claim(
+            "On the sets that nothing was chosen on the pool adds something in {} cells, {} points on average ({} to {}).",
+            confirmed,
+        ),
+        Claim(
+            "At the lowest two budgets of each set it adds {} points on average on the design sets and {} on the others.",
+            few,
+        ),
     ],
 }
 GIVEN: dict[str, list[str]] = {PAGE: []}

@@ -69,3 +69,23 @@ def gains(role: str, *, shots: int | None = None) -> list[float]:
                 if all(pair):
                     found.append(100 * float(np.mean(pair[0]) - np.mean(pair[1])))
     return found
+
+
+def orders() -> tuple[int, int]:
+    """Of how many sets and budgets the probe's best selector is the best with the pool too, up to a point; all."""
+    kept, count = 0, 0
+    for run, cells in runs():
+        if not run["name"].endswith(", frozen"):
+            continue
+        by = {
+            (cell["recipe"], cell["budget"], cell["method"]): float(np.mean(cell["top1"]))
+            for cell in cells
+            if cell["top1"]
+        }
+        for budget in {cell["budget"] for cell in cells}:
+            there = [method for method in METHODS if ("pool_probe", budget, method) in by]
+            best = max(there, key=lambda method: by["linear_probe", budget, method])
+            values = [by["pool_probe", budget, method] for method in there]
+            kept += by["pool_probe", budget, best] >= max(values) - 0.01
+            count += 1
+    return kept, count
