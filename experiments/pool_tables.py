@@ -39,7 +39,9 @@ def frozen(role: str) -> str:
         budgets = sorted({cell["budget"] for cell in cells}, key=int)
         rows.append([f"**{run['name'].removesuffix(', frozen')}**", *(f"**{int(one):,}**" for one in budgets)])
         for method, name in METHODS.items():
-            pairs = [[found.get((method, recipe, one)) for recipe in ("linear_probe", "pool_probe")] for one in budgets]
+            pairs = [
+                [found.get((method, recipe, one), []) for recipe in ("linear_probe", "pool_probe")] for one in budgets
+            ]
             rows.append([name, *(_told(*pair) if all(pair) else "" for pair in pairs)])
     columns = max(map(len, rows), default=1)
     return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
@@ -65,7 +67,7 @@ def gains(role: str, *, shots: int | None = None) -> list[float]:
         budgets = sorted({cell["budget"] for cell in cells}, key=int)[: shots or None]
         for method in METHODS:
             for budget in budgets:
-                pair = [by.get((method, recipe, budget)) for recipe in ("pool_probe", "linear_probe")]
+                pair = [by.get((method, recipe, budget), []) for recipe in ("pool_probe", "linear_probe")]
                 if all(pair):
                     found.append(100 * float(np.mean(pair[0]) - np.mean(pair[1])))
     return found

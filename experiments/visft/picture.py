@@ -23,7 +23,7 @@ from activetune.studies.compare.side import Side
 def main() -> None:
     options = options_of(__doc__).parse_args()
     run = Run(seed=options.seed, workers=0)
-    given = [(BACKBONE, str(options.weights / WEIGHTS))]
+    given: list[tuple[str, str | None]] = [(BACKBONE, str(options.weights / WEIGHTS))]
     given += [(str(options.out / f"{arm}-{options.seed}"), None) for arm in ("joint", "permuted")]
     sides = [
         Side(name, weights, resolve_runtime(run.device, run.precision), run, options.out / "picture")
