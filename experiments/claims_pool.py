@@ -36,6 +36,10 @@ CLAIMS = {
             "At the lowest two budgets of each set it adds {} points on average on the design sets and {} on the others.",
             few,
         ),
+        Claim(
+            "In {} sets and budgets the selector that is best for the probe is the best with the pool too, or within a point of it.",
+            order,
+        ),
     ],
 }
 GIVEN: dict[str, list[str]] = {PAGE: []}
