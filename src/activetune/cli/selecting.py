@@ -163,10 +163,10 @@ def _refuse_images(folder: Path | None, run_options: RunOptions) -> None:
     """Refuse a folder for the picks' images, where one is asked for, before anything is selected."""
     from activetune.base.artefact import MANIFEST, refuse_occupied
 
+    if folder is None:
+        return
     run = Run(**run_options)
-    if folder is not None and not (
-        run.resume and (folder / MANIFEST).is_file()
-    ):  # what it holds is compared with the picks then
+    if not (run.resume and (folder / MANIFEST).is_file()):  # what it holds is compared with the picks then
         refuse_occupied(folder, overwrite=run.overwrite, option="--images")
 
 

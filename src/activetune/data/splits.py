@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 
+PILOT_FOLDS = 5
 VALIDATION_LEAST = 200  # items, below which a choice by them is luck: top-1 is then known to 2 to 3 points
 
 
@@ -49,6 +50,16 @@ def stratified_folds(strata: IntArray, folds: int, rng: np.random.Generator) -> 
             fold[members] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
     return fold
+
+
+def pilot_part(strata: IntArray, seed: int, *, least: int) -> IntArray:
+    """Positions of the fifth that a pilot leaves out to choose by; none where it has fewer than ``least`` items.
+
+    Args:
+        strata: (L,) the group of each item.
+    """
+    found = np.flatnonzero(stratified_folds(strata, PILOT_FOLDS, np.random.default_rng([seed, 3])) == 0)
+    return found if len(found) >= least else NO_INDICES
 
 
 def validation_splits(strata: IntArray, held_out: IntArray, folds: int, rng: np.random.Generator) -> list[IntArray]:

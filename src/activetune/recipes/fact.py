@@ -32,7 +32,7 @@ from torch import nn
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
-from activetune.data.splits import stratified_folds, validation_splits
+from activetune.data.splits import pilot_part, validation_splits
 from activetune.networks.regression import CROSS_VALIDATED
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
@@ -46,7 +46,6 @@ from activetune.training.recipe import Recipe
 from activetune.training.settings import HoldOut, Training
 
 Phase = Literal["probe", "full", "head"]
-PILOT_FOLDS = 5  # the pilot leaves out a fifth
 DEFAULT = Candidate("keep")
 
 
@@ -115,9 +114,7 @@ class Fact(Recipe):
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
         if not self.pilot or "full" not in self.phases or len(job.held_out):
             return NO_INDICES
-        fold = stratified_folds(job.strata, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
-        found = np.flatnonzero(fold == 0)
-        return found if len(found) >= self.validation.least else NO_INDICES
+        return pilot_part(job.strata, job.seed, least=self.validation.least)
 
     def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Chosen, Mapping[str, Any] | None]:
         """Run the phases without some items, choose by these, and put the backbone back as it was.

@@ -28,7 +28,7 @@ from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
 from activetune.data.labels import in_order
-from activetune.data.splits import stratified_folds
+from activetune.data.splits import pilot_part
 from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
 from activetune.networks.network import CLASSIFICATION
@@ -44,7 +44,6 @@ from activetune.training.recipe import Recipe
 from activetune.training.settings import Training
 from activetune.training.timing import FORWARD, seconds_an_image
 
-PILOT_FOLDS = 5  # the pilot leaves out a fifth
 WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
 ROUNDING = 1e-9  # one item alone is a standard error exactly, and no reason to stop
 LEAST = 20  # items left out, below which they tell nothing
@@ -140,11 +139,7 @@ class PoolFact(Recipe):
 
     def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not wanted, or where they are too few."""
-        if not self.pilot:
-            return NO_INDICES
-        fold = stratified_folds(job.strata, PILOT_FOLDS, np.random.default_rng([job.seed, 3]))
-        found = np.flatnonzero(fold == 0)
-        return found if len(found) >= LEAST else NO_INDICES
+        return pilot_part(job.strata, job.seed, least=LEAST) if self.pilot else NO_INDICES
 
     def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], dict[str, Any], int]:
         """Run all stages without some items, and put the backbone back as it was.

@@ -108,12 +108,19 @@ class Classification(ClassTask):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Loss:
         """See :class:`Task`: cross-entropy of logits (B, C); targets are class indices, or probabilities (B, C)."""
+        return Loss(self.cross_entropy(outputs, batch.targets, reduction="sum"), batch.weight)
+
+    def cross_entropy(self, outputs: Tensor, targets: Tensor, *, reduction: str) -> Tensor:
+        """That of logits (B, C), as the settings ask for it.
+
+        Args:
+            targets: class indices (B,), or probabilities (B, C). reduction: ``sum``, or ``none``: (B,).
+        """
         logits_BC = outputs.float()
         classes = logits_BC.shape[1]
         added_C = torch.tensor(self.added or (0.0,) * classes, device=logits_BC.device)
-        answers_BC = batch.targets if batch.targets.ndim == 2 else functional.one_hot(batch.targets, classes).float()
-        found = cross_entropy(logits_BC, answers_BC, added_C, self.smoothing, reduction="sum")
-        return Loss(found, batch.weight)
+        answers_BC = targets if targets.ndim == 2 else functional.one_hot(targets, classes).float()
+        return cross_entropy(logits_BC, answers_BC, added_C, self.smoothing, reduction=reduction)
 
     def decode(
         self, outputs: Tensor, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]

@@ -14,26 +14,23 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError, some
 from activetune.base.settings import Settings
 from activetune.data.labels import Labels
 from activetune.features.distances import unit_rows
-from activetune.networks.imbalance import cross_entropy
 from activetune.networks.loss import Loss
 from activetune.networks.regression import LinearHead
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors import make_selector
 from activetune.tasks import Batch, Sample
 from activetune.tasks.classification import Classification
-from activetune.training.batches import Batches
 from activetune.training.job import Job
 from activetune.training.pool_regression import Answers
 from activetune.training.settings import Training
-from activetune.training.streams import Stream
+from activetune.training.streams import Stream, stream_of
 
 GIVEN = {"features_ND", "losses_N"}  # evidence that there is
 
@@ -112,24 +109,19 @@ class PseudoLabels(Settings):
         Args:
             ids: of all N items. drawn: see :meth:`drawn`.
         """
-        known = np.arange(len(job.labels))
+        count = len(job.labels)
         names = [job.labels.classes[number] for number in answers.classes_N[drawn].tolist()]
         labels = Labels(
             [*job.labels.ids, *(ids[position] for position in drawn)],
             [*job.labels.names, *names],
             list(job.labels.classes),
         )
-        weights_L = np.concatenate([np.ones(len(known)), answers.sure_N[drawn]])
-        times = max(1, round(self.labelled * len(drawn) / (1 - self.labelled) / len(known)))
-        turns = np.concatenate([np.tile(np.arange(len(known)), times), len(known) + np.arange(len(drawn))])
-        balance = options.imbalance.balance
-        batches = Batches(
-            turns, labels.indices, options.batch_size, job.seed, accumulation=options.accumulation, balance=balance
-        )
-        prepared = job.task.prepared(labels, turns, options.imbalance, smoothing=options.label_smoothing)
-        assert isinstance(prepared, Classification)
-        task = Weighted(**{**vars(prepared), "weights": tuple(weights_L.tolist())})
-        return Stream(task, job.whole_pool.subset(labels.ids), labels, batches)
+        weights = (*[1.0] * count, *answers.sure_N[drawn].tolist())
+        times = max(1, round(self.labelled * len(drawn) / (1 - self.labelled) / count))
+        turns = np.concatenate([np.tile(np.arange(count), times), count + np.arange(len(drawn))])
+        both = replace(job, labels=labels, pool=job.whole_pool.subset(labels.ids), held_out=NO_INDICES)
+        found = stream_of(both, options, positions=turns)
+        return replace(found, task=Weighted(**vars(found.task), weights=weights))
 
 
 @dataclass(frozen=True)
@@ -153,10 +145,6 @@ class Weighted(Classification):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Loss:
         """See :class:`Task`: weighted cross-entropy of logits (B, C)."""
-        indices_B, weights_B = batch.targets[:, 0].long(), batch.targets[:, 1].to(outputs.device, torch.float32)
-        logits_BC = outputs.float()
-        classes = logits_BC.shape[1]
-        added_C = torch.tensor(self.added or (0.0,) * classes, device=logits_BC.device)
-        answers_BC = functional.one_hot(indices_B, classes).float()
-        found_B = cross_entropy(logits_BC, answers_BC, added_C, self.smoothing, reduction="none")
+        indices_B, weights_B = batch.targets[:, 0].long(), batch.targets[:, 1]
+        found_B = self.cross_entropy(outputs, indices_B, reduction="none")
         return Loss((found_B * weights_B).sum(), batch.weight)

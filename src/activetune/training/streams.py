@@ -51,14 +51,18 @@ class Stream:
         return self.name or self.task.name
 
 
-def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> Stream:
+def stream_of(
+    job: Job, options: Optimisation, *, count: int | None = None, positions: IntArray | None = None
+) -> Stream:
     """The stream of a job's labels: batches of the items that are not held out.
 
     Args:
+        positions: of the items that are trained on, as often as they come in an epoch; None: each once.
         count: batches of an epoch; None: as many as it takes for each item to come once. See :class:`Batches`.
     """
+    positions = job.not_held_out if positions is None else positions
     batches = Batches(
-        job.not_held_out,
+        positions,
         job.strata,
         options.batch_size,
         job.seed,
@@ -66,7 +70,7 @@ def stream_of(job: Job, options: Optimisation, *, count: int | None = None) -> S
         balance=options.imbalance.balance,
         count=count,
     )
-    task = job.task.prepared(job.labels, job.not_held_out, options.imbalance, smoothing=options.label_smoothing)
+    task = job.task.prepared(job.labels, positions, options.imbalance, smoothing=options.label_smoothing)
     return Stream(task, job.pool, job.labels, batches, job.held_out)
 
 
