@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from activetune.evaluation.statistics import mean_and_spread
 
 FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
-LONG_TAIL = "CIFAR-10, long tail, frozen"  # even test images: top-1 there is balanced accuracy
+RECIPES = ("linear_probe", "pool_probe")
 
 
 def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -29,20 +30,23 @@ def tables() -> list[str]:
     return [frozen("design"), frozen("confirm")]
 
 
+def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
+    """Of each set with a frozen backbone: its name, its budgets, and top-1 by (recipe, budget, method)."""
+    for run, cells in runs():
+        name = run["name"].removesuffix(", frozen")
+        if run["role"] in roles and name != run["name"]:
+            found = {(cell["recipe"], cell["budget"], cell["method"]): cell["top1"] for cell in cells if cell["top1"]}
+            yield name, sorted({cell["budget"] for cell in cells}, key=int), found
+
+
 def frozen(role: str) -> str:
     """The probe, and how much the pool adds, by set, selector and budget."""
     rows = []
-    for run, cells in runs():
-        if run["role"] != role or not run["name"].endswith(", frozen"):
-            continue
-        found = {(cell["method"], cell["recipe"], cell["budget"]): cell["top1"] for cell in cells}
-        budgets = sorted({cell["budget"] for cell in cells}, key=int)
-        rows.append([f"**{run['name'].removesuffix(', frozen')}**", *(f"**{int(one):,}**" for one in budgets)])
-        for method, name in METHODS.items():
-            pairs = [
-                [found.get((method, recipe, one), []) for recipe in ("linear_probe", "pool_probe")] for one in budgets
-            ]
-            rows.append([name, *(_told(*pair) if all(pair) else "" for pair in pairs)])
+    for name, budgets, found in by_cell(role):
+        rows.append([f"**{name}**", *(f"**{int(one):,}**" for one in budgets)])
+        for method, told_as in METHODS.items():
+            pairs = [[found.get((recipe, one, method), []) for recipe in RECIPES] for one in budgets]
+            rows.append([told_as, *(_told(*pair) if all(pair) else "" for pair in pairs)])
     columns = max(map(len, rows), default=1)
     return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
 
@@ -53,41 +57,30 @@ def _told(alone: list[float], pool: list[float]) -> str:
     return f"{mean_and_spread(alone, factor=100)}, {mean_and_spread(differences, factor=100, sign=True)}"
 
 
-def gains(role: str, *, shots: int | None = None) -> list[float]:
+def gains(role: str, *, lowest: int | None = None) -> list[float]:
     """Points that the pool adds, a mean over the seeds, of each set, selector and budget.
 
     Args:
-        shots: labels per class of the set's lowest budget, at which a run's budgets begin; None: all budgets.
+        lowest: how many of a set's budgets count, from the lowest on; None: all.
     """
-    found = []
-    for run, cells in runs():
-        if run["role"] != role or not run["name"].endswith(", frozen"):
-            continue
-        by = {(cell["method"], cell["recipe"], cell["budget"]): cell["top1"] for cell in cells}
-        budgets = sorted({cell["budget"] for cell in cells}, key=int)[: shots or None]
+    gained = []
+    for _, budgets, found in by_cell(role):
         for method in METHODS:
-            for budget in budgets:
-                pair = [by.get((method, recipe, budget), []) for recipe in ("pool_probe", "linear_probe")]
-                if all(pair):
-                    found.append(100 * float(np.mean(pair[0]) - np.mean(pair[1])))
-    return found
+            for budget in budgets[:lowest]:
+                alone, pool = (found.get((recipe, budget, method), []) for recipe in RECIPES)
+                if alone and pool:
+                    gained.append(100 * float(np.mean(pool) - np.mean(alone)))
+    return gained
 
 
 def orders() -> tuple[int, int]:
     """Of how many sets and budgets the probe's best selector is the best with the pool too, up to a point; all."""
     kept, count = 0, 0
-    for run, cells in runs():
-        if not run["name"].endswith(", frozen"):
-            continue
-        by = {
-            (cell["recipe"], cell["budget"], cell["method"]): float(np.mean(cell["top1"]))
-            for cell in cells
-            if cell["top1"]
-        }
-        for budget in {cell["budget"] for cell in cells}:
-            there = [method for method in METHODS if ("pool_probe", budget, method) in by]
-            best = max(there, key=lambda method: by["linear_probe", budget, method])
-            values = [by["pool_probe", budget, method] for method in there]
-            kept += by["pool_probe", budget, best] >= max(values) - 0.01
+    for _, budgets, found in by_cell("design", "confirm"):
+        means = {key: float(np.mean(values)) for key, values in found.items()}
+        for budget in budgets:
+            there = [method for method in METHODS if ("pool_probe", budget, method) in means]
+            best = max(there, key=lambda method: means["linear_probe", budget, method])
+            kept += means["pool_probe", budget, best] >= max(means["pool_probe", budget, one] for one in there) - 0.01
             count += 1
     return kept, count
