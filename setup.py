@@ -25,11 +25,13 @@ DEPENDENCIES = [
     "rich>=13.7",
     "safetensors>=0.5",
     "scikit-learn>=1.5",
+    "starlette>=0.46",
     "threadpoolctl>=3.5",
     "tifffile>=2023.7",
     "timm>=1.0.15",
     "torch>=2.6",
     "typer>=0.15",
+    "uvicorn>=0.34",
 ]
 
 

@@ -1,0 +1,1 @@
+"""A model for other programs: ONNX, torch.export, and the layout of a hub."""

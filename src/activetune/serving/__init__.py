@@ -1,0 +1,1 @@
+"""HTTP on this machine alone: the guards that every server has, and the endpoint that answers with predictions."""
