@@ -6,7 +6,7 @@ import builtins
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -566,8 +566,49 @@ def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Pat
 def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool, tmp_path: Path) -> None:
     labels = Labels.of({str(number): "odd" if number % 2 else "even" for number in range(count)})
     job = Job(pool, labels, NO_INDICES, pool, Network(load_backbone(*NETWORK.values())), resolve_runtime(), 0, tmp_path)
-    _, because, _ = auto.Auto(minutes=1e9)._choose(job, 60.0)
+    _, because, _ = auto.Auto(minutes=1e9)._within(job, 60.0)
     assert f"about {passes * count:,.1f} of" in because
+
+
+# Seconds where one image takes a second in training, and so a third of one to be looked at, in a pool of N images.
+TIMES: list[tuple[Callable[[int], float], int, str, str]] = [
+    (lambda N: 1e6, 2, "", "pool_fact"),
+    (lambda N: 15 * 20 + 2 * N / 3 + 6 * 100 / 0.75 + 9, 5, "", "pool_fact"),  # 20 labels, 100 pseudo-labels
+    (lambda N: 15 * 20 + 2 * N / 3 + 6 * 100 / 0.75 - 9, 5, "", "fact"),
+    (lambda N: 1e6, 2, "map", "fact"),  # a head that doesn't learn from the pool
+    (lambda N: 1e6, 30, "", "fact"),  # labels enough
+    (lambda N: N / 3 + 9, 5, "", "pool_probe"),
+    (lambda N: N / 3 - 9, 5, "", "linear_probe"),
+]
+
+
+@pytest.mark.parametrize(("time_of", "shots", "head", "recipe"), TIMES)
+def test_auto_learns_from_the_pool_where_labels_are_few_and_time_is_given(
+    time_of: Callable[[int], float], shots: int, head: str, recipe: str, tmp_path: Path
+) -> None:
+    pool = open_pool(write_digits(tmp_path / "digits", 600))
+    labels = Labels.of(some_labels(pool, shots))
+    network = Network(load_backbone(*NETWORK.values()))
+    job = Job(pool.subset(labels.ids), labels, NO_INDICES, pool, network, resolve_runtime(), 0, tmp_path, head=head)
+    seconds = time_of(len(pool))
+    chosen = auto.Auto(minutes=seconds / 60, worthwhile=100)
+    name, _, count = chosen._within(job, 1.0)
+    assert name == recipe
+    assert (count >= 100) == (recipe == "pool_fact")
+    assert chosen.learns_from_pool("classification", head, labels, len(pool)) == (shots < 30 and not head)
+    assert not auto.Auto().learns_from_pool("classification", head, labels, len(pool))  # no minutes: never
+
+
+def test_a_model_of_the_pool_by_auto_is_that_of_the_recipe_it_chose(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 0.001)
+    labels = some_labels(pool, 2)
+    given = {"minutes": 0.05 / 60, "worthwhile": 1000, "epochs": 15}
+    train(pool, tmp_path / "auto", "auto", labels=labels, settings=given)
+    assert figures(tmp_path / "auto")["recipe"] == "pool_probe"
+    train(pool, tmp_path / "given", "pool_probe", labels=labels)
+    assert weights(tmp_path / "auto") == weights(tmp_path / "given")
 
 
 @pytest.mark.parametrize("recipe", ["pool_probe", "pool_fact", "vecaf"])
@@ -613,7 +654,7 @@ def test_auto_trains_additions_to_a_large_backbone(pool: Pool, tmp_path: Path) -
 def test_a_choice_by_time_outlives_the_run(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on may be on a faster machine, or on a busier one: it goes on with what was chosen."""
     labels = some_labels(pool, 50)
-    options: dict[str, Any] = {"labels": labels, "settings": {"minutes": 0.02}}
+    options: dict[str, Any] = {"labels": labels, "settings": {"minutes": 0.02, "pool_shots": 0}}
     monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 0.001)
     cut_off(monkeypatch, lambda: train(pool, tmp_path / "m", "auto", **options))
     monkeypatch.setattr(auto, "seconds_an_image", lambda *_: 1000.0)

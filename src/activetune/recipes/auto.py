@@ -2,16 +2,20 @@
 
 FACT is the choice where its time is at hand: it keeps what its phases have learned unless validation says that another
 head is better. Its time is estimated by a few steps of training on black images. A backbone too large for the
-optimiser's memory gets LoRA. Where there is less time than FACT takes, as with many labels, the network is trained on
-all of them for as many batches as fit, from the linear probe's head and on a schedule of that length: VeCAF's recipe
-without a selection, which loses to this where the start is a good one (experiments/vecaf). Where hardly any batch fits,
-the linear probe is all, its strength chosen by cross-validation on cached features: other light heads take longer than
-it takes to train on few labels.
+optimiser's memory gets LoRA. Where labels are few beside the pool's images, and the time that is given is enough for
+it, FACT's network then teaches a student on these images too (experiments/LOG.md).
+
+Where there is less time than FACT takes, as with many labels, the network is trained on all of them for as many batches
+as fit, from the linear probe's head and on a schedule of that length: VeCAF's recipe without a selection, which loses
+to this where the start is a good one (experiments/vecaf). Where hardly any batch fits, a probe is all. It learns from
+the pool too where labels are few and there is time to look at all images (experiments/pool). Other light heads take
+longer than it takes to train on few labels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,32 +23,44 @@ from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.config import check_settings
 from activetune.base.progress import note
 from activetune.base.settings import changed, flatten
+from activetune.data.labels import Labels
 from activetune.data.splits import VALIDATION_LEAST
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.fact import Fact
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.lora import Lora
+from activetune.recipes.pool_fact import PoolFact
+from activetune.recipes.pool_probe import PoolProbe
 from activetune.recipes.vecaf import Vecaf
 from activetune.training.job import Job, Outcome
 from activetune.training.recipe import Recipe
 from activetune.training.timing import FORWARD, seconds_an_image
 
+# All labels by VeCAF's recipe, without a selection; few are all trained on.
+EVERYTHING = {"loops": 1, "select_with": "all", "captions": "none", "validation_least": VALIDATION_LEAST}
+
 
 @dataclass(frozen=True)
 class Auto(Recipe):
-    """Runs ``fact``, ``lora``, some batches from a probe, or the probe alone; the manifest says which, and why.
+    """Runs ``fact``, with the pool or without, ``lora``, some batches from a probe, or a probe alone.
+
+    The manifest says which, and why.
 
     Attributes:
         minutes: the time that training may take, about; 0 sets no limit.
         large: parameters from which on LoRA is trained, as Adam alone needs 12 bytes for each of them.
         worthwhile: batches below which the probe alone is better than a training (experiments/LOG.md).
+        pool_shots: labels per class up to which the rest of the pool is learned from, if there are ``minutes`` for it.
+        pool_times: images per label that the pool must have for that.
         epochs, views, trials, head_steps, imbalance: of the recipe that is run, see there.
     """
 
     minutes: float = 0.0
     large: int = 300_000_000
     worthwhile: int = 20
+    pool_shots: float = 25.0
+    pool_times: float = 2.0
     epochs: int = 15
     views: int = 4
     trials: int = 12
@@ -58,6 +74,8 @@ class Auto(Recipe):
             ("minutes", self.minutes, 0, np.inf),
             ("large", self.large, 0, np.inf),
             ("worthwhile", self.worthwhile, 1, np.inf),
+            ("pool_shots", self.pool_shots, 0, np.inf),
+            ("pool_times", self.pool_times, 1, np.inf),
         )
         self._fact()
 
@@ -65,10 +83,15 @@ class Auto(Recipe):
         """See :class:`Recipe`: the chosen recipe holds out what it needs."""
         return NO_INDICES
 
+    def learns_from_pool(self, task: str, head: str, labels: Labels, images: int) -> bool:
+        """See :class:`Recipe`: whether it may come to that, as the choice is made when the training begins."""
+        few = _shots(task, labels) <= self.pool_shots and images >= self.pool_times * len(labels)
+        return bool(self.minutes) and few and task in PoolFact.only_tasks and head in ("", PoolFact.only_head)
+
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        name, because, batches = self._choice(job)
-        recipe = self._recipe(name, batches)
+        name, because, count = self._choice(job)
+        recipe = self._recipe(name, count)
         note(f"auto: {name}, {because}", job.quiet)
         held_out = recipe.hold_out(job.strata, job.seed)
         outcome = recipe.run(replace(job, held_out=held_out, settings=flatten(recipe)))
@@ -77,53 +100,59 @@ class Auto(Recipe):
         return Outcome(outcome.history, {**figures, **counts}, outcome.files)
 
     def _choice(self, job: Job) -> tuple[str, str, int]:
-        """The recipe's name, the reason, and its batches if it has a number of them.
+        """The recipe's name, the reason, and how many batches or pseudo-labels it has if that is a matter of time.
 
         Where the time that steps take decides, a run that goes on keeps the choice of the run that was cut off.
         """
         if not self.minutes:
-            return self._choose(job, 0.0)
-        timed = job.once("auto", lambda: {"choice": self._choose(job, seconds_an_image(job))})
-        name, because, batches = timed["choice"]
-        return name, because, batches
+            return self._without_limit(job)
+        timed = job.once("auto", lambda: {"choice": self._within(job, seconds_an_image(job))})
+        name, because, count = timed["choice"]
+        return name, because, count
 
-    def _choose(self, job: Job, an_image: float) -> tuple[str, str, int]:
+    def _without_limit(self, job: Job) -> tuple[str, str, int]:
+        """See :meth:`_choice`."""
+        size = _size(job)
+        return "lora" if size >= self.large else "fact", f"for {_told_shots(job)} and {_told_size(size)}", 0
+
+    def _within(self, job: Job, an_image: float) -> tuple[str, str, int]:
         """See :meth:`_choice`.
 
         Args:
             an_image: seconds per image in training.
         """
-        labels, size = job.labels, sum(value.numel() for value in job.network.parameters())
-        large = size >= self.large
-        name = "lora" if large else "fact"
-        classes = set(labels.names) if job.task.name == CLASSIFICATION else labels.classes
-        shots = f"for {len(labels) / max(1, len(classes)):,.1f} labels per class and "
-        told = f"{size / 1e6:,.0f} million parameters"
-        if not self.minutes:
-            return name, shots + told, 0
-        pilots = not large and self._has_pilot(job)
-        needed = self.epochs * (2 if pilots else 1) * len(labels) * an_image / 60
-        told += f", about {needed:,.1f} of {self.minutes:g} minutes"
+        name, because, _ = self._without_limit(job)
+        large, labels = name == "lora", len(job.labels)
+        from_pool = self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
+        if from_pool and not large and (count := self._pool_fact().affordable(self.minutes, job, an_image)):
+            return "pool_fact", f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
+        needed = self.epochs * (2 if not large and self._has_pilot(job) else 1) * labels * an_image / 60
+        told = f"about {needed:,.1f} of {self.minutes:g} minutes"
         if needed <= self.minutes:
-            return name, shots + told, 0
-        because = f"as {name} would need {told}"
-        features = FORWARD * len(labels) * an_image
-        batches = int((60 * self.minutes - features) / (an_image * Vecaf.training.batch_size))
-        if large or batches < self.worthwhile or not job.has_linear_probe or job.task.name not in Vecaf.only_tasks:
-            return "linear_probe", because, 0
-        return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
+            return name, f"{because}, {told}", 0
+        because = f"as {name} would need {told} {because}"
+        left = 60 * self.minutes - FORWARD * labels * an_image
+        batches = int(left / (an_image * Vecaf.training.batch_size))
+        trains = not large and job.has_linear_probe and job.task.name in Vecaf.only_tasks
+        if trains and batches >= self.worthwhile:
+            return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
+        looks = from_pool and FORWARD * len(job.whole_pool) * an_image <= 60 * self.minutes
+        return "pool_probe" if looks else "linear_probe", because, 0
 
-    def _recipe(self, name: str, batches: int) -> Recipe:
+    def _recipe(self, name: str, count: int) -> Recipe:
         remedies = self.imbalance.remedies
         if name == "fact":
             return self._fact()
-        if name == "lora":
-            return changed(Lora(), {"epochs": self.epochs, **remedies})
-        if name == "linear_probe":
-            return changed(LinearProbe(), remedies)
-        everything = {"batches": batches, "loops": 1, "select_with": "all", "captions": "none"}
-        few_are_all_trained_on = {"validation_least": VALIDATION_LEAST}
-        return changed(Vecaf(), {**everything, **few_are_all_trained_on, **remedies})
+        if name == "pool_fact":
+            return changed(self._pool_fact(), {"pseudo_labels": count})
+        plain: dict[str, tuple[Recipe, dict[str, Any]]] = {
+            "lora": (Lora(), {"epochs": self.epochs}),
+            "linear_probe": (LinearProbe(), {}),
+            "pool_probe": (PoolProbe(), {}),
+            "vecaf": (Vecaf(), {**EVERYTHING, "batches": count}),
+        }
+        recipe, own = plain[name]
+        return changed(recipe, {**own, **remedies})
 
     def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()
@@ -133,3 +162,24 @@ class Auto(Recipe):
     def _fact(self) -> Fact:
         own = {name: getattr(self, name) for name in ("epochs", "views", "trials", "head_steps")}
         return changed(Fact(), {**own, **self.imbalance.remedies})
+
+    def _pool_fact(self) -> PoolFact:
+        return changed(PoolFact(), {"epochs": self.epochs, **self.imbalance.remedies})
+
+
+def _shots(task: str, labels: Labels) -> float:
+    """Labels per class; of the classes that have any, where each item has one."""
+    classes = set(labels.names) if task == CLASSIFICATION else labels.classes
+    return len(labels) / max(1, len(classes))
+
+
+def _told_shots(job: Job) -> str:
+    return f"{_shots(job.task.name, job.labels):,.1f} labels per class"
+
+
+def _size(job: Job) -> int:
+    return sum(value.numel() for value in job.network.parameters())
+
+
+def _told_size(size: int) -> str:
+    return f"{size / 1e6:,.0f} million parameters"

@@ -119,17 +119,21 @@ class PoolFact(Recipe):
         Args:
             an_image: seconds per image in training.
         """
+        count = self.affordable(minutes, job, an_image)
+        if not count:
+            note(f"{minutes:g} minutes are too short for a student; none is trained", job.quiet)
+            return replace(self, minutes=0.0, turns=0)
+        note(f"{count:,} pseudo-labels in {minutes:g} minutes", job.quiet)
+        return replace(self, minutes=0.0, pseudo=replace(self.pseudo, count=count))
+
+    def affordable(self, minutes: float, job: Job, an_image: float) -> int:
+        """How many pseudo-labels there is time for; 0 where these are too few for a student."""
         images = 60 * minutes / an_image / (2 if len(self.left_out(job)) else 1)
         looked_at = FORWARD * min(self.pool.most, len(job.whole_pool))
         images -= self.training.epochs * len(job.labels) + looked_at
         each = images / max(1, self.turns) - looked_at
         count = int(each / self.student_epochs * (1 - self.pseudo.labelled))
-        if count < WORTHWHILE:
-            note(f"{minutes:g} minutes are too short for a student; none is trained", job.quiet)
-            return replace(self, minutes=0.0, turns=0)
-        count = min(count, self.pseudo.count)
-        note(f"{count:,} pseudo-labels in {minutes:g} minutes", job.quiet)
-        return replace(self, minutes=0.0, pseudo=replace(self.pseudo, count=count))
+        return 0 if count < WORTHWHILE else min(count, self.pseudo.count)
 
     @property
     def names(self) -> list[str]:

@@ -157,6 +157,7 @@ def _made_from(
     pool: Pool, labels: Labels, backbone: Backbone, asked: _Asked, recipe: Recipe, runtime: Runtime, run: Run
 ) -> dict[str, Any]:
     """What the model is made from, for its manifest; its digest tells this run from others."""
+    from_pool = recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool))
     return {
         **digests_of(pool, labels, classes=bool(asked.classes), use_cache=asked.use_cache),
         "backbone": backbone.name,
@@ -165,7 +166,7 @@ def _made_from(
         "options": record_of(recipe),
         "seed": run.seed,
         "precision": runtime.precision,
-        **({"whole_pool": Contents(pool, remember=asked.use_cache).fingerprint} if recipe.uses_pool else {}),
+        **({"whole_pool": Contents(pool, remember=asked.use_cache).fingerprint} if from_pool else {}),
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
         **({"head": asked.head} if asked.head else {}),
     }

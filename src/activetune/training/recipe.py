@@ -16,6 +16,7 @@ from activetune.base.config import build
 from activetune.base.discovery import class_of, modules_of
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings, group_of
+from activetune.data.labels import Labels
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
 from activetune.tasks import Task
@@ -67,6 +68,14 @@ class Recipe(Settings, ABC):
                 f"the recipe {name} trains the head {self.only_head}, not {kind}; leave the head out, or give another "
                 "recipe"
             )
+
+    def learns_from_pool(self, task: str, head: str, labels: Labels, images: int) -> bool:
+        """Whether a model would be made from the pool's other images too: then these are part of what it is.
+
+        Args:
+            task, head: as for :meth:`refuse`. images: of the whole pool.
+        """
+        return self.uses_pool
 
     def construction(self) -> dict[str, Any]:
         """Options that the backbone must be built with for this recipe."""
