@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults
+.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults docs
 
 install: $(BIN)/.installed
 
@@ -39,6 +39,12 @@ test-processors: install
 # Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.
 faults: install
 	ACTIVETUNE_FAULTS=all $(BIN)/python -m pytest -n auto tests/faults
+
+# The documentation site: build/site/html/index.html.
+docs: install
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/make_site.py
+	$(BIN)/zensical build --strict
 
 lint: install
 	$(BIN)/ruff check .

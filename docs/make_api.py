@@ -55,8 +55,8 @@ def page() -> str:
 def _entry(name: str) -> str:
     thing = getattr(activetune, name)
     text = inspect.cleandoc(thing.__doc__ or "")
-    prose = _prose(_one_entry_per_line(text, _names(thing)))
-    lines = [f"### `{name}`\n", f"```python skip\n{_signature(name, thing)}\n```\n", f"{prose}\n"]
+    told = prose(one_entry_per_line(text, names_in(thing)))
+    lines = [f"### `{name}`\n", f"```python skip\n{_signature(name, thing)}\n```\n", f"{told}\n"]
     if inspect.isclass(thing):
         lines += _members(thing)
     return "\n".join(lines)
@@ -97,7 +97,7 @@ def _split(arguments: str) -> list[str]:
     return [*found, arguments[start:].strip()]
 
 
-def _names(thing: Any) -> set[str]:
+def names_in(thing: Any) -> set[str]:
     """The names that a docstring may explain: parameters, fields, and attributes that are set when it is made."""
     names = set(getattr(thing, "__annotations__", {})) | (set(vars(thing)) if inspect.isclass(thing) else set())
     if not typing.is_typeddict(thing):
@@ -106,10 +106,10 @@ def _names(thing: Any) -> set[str]:
     return names | (set(made.__code__.co_names) if inspect.isfunction(made) else set())
 
 
-def _one_entry_per_line(text: str, names: set[str]) -> str:
+def one_entry_per_line(text: str, names: set[str]) -> str:
     """A docstring in which a name that is explained after another one in the same line begins a line of its own.
 
-    >>> _one_entry_per_line("    pool: the images. seed: of every choice.", {"pool", "seed"})
+    >>> one_entry_per_line("    pool: the images. seed: of every choice.", {"pool", "seed"})
     '    pool: the images.\\n    seed: of every choice.'
     """
 
@@ -119,7 +119,7 @@ def _one_entry_per_line(text: str, names: set[str]) -> str:
     return re.sub(r"(?<=\.) ((?:[a-zA-Z_]+, )*[a-zA-Z_]+): ", broken, text)
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """A docstring as Markdown: its sections as lists, roles as code."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?([\w]+)`", r"`\1`", text).replace("``", "`")
     out: list[str] = []

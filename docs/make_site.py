@@ -1,0 +1,231 @@
+"""Gather the pages of the documentation site, and write one for each selector, recipe and task.
+
+python docs/make_site.py            # build/site/source, from which `make docs` builds build/site/html
+
+The pages of docs/, experiments/ and benchmarks/ are copied as they are, so that their links lead to the same places.
+Pages of methods are made from what stands elsewhere already: the module's docstring, its section or row of the guide,
+the settings with their defaults, and figures that were measured.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import re
+import shutil
+import statistics
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from make_api import names_in, one_entry_per_line, prose
+
+from activetune.base.config import field_defaults
+from activetune.base.settings import Settings
+from activetune.selection.selectors import selectors
+from activetune.tasks import make_task, tasks
+from activetune.training.recipe import recipes
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "build" / "site" / "source"
+COPIED = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "experiments/**/*.md", "benchmarks/**/*.md")
+METHODS = Path("docs", "methods")
+UP = "../../../"  # from docs/methods/KIND/NAME.md to the root
+POOLS = {
+    "caltech101-vit": "Caltech-101, ViT-Tiny",
+    "caltech101-bundled": "Caltech-101, bundled",
+    "cifar10-vit": "CIFAR-10, ViT-Tiny",
+    "cifar10-bundled": "CIFAR-10, bundled",
+    "cifar10-lt-vit": "CIFAR-10, long tail, ViT-Tiny",
+    "cifar10-lt-bundled": "CIFAR-10, long tail, bundled",
+}
+BASELINE = "random"
+
+
+def main() -> None:
+    """Write all pages."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    copy(SOURCE)
+    for path, text in pages().items():
+        file = SOURCE / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    print(SOURCE.relative_to(ROOT))
+
+
+def copy(source: Path) -> None:
+    """Copy the pages that are written by hand, and what they link to: pictures, small files, folders of results."""
+    for pattern in COPIED:
+        for page in sorted(ROOT.glob(pattern)):
+            text = page.read_text(encoding="utf-8")
+            for link in sorted(set(re.findall(r"\]\(([^)#\s]+)", text))):
+                linked = (page.parent / link).resolve()
+                if linked.is_file() and linked.is_relative_to(ROOT):
+                    _copy(linked, source)
+                elif linked.is_dir() and linked.is_relative_to(ROOT) and (linked / "README.md").is_file():
+                    text = text.replace(f"]({link})", f"]({link.rstrip('/')}/README.md)")
+                elif linked.is_dir() and linked.is_relative_to(ROOT):
+                    _list(linked, source)
+                    text = text.replace(f"]({link})", f"]({link.rstrip('/')}/index.md)")
+            copied = source / page.relative_to(ROOT)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_text(text, encoding="utf-8")
+    (source / "README.md").rename(source / "index.md")
+
+
+def _copy(file: Path, source: Path) -> None:
+    copied = source / file.relative_to(ROOT)
+    if file.suffix != ".md":
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copied)
+
+
+def _list(folder: Path, source: Path) -> None:
+    """Copy the files of a folder, and write a page that lists them."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    for file in files:
+        _copy(file, source)
+    rows = [f"- [{file.name}]({file.name})" for file in files]
+    (source / folder.relative_to(ROOT) / "index.md").write_text("\n".join([f"# {folder.name}", "", *rows, ""]))
+
+
+def pages() -> dict[Path, str]:
+    """The pages of all methods, and one that lists them for each kind, by their path in the site."""
+    found: dict[Path, str] = {}
+    guides = {
+        "selectors": ("select.md", "activetune select EMB --budget 100 --method {} --out SEL"),
+        "recipes": ("finetune.md", "activetune finetune POOL --labels labels.csv --recipe {} --out MODEL"),
+        "tasks": ("tasks.md", "activetune finetune POOL --labels ANSWERS --task {} --out MODEL"),
+    }
+    of: dict[str, Mapping[str, type]] = {
+        "selectors": selectors(),
+        "recipes": recipes(),
+        "tasks": {name: type(make_task(name)) for name in tasks()},
+    }
+    for kind, methods in of.items():
+        guide, command = guides[kind]
+        text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
+        for name, cls in methods.items():
+            found[METHODS / kind / f"{name}.md"] = "\n".join(_page(kind, name, cls, guide, text, command.format(name)))
+        rows = [f"| [`{name}`]({kind}/{name}.md) | {first_line(cls)} |" for name, cls in sorted(methods.items())]
+        head = [f"# {kind.capitalize()}", "", f"How they are used: [{guide}](../{guide}).", ""]
+        found[METHODS / f"{kind}.md"] = "\n".join([*head, "| name | |", "|---|---|", *rows, ""])
+    return found
+
+
+def _page(kind: str, name: str, cls: type, guide: str, guide_text: str, command: str) -> Iterator[str]:
+    yield from (f"# `{name}`", "", first_line(cls), "", "```console", f"$ {command}", "```", "")
+    if row := moved(table_row(guide_text, name), guide):
+        yield from ("## When to use it", "", row, "")
+    if section := moved(section_of(guide_text, name), guide):
+        yield from ("## In the guide", "", section, "")
+    yield from ("## How it works", "", prose(inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")), "")
+    yield from _settings(cls)
+    yield from _measured(kind, name)
+    yield from (f"More: [{guide}]({UP}docs/{guide}).", "")
+
+
+def first_line(cls: type) -> str:
+    """The first paragraph of a docstring."""
+    return prose(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]).replace("\n", " ")
+
+
+def section_of(text: str, name: str) -> str:
+    """What stands below the heading of that name, up to the next heading."""
+    found = re.search(rf"^### `{re.escape(name)}`\n(.*?)(?=^##)", text + "\n##", flags=re.MULTILINE | re.DOTALL)
+    return found[1].strip() if found else ""
+
+
+def table_row(text: str, name: str) -> str:
+    """The row of the guide's first table that has a row for each method, as sentences below its header."""
+    found = re.search(rf"^\| `{re.escape(name)}` \|.*$", text, flags=re.MULTILINE)
+    above = text[: found.start()] if found else ""
+    if not found or section_of(text, name):
+        return ""
+    header = re.findall(r"^\|(.*)\|\n\|[-|]+\|$", above, flags=re.MULTILINE)[-1]
+    titles, cells = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("| "))] for line in (header, found[0]))
+    return "\n".join(f"- {title}: {cell}" for title, cell in zip(titles[1:], cells[1:], strict=True) if title)
+
+
+def moved(text: str, guide: str) -> str:
+    """A text of a guide whose links lead to the same places from a method's page."""
+    text = re.sub(r"\]\(#", f"]({guide}#", text)
+    return re.sub(r"\]\((?!https?:)", f"]({UP}docs/", text)
+
+
+def _settings(cls: type) -> Iterator[str]:
+    defaults = field_defaults(cls) if issubclass(cls, Settings) else {}
+    if defaults:
+        attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")
+        meanings = prose(one_entry_per_line("".join(attributes[1:]), names_in(cls)))
+        yield from ("## Settings", "", "`--set name=value` gives one.", "", "| setting | default |", "|---|---|")
+        yield from (f"| `{field}` | `{default!r}` |" for field, default in defaults.items())
+        yield from ("", meanings, "")
+    for preset, values in getattr(cls, "presets", {}).items():
+        yield f"`--preset {preset}`: " + ", ".join(f"`{key}={value}`" for key, value in values.items()) + "\n"
+
+
+def _measured(kind: str, name: str) -> Iterator[str]:
+    rows = list(_selector_figures(name) if kind == "selectors" else _recipe_figures(name) if kind == "recipes" else ())
+    if rows:
+        yield from ("## Measured", "", *rows, "")
+
+
+def _selector_figures(name: str) -> Iterator[str]:
+    """What benchmarks/accuracy has of a selector, beside random picks."""
+    tables = ROOT / "benchmarks" / "accuracy" / "results"
+    lines = []
+    for pool, title in POOLS.items():
+        cells = _cells(tables / f"{pool}.csv")
+        for method in (name, BASELINE) if name != BASELINE else (name,):
+            found = {k: rows for (row_method, k), rows in cells.items() if row_method == method}
+            if not any(row_method == name for row_method, _ in cells) or not found:
+                continue
+            figures = ", ".join(f"{_spread(rows, 'top1')} (K = {k:,})" for k, rows in sorted(found.items()))
+            last = [float(row["select_seconds"]) for row in found[max(found)]]
+            lines.append(f"| {title} | `{method}` | {figures} | {statistics.median(last):.2g} |")
+    if lines:
+        yield "Top-1 in % of a linear probe on the picks, mean ± standard deviation over seeds, and median seconds of"
+        yield f"the selection at the highest budget ([machine, date, command]({UP}benchmarks/accuracy/README.md)):"
+        yield from ("", "| pool | picks | top-1 | seconds |", "|---|---|---|---|", *lines)
+
+
+def _cells(path: Path) -> dict[tuple[str, int], list[dict[str, str]]]:
+    cells: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            cells[row["method"], int(row["k"])].append(row)
+    return cells
+
+
+def _spread(rows: Iterable[Mapping[str, str]], column: str) -> str:
+    values = [100 * float(row[column]) for row in rows]
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def _recipe_figures(name: str) -> Iterator[str]:
+    """Rows of a recipe in the tables that experiments/ has run here."""
+    lines = []
+    for path in sorted((ROOT / "experiments").glob("*/here*.toml")):
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        folder = path.parent.name
+        for run in table.get("runs", ()):
+            for row in run.get("rows", ()):
+                if row.get("recipe") == name and row.get("measured"):
+                    figures = ", ".join(f"{budget}: {_told(value)}" for budget, value in row["measured"].items())
+                    link = f"[{folder}]({UP}experiments/{folder}/README.md)"
+                    lines.append(f"| {run['name']} | {row['name']} | {figures} | {row['when']}, {link} |")
+    if lines:
+        yield from ("| data | row | budget: mean ± standard deviation | when, and how |", "|---|---|---|---|", *lines)
+
+
+def _told(value: Any) -> str:
+    mean, *spread = value if isinstance(value, list) else [value]
+    return f"{mean} ± {spread[0]}" if spread else str(mean)
+
+
+if __name__ == "__main__":
+    main()
