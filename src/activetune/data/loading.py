@@ -30,7 +30,7 @@ class Loaded:
         rejected: position and reason of each image that can't be used.
         cpu_seconds: processor time of reading and decoding.
         digests: of the bytes of all images, rejected ones included, in the pool's order; empty where not asked for.
-        sizes: height and width of these B images before they were prepared.
+        sizes: height and width of these B images as they were decoded.
     """
 
     images: torch.Tensor
@@ -70,7 +70,7 @@ def start_worker(worker: int) -> None:
 
 class Item(NamedTuple):
     """An image of a pool: pixels (3, H, W) uint8 or the reason for none, the digest of its bytes where that is wanted,
-    the processor seconds that reading and decoding took, and the image's own height and width.
+    the processor seconds that reading and decoding took, and height and width of what was decoded.
     """
 
     position: int
@@ -84,6 +84,7 @@ class PoolImages(Dataset[Item]):
     """A pool as a torch data set, prepared for a network.
 
     Args:
+        about: pixels per side that are enough, see :func:`decode_image`.
         digests: of the images' bytes are wanted. told: those of all items, where they are known without the bytes.
     """
 
@@ -92,11 +93,13 @@ class PoolImages(Dataset[Item]):
         pool: Pool,
         prepare: Callable[[Image.Image], torch.Tensor],
         *,
+        about: int = 0,
         digests: bool = False,
         told: Digests | None = None,
     ):
         self.pool = pool
         self.prepare = prepare
+        self.about = about
         self.digests = digests
         self.told = told
 
@@ -116,7 +119,7 @@ class PoolImages(Dataset[Item]):
         try:
             encoded = self.pool.read(position)
             digest = digest or (content_digest(encoded) if self.digests else b"")
-            image = decode_image(encoded)
+            image = decode_image(encoded, about=self.about)
             size = image.height, image.width
             found = self.prepare(image)
         except RejectedImage as error:
@@ -126,17 +129,20 @@ class PoolImages(Dataset[Item]):
 
     def usable(self, position: int) -> torch.Tensor:
         """The pixels of an image that could be decoded when the run began; see :func:`read_usable`."""
-        return self.prepare(read_usable(self.pool, position))
+        return self.prepare(read_usable(self.pool, position, about=self.about))
 
 
-def read_usable(pool: Pool, position: int) -> Image.Image:
+def read_usable(pool: Pool, position: int, *, about: int = 0) -> Image.Image:
     """An image that could be decoded when the run began.
+
+    Args:
+        about: pixels per side that are enough, see :func:`decode_image`.
 
     Raises:
         ActivetuneError: it no longer can. ReadingFault: it can't be read at present.
     """
     try:
-        return decode_image(pool.read(position))
+        return decode_image(pool.read(position), about=about)
     except RejectedImage as error:
         raise _changed(pool, position, str(error)) from None
 
@@ -146,6 +152,7 @@ def image_loader(
     prepare: Callable[[Image.Image], torch.Tensor],
     *,
     batch_size: int,
+    about: int = 0,
     workers: int = -1,
     first_batch: int = 0,
     contents: Contents | None = None,
@@ -154,6 +161,7 @@ def image_loader(
     """The pool's images in order, from batch ``first_batch`` on; a rejected image leaves its batch smaller.
 
     Args:
+        about: pixels per side that are enough, see :func:`decode_image`; 0 for all.
         contents: takes note of the digests of the bytes that are read.
         all_usable: the images could all be decoded before, and it is an error if one no longer can.
 
@@ -163,7 +171,13 @@ def image_loader(
     positions = range(first_batch * batch_size, len(pool))
     count = choose_workers(workers, len(positions))
     loader: DataLoader[Item] = DataLoader(
-        PoolImages(pool, prepare, digests=contents is not None, told=None if contents is None else contents.told()),
+        PoolImages(
+            pool,
+            prepare,
+            about=about,
+            digests=contents is not None,
+            told=None if contents is None else contents.told(),
+        ),
         batch_size=batch_size,
         sampler=positions,
         num_workers=count,
@@ -202,7 +216,7 @@ def _changed(pool: Pool, position: int, reason: str) -> ActivetuneError:
 
 def rejected_items(pool: Pool, *, workers: int = -1) -> dict[str, str]:
     """The ids whose image can't be decoded, and why."""
-    loader = image_loader(pool, _no_pixels, batch_size=64, workers=workers)
+    loader = image_loader(pool, _no_pixels, batch_size=64, about=1, workers=workers)
     return {pool.ids[position]: reason for batch in loader for position, reason in batch.rejected}
 
 

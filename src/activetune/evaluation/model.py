@@ -82,8 +82,11 @@ class Model:
             by_class = isinstance(self.task, ClassTask)
             return np.empty((0, len(self.classes)), dtype=np.float32) if by_class else []
         runtime = resolve_runtime(device, precision)
-        opened = [to_rgb(image) if isinstance(image, Image.Image) else _open_image(Path(image)) for image in images]
         prepare = Prepare(self.task, self.backbone.settings)
+        opened = [
+            to_rgb(image) if isinstance(image, Image.Image) else _open_image(Path(image), prepare.enough)
+            for image in images
+        ]
         outputs = _outputs(
             self.network.to(runtime.device).eval(), torch.stack([prepare(image) for image in opened]), runtime
         )
@@ -105,16 +108,21 @@ class Prepare:
         """What images are prepared for."""
         return self.task.name
 
+    @property
+    def enough(self) -> int:
+        """See :meth:`Task.enough`."""
+        return self.task.enough(self.settings, None)
+
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB image to uint8 (3, H, W)."""
         return self.task.transform(image, None, self.settings, None)[0]
 
 
-def _open_image(path: Path) -> Image.Image:
+def _open_image(path: Path, about: int) -> Image.Image:
     try:
         if path.exists() and not path.is_file():
             raise RejectedImage("not a file")
-        return decode_image(read_image_file(path))
+        return decode_image(read_image_file(path), about=about)
     except RejectedImage as error:
         raise RejectedImage(f"{path}: {error}") from None
     except OSError as error:
@@ -157,7 +165,13 @@ def predictions(
     """
     network, prepare = model.network.to(runtime.device).eval(), Prepare(model.task, model.backbone.settings)
     loader = image_loader(
-        pool, prepare, batch_size=batch_size, workers=workers, first_batch=first_batch, contents=contents
+        pool,
+        prepare,
+        batch_size=batch_size,
+        about=prepare.enough,
+        workers=workers,
+        first_batch=first_batch,
+        contents=contents,
     )
     with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
         for batch in loader:

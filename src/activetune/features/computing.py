@@ -89,6 +89,7 @@ def _append_rest(
         pool,
         options.prepare or backbone.prepare,
         batch_size=begun.batch_size,
+        about=backbone.settings.enough if options.prepare is None else options.prepare.enough,
         workers=options.workers,
         first_batch=begun.batches,
         contents=contents,

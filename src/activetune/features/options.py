@@ -15,7 +15,7 @@ from activetune.base.run import Run
 from activetune.base.runtime import resolve_runtime
 from activetune.networks.backbones import Backbone
 
-PIPELINE = 1  # raised when the same inputs give other features
+PIPELINE = 2  # raised when the same inputs give other features
 
 
 class Preparation(Protocol):
@@ -24,6 +24,10 @@ class Preparation(Protocol):
     @property
     def name(self) -> str:
         """What images are prepared for; it stands in the manifest."""
+
+    @property
+    def enough(self) -> int:
+        """Pixels per side that an image is decoded with at least; 0: with all that it has."""
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Prepare an image."""

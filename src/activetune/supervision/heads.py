@@ -22,6 +22,7 @@ from activetune.base.settings import flatten
 from activetune.data.labels import Labels
 from activetune.data.loading import read_usable
 from activetune.data.pool import Pool
+from activetune.networks.backbones import ImageSettings
 from activetune.networks.heads import Head, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import Network
@@ -68,6 +69,11 @@ class Lesson:
         batches = Batches(positions, strata, batch_size, seed + self.number, accumulation=accumulation, count=1)
         task = self.task.prepared(self.labels, positions, Imbalance())
         return Stream(task, self.pool, self.labels, batches, NO_INDICES, self.entry.weight, self.name)
+
+    def as_evaluated(self, position: int, settings: ImageSettings) -> Tensor:
+        """An image as it is evaluated, uint8 (3, H, W)."""
+        image = read_usable(self.pool, position, about=self.task.enough(settings, None))
+        return self.task.transform(image, None, settings, None)[0]
 
     def held_out_stream(self, seed: int) -> Stream:
         """The images that it is scored on."""
@@ -134,7 +140,7 @@ def _adapt(job: Job, head: Head, lesson: Lesson) -> None:
     positions = np.setdiff1d(np.arange(len(lesson.labels)), lesson.held_out)[:SHOWN]
     found = []
     for position in positions.tolist():
-        image = lesson.task.transform(read_usable(lesson.pool, position), None, job.backbone.settings, None)[0]
+        image = lesson.as_evaluated(position, job.backbone.settings)
         with torch.inference_mode(), job.runtime.autocast():
             last = job.backbone.eval().last(image[None].to(job.runtime.device))
             found.append(job.backbone.as_tokens(last) if head.reads != "pooled" else job.backbone.pool(last))

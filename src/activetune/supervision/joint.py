@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from activetune.data.loading import read_usable
 from activetune.evaluation.metrics import told_score
 from activetune.networks.adapters import inject
 from activetune.networks.network import Network
@@ -59,7 +58,7 @@ def train_jointly(
     network = job.network
     network.requires_grad_(False)
     before = job.once("before", lambda: scores(job, lessons))
-    shown = [_image(job, lesson, position) for lesson, position in _some(lessons)]
+    shown = [lesson.as_evaluated(position, job.backbone.settings) for lesson, position in _some(lessons)]
     start = Features.of(job.backbone, shown, job.runtime)
     inject(job.backbone.network, options.additions, seed=derive(job.seed, 0, -1))
     stage = options.joint
@@ -95,11 +94,6 @@ def _some(lessons: Sequence[Lesson]) -> list[tuple[Lesson, int]]:
         for lesson in lessons
         for position in (lesson.held_out if len(lesson.held_out) else range(len(lesson.labels)))[:each]
     ]
-
-
-def _image(job: Job, lesson: Lesson, position: int) -> Any:
-    """An image as it is evaluated."""
-    return lesson.task.transform(read_usable(lesson.pool, position), None, job.backbone.settings, None)[0]
 
 
 def told(figures: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ Shape legend: B images of a batch, L labelled items.
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -230,6 +231,16 @@ class Task(ABC):
             return _as_evaluated(settings)(image), target
         found: tuple[Tensor, Any] = augmentation(settings, crops)(image, target)
         return found
+
+    def enough(self, settings: ImageSettings, crops: Crops | None) -> int:
+        """Pixels per side that :meth:`transform` needs; 0: all, as answers count in the image's own pixels.
+
+        Args:
+            crops: as for :meth:`transform`; the smallest of them shows that many pixels more than it is resized to.
+        """
+        if self.placed:
+            return 0
+        return settings.enough if crops is None else math.ceil(settings.enough / math.sqrt(crops.min_crop))
 
     @abstractmethod
     def collate(self, samples: Sequence[Sample]) -> Batch:

@@ -251,7 +251,7 @@ def _refuse_not_finite(job: Job) -> None:
     remedy = settings_to_change(runtime.precision, rates_among(job.settings, "lr", "head_lr"))
     refuse_weights(network, "at the end, so no model was saved", remedy)
     prepare = Prepare(job.task, job.backbone.settings)
-    shown = [prepare(read_usable(job.pool, row)) for row in range(min(SHOWN, len(job.pool)))]
+    shown = [prepare(read_usable(job.pool, row, about=prepare.enough)) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():
         outputs = network(torch.stack(shown).to(runtime.device))
     refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)

@@ -82,14 +82,15 @@ class StreamItems(Dataset[Sample]):
 
     def __getitem__(self, turn: Turn | int) -> Sample:
         position = turn.position if isinstance(turn, Turn) else int(turn)
-        image = read_usable(self.stream.pool, position)
+        crops = self.crops if isinstance(turn, Turn) else None
+        image = read_usable(self.stream.pool, position, about=self.stream.task.enough(self.settings, crops))
         target = self.stream.task.target(self.stream.labels, position)
         size = image.height, image.width
         if not isinstance(turn, Turn):
-            return Sample(*self.stream.task.transform(image, target, self.settings, None), position, size)
+            return Sample(*self.stream.task.transform(image, target, self.settings, crops), position, size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, *turn))
-            return Sample(*self.stream.task.transform(image, target, self.settings, self.crops), position, size)
+            return Sample(*self.stream.task.transform(image, target, self.settings, crops), position, size)
 
 
 def batches_loader(

@@ -169,9 +169,10 @@ class _Viewed(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         view, position = divmod(index, len(self.pool))
-        image = read_usable(self.pool, position)
+        crops = self.crops if view else None
+        image = read_usable(self.pool, position, about=self.task.enough(self.settings, crops))
         target = self.task.target(self.labels, position) if self.task.placed else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, VIEW_EPOCH + view, position))
-            found = self.task.transform(image, target, self.settings, self.crops if view else None)
+            found = self.task.transform(image, target, self.settings, crops)
         return Sample(*found, position, (image.height, image.width))

@@ -57,7 +57,14 @@ def score(job: Job, positions: IntArray, objective: Objective, *, probs: bool) -
 
     def batches() -> Iterator[Tensor]:
         with progress(len(pool), "scoring the pool", quiet=job.quiet) as meter:
-            loader = image_loader(pool, backbone.prepare, batch_size=BATCH, workers=job.workers, all_usable=True)
+            loader = image_loader(
+                pool,
+                backbone.prepare,
+                batch_size=BATCH,
+                about=backbone.settings.enough,
+                workers=job.workers,
+                all_usable=True,
+            )
             for batch in loader:
                 with torch.inference_mode(), runtime.autocast():
                     found: Tensor = backbone(batch.images.to(runtime.device))

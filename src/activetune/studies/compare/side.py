@@ -77,8 +77,9 @@ class Side:
         made_from = Contents(pool).fingerprint
 
         def batches() -> Iterator[Tensor]:
-            prepare = self.backbone.prepare
-            for batch in image_loader(pool, prepare, batch_size=BATCH, workers=self.run.workers, all_usable=True):
+            prepare, about = self.backbone.prepare, self.backbone.settings.enough
+            options: dict[str, Any] = {"batch_size": BATCH, "workers": self.run.workers, "all_usable": True}
+            for batch in image_loader(pool, prepare, about=about, **options):
                 yield batch.images
 
         return self._kept(made_from, batches, len(pool))
