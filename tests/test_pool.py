@@ -881,7 +881,7 @@ def test_a_zip_without_images_holds_none(tmp_path: Path) -> None:
         open_pool(write_zip(tmp_path / "a.zip", ["notes.txt"]))
 
 
-@pytest.mark.parametrize("name", ["image.png", "data.tar", "table.json", "nothing"])
+@pytest.mark.parametrize("name", ["image.png", "data.rar", "table.json", "nothing"])
 def test_another_file_names_what_is_expected(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UsageError, match=r"expected a folder .*\.csv, .*\.jsonl, .*\.mp4, .*\.parquet, .*\.zip"):

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import shutil
+import tarfile
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -244,6 +245,50 @@ class TestZip(PoolSourceContract):
             for name, body in images.items():
                 archive.writestr(name, body)
         return folder / "pool.zip"
+
+
+def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return path
+
+
+class TestWebDataset(PoolSourceContract):
+    """Images whose class stands in a member beside each."""
+
+    source = "webdataset"
+
+    def make(self, folder: Path, images: Mapping[str, bytes]) -> Path:
+        return write_tar(folder / "pool.tar", self.members(images))
+
+    def members(self, images: Mapping[str, bytes]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for name, body in images.items():
+            found |= {name: body, f"{name.removesuffix('.png')}.cls": label_of(name).encode()}
+        return found
+
+
+class TestWebDatasetFolders(TestWebDataset):
+    """A tar of plain folders."""
+
+    def members(self, images: Mapping[str, bytes]) -> dict[str, bytes]:
+        return dict(images)
+
+
+class TestWebDatasetShards(TestWebDataset):
+    def make(self, folder: Path, images: Mapping[str, bytes]) -> Path:
+        names = list(images)
+        for number, part in enumerate((names[:2], names[2:])):
+            write_tar(folder / f"train-{number:06d}.tar", self.members({name: images[name] for name in part}))
+        return folder
+
+    def test_half_of_it_is_a_sentence_or_fewer_images(self, path: Path) -> None:
+        shard = path / "train-000001.tar"
+        shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 4])
+        assert len(open_pool(path)) < len(IMAGES)
 
 
 class TestCsv(PoolSourceContract):

@@ -28,8 +28,9 @@ def open_pool(
     Args:
         path: a folder of images (searched recursively), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` manifest with
             a column ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of
-            such shards or a pattern of them (``data/train-*.parquet``), a ``.zip`` of images, or a video
-            (``clip.mp4``) or folder of videos, whose frames are the items; ``clip.mp4@2fps`` says how many.
+            such shards or a pattern of them (``data/train-*.parquet``), a ``.zip`` of images, a ``.tar`` in
+            WebDataset's form, a folder or a pattern of such shards, or a video (``clip.mp4``) or folder of videos,
+            whose frames are the items; ``clip.mp4@2fps`` says how many.
         follow_links: also into linked folders that lead out of the pool.
         frame_rate: frames per second of videos that are items, or ``"all"``; None: as the path says, otherwise 1.
         quiet: no sentence.

@@ -21,6 +21,7 @@ OUTSIDE = "names that lead out of the archive"
 OTHER = "files that are no images"
 NAMES_NOTHING = "rows of metadata that name no image of the pool"
 NO_IMAGES = "Parquet files without images"
+CUT_OFF = "files that are cut off"
 NO_VIDEO = "videos that can't be read"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 import stat
 from dataclasses import dataclass, field
 
@@ -13,6 +15,17 @@ from activetune.data.sources import _listing as reasons
 from activetune.data.sources._listing import LeftOut
 
 SYSTEM_FOLDERS = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"})
+DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def unwanted_name(name: str) -> str | None:
+    """Why an archive's member is left out by its path, which has ``/`` between folders; None where it is not."""
+    parts = name.split("/")
+    if ".." in parts or posixpath.isabs(name) or DRIVE.match(name):
+        return reasons.OUTSIDE
+    if any(part in SYSTEM_FOLDERS for part in parts):
+        return reasons.SYSTEM
+    return reasons.HIDDEN if any(part.startswith(".") for part in parts) else None
 
 
 @dataclass

@@ -11,7 +11,6 @@ import copy
 import lzma
 import os
 import posixpath
-import re
 import stat
 import tempfile
 import zipfile
@@ -32,7 +31,7 @@ from activetune.data.sources._files import folder_labels, place_of
 from activetune.data.sources._further import TableColumns
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import is_metadata, metadata_labels
-from activetune.data.sources._walk import SYSTEM_FOLDERS
+from activetune.data.sources._walk import unwanted_name
 
 ABOUT = ".zip of images, as a folder of images"
 SUFFIXES = (".zip",)
@@ -41,7 +40,6 @@ UTF_8 = 0x800  # flag of a member whose name is UTF-8
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError)
 STEP, LZMA_STEP = 2**16, 2**12  # bytes that are asked for at a time; LZMA unpacks all that these were made of
 ABSENT = -1
-DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass
@@ -173,15 +171,8 @@ def member_name(info: zipfile.ZipInfo) -> str:
 
 def unwanted(name: str, info: zipfile.ZipInfo) -> str | None:
     """Why a member is left out, None where it is not."""
-    parts = name.split("/")
-    if ".." in parts or posixpath.isabs(name) or DRIVE.match(name):
-        return reasons.OUTSIDE
-    if any(part in SYSTEM_FOLDERS for part in parts):
-        return reasons.SYSTEM
-    if any(part.startswith(".") for part in parts):
-        return reasons.HIDDEN
     kind = stat.S_IFMT(info.external_attr >> 16)
-    return reasons.SPECIAL if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else None
+    return unwanted_name(name) or (reasons.SPECIAL if kind not in (0, stat.S_IFREG, stat.S_IFDIR) else None)
 
 
 def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bool:
