@@ -32,8 +32,8 @@ def stored(kind: str) -> list[dict[str, Any]]:
 
 
 def tables() -> list[str]:
-    """Doses; what the tasks gain themselves; other questions; what a stage costs."""
-    return [doses(), in_domain(), elsewhere(), cost()]
+    """Doses; what the tasks gain themselves; other questions; cheap labels as teachers; what a stage costs."""
+    return [doses(), in_domain(), elsewhere(), lever(), cost()]
 
 
 def doses() -> str:
@@ -120,6 +120,40 @@ def supported() -> list[str]:
         if sum(held) >= max(2, -(-2 * seeds // 3)):
             found.append(f"{same[0]['probe']}: {same[0]['what']}")
     return found
+
+
+def lever_gains() -> dict[tuple[str, str, str, str], list[tuple[float, float]]]:
+    """Points by the backbone as it came and by a taught one, seed by seed, by question, budget, method and teacher."""
+    found: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
+    for one in stored("lever"):
+        scores = {
+            (row["question"], row["budget"], row["method"], row["taught"]): 100 * row.get("map", row.get("miou"))
+            for row in one["rows"]
+        }
+        for (question, budget, method, taught), score in scores.items():
+            if taught != "nothing":
+                before = scores[question, budget, method, "nothing"]
+                found.setdefault((question, budget, method, taught), []).append((before, score))
+    return found
+
+
+def lever() -> str:
+    """What a backbone that a pool's cheap labels have taught does for select and finetune on that pool."""
+    gains = lever_gains()
+    teachers = list(dict.fromkeys(taught for *_, taught in gains))
+    rows = []
+    for question, budget, method in dict.fromkeys(key[:3] for key in gains):
+        told = [gains.get((question, budget, method, taught), []) for taught in teachers]
+        before = [pair[0] for pair in next(pairs for pairs in told if pairs)]
+        cells = [spread([after - start for start, after in pairs], signed=True) if pairs else "" for pairs in told]
+        rows.append([f"{question}, {budget}, {method}", spread(before), *cells])
+    return lines(["", "as it came", *(f"taught by {taught}" for taught in teachers)], rows)
+
+
+def spread(values: list[float], *, signed: bool = False) -> str:
+    """Mean and sample standard deviation."""
+    mean = f"{np.mean(values):{'+' if signed else ''}.1f}"
+    return f"{mean} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
 
 
 def cost() -> str:

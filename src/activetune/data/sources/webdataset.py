@@ -238,7 +238,8 @@ def _list(path: Path, number: int, found: _Found) -> None:
     try:
         with tarfile.open(path, "r:") as archive:
             for info in archive:
-                archive.members = []  # type: ignore[attr-defined]  # it would keep the headers of all, some hundred bytes each
+                # Otherwise it would keep the headers of all, some hundred bytes each.
+                archive.members = []  # type: ignore[attr-defined]
                 _take(info, Member(number, info.offset_data, info.size), end, found)
     except tarfile.TarError as error:
         own = [name for shard, name in found.items if shard == number]
