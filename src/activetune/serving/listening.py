@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import signal
@@ -62,8 +63,10 @@ def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callabl
         then: called with the address once it is printed, for instance to open a browser.
 
     Raises:
+        UsageError: an event loop runs in this thread already.
         KeyboardInterrupt: the signal that ended it, where the command line answers signals.
     """
+    _refuse_running_loop()
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -81,6 +84,14 @@ def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callabl
     finally:
         listener.close()
     raise_if_interrupted()
+
+
+def _refuse_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError("a notebook can't wait for a server; run the command in a terminal")
 
 
 class _Server(uvicorn.Server):
