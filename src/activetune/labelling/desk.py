@@ -1,8 +1,8 @@
 """Journal, sheet and label file together, and the one thread that writes them.
 
 An answer is checked, committed to the journal, applied to the sheet, and put into ``labels.csv``, in this order; then
-its sender is told. While writing the file takes long (100,000 items), it is written a moment later instead, at the
-latest after ``LATEST`` seconds and at the end; the next start derives it anew, whatever happened.
+its sender is told. Of more than ``FEW`` items the file is written a moment later where that takes long, at the latest
+after ``LATEST`` seconds and at the end; the next start derives it anew, whatever happened.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from activetune.labelling.sheet import LABELLED, OPEN, Sheet
 from activetune.labelling.suggestions import Known
 
 START, FILE = "start", "labels.csv"  # clients of the program itself
+FEW = 5_000  # items
 QUICK, IDLE, LATEST = 0.025, 0.3, 2.0  # seconds
 
 
@@ -121,12 +122,12 @@ class Desk:
         while open_:
             requests, open_ = self._next()
             done = [(request, result) for request in requests if (result := self._keep(request)) is not None]
-            if self._unwritten and (self._seconds <= QUICK or self._is_time(bool(requests)) or not open_):
+            if self._unwritten and (not open_ or self._is_time(busy=bool(requests))):
                 self._write()
-            for request, result in done:
-                _resolve(request, result)
             if done:
                 self._told()
+            for request, result in done:
+                _resolve(request, result)
 
     def _next(self) -> tuple[list[_Request], bool]:
         """All requests that wait, and whether there may be more; none where the file has waited for long enough."""
@@ -140,8 +141,10 @@ class Desk:
         except queue.Empty:
             return found, True
 
-    def _is_time(self, busy: bool) -> bool:
-        return not busy or time.monotonic() - self._since > LATEST
+    def _is_time(self, *, busy: bool) -> bool:
+        """Whether to write the file now: it takes no time worth mentioning, nothing else is to do, or it is late."""
+        quick = len(self.sheet.ids) <= FEW or self._seconds <= QUICK
+        return quick or not busy or time.monotonic() - self._since > LATEST
 
     def _keep(self, request: _Request) -> list[int] | None:
         """Check and commit a request, and apply it; None where it was refused."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -24,7 +26,7 @@ from activetune.labelling.journal import JOURNAL
 from activetune.labelling.pictures import Pictures
 from activetune.labelling.requests import new_name
 from activetune.labelling.server import Page
-from activetune.labelling.suggestions import Suggestions
+from activetune.labelling.suggestions import Show, Suggestions
 from activetune.selection.artefact import ANSWERS, Selection, load_selection
 from activetune.selection.images import pool_of
 from activetune.serving.guards import new_token
@@ -85,45 +87,65 @@ def label(
     """
     run = Run.of("label", run_options, overwrite=REPLACES_NOTHING, resume=GOES_ON, workers=NO_PROCESSES)
     folder = Path(selection)
-    selected = load_selection(folder)
-    suggesting = None if model is None else _model(model)
-    if suggesting is not None and not suggestions:
-        raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
-    names = _names(classes if classes is not None else () if suggesting is None else list(suggesting.classes))
-    opened = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet) if pool else _pool_of(selected)
-    missing = [item for item in selected.ids if item not in opened.position]
-    if missing:
-        raise UsageError(f"{len(missing):,} of {len(selected):,} picks are not in {opened.name}: {some(missing)}")
-    with bind(port) as listener:
-        desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.ids)
-        try:
-            shown = Suggestions(desk.known, multilabel)
-            desk.begin(names, multilabel=multilabel, told=shown.tell)
-            shown.multilabel = desk.sheet.multilabel
-            shown.find = lambda: features_of(selected, folder, embeddings)
-            shown.seed, shown.probing = run.seed, suggestions and suggesting is None
-            if suggesting is not None:
-                from activetune.labelling.model_suggestions import by_model
-
-                shown.model = by_model(
-                    suggesting, opened, selected.ids, run, multilabel=shown.multilabel, ended=lambda: shown.ended
-                )
-            page = Page(
-                folder.absolute().name, str(selected.manifest["picks"])[:16], desk, shown, Pictures(opened), REASONS
-            )
-            shown.start()
-            token = new_token()
-            try:
-                run_server(page.app(token), listener, address(listener, token), then=_open if browser else None)
-            finally:
-                shown.end()
-                page.end()
-        finally:
-            desk.end()
-            done = sum(desk.sheet.answer(item).done for item in selected.ids)
-            note(f"{folder / ANSWERS}: {done:,} of {len(selected):,} items are answered", run.quiet)
+    asked = Asked(classes, model, embeddings, pool, multilabel, suggestions)
+    with bind(port) as listener, page_of(folder, asked, run) as page:
+        token = new_token()
+        run_server(page.app(token), listener, address(listener, token), then=_open if browser else None)
     raise_if_interrupted()
     return folder / ANSWERS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the page is made from beside the selection; see :func:`label`."""
+
+    classes: Sequence[str] | str | os.PathLike[str] | None = None
+    model: Model | str | os.PathLike[str] | None = None
+    embeddings: str | os.PathLike[str] | None = None
+    pool: Pool | str | os.PathLike[str] | None = None
+    multilabel: bool = False
+    suggestions: bool = True
+
+
+@contextlib.contextmanager
+def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
+    """The page of a selection, with its answers taken up; at the end the label file is written.
+
+    Raises:
+        UsageError, ActivetuneError: see :func:`label`.
+    """
+    selected = load_selection(folder)
+    if asked.model is not None and not asked.suggestions:
+        raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
+    model = None if asked.model is None else _model(asked.model)
+    given = asked.classes if asked.classes is not None else () if model is None else list(model.classes)
+    names, pool = _names(given), _pool_of(selected, asked.pool, run.quiet)
+    desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.ids)
+    shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
+    try:
+        desk.begin(names, multilabel=asked.multilabel, told=shown.tell)
+        shown.multilabel = desk.sheet.multilabel
+        given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
+        shown.find = lambda: given_features or features_of(selected, folder)
+        if model is not None:
+            shown.model = _asks(model, pool, selected, shown, run)
+        page = Page(folder.absolute().name, str(selected.manifest["picks"])[:16], desk, shown, Pictures(pool), REASONS)
+        shown.start()
+        try:
+            yield page
+        finally:
+            shown.end()
+            page.end()
+    finally:
+        desk.end()
+    done = sum(desk.sheet.answer(item).done for item in selected.ids)
+    note(f"{folder / ANSWERS}: {done:,} of {len(selected):,} items are answered", run.quiet)
+
+
+def _asks(model: Model, pool: Pool, selected: Selection, shown: Suggestions, run: Run) -> Callable[[Show], None]:
+    from activetune.labelling.model_suggestions import by_model
+
+    return by_model(model, pool, selected.ids, run, multilabel=shown.multilabel, ended=lambda: shown.ended)
 
 
 def _model(given: Model | str | os.PathLike[str]) -> Model:
@@ -150,11 +172,23 @@ def _names(given: Sequence[str] | str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def _pool_of(selection: Selection) -> Pool:
-    try:
-        return pool_of(selection)
-    except UsageError as error:
-        raise UsageError(f"the images can't be shown: {error}; give --pool") from None
+def _pool_of(selection: Selection, given: Pool | str | os.PathLike[str] | None, quiet: bool) -> Pool:
+    """Where the images are.
+
+    Raises:
+        UsageError: no pool there, or one that lacks a pick.
+    """
+    if given is not None:
+        pool = given if isinstance(given, Pool) else open_pool(given, quiet=quiet)
+    else:
+        try:
+            pool = pool_of(selection)
+        except UsageError as error:
+            raise UsageError(f"the images can't be shown: {error}; give --pool") from None
+    missing = [item for item in selection.ids if item not in pool.position]
+    if missing:
+        raise UsageError(f"{len(missing):,} of {len(selection):,} picks are not in {pool.name}: {some(missing)}")
+    return pool
 
 
 def _open(url: str) -> None:

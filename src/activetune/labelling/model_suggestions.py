@@ -11,7 +11,7 @@ from activetune.base.run import Run
 from activetune.base.runtime import resolve_runtime
 from activetune.data.pool import Pool
 from activetune.evaluation.model import Model, load, predictions
-from activetune.labelling.suggestions import Suggested, named_by
+from activetune.labelling.suggestions import Show, Suggested, named_by
 from activetune.tasks import ClassTask
 
 BATCH = 16
@@ -35,14 +35,14 @@ def model_that_suggests(given: Model | str | os.PathLike[str]) -> Model:
 
 def by_model(
     model: Model, pool: Pool, ids: Sequence[str], run: Run, *, multilabel: bool, ended: Callable[[], bool]
-) -> Callable[[Callable[[Suggested], None]], None]:
+) -> Callable[[Show], None]:
     """What asks a model about items of a pool, and shows its answers batch by batch.
 
     Args:
         ended: whether to stop.
     """
 
-    def suggest(show: Callable[[Suggested], None]) -> None:
+    def suggest(show: Show) -> None:
         task = model.task
         assert isinstance(task, ClassTask)
         known = [item for item in ids if item in pool.position]

@@ -29,7 +29,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from activetune.base.errors import ActivetuneError, RejectedImage, UsageError
-from activetune.base.runtime import usable_cores
 from activetune.labelling.desk import Desk
 from activetune.labelling.journal import Contradiction, Entry
 from activetune.labelling.pictures import SIDES, Pictures
@@ -41,6 +40,7 @@ from activetune.serving.guards import Guards
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 MOST_ITEMS = 10_000  # of one response
 RECENT = 30
+DECODERS = 4  # threads
 PRESENT = 10.0  # seconds after which a tab that asks for nothing counts as gone
 KEPT = {"Cache-Control": "private, max-age=86400"}  # the address of a picture holds the token: another run has others
 
@@ -66,7 +66,7 @@ class Page:
         self.desk, self.suggestions, self.pictures, self.reasons = desk, suggestions, pictures, reasons
         self._at: dict[str, tuple[float, int]] = {}  # when and at which row each tab was last seen
         self._files = page_files()
-        self._decoding = ThreadPoolExecutor(max(2, min(6, usable_cores())), thread_name_prefix="pictures")
+        self._decoding = ThreadPoolExecutor(DECODERS, thread_name_prefix="pictures")
         self._shown: tuple[tuple[int, int], Suggested] = ((-1, -1), Suggested())
 
     def app(self, token: str) -> Starlette:

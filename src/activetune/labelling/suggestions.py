@@ -49,6 +49,9 @@ class Suggested:
         return None if found is None else tuple(self.classes[position] for position in found)
 
 
+Show = Callable[[Suggested], None]
+
+
 @dataclass(frozen=True)
 class Known:
     """A snapshot of the answers: rows of N, their class names, the classes, and which rows are answered."""
@@ -71,15 +74,18 @@ class Suggestions:
     """
 
     known: Callable[[], Known]
-    multilabel: bool
+    multilabel: bool = False
     find: Callable[[], Features | None] = lambda: None
     probing: bool = True
     seed: int = 0
-    model: Callable[[Callable[[Suggested], None]], None] | None = None
+    model: Callable[[Show], None] | None = None
     current: Suggested = field(default_factory=Suggested)
     order: Sequence[int] = ()
     _news: threading.Event = field(default_factory=threading.Event)
+    _idle: threading.Event = field(default_factory=threading.Event)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
     _ended: bool = False
+    _done: bool = False
 
     def start(self) -> None:
         """Begin to work."""
@@ -87,7 +93,14 @@ class Suggestions:
 
     def tell(self) -> None:
         """There are new answers."""
-        self._news.set()
+        with self._turn:
+            if not self._done:
+                self._idle.clear()
+            self._news.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing is left to suggest for the answers so far; returns whether that came."""
+        return self._idle.wait(seconds)
 
     def end(self) -> None:
         """Stop at the next opportunity."""
@@ -114,22 +127,26 @@ class Suggestions:
                 self._follow(features.rows_ND)
         except ActivetuneError as error:
             note(f"no suggestions: {error}")
+        finally:
+            with self._turn:
+                self._done = True
+                self._idle.set()
 
     def _follow(self, rows_ND: Float32) -> None:
         fitted: Known | None = None
-        self._news.set()
-        while True:
-            self._news.wait()
+        while not self._ended:
             self._news.clear()
-            if self._ended:
-                return
             known = self.known()
-            if not _worth_it(known, fitted):
+            if _worth_it(known, fitted):
+                fitted, version = known, self.current.version + 1
+                suggested = suggested_by_labels(rows_ND, known, version, multilabel=self.multilabel)
+                if suggested is not None:
+                    self.show(suggested)
                 continue
-            suggested = suggested_by_labels(rows_ND, known, self.current.version + 1, multilabel=self.multilabel)
-            fitted = known
-            if suggested is not None:
-                self.show(suggested)
+            with self._turn:
+                if not self._news.is_set():
+                    self._idle.set()
+            self._news.wait()
 
 
 def _worth_it(known: Known, fitted: Known | None) -> bool:

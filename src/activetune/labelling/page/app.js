@@ -26,7 +26,7 @@ export class App extends EventTarget {
     this.pace = new Pace();
     this.view = "single";
     this.filter = "all";
-    this.sort = "rank";
+    this.sorts = { single: "rank", grid: "like" }; // whoever stops early has labelled the best picks one by one
     this.rows = []; // those that are shown, in their order
     this.cursor = 0; // in rows
     this.selected = new Set();
@@ -75,7 +75,7 @@ export class App extends EventTarget {
   async look(first = false) {
     const { items } = this;
     const asked = performance.now();
-    const state = await get("/api/state", { since: first ? 2 ** 50 : items.number, client: this.outbox.client, at: this.row });
+    const state = await get("/api/state", { since: first ? 2 ** 40 : items.number, client: this.outbox.client, at: this.row });
     for (const name of ["name", "others", "recent", "reasons", "ordered"]) this[name] = state[name];
     this.others = new Set(state.others);
     items.total = state.total;
@@ -91,7 +91,7 @@ export class App extends EventTarget {
     items.number = state.number;
     if (state.ordered && !items.order) {
       await items.loadOrder();
-      if (this.sort === "rank" && !this.sorted) this.show({ sort: "like" });
+      if (this.view === "grid" && this.sort === "like" && !this.selected.size) this.show({});
     }
     if (state.suggestions.version !== this.suggestions.version) {
       await items.loadSuggestions();
@@ -102,22 +102,31 @@ export class App extends EventTarget {
 
   // Which items are shown ---------------------------------------------------------------------------------------
 
-  /** Change filter, sort or view; the current image stays the current one where it is still shown. */
-  show(changes) {
+  /** Change filter, view or its order; the current image stays the current one where it is still shown. */
+  show({ sort, ...changes }) {
+    this.leave();
     const { row } = this;
-    if (changes.sort) this.sorted = true;
     Object.assign(this, changes);
+    if (sort) this.sorts[this.view] = sort;
     this.selected.clear();
     this.arrange();
     this.cursor = Math.max(0, this.rows.indexOf(row));
-    this.choice = null;
     this.draw();
+  }
+
+  get sort() {
+    const wanted = this.sorts[this.view];
+    return this.possible(wanted) ? wanted : "rank";
+  }
+
+  possible(sort) {
+    return sort === "rank" || Boolean(sort === "like" ? this.items.order : this.suggesting);
   }
 
   arrange() {
     const { items } = this;
     const wanted = FILTERS[this.filter]?.[1] ?? ((app, row) => app.items.answers[row].labels.includes(this.filter.slice(1)));
-    const whole = this.sort === "like" && items.order ? items.order : [...items.ids.keys()];
+    const whole = this.sort === "like" ? items.order : [...items.ids.keys()];
     const rows = whole.filter((row) => row < items.ids.length && wanted(this, row));
     if (this.sort === "suggested") {
       const place = new Map(items.classes.map((name, position) => [name, position]));
@@ -154,7 +163,7 @@ export class App extends EventTarget {
   }
 
   goTo(row) {
-    if (!this.rows.includes(row)) this.show({ filter: "all" });
+    this.show({ view: "single", filter: this.rows.includes(row) ? this.filter : "all" });
     this.go(this.rows.indexOf(row));
   }
 

@@ -1,7 +1,7 @@
 // Many images: only those in sight are in the page. Several are selected by click, Shift, Ctrl, a frame or the keyboard.
 
 import { html, render } from "/page/lit-html.js";
-import { FILTERS, SORTS } from "/page/app.js";
+import { SORTS } from "/page/app.js";
 import { picture } from "/page/server.js";
 
 const GAP = 8; // pixels
@@ -25,8 +25,13 @@ export class Grid {
     return Math.max(1, Math.floor((this.scroll.clientWidth - GAP) / (this.size + GAP)));
   }
 
+  /** The width of a cell: the wanted size, stretched so that a line is full. */
+  get side() {
+    return Math.floor((this.scroll.clientWidth - GAP) / this.columns) - GAP;
+  }
+
   get line() {
-    return this.size + GAP + 20; // with a line for the answer
+    return this.side + GAP + 20; // with a line for the answer
   }
 
   get perScreen() {
@@ -45,16 +50,12 @@ export class Grid {
     render(
       html`<span class="count">${app.selected.size ? `${app.selected.size.toLocaleString("en")} selected` : `${app.rows.length.toLocaleString("en")} images`}</span>
         <label>order <select @change=${(event) => app.show({ sort: event.target.value })}>
-          ${Object.entries(SORTS).map(([value, text]) => (this.possible(value) ? option(value, text, app.sort) : ""))}
+          ${Object.entries(SORTS).map(([value, text]) => (app.possible(value) ? option(value, text, app.sort) : ""))}
         </select></label>
         <button @click=${() => app.show({ sort: app.sort })} title="Filter and sort again, by what is known now">refresh</button>
         <span class="sizes"><button aria-label="smaller images" ?disabled=${position <= 0} @click=${() => this.resize(position - 1)}>−</button><button aria-label="larger images" ?disabled=${position === SIZES.length - 1} @click=${() => this.resize(position + 1)}>+</button></span>`,
       this.tools,
     );
-  }
-
-  possible(sort) {
-    return sort === "rank" || (sort === "like" ? this.app.items.order : this.app.suggesting);
   }
 
   resize(position) {
@@ -66,7 +67,7 @@ export class Grid {
 
   /** Put the cells in sight where they belong, and take the others out of the page. */
   layOut() {
-    const { app, columns, line } = this;
+    const { app, columns, line, side } = this;
     if (this.scroll.clientWidth === 0) return;
     const lines = Math.ceil(app.rows.length / columns);
     this.cells.style.height = `${lines * line + GAP}px`;
@@ -79,13 +80,13 @@ export class Grid {
       cell.remove();
       this.cells_.delete(row);
     }
-    for (let position = first; position < last; position++) this.put(position, columns, line);
+    for (let position = first; position < last; position++) this.put(position, columns, line, side);
     const current = this.cells_.get(app.row);
     if (current) this.scroll.setAttribute("aria-activedescendant", current.id);
     else this.scroll.removeAttribute("aria-activedescendant");
   }
 
-  put(position, columns, line) {
+  put(position, columns, line, side) {
     const { app } = this;
     const row = app.rows[position];
     let cell = this.cells_.get(row);
@@ -94,12 +95,12 @@ export class Grid {
       this.cells_.set(row, cell);
       this.cells.append(cell);
     }
-    const left = GAP + (position % columns) * (this.size + GAP);
+    const left = GAP + (position % columns) * (side + GAP);
     const at = `translate(${left}px, ${GAP + Math.floor(position / columns) * line}px)`;
     if (cell.style.transform !== at) cell.style.transform = at;
-    if (cell.size !== this.size) {
-      cell.style.width = cell.image.style.height = `${this.size}px`;
-      cell.size = this.size;
+    if (cell.side !== side) {
+      cell.style.width = cell.image.style.height = `${side}px`;
+      cell.side = side;
     }
     const answer = app.items.answers[row];
     const suggested = app.suggesting ? app.items.suggested[row] : null;
@@ -156,7 +157,7 @@ export class Grid {
   }
 
   frame([x0, y0], [x1, y1], before) {
-    const { app, columns, line, size } = this;
+    const { app, columns, line, side } = this;
     const [left, right, top, bottom] = [Math.min(x0, x1), Math.max(x0, x1), Math.min(y0, y1), Math.max(y0, y1)];
     const { style } = this.band;
     Object.assign(style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
@@ -165,9 +166,9 @@ export class Grid {
     const lines = [Math.max(0, Math.floor((top - GAP) / line)), Math.floor((bottom - GAP) / line)];
     for (let number = lines[0]; number <= lines[1]; number++) {
       for (let column = 0; column < columns; column++) {
-        const x = GAP + column * (size + GAP);
+        const x = GAP + column * (side + GAP);
         const row = app.rows[number * columns + column];
-        if (row !== undefined && x < right && x + size > left && GAP + number * line + size > top) selected.add(row);
+        if (row !== undefined && x < right && x + side > left && GAP + number * line + side > top) selected.add(row);
       }
     }
     app.selected = selected;
@@ -205,9 +206,7 @@ export class Grid {
     const position = this.under(event);
     if (position < 0) return;
     this.app.cursor = position;
-    this.app.selected.clear();
-    this.app.view = "single";
-    this.app.draw();
+    this.app.show({ view: "single" });
   }
 
   /** A key that moves or selects; returns whether it was one. */
@@ -252,5 +251,3 @@ function newCell(row) {
   cell.append(cell.image, cell.words);
   return cell;
 }
-
-export { FILTERS };

@@ -2,7 +2,7 @@
 
 import { html, nothing, render } from "/page/lit-html.js";
 import { FILTERS } from "/page/app.js";
-import { KEYS, keyOf } from "/page/keys.js";
+import { keyOf } from "/page/keys.js";
 import { timeLeft } from "/page/pace.js";
 import { picture } from "/page/server.js";
 
@@ -156,7 +156,7 @@ export class Panel {
       <div class="recent" aria-label="the last answers">
         ${app.recent.filter((row) => app.items.answers[row]).slice(0, LAST).map(
           (row) => html`<button title=${`${app.items.ids[row]}: ${app.told(app.items.answers[row])}`} aria-label=${`back to ${app.items.ids[row]}, ${app.told(app.items.answers[row])}`}
-            @click=${() => this.act(() => { app.view = "single"; app.goTo(row); })}><img src=${picture(row, "small")} alt="" draggable="false" /><span>${app.told(app.items.answers[row])}</span></button>`,
+            @click=${() => this.act(() => app.goTo(row))}><img src=${picture(row, "small")} alt="" draggable="false" /><span>${app.told(app.items.answers[row])}</span></button>`,
         )}
       </div>`;
   }
@@ -166,5 +166,3 @@ export class Panel {
     what();
   }
 }
-
-export { KEYS };

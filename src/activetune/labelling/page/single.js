@@ -6,6 +6,7 @@ import { picture } from "/page/server.js";
 const AHEAD = 5; // images that are decoded before their turn
 const KEPT = 24; // decoded images that are kept
 const LARGEST = 20; // times
+const BLOWN_UP = 32; // times that a tiny image is shown larger than it is, at most
 
 export class Single {
   constructor(app, stage, under) {
@@ -56,7 +57,11 @@ export class Single {
     found.alt = `image ${this.app.cursor + 1}: ${ids[row]}`;
     const shown = await found.ready;
     if (this.row !== row) return;
-    if (shown) this.stage.replaceChildren(found);
+    if (shown) {
+      found.style.maxWidth = `${BLOWN_UP * found.naturalWidth}px`;
+      found.style.maxHeight = `${BLOWN_UP * found.naturalHeight}px`;
+      this.stage.replaceChildren(found);
+    }
     else render(html`<p class="broken">This image can’t be shown: <b>${ids[row]}</b></p>`, this.fresh());
     if (asked !== undefined) requestAnimationFrame(() => performance.measure("next-image", { start: asked, end: performance.now() }));
     for (let step = 1; step <= AHEAD; step++) {
