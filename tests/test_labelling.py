@@ -594,9 +594,9 @@ def test_killed_and_started_again_nothing_is_lost_and_nothing_is_there_twice(sel
     code, error = started[-1].end(signal.SIGTERM)
     assert code == 143
     assert "8 of 10 items are answered" in error
+    assert sorted(os.listdir(sel)) == ["labels.csv", "labels.sqlite", "manifest.json", "selection.csv"]
     journal = Journal(sel / "labels.sqlite")
     assert sum(event.content["kind"] == "answer" for event in journal.events()) == saved
-    assert sorted(os.listdir(sel)) == ["labels.csv", "labels.sqlite", "manifest.json", "selection.csv"]
 
 
 @pytest.mark.parametrize(

@@ -120,12 +120,12 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
     model = None if asked.model is None else _model(asked.model)
     given = asked.classes if asked.classes is not None else () if model is None else list(model.classes)
     names, pool = _names(given), _pool_of(selected, asked.pool, run.quiet)
+    given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
     desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.ids)
     shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
     try:
         desk.begin(names, multilabel=asked.multilabel, told=shown.tell)
         shown.multilabel = desk.sheet.multilabel
-        given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
         shown.find = lambda: given_features or features_of(selected, folder)
         if model is not None:
             shown.model = _asks(model, pool, selected, shown, run)
@@ -136,10 +136,10 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
         finally:
             shown.end()
             page.end()
+            done = sum(desk.sheet.answer(item).done for item in selected.ids)
+            note(f"{folder / ANSWERS}: {done:,} of {len(selected):,} items are answered", run.quiet)
     finally:
         desk.end()
-    done = sum(desk.sheet.answer(item).done for item in selected.ids)
-    note(f"{folder / ANSWERS}: {done:,} of {len(selected):,} items are answered", run.quiet)
 
 
 def _asks(model: Model, pool: Pool, selected: Selection, shown: Suggestions, run: Run) -> Callable[[Show], None]:

@@ -75,7 +75,7 @@ class Pictures:
         if side == SMALL:
             image.save(file, "WEBP", quality=SMALL_QUALITY, method=1)
             return file.getvalue(), "image/webp"
-        image.save(file, "JPEG", quality=QUALITY, subsampling=0)
+        image.save(file, "JPEG", quality=QUALITY)
         return file.getvalue(), "image/jpeg"
 
     def _key(self, item: str) -> str | None:

@@ -67,6 +67,7 @@ class Page:
         self._at: dict[str, tuple[float, int]] = {}  # when and at which row each tab was last seen
         self._files = page_files()
         self._decoding = ThreadPoolExecutor(DECODERS, thread_name_prefix="pictures")
+        self._turns = asyncio.Semaphore(DECODERS)
         self._shown: tuple[tuple[int, int], Suggested] = ((-1, -1), Suggested())
 
     def app(self, token: str) -> Starlette:
@@ -109,7 +110,10 @@ class Page:
         item = self.desk.sheet.ids[row]
         loop = asyncio.get_running_loop()
         try:
-            content, kind = await loop.run_in_executor(self._decoding, self.pictures.picture, item, size)
+            async with self._turns:
+                if await request.is_disconnected():  # scrolled past: others are waited for
+                    return Response(status_code=503)
+                content, kind = await loop.run_in_executor(self._decoding, self.pictures.picture, item, size)
         except RejectedImage as error:
             return JSONResponse({"error": f"this image can't be shown: {error}"}, 422)
         return Response(content, media_type=kind, headers=KEPT)

@@ -69,7 +69,7 @@ def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callabl
     _refuse_running_loop()
     config = uvicorn.Config(
         app,
-        log_level="error",
+        log_level="critical",  # requests that are cut off at the end are no news
         access_log=False,
         lifespan="off",
         ws="none",

@@ -46,8 +46,16 @@ export class App extends EventTarget {
     return this.rows[this.cursor] ?? 0;
   }
 
+  /** Show what has changed, once in the next frame, however often it is asked for. */
   draw() {
-    this.dispatchEvent(new Event("draw"));
+    if (this.drawing) return;
+    this.drawing = true;
+    const now = () => {
+      this.drawing = false;
+      this.dispatchEvent(new Event("draw"));
+    };
+    if (document.hidden) setTimeout(now);
+    else requestAnimationFrame(now);
   }
 
   tell(text) {
@@ -65,10 +73,17 @@ export class App extends EventTarget {
       first = false;
       this.draw();
     });
-    this.cursor = Math.max(0, this.rows[this.cursor] === undefined || this.items.decided(this.row) ? this.nextOpen(-1) : this.cursor);
+    if (this.others.size) this.apart();
     this.outbox.takeUp();
     this.draw();
     setInterval(() => this.look().catch(() => {}), POLL);
+  }
+
+  /** Begin where the other tabs are not for a while: two begin at the first and in the middle of what is open. */
+  apart() {
+    const open = [...this.rows.keys()].filter((position) => this.items.answers[this.rows[position]].state === "open");
+    const part = this.others.size / (this.others.size + 1);
+    this.cursor = open[Math.floor(open.length * part)] ?? this.cursor;
   }
 
   /** Ask what has changed: by others, or by the suggestions. */

@@ -154,11 +154,34 @@ export class Panel {
         ${button("⌫", "undo", () => app.undo(), !app.undos.length)}
       </div>
       <div class="recent" aria-label="the last answers">
-        ${app.recent.filter((row) => app.items.answers[row]).slice(0, LAST).map(
-          (row) => html`<button title=${`${app.items.ids[row]}: ${app.told(app.items.answers[row])}`} aria-label=${`back to ${app.items.ids[row]}, ${app.told(app.items.answers[row])}`}
-            @click=${() => this.act(() => app.goTo(row))}><img src=${picture(row, "small")} alt="" draggable="false" /><span>${app.told(app.items.answers[row])}</span></button>`,
-        )}
+        ${this.recent()}
       </div>`;
+  }
+
+  /** The last answers, as elements that stay the same ones while they move on: their pictures are loaded once. */
+  recent() {
+    const { app } = this;
+    const rows = app.recent.filter((row) => app.items.answers[row]).slice(0, LAST);
+    const before = this.thumbnails ?? new Map();
+    this.thumbnails = new Map(rows.map((row) => [row, before.get(row) ?? this.thumbnail(row)]));
+    for (const [row, button] of this.thumbnails) {
+      const told = app.told(app.items.answers[row]);
+      if (button.lastChild.textContent !== told) button.lastChild.textContent = told;
+      button.title = `${app.items.ids[row]}: ${told}`;
+      button.setAttribute("aria-label", `back to ${app.items.ids[row]}, ${told}`);
+    }
+    return [...this.thumbnails.values()];
+  }
+
+  thumbnail(row) {
+    const button = document.createElement("button");
+    const image = new Image();
+    image.alt = "";
+    image.draggable = false;
+    image.src = picture(row, "small");
+    button.append(image, document.createElement("span"));
+    button.addEventListener("click", () => this.act(() => this.app.goTo(row)));
+    return button;
   }
 
   act(what) {

@@ -3,7 +3,7 @@
 import { html, nothing, render } from "/page/lit-html.js";
 import { picture } from "/page/server.js";
 
-const AHEAD = 5; // images that are decoded before their turn
+const AHEAD = 8; // images that are decoded before their turn
 const KEPT = 24; // decoded images that are kept
 const LARGEST = 20; // times
 const BLOWN_UP = 32; // times that a tiny image is shown larger than it is, at most
