@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
+    from activetune.labelling.label import label
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
@@ -63,6 +64,7 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
     "finetune": "training.finetune",
+    "label": "labelling.label",
     "load": "evaluation.model",
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
@@ -104,6 +106,7 @@ __all__ = [
     "evaluate",
     "evaluate_shifts",
     "finetune",
+    "label",
     "load",
     "load_backbone",
     "load_embeddings",

@@ -47,9 +47,24 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         lines = csv.writer(file, lineterminator="\n")
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in (header, *rows):
-            # csv.writer itself leaves a carriage return bare, which ends the line for whoever reads it
-            bare = any(isinstance(cell, str) and "\r" in cell for cell in row)
-            (quoted if bare else lines).writerow(row)
+            (quoted if _is_bare(row) else lines).writerow(row)
+
+
+def csv_line(row: Sequence[object]) -> str:
+    r"""One line of such a file, with its end.
+
+    >>> csv_line(["a, b", 1])
+    '"a, b",1\n'
+    """
+    file = io.StringIO()
+    quoting = csv.QUOTE_ALL if _is_bare(row) else csv.QUOTE_MINIMAL
+    csv.writer(file, lineterminator="\n", quoting=quoting).writerow(row)
+    return file.getvalue()
+
+
+def _is_bare(row: Sequence[object]) -> bool:
+    """Whether csv.writer itself would leave a carriage return bare, which ends the line for whoever reads it."""
+    return any(isinstance(cell, str) and "\r" in cell for cell in row)
 
 
 def read_table(path: str | os.PathLike[str]) -> Columns:

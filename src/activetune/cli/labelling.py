@@ -1,0 +1,63 @@
+"""``label``: from selected items to their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Unpack
+
+import typer
+
+from activetune.base.run import RunOptions
+from activetune.cli._app import app
+from activetune.cli._options import class_names, with_run_options
+
+
+@app.command()
+@with_run_options(idle=("overwrite", "workers"))
+def label(
+    selection: Annotated[Path, typer.Argument(metavar="SEL", help="A folder of 'select'.")],
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names: a,b,c, a file with one per line, or a model's folder; more can be added on the page.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A finetuned model that suggests; default: a probe on the labels so far."),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="EMB", help="What SEL was selected from; default: looked for beside SEL and in the cache."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option(metavar="POOL", help="Where the images are, if not where they were embedded.")
+    ] = None,
+    multilabel: Annotated[
+        bool, typer.Option("--multilabel", help="An image may have several classes, or none.")
+    ] = False,
+    no_suggestions: Annotated[bool, typer.Option("--no-suggestions", help="Suggest no classes.")] = False,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Label the selected images on a local page, until Ctrl-C. Answers go to SEL/labels.csv."""
+    from activetune.base.artefact import MANIFEST
+    from activetune.labelling.label import label as run
+
+    a_model = classes is not None and (Path(classes) / MANIFEST).is_file()
+    run(
+        selection,
+        classes=Path(classes) if a_model and classes else class_names(classes),
+        model=model,
+        embeddings=embeddings,
+        pool=pool,
+        multilabel=multilabel,
+        suggestions=not no_suggestions,
+        port=port,
+        browser=not no_browser,
+        **run_options,
+    )

@@ -1,0 +1,194 @@
+"""Journal, sheet and label file together, and the one thread that writes them.
+
+An answer is checked, committed to the journal, applied to the sheet, and put into ``labels.csv``, in this order; then
+its sender is told. Of more than ``FEW`` items the file is written a moment later where that takes long, at the latest
+after ``LATEST`` seconds and at the end; the next start derives it anew, whatever happened.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from activetune.base.progress import note
+from activetune.labelling.journal import Entry, Journal
+from activetune.labelling.label_file import LabelFile
+from activetune.labelling.sheet import LABELLED, OPEN, Sheet
+from activetune.labelling.suggestions import Known
+
+START, FILE = "start", "labels.csv"  # clients of the program itself
+FEW = 5_000  # items
+QUICK, IDLE, LATEST = 0.025, 0.3, 2.0  # seconds
+
+
+@dataclass
+class _Request:
+    """Entries of one request, all of which are kept, or none; the future tells the sequence numbers that are saved."""
+
+    entries: Sequence[Entry]
+    saved: Future[list[int]] = field(default_factory=Future)
+
+
+class Desk:
+    """What a page works on. ``sheet`` is read anywhere, under ``lock``; it is changed by the writer's thread alone."""
+
+    def __init__(self, journal: Path, labels: Path, ids: Sequence[str]):
+        """Take up what is there.
+
+        Raises:
+            UsageError: a damaged journal or label file. ActivetuneError: they can't be written.
+        """
+        self.lock = threading.Lock()
+        self.sheet = Sheet(ids)
+        self._journal = Journal(journal)
+        self._told: Callable[[], object] = lambda: None
+        self._waiting: queue.Queue[_Request | None] = queue.Queue()
+        self._unwritten: set[str] = set()
+        self._seconds = 0.0  # that the file took last
+        self._since = 0.0  # when the first unwritten answer came
+        self._failed = False
+        given: dict[int, tuple[str, list[str]]] = {}
+        for event in self._journal.events():
+            self.sheet.apply(event)
+            if event.content["kind"] == "answer":
+                given[event.number] = event.content["state"], event.content["labels"]
+        self._given = {number: (state, self.sheet.todays(names)) for number, (state, names) in given.items()}
+        self._path = labels
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+
+    def begin(self, classes: Sequence[str], *, multilabel: bool, told: Callable[[], object]) -> None:
+        """Add classes that are not there yet, take up what was written into the label file by hand, and start.
+
+        Args:
+            told: is called, in the writer's thread, after answers have come.
+        """
+        if multilabel and not self.sheet.multilabel:
+            self._add(START, {"kind": "begin", "multilabel": True})
+        self._file = LabelFile(self._path, self.sheet)
+        by_hand = list(self._file.by_hand(self._given))
+        named = [*classes, *(name for _, _, labels in by_hand for name in labels)]
+        for name in dict.fromkeys(named):
+            if self.sheet.current(name) is None:
+                self._add(START, {"kind": "add", "name": name})
+        for item, state, labels in by_hand:
+            if state != OPEN or item in self.sheet.answers:
+                self._add(FILE, {"kind": "answer", "id": item, "state": state, "labels": list(labels)})
+        self._given = {}
+        self._file.write()
+        self._told = told
+        self._thread.start()
+
+    def _add(self, client: str, content: dict[str, object]) -> None:
+        sequence = self._journal.last_sequence(client) + 1
+        for event in self._journal.add([Entry(client, sequence, content)]):
+            self.sheet.apply(event)
+
+    def save(self, entries: Sequence[Entry]) -> Future[list[int]]:
+        """Keep what a client sends; the future's result is there once it is on disk.
+
+        Its exceptions: UsageError for what can't be applied, ActivetuneError where it can't be written.
+        """
+        request = _Request(entries)
+        self._waiting.put(request)
+        return request.saved
+
+    def known(self) -> Known:
+        """The labelled items, for a fit."""
+        with self.lock:
+            answers = sorted(
+                (answer.number, self.sheet.row[item], answer.labels)
+                for item, answer in self.sheet.answers.items()
+                if answer.state == LABELLED and item in self.sheet.row
+            )
+            classes, number = list(self.sheet.classes), self.sheet.number
+        return Known([row for _, row, _ in answers], [labels for _, _, labels in answers], classes, number)
+
+    def end(self) -> None:
+        """Write what is unwritten, and let go of the files."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+        self._journal.close()
+
+    # In the writer's thread ---------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        open_ = True
+        while open_:
+            requests, open_ = self._next()
+            done = [(request, result) for request in requests if (result := self._keep(request)) is not None]
+            if self._unwritten and (not open_ or self._is_time(busy=bool(requests))):
+                self._write()
+            if done:
+                self._told()
+            for request, result in done:
+                _resolve(request, result)
+
+    def _next(self) -> tuple[list[_Request], bool]:
+        """All requests that wait, and whether there may be more; none where the file has waited for long enough."""
+        found: list[_Request] = []
+        try:
+            request = self._waiting.get(timeout=IDLE if self._unwritten else None)
+            while request is not None:
+                found.append(request)
+                request = self._waiting.get_nowait()
+            return found, False
+        except queue.Empty:
+            return found, True
+
+    def _is_time(self, *, busy: bool) -> bool:
+        """Whether to write the file now: it takes no time worth mentioning, nothing else is to do, or it is late."""
+        quick = len(self.sheet.ids) <= FEW or self._seconds <= QUICK
+        return quick or not busy or time.monotonic() - self._since > LATEST
+
+    def _keep(self, request: _Request) -> list[int] | None:
+        """Check and commit a request, and apply it; None where it was refused."""
+        try:
+            for entry in request.entries:
+                if self._journal.content_of(entry.client, entry.sequence) is None:
+                    self.sheet.refuse(entry.content)
+            events = self._journal.add(request.entries)
+        except Exception as error:
+            _resolve(request, error)
+            return None
+        with self.lock:
+            for event in events:
+                self.sheet.apply(event)
+        if events and not self._unwritten:
+            self._since = time.monotonic()
+        renamed = any(event.content["kind"] == "rename" for event in events)
+        self._unwritten |= (
+            set(self.sheet.answers)
+            if renamed
+            else {event.content["id"] for event in events if event.content["kind"] == "answer"}
+        )
+        return [entry.sequence for entry in request.entries]
+
+    def _write(self) -> None:
+        """Write the label file; where that fails the answers are in the journal, and the next try has them too."""
+        started = time.monotonic()
+        try:
+            self._file.write(sorted(self._unwritten))
+        except OSError as error:
+            if not self._failed:
+                note(f"{self._path} can't be written now ({error.strerror}); the answers are in the journal beside it")
+            self._failed = True
+            return
+        self._failed = False
+        self._seconds = time.monotonic() - started
+        self._unwritten = set()
+
+
+def _resolve(request: _Request, result: list[int] | Exception) -> None:
+    """Tell the sender, if it still waits."""
+    if not request.saved.set_running_or_notify_cancel():
+        return
+    if isinstance(result, Exception):
+        request.saved.set_exception(result)
+    else:
+        request.saved.set_result(result)

@@ -1,0 +1,198 @@
+"""Selection -> labels: a local page on which a person gives them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from activetune.base.artefact import MANIFEST
+from activetune.base.errors import UsageError, repeated, some
+from activetune.base.interrupts import raise_if_interrupted
+from activetune.base.locks import holds_output
+from activetune.base.progress import note
+from activetune.base.run import Idle, Run, RunOptions
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.labelling.desk import Desk
+from activetune.labelling.features import features_of
+from activetune.labelling.journal import JOURNAL
+from activetune.labelling.pictures import Pictures
+from activetune.labelling.requests import new_name
+from activetune.labelling.server import Page
+from activetune.labelling.suggestions import Show, Suggestions
+from activetune.selection.artefact import ANSWERS, Selection, load_selection
+from activetune.selection.images import pool_of
+from activetune.serving.guards import new_token
+from activetune.serving.listening import address, bind, run_server
+
+if TYPE_CHECKING:
+    from activetune.evaluation.model import Model
+
+REASONS = ("another class", "several classes", "nothing to see", "bad image", "not relevant")
+GOES_ON = Idle("goes on with the answers that are there", (True,))
+REPLACES_NOTHING = Idle("replaces no answer; remove labels.csv and labels.sqlite to begin again")
+NO_PROCESSES = Idle("works in one process", (0, 1))
+
+
+@holds_output("selection", folder=True)
+def label(
+    selection: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | str | os.PathLike[str] | None = None,
+    model: Model | str | os.PathLike[str] | None = None,
+    embeddings: str | os.PathLike[str] | None = None,
+    pool: Pool | str | os.PathLike[str] | None = None,
+    multilabel: bool = False,
+    suggestions: bool = True,
+    port: int = 0,
+    browser: bool = True,
+    **run_options: Unpack[RunOptions],
+) -> Path:
+    """Serve a page on this machine on which a person labels the selected images, until Ctrl-C or SIGTERM ends it.
+
+    Every answer is on disk before the page says so; a run that was killed goes on where it was.
+
+    Args:
+        selection: a folder of ``select``; ``labels.csv`` in it gets the answers, its journal is ``labels.sqlite``.
+        classes: their names, in the order of their keys; or a model's folder, whose classes are meant; None: those of
+            ``model``, and those of an earlier start. More can be added on the page.
+        model: a finetuned model that suggests classes; None: a probe on the answers so far does, where the
+            selection's embeddings are found: in ``embeddings``, beside the selection, or in the cache.
+        pool: where the images are; None: where they were embedded.
+        multilabel: an image may have several of the classes, or none.
+        suggestions: False shows none: people tend to agree with what they are shown.
+        port: of 127.0.0.1; 0 takes a free one. The address, with the token that it asks for, is printed first.
+        browser: open the page in the browser, where there is a desktop.
+        run_options: see :class:`activetune.RunOptions`; ``seed`` orders the clusters, ``device`` and ``precision`` are
+            the model's.
+
+    Returns:
+        The path of ``labels.csv``; from a program, end the page with KeyboardInterrupt.
+
+    Raises:
+        UsageError: no selection, no pool, a class name that is none, a port that is taken, a damaged journal.
+        KeyboardInterrupt: the signal that ended it, where the command line answers signals.
+
+    Example:
+        >>> activetune.label("sel", classes=["cat", "dog"])  # doctest: +SKIP
+        http://127.0.0.1:41873/?token=…
+        PosixPath('sel/labels.csv')
+    """
+    run = Run.of("label", run_options, overwrite=REPLACES_NOTHING, resume=GOES_ON, workers=NO_PROCESSES)
+    folder = Path(selection)
+    asked = Asked(classes, model, embeddings, pool, multilabel, suggestions)
+    with bind(port) as listener, page_of(folder, asked, run) as page:
+        token = new_token()
+        run_server(page.app(token), listener, address(listener, token), then=_open if browser else None)
+    raise_if_interrupted()
+    return folder / ANSWERS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the page is made from beside the selection; see :func:`label`."""
+
+    classes: Sequence[str] | str | os.PathLike[str] | None = None
+    model: Model | str | os.PathLike[str] | None = None
+    embeddings: str | os.PathLike[str] | None = None
+    pool: Pool | str | os.PathLike[str] | None = None
+    multilabel: bool = False
+    suggestions: bool = True
+
+
+@contextlib.contextmanager
+def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
+    """The page of a selection, with its answers taken up; at the end the label file is written.
+
+    Raises:
+        UsageError, ActivetuneError: see :func:`label`.
+    """
+    selected = load_selection(folder)
+    if asked.model is not None and not asked.suggestions:
+        raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
+    model = None if asked.model is None else _model(asked.model)
+    given = asked.classes if asked.classes is not None else () if model is None else list(model.classes)
+    names, pool = _names(given), _pool_of(selected, asked.pool, run.quiet)
+    given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
+    desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.ids)
+    shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
+    try:
+        desk.begin(names, multilabel=asked.multilabel, told=shown.tell)
+        shown.multilabel = desk.sheet.multilabel
+        shown.find = lambda: given_features or features_of(selected, folder)
+        if model is not None:
+            shown.model = _asks(model, pool, selected, shown, run)
+        page = Page(folder.absolute().name, str(selected.manifest["picks"])[:16], desk, shown, Pictures(pool), REASONS)
+        shown.start()
+        try:
+            yield page
+        finally:
+            shown.end()
+            page.end()
+            done = sum(desk.sheet.answer(item).done for item in selected.ids)
+            note(f"{folder / ANSWERS}: {done:,} of {len(selected):,} items are answered", run.quiet)
+    finally:
+        desk.end()
+
+
+def _asks(model: Model, pool: Pool, selected: Selection, shown: Suggestions, run: Run) -> Callable[[Show], None]:
+    from activetune.labelling.model_suggestions import by_model
+
+    return by_model(model, pool, selected.ids, run, multilabel=shown.multilabel, ended=lambda: shown.ended)
+
+
+def _model(given: Model | str | os.PathLike[str]) -> Model:
+    """A model that can suggest; torch is loaded for it alone, so that the page is there at once without."""
+    from activetune.labelling.model_suggestions import model_that_suggests
+
+    return model_that_suggests(given)
+
+
+def _names(given: Sequence[str] | str | os.PathLike[str]) -> list[str]:
+    """The names of classes: listed, or those of a model's folder.
+
+    Raises:
+        UsageError: no folder of a model; names that are none, or repeated.
+    """
+    if isinstance(given, str | os.PathLike):
+        path = Path(given)
+        if not (path / MANIFEST).is_file():
+            raise UsageError(f"classes are {str(given)!r}, which is no model's folder; give a list of names")
+        given = list(_model(path).classes)
+    names = [new_name(name) for name in given]
+    if twice := repeated(names):
+        raise UsageError(f"classes must be distinct; repeated: {some(twice)}")
+    return names
+
+
+def _pool_of(selection: Selection, given: Pool | str | os.PathLike[str] | None, quiet: bool) -> Pool:
+    """Where the images are.
+
+    Raises:
+        UsageError: no pool there, or one that lacks a pick.
+    """
+    if given is not None:
+        pool = given if isinstance(given, Pool) else open_pool(given, quiet=quiet)
+    else:
+        try:
+            pool = pool_of(selection)
+        except UsageError as error:
+            raise UsageError(f"the images can't be shown: {error}; give --pool") from None
+    missing = [item for item in selection.ids if item not in pool.position]
+    if missing:
+        raise UsageError(f"{len(missing):,} of {len(selection):,} picks are not in {pool.name}: {some(missing)}")
+    return pool
+
+
+def _open(url: str) -> None:
+    """Open the page in a window; a browser in the terminal would take the terminal."""
+    desktop = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if desktop:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

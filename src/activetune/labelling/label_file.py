@@ -1,0 +1,131 @@
+"""``labels.csv``: the answers as a table that every stage reads, derived from the journal and always whole.
+
+Columns: ``id``, ``label`` (blank unless labelled), with several classes per image also ``labels`` (a list in JSON),
+``state``, ``reason``, ``suggestion`` (what the page showed when the answer was given), ``by``, ``answered`` (UTC) and
+``event``, the number of the answer in the journal. Columns and rows of others' making are kept.
+
+What a person has written into the file between two runs is taken up: a row that does not say what the journal says of
+its event was changed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from activetune.base.errors import UsageError
+from activetune.base.files import parse_json, replacing
+from activetune.base.names import as_known
+from activetune.base.tables import csv_line, need_columns, read_table
+from activetune.data.answers import class_name
+from activetune.data.ids import ids_of
+from activetune.labelling.sheet import LABELLED, NONE, OPEN, SKIPPED, STATES, UNSURE, Answer, Sheet
+
+OWN = ("id", "label", "labels", "state", "reason", "suggestion", "by", "answered", "event")
+SEVERAL = "labels"
+
+
+class LabelFile:
+    """The file of one sheet; a changed row costs its own line alone, writing costs the whole file."""
+
+    def __init__(self, path: Path, sheet: Sheet):
+        """Read what is there.
+
+        Raises:
+            UsageError: it is no table with a column ``id``.
+        """
+        self.path, self.sheet = path, sheet
+        self._found: dict[str, dict[str, Any]] = {}
+        self.further: list[str] = []
+        if path.exists():
+            self._read()
+        self.header = [name for name in OWN if name != SEVERAL or sheet.multilabel] + self.further
+        self._lines: dict[str, bytes] = {}
+
+    def _read(self) -> None:
+        columns = read_table(self.path)
+        need_columns(columns, ["id"], self.path, self.sheet.row)
+        ids = as_known(ids_of(columns["id"]), self.sheet.row)
+        self.further = [name for name in columns if name not in OWN]
+        for position, item in enumerate(ids):
+            self._found[item] = {name: cells[position] for name, cells in columns.items()}
+
+    def by_hand(self, answers: Mapping[int, tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """Items with the state and the class names that somebody has written into the file.
+
+        Args:
+            answers: by the number of their event, what the journal says: the state and the names of today.
+
+        Raises:
+            UsageError: a cell that is no label.
+        """
+        for item, row in self._found.items():
+            state, labels = self._told(item, row)
+            number = str(row.get("event") or "").strip()
+            known = answers.get(int(number)) if number.isdigit() else None
+            current = tuple(sorted({self.sheet.current(name) or name for name in labels}))
+            if (state, current) != (known or (OPEN, ())):
+                yield item, state, current
+
+    def _told(self, item: str, row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """State and class names of a row."""
+        where = f"{self.path}: the label of {item!r}"
+        text = row.get(SEVERAL)
+        names: list[str]
+        if self.sheet.multilabel and isinstance(text, str) and text.strip():
+            try:
+                listed = parse_json(text) if text.strip().startswith("[") else text.replace("|", ";").split(";")
+                names = [name for cell in listed if (name := class_name(cell)) is not None]
+            except (ValueError, TypeError, UsageError):
+                raise UsageError(f"{where} can't be read ({text!r}); give names with ; between them") from None
+            return LABELLED, tuple(sorted(set(names)))
+        try:
+            name = class_name(row.get("label"))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+        if name is not None:
+            several = self.sheet.multilabel and SEVERAL not in row
+            parts = [part.strip() for part in name.split(";")] if several else [name]
+            return LABELLED, tuple(sorted({part for part in parts if part}))
+        state = str(row.get("state") or "").strip()
+        return (state if state in STATES and state in (SKIPPED, UNSURE, NONE) else OPEN), ()
+
+    def write(self, changed: Sequence[str] | None = None) -> None:
+        """Write the file in one step.
+
+        Args:
+            changed: the items whose answers are new since it was last written; None: all may be.
+        """
+        sheet = self.sheet
+        for item in self._items() if changed is None or not self._lines else changed:
+            self._lines[item] = self._line(item, sheet.answer(item))
+        content = csv_line(self.header).encode() + b"".join(self._lines.values())
+        with replacing(self.path) as partial:
+            partial.write_bytes(content)
+
+    def _items(self) -> list[str]:
+        """The picks in their order, then what else was answered or listed in this folder."""
+        return list(dict.fromkeys([*self.sheet.ids, *self.sheet.answers, *self._found]))
+
+    def _line(self, item: str, answer: Answer) -> bytes:
+        names = answer.labels
+        cells: dict[str, object] = {
+            "id": item,
+            "label": ";".join(names),
+            SEVERAL: json.dumps(list(names), ensure_ascii=False) if answer.state == LABELLED else "",
+            "state": "" if answer.state == OPEN else answer.state,
+            "reason": answer.reason,
+            "suggestion": ";".join(answer.suggestion or ()),
+            "by": answer.by,
+            "answered": _moment(answer.at) if answer.number else "",
+            "event": answer.number or "",
+        }
+        further = self._found.get(item, {})
+        return csv_line([cells[name] if name in cells else further.get(name) or "" for name in self.header]).encode()
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

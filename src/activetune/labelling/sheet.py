@@ -1,0 +1,180 @@
+"""The answers as they stand: what the events of the journal come to, one after the other.
+
+| event | what it does |
+|---|---|
+| ``{"kind": "begin", "multilabel"}`` | a start of the page; once an item may have several classes it always may |
+| ``{"kind": "answer", "id", "state", "labels", …}`` | takes the place of the item's answer |
+| ``{"kind": "add", "name"}`` | a further class |
+| ``{"kind": "rename", "name", "to"}`` | a class gets another name, in all answers |
+
+A class that gets the name of another one is one with it from then on. A name that was given up still leads to the class
+that took its place: another tab may not know yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from activetune.base.errors import UsageError, some
+from activetune.labelling.journal import Event
+
+LABELLED, SKIPPED, UNSURE, NONE, OPEN = "labelled", "skipped", "unsure", "none", "open"
+STATES = (LABELLED, SKIPPED, UNSURE, NONE, OPEN)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What stands for an item.
+
+    Attributes:
+        state: ``labelled``, ``skipped``, ``unsure``, ``none`` (not any of the classes) or ``open`` (taken back).
+        labels: class names, at most one where an item has one class; none unless ``labelled``.
+        reason: why, in words; "" where none was given.
+        suggestion: what the page suggested when it was given; None where it showed nothing.
+        by: who gave it, by the name that they told; "" where none was.
+        number: of its event. at: seconds since 1970.
+    """
+
+    state: str
+    labels: tuple[str, ...] = ()
+    reason: str = ""
+    suggestion: tuple[str, ...] | None = None
+    by: str = ""
+    number: int = 0
+    at: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether somebody has decided: a skipped item waits for another look."""
+        return self.state in (LABELLED, UNSURE, NONE)
+
+
+NOTHING = Answer(OPEN)
+
+
+class Sheet:
+    """The answers to N items, and the classes; changed by :meth:`apply` alone."""
+
+    def __init__(self, ids: Sequence[str], *, multilabel: bool = False):
+        self.ids = list(ids)
+        self.multilabel = multilabel
+        self.row = {item: row for row, item in enumerate(self.ids)}
+        self.answers: dict[str, Answer] = {}
+        self.classes: list[str] = []
+        self.renamed: dict[str, str] = {}
+        self.number = 0  # of the last event
+        self.changes: list[tuple[int, int]] = []  # (number of the event, row)
+        self.reshaped = 0  # number of the last event that changed a class
+        self.states: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+
+    def current(self, name: str) -> str | None:
+        """The class that a name stands for today; None where it stands for none."""
+        followed: set[str] = set()
+        while name not in self.classes:
+            if name in followed or name not in self.renamed:
+                return None
+            followed.add(name)
+            name = self.renamed[name]
+        return name
+
+    def todays(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The classes that names stand for today, in ascending order."""
+        return tuple(sorted({known for name in names if (known := self.current(name)) is not None}))
+
+    def answer(self, item: str) -> Answer:
+        """What stands for an item."""
+        return self.answers.get(item, NOTHING)
+
+    def refuse(self, content: Mapping[str, Any]) -> None:
+        """Refuse an event (:mod:`activetune.labelling.requests` has its form) that can't be applied.
+
+        Raises:
+            UsageError: an id or a class that there is not, or one that there is already.
+        """
+        kind, name = content["kind"], content.get("name")
+        if kind == "answer":
+            self._refuse_answer(content)
+        elif kind == "add" and name in self.classes:
+            raise UsageError(f"there is a class {name!r} already")
+        elif kind == "rename" and name not in self.classes:
+            raise UsageError(f"{name!r} is not one of the classes: {some(self.classes, 8)}")
+        elif kind == "rename" and name == content["to"]:
+            raise UsageError(f"{name!r} is called so already")
+
+    def _refuse_answer(self, content: Mapping[str, Any]) -> None:
+        if content["id"] not in self.row:
+            raise UsageError(f"id {content['id']!r} is not one of the {len(self.ids):,} items of this selection")
+        for name in content["labels"]:
+            if self.current(name) is None:
+                raise UsageError(f"{name!r} is not one of the {len(self.classes):,} classes: {some(self.classes, 8)}")
+        if content["state"] == LABELLED and len(content["labels"]) != 1 and not self.multilabel:
+            raise UsageError(
+                f"{len(content['labels'])} classes were given for one image; give one, or start with --multilabel"
+            )
+
+    def apply(self, event: Event) -> None:
+        """Take up an event of the journal."""
+        content, self.number = event.content, event.number
+        if content["kind"] == "begin":
+            self.multilabel = self.multilabel or content["multilabel"]
+        elif content["kind"] == "answer":
+            labels = self.todays(content["labels"])
+            shown = content.get("suggestion")
+            self._put(
+                content["id"],
+                Answer(
+                    content["state"],
+                    labels,
+                    content.get("reason", ""),
+                    None if shown is None else tuple(shown),
+                    content.get("by", ""),
+                    event.number,
+                    event.at,
+                ),
+            )
+        elif content["kind"] == "add":
+            self.classes.append(content["name"])
+            self.renamed.pop(content["name"], None)
+            self.reshaped = event.number
+        else:
+            self._rename(content["name"], content["to"])
+            self.reshaped = event.number
+
+    def _put(self, item: str, answer: Answer) -> None:
+        before = self.answers.get(item)
+        self.answers[item] = answer
+        if item not in self.row:
+            return  # of an earlier selection in this folder
+        if before is not None:
+            self.states[before.state] -= 1
+            self.counts.subtract(before.labels)
+        self.states[answer.state] += 1
+        self.counts.update(answer.labels)
+        self.changes.append((answer.number, self.row[item]))
+
+    def _rename(self, old: str, new: str) -> None:
+        if new in self.classes:
+            self.classes.remove(old)
+        else:
+            self.classes[self.classes.index(old)] = new
+        self.renamed[old] = new
+        self.renamed.pop(new, None)
+        for item, answer in self.answers.items():
+            if old in answer.labels:
+                labels = tuple(sorted({new if name == old else name for name in answer.labels}))
+                self.answers[item] = replace(answer, labels=labels)
+        known = [self.answers[item] for item in self.ids if item in self.answers]
+        self.counts = Counter(name for answer in known for name in answer.labels)
+
+    def changed_since(self, number: int, most: int | None = None) -> list[int]:
+        """The rows whose answers came after an event, each once, the last one first; ``most`` of them."""
+        found: dict[int, None] = {}
+        for at, row in reversed(self.changes):
+            if at <= number or len(found) == most:
+                break
+            found[row] = None
+        return list(found)

@@ -1,0 +1,625 @@
+"""Labelling: the journal, the label file, the server's contract, and what survives a kill. No browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.testclient import TestClient
+
+import activetune
+from activetune.base.errors import UsageError
+from activetune.base.run import Run
+from activetune.data.labels import read_labels
+from activetune.data.opening import open_pool
+from activetune.features.artefact import Embeddings, save_embeddings
+from activetune.labelling.features import alike, features_of
+from activetune.labelling.journal import Contradiction, Entry, Journal
+from activetune.labelling.label import Asked, page_of
+from activetune.labelling.server import Page
+from activetune.labelling.sheet import Sheet
+from activetune.labelling.suggestions import Known, Suggested, by_classes, named_by, suggested_by_labels
+from activetune.selection.artefact import Selection, load_selection, save_selection
+
+CLASSES = ["cat", "dog"]
+HERE = "http://127.0.0.1:8000"
+
+
+def write_selection(folder: Path, ids: list[str], pool: Path, embeddings: str | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"pool": str(pool), "pool_path": str(pool.absolute()), "n": len(ids), "method": "test", "seed": 0}
+    manifest["embeddings"] = embeddings
+    save_selection(Selection(ids, [0.0] * len(ids), [""] * len(ids), manifest), folder)
+    return folder
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for number in range(12):
+        Image.new("RGB", (30, 20), (20 * number, 0, 0)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def sel(tmp_path: Path, pool: Path) -> Path:
+    return write_selection(tmp_path / "sel", [f"{number:02d}.png" for number in range(10)], pool)
+
+
+class Client:
+    """A page and a client of it, as long as it is open."""
+
+    def __init__(self, folder: Path, **asked: Any):
+        self.folder = folder
+        self._page = page_of(folder, Asked(**{"classes": CLASSES, **asked}), Run(quiet=True))
+        self.page: Page = self._page.__enter__()
+        self.http = TestClient(self.page.app("secret"), base_url=HERE, headers={"X-Token": "secret"})
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._page.__exit__(None, None, None)
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.http.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def answer(self, sequence: int, item: str, label: object = None, client: str = "one", **more: Any) -> Any:
+        state = "labelled" if label is not None else "skipped"
+        return self.post(client, {"sequence": sequence, "id": item, "label": label, "state": state, **more})
+
+    def post(self, client: str, *answers: dict[str, Any]) -> Any:
+        return self.http.post("/api/answers", json={"client": client, "answers": list(answers)})
+
+    def change(self, sequence: int, **content: Any) -> Any:
+        return self.http.post("/api/classes", json={"client": "one", "sequence": sequence, **content})
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def labels_in(folder: Path) -> dict[str, str]:
+    return {row["id"]: row["label"] for row in rows_of(folder) if row["label"]}
+
+
+# The contract -----------------------------------------------------------------------------------------------------
+
+
+def test_items_and_answers_are_as_the_contract_says(sel: Path, pool: Path) -> None:
+    with Client(sel) as client:
+        found = client.get("/api/items", start=0, count=3)
+        assert found["total"] == 10
+        assert [(item["id"], item["label"], item["suggestion"]) for item in found["items"]] == [
+            ("00.png", None, None),
+            ("01.png", None, None),
+            ("02.png", None, None),
+        ]
+        assert client.get("/api/items", start=8, count=100)["items"][-1]["id"] == "09.png"
+        assert client.get("/api/items", start=10**9, count=5)["items"] == []
+        saved = client.post(
+            "one",
+            {"sequence": 1, "id": "00.png", "label": "cat", "state": "labelled"},
+            {"sequence": 2, "id": "01.png", "label": None, "state": "skipped"},
+            {"sequence": 3, "id": "02.png", "state": "unsure"},
+        )
+        assert (saved.status_code, saved.json()) == (200, {"saved": [1, 2, 3]})
+        rows = rows_of(sel)  # it is there when the answer is
+        assert [(row["id"], row["label"], row["state"]) for row in rows[:4]] == [
+            ("00.png", "cat", "labelled"),
+            ("01.png", "", "skipped"),
+            ("02.png", "", "unsure"),
+            ("03.png", "", ""),
+        ]
+        assert client.get("/api/items", start=0, count=1)["items"][0]["label"] == "cat"
+    labels = read_labels(sel / "labels.csv", open_pool(pool))
+    assert (list(labels.ids), list(labels.answers), labels.unanswered) == (["00.png"], ["cat"], 9)
+
+
+def test_a_retry_is_no_second_answer_and_a_number_is_not_given_twice(sel: Path) -> None:
+    with Client(sel) as client:
+        assert client.answer(1, "00.png", "cat").json() == {"saved": [1]}
+        assert client.answer(2, "00.png", "dog").json() == {"saved": [2]}
+        assert client.answer(1, "00.png", "cat").json() == {"saved": [1]}  # late, and twice: the second one stands
+        refused = client.answer(1, "01.png", "cat")
+        assert refused.status_code == 409
+        assert "sequence number 1" in refused.json()["error"]
+        assert client.answer(1, "01.png", "cat", client="two").json() == {"saved": [1]}
+        assert client.get("/api/state")["states"] == {"labelled": 2}
+    assert labels_in(sel) == {"00.png": "dog", "01.png": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"sequence": 1, "id": "none.png", "label": "cat"}, "'none.png' is not one of the 10 items"),
+        ({"sequence": 1, "id": "../00.png", "label": "cat"}, "is not one of the 10 items"),
+        ({"sequence": 1, "id": 5, "label": "cat"}, "id must be a text"),
+        ({"sequence": 1, "id": "00.png", "label": "bird"}, "'bird' is not one of the 2 classes: 'cat', 'dog'"),
+        ({"sequence": 1, "id": "00.png", "label": ["cat"]}, "label must be a text"),
+        ({"sequence": 1, "id": "00.png"}, "a labelled item needs its class"),
+        ({"sequence": 1, "id": "00.png", "labels": ["cat", "dog"]}, "start with --multilabel"),
+        ({"sequence": 1, "id": "00.png", "labels": []}, "0 classes were given"),
+        ({"sequence": 1, "id": "00.png", "label": "cat", "state": "done"}, "state 'done' is not known; allowed"),
+        ({"sequence": 0, "id": "00.png", "label": "cat"}, "sequence must be a whole number from 1 on"),
+        ({"sequence": True, "id": "00.png", "label": "cat"}, "sequence must be"),
+        ({"sequence": "1", "id": "00.png", "label": "cat"}, "sequence must be"),
+        ({"sequence": 1, "id": "00.png", "label": "cat", "reason": "x" * 3000}, "reason must be a text of at most"),
+    ],
+)
+def test_what_is_wrong_is_told_and_nothing_of_its_request_is_kept(sel: Path, answer: dict[str, Any], told: str) -> None:
+    with Client(sel) as client:
+        refused = client.post("one", {"sequence": 9, "id": "05.png", "label": "cat"}, answer)
+        assert refused.status_code == 400
+        assert told in refused.json()["error"]
+        assert client.get("/api/state")["states"] == {}
+    assert labels_in(sel) == {}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b"\xff", b'{"client": "a"}', b'{"client": "", "answers": []}', b"[" * 9999]
+)
+def test_a_body_that_is_no_answer_is_told(sel: Path, body: bytes) -> None:
+    with Client(sel) as client:
+        refused = client.http.post("/api/answers", content=body)
+        assert refused.status_code == 400
+        assert refused.json()["error"]
+
+
+def test_nothing_but_the_page_and_the_picks_is_served(sel: Path, pool: Path) -> None:
+    with Client(sel) as client:
+        assert client.http.get("/").headers["content-type"].startswith("text/html")
+        for name in ("main.js", "lit-html.js", "page.css", "icon.svg"):
+            assert client.http.get(f"/page/{name}", headers={"X-Token": ""}).status_code == 200
+        for path in ("/page/../label.py", "/page/%2e%2e%2flabel.py", "/page/LICENSE", "/page//etc/passwd", "/page/"):
+            assert client.http.get(path).status_code == 404, path
+        for path in ("/image/10", "/image/-1", "/image/00.png", "/image/..%2f..%2fetc", "/image/0?size=huge"):
+            assert client.http.get(path).status_code == 404, path
+        assert client.http.get("/image/0", headers={"X-Token": ""}).status_code == 401
+
+
+# Pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_upright_and_right_whatever_the_file_holds(tmp_path: Path) -> None:
+    pool = tmp_path / "odd"
+    pool.mkdir()
+    lying = Image.new("RGB", (300, 200), "red")
+    lying.paste("blue", (0, 0, 150, 200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the left side is the top
+    lying.save(pool / "exif.jpg", exif=exif)
+    lying.convert("CMYK").save(pool / "cmyk.jpg")
+    Image.fromarray(np.tile(np.linspace(0, 65535, 300).astype(np.uint16), (200, 1))).save(pool / "deep.png")
+    (pool / "bad.jpg").write_bytes((pool / "cmyk.jpg").read_bytes()[:200])
+    sel = write_selection(tmp_path / "sel", ["exif.jpg", "cmyk.jpg", "deep.png", "bad.jpg"], pool)
+    with Client(sel) as client:
+
+        def picture(row: int, size: str) -> Image.Image:
+            answer = client.http.get(f"/image/{row}", params={"size": size})
+            assert answer.status_code == 200, answer.text
+            return Image.open(io.BytesIO(answer.content)).convert("RGB")
+
+        for size in ("small", "large", "full", "small"):  # the second time from the cache
+            upright = picture(0, size)
+            assert upright.height > upright.width
+            assert near(upright, (0.5, 0.2), "blue") and near(upright, (0.5, 0.8), "red")
+            assert near(picture(1, size), (0.2, 0.5), "blue") and near(picture(1, size), (0.8, 0.5), "red")
+            grey = np.asarray(picture(2, size).convert("L"))[50]
+            assert grey[0] < 10 and grey[-1] > 245 and abs(int(grey[len(grey) // 2]) - 128) < 8
+        assert max(picture(0, "small").size) == 256
+        broken = client.http.get("/image/3")
+        assert broken.status_code == 422
+        assert "can't be shown" in broken.json()["error"]
+
+
+def near(image: Image.Image, place: tuple[float, float], colour: str) -> bool:
+    wanted = {"red": (255, 0, 0), "blue": (0, 0, 255)}[colour]
+    found = image.getpixel((int(place[0] * image.width), int(place[1] * image.height)))
+    return max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 60  # type: ignore[arg-type]
+
+
+def test_a_thumbnail_is_made_once_and_again_when_the_file_changes(sel: Path, pool: Path) -> None:
+    Image.new("RGB", (400, 400), "red").save(pool / "00.png")
+    with Client(sel) as client:
+        made: list[str] = []
+        original = client.page.pictures._made
+        client.page.pictures._made = lambda item, side: (made.append(item), original(item, side))[1]  # type: ignore
+        first = client.http.get("/image/0?size=small").content
+        assert client.http.get("/image/0?size=small").content == first
+        assert made == ["00.png"]
+        Image.new("RGB", (401, 400), "blue").save(pool / "00.png")
+        assert client.http.get("/image/0?size=small").content != first
+        assert len(made) == 2
+
+
+# Classes ----------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_added_renamed_and_merged_on_the_way(sel: Path) -> None:
+    with Client(sel) as client:
+        client.answer(1, "00.png", "cat")
+        client.answer(2, "01.png", "dog")
+        assert client.change(3, kind="add", name=" bird ").json() == {"saved": [3]}
+        client.answer(4, "02.png", "bird")
+        assert client.change(5, kind="rename", name="cat", to="kitten").json() == {"saved": [5]}
+        assert client.change(5, kind="rename", name="cat", to="kitten").json() == {"saved": [5]}  # a retry
+        assert client.answer(6, "03.png", "cat").status_code == 200  # a tab that does not know yet
+        assert client.change(7, kind="rename", name="dog", to="bird").json() == {"saved": [7]}
+        state = client.get("/api/state")
+        assert state["classes"] == [{"name": "kitten", "count": 2}, {"name": "bird", "count": 2}]
+        for wrong in (
+            {"kind": "add", "name": "bird"},
+            {"kind": "add", "name": " "},
+            {"kind": "rename", "name": "x", "to": "y"},
+        ):
+            assert client.change(8, **wrong).status_code == 400
+        expected = {"00.png": "kitten", "01.png": "bird", "02.png": "bird", "03.png": "kitten"}
+        assert labels_in(sel) == expected
+    with Client(sel) as client:  # the names of the command line that were given up stay so
+        assert [one["name"] for one in client.get("/api/state")["classes"]] == ["kitten", "bird"]
+        assert labels_in(sel) == expected
+
+
+def test_not_any_of_these_is_kept_with_its_reason_and_can_be_taken_back(sel: Path) -> None:
+    with Client(sel) as client:
+        client.answer(1, "00.png", state="none", reason="bad image", by="Ada")
+        assert [rows_of(sel)[0][name] for name in ("label", "state", "reason", "by")] == [
+            "",
+            "none",
+            "bad image",
+            "Ada",
+        ]
+        client.answer(2, "00.png", state="open")
+        assert [rows_of(sel)[0][name] for name in ("label", "state", "reason")] == ["", "", ""]
+        client.answer(3, "00.png", "dog", suggestion="cat")
+        assert [rows_of(sel)[0][name] for name in ("label", "suggestion")] == ["dog", "cat"]
+
+
+def test_several_classes_per_image_are_read_by_the_multilabel_task(sel: Path, pool: Path) -> None:
+    with Client(sel, classes=["cat", "dog", "a;b"], multilabel=True) as client:
+        client.post(
+            "one",
+            {"sequence": 1, "id": "00.png", "labels": ["dog", "a;b"]},
+            {"sequence": 2, "id": "01.png", "labels": []},
+        )
+        client.answer(3, "02.png", "cat")
+    with Client(sel, classes=None) as client:  # it stays so without being told again
+        assert client.get("/api/items", count=1)["items"][0]["label"] == ["a;b", "dog"]
+        client.post("two", {"sequence": 1, "id": "03.png", "labels": ["cat", "dog"]})
+    labels = activetune.read_annotations(sel / "labels.csv", open_pool(pool), task="multilabel")
+    found = {item: answer.names for item, answer in zip(labels.ids, labels.answers, strict=True)}
+    assert found == {"00.png": ("a;b", "dog"), "01.png": (), "02.png": ("cat",), "03.png": ("cat", "dog")}
+
+
+# The label file ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_by_hand_is_taken_up_and_other_columns_and_rows_stay(sel: Path) -> None:
+    (sel / "labels.csv").write_text(
+        "id,label,note\n00.png,cat,first\n01.png,,\n05.png,zebra,\nold.png,dog,of another selection\n"
+    )
+    with Client(sel) as client:
+        assert [one["name"] for one in client.get("/api/state")["classes"]] == ["cat", "dog", "zebra"]
+        client.answer(1, "01.png", "dog")
+    rows = {row["id"]: row for row in rows_of(sel)}
+    assert {item: row["label"] for item, row in rows.items() if row["label"]} == {
+        "00.png": "cat",
+        "01.png": "dog",
+        "05.png": "zebra",
+        "old.png": "dog",
+    }
+    assert (rows["00.png"]["note"], rows["old.png"]["note"]) == ("first", "of another selection")
+    text = (sel / "labels.csv").read_text().replace("01.png,dog,labelled", "01.png,cat,labelled")
+    (sel / "labels.csv").write_text(text)
+    with Client(sel):
+        pass
+    assert labels_in(sel)["01.png"] == "cat"
+    with Client(sel) as client:  # and it is no news the next time
+        assert client.page.desk.sheet.answer("01.png").number == int(rows_of(sel)[1]["event"])
+
+
+def test_a_label_file_that_can_not_be_read_is_told_and_left_alone(sel: Path) -> None:
+    (sel / "labels.csv").write_text("file;class\na;b\n")
+    with pytest.raises(UsageError, match="has no column 'id'"):
+        Client(sel)
+    assert (sel / "labels.csv").read_text() == "file;class\na;b\n"
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda name: "\0" not in name)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(NAMES, NAMES, min_size=1, max_size=6), st.booleans())
+def test_any_name_comes_back_from_the_label_file(
+    tmp_path_factory: pytest.TempPathFactory, labels: dict[str, str], several: bool
+) -> None:
+    from activetune.base.tables import read_table
+    from activetune.labelling.journal import Event
+    from activetune.labelling.label_file import LabelFile
+
+    sheet = Sheet(list(labels), multilabel=several)
+    path = tmp_path_factory.mktemp("names") / "labels.csv"
+    for number, name in enumerate(dict.fromkeys(labels.values()), start=1):
+        sheet.apply(Event(number, "", {"kind": "add", "name": name}, 0.0))
+    for number, (item, name) in enumerate(labels.items(), start=100):
+        sheet.apply(Event(number, "", {"kind": "answer", "id": item, "state": "labelled", "labels": [name]}, 1.0))
+    LabelFile(path, sheet).write()
+    columns = read_table(path)
+    assert columns["id"] == list(labels)
+    assert columns["label"] == list(labels.values())
+    if several:
+        assert [json.loads(cell) for cell in columns["labels"]] == [[name] for name in labels.values()]
+
+
+# The journal ------------------------------------------------------------------------------------------------------
+
+
+def test_the_journal_keeps_all_of_a_request_or_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "labels.sqlite")
+    assert [event.number for event in journal.add([Entry("a", 1, {"x": 1}), Entry("a", 2, {"x": 2})])] == [1, 2]
+    assert journal.add([Entry("a", 2, {"x": 2}), Entry("a", 3, {"x": 3})])[0].content == {"x": 3}
+    with pytest.raises(Contradiction):
+        journal.add([Entry("a", 4, {"x": 4}), Entry("a", 1, {"x": 9})])
+    assert [event.content["x"] for event in journal.events()] == [1, 2, 3]
+    assert journal._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    journal.close()
+    assert not (tmp_path / "labels.sqlite-wal").exists()
+
+
+def test_a_damaged_journal_is_told(sel: Path) -> None:
+    (sel / "labels.sqlite").write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(UsageError, match=r"is damaged .* move it away"):
+        Client(sel)
+
+
+def test_two_tabs_and_many_requests_at_once_lose_nothing(sel: Path) -> None:
+    with Client(sel) as client:
+        items = [f"{number:02d}.png" for number in range(10)]
+
+        def work(name: str, seed: int) -> None:
+            for sequence in range(1, 26):
+                item = random.Random(seed * 100 + sequence).choice(items)
+                assert client.answer(sequence, item, CLASSES[sequence % 2], client=name).status_code == 200
+
+        threads = [threading.Thread(target=work, args=(f"tab {seed}", seed)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        state = client.get("/api/state", since=0, client="x", at=3)
+        assert sum(state["states"].values()) == len(labels_in(sel))
+        client.get("/api/state", client="y", at=7)
+        assert client.get("/api/state", client="x", at=3)["others"] == [7]
+        number = state["number"]
+        assert client.get("/api/state", since=number)["changes"] == []
+        client.answer(1, "03.png", "dog", client="z")
+        changed = client.get("/api/state", since=number)["changes"]
+        assert [(item["row"], item["label"]) for item in changed] == [(3, "dog")]
+    journal = Journal(sel / "labels.sqlite")
+    answers = [event for event in journal.events() if event.content["kind"] == "answer"]
+    assert len(answers) == 101
+    last = {event.content["id"]: event.content["labels"] for event in answers}
+    assert labels_in(sel) == {item: labels[0] for item, labels in last.items()}
+
+
+def test_a_full_disk_is_told_and_the_answer_can_be_sent_again(sel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    with Client(sel) as client:
+        journal = client.page.desk._journal
+        whole = journal._insert
+        monkeypatch.setattr(
+            journal, "_insert", lambda entry: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full"))
+        )
+        refused = client.answer(1, "00.png", "cat")
+        assert refused.status_code == 507
+        assert "free some space" in refused.json()["error"]
+        monkeypatch.setattr(journal, "_insert", whole)
+        assert client.answer(1, "00.png", "cat").json() == {"saved": [1]}
+    assert labels_in(sel) == {"00.png": "cat"}
+
+
+# Suggestions ------------------------------------------------------------------------------------------------------
+
+
+def clouds(count: int, classes: int, seed: int = 0) -> tuple[np.ndarray, list[int]]:
+    rng = np.random.default_rng(seed)
+    kinds = [number % classes for number in range(count)]
+    centres = rng.normal(size=(classes, 16))
+    rows = centres[kinds] + 0.1 * rng.normal(size=(count, 16))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), kinds
+
+
+def test_like_images_lie_together() -> None:
+    rows_ND, kinds = clouds(240, 4)
+    order = alike(rows_ND)
+    assert sorted(order) == list(range(240))
+    changes = sum(kinds[a] != kinds[b] for a, b in itertools.pairwise(order))
+    assert changes == 3
+    assert sorted(alike(rows_ND[:5])) == list(range(5))
+    assert alike(rows_ND[:0]) == []
+
+
+def test_a_probe_on_the_answers_suggests_the_right_classes() -> None:
+    rows_ND, kinds = clouds(60, 3)
+    known = Known(list(range(9)), [(f"k{kinds[row]}",) for row in range(9)], ["k0", "k1", "k2", "never"], 9)
+    found = suggested_by_labels(rows_ND, known, 1, multilabel=False)
+    assert found is not None
+    assert [found.of(row) for row in range(60)] == [(f"k{kind}",) for kind in kinds]
+    assert suggested_by_labels(rows_ND, Known([0], [("k0",)], ["k0"], 1), 1, multilabel=False) is None
+    several = Known(list(range(9)), [(f"k{kinds[row]}",) if kinds[row] else () for row in range(9)], ["k1", "k2"], 9)
+    found = suggested_by_labels(rows_ND, several, 1, multilabel=True)
+    assert found is not None
+    assert [found.of(row) for row in range(60)] == [(f"k{kind}",) if kind else () for kind in kinds]
+
+
+def test_suggestions_follow_the_names_of_today() -> None:
+    found = Suggested(3, ["a", "b", "c"], [(0,), (1,), (2,), None, (0, 1)], [0.9, 0.8, 0.7, 0.0, 0.6])
+    today = by_classes(found, {"a": "x", "b": "x", "c": None})
+    assert [today.of(row) for row in range(5)] == [("x",), ("x",), None, None, ("x",)]
+    assert named_by(np.array([[0.2, 0.8], [0.9, 0.1]]), multilabel=False) == ([(1,), (0,)], [0.8, 0.9])
+
+
+def with_embeddings(tmp_path: Path, pool: Path) -> Path:
+    ids = sorted(path.name for path in pool.iterdir())
+    rows_ND = np.zeros((len(ids), 4), dtype=np.float32)
+    rows_ND[:, 0], rows_ND[:, 1] = (
+        [number % 2 for number in range(len(ids))],
+        [1 - number % 2 for number in range(len(ids))],
+    )
+    saved = save_embeddings(Embeddings(ids, rows_ND, None, {}), tmp_path / "emb")
+    return write_selection(tmp_path / "near" / ".." / "sel2", ids[::-1], pool, saved.fingerprint)
+
+
+def test_features_are_found_beside_the_selection(tmp_path: Path, pool: Path) -> None:
+    (tmp_path / "near").mkdir()
+    sel = with_embeddings(tmp_path, pool)
+    found = features_of(load_selection(sel), sel)
+    assert found is not None
+    assert found.rows_ND[:, 0].tolist() == [1.0, 0.0] * 6  # in the selection's order
+    (tmp_path / "emb" / "manifest.json").rename(tmp_path / "emb" / "gone.json")
+    assert features_of(load_selection(sel), sel) is None
+
+
+@pytest.mark.slow
+def test_suggestions_come_in_the_background_unless_they_are_off(tmp_path: Path, pool: Path) -> None:
+    (tmp_path / "near").mkdir()
+    sel = with_embeddings(tmp_path, pool)
+    for wanted in (True, False):
+        with Client(sel, suggestions=wanted) as client:
+            for sequence, item in enumerate(("11.png", "10.png", "09.png", "08.png"), start=1):
+                client.answer(sequence, item, CLASSES[int(item[:2]) % 2], client=f"{wanted}")
+            assert client.page.suggestions.wait(60)
+            found = client.get("/api/items", count=12)["items"]
+            expected = [CLASSES[int(item["id"][:2]) % 2] for item in found] if wanted else [None] * 12
+            assert [item["suggestion"] for item in found] == expected
+            compact = client.get("/api/suggestions")
+            assert len(compact["named"]) == (12 if wanted else 0)
+
+
+@pytest.mark.slow
+def test_a_model_suggests(tmp_path: Path, digits: Path, small: None) -> None:
+    from tests.conftest import NETWORK
+
+    activetune.finetune(digits, recipe="linear_probe", out=tmp_path / "model", quiet=True, **NETWORK)
+    ids = list(open_pool(digits).ids)[:20]
+    sel = write_selection(tmp_path / "sel", ids, digits)
+    model = activetune.load(tmp_path / "model")
+    expected = [row[1] for row in activetune.predict(model, open_pool(digits).subset(ids), quiet=True)]
+    with Client(sel, classes=None, model=tmp_path / "model") as client:
+        assert [one["name"] for one in client.get("/api/state")["classes"]] == list(model.classes)
+        assert client.page.suggestions.wait(60)
+        assert [item["suggestion"] for item in client.get("/api/items")["items"]] == expected
+    with pytest.raises(UsageError, match="suggestions are off"):
+        Client(sel, model=tmp_path / "model", suggestions=False)
+
+
+# The command ------------------------------------------------------------------------------------------------------
+
+
+class Running:
+    """``activetune label`` in a process of its own."""
+
+    def __init__(self, folder: Path, *words: str):
+        command = [sys.executable, "-m", "activetune", "label", str(folder), "--no-browser", *words]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        self.base, _, self.token = self.url.partition("?token=")
+
+    def post(self, client: str, sequence: int, item: str, label: str) -> Any:
+        answer = {"sequence": sequence, "id": item, "label": label, "state": "labelled"}
+        body = json.dumps({"client": client, "answers": [answer]}).encode()
+        request = urllib.request.Request(f"{self.base}api/answers", body, {"X-Token": self.token})
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def end(self, number: int) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, error = self.process.communicate(timeout=60)
+        return self.process.returncode, error
+
+
+@pytest.fixture
+def started(sel: Path) -> Iterator[list[Running]]:
+    found: list[Running] = []
+    yield found
+    for running in found:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.process.communicate()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_nothing_is_lost_and_nothing_is_there_twice(sel: Path, started: list[Running]) -> None:
+    items, saved = [f"{number:02d}.png" for number in range(10)], 0
+    words = ["--classes", "cat,dog"]
+    for _ in range(2):
+        started.append(Running(sel, *words))
+        for sequence in range(saved + 1, saved + 5):
+            assert started[-1].post("one", sequence, items[sequence - 1], "cat") == {"saved": [sequence]}
+        saved += 4
+        started[-1].end(signal.SIGKILL)
+    started.append(Running(sel))
+    assert started[-1].post("one", saved, items[saved - 1], "cat") == {"saved": [saved]}  # its answer had got lost
+    assert labels_in(sel) == dict.fromkeys(items[:saved], "cat")
+    refused = subprocess.run(
+        [sys.executable, "-m", "activetune", "label", str(sel)], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "is in use by another run" in refused.stderr
+    code, error = started[-1].end(signal.SIGTERM)
+    assert code == 143
+    assert "8 of 10 items are answered" in error
+    assert sorted(os.listdir(sel)) == ["labels.csv", "labels.sqlite", "manifest.json", "selection.csv"]
+    journal = Journal(sel / "labels.sqlite")
+    assert sum(event.content["kind"] == "answer" for event in journal.events()) == saved
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["SEL", "--classes", "a,a"], "classes must be distinct; repeated: 'a'"),
+        (["SEL", "--pool", "POOL/00.png"], "not a pool"),
+        (["SEL", "--embeddings", "POOL"], "holds images, not their features"),
+        (["SEL", "--model", "POOL", "--no-suggestions"], "leave one of both out"),
+        (["SEL", "--model", "SEL"], "holds 'selection', where 'model' is expected"),
+        (["SEL", "--overwrite"], "replaces no answer"),
+        (["SEL", "--port", "70000"], "70000"),
+    ],
+)
+def test_wrong_use_is_told_in_a_sentence(
+    sel: Path, pool: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from activetune.cli import run
+
+    given_words = [word.replace("SEL", str(sel)).replace("POOL", str(pool)) for word in words]
+    assert run(["label", *given_words, "--no-browser"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
+    assert not (sel / "labels.sqlite").exists()
