@@ -146,7 +146,7 @@ class Detr(Head):
         tokens = self.project(self.norm(features_BHWD)).flatten(1, 2)
         coarse, fine = (self._placed(place, features_BHWD, tokens.dtype) for place in self.places)
         encoded = self.encoder(inputs_embeds=tokens, spatial_position_embeddings=coarse).last_hidden_state
-        queries = self.queries.weight.expand(len(tokens), -1, -1)
+        queries = self.queries.weight.expand(tokens.shape[0], -1, -1)
         answers = self.decoder(
             inputs_embeds=torch.zeros_like(queries),
             encoder_hidden_states=self.widen(encoded),
