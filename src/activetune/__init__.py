@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
+    from activetune.handover.export_model import export_model
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
@@ -62,6 +63,7 @@ _HOME = {
     "embed": "features.embedding",
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
+    "export_model": "handover.export_model",
     "finetune": "training.finetune",
     "load": "evaluation.model",
     "load_backbone": "networks.backbones",
@@ -103,6 +105,7 @@ __all__ = [
     "embed",
     "evaluate",
     "evaluate_shifts",
+    "export_model",
     "finetune",
     "load",
     "load_backbone",
