@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from activetune.evaluation.model import Model, load
     from activetune.evaluation.predict import predict
     from activetune.evaluation.scores import Scores
+    from activetune.evaluation.streaming import stream_predictions
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.images import save_images
     from activetune.selection.select import select
+    from activetune.serving.predictions import serve
     from activetune.studies.compare.compare import Comparison, compare
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
@@ -78,7 +80,9 @@ _HOME = {
     "save_annotations": "data.annotations",
     "save_images": "selection.images",
     "select": "selection.select",
+    "serve": "serving.predictions",
     "simulate": "studies.simulation.simulate",
+    "stream_predictions": "evaluation.streaming",
     "visft": "supervision.run",
 }
 
@@ -120,7 +124,9 @@ __all__ = [
     "save_annotations",
     "save_images",
     "select",
+    "serve",
     "simulate",
+    "stream_predictions",
     "visft",
 ]
 

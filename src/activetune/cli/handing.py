@@ -44,3 +44,18 @@ def export_model(
             say(f"{told(primary)} of {told_as}: {told_value(primary, scores[name][primary])} on {scores['n']:,} items")
     folder = out if out.is_dir() else out.parent
     say(f"{folder / holds}: {to}, with {', '.join(beside)} beside it")
+
+
+@app.command()
+@with_run_options(idle=("seed", "workers", "overwrite", "resume"))
+def serve(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request.", min=1)] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(help="Of an image.", min=1)] = 89_478_485,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Answer images over HTTP on this machine. The first line says the address, with the token that requests need."""
+    from activetune.serving.predictions import serve as run
+
+    run(model, port=port, max_body=max_body, max_pixels=max_pixels, **run_options)

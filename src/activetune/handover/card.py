@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from activetune.evaluation.estimate import short_estimate
 from activetune.evaluation.metrics import told_score
 
 SHOWN = 40  # classes that a card names
@@ -75,10 +77,11 @@ def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Itera
     scores, estimate = report.get("scores"), description["model"].get("figures", {}).get("estimate")
     if scores:
         primary, found = scores["primary"], scores["exported"]
-        yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{_code(scores['pool'])}`."
+        yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{_code(Path(scores['pool']).name)}`."
     if isinstance(estimate, Mapping):
-        yield from ("", "Estimated from the labelled images themselves:", "", "```json")
-        yield from (json.dumps(estimate, indent=2, ensure_ascii=False), "```")
+        yield from ("", f"Estimated from the labelled images themselves{short_estimate(estimate)}.")
+        worst = [f"`{_code(name)}` {100 * row['top1']:.0f} % of {row['n']:,}" for name, row in estimate["worst"].items()]
+        yield f"Right least often: {', '.join(worst)}." if worst else ""
     if not scores and not estimate:
         yield "None was measured. `activetune export-model --pool POOL --labels FILE` writes them here."
 
