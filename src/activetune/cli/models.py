@@ -202,9 +202,7 @@ def predict(
     say(f"{out}: {len(rows):,} predictions")
 
 
-def _stream(
-    model: Path, pool: str, ids_of: str | None, out: Path, follow_links: bool, run_options: RunOptions
-) -> None:
+def _stream(model: Path, pool: str, ids_of: str | None, out: Path, follow_links: bool, run_options: RunOptions) -> None:
     """Write a line of JSON per image."""
     from activetune.evaluation.streaming import stream_predictions, write_lines, write_lines_file
 
@@ -231,7 +229,9 @@ def _whose(ids_of: str | None, follow_links: bool, run_options: RunOptions) -> P
     """The pool whose ids come on stdin."""
     from activetune.data.opening import open_pool
 
-    return None if ids_of is None else open_pool(ids_of, follow_links=follow_links, quiet=run_options.get("quiet", False))
+    return (
+        None if ids_of is None else open_pool(ids_of, follow_links=follow_links, quiet=run_options.get("quiet", False))
+    )
 
 
 def _stdin() -> Iterator[str]:

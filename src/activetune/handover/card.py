@@ -80,7 +80,9 @@ def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Itera
         yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{_code(Path(scores['pool']).name)}`."
     if isinstance(estimate, Mapping):
         yield from ("", f"Estimated from the labelled images themselves{short_estimate(estimate)}.")
-        worst = [f"`{_code(name)}` {100 * row['top1']:.0f} % of {row['n']:,}" for name, row in estimate["worst"].items()]
+        worst = [
+            f"`{_code(name)}` {100 * row['top1']:.0f} % of {row['n']:,}" for name, row in estimate["worst"].items()
+        ]
         yield f"Right least often: {', '.join(worst)}." if worst else ""
     if not scores and not estimate:
         yield "None was measured. `activetune export-model --pool POOL --labels FILE` writes them here."

@@ -127,7 +127,13 @@ def _made(
         before, after = compare(model, graph, target, made, truth, run)
         refuse_loss(before, after, SAME if limit is None else limit, int8=limit is not None)
         scores = _scores(before, after, truth)
-    return {"differences": found, "tolerance": TOLERANCE, "int8": limit is not None, "int8_limit": limit, "scores": scores}
+    return {
+        "differences": found,
+        "tolerance": TOLERANCE,
+        "int8": limit is not None,
+        "int8_limit": limit,
+        "scores": scores,
+    }
 
 
 def _scores(before: Scored, after: Scored, truth: Truth) -> dict[str, Any]:

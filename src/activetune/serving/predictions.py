@@ -221,7 +221,9 @@ async def _several(request: Request, record: Callable[[str, bytes], Awaitable[Re
     found = await asyncio.gather(*(one(*pair) for pair in named))
     errors = [told["error"] for told in found if "error" in told]
     if len(errors) == len(found):
-        reason = errors[0] if len(errors) == 1 else f"none of the {len(errors):,} images can be used; the first: {errors[0]}"
+        reason = (
+            errors[0] if len(errors) == 1 else f"none of the {len(errors):,} images can be used; the first: {errors[0]}"
+        )
         return JSONResponse({"error": reason, "predictions": found}, 400)
     return JSONResponse({"predictions": found})
 
@@ -253,7 +255,9 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     """What the routes refuse: an unknown address, a method, a form that is none."""
     assert isinstance(error, HTTPException)
     advice = {404: "there are POST /predict, GET /model and GET /health", 405: "images are sent by POST /predict"}
-    sentence = error.detail if error.status_code not in advice else f"{error.detail.lower()}; {advice[error.status_code]}"
+    sentence = (
+        error.detail if error.status_code not in advice else f"{error.detail.lower()}; {advice[error.status_code]}"
+    )
     return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
 
 

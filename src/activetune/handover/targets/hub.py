@@ -76,7 +76,7 @@ class Hub(Target):
 
 
 def _timm_network(model: Model) -> nn.Module:
-    """timm's own network with the model's weights and its classifier."""
+    """Timm's own network with the model's weights and its classifier."""
     backbone, settings = model.backbone, model.backbone.settings
     options = {**backbone.options, "num_classes": len(model.classes)}
     network = create_network(backbone.architecture, pretrained=False, options=options)
