@@ -29,10 +29,8 @@ def _head(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator
     yield from ("- image-classification", "- timm", "- activetune", "---")
     yield from (f"# {description['model']['architecture']}: {len(classes):,} classes", "")
     kind = "one class per image" if description["task"] == "classification" else "several classes per image, or none"
-    yield from (
-        f"`{description['model']['architecture']}`, finetuned by activetune {description['activetune']} to tell {kind}:",
-        "",
-    )
+    made_by = f"finetuned by activetune {description['activetune']}"
+    yield from (f"`{description['model']['architecture']}`, {made_by} to tell {kind}:", "")
     yield ", ".join(f"`{_code(name)}`" for name in classes[:SHOWN]) + (
         f" and {len(classes) - SHOWN:,} more (`label_names` in `config.json`)." if len(classes) > SHOWN else "."
     )
@@ -77,7 +75,8 @@ def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Itera
     scores, estimate = report.get("scores"), description["model"].get("figures", {}).get("estimate")
     if scores:
         primary, found = scores["primary"], scores["exported"]
-        yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{_code(Path(scores['pool']).name)}`."
+        pool = _code(Path(scores["pool"]).name)
+        yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{pool}`."
     if isinstance(estimate, Mapping):
         yield from ("", f"Estimated from the labelled images themselves{short_estimate(estimate)}.")
         worst = [

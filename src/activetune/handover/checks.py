@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,11 +77,11 @@ def differences(graph: Graph, target: Target, folder: Any, *, tolerance: float |
                 f"the exported network does not take a batch of {batch} ({type(error).__name__}); nothing was written"
             ) from error
         found[str(batch)] = max(_difference(*pair) for pair in zip(given, wanted, strict=True))
-    worst = max(found.values())
+    worst = float(np.max(list(found.values())))  # NaN, where one is
     if tolerance is not None and not worst <= tolerance:
         raise ActivetuneError(
-            f"the exported network differs from PyTorch's by {worst:.2g} of its largest number, where {tolerance:.2g} is "
-            "allowed; nothing was written: try another --to"
+            f"the exported network differs from PyTorch's by {worst:.2g} of its largest number, where {tolerance:.2g} "
+            "is allowed; nothing was written: try another --to"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What another program has to know of an exported network: its input, how images are prepared, its outputs, its classes."""
+"""What another program has to know of an exported network: how images are prepared, its outputs, its classes."""
 
 from __future__ import annotations
 
@@ -96,10 +96,13 @@ def _cropped(settings: ImageSettings) -> tuple[str, dict[str, Any], str]:
         return told, {"rule": "squash", "size": larger}, "" if larger == [height, width] else crop
     if settings.crop_mode == "border":
         told = f"Scale it, keeping its shape, until it fits into {larger[0]} x {larger[1]} pixels, {by}."
-        fill = f"Where it is smaller, surround it with the colour {colour}."
+        fill = f"Where it is smaller, surround it with the colour {colour}, an odd row or column below and right."
         return told, {"rule": "longest", "size": larger, "fill": colour}, f"{crop} {fill}"
     if height == width:
-        told = f"Scale it, keeping its shape, until its shorter side has {larger[0]} pixels, {by}; sides are cut to integers."
+        told = (
+            f"Scale it, keeping its shape, until its shorter side has {larger[0]} pixels, {by}; the other side is cut "
+            "to a whole number."
+        )
         return told, {"rule": "shortest", "size": larger[0]}, crop
     told = f"Scale it, keeping its shape, until it covers {larger[0]} x {larger[1]} pixels (rows x columns), {by}."
     return told, {"rule": "cover", "size": larger}, crop

@@ -2,7 +2,7 @@
 
 | request | response |
 |---|---|
-| ``POST /predict``, the bytes of an image | an object as ``predict`` streams it: ``{"id", "label", "probability"}``, … |
+| ``POST /predict``, the bytes of an image | an object as ``predict`` streams it, ``{"id", "label", "probability"}`` |
 | ``POST /predict``, ``multipart/form-data`` with files | ``{"predictions": [such an object per file]}`` |
 | ``GET /model`` | task, classes, input size, and which model it is |
 | ``GET /health`` | ``{"status": "ok"}``, without the token |

@@ -1,4 +1,4 @@
-"""Where a model can go; one module per target, with one subclass of :class:`Target`. Adding a target is adding a file."""
+"""Where a model can go: a module per target, with one subclass of :class:`Target`. Adding a target is adding a file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``hub``: timm's layout of a model on a hub, which plain timm opens by ``timm.create_model("local-dir:FOLDER")``.
 
-``model.safetensors`` and ``config.json`` (architecture, class names, size, mean, std, interpolation, crop) are what timm's
-``save_for_hf`` writes; ``README.md`` is the model card: data, recipe, figures, limits.
+``model.safetensors`` and ``config.json`` (architecture, class names, size, mean, std, interpolation, crop) are what
+timm's ``save_for_hf`` writes; ``README.md`` is the model card: data, recipe, figures, limits.
 """
 
 from __future__ import annotations
