@@ -49,7 +49,8 @@ def export_model(
     Args:
         model: a model, or a folder of ``finetune``.
         to: ``onnx``, ``torch-export``, or ``hub`` (timm's layout).
-        out: a folder; or a file ``NAME.onnx`` or ``NAME.pt2``, beside which ``NAME.json`` and ``NAME.report.json`` go.
+        out: a folder; or a file such as ``a.onnx`` or ``a.pt2``, beside which ``a.onnx.json`` (how to use it) and
+            ``a.onnx.report.json`` go.
         pool: images to score both networks on, with their labels. labels: see :func:`activetune.evaluate`.
         int8: make the weights 8-bit numbers (``onnx`` alone); needs ``pool``.
         int8_limit: what the primary score may lose by that, on its scale (of shares: 0.01 is a point).
@@ -57,7 +58,7 @@ def export_model(
             computed in full precision on the processor, and nothing is drawn at random.
 
     Returns:
-        The content of ``NAME.report.json``: ``differences`` by batch (of the largest number), ``scores`` of both
+        The content of the report: ``differences`` by batch (of the largest number), ``scores`` of both
         networks or None, ``int8``, ``files`` with their digests.
 
     Raises:

@@ -1,7 +1,7 @@
 """Where an exported model goes: a file with two beside it, or a folder; what lies there and is not ours stays.
 
-``bird.report.json`` names the files and their digests, which tells ours from others. It is written before them, the
-file that holds the network last: where that is there, all is.
+``bird.onnx.report.json`` names the files and their digests, which tells ours from others. It is written before them,
+the file that holds the network last: where that is there, all is.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Place:
         if out.is_dir() or not (out.suffix and target.named):
             if out.exists() and not out.is_dir():
                 raise UsageError(f"{out} is a file; --out must name a folder here")
-            return cls({name: out / name for name in target.files}, out / f"{Path(target.file).stem}.report.json")
+            return cls({name: out / name for name in target.files}, out / f"{target.file}.report.json")
         if out.suffix.lower() != suffix:
             raise UsageError(f"{out} can't hold this model; give a name that ends in {suffix}, or one without a dot")
-        beside = {name: out.with_name(out.stem + Path(name).suffix) for name in target.beside}
-        return cls({**beside, target.file: out}, out.with_name(f"{out.stem}.report.json"))
+        names = {name: out.with_name(out.name + name.removeprefix(target.file)) for name in target.files}
+        return cls(names, out.with_name(f"{out.name}.report.json"))
 
     @property
     def main(self) -> Path:
@@ -78,7 +78,7 @@ class Place:
                 f"{some(map(str, others))} would be replaced, and this command did not write it as it is; nothing was "
                 "written: choose another --out"
             )
-        if present and not overwrite and self.main.exists():
+        if not overwrite and self.main.exists():
             raise UsageError(
                 f"{self.main} exists already; nothing was written: choose another --out, or give --overwrite"
             )

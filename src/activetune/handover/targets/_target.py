@@ -14,26 +14,30 @@ from activetune.evaluation.model import Model
 from activetune.handover.graph import Graph
 
 Answer = Callable[[Tensor], Sequence[Tensor]]  # images (B, 3, H, W), normalised, to the tensors of the graph's names
-DESCRIPTION = "model.json"
 
 
 class Target(ABC):
     """A kind of file that other programs open.
 
     Attributes:
-        file: that holds the network. beside: the other files. named: whether ``--out`` may name the file itself.
+        file: that holds the network. beside: the other files; none: the description, ``FILE.json``.
+        named: whether ``--out`` may name the file itself.
         quantises: whether it can hold a network of 8-bit numbers.
     """
 
     file: ClassVar[str]
-    beside: ClassVar[tuple[str, ...]] = (DESCRIPTION,)
+    beside: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[bool] = True
     quantises: ClassVar[bool] = False
 
     @property
     def files(self) -> tuple[str, ...]:
         """All files, the one that holds the network last."""
-        return *self.beside, self.file
+        return *(self.beside or (self._description,)), self.file
+
+    @property
+    def _description(self) -> str:
+        return f"{self.file}.json"
 
     def refuse(self, model: Model) -> None:
         """Raise a :class:`UsageError` for a model that this target can't hold; by default it holds all."""
@@ -61,4 +65,4 @@ class Target(ABC):
         Args:
             report: what the checks have found.
         """
-        write_json(folder / DESCRIPTION, description)
+        write_json(folder / self._description, description)
