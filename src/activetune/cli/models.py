@@ -36,7 +36,7 @@ TASK = "classification"
 STDIN = "-"  # in place of a pool; in place of an output it is stdout
 
 
-class Form(StrEnum):
+class Format(StrEnum):
     """How ``activetune predict`` writes."""
 
     auto = "auto"
@@ -173,8 +173,8 @@ def predict(
         Path, typer.Option(help="Where the result goes; - writes JSON lines to stdout.", show_default=False)
     ],
     format_: Annotated[
-        Form, typer.Option("--format", help="jsonl: a JSON object per image; auto: by task and the name of --out.")
-    ] = Form.auto,
+        Format, typer.Option("--format", help="jsonl: a JSON object per image; auto: by task and the name of --out.")
+    ] = Format.auto,
     ids_of: Annotated[
         str | None,
         typer.Option("--pool", help="The pool whose ids come on stdin; without it they are paths.", metavar="POOL"),
@@ -188,7 +188,7 @@ def predict(
     """Predict the answer to every image of a pool, or of those that are named on stdin."""
     if ids_of is not None and pool != STDIN:
         raise UsageError(f"--pool says whose ids come on stdin; give - in place of {pool!r}, or leave --pool out")
-    if format_ is Form.jsonl or str(out) == STDIN or out.suffix.lower() == ".jsonl":
+    if format_ is Format.jsonl or str(out) == STDIN or out.suffix.lower() == ".jsonl":
         if draw is not None:
             raise UsageError("pictures are not drawn of JSON lines; leave --draw out, or give --out another name")
         _stream(model, pool, ids_of, out, follow_links, run_options)
@@ -196,9 +196,12 @@ def predict(
     from activetune.data.listed import pool_of_names
     from activetune.evaluation.predict import predict as run
 
-    of_stdin = pool == STDIN
-    given = pool_of_names(_stdin(), _whose(ids_of, follow_links, run_options)) if of_stdin else None
-    rows = run(model, given or opened(pool, follow_links, run_options), out=out, draw=draw, **run_options)
+    given: Pool | str
+    if pool == STDIN:
+        given = pool_of_names(_stdin(), _whose(ids_of, follow_links, run_options))
+    else:
+        given = opened(pool, follow_links, run_options)
+    rows = run(model, given, out=out, draw=draw, **run_options)
     say(f"{out}: {len(rows):,} predictions")
 
 
