@@ -89,6 +89,11 @@ def untrained(task: str, labels: Labels, kind: str = "", backbone: str = TINY) -
     return Model(network.eval(), list(labels.classes), {"task": task})
 
 
+def left_in(folder: Path) -> list[str]:
+    """What lies in a test's folder, beside its cache."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "cache")
+
+
 def spread(values: torch.Tensor) -> float:
     """How far the outputs of several images lie apart: a check that constant outputs would pass is none."""
     return float(values.std(dim=0).mean())
@@ -270,9 +275,9 @@ def test_what_timm_does_not_hold(task: str, kind: str, says: str, labels: dict[s
 @pytest.mark.parametrize("to", sorted(targets()))
 def test_sentences_are_not_exported(to: str, labels: dict[str, Labels], tmp_path: Path) -> None:
     model = untrained("captioning", labels["captioning"])
-    with pytest.raises(UsageError, match=r"use (--to onnx|'activetune predict')"):
+    with pytest.raises(UsageError, match="use 'activetune predict' or 'activetune serve'"):
         activetune.export_model(model, to=to, out=tmp_path / "h", **GIVEN)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 # 8-bit numbers --------------------------------------------------------------------------------------------------------
@@ -289,7 +294,7 @@ def test_int8_is_scored_and_refused_beyond_the_limit(
     with pytest.raises(ActivetuneError, match=r"top-1 falls from 100.00 % to .* on 40 items as int8") as refused:
         activetune.export_model(model, out=tmp_path / "m.onnx", int8_limit=0.0, **given)
     assert "leave --int8 out" in str(refused.value) and refused.value.exit_code == 1
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
     report = activetune.export_model(model, out=tmp_path / "m.onnx", int8_limit=1.0, **given)
     before, after = (report["scores"][name]["top1"] for name in ("pytorch", "exported"))
     assert before == 1.0 > after
@@ -315,7 +320,7 @@ def test_wrong_use(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=says):
         activetune.export_model(probe, **{"out": "m", **options}, **GIVEN)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 # What is there stays --------------------------------------------------------------------------------------------------
@@ -406,7 +411,7 @@ def test_a_package_that_is_missing_is_named(probe: Path, tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtra, match=r"onnxscript; install it with: pip install 'activetune\[onnx\]'"):
         activetune.export_model(probe, to="onnx", out=tmp_path / "m.onnx", **GIVEN)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def test_the_graph_leaves_the_model_as_it_is(labels: dict[str, Labels]) -> None:

@@ -22,7 +22,7 @@ from activetune.data.pool import Pool
 from activetune.evaluation.model import Model, load
 from activetune.handover.checks import SAME, TOLERANCE, Truth, compare, differences, refuse_loss
 from activetune.handover.description import KIND, describe
-from activetune.handover.graph import Graph
+from activetune.handover.graph import Graph, refuse_loops
 from activetune.handover.place import Place
 from activetune.handover.targets import Target, make_target
 from activetune.tasks import Scored
@@ -71,6 +71,7 @@ def export_model(
     _refuse_options(to, target, pool, labels, int8, int8_limit)
     manifest = {} if isinstance(model, Model) else read_manifest(Path(model), "model")
     model = model if isinstance(model, Model) else load(model)
+    refuse_loops(model)
     target.refuse(model)
     place = Place.of(Path(out), target)
     with locked(place.main, folder=False):

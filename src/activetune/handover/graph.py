@@ -20,6 +20,15 @@ from activetune.networks.outputs import handed, named_tensors, with_tensors
 INPUT = "images"
 
 
+def refuse_loops(model: Model) -> None:
+    """Raise a :class:`UsageError` for a model whose answers no network of a fixed length gives."""
+    if model.task.reading is None:
+        raise UsageError(
+            f"a model of {model.task.name} answers word by word, in a loop that no exported network holds; "
+            "use 'activetune predict' or 'activetune serve'"
+        )
+
+
 class Graph(nn.Module):
     """A model's network on images of floating-point numbers, (B, 3, H, W), to a tuple of tensors.
 
@@ -31,19 +40,13 @@ class Graph(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        task = model.task
-        if task.reading is None:
-            raise UsageError(
-                f"a model of {task.name} answers word by word, in a loop that no exported network holds; "
-                "use 'activetune predict' or 'activetune serve'"
-            )
         self.network: Network = copy.deepcopy(model.network).float().cpu().eval().requires_grad_(False)
         _ = self.network.backbone.grid  # it is measured on an image, once, and not while the network is traced
         self.size = model.backbone.settings.size
         with torch.no_grad():
             self.given = handed(self.network(self.example(1)))
         self.names = tuple(named_tensors(self.given))
-        self.reading: str = task.reading or self.given.reading
+        self.reading: str = model.task.reading or self.given.reading
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The tensors of :attr:`names`."""
