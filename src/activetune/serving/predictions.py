@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 import torch
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -77,9 +76,9 @@ class Predictor:
         Raises:
             RejectedImage: it can't be used; the message is the reason.
         """
-        image: Image.Image = decode_image(encoded, max_pixels=self.max_pixels)
-        pixels = Prepare(self.model.task, self.model.backbone.settings)(image)
-        return Ready(pixels, (image.height, image.width))
+        prepare = Prepare(self.model.task, self.model.backbone.settings)
+        image = decode_image(encoded, about=prepare.enough, max_pixels=self.max_pixels)
+        return Ready(prepare(image), (image.height, image.width))
 
     def answer(self, images: Sequence[Ready]) -> list[Any]:
         """The answers to a batch.
