@@ -124,7 +124,7 @@ def test_a_traced_network_gives_the_same_numbers_on_every_batch(
     [
         ("classification", "linear"),
         pytest.param("segmentation", "segmenter", marks=pytest.mark.thorough),
-        ("detection", "fcos"),
+        pytest.param("detection", "fcos", marks=pytest.mark.thorough),
     ],
 )
 def test_onnx_gives_the_same_numbers_and_scores(
