@@ -21,6 +21,7 @@ DEPENDENCIES = [
     "psutil>=5.9",
     "pyarrow>=17.0",
     "pydantic>=2.7",
+    "python-multipart>=0.0.18",
     "pyyaml>=6.0",
     "rich>=13.7",
     "safetensors>=0.5",

@@ -23,6 +23,7 @@ GROUPS = {
     "Embeddings": ("embed", "EmbedOptions", "Embeddings", "load_embeddings", "load_backbone", "Backbone"),
     "Selection": ("select", "Selection", "load_selection", "contact_sheet", "save_images", "label"),
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
+    "A model where it is used": ("stream_predictions", "serve", "export_model"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),
     "Studies": ("simulate", "Simulation", "demo"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),

@@ -20,7 +20,7 @@ from PIL import Image
 
 import activetune.selection.selectors
 import activetune.training.recipe
-from activetune import Embeddings, finetune, open_pool, select
+from activetune import Embeddings, finetune, open_pool, predict, select
 from activetune.base.artefact import read_manifest
 from activetune.cli import run
 from activetune.features.artefact import save_embeddings
@@ -101,12 +101,17 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/visft.md", "$ activetune merge"): "needs a published file; test_visft.py makes one of its layout",
     ("docs/visft.md", "$ activetune compare"): "needs Caltech-101 and CamVid; test_compare.py has data of its own",
     ("docs/select.md", "$ activetune embed recordings"): "needs videos; test_video.py makes some",
+    ("docs/deploy.md", "$ activetune predict"): "pipes of a shell; test_streaming.py gives the same on stdin",
+    ("docs/deploy.md", "$ activetune serve"): "runs until a signal; test_serve.py starts it",
+    ("docs/deploy.md", "$ curl"): "asks a server; test_serve.py does",
+    ("docs/deploy.md", "$ activetune export-model model/ --to onnx --int8"): "test_export_model.py runs it",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
 }
 RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
+    *(("docs/deploy.md", start) for start in ("import ", "$ activetune export-model model/ --to onnx --out")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
@@ -221,6 +226,31 @@ def test_from_images_to_a_model_of_each_task(photos: Path, capsys: pytest.Captur
     assert set(opened.getImgIds()) <= set(coco.getImgIds()) and set(opened.getCatIds()) == {3, 7}
     with pytest.raises(AssertionError):  # why the numbers have to be put in
         coco.loadRes("found.json")
+
+
+def test_a_model_for_other_programs(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The examples of docs/deploy.md; the one for onnxruntime prepares images by the description alone."""
+    pytest.importorskip("onnxruntime")
+    name, weights = tiny_backbone()
+    given: dict[str, Any] = {"workers": 0, "device": "cpu", "quiet": True, "precision": "fp32"}
+    finetune("held_out", out="model", recipe="linear_probe", backbone=name, weights=weights, **given)
+    exports = [block for block in blocks("docs/deploy.md", "console") if "--out birds_hub" in block]
+    for line in exports[0].splitlines():
+        assert run([*line.removeprefix("$ activetune ").split(), "--quiet", "--workers", "0"]) == 0, line
+    assert {path.name for path in photos.glob("birds*")} == {
+        *(f"birds.{kind}{end}" for kind in ("onnx", "pt2") for end in ("", ".json", ".report.json")),
+        "birds_hub",
+    }
+    stream, outside, export = blocks("docs/deploy.md", "python")
+    made: dict[str, Any] = {}
+    exec(compile(outside, "docs/deploy.md", "exec"), made)
+    rows = predict("model", "held_out", **given)
+    assert made["classify"]([f"held_out/{item}" for item, *_ in rows]) == [label for _, label, _ in rows]
+    capsys.readouterr()
+    exec(compile(stream, "docs/deploy.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == len(open_pool("photos", quiet=True))
+    exec(compile(export, "docs/deploy.md", "exec"), {})
+    assert "1.0" in capsys.readouterr().out and (photos / "exported/model.pt2").is_file()
 
 
 def label_all(images: Path, out: Path, prefix: str) -> None:

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from activetune.evaluation.model import Model, load
     from activetune.evaluation.predict import predict
     from activetune.evaluation.scores import Scores
+    from activetune.evaluation.streaming import stream_predictions
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
     from activetune.labelling.label import label
+    from activetune.handover.export_model import export_model
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.images import save_images
     from activetune.selection.select import select
+    from activetune.serving.predictions import serve
     from activetune.studies.compare.compare import Comparison, compare
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
@@ -63,6 +66,7 @@ _HOME = {
     "embed": "features.embedding",
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
+    "export_model": "handover.export_model",
     "finetune": "training.finetune",
     "label": "labelling.label",
     "load": "evaluation.model",
@@ -78,7 +82,9 @@ _HOME = {
     "save_annotations": "data.annotations",
     "save_images": "selection.images",
     "select": "selection.select",
+    "serve": "serving.predictions",
     "simulate": "studies.simulation.simulate",
+    "stream_predictions": "evaluation.streaming",
     "visft": "supervision.run",
 }
 
@@ -105,6 +111,7 @@ __all__ = [
     "embed",
     "evaluate",
     "evaluate_shifts",
+    "export_model",
     "finetune",
     "label",
     "load",
@@ -120,7 +127,9 @@ __all__ = [
     "save_annotations",
     "save_images",
     "select",
+    "serve",
     "simulate",
+    "stream_predictions",
     "visft",
 ]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError
 from activetune.base.printing import say
+from activetune.base.progress import note
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
@@ -26,7 +30,18 @@ from activetune.cli._options import (
     with_run_options,
 )
 
+if TYPE_CHECKING:
+    from activetune.data.pool import Pool
+
 TASK = "classification"
+STDIN = "-"  # in place of a pool; in place of an output it is stdout
+
+
+class Format(StrEnum):
+    """How ``activetune predict`` writes."""
+
+    auto = "auto"
+    jsonl = "jsonl"
 
 
 @app.command()
@@ -140,22 +155,80 @@ def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> s
 @with_run_options(idle=("seed",))
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
-    pool: PoolArgument,
-    out: Out,
+    pool: Annotated[
+        str,
+        typer.Argument(metavar="POOL", help="As in 'finetune'; or - for ids on stdin, one per line: see --pool."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Where the result goes; - writes JSON lines to stdout.", show_default=False)
+    ],
+    format_: Annotated[
+        Format, typer.Option("--format", help="jsonl: a JSON object per image; auto: by task and the name of --out.")
+    ] = Format.auto,
+    ids_of: Annotated[
+        str | None,
+        typer.Option("--pool", help="The pool whose ids come on stdin; without it they are paths.", metavar="POOL"),
+    ] = None,
     draw: Annotated[
         Path | None, typer.Option(help="A folder for pictures of the images with their answers drawn in.")
     ] = None,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Predict the answer to every image of a pool."""
+    """Predict the answer to every image of a pool, or of those that are named on stdin."""
+    if ids_of is not None and pool != STDIN:
+        raise UsageError(f"--pool says whose ids come on stdin; give - in place of {pool!r}, or leave --pool out")
+    if format_ is Format.jsonl or str(out) == STDIN or out.suffix.lower() == ".jsonl":
+        if draw is not None:
+            raise UsageError("pictures are not drawn of JSON lines; leave --draw out, or give --out another name")
+        _stream(model, pool, ids_of, out, follow_links, run_options)
+        return
+    from activetune.data.listed import pool_of_names
     from activetune.evaluation.predict import predict as run
 
-    rows = run(
-        model,
-        opened(pool, follow_links, run_options),
-        out=out,
-        draw=draw,
-        **run_options,
-    )
+    given: Pool | str
+    if pool == STDIN:
+        given = pool_of_names(_stdin(), _whose(ids_of, follow_links, run_options))
+    else:
+        given = opened(pool, follow_links, run_options)
+    rows = run(model, given, out=out, draw=draw, **run_options)
     say(f"{out}: {len(rows):,} predictions")
+
+
+def _stream(model: Path, pool: str, ids_of: str | None, out: Path, follow_links: bool, run_options: RunOptions) -> None:
+    """Write a line of JSON per image."""
+    from activetune.evaluation.streaming import stream_predictions, write_lines, write_lines_file
+
+    to_stdout = str(out) == STDIN
+    given = RunOptions(**run_options)
+    overwrite = given.get("overwrite", False)
+    if not to_stdout:
+        given["overwrite"] = False  # this one is asked of the file, below
+    of_stdin = pool == STDIN
+    source = _whose(ids_of, follow_links, run_options) if of_stdin else opened(pool, follow_links, run_options)
+    records = stream_predictions(model, source, ids=_stdin() if of_stdin else None, **given)
+    if to_stdout:
+        count, errors = write_lines(records, sys.stdout.buffer)
+    else:
+        count, errors = write_lines_file(records, out, overwrite=overwrite)
+    told = f"{count:,} predictions" + (f", {errors:,} images without one" if errors else "")
+    if to_stdout:
+        note(told, run_options.get("quiet", False))
+    else:
+        say(f"{out}: {told}")
+
+
+def _whose(ids_of: str | None, follow_links: bool, run_options: RunOptions) -> Pool | None:
+    """The pool whose ids come on stdin."""
+    from activetune.data.opening import open_pool
+
+    return (
+        None if ids_of is None else open_pool(ids_of, follow_links=follow_links, quiet=run_options.get("quiet", False))
+    )
+
+
+def _stdin() -> Iterator[str]:
+    """The names on stdin, as they come."""
+    from activetune.data.listed import named_lines
+
+    return named_lines(sys.stdin.buffer)

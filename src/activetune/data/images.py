@@ -36,7 +36,7 @@ MIN_IS_WHITE = 0
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what is wrong before it raises
 
 
-def decode_image(encoded: bytes, *, about: int = 0) -> Image.Image:
+def decode_image(encoded: bytes, *, about: int = 0, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode to an RGB image, upright, 8 bits a channel.
 
     EXIF orientation is applied, and damaged EXIF ignored; the first frame of an animation is taken; alpha is laid over
@@ -46,6 +46,7 @@ def decode_image(encoded: bytes, *, about: int = 0) -> Image.Image:
     Args:
         about: pixels per side that are enough, 0 for all: a JPEG is then decoded at the smallest of its sizes that has
             as many, which is several times faster for a photo.
+        max_pixels: of the image as its file declares it; more are refused before they are decoded.
 
     Raises:
         RejectedImage: empty, corrupt, truncated, of no format that is opened, or larger than 89 million pixels or
@@ -58,7 +59,7 @@ def decode_image(encoded: bytes, *, about: int = 0) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return to_rgb(*_load(encoded, about))
+            return to_rgb(*_load(encoded, about, min(max_pixels, MAX_PIXELS)))
     except RejectedImage:
         raise
     except Image.DecompressionBombError:
@@ -91,7 +92,7 @@ def _size_in_header(encoded: bytes, whole: bool) -> tuple[int, int] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(encoded), formats=openable())
-            _refuse_oversized(image)
+            _refuse_oversized(image, MAX_PIXELS)
     except Exception:  # whatever Pillow raises: decoding says what is wrong
         return None
     is_png = image.format == "PNG"  # whose EXIF Pillow looks for behind the pixels, which it decodes for that
@@ -102,25 +103,25 @@ def _size_in_header(encoded: bytes, whole: bool) -> tuple[int, int] | None:
     return min(height, LONGEST * width), min(width, LONGEST * height)
 
 
-def _load(encoded: bytes, about: int) -> tuple[Image.Image, int | None]:
+def _load(encoded: bytes, about: int, max_pixels: int) -> tuple[Image.Image, int | None]:
     """The first frame as Pillow, or else tifffile, decodes it, with its orientation where Pillow does not know it."""
     is_tiff = encoded.startswith(TIFF_STARTS)
     try:
         image = Image.open(io.BytesIO(encoded), formats=openable())
-        _refuse_oversized(image)
+        _refuse_oversized(image, max_pixels)
         if is_tiff and _loses_depth(image):
             with contextlib.suppress(Exception):  # whatever it is, Pillow's 8 bits are better than nothing
-                return decode_deep_tiff(encoded, MAX_PIXELS)
+                return decode_deep_tiff(encoded, max_pixels)
         if about:
             image.draft(None, (about, about))
         image.load()
-        _refuse_oversized(image)  # an icon may hold another size than it declares
+        _refuse_oversized(image, max_pixels)  # an icon may hold another size than it declares
         return image, None
     except (UnidentifiedImageError, ValueError) as error:
         unknown = isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error)
         if not (unknown and is_tiff):
             raise
-    return decode_deep_tiff(encoded, MAX_PIXELS)
+    return decode_deep_tiff(encoded, max_pixels)
 
 
 def _loses_depth(image: Image.Image) -> bool:
@@ -129,10 +130,10 @@ def _loses_depth(image: Image.Image) -> bool:
     return len(bits) == 2 or (len(bits) > 2 and max(bits) > 8)
 
 
-def _refuse_oversized(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
+def _refuse_oversized(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
         raise RejectedImage(
-            f"oversized: {image.width} x {image.height} pixels, {MAX_PIXELS:,} are allowed (decompression bomb)"
+            f"oversized: {image.width} x {image.height} pixels, {max_pixels:,} are allowed (decompression bomb)"
         )
 
 

@@ -145,6 +145,8 @@ class Task(ABC):
         alike: whether its targets are tensors of one shape, so that those of cached views can lie in one file.
         has_classes: whether a model gives probabilities of classes, which methods can select by.
         shown: the scores that a table shows, as they are told: shares in [0, 1], but for CIDEr-D, which ends at 10.
+        reading: how another program makes answers of a head's logits; "" where what a head gives says so itself, None
+            where no fixed network gives answers, so that the model can't be exported.
     """
 
     name: ClassVar[str]
@@ -154,6 +156,7 @@ class Task(ABC):
     smooths: ClassVar[bool] = True
     has_classes: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {}
+    reading: ClassVar[str | None] = None
 
     @property
     @abstractmethod

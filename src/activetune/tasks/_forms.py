@@ -5,6 +5,7 @@ A form makes of an image's answer what a journal line holds (plain values), and 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import posixpath
@@ -74,6 +75,10 @@ class Form(ABC):
         """
 
     @abstractmethod
+    def record(self, item: str, answer: Any) -> dict[str, Any]:
+        """An image's answer as the object of a line of JSON: ``id``, and what is told of it by name."""
+
+    @abstractmethod
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """An RGB image with what a row says of it drawn in.
 
@@ -113,6 +118,11 @@ class Table(Form):
         """See :class:`Form`."""
         return item, *answer
 
+    def record(self, item: str, answer: Any) -> dict[str, Any]:
+        """See :class:`Form`."""
+        name, prob = answer
+        return {"id": item, "label": name, "probability": round(prob, 6)}
+
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: the class and its probability below it."""
         return with_text(image, f"{row[1]} {100 * row[2]:.0f} %")
@@ -142,6 +152,10 @@ class NameTable(Table):
         """See :class:`Form`."""
         return item, [list(pair) for pair in answer]
 
+    def record(self, item: str, answer: Any) -> dict[str, Any]:
+        """See :class:`Form`: all names in one object."""
+        return {"id": item, "labels": [{"label": name, "probability": round(prob, 6)} for name, prob in answer]}
+
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: the names and their probabilities below it."""
         return with_text(image, ", ".join(f"{name} {100 * prob:.0f} %" for name, prob in row[1]) or "nothing")
@@ -166,6 +180,10 @@ class SentenceTable(Table):
     def row(self, item: str, answer: Any, file: Path | None) -> Row:
         """See :class:`Form`."""
         return item, answer.texts[0]
+
+    def record(self, item: str, answer: Any) -> dict[str, Any]:
+        """See :class:`Form`."""
+        return {"id": item, "caption": answer.texts[0]}
 
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: the sentence below it."""
@@ -222,6 +240,13 @@ class CocoResults(Form):
         found = [[name, float(score), *box[:2].tolist(), *side.tolist()] for name, score, box, side in objects]
         return item, found
 
+    def record(self, item: str, answer: Detections) -> dict[str, Any]:
+        """See :class:`Form`: all objects in one, each as COCO's results have it."""
+        return {"id": item, "objects": [self._result(*one) for one in self.row(item, answer, None)[1]]}
+
+    def _result(self, name: str, score: float, *box: float) -> dict[str, Any]:
+        return {"category_id": self.numbers[name], "category": name, "bbox": list(box), "score": score}
+
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: frames with names and scores, the surest on top; those of a low score are left out."""
         boxes = [
@@ -231,17 +256,7 @@ class CocoResults(Form):
 
     def write(self, file: Path, rows: Sequence[Row]) -> None:
         """See :class:`Form`; an image without an object has no entry, as COCO has it."""
-        found = [
-            {
-                "image_id": item,
-                "category_id": self.numbers[name],
-                "category": name,
-                "bbox": box,
-                "score": score,
-            }
-            for item, objects in rows
-            for name, score, *box in objects
-        ]
+        found = [{"image_id": item, **self._result(*one)} for item, objects in rows for one in objects]
         with replacing(file) as partial:
             partial.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -301,12 +316,21 @@ class Masks(Form):
 
     def row(self, item: str, answer: Mask, file: Path | None) -> Row:
         """See :class:`Form`: the mask is written now."""
-        name = picture_name(item)
-        buffer = io.BytesIO()
-        self._image(answer).save(buffer, format="PNG")
+        name, content = picture_name(item), self._encoded(answer)
         if file is not None:
-            write_bytes(file.parent / name, buffer.getvalue())
-        return item, name, digest_bytes(buffer.getvalue())
+            write_bytes(file.parent / name, content)
+        return item, name, digest_bytes(content)
+
+    def record(self, item: str, answer: Mask) -> dict[str, Any]:
+        """See :class:`Form`: the PNG itself, in base64."""
+        height, width = answer.pixels().shape
+        png = base64.b64encode(self._encoded(answer)).decode("ascii")
+        return {"id": item, "height": height, "width": width, "png": png}
+
+    def _encoded(self, mask: Mask) -> bytes:
+        buffer = io.BytesIO()
+        self._image(mask).save(buffer, format="PNG")
+        return buffer.getvalue()
 
     def picture(self, image: Image.Image, row: Row, file: Path) -> Image.Image:
         """See :class:`Form`: the mask's colours over it."""

@@ -42,6 +42,7 @@ class Classification(ClassTask):
     """
 
     name: ClassVar[str] = "classification"
+    reading: ClassVar[str] = "logits (batch, classes); their softmax gives the probabilities, the largest is the answer"
 
     smoothing: float = 0.0
     added: tuple[float, ...] = ()

@@ -45,6 +45,7 @@ class Detection(Task):
     """Objects by their boxes."""
 
     name: ClassVar[str] = "detection"
+    reading: ClassVar[str] = ""
     room: ClassVar[Room] = "boxes"
     placed: ClassVar[bool] = True
     smooths: ClassVar[bool] = False

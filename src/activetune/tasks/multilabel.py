@@ -41,6 +41,10 @@ class Multilabel(ClassTask):
     """
 
     name: ClassVar[str] = "multilabel"
+    reading: ClassVar[str] = (
+        f"logits (batch, classes); the sigmoid of each is the probability that the image shows the class, those of "
+        f"{NAMED} and more are the answer"
+    )
     shown: ClassVar[Mapping[str, str]] = {
         "map": "mAP",
         "f1_micro": "F1, micro",

@@ -50,6 +50,10 @@ class Segmentation(Task):
     """
 
     name: ClassVar[str] = "segmentation"
+    reading: ClassVar[str] = (
+        "logits (batch, classes, rows, columns) of a map over the whole input; interpolate them (bilinear) to the "
+        "input's size, cut off what lies beyond the image, and scale that to the image: the largest is a pixel's class"
+    )
     room: ClassVar[Room] = "masks"
     placed: ClassVar[bool] = True
     alike: ClassVar[bool] = True

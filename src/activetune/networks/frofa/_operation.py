@@ -23,7 +23,8 @@ class Grid:
 
     def as_map(self, tokens_BTD: Tensor) -> Tensor:
         """The patch tokens of all tokens (B, T, D), as a map (B, height, width, D)."""
-        return tokens_BTD[:, self.prefix :].reshape(len(tokens_BTD), self.height, self.width, -1)
+        batch = tokens_BTD.shape[0]  # not len(), which fixes the batch where the network is exported
+        return tokens_BTD[:, self.prefix :].reshape(batch, self.height, self.width, -1)
 
 
 @dataclass(frozen=True)

@@ -79,11 +79,45 @@ class Queries:
         Args:
             threshold: what a score must exceed, in [0, 1].
         """
-        scores_BQ, classes_BQ = self.logits_LBQY[-1].softmax(dim=-1)[..., :-1].max(dim=-1)
+        return self.handed().decode(threshold)
+
+    def handed(self) -> ScoredQueries:
+        """See :func:`activetune.networks.outputs.handed`: what the last layer says."""
         centre, sides = self.boxes_LBQ4[-1].chunk(2, dim=-1)
         corners_BQ4 = torch.cat([centre - sides / 2, centre + sides / 2], dim=-1).clamp(0, 1)
+        return ScoredQueries(corners_BQ4, self.logits_LBQY[-1].softmax(dim=-1)[..., :-1])
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredQueries:
+    """The box and the scores of every query of B images.
+
+    Attributes:
+        boxes_BQ4: left, top, right, bottom in shares of the canvas. scores_BQY: of the classes, in [0, 1].
+    """
+
+    boxes_BQ4: Tensor
+    scores_BQY: Tensor
+
+    @property
+    def reading(self) -> str:
+        """See :func:`activetune.networks.outputs.handed`."""
+        return (
+            "boxes (batch, queries, 4) are left, top, right, bottom in shares of the input's width and height; scores "
+            "(batch, queries, classes) lie in [0, 1]. Each query whose best score exceeds "
+            f"{THRESHOLD} is an object of that class; nothing else is suppressed"
+        )
+
+    @torch.no_grad()
+    def decode(self, threshold: float = THRESHOLD) -> list[Found]:
+        """The objects of each image, each query's likeliest class, the surest first.
+
+        Args:
+            threshold: what a score must exceed, in [0, 1].
+        """
+        scores_BQ, classes_BQ = self.scores_BQY.max(dim=-1)
         found = []
-        for corners, scores, classes in zip(corners_BQ4, scores_BQ, classes_BQ, strict=True):
+        for corners, scores, classes in zip(self.boxes_BQ4, scores_BQ, classes_BQ, strict=True):
             order = torch.sort(scores, descending=True, stable=True).indices
             real = (scores > threshold) & ((corners[:, 2:] - corners[:, :2]) > 0).all(dim=1)
             kept = order[real[order]]
@@ -146,7 +180,7 @@ class Detr(Head):
         tokens = self.project(self.norm(features_BHWD)).flatten(1, 2)
         coarse, fine = (self._placed(place, features_BHWD, tokens.dtype) for place in self.places)
         encoded = self.encoder(inputs_embeds=tokens, spatial_position_embeddings=coarse).last_hidden_state
-        queries = self.queries.weight.expand(len(tokens), -1, -1)
+        queries = self.queries.weight.expand(tokens.shape[0], -1, -1)
         answers = self.decoder(
             inputs_embeds=torch.zeros_like(queries),
             encoder_hidden_states=self.widen(encoded),

@@ -70,6 +70,43 @@ class Places:
             parts = {name: parts[name] + found[theirs] for name, theirs in names.items()}
         return Loss(torch.stack(list(parts.values())).sum(), float(len(targets)), parts)
 
+    def handed(self) -> ScoredPlaces:
+        """See :func:`activetune.networks.outputs.handed`."""
+        scores_BPY = (self.logits_BPY.sigmoid() * self.central_BP1.sigmoid()).sqrt()
+        boxes_BP4 = self.detector.box_coder.decode(self.edges_BP4, self.cells_P4.expand_as(self.edges_BP4))
+        shares_BP4 = (boxes_BP4 / torch.tensor(self.canvas * 2, device=boxes_BP4.device)).clamp(0, 1)
+        return ScoredPlaces(shares_BP4, scores_BPY, self.levels)
+
+    @torch.no_grad()
+    def decode(self, threshold: float = THRESHOLD) -> list[Found]:
+        """The objects of each image, see :meth:`ScoredPlaces.decode`."""
+        return self.handed().decode(threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPlaces:
+    """The box and the scores of every place of B images.
+
+    Attributes:
+        boxes_BP4: left, top, right, bottom in shares of the canvas. scores_BPY: of the classes, in [0, 1].
+        levels: places of each level, the finest first.
+    """
+
+    boxes_BP4: Tensor
+    scores_BPY: Tensor
+    levels: tuple[int, ...]
+
+    @property
+    def reading(self) -> str:
+        """See :func:`activetune.networks.outputs.handed`."""
+        return (
+            "boxes (batch, places, 4) are left, top, right, bottom in shares of the input's width and height; scores "
+            f"(batch, places, classes) lie in [0, 1]. Objects are the pairs of place and class whose score exceeds "
+            f"{THRESHOLD}, of each of the levels of {', '.join(map(str, self.levels))} places, in this order, at most "
+            f"the {CANDIDATES:,} best; of those of a class that overlap by more than {OVERLAP} (IoU) the surest stays "
+            f"(non-maximum suppression), at most {DETECTIONS} per image"
+        )
+
     @torch.no_grad()
     def decode(self, threshold: float = THRESHOLD) -> list[Found]:
         """The objects of each image: of a class no two that overlap by more than 0.6, at most 100 in all.
@@ -77,10 +114,7 @@ class Places:
         Args:
             threshold: what a score must exceed, in [0, 1].
         """
-        scores_BPY = (self.logits_BPY.sigmoid() * self.central_BP1.sigmoid()).sqrt()
-        boxes_BP4 = self.detector.box_coder.decode(self.edges_BP4, self.cells_P4.expand_as(self.edges_BP4))
-        shares_BP4 = (boxes_BP4 / boxes_BP4.new_tensor(self.canvas * 2)).clamp(0, 1)
-        return [self._decoded(*one, threshold) for one in zip(scores_BPY, shares_BP4, strict=True)]
+        return [self._decoded(*one, threshold) for one in zip(self.scores_BPY, self.boxes_BP4, strict=True)]
 
     def _by_level(self, rows_P: Tensor) -> tuple[Tensor, ...]:
         return torch.split_with_sizes(rows_P, self.levels)

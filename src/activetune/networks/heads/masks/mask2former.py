@@ -58,6 +58,10 @@ class MaskQueries:
         masks = self.masks_LBQHW[-1].float().sigmoid()
         return torch.einsum("bqc,bqhw->bchw", shares, masks).clamp_min(LEAST).log()
 
+    def handed(self) -> Tensor:
+        """See :func:`activetune.networks.outputs.handed`."""
+        return self.logits
+
     def loss(self, targets_BHW: Tensor) -> Loss:
         """The loss of B images, each counting as one; its parts are ``classes``, ``masks`` and ``overlap``.
 

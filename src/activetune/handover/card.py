@@ -1,0 +1,106 @@
+"""The card of a model: what it is for, what it has learned from and how, how good it is, and where it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from activetune.evaluation.estimate import short_estimate
+from activetune.evaluation.metrics import told_score
+
+SHOWN = 40  # classes that a card names
+
+
+def card_of(description: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """The text of ``README.md``, Markdown under the head that a hub reads.
+
+    Args:
+        description: see :func:`activetune.handover.description.describe`. report: what the checks have found.
+    """
+    parts = (_head, _use, _data, _recipe, _figures, _limits)
+    return "\n".join(line for part in parts for line in part(description, report))
+
+
+def _head(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    classes = description["classes"]
+    yield from ("---", "library_name: timm", "pipeline_tag: image-classification", "tags:")
+    yield from ("- image-classification", "- timm", "- activetune", "---")
+    yield from (f"# {description['model']['architecture']}: {len(classes):,} classes", "")
+    kind = "one class per image" if description["task"] == "classification" else "several classes per image, or none"
+    made_by = f"finetuned by activetune {description['activetune']}"
+    yield from (f"`{description['model']['architecture']}`, {made_by} to tell {kind}:", "")
+    yield ", ".join(f"`{_code(name)}`" for name in classes[:SHOWN]) + (
+        f" and {len(classes) - SHOWN:,} more (`label_names` in `config.json`)." if len(classes) > SHOWN else "."
+    )
+
+
+def _use(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    final = "softmax(dim=1)" if description["task"] == "classification" else "sigmoid()"
+    yield from ("", "## Use", "", "```python", "import timm", "from PIL import Image", "")
+    yield 'network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # FOLDER: where this card lies'
+    yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))"
+    yield 'probabilities = network(transform(Image.open("photo.jpg").convert("RGB"))[None]).' + final
+    yield 'print(network.pretrained_cfg["label_names"][probabilities.argmax()])'
+    yield "```"
+    yield from ("", "Images are prepared so:", "")
+    yield from (f"{number}. {step}" for number, step in enumerate(description["preprocessing"]["steps"], 1))
+
+
+def _data(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    figures = description["model"].get("figures", {})
+    yield from ("", "## Data", "")
+    if "n_train" not in figures:
+        yield "The exported model did not tell what it was trained on."
+        return
+    chosen = figures.get("n_validation", 0)
+    yield f"{figures['n_train']:,} labelled images were trained on" + (
+        f", {chosen:,} more chose among settings and epochs." if chosen else "."
+    )
+    yield f"The network had learned from its publisher's data before (`{_code(description['model']['backbone'])}`)."
+    yield "Their licences are those of their owners; this card does not grant any."
+
+
+def _recipe(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    model = description["model"]
+    yield from ("", "## Recipe", "", f"`{model.get('recipe') or 'not told'}`, seed {model.get('seed', 'not told')}.")
+    if options := model.get("options"):
+        yield from ("", "| setting | |", "|---|---|")
+        yield from (f"| {_cell(name)} | {_cell(json.dumps(value))} |" for name, value in options.items())
+
+
+def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("", "## Figures", "")
+    scores, estimate = report.get("scores"), description["model"].get("figures", {}).get("estimate")
+    if scores:
+        primary, found = scores["primary"], scores["exported"]
+        pool = _code(Path(scores["pool"]).name)
+        yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{pool}`."
+    if isinstance(estimate, Mapping):
+        yield from ("", f"Estimated from the labelled images themselves{short_estimate(estimate)}.")
+        worst = [
+            f"`{_code(name)}` {100 * row['top1']:.0f} % of {row['n']:,}" for name, row in estimate["worst"].items()
+        ]
+        yield f"Right least often: {', '.join(worst)}." if worst else ""
+    if not scores and not estimate:
+        yield "None was measured. `activetune export-model --pool POOL --labels FILE` writes them here."
+
+
+def _limits(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("", "## Limits", "")
+    yield "- It answers with these classes alone, also for images that show none of them."
+    few = description["model"].get("figures", {}).get("n_train", 0)
+    yield f"- What {few:,} labelled images do not show, it has not learned: other cameras, places, seasons, sizes."
+    yield "- Probabilities are as well calibrated as the figures above say; measure them on images of your own."
+    yield ""
+
+
+def _code(text: object) -> str:
+    """A name within backticks, which it must not close."""
+    return " ".join(str(text).replace("`", "'").split())
+
+
+def _cell(text: object) -> str:
+    """A name within a table, whose columns it must not end."""
+    return _code(text).replace("|", "\\|")
