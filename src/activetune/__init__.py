@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
+    from activetune.handover.exchange import export_labels, import_labels
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
@@ -62,7 +63,9 @@ _HOME = {
     "embed": "features.embedding",
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
+    "export_labels": "handover.exchange",
     "finetune": "training.finetune",
+    "import_labels": "handover.exchange",
     "load": "evaluation.model",
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
@@ -103,7 +106,9 @@ __all__ = [
     "embed",
     "evaluate",
     "evaluate_shifts",
+    "export_labels",
     "finetune",
+    "import_labels",
     "load",
     "load_backbone",
     "load_embeddings",

@@ -153,3 +153,14 @@ def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str
     from activetune.data.opening import open_pool
 
     return open_pool(pool, follow_links=True, quiet=run_options.get("quiet", False))
+
+
+def class_list(text: str | None) -> list[str] | None:
+    """``a,b,c``, or the lines of a file."""
+    from activetune.base.tables import decode_text
+
+    if text is None:
+        return None
+    a_file = "," not in text and Path(text).is_file()
+    names = decode_text(Path(text)).splitlines() if a_file else text.split(",")
+    return [name.strip() for name in names if name.strip()]

@@ -21,6 +21,7 @@ from activetune.cli._options import (
     Preset,
     Set,
     Weights,
+    class_list,
     opened,
     with_run_options,
 )
@@ -65,7 +66,7 @@ def finetune(
         out=out,
         task=task,
         labels=labels,
-        classes=_class_names(classes),
+        classes=class_list(classes),
         head=head,
         backbone=backbone,
         weights=weights,
@@ -79,17 +80,6 @@ def finetune(
     figure = short_estimate(manifest["figures"].get("estimate"))
     classes = f", {len(model.classes):,} classes" if model.classes else ""
     say(f"{out}: {recipe} on {manifest['backbone']}{classes}{figure}")
-
-
-def _class_names(text: str | None) -> list[str] | None:
-    """``a,b,c``, or the lines of a file."""
-    from activetune.base.tables import decode_text
-
-    if text is None:
-        return None
-    a_file = "," not in text and Path(text).is_file()
-    names = decode_text(Path(text)).splitlines() if a_file else text.split(",")
-    return [name.strip() for name in names if name.strip()]
 
 
 @app.command()
