@@ -52,11 +52,7 @@ def catalogue(what: str) -> Iterator[str]:
             also = f" (also {', '.join(module.ALSO)})" if hasattr(module, "ALSO") else ""
             yield f"{name}{also}: {module.ABOUT}"
             yield f"    read: {', '.join(module.TASKS)}"
-            yield (
-                f"    written: {', '.join(module.WRITES)}"
-                if hasattr(module, "WRITES")
-                else "    not written by 'export'"
-            )
+            yield f"    written: {', '.join(getattr(module, 'WRITES', ())) or 'by import'}"
 
 
 def _methods(found: dict[str, type]) -> Iterator[str]:

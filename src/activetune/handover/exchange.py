@@ -148,6 +148,8 @@ def import_labels(
         several = any(len(answer.names) > 1 for answer in labels.answers)
         chosen = "multilabel" if several and task is None else chosen
         labels = labels if chosen == "multilabel" else one_name(labels)
+        if not len(labels):
+            raise UsageError(f"{path} holds no answer: none of its {labels.unanswered:,} images has a class")
     if target is not None:
         _write(labels, target, chosen, pool)
     return labels

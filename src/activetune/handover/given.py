@@ -2,7 +2,7 @@
 
 | at the path | |
 |---|---|
-| a folder of ``select`` (answers in its ``labels.csv`` count), or a table with a column ``id`` alone | images to label |
+| a folder of ``select`` (with the answers in its ``labels.csv``), or a table with ids alone | images to label |
 | what ``predict`` writes: a table with ``probability``, COCO's results, a folder with ``masks.csv`` | predictions |
 | all that ``activetune.read_annotations`` and ``activetune.read_labels`` read | answers |
 """

@@ -26,13 +26,13 @@ def class_folders(files: Files, asked: Asked) -> Labels:
             continue
         folder = posixpath.basename(posixpath.dirname(name))
         if folder == WAITING:
-            found.append(Listed(name, name, answered=False))
+            found.append(Listed(asked.called(name), name, answered=False))
             continue
         label = class_name(known.get(folder, folder))
         if label is None:
             asked.problems.add("images outside of a class's folder, left out", name)
             continue
-        found.append(Listed(name, name, things=[Thing(label)]))
+        found.append(Listed(asked.called(name), name, things=[Thing(label)]))
     if not found:
         raise UsageError(f"{asked.problems.where} has no image in a folder that is called as its class")
     return answers_of(Found(found), asked)

@@ -132,8 +132,6 @@ def answers_of(found: Found, asked: Asked) -> Labels:
         UsageError: there is none.
     """
     problems, classes = asked.problems, _classes(found, asked)
-    for listed in found.listed:
-        listed.name = asked.called(listed.name)
     _refuse_other_objects(found, classes, asked)
     make = _makers(asked, classes)[asked.task]
     matched = match([listed.name for listed in found.listed], asked.pool, problems)

@@ -34,8 +34,15 @@ KINDS = {  # types of results, and the task that they answer
 CHOICES = ("choice", "choices", "label", "labels", "class")  # columns of JSON_MIN that hold one choice as text
 TEXTS = ("caption", "captions", "text")  # and those that hold texts
 ITEM, IMAGE = "item", "image"  # fields of ``data``
+LOOKED_AT = 2**16  # bytes
 CROWD = "crowd"  # what the notes of a region say of one that stands for several objects
 UPLOAD = re.compile(r"^/?data/upload/\d+/(?:[0-9a-f]{8}-)?")
+
+
+def is_list_of_tasks(content: bytes) -> bool:
+    """Whether a JSON text begins like an export of Label Studio."""
+    start = content[:LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start[:1] == b"[" and any(key in start for key in (b'"data"', b'"annotation_id"', b'"annotator"'))
 
 
 def image_name(task: Mapping[str, Any]) -> str | None:

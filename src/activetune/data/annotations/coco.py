@@ -16,6 +16,7 @@ from activetune.data.annotations._listed import BACKGROUND, Asked, Found, Listed
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, polygon, runs
 from activetune.data.annotations._sheet import Sheet, column_runs, short
+from activetune.data.annotations._studio_results import is_list_of_tasks
 from activetune.data.answers import class_name
 from activetune.data.labels import Labels
 
@@ -26,9 +27,12 @@ TOLD = "activetune_task"  # in ``info`` of a file that was written here: what it
 
 
 def find(files: Files, task: str) -> bool:
-    """Whether there is such a JSON; a single ``.json`` counts whatever it holds, so that it is told what is wrong."""
+    """Whether there is such a JSON; a single ``.json`` counts whatever it holds, so that it is told what is wrong.
+
+    Lists of tasks alone are another format's.
+    """
     if files.single is not None:
-        return files.single.suffix.lower() == ".json"
+        return files.single.suffix.lower() == ".json" and not is_list_of_tasks(files.peek(files.names[0]))
     return bool(_candidates(files))
 
 

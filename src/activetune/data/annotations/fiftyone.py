@@ -34,8 +34,8 @@ READ = (*KINDS, "Polylines")
 
 
 def find(files: Files, task: str) -> bool:
-    """Whether there is a list of samples."""
-    return any(b'"samples"' in files.peek(name) for name in _lists(files))
+    """Whether a folder or zip has a list of samples."""
+    return files.single is None and any(b'"samples"' in files.peek(name) for name in _lists(files))
 
 
 def _lists(files: Files) -> list[str]:

@@ -21,7 +21,7 @@ from activetune.data.annotations._studio_page import FILE as FILE
 from activetune.data.annotations._studio_page import WRITES as WRITES
 from activetune.data.annotations._studio_page import companions as companions
 from activetune.data.annotations._studio_page import write as write
-from activetune.data.annotations._studio_results import CHOICES, KINDS, TEXTS, image_name, things
+from activetune.data.annotations._studio_results import CHOICES, KINDS, TEXTS, image_name, is_list_of_tasks, things
 from activetune.data.labels import Labels
 
 ABOUT = "Label Studio: its export as JSON or JSON_MIN, a .json with a list of tasks"
@@ -35,12 +35,7 @@ def find(files: Files, task: str) -> bool:
 
 def _candidates(files: Files) -> list[str]:
     """The files with a list of tasks: JSON lists, so that no other format's JSON is taken."""
-    found = []
-    for name in files.ending(".json"):
-        start = files.peek(name)[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-        if start[:1] == b"[" and (b'"data"' in start or b'"annotation_id"' in start or b'"annotator"' in start):
-            found.append(name)
-    return found
+    return [name for name in files.ending(".json") if is_list_of_tasks(files.peek(name))]
 
 
 def holds(files: Files) -> Sequence[str]:

@@ -43,7 +43,7 @@ def read(files: Files, asked: Asked) -> Labels:
     found = []
     for name in files.ending(".xml"):
         try:
-            image = _image(name, parse_xml(files.read(name, MAX_BYTES), name), asked.problems)
+            image = _image(name, parse_xml(files.read(name, MAX_BYTES), name), asked)
         except UsageError as error:
             asked.problems.add("damaged files, left out", str(error))
             continue
@@ -66,16 +66,16 @@ def parse_xml(content: bytes, name: str) -> ElementTree.Element:
         raise UsageError(f"{name} is no XML that can be read ({first_line(error)})") from None
 
 
-def _image(name: str, root: ElementTree.Element, problems: Problems) -> Listed | None:
+def _image(name: str, root: ElementTree.Element, asked: Asked) -> Listed | None:
     if root.tag != ROOT:
-        problems.add(f"XML files whose root is not <{ROOT}>, left out", name)
+        asked.problems.add(f"XML files whose root is not <{ROOT}>, left out", name)
         return None
     sides = [_number(root.findtext(f"size/{side}")) for side in ("height", "width")]
     size = (int(sides[0]), int(sides[1])) if all(side is not None and side >= 1 for side in sides) else None  # type: ignore[arg-type]
-    image = Listed(name, name, size)
+    image = Listed(asked.called(name), name, size)
     own = root.findtext("source/database") == OWN
     for number, element in enumerate(root.findall("object"), start=1):
-        image.add(_thing(element, own, f"{name}, object {number:,}", problems))
+        image.add(_thing(element, own, f"{name}, object {number:,}", asked.problems))
     return image
 
 

@@ -55,7 +55,7 @@ def read(files: Files, asked: Asked) -> Labels:
     names = classes or list(asked.classes or ())
     found = []
     for name in _texts(files):
-        image = Listed(name, name, relative=True)
+        image = Listed(asked.called(name), name, relative=True)
         try:
             content = files.read(name, MAX_BYTES)
         except UsageError as error:
