@@ -123,7 +123,7 @@ def test_predictions_are_suggestions_and_never_answers(pool: Path, tmp_path: Pat
     )
     (task,) = json.loads(out.read_text())
     assert task["predictions"][0]["score"] == 0.75 and "annotations" not in task
-    assert task["data"] == {"image": "/data/local-files/?d=a.png", "item": "a.png"}
+    assert task["data"] == {"image": "/data/local-files/?d=pool/a.png", "item": "a.png"}
     assert '<Choice value="cat"' in (tmp_path / "tasks.config.xml").read_text()
     with pytest.raises(UsageError, match="holds no answer"):
         activetune.import_labels(out, pool=pool, task="classification", quiet=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from activetune.data.pool import Pool
 from activetune.handover.given import CLASSIFICATION, given_at, one_name
 
 IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
+LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
 ADDRESSED = "label_studio"  # the format whose tasks name images by an address, and show a model's suggestions
 
 
@@ -94,12 +96,23 @@ def export_labels(
         shown = [*given.classes, *(one for one in guessed.classes if one not in given.classes)]
         guesses = Sheet(given.task, pool, given.ids, guessed.answers, guessed.classes, guessed.scores or {})
         given = type(given)(given.task, given.ids, given.answers, shown, given.scores)
-    told: dict[str, Any] = {"link": link, "image_url": image_url or "", "quiet": quiet, "suggestions": guesses}
+    told: dict[str, Any] = {
+        "link": link,
+        "image_url": image_url or local_files(pool),
+        "quiet": quiet,
+        "suggestions": guesses,
+    }
     sheet = Sheet(given.task, pool, given.ids, given.answers, given.classes, given.scores, **told)
     sheet.problems.where = str(out)
     written = write_sheet(sheet, module, name, Path(out), overwrite=overwrite)
     sheet.problems.tell(quiet)
     return written
+
+
+def local_files(pool: Pool) -> str:
+    """The address of Label Studio's local files in front of an id, where its document root is the pool's parent."""
+    folder = Path(pool.name).resolve()
+    return LOCAL_FILES + (f"{urllib.parse.quote(folder.name)}/" if folder.is_dir() else "")
 
 
 @holds_output(folder=False)

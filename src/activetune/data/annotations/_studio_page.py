@@ -21,7 +21,6 @@ FILE = "tasks.json"
 WRITES = ("captioning", "classification", "detection", "multilabel", "segmentation")
 CONFIG = "config.xml"
 BESIDE = (CONFIG,)
-LOCAL_FILES = "/data/local-files/?d="  # in front of a path below Label Studio's folder of local files
 TOOLS = {"detection": "RectangleLabels", "segmentation": "BrushLabels"}
 TYPES = {"classification": "choices", "multilabel": "choices", "captioning": "textarea"}
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000", "#000075", "#f032e6")
@@ -72,7 +71,7 @@ def tasks_of(sheet: Sheet) -> list[dict[str, Any]]:
     sheet.refuse_void_names()
     found = []
     for item, height, width in sheet.sized():
-        task: dict[str, Any] = {"data": {IMAGE: address(item, sheet.image_url or LOCAL_FILES), ITEM: item}}
+        task: dict[str, Any] = {"data": {IMAGE: address(item, sheet.image_url), ITEM: item}}
         for one in (sheet, sheet.suggestions):
             if one is None or item not in one.answers:
                 continue

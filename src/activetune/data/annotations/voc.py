@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ ABOUT = "Pascal VOC: a folder or zip of .xml, one per image; or a list of images
 TASKS = ("detection", "multilabel")
 MAX_BYTES = 2**24  # of the XML of one image
 ROOT = "annotation"
+START = re.compile(rb"<annotation[\s/>]")
 OWN = "activetune"  # in ``source/database`` of files that were written here, whose thin boxes are no slips
 
 
@@ -33,7 +35,7 @@ def find(files: Files, task: str) -> bool:
     """Whether there are such XML files, by the first one that is whole; or a list below ``ImageSets``."""
     if files.single is not None and files.single.suffix.lower() == ".txt":
         return _root_of(files.single) is not None
-    return any(f"<{ROOT}".encode() in files.peek(name).replace(b"\0", b"") for name in files.ending(".xml")[:20])
+    return any(START.search(files.peek(name).replace(b"\0", b"")) for name in files.ending(".xml")[:20])
 
 
 def read(files: Files, asked: Asked) -> Labels:
