@@ -319,3 +319,23 @@ def test_ids_that_lead_elsewhere_stay_in_the_folder() -> None:
     folders = folders_of(["../x", "..", "a/b", "Cat", "cat", "_unlabelled", "", "CON"])
     assert len({folder.casefold() for folder in folders.values()}) == len(folders)
     assert not any("/" in name or name.startswith((".", "_")) for name in folders.values())
+
+
+# The table of the page ------------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_each_format_reads_and_writes() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "exchange.md").read_text(encoding="utf-8")
+    table = text.partition("| format | one class |")[2].partition("\n\n")[0].splitlines()[2:]
+    told = {}
+    for line in table:
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        told[name.split("`")[1]] = (name.count("`") // 2 - 1, cells[:5], cells[5])
+    assert told.keys() == formats().keys()
+    for name, module in formats().items():
+        read, written = {*module.TASKS}, {*getattr(module, "WRITES", ())}
+        read |= {"classification"} & {"classification" if "multilabel" in read else ""}
+        kinds = ("classification", "multilabel", "detection", "segmentation", "captioning")
+        cells = ["yes" if kind in written else "read" if kind in read else "no" for kind in kinds]
+        place = f"`{Path(module.FILE).suffix}`" if hasattr(module, "FILE") else "folder" if written else "by `import`"
+        assert told[name] == (len(getattr(module, "ALSO", ())), cells, place), name

@@ -88,7 +88,7 @@ class Sheet:
         """Name, corners, whether it is a crowd, and score of each box of an image's answer."""
         answer = self.answers.get(item)
         if isinstance(answer, Boxes):
-            scores = self.score(item) or [None] * len(answer)
+            scores: Sequence[float | None] = self.score(item) or [None] * len(answer)
             rows = zip(
                 answer.names, answer.xyxy_K4.astype(float).tolist(), answer.crowd_K.tolist(), scores, strict=True
             )

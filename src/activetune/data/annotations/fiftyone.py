@@ -152,7 +152,7 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
     """
     places = sheet.copied(folder, IMAGES)
     field = FIELDS[0] if sheet.scores is None else FIELDS[1]
-    samples = []
+    samples: list[dict[str, Any]] = []
     for item, height, width in sheet.sized():
         if item not in places:
             continue
@@ -180,7 +180,7 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
 
 def _label(sheet: Sheet, item: str, size: tuple[int, int]) -> dict[str, Any]:
     """An image's answer as a label of FiftyOne."""
-    scores = sheet.score(item) or [None] * len(sheet.names(item))
+    scores: Sequence[float | None] = sheet.score(item) or [None] * len(sheet.names(item))
     if sheet.task != "detection":
         found = [
             {"_cls": "Classification", "label": name} | ({} if score is None else {"confidence": score})

@@ -163,8 +163,8 @@ def _document(sheet: Sheet, item: str, name: str, size: tuple[int, int]) -> byte
     _add(root, "filename", name)
     _add(ElementTree.SubElement(root, "source"), "database", OWN)
     sides = ElementTree.SubElement(root, "size")
-    for side, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
-        _add(sides, side, str(value))
+    for side, pixels in (("width", size[1]), ("height", size[0]), ("depth", 3)):
+        _add(sides, side, str(pixels))
     _add(root, "segmented", "0")
     for label, (left, top, right, bottom), crowd, _ in sheet.boxes(item):
         element = ElementTree.SubElement(root, "object")
@@ -192,4 +192,5 @@ def xml_bytes(root: ElementTree.Element) -> bytes:
         for text in (element.text or "", *element.attrib.values()):
             if any((ord(sign) < 32 and sign not in "\t\n\r") or ord(sign) in (0xFFFE, 0xFFFF) for sign in text):
                 raise UsageError(f"{text!r} holds a control character, which XML can't hold; rename it, or export JSON")
-    return ElementTree.tostring(root, "utf-8", xml_declaration=True) + b"\n"
+    content: bytes = ElementTree.tostring(root, "utf-8", xml_declaration=True)
+    return content + b"\n"

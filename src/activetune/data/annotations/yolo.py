@@ -210,4 +210,4 @@ def _yaml(classes: Sequence[str]) -> bytes:
     import yaml
 
     content = {"train": "images", "val": "images", "names": dict(enumerate(classes))}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True)).encode()
