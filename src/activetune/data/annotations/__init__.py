@@ -28,7 +28,7 @@ from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet as Sheet
-from activetune.data.annotations._writing import format_called
+from activetune.data.annotations._writing import format_called as format_called
 from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.annotations.table import cell_of_names as cell_of_names
@@ -139,8 +139,8 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
 
 def the_file(files: Files, module: ModuleType) -> Files:
     """The one file of a format that is one file, where its folder was given as it was exported."""
-    single = getattr(module, "FILE", None)
-    inside = single is not None and files.single is None and not files.members and single in files.names
+    single = str(getattr(module, "FILE", ""))
+    inside = files.single is None and not files.members and single in files.names
     return files_at(files.path / single) if inside else files
 
 
