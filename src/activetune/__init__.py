@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from activetune.features.artefact import Embeddings, load_embeddings
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
-    from activetune.labelling.label import label
+    from activetune.handover.exchange import export_labels, import_labels
     from activetune.handover.export_model import export_model
+    from activetune.labelling.label import label
     from activetune.networks.backbones import Backbone, load_backbone
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
@@ -69,6 +70,8 @@ _HOME = {
     "export_model": "handover.export_model",
     "finetune": "training.finetune",
     "label": "labelling.label",
+    "export_labels": "handover.exchange",
+    "import_labels": "handover.exchange",
     "load": "evaluation.model",
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
@@ -111,8 +114,10 @@ __all__ = [
     "embed",
     "evaluate",
     "evaluate_shifts",
+    "export_labels",
     "export_model",
     "finetune",
+    "import_labels",
     "label",
     "load",
     "load_backbone",

@@ -436,6 +436,108 @@ class TestNormal(FormatContract):
         return True
 
 
+class TestCvat(FormatContract):
+    format = "cvat"
+
+    def make(self, folder: Path, task: str, content: Mapping[str, Content]) -> Path:
+        labels = "".join(f"<label><name>{name}</name></label>" for name in ("cat", "dog"))
+        images = ""
+        for number, (name, entry) in enumerate(content.items()):
+            shapes = ""
+            for label, (left, top, right, bottom) in entry.objects:
+                sides = f'xtl="{left}.00" ytl="{top}.00" xbr="{right}.00" ybr="{bottom}.00"'
+                points = f'points="{left},{top};{right},{top};{right},{bottom};{left},{bottom}"'
+                form = {"multilabel": "<tag", "detection": f"<box {sides}"}.get(task, f"<polygon {points}")
+                shapes += f'{form} label="{label}" source="manual"/>'
+            images += f'<image id="{number}" name="{name}" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+        meta = f"<version>1.1</version><meta><task><labels>{labels}</labels></task></meta>"
+        (folder / "annotations.xml").write_text(f"<annotations>{meta}{images}</annotations>")
+        return folder / "annotations.xml"
+
+    def damage(self, path: Path, task: str) -> bool:
+        path.write_text(path.read_text().replace('name="c.png" ', ""))
+        return True
+
+
+class TestLabelStudio(FormatContract):
+    format = "label_studio"
+
+    def result(self, label: str, box: Box, task: str) -> dict[str, Any]:
+        left, top, right, bottom = (100 * side / full for side, full in zip(box, (WIDTH, HEIGHT) * 2, strict=True))
+        about = {"original_width": WIDTH, "original_height": HEIGHT, "from_name": "x", "to_name": "image"}
+        if task == "multilabel":
+            return {**about, "type": "choices", "value": {"choices": [label]}}
+        if task == "segmentation":
+            points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+            return {**about, "type": "polygonlabels", "value": {"points": points, "polygonlabels": [label]}}
+        value = {"x": left, "y": top, "width": right - left, "height": bottom - top, "rectanglelabels": [label]}
+        return {**about, "type": "rectanglelabels", "value": value}
+
+    def make(self, folder: Path, task: str, content: Mapping[str, Content]) -> Path:
+        tasks = []
+        for number, (name, entry) in enumerate(content.items(), start=1):
+            results = [self.result(label, box, task) for label, box in entry.objects]
+            if task == "captioning":
+                results = [{"type": "textarea", "value": {"text": list(entry.sentences)}}]
+            wrong = [{"type": "choices", "value": {"choices": ["eel"]}}]
+            annotations = [{"result": wrong, "was_cancelled": True}, {"result": results, "was_cancelled": False}]
+            address = f"/data/upload/1/0123abcd-{name}"
+            tasks.append({"id": number, "data": {"image": address}, "annotations": annotations, "predictions": []})
+        (folder / "export.json").write_text(json.dumps(tasks))
+        return folder / "export.json"
+
+    def damage(self, path: Path, task: str) -> bool:
+        tasks = json.loads(path.read_text())
+        tasks[2]["data"] = {}
+        path.write_text(json.dumps(tasks))
+        return True
+
+
+class TestFiftyone(FormatContract):
+    format = "fiftyone"
+
+    def make(self, folder: Path, task: str, content: Mapping[str, Content]) -> Path:
+        samples = []
+        for name, entry in content.items():
+            labels: list[dict[str, Any]] = []
+            for label, (left, top, right, bottom) in entry.objects:
+                box = [left / WIDTH, top / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT]
+                labels.append({"_cls": "Detection", "label": label, "bounding_box": box})
+            found: dict[str, Any] = {"_cls": "Detections", "detections": labels}
+            if task == "multilabel":
+                classes = [{"_cls": "Classification", "label": one["label"]} for one in labels]
+                found = {"_cls": "Classifications", "classifications": classes}
+            samples.append({"filepath": f"data/{name}", "tags": [], "ground_truth": found})
+        (folder / "samples.json").write_text(json.dumps({"samples": samples}))
+        (folder / "metadata.json").write_text(json.dumps({"default_classes": ["cat", "dog"]}))
+        return folder
+
+    def damage(self, path: Path, task: str) -> bool:
+        content = json.loads((path / "samples.json").read_text())
+        del content["samples"][2]["filepath"]
+        (path / "samples.json").write_text(json.dumps(content))
+        return True
+
+
+class TestImagefolder(FormatContract):
+    """With ``metadata.jsonl``; class folders are tested with what ``export`` writes."""
+
+    format = "imagefolder"
+
+    def make(self, folder: Path, task: str, content: Mapping[str, Content]) -> Path:
+        rows = []
+        for name, entry in content.items():
+            row = TestTable().row(folder, name, entry, task)
+            rows.append(json.dumps({**row, "file_name": f"images/{name}"}))
+        (folder / "metadata.jsonl").write_text("\n".join(rows))
+        about = {"kind": "export", "format": 1, "written_as": "imagefolder", "task": task, "classes": []}
+        (folder / "manifest.json").write_text(json.dumps(about))
+        return folder
+
+    def damage(self, path: Path, task: str) -> bool:
+        return TestTable().damage(path / "metadata.jsonl", task)
+
+
 def test_every_format_is_held_to_the_contract() -> None:
     held = {cls.format for cls in FormatContract.__subclasses__()}
     assert held == set(formats())

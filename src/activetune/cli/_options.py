@@ -155,7 +155,7 @@ def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str
     return open_pool(pool, follow_links=True, quiet=run_options.get("quiet", False))
 
 
-def class_names(text: str | None) -> list[str] | None:
+def class_list(text: str | None) -> list[str] | None:
     """``a,b,c``, or the lines of a file."""
     from activetune.base.tables import decode_text
 

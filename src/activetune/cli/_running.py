@@ -9,7 +9,17 @@ from pathlib import Path
 
 import typer
 
-from activetune.cli import selecting, labelling, models, handing, simulating, supervising, preparing, showing  # isort: skip  (this is their order in --help)
+from activetune.cli import (
+    selecting,
+    labelling,
+    exchanging,
+    models,
+    handing,
+    simulating,
+    supervising,
+    preparing,
+    showing,
+)  # isort: skip  (this is their order in --help)
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
@@ -19,6 +29,7 @@ from activetune.cli._app import app, commands
 
 __all__ = [
     "commands",
+    "exchanging",
     "handing",
     "labelling",
     "models",

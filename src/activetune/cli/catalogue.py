@@ -48,8 +48,11 @@ def catalogue(what: str) -> Iterator[str]:
         from activetune.data.sources import sources
 
         yield from (module.ABOUT for module in sources().values())
-        for module in formats().values():
-            yield f"{module.ABOUT} ({', '.join(module.TASKS)})"
+        for name, module in formats().items():
+            also = f" (also {', '.join(module.ALSO)})" if hasattr(module, "ALSO") else ""
+            yield f"{name}{also}: {module.ABOUT}"
+            yield f"    read: {', '.join(module.TASKS)}"
+            yield f"    written: {', '.join(getattr(module, 'WRITES', ())) or 'by import'}"
 
 
 def _methods(found: dict[str, type]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import typer
 
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import class_names, with_run_options
+from activetune.cli._options import class_list, with_run_options
 
 
 @app.command()
@@ -51,7 +51,7 @@ def label(
     a_model = classes is not None and (Path(classes) / MANIFEST).is_file()
     run(
         selection,
-        classes=Path(classes) if a_model and classes else class_names(classes),
+        classes=Path(classes) if a_model and classes else class_list(classes),
         model=model,
         embeddings=embeddings,
         pool=pool,

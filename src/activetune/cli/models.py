@@ -25,7 +25,7 @@ from activetune.cli._options import (
     Preset,
     Set,
     Weights,
-    class_names,
+    class_list,
     opened,
     with_run_options,
 )
@@ -81,7 +81,7 @@ def finetune(
         out=out,
         task=task,
         labels=labels,
-        classes=class_names(classes),
+        classes=class_list(classes),
         head=head,
         backbone=backbone,
         weights=weights,

@@ -1,1 +1,1 @@
-"""A model for other programs: ONNX, torch.export, and the layout of a hub."""
+"""What leaves for other programs: answers in their formats, a model as ONNX, torch.export and the layout of a hub."""

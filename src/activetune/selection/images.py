@@ -7,12 +7,9 @@ copied byte by byte; frames of a video become PNG.
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from activetune.base.artefact import holds, prepare_folder, read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, some
@@ -21,8 +18,8 @@ from activetune.base.fingerprint import digest_stream
 from activetune.base.locks import holds_output
 from activetune.base.progress import progress
 from activetune.base.tables import write_csv
-from activetune.data.formats import FORMATS, is_image_name
 from activetune.data.frame_rate import split_rate
+from activetune.data.image_files import image_file
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool, refuse_in_pool
 from activetune.data.pool import Pool
@@ -30,7 +27,6 @@ from activetune.features.artefact import Embeddings
 from activetune.selection.artefact import Selection, load_selection
 
 IMAGES, LIST = "images", "images.csv"
-FEW_BITS = 1  # of PNG's effort: nine times as fast as the most, and a tenth larger
 
 
 @holds_output(folder=True)
@@ -147,17 +143,10 @@ def _file_of(pool: Pool, item: str) -> tuple[bytes, str]:
         ActivetuneError: it can't be decoded any more.
     """
     try:
-        encoded = pool.read(pool.position[item])
-        image = decode_image(encoded)
+        encoded, suffix = image_file(pool, pool.position[item])
+        decode_image(encoded)
     except RejectedImage as error:
         raise ActivetuneError(
             f"{item} of {pool.name} can't be decoded ({error}), although it could when it was embedded; embed again"
         ) from None
-    if pool.tells:  # the bytes were made for reading, and are not a file of the pool
-        file = io.BytesIO()
-        image.save(file, "PNG", compress_level=FEW_BITS)
-        return file.getvalue(), ".png"
-    if is_image_name(item):
-        return encoded, item[item.rindex(".") :]
-    with Image.open(io.BytesIO(encoded)) as opened:
-        return encoded, FORMATS[opened.format or "PNG"][0]
+    return encoded, suffix

@@ -1,8 +1,11 @@
 """Answers beyond one class an image, from files: read by their content, whatever format it is, and written in one form.
 
 A module of this folder is a format: it defines ``ABOUT`` (its line in ``activetune list formats``), ``TASKS`` (the
-tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path holds it) and ``read(files, asked) ->
-Labels``. A new file is a new format. ``docs/annotations.md`` says what becomes of damaged or doubtful answers.
+tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path holds it), ``read(files, asked) ->
+Labels`` and ``holds(files)`` (the tasks that a path answers, the likeliest first). One that is written too has
+``WRITES`` (the tasks) and ``write(sheet, path)``, with ``FILE`` where it is one file (and ``BESIDE``, ``companions``
+for what belongs beside it), or ``PARTS`` where it is a folder. A new file is a new format. ``docs/annotations.md`` says
+what becomes of damaged or doubtful answers.
 """
 
 from __future__ import annotations
@@ -20,10 +23,15 @@ from activetune.base.errors import RejectedImage, UsageError, some, unknown_name
 from activetune.base.names import as_known
 from activetune.data.annotations import masks
 from activetune.data.annotations._columns import SomeRows, column_answers, column_for
+from activetune.data.annotations._export import Export, exported
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._sheet import Sheet as Sheet
+from activetune.data.annotations._writing import format_called as format_called
+from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
+from activetune.data.annotations.table import cell_of_names as cell_of_names
 from activetune.data.formats import suffix_of
 from activetune.data.ids import refuse_unknown
 from activetune.data.kinds import ArrayMask, Boxes, Mask, Names, Sentences
@@ -45,6 +53,7 @@ def read_annotations(
     task: str,
     *,
     classes: Sequence[str] | None = None,
+    format: str | None = None,
     quiet: bool = False,
 ) -> Labels:
     """Answers to items of a pool from a file, folder or zip, of whatever format it holds.
@@ -57,6 +66,7 @@ def read_annotations(
             Parquet; ``annotations.parquet``.
         pool: the images. task: multilabel, segmentation, detection or captioning.
         classes: the classes in order, all others are left out; None takes those of the file.
+        format: one of ``activetune list formats``; None: by what lies at the path.
         quiet: no sentences.
 
     Returns:
@@ -76,18 +86,62 @@ def read_annotations(
     """
     _check(task)
     files = files_at(path)
-    asked = Asked(pool, task, Problems(str(files.path)), classes, quiet)
+    asked = Asked(pool, task, Problems(str(files.path)), classes, quiet, exported(files))
+    module, files = _format_of(files, task, format, asked.export)
+    labels: Labels = module.read(files, asked)
+    asked.problems.tell(quiet)
+    return labels
+
+
+def _format_of(files: Files, task: str, name: str | None, export: Export | None) -> tuple[ModuleType, Files]:
+    """The format that answers are in: as it is named, or as an exported folder says, or by what lies there."""
+    told = name or (export.written_as if export is not None and export.written_as in formats() else None)
+    if told is not None:
+        module = format_called(told, formats())
+        if task not in module.TASKS:
+            raise UsageError(f"{told} holds no answers of {task}, it holds {', '.join(module.TASKS)}")
+        return module, the_file(files, module)
     found = _found(files, task)
     if not found:
         raise _unknown(files, task)
     if len(found) > 1:
         raise UsageError(
+            f"{files.path} holds answers in several formats ({', '.join(found)}); give the file or folder of one, "
+            "or say which with --from"
+        )
+    return next(iter(found.values())), files
+
+
+def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[str]:
+    """The tasks that a file, folder or zip answers, the likeliest first; one class per image is ``classification``.
+
+    Args:
+        format: as in :func:`read_annotations`.
+
+    Raises:
+        UsageError: no format that is known, or several.
+    """
+    files = files_at(path)
+    export = exported(files)
+    if export is not None and export.task and format in (None, export.written_as):
+        return [export.task]
+    told = {format: format_called(format, formats())} if format is not None else {}
+    found = told or {name: module for task in TASKS for name, module in _found(files, task).items()}
+    if len(found) > 1:
+        raise UsageError(
             f"{path} holds answers in several formats ({', '.join(found)}); give the file or folder of one"
         )
+    if not found:
+        raise _unknown(files, TASKS[0])
     (module,) = found.values()
-    labels: Labels = module.read(files, asked)
-    asked.problems.tell(quiet)
-    return labels
+    return list(module.holds(the_file(files, module)))
+
+
+def the_file(files: Files, module: ModuleType) -> Files:
+    """The one file of a format that is one file, where its folder was given as it was exported."""
+    single = str(getattr(module, "FILE", ""))
+    inside = files.single is None and not files.members and single in files.names
+    return files_at(files.path / single) if inside else files
 
 
 def pool_annotations(pool: Pool, task: str, *, classes: Sequence[str] | None = None, quiet: bool = False) -> Labels:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from activetune.base.errors import RejectedImage, UsageError, some
 from activetune.base.progress import progress
+from activetune.data.annotations._export import Export
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, rectangle
@@ -92,10 +93,15 @@ def sentence(value: object) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What a format has read: images, and all classes in order where the file has a list of them."""
+    """What a format has read: images, and all classes in order where the file has a list of them.
+
+    Attributes:
+        whole: the list is that of masks, and ``background`` is a class where it stands there alone.
+    """
 
     listed: Sequence[Listed]
     classes: Sequence[str] | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class Asked:
 
     Attributes:
         classes: the classes that count, in order; None takes those of the file.
+        export: what an exported folder says of itself, where the answers lie in one.
     """
 
     pool: Pool
@@ -111,6 +118,11 @@ class Asked:
     problems: Problems
     classes: Sequence[str] | None = None
     quiet: bool = False
+    export: Export | None = None
+
+    def called(self, name: str) -> str:
+        """The id that a file's name stands for in an exported folder; else the name itself."""
+        return name if self.export is None else self.export.item(name)
 
 
 def answers_of(found: Found, asked: Asked) -> Labels:
@@ -201,7 +213,11 @@ def _classes(found: Found, asked: Asked) -> list[str]:
     own = found.classes
     if own is None:
         own = sorted({thing.name for listed in found.listed for thing in listed.things})
+    if asked.export is not None and asked.export.classes:  # in their order, and what was added since behind them
+        return list(dict.fromkeys([*asked.export.classes, *own]))
     names = list(dict.fromkeys(own))
+    if found.whole:
+        return names
     return [BACKGROUND, *(name for name in names if name != BACKGROUND)] if asked.task == "segmentation" else names
 
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
+from activetune.data.annotations._listed import BACKGROUND, Asked, Found, Listed, Thing, answers_of, sentence
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box, Polygons, Shape, polygon, runs
+from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, polygon, runs
+from activetune.data.annotations._sheet import Sheet, column_runs, short
+from activetune.data.annotations._studio_results import is_list_of_tasks
 from activetune.data.answers import class_name
 from activetune.data.labels import Labels
 
 ABOUT = "COCO: a .json with images, annotations and categories, alone or below a folder or zip"
 TASKS = ("captioning", "detection", "multilabel", "segmentation")
 KEYS = (b'"images"', b'"annotations"')
+TOLD = "activetune_task"  # in ``info`` of a file that was written here: what its answers are
 
 
 def find(files: Files, task: str) -> bool:
-    """Whether there is such a JSON; a single ``.json`` counts whatever it holds, so that it is told what is wrong."""
+    """Whether there is such a JSON; a single ``.json`` counts whatever it holds, so that it is told what is wrong.
+
+    Lists of tasks alone are another format's.
+    """
     if files.single is not None:
-        return files.single.suffix.lower() == ".json"
+        return files.single.suffix.lower() == ".json" and not is_list_of_tasks(files.peek(files.names[0]))
     return bool(_candidates(files))
 
 
@@ -39,7 +49,7 @@ def read(files: Files, asked: Asked) -> Labels:
     """The answers of all files that hold some for the task."""
     single = files.single is not None
     images: list[Listed] = []
-    answering = False
+    answering = whole = False
     classes: list[str] = []
     for name in files.names if single else _candidates(files):
         try:
@@ -54,12 +64,13 @@ def read(files: Files, asked: Asked) -> Labels:
             found = _read(content, name, asked)
             images += found.listed
             classes += found.classes or ()
+            whole |= found.whole
     if not images:
         what = "captions" if asked.task == "captioning" else "categories"
         told = asked.problems.told()
         lacks = "lists no images" if answering else f"holds no {what}, which {asked.task} needs"
         raise UsageError(f"{asked.problems.where} {lacks}{f'; {told}' if told else ''}")
-    return answers_of(Found(images, list(dict.fromkeys(classes))), asked)
+    return answers_of(Found(images, list(dict.fromkeys(classes)), whole), asked)
 
 
 def _content(files: Files, name: str) -> Mapping[str, Any]:
@@ -100,7 +111,12 @@ def _read(content: Mapping[str, Any], where: str, asked: Asked) -> Found:
             if name is None:
                 problems.add("annotations of a category that the file does not list, left out", place)
             image.add(None if name is None else _thing(entry, name, asked.task, place, problems))
-    return Found(list(images.values()), list(names.values()))
+    about = content.get("info")
+    return Found(
+        list(images.values()),
+        list(names.values()),
+        isinstance(about, dict) and about.get(TOLD) == "segmentation",  # with the background among its categories
+    )
 
 
 def _caption(entry: Mapping[str, Any], place: str, problems: Problems) -> str:
@@ -195,3 +211,65 @@ def region(value: Any, place: str, problems: Problems) -> Shape | None:
     if len(good) < len(parts):
         problems.add("polygons with fewer than 3 corners, left out", place, len(parts) - len(good))
     return Polygons(good) if good else None
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+FILE = "instances.json"
+WRITES = ("captioning", "detection", "segmentation")
+
+
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are, the likeliest first: as the file says, or else captions, boxes, regions."""
+    for name in files.names if files.single is not None else _candidates(files):
+        try:
+            content = _content(files, name)
+        except UsageError:
+            continue
+        about = content.get("info")
+        told = about.get(TOLD) if isinstance(about, dict) else None
+        if told in TASKS:
+            return (told,)
+        return ("captioning",) if _answers(content, "captioning") else ("detection", "segmentation", "multilabel")
+    return ()
+
+
+def write(sheet: Sheet, path: Path) -> None:
+    """Write one JSON: each image under its id, with its boxes, regions (run lengths) or captions."""
+    numbers = {name: number for number, name in enumerate(sheet.classes, 1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (item, height, width) in enumerate(sheet.sized(), 1):
+        images.append({"id": number, "file_name": item, "width": width, "height": height})
+        for entry in _entries(sheet, item, numbers):
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
+    content = {
+        "info": {"description": "exported by activetune", TOLD: sheet.task},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name, "supercategory": ""} for name, number in numbers.items()],
+    }
+    if sheet.task == "captioning":
+        del content["categories"]
+    path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _entries(sheet: Sheet, item: str, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    for text in sheet.sentences(item):
+        yield {"caption": text}
+    for name, (left, top, right, bottom), crowd, score in sheet.boxes(item):
+        box = [short(left), short(top), short(right - left), short(bottom - top)]
+        told = {} if score is None else {"score": short(score)}
+        yield {"category_id": numbers[name], "bbox": box, "area": short(box[2] * box[3]), "iscrowd": int(crowd), **told}
+    for name, void, inside_HW in sheet.regions(item):
+        if void and BACKGROUND not in numbers:
+            continue  # what no region covers is void then
+        region = Runs(np.asarray(column_runs(inside_HW)), inside_HW.shape)
+        left, top, right, bottom = region.bounds()
+        yield {
+            "category_id": numbers[BACKGROUND if void else name],
+            "bbox": [left, top, right - left, bottom - top],
+            "area": region.area,
+            "iscrowd": int(void),
+            "segmentation": {"counts": region.counts_R.tolist(), "size": list(inside_HW.shape)},
+        }

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from activetune.base.errors import UsageError
+from activetune.base.files import write_bytes
+from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LISTS, Legend, read_legend
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._masks import SUFFIXES, as_pool, mask_labels
 from activetune.data.annotations._matching import MASK_FOLDERS, match
+from activetune.data.annotations._sheet import Sheet
+from activetune.data.kinds import VOID, Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
 ABOUT = "masks: a folder or zip of .png, .tif or .bmp called as the images, with classes.txt, .csv or .json"
 TASKS = ("segmentation",)
+LISTING = "masks.csv"
 OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".txt", ".parquet")  # beside which images are images
 
 
@@ -31,13 +41,23 @@ def read(files: Files, asked: Asked) -> Labels:
     names = _masks(files)
     names = _below(names) or names
     pool = as_pool(str(files.path), names, files.source(names))
-    matched = match(names, asked.pool, asked.problems, without=_own(pool, asked.pool))
+    listed = _listed(files)
+    called = [listed.get(name, asked.called(name)) for name in names]
+    matched = match(called, asked.pool, asked.problems, without=_own(pool, asked.pool))
     indices: dict[str, int] = {}
-    for index, name in enumerate(names):
+    for index, name in enumerate(called):
         item = matched.get(name)
         if item is not None:
             indices[item] = index
     return mask_labels(pool, indices, _legend(files), asked)
+
+
+def _listed(files: Files) -> dict[str, str]:
+    """The ids by the masks' files, where ``masks.csv`` lists them as ``predict`` writes it."""
+    if LISTING not in files.names or files.members or not {"id", "file"} <= set(header_of(files.root / LISTING)):
+        return {}
+    columns = read_table(files.root / LISTING)
+    return dict(zip(map(str, columns["file"]), map(str, columns["id"]), strict=True))
 
 
 def lie_apart(files: Files) -> bool:
@@ -74,3 +94,38 @@ def _own(masks: Pool, pool: Pool) -> set[str]:
     return {
         item for index, item in enumerate(pool.ids) if (place := pool.place(index)) is not None and place.name in places
     }
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+WRITES = ("segmentation",)
+PARTS = ("classes.csv", "images", "masks")
+
+
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are."""
+    return TASKS
+
+
+def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
+    """Write ``images``, ``masks`` with a grey PNG per answered image, and ``classes.csv``."""
+    sheet.refuse_void_names()
+    places = sheet.copied(folder, "images")
+    void = 255 if len(sheet.classes) <= 255 else 2**16 - 1
+    (folder / "masks").mkdir(exist_ok=True)
+    for item, *_ in sheet.sized():
+        answer = sheet.answers.get(item)
+        if item in places and isinstance(answer, Mask):
+            stem = posixpath.splitext(posixpath.basename(places[item]))[0]
+            write_bytes(folder / "masks" / f"{stem}.png", _png(answer, void))
+    rows = [(name, value) for value, name in enumerate(sheet.classes)]
+    write_csv(folder / "classes.csv", ("name", "value"), [*rows, ("void", void)])
+    return places
+
+
+def _png(mask: Mask, void: int) -> bytes:
+    pixels_HW = mask.pixels()
+    values_HW = np.where(pixels_HW == VOID, void, pixels_HW).astype(np.uint8 if void == 255 else np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(values_HW).save(file, "PNG")
+    return file.getvalue()

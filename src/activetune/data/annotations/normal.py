@@ -212,6 +212,13 @@ def find(files: Files, task: str) -> bool:
     return KEY in (schema.metadata or {}) or set(CORNERS) <= set(schema.names)
 
 
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are, the likeliest first."""
+    assert files.single is not None
+    task = str(_about(pq.read_schema(files.single), files.single).get("task", "detection"))
+    return (task, "multilabel") if task == "detection" else (task,)
+
+
 def read(files: Files, asked: Asked) -> Labels:
     """The answers as they were written; names of a detection are answers of multilabel too."""
     assert files.single is not None

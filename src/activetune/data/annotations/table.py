@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
-from activetune.base.tables import need_columns, read_table
+from activetune.base.tables import need_columns, read_table, write_csv
 from activetune.data.annotations import normal
-from activetune.data.annotations._columns import column_answers
+from activetune.data.annotations._columns import SEPARATOR, column_answers
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked
+from activetune.data.annotations._sheet import Sheet, short
 from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.pool import ImageSource
@@ -79,3 +81,76 @@ def read(files: Files, asked: Asked) -> Labels:
     if not ids:
         raise UsageError(f"{single} has no row")
     return column_answers(_Columns(single.parent, columns), ids, asked)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+FILE, ALSO = "labels.csv", ("csv",)
+WRITES = ("captioning", "classification", "detection", "multilabel")
+
+
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are, the likeliest first, by the columns."""
+    if files.single is None:
+        return ()
+    columns = read_table(files.single)
+    named = {"objects": "detection", "captions": "captioning", "caption": "captioning", "labels": "multilabel"}
+    found = [task for name, task in named.items() if name in columns]
+    if "label" in columns:
+        found.append("multilabel" if any(isinstance(cell, list) for cell in columns["label"]) else "classification")
+    return [*found, *(["segmentation"] if any("mask" in name for name in columns) else [])]
+
+
+def write(sheet: Sheet, path: Path) -> None:
+    """Write a CSV with the column ``id`` and those of the task; images that nobody has answered have an empty cell."""
+    if sheet.task == "captioning":
+        rows = [(item, text) for item in sheet.ids for text in sheet.sentences(item) or ("",)]
+        write_csv(path, ("id", "caption"), rows)
+    elif sheet.task == "detection":
+        sized = [(item, cells(sheet, item, (height, width)), width, height) for item, height, width in sheet.sized()]
+        boxes = [
+            (item, json.dumps(found["objects"], ensure_ascii=False) if found["objects"] is not None else "", *sides)
+            for item, found, *sides in sized
+        ]
+        write_csv(path, ("id", "objects", "width", "height"), boxes)
+    elif sheet.task == "multilabel":
+        write_csv(
+            path,
+            ("id", "labels"),
+            [(item, cell_of_names(sheet.names(item)) if item in sheet.answers else "") for item in sheet.ids],
+        )
+    elif sheet.scores is None:
+        write_csv(path, ("id", "label"), [(item, *(sheet.names(item) or ("",))) for item in sheet.ids])
+    else:
+        predicted = [(item, *(sheet.names(item) or ("",)), *(sheet.score(item) or ("",))) for item in sheet.ids]
+        write_csv(path, ("id", "label", "probability"), predicted)
+
+
+def cell_of_names(names: Sequence[str]) -> str:
+    """Several names in one cell: with ``;`` between them, as JSON where a name holds a separator, ``[]`` for none.
+
+    >>> cell_of_names(["cat", "dog"]), cell_of_names([]), cell_of_names(["a;b"])
+    ('cat;dog', '[]', '["a;b"]')
+    """
+    plain = names and not any(SEPARATOR.search(name) or name.startswith("[") for name in names)
+    return ";".join(names) if plain else json.dumps(list(names), ensure_ascii=False)
+
+
+def cells(sheet: Sheet, item: str, size: tuple[int, int]) -> dict[str, Any]:
+    """An image's answer as the cells of a row that holds lists; None where nobody has answered."""
+    answered = item in sheet.answers
+    if sheet.task == "captioning":
+        return {"captions": list(sheet.sentences(item)) or None}
+    if sheet.task == "multilabel":
+        return {"labels": list(sheet.names(item)) if answered else None}
+    if sheet.task == "classification":
+        return {"label": sheet.names(item)[0] if answered else None}
+    boxes = list(sheet.boxes(item))
+    objects: dict[str, list[Any]] = {
+        "bbox": [[short(x0), short(y0), short(x1 - x0), short(y1 - y0)] for _, (x0, y0, x1, y1), *_ in boxes],
+        "category": [name for name, *_ in boxes],
+        "iscrowd": [int(crowd) for _, _, crowd, _ in boxes],
+    }
+    if sheet.score(item) is not None:
+        objects["score"] = [score for *_, score in boxes]
+    return {"objects": objects if answered else None, "width": size[1], "height": size[0]}

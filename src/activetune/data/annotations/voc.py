@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from activetune.base.errors import UsageError, first_line
+from activetune.base.files import write_bytes
 from activetune.base.tables import decode_text
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
 from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._sheet import Sheet, short_text
 from activetune.data.answers import class_name
 from activetune.data.labels import Labels
 
@@ -23,13 +27,15 @@ ABOUT = "Pascal VOC: a folder or zip of .xml, one per image; or a list of images
 TASKS = ("detection", "multilabel")
 MAX_BYTES = 2**24  # of the XML of one image
 ROOT = "annotation"
+START = re.compile(rb"<annotation[\s/>]")
+OWN = "activetune"  # in ``source/database`` of files that were written here, whose thin boxes are no slips
 
 
 def find(files: Files, task: str) -> bool:
     """Whether there are such XML files, by the first one that is whole; or a list below ``ImageSets``."""
     if files.single is not None and files.single.suffix.lower() == ".txt":
         return _root_of(files.single) is not None
-    return any(f"<{ROOT}".encode() in files.peek(name).replace(b"\0", b"") for name in files.ending(".xml")[:20])
+    return any(START.search(files.peek(name).replace(b"\0", b"")) for name in files.ending(".xml")[:20])
 
 
 def read(files: Files, asked: Asked) -> Labels:
@@ -39,7 +45,7 @@ def read(files: Files, asked: Asked) -> Labels:
     found = []
     for name in files.ending(".xml"):
         try:
-            image = _image(name, parse_xml(files.read(name, MAX_BYTES), name), asked.problems)
+            image = _image(name, parse_xml(files.read(name, MAX_BYTES), name), asked)
         except UsageError as error:
             asked.problems.add("damaged files, left out", str(error))
             continue
@@ -62,19 +68,20 @@ def parse_xml(content: bytes, name: str) -> ElementTree.Element:
         raise UsageError(f"{name} is no XML that can be read ({first_line(error)})") from None
 
 
-def _image(name: str, root: ElementTree.Element, problems: Problems) -> Listed | None:
+def _image(name: str, root: ElementTree.Element, asked: Asked) -> Listed | None:
     if root.tag != ROOT:
-        problems.add(f"XML files whose root is not <{ROOT}>, left out", name)
+        asked.problems.add(f"XML files whose root is not <{ROOT}>, left out", name)
         return None
     sides = [_number(root.findtext(f"size/{side}")) for side in ("height", "width")]
     size = (int(sides[0]), int(sides[1])) if all(side is not None and side >= 1 for side in sides) else None  # type: ignore[arg-type]
-    image = Listed(name, name, size)
+    image = Listed(asked.called(name), name, size)
+    own = root.findtext("source/database") == OWN
     for number, element in enumerate(root.findall("object"), start=1):
-        image.add(_thing(element, f"{name}, object {number:,}", problems))
+        image.add(_thing(element, own, f"{name}, object {number:,}", asked.problems))
     return image
 
 
-def _thing(element: ElementTree.Element, place: str, problems: Problems) -> Thing | None:
+def _thing(element: ElementTree.Element, own: bool, place: str, problems: Problems) -> Thing | None:
     name = class_name(element.findtext("name") or "")
     if name is None:
         problems.add("objects without a name, left out", place)
@@ -84,7 +91,10 @@ def _thing(element: ElementTree.Element, place: str, problems: Problems) -> Thin
     if len(known) < 4:
         return Thing(name)
     left, top, right, bottom = known
-    wide, high = right > left, bottom > top  # by its own count such a box has one row of pixels: it is a slip
+    wide, high = (
+        own or right > left,
+        own or bottom > top,
+    )  # by its own count such a box has one row of pixels: it is a slip
     box = (left - 1 if wide else left, top - 1 if high else top, right, bottom)
     return Thing(name, box, crowd=_number(element.findtext("difficult")) == 1)
 
@@ -116,3 +126,71 @@ def _listed_alone(path: Path, problems: Problems) -> Files:
     if missing:
         problems.add("listed images without an XML file, left out", repr(missing[0]), len(missing))
     return everything.only(stems[stem] for stem in dict.fromkeys(wanted) if stem in stems)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+WRITES = ("detection",)
+PARTS = ("Annotations", "ImageSets", "JPEGImages")
+
+
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are, the likeliest first."""
+    return TASKS
+
+
+def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
+    """Write ``JPEGImages``, an XML file per image in ``Annotations``, and ``ImageSets/Main/default.txt``.
+
+    An image that nobody has answered has no XML file.
+    """
+    places = sheet.copied(folder, "JPEGImages")
+    (folder / "Annotations").mkdir(exist_ok=True)
+    for item, height, width in sheet.sized():
+        if item in places and item in sheet.answers:
+            name = posixpath.basename(places[item])
+            content = _document(sheet, item, name, (height, width))
+            write_bytes(folder / "Annotations" / f"{posixpath.splitext(name)[0]}.xml", content)
+    stems = [posixpath.splitext(posixpath.basename(places[item]))[0] for item in sheet.ids if item in places]
+    write_bytes(folder / "ImageSets" / "Main" / "default.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    return places
+
+
+def _document(sheet: Sheet, item: str, name: str, size: tuple[int, int]) -> bytes:
+    """An image's XML."""
+    root = ElementTree.Element(ROOT)
+    _add(root, "folder", "JPEGImages")
+    _add(root, "filename", name)
+    _add(ElementTree.SubElement(root, "source"), "database", OWN)
+    sides = ElementTree.SubElement(root, "size")
+    for side, pixels in (("width", size[1]), ("height", size[0]), ("depth", 3)):
+        _add(sides, side, str(pixels))
+    _add(root, "segmented", "0")
+    for label, (left, top, right, bottom), crowd, _ in sheet.boxes(item):
+        element = ElementTree.SubElement(root, "object")
+        for tag, value in (("name", label), ("pose", "Unspecified"), ("truncated", "0"), ("difficult", f"{crowd:d}")):
+            _add(element, tag, value)
+        box = ElementTree.SubElement(element, "bndbox")
+        corners = (("xmin", left + 1), ("ymin", top + 1), ("xmax", right), ("ymax", bottom))
+        for tag, corner in corners:
+            _add(box, tag, short_text(corner))
+    ElementTree.indent(root)
+    return xml_bytes(root)
+
+
+def _add(parent: ElementTree.Element, tag: str, text: str) -> None:
+    ElementTree.SubElement(parent, tag).text = text
+
+
+def xml_bytes(root: ElementTree.Element) -> bytes:
+    """An XML document.
+
+    Raises:
+        UsageError: a text holds a sign that XML can't.
+    """
+    for element in root.iter():
+        for text in (element.text or "", *element.attrib.values()):
+            if any((ord(sign) < 32 and sign not in "\t\n\r") or ord(sign) in (0xFFFE, 0xFFFF) for sign in text):
+                raise UsageError(f"{text!r} holds a control character, which XML can't hold; rename it, or export JSON")
+    content: bytes = ElementTree.tostring(root, "utf-8", xml_declaration=True)
+    return content + b"\n"

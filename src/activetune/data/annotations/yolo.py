@@ -1,20 +1,24 @@
 """YOLO: a text file per image, a line per object: ``class cx cy w h``, or ``class x y x y x y …``.
 
-Coordinates are shares of the image's width and height.
+Coordinates are shares of the image's width and height. Where an image has one class, it lies in a folder of that name.
 """
 
 from __future__ import annotations
 
 import math
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import UsageError, first_line
+from activetune.base.files import write_bytes
+from activetune.data.annotations._class_folders import class_folders, write_class_folders
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
+from activetune.data.annotations._sheet import Sheet
 from activetune.data.answers import class_name
 from activetune.data.labels import Labels
 
@@ -45,11 +49,13 @@ def find(files: Files, task: str) -> bool:
 def read(files: Files, asked: Asked) -> Labels:
     """The answers of all texts; one without a line is an image without an object."""
     files = _beside(files)
+    if asked.task == "multilabel" and not _texts(files):
+        return class_folders(files, asked)
     classes = _classes(files)
     names = classes or list(asked.classes or ())
     found = []
     for name in _texts(files):
-        image = Listed(name, name, relative=True)
+        image = Listed(asked.called(name), name, relative=True)
         try:
             content = files.read(name, MAX_BYTES)
         except UsageError as error:
@@ -153,3 +159,55 @@ def _of_yaml(content: bytes, where: str) -> list[Any]:
     if isinstance(names, list) and names:
         return list(names)
     raise UsageError(f"{where} must have names: a list of classes, or classes by number from 0 on")
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+WRITES = ("classification", "detection")
+PARTS = ("data.yaml", "images", "labels", "train")
+
+
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are, the likeliest first: by the first line of a text; else folders per class."""
+    files = _beside(files)
+    for name in _texts(files)[:ASKED]:
+        for line in files.peek(name).decode("utf-8-sig", "replace").split("\n"):
+            numbers = _numbers(line.split())
+            if numbers is not None:
+                return ("detection", "multilabel") if len(numbers) == 5 else ("segmentation", "detection", "multilabel")
+    return ("detection", "multilabel") if _texts(files) else ("classification",)
+
+
+def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
+    """Write ``images``, ``labels`` with a text per answered image, and ``data.yaml``; or ``train`` with class folders.
+
+    Crowds have no place there and are left out.
+    """
+    if sheet.task == "classification":
+        return write_class_folders(sheet, folder, "train")
+    places = sheet.copied(folder, "images")
+    numbers = {name: number for number, name in enumerate(sheet.classes)}
+    (folder / "labels").mkdir(exist_ok=True)
+    for item, height, width in sheet.sized():
+        if item not in places or item not in sheet.answers:
+            continue
+        lines = []
+        for name, (left, top, right, bottom), crowd, _ in sheet.boxes(item):
+            if crowd:
+                sheet.problems.add("crowds, which YOLO can't hold, left out", repr(item))
+                continue
+            centre = ((left + right) / 2 / width, (top + bottom) / 2 / height)
+            shares = (*centre, (right - left) / width, (bottom - top) / height)
+            lines.append(" ".join([str(numbers[name]), *map(repr, shares)]))
+        stem = posixpath.splitext(posixpath.basename(places[item]))[0]
+        write_bytes(folder / "labels" / f"{stem}.txt", "".join(f"{line}\n" for line in lines).encode())
+    write_bytes(folder / "data.yaml", _yaml(sheet.classes))
+    return places
+
+
+def _yaml(classes: Sequence[str]) -> bytes:
+    """``data.yaml``; where no image is held out, training and validation are the same."""
+    import yaml
+
+    content = {"train": "images", "val": "images", "names": dict(enumerate(classes))}
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True)).encode()

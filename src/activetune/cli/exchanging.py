@@ -1,0 +1,108 @@
+"""``export`` and ``import``: answers to and from the tools that people annotate with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Unpack
+
+import typer
+
+from activetune.base.printing import say
+from activetune.base.run import FULL_PRECISION, NO_CHANCE, ONE_PROCESS, ONE_STEP, PROCESSOR_ONLY, Run, RunOptions
+from activetune.cli._app import app
+from activetune.cli._options import FollowLinks, Out, class_list, opened, with_run_options
+
+IDLE = ("seed", "device", "precision", "workers", "resume")
+PoolOption = Annotated[str, typer.Option("--pool", metavar="POOL", help="The images.", show_default=False)]
+Task = Annotated[str | None, typer.Option(help="What is answered; default: as the answers tell.", show_default=False)]
+Classes = Annotated[
+    str | None, typer.Option(help="All class names: a,b,c or a file with one per line.", show_default=False)
+]
+
+
+def _run(stage: str, run_options: RunOptions) -> Run:
+    """The options of a run here, most of which change nothing."""
+    return Run.of(
+        stage,
+        run_options,
+        seed=NO_CHANCE,
+        device=PROCESSOR_ONLY,
+        precision=FULL_PRECISION,
+        workers=ONE_PROCESS,
+        resume=ONE_STEP,
+    )
+
+
+@app.command("export")
+@with_run_options(idle=IDLE)
+def export(
+    labels: Annotated[
+        str, typer.Argument(metavar="LABELS|SEL|PREDICTIONS", help="Answers, a folder of 'select', or of 'predict'.")
+    ],
+    pool: PoolOption,
+    to: Annotated[str, typer.Option("--to", help="See 'activetune list formats'.", show_default=False)],
+    out: Out,
+    task: Task = None,
+    classes: Classes = None,
+    suggestions: Annotated[
+        Path | None, typer.Option(help="Predictions that Label Studio shows first.", show_default=False)
+    ] = None,
+    image_url: Annotated[
+        str | None,
+        typer.Option(help="In front of an id in Label Studio; default: its local files.", show_default=False),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link image files in place of copies.")] = False,
+    follow_links: FollowLinks = False,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Write answers, a selection or predictions for another tool."""
+    from activetune.handover.exchange import export_labels
+
+    run = _run("export", run_options)
+    written = export_labels(
+        labels,
+        pool=opened(pool, follow_links, run_options),
+        format=to,
+        out=out,
+        task=task,
+        classes=class_list(classes),
+        suggestions=suggestions,
+        image_url=image_url,
+        link=link,
+        overwrite=run.overwrite,
+        quiet=run.quiet,
+    )
+    say(f"{written}: {to}")
+
+
+@app.command("import")
+@with_run_options(idle=IDLE)
+def import_(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, folder or zip as the tool exports it.")],
+    pool: PoolOption,
+    out: Out,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="See 'activetune list formats'; default: by its content.", show_default=False),
+    ] = None,
+    task: Task = None,
+    classes: Classes = None,
+    follow_links: FollowLinks = False,
+    **run_options: Unpack[RunOptions],
+) -> None:
+    """Read answers from another tool into labels.csv or annotations.parquet."""
+    from activetune.handover.exchange import import_labels
+
+    run = _run("import", run_options)
+    labels = import_labels(
+        path,
+        pool=opened(pool, follow_links, run_options),
+        format=from_,
+        out=out,
+        task=task,
+        classes=class_list(classes),
+        overwrite=run.overwrite,
+        quiet=run.quiet,
+    )
+    waiting = f", {labels.unanswered:,} images not answered" if labels.unanswered else ""
+    say(f"{out}: {len(labels):,} answers, {len(labels.classes):,} classes{waiting}")

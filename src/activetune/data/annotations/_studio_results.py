@@ -1,0 +1,131 @@
+"""Results of Label Studio as objects of an image: choices, boxes, polygons and brushes.
+
+``image_name`` says which image a task is about: ``data.item``, which an export of ours has, or else its address.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from activetune.base.errors import UsageError
+from activetune.data.annotations._brush import unpacked
+from activetune.data.annotations._legend import VOID_NAMES
+from activetune.data.annotations._listed import BACKGROUND, Thing
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._shapes import Polygons, Runs, polygon
+from activetune.data.annotations._sheet import column_runs
+from activetune.data.answers import class_name
+from activetune.data.formats import is_image_name
+from activetune.data.images import MAX_PIXELS
+
+KINDS = {  # types of results, and the task that they answer
+    "rectanglelabels": "detection",
+    "brushlabels": "segmentation",
+    "polygonlabels": "segmentation",
+    "textarea": "captioning",
+    "choices": "multilabel",
+}
+CHOICES = ("choice", "choices", "label", "labels", "class")  # columns of JSON_MIN that hold one choice as text
+TEXTS = ("caption", "captions", "text")  # and those that hold texts
+ITEM, IMAGE = "item", "image"  # fields of ``data``
+LOOKED_AT = 2**16  # bytes
+CROWD = "crowd"  # what the notes of a region say of one that stands for several objects
+UPLOAD = re.compile(r"^/?data/upload/\d+/(?:[0-9a-f]{8}-)?")
+
+
+def is_list_of_tasks(content: bytes) -> bool:
+    """Whether a JSON text begins like an export of Label Studio."""
+    start = content[:LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start[:1] == b"[" and any(key in start for key in (b'"data"', b'"annotation_id"', b'"annotator"'))
+
+
+def image_name(task: Mapping[str, Any]) -> str | None:
+    """What a task calls its image; None where it names none."""
+    data = task["data"] if isinstance(task.get("data"), dict) else {}
+    if isinstance(data.get(ITEM), str) and data[ITEM]:
+        return str(data[ITEM])
+    texts = {name: value for name, value in data.items() if isinstance(value, str) and value}
+    shown = [texts[IMAGE]] if IMAGE in texts else [text for text in texts.values() if is_image_name(_path_of(text))]
+    return _path_of(shown[0]) or None if shown else None
+
+
+def _path_of(address: str) -> str:
+    """The path in an address of an image: of local files, uploads, buckets and web servers."""
+    parts = urllib.parse.urlsplit(address) if "://" in address or address.startswith("/data/") else None
+    if parts is None:
+        return address
+    local = urllib.parse.parse_qs(parts.query).get("d")
+    path = local[0] if local and parts.path.rstrip("/").endswith("local-files") else urllib.parse.unquote(parts.path)
+    return UPLOAD.sub("", path).lstrip("/")
+
+
+def things(result: Mapping[str, Any], task: str, place: str, problems: Problems) -> list[Thing | None]:
+    """The objects of a result, one per class name; None for one that can't be read."""
+    kind, value = result.get("type"), result.get("value")
+    if kind not in KINDS or kind == "textarea" or not isinstance(value, dict):
+        if kind not in ("textarea", "rating", "number"):
+            problems.add("results that are no choice, box, polygon or brush, left out", f"{place}, {kind!r}")
+        return []
+    given = value.get(kind)
+    try:
+        named = [class_name(name) for name in given] if isinstance(given, list) else []
+    except UsageError:
+        named = []
+    names = [name for name in named if name is not None]
+    if not names:
+        if kind != "choices":
+            problems.add("regions without a label, left out", place)
+        return [] if kind == "choices" else [None]
+    try:
+        return [_thing(kind, name, result, value, task) for name in names]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        problems.add("regions whose place can't be read, left out", f"{place}, {error}")
+        return [Thing(name, damaged=True) for name in names]
+
+
+def _thing(kind: str, name: str, result: Mapping[str, Any], value: Mapping[str, Any], task: str) -> Thing:
+    void = task == "segmentation" and name.casefold() in VOID_NAMES
+    meta = result.get("meta")
+    crowd = void or (isinstance(meta, dict) and CROWD in (meta.get("text") or ()))
+    name = BACKGROUND if void else name
+    if kind == "choices" or task == "multilabel":
+        return Thing(name)
+    if kind == "rectanglelabels":
+        left, top, width, height = (float(value[side]) / 100 for side in ("x", "y", "width", "height"))
+        turned = float(value.get("rotation") or 0)
+        if not turned:
+            return Thing(name, (left, top, left + width, top + height), None, crowd)
+        size = _size(result)
+        return Thing(name, None, _turned((left, top, width, height), math.radians(turned), size), crowd)
+    if kind == "polygonlabels":
+        corners = polygon([float(number) / 100 for corner in value["points"] for number in corner])
+        if corners is None:
+            raise ValueError("a polygon with fewer than 3 corners")
+        return Thing(name, None, Polygons((corners,)), crowd)
+    size = _size(result)
+    inside_HW = unpacked(value.get("rle"), size)
+    return Thing(name, None, Runs(np.asarray(column_runs(inside_HW), dtype=np.int64), size), crowd)
+
+
+def _size(result: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the image that a region was drawn on."""
+    height, width = int(result["original_height"]), int(result["original_width"])
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"an image of {width} x {height} pixels")
+    return height, width
+
+
+def _turned(box: tuple[float, float, float, float], angle: float, size: tuple[int, int]) -> Polygons:
+    """A box in shares that is turned clockwise around its upper left corner; sides are compared in pixels."""
+    left, top, width, height = box
+    scale = np.asarray([size[1], size[0]], dtype=np.float64)
+    corners = np.asarray([(0, 0), (width, 0), (width, height), (0, height)]) * scale
+    sine, cosine = math.sin(angle), math.cos(angle)
+    turned = corners @ np.asarray([[cosine, sine], [-sine, cosine]]) / scale + (left, top)
+    return Polygons((turned.astype(np.float32),))

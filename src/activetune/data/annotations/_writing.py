@@ -1,0 +1,128 @@
+"""Writing answers in a format: one file, or a folder whose ``manifest.json`` joins its names and the ids again."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from activetune.base.artefact import prepare_folder, write_manifest
+from activetune.base.errors import UsageError, unknown_name
+from activetune.base.files import prepare_file, replacing, sweep_all, write_bytes
+from activetune.data.annotations._export import KIND
+from activetune.data.annotations._files import files_at
+from activetune.data.annotations._sheet import Sheet, folders_of
+from activetune.data.opening import refuse_in_pool
+
+
+def called_formats(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
+    """The formats by all names that they go by."""
+    return {name: module for own, module in modules.items() for name in (own, *getattr(module, "ALSO", ()))}
+
+
+def format_called(name: str, modules: Mapping[str, ModuleType], *, written: bool = False) -> ModuleType:
+    """A format by its name.
+
+    Raises:
+        UsageError: there is none, or it is read alone.
+    """
+    known = {
+        called: module for called, module in called_formats(modules).items() if not written or hasattr(module, "WRITES")
+    }
+    if name not in known:
+        raise unknown_name("format", name, known)
+    return known[name]
+
+
+def write_sheet(sheet: Sheet, module: ModuleType, name: str, out: Path, *, overwrite: bool) -> Path:
+    """Write images and their answers in a format.
+
+    Args:
+        name: the format's own. out: a file, where the format is one file and the suffix fits; else a folder.
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        UsageError: the format has no place for such answers, or the output is no place for it.
+    """
+    if sheet.task not in module.WRITES:
+        raise UsageError(
+            f"{name} can't hold answers of {sheet.task}, it holds those of {', '.join(module.WRITES)}; "
+            "see 'activetune list formats'"
+        )
+    single = getattr(module, "FILE", None)
+    if sheet.link and single is not None:
+        raise UsageError(f"{name} is written without a folder of images, so there is nothing to link; leave --link out")
+    if single is not None and out.suffix:
+        return _write_file(sheet, module, name, out, overwrite)
+    refuse_in_pool(out, sheet.pool, "--out")
+    parts = [single, *_companion_names(module)] if single else _parts(sheet, module)
+    prepare_folder(out, parts, overwrite=overwrite)
+    sweep_all(out)
+    places: Mapping[str, str] = {}
+    if single is None:
+        places = module.write(sheet, out)
+    else:
+        with replacing(out / single) as partial:
+            module.write(sheet, partial)
+        _write_companions(sheet, module, out, "")
+    write_manifest(out, KIND, _about(sheet, name, places))
+    return out
+
+
+def _about(sheet: Sheet, name: str, places: Mapping[str, str]) -> dict[str, Any]:
+    """What the manifest says beside its kind."""
+    stems = {posixpath.splitext(posixpath.basename(place))[0]: item for item, place in places.items()}
+    folders = folders_of(sheet.classes) if sheet.task == "classification" and places else {}
+    return {
+        "written_as": name,
+        "task": sheet.task,
+        "n": len(places) or len(sheet.ids),
+        "classes": list(sheet.classes),
+        "folders": folders,
+        "items": stems,
+    }
+
+
+def _parts(sheet: Sheet, module: ModuleType) -> list[str]:
+    """The files and folders that a format owns in its folder."""
+    from activetune.data.annotations._class_folders import WAITING
+
+    return (
+        [*module.PARTS, WAITING, *folders_of(sheet.classes).values()]
+        if sheet.task == "classification"
+        else [*module.PARTS]
+    )
+
+
+def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrite: bool) -> Path:
+    """Write one file, and what belongs beside it under its name."""
+    wanted = posixpath.splitext(module.FILE)[1]
+    if out.suffix.lower() != wanted:
+        raise UsageError(
+            f"{out}: {name} is written as {wanted}, or into a folder; give a name that ends so, or in none"
+        )
+
+    def own(path: Path) -> bool:
+        files = files_at(path)
+        return bool(path.stat().st_size) and any(module.find(files, task) for task in module.TASKS)
+
+    prepare_file(out, own=own, overwrite=overwrite)
+    with replacing(out) as partial:
+        module.write(sheet, partial)
+    _write_companions(sheet, module, out.parent, f"{out.stem}.")
+    return out
+
+
+def _companion_names(module: ModuleType) -> tuple[str, ...]:
+    return tuple(getattr(module, "BESIDE", ()))
+
+
+def _write_companions(sheet: Sheet, module: ModuleType, folder: Path, front: str) -> None:
+    """Write what belongs beside a format's file: under its own name in a folder, else behind that of the file."""
+    if hasattr(module, "companions"):
+        for name, content in module.companions(sheet).items():
+            write_bytes(folder / f"{front}{name}", content)

@@ -1,0 +1,193 @@
+"""Label Studio's tasks: JSON with results per annotation, and JSON_MIN with a row per annotation.
+
+Places are in percent of the image. The id of an image is the field ``item`` of a task's ``data``. What a model has said
+(``predictions``) is never read as an answer. Several annotators of one task: see :func:`_chosen`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from activetune.base.errors import UsageError
+from activetune.base.files import parse_json
+from activetune.data.annotations._files import Files
+from activetune.data.annotations._listed import Asked, Found, Listed, answers_of, sentence
+from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._studio_page import BESIDE as BESIDE
+from activetune.data.annotations._studio_page import FILE as FILE
+from activetune.data.annotations._studio_page import WRITES as WRITES
+from activetune.data.annotations._studio_page import companions as companions
+from activetune.data.annotations._studio_page import write as write
+from activetune.data.annotations._studio_results import CHOICES, KINDS, TEXTS, image_name, is_list_of_tasks, things
+from activetune.data.labels import Labels
+
+ABOUT = "Label Studio: its export as JSON or JSON_MIN, a .json with a list of tasks"
+TASKS = ("captioning", "detection", "multilabel", "segmentation")
+
+
+def find(files: Files, task: str) -> bool:
+    """Whether there is a list of tasks."""
+    return bool(_candidates(files))
+
+
+def _candidates(files: Files) -> list[str]:
+    """The files with a list of tasks: JSON lists, so that no other format's JSON is taken."""
+    return [name for name in files.ending(".json") if is_list_of_tasks(files.peek(name))]
+
+
+def holds(files: Files) -> Sequence[str]:
+    """The tasks whose answers there are, the likeliest first, by the results that occur."""
+    met: Counter[str] = Counter()
+    several = False
+    for task in _tasks(files, Problems("")):
+        for answer in _answers(task):
+            for result in answer["result"]:
+                met[str(result.get("type"))] += 1
+                chosen = (result.get("value") or {}).get("choices") if isinstance(result.get("value"), dict) else None
+                several |= isinstance(chosen, list) and len(chosen) != 1
+            several |= not answer["result"]
+    found = [task for kind, task in KINDS.items() if kind in met]
+    if "choices" in met and not several:
+        found.insert(0, "classification")
+    return list(dict.fromkeys(found))
+
+
+def read(files: Files, asked: Asked) -> Labels:
+    """The annotations of all tasks; a task that nobody has annotated is not answered."""
+    found = []
+    for number, task in enumerate(_tasks(files, asked.problems), start=1):
+        place = f"task {number:,}"
+        name = image_name(task)
+        if name is None:
+            asked.problems.add("tasks without an image, left out", place)
+            continue
+        found.append(_listed(task, name, place, asked))
+    if not found:
+        told = asked.problems.told()
+        raise UsageError(f"{asked.problems.where} holds no tasks{f'; {told}' if told else ''}")
+    merged: dict[str, Listed] = {}
+    for image in found:  # JSON_MIN has a row per annotation
+        before = merged.get(image.name)
+        if before is None or (image.answered and not before.answered):
+            merged[image.name] = image
+    return answers_of(Found(list(merged.values())), asked)
+
+
+def _tasks(files: Files, problems: Problems) -> list[dict[str, Any]]:
+    """The tasks of all files, rows of JSON_MIN about one task joined."""
+    found: list[dict[str, Any]] = []
+    for name in files.names if files.single is not None else _candidates(files):
+        try:
+            content = parse_json(files.read(name))
+            if not isinstance(content, list):
+                raise ValueError("it is no list of tasks")
+        except ValueError as error:
+            if files.single is not None:
+                raise UsageError(f"{files.told(name)} is no export of Label Studio ({error})") from None
+            problems.add("damaged files, left out", f"{name}, {error}")
+            continue
+        for number, task in enumerate(content, start=1):
+            if isinstance(task, dict):
+                found.append(task)
+            else:
+                problems.add("tasks that are no objects, left out", f"{name}, task {number:,}")
+    return _joined(found)
+
+
+def _joined(tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tasks with ``data`` as they are; rows of JSON_MIN as tasks, one per image."""
+    found: list[dict[str, Any]] = []
+    rows: dict[Any, dict[str, Any]] = {}
+    for task in tasks:
+        if isinstance(task.get("data"), dict):
+            found.append(task)
+            continue
+        key = json.dumps([task.get("id"), image_name({"data": task})])
+        if key not in rows:
+            rows[key] = {"data": task, "annotations": []}
+            found.append(rows[key])
+        results = [result for name, value in task.items() for result in _of_row(name, value)]
+        about = {name: task.get(name) for name in ("updated_at", "created_at", "was_cancelled")}
+        if results or task.get("annotation_id") is not None:
+            rows[key]["annotations"].append({"result": results, "id": task.get("annotation_id"), **about})
+    return found
+
+
+def _of_row(name: str, value: Any) -> list[dict[str, Any]]:
+    """What a column of JSON_MIN says, as results: regions, ``{"choices": […]}``, one choice, or texts."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        kinds = [next((kind for kind in KINDS if kind in one), None) for one in value]
+        return [{"type": kind, "value": one, **one} for kind, one in zip(kinds, value, strict=True) if kind]
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):
+        return [{"type": "choices", "value": value}]
+    if name in CHOICES and isinstance(value, str):
+        return [{"type": "choices", "value": {"choices": [value]}}]
+    if name in TEXTS and value:
+        return [{"type": "textarea", "value": {"text": value if isinstance(value, list) else [value]}}]
+    return []
+
+
+def _answers(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A task's annotations that somebody has finished, in their order."""
+    given = task.get("annotations", task.get("completions"))
+    found = []
+    for answer in given if isinstance(given, list) else ():
+        if isinstance(answer, dict) and not answer.get("was_cancelled") and isinstance(answer.get("result"), list):
+            found.append({**answer, "result": [one for one in answer["result"] if isinstance(one, dict)]})
+    return found
+
+
+def _listed(task: Mapping[str, Any], name: str, place: str, asked: Asked) -> Listed:
+    """An image with the one answer that counts."""
+    answers = _answers(task)
+    image = Listed(name, place, relative=True, answered=bool(answers))
+    if not answers:
+        return image
+    results = _chosen(answers, place, asked.problems)
+    for number, result in enumerate(results, start=1):
+        where = f"{place}, result {number:,}"
+        if asked.task == "captioning" and result.get("type") == "textarea":
+            image.sentences += _sentences(result, where, asked.problems)
+        elif asked.task != "captioning":
+            for thing in things(result, asked.task, where, asked.problems):
+                image.add(thing)
+    return image
+
+
+def _chosen(answers: Sequence[Mapping[str, Any]], place: str, problems: Problems) -> list[dict[str, Any]]:
+    """The results that count where several people have annotated a task.
+
+    One that is marked as ground truth comes first; else what most of them say, compared without ids and times; of
+    several that are said equally often the one that was changed last. Disagreement is told.
+    """
+    marked = [answer for answer in answers if answer.get("ground_truth") is True] or list(answers)
+    said = [json.dumps(sorted(map(_plain, answer["result"]))) for answer in marked]
+    counts = Counter(said)
+    if len(counts) > 1:
+        problems.add("tasks that people answer differently, what most say or the last one said counts", place)
+    most = max(counts.values())
+    best = [answer for answer, text in zip(marked, said, strict=True) if counts[text] == most]
+    last = max(
+        enumerate(best), key=lambda pair: (str(pair[1].get("updated_at") or pair[1].get("created_at") or ""), pair[0])
+    )
+    results: list[dict[str, Any]] = last[1]["result"]
+    return results
+
+
+def _plain(result: Mapping[str, Any]) -> str:
+    """What a result says."""
+    return json.dumps([result.get("type"), result.get("value")], sort_keys=True)
+
+
+def _sentences(result: Mapping[str, Any], place: str, problems: Problems) -> list[str]:
+    value = result.get("value")
+    texts = value.get("text") if isinstance(value, dict) else None
+    try:
+        found = [sentence(text) for text in (texts if isinstance(texts, list) else [texts])]
+    except UsageError as error:
+        problems.add("texts that can't be read, left out", f"{place}, {error}")
+        return []
+    return [text for text in found if text]

@@ -1,0 +1,207 @@
+"""``export`` and ``import``: answers, selections and predictions in the formats of annotation tools, and back."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from activetune.base.errors import UsageError, some
+from activetune.base.files import prepare_file
+from activetune.base.locks import holds_output
+from activetune.base.progress import note
+from activetune.base.tables import header_of, write_csv
+from activetune.data.annotations import (
+    TASKS,
+    Sheet,
+    cell_of_names,
+    format_called,
+    formats,
+    read_annotations,
+    save_annotations,
+    tasks_at,
+    write_sheet,
+)
+from activetune.data.labels import Labels
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.handover.given import CLASSIFICATION, given_at, one_name
+
+IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
+LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
+ADDRESSED = "label_studio"  # the format whose tasks name images by an address, and show a model's suggestions
+
+
+@holds_output(folder=False)
+def export_labels(
+    labels: str | os.PathLike[str],
+    *,
+    pool: Pool | str | os.PathLike[str],
+    format: str,
+    out: str | os.PathLike[str],
+    task: str | None = None,
+    classes: Sequence[str] | None = None,
+    suggestions: str | os.PathLike[str] | None = None,
+    image_url: str | None = None,
+    link: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Write answers, a selection or predictions in the format of another tool; :func:`import_labels` reads them back.
+
+    Args:
+        labels: answers of any kind that activetune reads; a selection, whose images are then tasks to label; or what
+            ``predict`` wrote.
+        pool: the images. format: see ``activetune list formats``.
+        out: a file with the format's suffix, or a folder; formats with images in them need a folder.
+        task: of the answers; None: as they tell, and ``classification`` for a selection.
+        classes: all of them, in order; None: those of the answers, or else of the pool.
+        suggestions: what ``predict`` wrote, shown beside the tasks (Label Studio alone).
+        image_url: what stands in front of the id in an image's address (Label Studio alone); None: its local files.
+        link: link image files where the format has images, in place of copies.
+        overwrite: replace what an earlier export wrote. quiet: no progress and no notes.
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        UsageError: a format that can't hold such answers, ids that the pool does not have, an output that is there.
+
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "images").mkdir()
+    >>> Image.new("RGB", (64, 48)).save(folder / "images/1.jpg")
+    >>> _ = (folder / "labels.csv").write_text("id,label\\n1.jpg,cat\\n")
+    >>> made = export_labels(
+    ...     folder / "labels.csv", pool=folder / "images", format="cvat", out=folder / "cvat.xml", quiet=True
+    ... )
+    >>> import_labels(made, pool=folder / "images", format="cvat", quiet=True).answers
+    ['cat']
+    """
+    module = format_called(format, formats(), written=True)
+    name = next(own for own, one in formats().items() if one is module)
+    for option, value in (("suggestions", suggestions), ("image_url", image_url)):
+        if value is not None and name != ADDRESSED:
+            raise UsageError(
+                f"{name} has no place for --{option.replace('_', '-')}, which {ADDRESSED} has; leave it out"
+            )
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
+    given = given_at(Path(labels), pool, task, classes, quiet)
+    guesses = None
+    if suggestions is not None:
+        guessed = given_at(Path(suggestions), pool, given.task, None, quiet)
+        shown = [*given.classes, *(one for one in guessed.classes if one not in given.classes)]
+        guesses = Sheet(given.task, pool, given.ids, guessed.answers, guessed.classes, guessed.scores or {})
+        given = type(given)(given.task, given.ids, given.answers, shown, given.scores)
+    told: dict[str, Any] = {
+        "link": link,
+        "image_url": image_url or local_files(pool),
+        "quiet": quiet,
+        "suggestions": guesses,
+    }
+    sheet = Sheet(given.task, pool, given.ids, given.answers, given.classes, given.scores, **told)
+    sheet.problems.where = str(out)
+    written = write_sheet(sheet, module, name, Path(out), overwrite=overwrite)
+    sheet.problems.tell(quiet)
+    return written
+
+
+def local_files(pool: Pool) -> str:
+    """The address of Label Studio's local files in front of an id, where its document root is the pool's parent."""
+    folder = Path(pool.name).resolve()
+    return LOCAL_FILES + (f"{urllib.parse.quote(folder.name)}/" if folder.is_dir() else "")
+
+
+@holds_output(folder=False)
+def import_labels(
+    path: str | os.PathLike[str],
+    *,
+    pool: Pool | str | os.PathLike[str],
+    format: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    classes: Sequence[str] | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Labels:
+    """Answers from another tool, under the ids of the pool.
+
+    Args:
+        path: a file, folder or zip as the tool exports it. pool: the images.
+        format: see ``activetune list formats``; None: by what lies at the path.
+        out: ``.csv`` for one class, several classes or sentences per image; ``.parquet`` for all kinds.
+        task: of the answers; None: as they tell.
+        classes: in order, all others are left out; None: those that the path names.
+        overwrite: replace ``out`` where it holds answers. quiet: no progress and no notes.
+
+    Returns:
+        The answers: class names where each image has one, else those of :mod:`activetune.data.kinds`.
+
+    Raises:
+        UsageError: nothing that can be read, ids that the pool does not have, an output that is there already or can't
+            hold such answers.
+    """
+    target = None if out is None else Path(out)
+    if target is not None:
+        _refuse_target(target, overwrite)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
+    chosen = task or _task_for(path, format, target, quiet)
+    if chosen not in (CLASSIFICATION, *TASKS):
+        raise UsageError(f"there is no task {chosen!r}; give one of {', '.join((CLASSIFICATION, *TASKS))}")
+    if target is not None and target.suffix.lower() == ".csv" and chosen not in IN_CSV:
+        raise UsageError(
+            f"answers of {chosen} are written as .parquet, which {target} is not; --task multilabel gives their classes"
+        )
+    asked = "multilabel" if chosen == CLASSIFICATION else chosen
+    labels = read_annotations(path, pool, asked, classes=classes, format=format, quiet=quiet)
+    if chosen == CLASSIFICATION:
+        several = any(len(answer.names) > 1 for answer in labels.answers)
+        chosen = "multilabel" if several and task is None else chosen
+        labels = labels if chosen == "multilabel" else one_name(labels)
+        if not len(labels):
+            raise UsageError(f"{path} holds no answer: none of its {labels.unanswered:,} images has a class")
+    if target is not None:
+        _write(labels, target, chosen, pool)
+    return labels
+
+
+def _task_for(path: str | os.PathLike[str], format: str | None, target: Path | None, quiet: bool) -> str:
+    """The likeliest task of the answers at a path that the output can hold."""
+    told = tasks_at(path, format)
+    if not told:
+        raise UsageError(f"{path} holds no answers, nothing was written; if it does, say of what kind with --task")
+    held = told if target is None or target.suffix.lower() != ".csv" else [one for one in told if one in IN_CSV]
+    if not held:
+        raise UsageError(f"{path} holds answers of {some(told)}, which are written as .parquet; choose another --out")
+    if held[0] != told[0]:
+        note(f"{path} holds answers of {told[0]}, of which {target} keeps the classes; .parquet keeps all", quiet)
+    return held[0]
+
+
+def _refuse_target(target: Path, overwrite: bool) -> None:
+    """Refuse an output of another suffix, or one that is there and was not asked to be replaced."""
+    if target.suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError(f"{target}: answers are written as .csv (classes, sentences) or .parquet (all kinds)")
+    prepare_file(target, own=lambda path: header_of(path)[:1] == ("id",), overwrite=overwrite)
+
+
+def _write(labels: Labels, target: Path, task: str, pool: Pool) -> None:
+    """Write the answers in activetune's own form."""
+    if target.suffix.lower() == ".parquet":
+        if task == CLASSIFICATION:
+            from activetune.data.kinds import Names
+
+            several = [Names((name,)) for name in labels.names]
+            labels, task = Labels(labels.ids, several, labels.classes, labels.unanswered), "multilabel"
+        save_annotations(labels, target, task=task, pool=pool, overwrite=True)
+        return
+    rows = zip(labels.ids, labels.answers, strict=True)
+    if task == CLASSIFICATION:
+        write_csv(target, ("id", "label"), rows)
+    elif task == "multilabel":
+        write_csv(target, ("id", "labels"), [(item, cell_of_names(answer.names)) for item, answer in rows])
+    else:
+        write_csv(target, ("id", "caption"), [(item, text) for item, answer in rows for text in answer.texts])

@@ -1,0 +1,247 @@
+"""What is handed over: answers, a selection that is still to be labelled, or a model's predictions, by what lies there.
+
+| at the path | |
+|---|---|
+| a folder of ``select`` (with the answers in its ``labels.csv``), or a table with ids alone | images to label |
+| what ``predict`` writes: a table with ``probability``, COCO's results, a folder with ``masks.csv`` | predictions |
+| all that ``activetune.read_annotations`` and ``activetune.read_labels`` read | answers |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from activetune.base.artefact import MANIFEST
+from activetune.base.errors import ActivetuneError, UsageError, unknown_name
+from activetune.base.files import parse_json, read_json
+from activetune.base.names import as_known
+from activetune.base.tables import Columns, header_of, read_table
+from activetune.data.annotations import TASKS, read_annotations, tasks_at
+from activetune.data.ids import ids_of, refuse_unknown
+from activetune.data.kinds import Boxes, Names, Sentences
+from activetune.data.labels import Labels, answers_of, pool_labels
+from activetune.data.pool import Pool
+from activetune.selection.artefact import ANSWERS, load_selection
+
+CLASSIFICATION = "classification"
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+OTHER_ANSWERS = {"labels", "objects", "captions", "mask", "image"}  # columns of tables that hold other kinds
+RESULT = {"image_id", "category", "bbox", "score"}  # the names that each of COCO's results has here
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is to be handed over.
+
+    Attributes:
+        task: of the answers. ids: all images, in order. answers: by id, of those that are answered.
+        classes: in order. scores: of predictions; None: people's answers.
+    """
+
+    task: str
+    ids: Sequence[str]
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    scores: Mapping[str, Sequence[float]] | None = None
+
+
+def given_at(path: Path, pool: Pool, task: str | None, classes: Sequence[str] | None, quiet: bool) -> Given:
+    """What lies at a path, for images of a pool.
+
+    Args:
+        task: of the answers; None: as they tell, and ``classification`` for images that nobody has answered.
+        classes: in order; None: as they tell.
+
+    Raises:
+        UsageError: nothing that is known, or ids that the pool does not have.
+    """
+    if task is not None and task not in (CLASSIFICATION, *TASKS):
+        raise unknown_name("task", task, (CLASSIFICATION, *TASKS))
+    found = _selected(path, pool, task) or _predicted(path, pool, quiet) or _table(path, pool, task)
+    found = found or _annotated(path, pool, task, classes, quiet)
+    if task is not None and task != found.task and found.answers:
+        raise UsageError(f"{path} holds answers of {found.task}, not of {task}; leave --task out")
+    return _with_classes(found, pool, classes)
+
+
+def _with_classes(found: Given, pool: Pool, classes: Sequence[str] | None) -> Given:
+    """The same with the classes that are asked for, or else those that are known; those that occur are among them."""
+    known = list(classes) if classes is not None else list(found.classes) or _of_pool(found.task, pool)
+    occurring = {name for answer in found.answers.values() for name in _names(answer)}
+    missing = sorted(occurring - set(known))
+    if classes is not None and missing:
+        raise UsageError(f"the answers name {missing[0]!r}, which --classes does not; give all classes")
+    return Given(found.task, found.ids, found.answers, [*known, *missing], found.scores)
+
+
+def _names(answer: Any) -> tuple[str, ...]:
+    return (answer,) if isinstance(answer, str) else answer.names if isinstance(answer, Names | Boxes) else ()
+
+
+def _of_pool(task: str, pool: Pool) -> list[str]:
+    """The classes that a pool knows, where its items have one each."""
+    try:
+        return list(pool_labels(pool).classes) if task == CLASSIFICATION else []
+    except UsageError:
+        return []
+
+
+def _selected(path: Path, pool: Pool, task: str | None) -> Given | None:
+    """The picks of a folder of ``select``, with the answers that it holds by now."""
+    if not path.is_dir() or not (path / MANIFEST).is_file():
+        return None
+    try:
+        if read_json(path / MANIFEST).get("kind") != "selection":
+            return None
+    except ActivetuneError:
+        return None
+    ids = _known(load_selection(path).ids, path, pool)
+    answers: dict[str, Any] = {}
+    if task in (None, CLASSIFICATION) and (path / ANSWERS).is_file():
+        columns = read_table(path / ANSWERS)
+        if {"id", "label"} <= columns.keys():
+            columns = {**columns, "id": as_known(ids_of(columns["id"]), pool.position)}
+            told = answers_of(columns, path / ANSWERS)
+            answers = {item: told[item] for item in ids if told.get(item) is not None}
+    return Given(task or CLASSIFICATION, ids, answers)
+
+
+def _known(ids: Sequence[str], path: Path, pool: Pool) -> list[str]:
+    """Distinct ids as the pool spells them."""
+    found = list(dict.fromkeys(as_known(ids, pool.position)))
+    refuse_unknown(found, pool.position, path, f"the pool {pool.name}")
+    return found
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _table(path: Path, pool: Pool, task: str | None) -> Given | None:
+    """A table with one class per image, or with ids alone; rows without a class are images to label."""
+    if path.suffix.lower() not in TABLES or not path.is_file() or task not in (None, CLASSIFICATION):
+        ids_alone = path.suffix.lower() in TABLES and path.is_file() and _ids_alone(path)
+        return Given(str(task), _known(ids_of(read_table(path)["id"]), path, pool)) if ids_alone else None
+    header = set(header_of(path)) if path.suffix.lower() in (".csv", ".parquet") else set(read_table(path))
+    if "id" not in header or header & OTHER_ANSWERS or (path.suffix.lower() == ".parquet" and _ours(path)):
+        return None
+    if "caption" in header and "label" not in header:
+        return None
+    columns = read_table(path)
+    ids = _known(ids_of(columns["id"]), path, pool)
+    told = answers_of({**columns, "id": as_known(ids_of(columns["id"]), pool.position)}, path)
+    answers = {item: told[item] for item in ids if told[item] is not None}
+    return Given(CLASSIFICATION, ids, answers)
+
+
+def _ids_alone(path: Path) -> bool:
+    """Whether a table has ids and no answers of any kind."""
+    columns = set(read_table(path))
+    return "id" in columns and not columns & {*OTHER_ANSWERS, "label", "caption"}
+
+
+def _ours(path: Path) -> bool:
+    """Whether it is ``annotations.parquet``."""
+    import pyarrow.parquet as pq
+
+    return b"activetune" in (pq.read_schema(path).metadata or {})
+
+
+# Predictions ----------------------------------------------------------------------------------------------------------
+
+
+def _predicted(path: Path, pool: Pool, quiet: bool) -> Given | None:
+    """What ``predict`` has written; None where it is something else."""
+    if path.is_dir() and {"id", "file", "digest"} <= set(header_of(path / "masks.csv")):
+        labels = read_annotations(path, pool, "segmentation", format="masks", quiet=quiet)
+        return _of_labels(labels, "segmentation", scores={})
+    if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
+        header = set(header_of(path))
+        if {"id", "label", "probability"} <= header:
+            return _classes_predicted(read_table(path), path, pool)
+        return None
+    return _boxes_predicted(path, pool) if path.suffix.lower() == ".json" and path.is_file() else None
+
+
+def _classes_predicted(columns: Columns, path: Path, pool: Pool) -> Given:
+    """A class per image with its probability; or several rows per image, or one without a class: several classes."""
+    rows: dict[str, list[tuple[str, float]]] = {}
+    several = False
+    ids = as_known(ids_of(columns["id"]), pool.position)
+    for item, name, probability in zip(ids, columns["label"], columns["probability"], strict=True):
+        several |= item in rows or not str(name or "")
+        entry = rows.setdefault(item, [])
+        if str(name or ""):
+            entry.append((str(name), _number(probability, path)))
+    found = _known(list(rows), path, pool)
+    pairs = {item: sorted(rows[item]) for item in found}
+    scores = {item: [score for _, score in pairs[item]] for item in found}
+    classes = sorted({name for entries in rows.values() for name, _ in entries})
+    if several:
+        named = {item: Names.of([name for name, _ in pairs[item]]) for item in found}
+        return Given("multilabel", found, named, classes, scores)
+    return Given(CLASSIFICATION, found, {item: pairs[item][0][0] for item in found}, classes, scores)
+
+
+def _number(value: Any, path: Path) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{path} holds the probability {value!r}, which is no number") from None
+
+
+def _boxes_predicted(path: Path, pool: Pool) -> Given | None:
+    """COCO's results; images without an entry are those in which the model finds nothing."""
+    try:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, list) or not all(isinstance(one, dict) and one.keys() >= RESULT for one in content):
+        return None
+    rejected = path.with_name(f"{path.stem}.rejected.csv")
+    left_out = set(ids_of(read_table(rejected)["id"])) if header_of(rejected)[:1] == ("id",) else set()
+    boxes: dict[str, list[tuple[str, list[float], float]]] = {item: [] for item in pool.ids if item not in left_out}
+    numbers: dict[str, int] = {}
+    for one in content:
+        item, name = as_known([str(one["image_id"])], pool.position)[0], str(one["category"])
+        refuse_unknown([item], pool.position, path, f"the pool {pool.name}")
+        left, top, width, height = (_number(side, path) for side in one["bbox"])
+        boxes.setdefault(item, []).append((name, [left, top, left + width, top + height], _number(one["score"], path)))
+        numbers[name] = int(one.get("category_id", 0))
+    answers = {item: Boxes.of([box for _, box, _ in rows], [name for name, *_ in rows]) for item, rows in boxes.items()}
+    scores = {item: [score for *_, score in rows] for item, rows in boxes.items()}
+    return Given("detection", list(boxes), answers, sorted(numbers, key=lambda name: (numbers[name], name)), scores)
+
+
+# Answers --------------------------------------------------------------------------------------------------------------
+
+
+def _annotated(path: Path, pool: Pool, task: str | None, classes: Sequence[str] | None, quiet: bool) -> Given:
+    """Answers in any format."""
+    asked = task or tasks_at(path)[0]
+    if asked != CLASSIFICATION:
+        return _of_labels(read_annotations(path, pool, asked, classes=classes, quiet=quiet), asked)
+    return _of_labels(one_name(read_annotations(path, pool, "multilabel", classes=classes, quiet=quiet)), asked)
+
+
+def one_name(labels: Labels) -> Labels[str]:
+    """Labels of several classes as those of one; images with none are not answered.
+
+    Raises:
+        UsageError: an image has several.
+    """
+    several = [item for item, answer in zip(labels.ids, labels.answers, strict=True) if len(answer.names) > 1]
+    if several:
+        raise UsageError(f"{several[0]!r} has several classes; give --task multilabel")
+    rows = [(item, answer.names[0]) for item, answer in zip(labels.ids, labels.answers, strict=True) if answer.names]
+    none = len(labels) - len(rows) + labels.unanswered
+    return Labels([item for item, _ in rows], [name for _, name in rows], labels.classes, none)
+
+
+def _of_labels(labels: Labels, task: str, scores: Mapping[str, Sequence[float]] | None = None) -> Given:
+    answers = dict(zip(labels.ids, labels.answers, strict=True))
+    if task == "captioning":
+        assert all(isinstance(answer, Sentences) for answer in answers.values())
+    return Given(task, list(labels.ids), answers, list(labels.classes), scores)

@@ -1,0 +1,142 @@
+"""Pushing to Label Studio and pulling back, against a small server that behaves like it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from activetune.base.errors import ActivetuneError, UsageError
+from activetune.labelling.label_studio import Server, label_in_studio
+from activetune.selection.artefact import Selection, save_selection
+
+TOKEN = "0123456789abcdef"
+
+
+class Studio(BaseHTTPRequestHandler):
+    """Projects, imports and exports as Label Studio answers them; it keeps what it gets in its server."""
+
+    server: Any
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def answer(self, code: int, content: Any, **headers: str) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.handle_all()
+
+    def do_POST(self) -> None:
+        self.handle_all()
+
+    def handle_all(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = json.loads(body) if body else None
+        if self.path == "/api/token/refresh":
+            self.answer(200, {"access": "fresh"} if content == {"refresh": "a.b.c"} else {})
+        elif self.path.startswith("/moved"):
+            self.answer(302, {}, Location="http://elsewhere.invalid/")
+        elif self.headers.get("Authorization") not in (f"Token {TOKEN}", "Bearer fresh"):
+            self.answer(401, {"detail": "Invalid token."})
+        elif self.path == "/api/projects":
+            self.server.config = content["label_config"]
+            self.answer(201, {"id": 7})
+        elif self.path == "/api/projects/7/import":
+            self.server.tasks += content
+            self.answer(201, {"task_count": len(content)})
+        elif self.path == "/api/projects/7/export?exportType=JSON":
+            self.answer(200, self.server.tasks)
+        else:
+            self.answer(404, {"detail": "Not found."})
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    found: Any = ThreadingHTTPServer(("127.0.0.1", 0), Studio)
+    found.tasks, found.config = [], ""
+    found.url = f"http://127.0.0.1:{found.server_address[1]}"
+    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    found.shutdown()
+    found.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    for name in ("1.jpg", "2 ü.jpg", "3.jpg"):
+        (tmp_path / "pool").mkdir(exist_ok=True)
+        Image.new("RGB", (20, 10)).save(tmp_path / "pool" / name)
+    return tmp_path / "pool"
+
+
+@pytest.fixture
+def picks(tmp_path: Path) -> Path:
+    (tmp_path / "sel").mkdir()
+    manifest = {"method": "random", "budget": 2, "pool_fingerprint": "x"}
+    save_selection(Selection(["2 ü.jpg", "1.jpg"], [1.0, 0.5], ["far", "far"], manifest), tmp_path / "sel")
+    return tmp_path / "sel"
+
+
+def test_picks_are_pushed_with_suggestions_and_their_answers_pulled(
+    server: Any, pool: Path, picks: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "predicted.csv").write_text("id,label,probability\n1.jpg,dog,0.75\n")
+    options: dict[str, Any] = {"pool": pool, "url": server.url, "token": TOKEN, "quiet": True}
+    done = label_in_studio(picks, classes=["cat", "dog"], suggestions=tmp_path / "predicted.csv", **options)
+    assert (done.pushed, done.answered, done.address) == (2, 0, f"{server.url}/projects/7")
+    assert [task["data"]["item"] for task in server.tasks] == ["2 ü.jpg", "1.jpg"]
+    assert server.tasks[1]["predictions"][0]["score"] == 0.75
+    assert '<Choice value="cat"' in server.config
+    assert TOKEN not in (picks / "label_studio.json").read_text()
+
+    assert label_in_studio(picks, **options).answered == 0  # pushed once, and predictions are no answers
+    assert len(server.tasks) == 2 and not (picks / "labels.csv").exists()
+    result = {"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": ["cat"]}}
+    server.tasks[0]["annotations"] = [{"result": [result], "was_cancelled": False}]
+    server.tasks[1]["annotations"] = [{"result": [result], "was_cancelled": True}]
+    assert label_in_studio(picks, **options).answered == 1
+    assert (picks / "labels.csv").read_text() == "id,label\n2 ü.jpg,cat\n"
+    (picks / "labels.csv").write_text("id,label,when\n2 ü.jpg,dog,1\n1.jpg,dog,2\n3.jpg,,\n")
+    assert label_in_studio(picks, **options).answered == 1
+    assert (picks / "labels.csv").read_text() == "id,label\n2 ü.jpg,cat\n1.jpg,dog\n"  # nobody gave another answer
+
+
+def test_a_personal_access_token_is_exchanged_first(server: Any) -> None:
+    assert Server.at(server.url, "a.b.c").header == "Bearer fresh"
+    with pytest.raises(ActivetuneError, match="gives no access"):
+        Server.at(server.url, "x.y.z")
+
+
+def test_refusals_are_sentences_without_the_token(server: Any, pool: Path, picks: Path) -> None:
+    with pytest.raises(ActivetuneError, match="refuses the access token") as refused:
+        label_in_studio(picks, pool=pool, url=server.url, token="wrong-token", classes=["a"], quiet=True)
+    assert "wrong-token" not in str(refused.value)
+    with pytest.raises(ActivetuneError, match="which is not followed"):
+        Server.at(server.url, TOKEN).ask("GET", "/moved")
+    with pytest.raises(ActivetuneError, match="is not there"):
+        Server.at(server.url, TOKEN).ask("GET", "/api/nothing")
+    with pytest.raises(UsageError, match="LABEL_STUDIO_API_KEY"):
+        Server.at(server.url, "")
+    with pytest.raises(UsageError, match="no address of a server"):
+        Server.at("file:///etc/passwd", TOKEN)
+    assert TOKEN not in repr(Server.at(server.url, TOKEN))
+
+
+def test_a_server_that_is_not_there_is_a_sentence(pool: Path, picks: Path) -> None:
+    with pytest.raises(ActivetuneError, match="can't be reached"):
+        label_in_studio(picks, pool=pool, url="http://127.0.0.1:9", token=TOKEN, classes=["a"], quiet=True)
+    assert not (picks / "label_studio.json").exists()
