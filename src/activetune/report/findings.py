@@ -59,8 +59,8 @@ def write_check_report(folder: Path) -> Path:
         page.cards(_cards(found[:SHOWN], pools[""], other))
     page.heading("Next")
     page.paragraph(
-        f"Select without what is excluded: activetune select EMB --exclude {quote(str(folder / 'exclude.csv'))} --budget "
-        "100 --out SEL. Take the row of an image out of exclude.csv to keep it; --drop says which findings go there."
+        f"Select without what is excluded: activetune select EMB --exclude {quote(str(folder / 'exclude.csv'))} "
+        "--budget 100 --out SEL. To keep an image, take its row out of exclude.csv; --drop says what goes there."
     )
     return page.write(folder / REPORT)
 

@@ -24,7 +24,7 @@ class Finding:
 
     Attributes:
         id: the item. why: a sentence with the value and the threshold. other: the item that it is like.
-        value: what was measured, and ``threshold`` that it is beyond, in the check's own unit; None where there is none.
+        value: what was measured. threshold: which it is beyond, in the same unit; None where there is none.
     """
 
     id: str

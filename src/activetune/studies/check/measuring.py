@@ -60,11 +60,14 @@ class Pass:
         self.contents.save()
         rejected = {item for item, _ in done.rejected}
         kept = [place for place, item in enumerate(self.pool.ids) if item not in rejected]
-        rows = np.load(self.folder / FEATURES, allow_pickle=False)
+        read = np.load(self.folder / FEATURES, allow_pickle=False)
+        rows = np.zeros(len(kept), dtype=measuring.row_type)
+        if read.size:  # there may be no image that can be used, or no measure asked for
+            rows[:] = read.reshape(-1).view(measuring.row_type)
         return Examined(
             self.pool,
             [self.pool.ids[place] for place in kept],
-            rows.reshape(-1).view(measuring.row_type) if len(kept) else np.zeros(0, dtype=measuring.row_type),
+            rows,
             self.contents.digests_N[kept],
             done.rejected,
         )

@@ -14,19 +14,19 @@ from activetune.studies.check.checks._beyond import Beyond
 from activetune.studies.check.picture import Measure, Picture
 
 CELLS, CELL = 8, 8  # cells per side at most, and pixels per side of one
-VISIBLE = 0.02  # standard deviation of brightness (0 to 1) within a cell that shows something; noise is averaged out
+VISIBLE = 0.02  # standard deviation of a channel (0 to 1) within a cell that shows something; noise is averaged out
 
 
 def filled(picture: Picture) -> float:
     """Share, 0 to 1, of the image's cells in which anything is to be seen."""
-    grey = picture.grey
-    if min(grey.size) > CELLS * CELL:
-        grey = grey.resize((CELLS * CELL, CELLS * CELL), Image.Resampling.BOX)
-    values_HW = np.asarray(grey, dtype=np.float32) / np.float32(255)
-    down, across = (max(1, min(CELLS, side // 2)) for side in values_HW.shape)
-    high, wide = values_HW.shape[0] // down, values_HW.shape[1] // across
-    cells = values_HW[: down * high, : across * wide].reshape(down, high, across, wide)
-    return float((cells.std(axis=(1, 3)) >= VISIBLE).mean())
+    image = picture.small
+    if min(image.size) > CELLS * CELL:
+        image = image.resize((CELLS * CELL, CELLS * CELL), Image.Resampling.BOX)
+    values = np.asarray(image, dtype=np.float32) / np.float32(255)
+    down, across = (max(1, min(CELLS, side // 2)) for side in values.shape[:2])
+    high, wide = values.shape[0] // down, values.shape[1] // across
+    cells = values[: down * high, : across * wide].reshape(down, high, across, wide, 3)
+    return float((cells.std(axis=(1, 3)).max(axis=-1) >= VISIBLE).mean())
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Blank(Beyond):
         below: share, 0 to 1, of 8 x 8 cells in which something is to be seen in a good image.
     """
 
-    below: float = 0.05
+    below: float = 0.04
 
     title: ClassVar[str] = "Blank images"
     order: ClassVar[int] = 53

@@ -36,5 +36,5 @@ class ExactDuplicate(Check):
             differ += bool(labels)
             how = "the same file as" if same_file else "the same pixels, in another file, as"
             found.append(Finding(pool.ids[row], f"{how} {pool.ids[one]}{labels}", other=pool.ids[one]))
-        remark = f"{len(found):,} copies of {len(groups):,} images" if found else ""
-        return Found(found, remark + (f"; the labels of {differ:,} copies differ" if differ else ""))
+        remark = f"copies of {len(groups):,} image{'s' if len(groups) > 1 else ''}" if found else ""
+        return Found(found, remark + (f"; the labels of {differ:,} differ from their original's" if differ else ""))

@@ -55,11 +55,10 @@ class NearDuplicate(Check):
         listed: dict[int, Finding] = {}
         near = self._by_features(pool) if pool.embeddings is not None else {}
         kept = Looks(self.bits, self.likeness, self.mirrored)
-        distinct = list(
-            {content.tobytes(): row for row, content in reversed(list(enumerate(pool.rows["pixels"])))}.values()
-        )
+        rows = reversed(list(enumerate(pool.rows["pixels"])))
+        distinct = sorted({content.tobytes(): row for row, content in rows}.values())  # the first row of each content
         with progress(len(distinct), "looking for near duplicates", quiet=pool.quiet) as meter:
-            for row in reversed(distinct):  # without exact duplicates, which are listed as such
+            for row in distinct:
                 finding = self._match(pool, row, kept, near, listed)
                 if finding is None:
                     kept.add(row, int(pool.rows["hash"][row]), pool.rows["tiny"][row])
@@ -110,8 +109,8 @@ def _remark(pool: Examined, found: list[Finding]) -> str:
     texts = []
     if frames:
         texts.append(
-            f"{frames:,} follow what they are like in the order of the names, which differ in a number alone, as those of "
-            "a video's frames do: one per scene is enough to label, and a scene belongs on one side of a split"
+            f"{frames:,} follow what they are like in the order of the names, which differ in a number alone, as those "
+            "of a video's frames do: one per scene is enough to label, and a scene belongs on one side of a split"
         )
     if differ:
         texts.append(f"the labels of {differ:,} differ from those of what they are like")
