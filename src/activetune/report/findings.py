@@ -41,7 +41,10 @@ def write_check_report(folder: Path) -> Path:
         f"{names['pool']['pool']}, checked by activetune check; exclude.csv lists {figures['excluded']:,} images",
     )
     pools = {"": _opened(names["pool"], page), OF_TEST: _opened(names["test"], page) if names["test"] else None}
-    page.table(("check", "what it looks for", "findings", "of images", "excluded"), map(_cells, rows), texts=2)
+    page.table(("", "findings", "of images", "excluded"), map(_cells, rows))
+    for row in rows:
+        if row["skipped"]:
+            page.paragraph(f"{row['title']}: {row['skipped']}.")
     for row in rows:
         if row["kind"] == OF_TEST and row["findings"]:
             page.warning(row["remark"])
@@ -52,7 +55,7 @@ def write_check_report(folder: Path) -> Path:
         page.heading(f"{row['title']}: {len(found):,}")
         page.paragraph(row["about"])
         if row["remark"] and row["kind"] != OF_TEST:
-            page.paragraph(f"{row['remark']}.")
+            page.paragraph(f"{row['remark'][0].upper()}{row['remark'][1:]}.")
         if len(found) > SHOWN:
             page.paragraph(f"The first {SHOWN} of {len(found):,}; all are in {FINDINGS}.")
         other = pools[OF_TEST] if row["kind"] == OF_TEST else pools[""]
@@ -85,8 +88,8 @@ def _opened(place: Mapping[str, Any], page: Page) -> Pool | None:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["skipped"]:
-        return row["kind"], row["skipped"], "-", "-", "-"
-    return row["kind"], row["about"], f"{row['findings']:,}", f"{100 * row['share']:.2f} %", f"{row['excluded']:,}"
+        return row["title"], "-", "-", "-"
+    return row["title"], f"{row['findings']:,}", f"{100 * row['share']:.2f} %", f"{row['excluded']:,}"
 
 
 def _cards(findings: Sequence[Mapping[str, str]], pool: Pool | None, others: Pool | None) -> Iterator[Card]:

@@ -67,7 +67,7 @@ class InTest(Check):
                     how = f"is like {SIDE}: the cosine of their features is {cosine:.3f} (near from {self.cosine:g} on)"
                     found.append(self._finding(pool, test, row, other, how, cosine, self.cosine))
         found.sort(key=lambda finding: -(2 if finding.value is None else finding.value))
-        return Found(found, _remark(found, len(test.ids)))
+        return Found(found, _remark(found, test))
 
     def _by_features(self, pool: Examined, test: Examined) -> dict[int, tuple[int, float]]:
         """The test image that each image of the pool is near to by its features, and how near."""
@@ -89,12 +89,16 @@ class InTest(Check):
         return Finding(pool.ids[row], why, None if value is None else round(value, 4), limit, test.ids[other])
 
 
-def _remark(found: list[Finding], size: int) -> str:
+def _remark(found: list[Finding], test: Examined) -> str:
+    """How much of the test set is met; its own copies of what is met are met, too."""
     if not found:
         return ""
-    met = {finding.other for finding in found}
-    exact = {finding.other for finding in found if finding.value is None}
+    content = dict(zip(test.ids, map(bytes, test.rows["pixels"]), strict=True))
+    met = {content[finding.other] for finding in found}
+    exact = {content[finding.other] for finding in found if finding.value is None}
+    size = len(content)
+    count, same = (sum(digest in group for digest in content.values()) for group in (met, exact))
     return (
-        f"{len(met):,} of {size:,} test images ({100 * len(met) / size:.2f} %) lie in the pool, {len(exact):,} of them "
-        "pixel by pixel: a score on them is no score on new images"
+        f"{count:,} of {size:,} test images ({100 * count / size:.2f} %) lie in the pool, {same:,} of them pixel by pixel: a "
+        "score on them is no score on new images"
     )
