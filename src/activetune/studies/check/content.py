@@ -170,4 +170,5 @@ def _standard(tiny: UInt8) -> Float32 | None:
 
 def _packed(values: Float32) -> npt.NDArray[np.int8]:
     """A standard tiny copy in a byte per number, of which only the direction counts."""
-    return np.round(values * (127 / np.abs(values).max())).astype(np.int8)
+    packed: npt.NDArray[np.int8] = np.round(values * (127 / np.abs(values).max())).astype(np.int8)
+    return packed

@@ -71,5 +71,5 @@ class Check(Settings, ABC):
 
 def checks() -> Mapping[str, type[Check]]:
     """The checks by name, in the order of the table."""
-    found = {name: class_of(module, Check) for name, module in modules_of(ROOM).items()}
+    found: dict[str, type[Check]] = {name: class_of(module, Check) for name, module in modules_of(ROOM).items()}
     return dict(sorted(found.items(), key=lambda one: (one[1].order, one[0])))

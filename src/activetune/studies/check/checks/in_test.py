@@ -99,6 +99,6 @@ def _remark(found: list[Finding], test: Examined) -> str:
     size = len(content)
     count, same = (sum(digest in group for digest in content.values()) for group in (met, exact))
     return (
-        f"{count:,} of {size:,} test images ({100 * count / size:.2f} %) lie in the pool, {same:,} of them pixel by pixel: a "
-        "score on them is no score on new images"
+        f"{count:,} of {size:,} test images ({100 * count / size:.2f} %) lie in the pool, {same:,} of them pixel by "
+        "pixel: a score on them is no score on new images"
     )

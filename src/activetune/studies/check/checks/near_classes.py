@@ -24,9 +24,8 @@ class NearClasses(Check):
 
     def find(self, pool: Examined, test: Examined | None) -> Found:
         """See :class:`Check`."""
-        labels = pool.labels
-        counts = Counter(labels.values())
-        example = {name: item for item, name in reversed(labels.items())}
+        counts = Counter(pool.labels.values())
+        example = {name: item for item, name in reversed(list(pool.labels.items()))}
         return Found(
             [
                 Finding(
