@@ -25,7 +25,7 @@ GROUPS = {
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
     "A model where it is used": ("stream_predictions", "serve", "export_model"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),
-    "Studies": ("simulate", "Simulation", "demo"),
+    "Studies": ("check", "Checked", "simulate", "Simulation", "demo"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }
 NAMED = ("Args", "Attributes", "Raises")  # sections whose entries begin with a name

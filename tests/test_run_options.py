@@ -23,6 +23,7 @@ STAGES = {
     "evaluate": "evaluate model pool",
     "predict": "predict model pool --out p.csv",
     "visft": "visft tasks.toml --out taught --set targets=conv1,conv2",
+    "check": "check pool --backbone bundled --out checked",
     "compare": "compare bundled taught --suite suite.toml --out compared",
     "merge": "merge taught/lora --backbone bundled --out merged",
     "caption": "caption pool --out c.csv",
@@ -48,6 +49,7 @@ repeats = 1
 """
 REFUSED = {  # what can't change anything in a stage, and a value that would claim it does
     "embed": {"seed": "7"},
+    "check": {"seed": "7"},
     "evaluate": {"seed": "7"},
     "predict": {"seed": "7"},
     "select": {"precision": "bf16"},

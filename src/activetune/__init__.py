@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from activetune.selection.images import save_images
     from activetune.selection.select import select
     from activetune.serving.predictions import serve
+    from activetune.studies.check.check import Checked, check
     from activetune.studies.compare.compare import Comparison, compare
     from activetune.studies.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ActivetuneError": "base.errors",
     "Backbone": "networks.backbones",
+    "Checked": "studies.check.check",
     "Comparison": "studies.compare.compare",
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
@@ -60,6 +62,7 @@ _HOME = {
     "Supervised": "supervision.run",
     "UsageError": "base.errors",
     "caption": "features.text.captioning",
+    "check": "studies.check.check",
     "compare": "studies.compare.compare",
     "contact_sheet": "report.contact_sheet",
     "corrupt": "data.corruption",
@@ -94,6 +97,7 @@ _HOME = {
 __all__ = [
     "ActivetuneError",
     "Backbone",
+    "Checked",
     "Comparison",
     "EmbedOptions",
     "Embeddings",
@@ -107,6 +111,7 @@ __all__ = [
     "Supervised",
     "UsageError",
     "caption",
+    "check",
     "compare",
     "contact_sheet",
     "corrupt",

@@ -127,6 +127,7 @@ test = "pool"
 shots = [1]
 repeats = 1
 """
+CHECK = "check pool --out checked --workers 0"
 CORRUPT = "corrupt pool --kinds fog,contrast --severity 1 --out shifts --workers 0"
 SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
     name: (line.split(), prepare)
@@ -158,6 +159,7 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("visft_over_another", f"{VISFT} --overwrite", _taught(f"{VISFT} --seed 3")),
         ("merge", MERGE, _taught(VISFT)),
         ("compare", COMPARE, _taught(VISFT)),
+        ("check", CHECK, _warmed(CHECK)),
         ("caption", "caption pool --out c.csv", _pooled()),
         ("corrupt", CORRUPT, _warmed(CORRUPT)),
         ("corrupt_over_another", f"{CORRUPT} --overwrite", _pooled(f"{CORRUPT} --seed 3")),

@@ -9,25 +9,27 @@ from pathlib import Path
 
 import typer
 
-from activetune.cli import (
-    selecting,
-    labelling,
-    exchanging,
-    models,
-    handing,
-    simulating,
-    supervising,
-    preparing,
-    showing,
-)  # isort: skip  (this is their order in --help)
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
+from activetune.cli import (
+    checking,
+    exchanging,
+    handing,
+    labelling,
+    models,
+    preparing,
+    selecting,
+    showing,
+    simulating,
+    supervising,
+)  # isort: skip  (this is their order in --help)
 from activetune.cli._app import app, commands
 
 __all__ = [
+    "checking",
     "commands",
     "exchanging",
     "handing",

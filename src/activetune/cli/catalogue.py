@@ -9,7 +9,7 @@ from activetune.base.config import field_defaults
 
 
 def catalogue(what: str) -> Iterator[str]:
-    """Lines for ``selectors``, ``recipes``, ``tasks``, ``heads``, ``backbones`` ``probes`` or ``formats``."""
+    """Lines for what can be listed: ``selectors``, ``formats`` and the like."""
     if what == "selectors":
         from activetune.selection.selectors import selectors
 
@@ -22,6 +22,10 @@ def catalogue(what: str) -> Iterator[str]:
         from activetune.studies.compare.probe import probes
 
         yield from _methods(dict(probes()))
+    elif what == "checks":
+        from activetune.studies.check.finding import checks
+
+        yield from _methods(dict(checks()))
     elif what == "tasks":
         from activetune.evaluation.metrics import told
         from activetune.tasks import make_task, tasks

@@ -24,6 +24,7 @@ class Listing(StrEnum):
     backbones = "backbones"
     formats = "formats"
     probes = "probes"
+    checks = "checks"
 
 
 @app.command()
@@ -61,7 +62,9 @@ def list_(
 @app.command()
 @with_run_options(idle=("seed", "device", "precision", "workers"))
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate' or 'select'.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate', 'select' or 'check'.")
+    ],
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Make the page of a finished folder. It is report.html, or picks.html of a selection."""

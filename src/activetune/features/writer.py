@@ -48,6 +48,9 @@ class Progress:
 class FeatureWriter:
     """Appends batches of features to a file in ``folder``; use it as a context manager.
 
+    Args:
+        key: of the run. dtype: NumPy's, of the features. called: how an error speaks of the run.
+
     Going on after a kill: construct it with the same folder and key. On leaving the context, by whatever exception,
     everything appended so far is made sure.
 
@@ -55,14 +58,14 @@ class FeatureWriter:
         UsageError: the folder's unfinished run has another key, or its files are damaged.
     """
 
-    def __init__(self, folder: Path, key: str, *, batch_size: int, dtype: str):
-        self._folder, self._dtype = folder, np.dtype(dtype)
+    def __init__(self, folder: Path, key: str, *, batch_size: int, dtype: str, called: str = "embedding"):
+        self._folder, self._dtype, self._called = folder, np.dtype(dtype), called
         self._partial = folder / PARTIAL
         self._row_shape: tuple[int, ...] = ()
         self._content = hashlib.sha256()
         self.progress = Progress(key, batch_size)
         if (folder / PROGRESS).is_file():
-            self.progress = _read_progress(folder, key)
+            self.progress = _read_progress(folder, key, called)
         else:
             self._save()
         if not self._partial.exists() and (folder / FEATURES).is_file() and self.progress.rows:
@@ -94,7 +97,7 @@ class FeatureWriter:
         self._content.update(digests)
         if self.progress.images and self._content.hexdigest() != self.progress.content:
             raise UsageError(
-                f"images that the unfinished embedding in {self._folder} is made from were changed since; "
+                f"images that the unfinished {self._called} in {self._folder} is made from were changed since; "
                 "start again with --overwrite instead of --resume"
             )
 
@@ -158,7 +161,7 @@ class FeatureWriter:
         self._file.seek(0, os.SEEK_END)
 
 
-def _read_progress(folder: Path, key: str) -> Progress:
+def _read_progress(folder: Path, key: str, called: str) -> Progress:
     content = read_json(folder / PROGRESS)
     try:
         content["rejected"] = tuple((item, reason) for item, reason in content["rejected"])
@@ -167,7 +170,7 @@ def _read_progress(folder: Path, key: str) -> Progress:
         raise UsageError(f"{folder / PROGRESS} is damaged; start again with --overwrite instead of --resume") from None
     if found.key != key:
         raise UsageError(
-            f"{folder} holds an unfinished embedding of another pool, backbone or transform; "
+            f"{folder} holds an unfinished {called} of another pool, backbone or transform; "
             "give the same ones to go on with --resume, or --overwrite to start again"
         )
     return found

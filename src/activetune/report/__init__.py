@@ -15,6 +15,7 @@ from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_O
 from activetune.report.comparison import write_comparison_report
 from activetune.report.contact_sheet import contact_sheet
 from activetune.report.demo import write_demo_report
+from activetune.report.findings import write_check_report
 from activetune.report.simulation import write_simulation_report
 from activetune.selection.artefact import CONTACT_SHEET
 
@@ -22,6 +23,7 @@ __all__ = ["write_report"]
 
 REPORT = "report.html"
 _WRITERS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "check": (write_check_report, REPORT),
     "comparison": (write_comparison_report, REPORT),
     "demo": (write_demo_report, REPORT),
     "selection": (contact_sheet, CONTACT_SHEET),
