@@ -24,6 +24,7 @@ GROUPS = {
     "Selection": ("select", "Selection", "load_selection", "contact_sheet", "save_images"),
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),
+    "Rounds": ("next_round", "NextRound", "label_errors", "LabelError"),
     "Studies": ("simulate", "Simulation", "demo"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }

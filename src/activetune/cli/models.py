@@ -65,7 +65,7 @@ def finetune(
         out=out,
         task=task,
         labels=labels,
-        classes=_class_names(classes),
+        classes=class_names(classes),
         head=head,
         backbone=backbone,
         weights=weights,
@@ -81,7 +81,7 @@ def finetune(
     say(f"{out}: {recipe} on {manifest['backbone']}{classes}{figure}")
 
 
-def _class_names(text: str | None) -> list[str] | None:
+def class_names(text: str | None) -> list[str] | None:
     """``a,b,c``, or the lines of a file."""
     from activetune.base.tables import decode_text
 
@@ -98,6 +98,9 @@ def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
     labels: LabelsOption = None,
+    only: Annotated[
+        Path | None, typer.Option(help="File with the ids to score on, such as the audit.csv of a selection.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The scores' file; default: MODEL/scores.json.")] = None,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
@@ -110,6 +113,8 @@ def evaluate(
     if is_shifted(Path(pool)):
         if labels is not None:
             raise UsageError("shifted pools carry their own labels; leave --labels out")
+        if only is not None:
+            raise UsageError("shifted pools are scored as they are; leave --only out")
         path = out or model / "shifts.json"
         say(_shifts(model, Path(pool), path, run_options))
         return
@@ -118,6 +123,7 @@ def evaluate(
         model,
         opened(pool, follow_links, run_options),
         labels=labels,
+        only=only,
         out=path,
         **run_options,
     )
