@@ -84,7 +84,9 @@ def chain(features: activetune.Embeddings, name: str, method: str, seed: int) ->
         accuracy, right = score(pool, known, test, aside, truth)
         if rows:
             rows[-1]["real"] = accuracy - rows[-1]["accuracy"]
-        rows.append({"method": method, "seed": seed, "labels": len(known), "accuracy": accuracy, "audit": right / AUDIT})
+        rows.append(
+            {"method": method, "seed": seed, "labels": len(known), "accuracy": accuracy, "audit": right / AUDIT}
+        )
         if len(known) < STEP * ROUNDS:
             rows[-1] |= said(pool, known, right, seed)
             print(name, method, rows[-1]["labels"], flush=True)
@@ -92,7 +94,11 @@ def chain(features: activetune.Embeddings, name: str, method: str, seed: int) ->
 
 
 def score(
-    pool: activetune.Embeddings, known: dict[str, str], test: activetune.Embeddings, aside: list[str], truth: dict[str, str]
+    pool: activetune.Embeddings,
+    known: dict[str, str],
+    test: activetune.Embeddings,
+    aside: list[str],
+    truth: dict[str, str],
 ) -> tuple[float, int]:
     """The accuracy of a probe on the other images, and how many of the audit it answers rightly."""
     names, indices = np.unique(list(known.values()), return_inverse=True)

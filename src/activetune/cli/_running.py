@@ -17,7 +17,17 @@ from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
 from activetune.cli._app import app, commands
 
-__all__ = ["commands", "models", "preparing", "rounds", "run_command", "selecting", "showing", "simulating", "supervising"]
+__all__ = [
+    "commands",
+    "models",
+    "preparing",
+    "rounds",
+    "run_command",
+    "selecting",
+    "showing",
+    "simulating",
+    "supervising",
+]
 
 # typer brings its own copy of click along, so the base class of wrong use is asked of typer.
 _WrongUse: type[typer.BadParameter] = typer.BadParameter.__bases__[0]  # type: ignore[assignment]

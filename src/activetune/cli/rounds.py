@@ -31,15 +31,14 @@ def next_(
     recipe: Annotated[
         str | None, typer.Option(help="Of each round's model; default: linear_probe.", show_default=False)
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="As in 'embed'; default: bundled.", show_default=False)
-    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="As in 'embed'; default: bundled.", show_default=False)] = None,
     weights: Weights = None,
     task: Annotated[
         str | None, typer.Option(help="classification (default) or multilabel.", show_default=False)
     ] = None,
     audit: Annotated[
-        int | None, typer.Option(help="Random items of round 1 that models are scored on, never trained on; default: 0.")
+        int | None,
+        typer.Option(help="Random items of round 1 to score models on, never trained on; default: 0."),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur.")
@@ -79,8 +78,8 @@ def _tell(found: NextRound) -> None:
         say(f"{found.merged:,} answers taken over; {found.labels:,} labels to learn from")
     if found.conflicts:
         say(
-            f"{len(found.conflicts):,} items have different answers ({found.project / 'conflicts.csv'}); the most given "
-            "counts, of equals the last; to settle one, correct it in its round or give --labels"
+            f"{len(found.conflicts):,} items have different answers ({found.project / 'conflicts.csv'}); the most "
+            "given counts, of equals the last; to settle one, correct it in its round or give --labels"
         )
         for one in found.conflicts[:CONFLICTS]:
             say(f"  {one_line(one)}")
@@ -103,7 +102,9 @@ def label_errors(
     embeddings: Annotated[
         str | None, typer.Option(metavar="EMB", help="The pool's features, where they are there already.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="Of the features, as in 'embed'; default: bundled.", show_default=False)] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Of the features, as in 'embed'; default: bundled.", show_default=False)
+    ] = None,
     weights: Weights = None,
     folds: Annotated[int, typer.Option(help="Parts of the labels that are told by the others.", min=2)] = 5,
     follow_links: FollowLinks = False,

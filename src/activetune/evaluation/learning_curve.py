@@ -11,7 +11,7 @@ audit, where there is one, how many there are.
 
 The interval is a percentile bootstrap (Efron, 1979): in each draw the answered items are drawn anew, the repetitions of
 each size are drawn anew, one of the two laws is followed, and the audit's share of errors is drawn from its posterior
-(Jeffreys). To that comes the chance of a single batch: the spread of probes that learned from equally many other labels.
+(Jeffreys). To that comes the chance of a single batch: the spread of probes that learned from as many other labels.
 Draws are moved away from the gain that is told by ``WIDER``, as the next labels are no draw from those so far; it was
 chosen on two pools, and experiments/stopping tells how often the interval holds on others.
 Shape legend: L labelled items, D feature size, S sizes, R repetitions, B draws, E ends.
@@ -144,7 +144,9 @@ def expect_gain(
     low, high = np.quantile(gain + WIDER * (gains_B - gain), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     points = tuple((int(size), float(1 - error)) for size, error in zip(answered.sizes_S, errors_S, strict=True))
     now = 1 - level
-    return Gain(labels, more, now, now + float(gain), float(gain), min(low, float(gain)), max(high, float(gain)), points)
+    return Gain(
+        labels, more, now, now + float(gain), float(gain), min(low, float(gain)), max(high, float(gain)), points
+    )
 
 
 def _draws(answered: Answered, ends_E: IntArray, rng: np.random.Generator, *, ending: bool) -> FloatArray:
@@ -211,5 +213,7 @@ def _drawn(right_SRL: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.
     """The answers to items that are drawn anew, by repetitions that are drawn anew for each size."""
     sizes, repetitions, items = right_SRL.shape
     rows_SR = rng.integers(repetitions, size=(sizes, repetitions))
-    drawn: npt.NDArray[np.float32] = right_SRL[np.arange(sizes)[:, None], rows_SR][:, :, rng.integers(items, size=items)]
+    drawn: npt.NDArray[np.float32] = right_SRL[np.arange(sizes)[:, None], rows_SR][
+        :, :, rng.integers(items, size=items)
+    ]
     return drawn

@@ -3,8 +3,8 @@
 Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset labels", JAIR 2021. A linear probe
 answers each labelled item by what the others teach (cross-validation). A class's threshold is the mean probability that
 its own items get for it. An item *confidently belongs* to the classes whose threshold its probabilities reach; of
-several to the likeliest. Where that is another class than its label, the label is likely wrong. As cleanlab 2.9 does, items whose
-label is the probe's own answer are no findings; a test holds the findings and their order against it.
+several to the likeliest. Where that is another class than its label, the label is likely wrong. Items whose label is
+the probe's own answer are no findings. A test holds findings and order against cleanlab 2.9, which does the same.
 The score is the probability of the label (*self-confidence*): the lower, the likelier the error.
 Shape legend: L labelled items, D feature size, C classes.
 """
@@ -86,8 +86,8 @@ def label_errors(
     Raises:
         UsageError: labels that do not fit the pool, of one class alone, or no class with two labels.
 
-    >>> found = confident_errors(np.asarray([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.95, 0.05]]), np.asarray([0, 0, 1, 1]))
-    >>> found.tolist()
+    >>> probs_LC = np.asarray([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.95, 0.05]])
+    >>> confident_errors(probs_LC, np.asarray([0, 0, 1, 1])).tolist()
     [3]
     """
     run = Run.of("label_errors", run_options)

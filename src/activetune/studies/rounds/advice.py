@@ -137,9 +137,7 @@ def _sentence(gain: Gain | None, stability: Mapping[str, Any] | None, labels: in
     return "; ".join(parts)
 
 
-def audited(
-    model: Model, pool: Pool, answers: Answers, run: Run, *, multilabel: bool = False
-) -> dict[str, Any]:
+def audited(model: Model, pool: Pool, answers: Answers, run: Run, *, multilabel: bool = False) -> dict[str, Any]:
     """The model's score on the audit, with Wilson's interval where it is a share of right answers.
 
     Args:

@@ -1,9 +1,9 @@
 """Answers with their history: read from the rounds' label files, merged, and decided where they differ.
 
 The history keeps every answer that was ever taken over, in the order in which it was; rows are added and never changed.
-An answer has a *place*: the file that it came from, and which row of the item it was there. In its place a later answer takes
-the earlier one's part (somebody has corrected it, or taken it back). Answers in different places stand beside each
-other, and where they differ there is a conflict:
+An answer has a *place*: the file that it came from, and which row of the item it was there. In its place a later answer
+takes the earlier one's part (somebody has corrected it, or taken it back). Answers in different places stand beside
+each other, and where they differ there is a conflict:
 
 - the class that most places say counts; of equally many the one that was taken over last;
 - a class goes before "skipped" and "unsure";
@@ -199,7 +199,9 @@ def decide(history: Sequence[Answer], up_to: int | None = None) -> dict[str, Dec
     for order, answer in standing.values():
         if answer.state != OPEN:
             by_item.setdefault(answer.id, []).append((order, answer))
-    return {item: _decided([one for _, one in sorted(found, key=lambda pair: pair[0])]) for item, found in by_item.items()}
+    return {
+        item: _decided([one for _, one in sorted(found, key=lambda pair: pair[0])]) for item, found in by_item.items()
+    }
 
 
 def _decided(answers: Sequence[Answer]) -> Decision:
@@ -215,13 +217,13 @@ def _decided(answers: Sequence[Answer]) -> Decision:
 def labels_in(decisions: Mapping[str, Decision], aside: Collection[str] = ()) -> dict[str, str]:
     """The class of each labelled item, without those set aside."""
     return {
-        item: one.answer.label
-        for item, one in decisions.items()
-        if one.answer.state == LABELLED and item not in aside
+        item: one.answer.label for item, one in decisions.items() if one.answer.state == LABELLED and item not in aside
     }
 
 
-def write_decisions(folder: Path, decisions: Mapping[str, Decision], audit: Collection[str], *, multilabel: bool) -> None:
+def write_decisions(
+    folder: Path, decisions: Mapping[str, Decision], audit: Collection[str], *, multilabel: bool
+) -> None:
     """Write ``labels.csv`` and ``conflicts.csv``."""
     header = (*FILE[:2], "labels", *FILE[2:]) if multilabel else FILE
     rows = []

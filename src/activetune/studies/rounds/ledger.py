@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime
@@ -78,7 +79,7 @@ def seconds_of(history: Sequence[Answer], number: int) -> float | None:
     gaps = [
         (later - earlier).total_seconds()
         for moments in map(sorted, times.values())
-        for earlier, later in zip(moments, moments[1:], strict=False)
+        for earlier, later in itertools.pairwise(moments)
     ]
     return round(sum(gap for gap in gaps if gap <= PAUSE), 1)
 

@@ -117,10 +117,17 @@ def next_round(
     """
     run = Run.of("next", run_options, overwrite=KEEPS)
     asked = {
-        "pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "backbone": backbone,
-        "weights": _absolute(weights), "task": task, "audit": audit, "classes": None if classes is None else tuple(classes),
+        "pool": _absolute(pool),
+        "budget": budget,
+        "method": method,
+        "recipe": recipe,
+        "backbone": backbone,
+        "weights": _absolute(weights),
+        "task": task,
+        "audit": audit,
+        "classes": None if classes is None else tuple(classes),
         "seed": run.seed or None,
-    }  # fmt: skip
+    }
     given = {name: value for name, value in asked.items() if value is not None}
     before = (Path(project) / "project.toml").exists()
     if not before and pool is not None:
@@ -306,8 +313,8 @@ class _Call:
         asked = self._entry(number).asked
         state = f"{waiting:,} of {asked:,} items wait" if waiting < asked else f"{asked:,} items wait"
         return (
-            f"{state} for a label: activetune label {folder} --classes {quoted}{several} (or fill in {folder / ANSWERS}); "
-            f"then: activetune next {self.project.folder}"
+            f"{state} for a label: activetune label {folder} --classes {quoted}{several} (or fill in "
+            f"{folder / ANSWERS}); then: activetune next {self.project.folder}"
         )
 
     def _stand(self, state: str, number: int, to_do: str, *, new: bool = False) -> NextRound:
@@ -315,9 +322,7 @@ class _Call:
         conflicts = [_described(item, one) for item, one in self.decisions.items() if one.open]
         labels, advice = len(self.taught), kept[-1] if kept else {}
         added = len(self.added)
-        return NextRound(
-            self.project.folder, state, number, new, labels, added, conflicts, self.ledger, advice, to_do
-        )
+        return NextRound(self.project.folder, state, number, new, labels, added, conflicts, self.ledger, advice, to_do)
 
 
 def _kept(path: Path) -> list[dict[str, Any]]:

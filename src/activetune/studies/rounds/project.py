@@ -79,14 +79,16 @@ class ProjectSettings(Settings):
             UsageError: unknown names, an impossible number, a task whose answers are no class names.
         """
         if parse_budget(self.budget)[0] not in ("count", "share"):
-            raise UsageError(f"a round's budget is a number or a share of the pool, not {self.budget!r}; give 100 or 5%")
+            raise UsageError(
+                f"a round's budget is a number or a share of the pool, not {self.budget!r}; give 100 or 5%"
+            )
         if min(self.audit, self.seed) < 0:
             raise UsageError("a project's audit and seed are 0 or more")
         make_task(self.task)
         if self.task not in TASKS:
             raise UsageError(
-                f"a project's answers are class names, so its task is {' or '.join(TASKS)}, not {self.task}; for others "
-                "go round by round with 'activetune select' and 'activetune finetune'"
+                f"a project's answers are class names, so its task is {' or '.join(TASKS)}, not {self.task}; for "
+                "others go round by round with 'activetune select' and 'activetune finetune'"
             )
         make_selector(self.method)
         make_recipe(self.recipe, None, {}).refuse(self.recipe, self.task, None)
@@ -141,14 +143,14 @@ def open_project(folder: Path, asked: Mapping[str, Any]) -> Project:
     content = read_toml(path, "the project's settings")
     settings = _configured(content, str(path))
     if not settings.pool:
-        raise UsageError(f"{path} names no pool; give one there: pool = \"…\"")
+        raise UsageError(f'{path} names no pool; give one there: pool = "…"')
     given = _configured({**content, **asked}, "what was given")
     changed = [name for name in asked if getattr(given, name) != getattr(settings, name)]
     if changed:
         name = changed[0]
         raise UsageError(
-            f"{folder} has {name} = {getattr(settings, name)!r}, not {getattr(given, name)!r}; edit {path} to change it, "
-            "or leave the option out"
+            f"{folder} has {name} = {getattr(settings, name)!r}, not {getattr(given, name)!r}; edit {path} to change "
+            "it, or leave the option out"
         )
     return Project(folder, settings)
 
@@ -184,5 +186,9 @@ def described(settings: ProjectSettings) -> str:
     for field in fields(settings):
         value = getattr(settings, field.name)
         told = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-        parts += ["", f"# {settings.explained[field.name]}", f"{field.name} = {told.replace(chr(127), chr(92) + 'u007f')}"]
+        parts += [
+            "",
+            f"# {settings.explained[field.name]}",
+            f"{field.name} = {told.replace(chr(127), chr(92) + 'u007f')}",
+        ]
     return "\n".join(parts) + "\n"
