@@ -107,6 +107,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
+    *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
@@ -221,6 +222,23 @@ def test_from_images_to_a_model_of_each_task(photos: Path, capsys: pytest.Captur
     assert set(opened.getImgIds()) <= set(coco.getImgIds()) and set(opened.getCatIds()) == {3, 7}
     with pytest.raises(AssertionError):  # why the numbers have to be put in
         coco.loadRes("found.json")
+
+
+def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The console examples of docs/rounds.md, with fewer digits than the demo has."""
+    write_digits(photos / "demo/images", 200)
+    first, *others = (
+        line.removeprefix("$ ") for block in blocks("docs/rounds.md", "console") for line in block.splitlines()
+    )
+    assert first.startswith("activetune demo --out demo")
+    for line in others:
+        if line.startswith("activetune "):
+            assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
+        else:
+            subprocess.run(line, shell=True, check=True)
+    told = capsys.readouterr().out
+    assert "you will gain about" in told and "on the 20 audited items" in told
+    assert (photos / "project/rounds/003/selection.csv").is_file() and (photos / "errors.csv").is_file()
 
 
 def label_all(images: Path, out: Path, prefix: str) -> None:

@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
-from activetune.base.artefact import MANIFEST
-from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.tables import read_table, write_csv
+from activetune.base.errors import UsageError
+from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.ids import ids_of
 from activetune.selection.constraints import Limits
 
@@ -62,10 +61,7 @@ def read_audit(folder: Path) -> list[str]:
 
 
 def audit_beside(labels: object) -> frozenset[str]:
-    """The audit of the selection whose ``labels.csv`` is given; empty of anything else."""
-    if not isinstance(labels, str | os.PathLike) or not (Path(labels).parent / MANIFEST).is_file():
+    """The audit of the selection or project whose label file is given; empty of anything else."""
+    if not isinstance(labels, str | os.PathLike) or header_of(Path(labels).parent / AUDIT) != ("id",):
         return frozenset()
-    try:
-        return frozenset(read_audit(Path(labels).parent))
-    except ActivetuneError:
-        return frozenset()
+    return frozenset(read_audit(Path(labels).parent))

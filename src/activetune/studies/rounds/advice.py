@@ -24,6 +24,7 @@ from activetune.evaluation.evaluate import evaluate
 from activetune.evaluation.learning_curve import LEAST, Gain, answer_by_size, expect_gain
 from activetune.evaluation.metrics import told_score
 from activetune.evaluation.model import Model
+from activetune.evaluation.scores import PRIMARY
 from activetune.evaluation.statistics import wilson_interval
 from activetune.features.artefact import Embeddings
 from activetune.selection.evidence.probe import fit_head
@@ -53,6 +54,9 @@ def advise(
         labels: class of each item that may be learned from. before: those of them that were known a round earlier.
         more: labels that are to come. aside: the audit's items, which no probe sees. audit: see :func:`audited`.
     """
+    labels, before = (
+        {item: name for item, name in known.items() if item in embeddings.position} for known in (labels, before)
+    )
     counts = None if audit is None else (round(audit["value"] * audit["n"]), audit["n"])
     gain = _gain(embeddings, labels, more, seed, counts, quiet)
     stability = _stability(embeddings, labels, before, seed, aside)
@@ -60,7 +64,7 @@ def advise(
         "labels": len(labels),
         "gain": None if gain is None else gain.as_dict(),
         "stability": stability,
-        "sentence": _sentence(gain, stability, len(labels)),
+        "sentence": _sentence(gain, stability, len(labels)) if more else "",
     }
 
 
@@ -75,8 +79,8 @@ def _gain(
 
 
 def _learned(embeddings: Embeddings, labels: Answers) -> tuple[IntArray, IntArray]:
-    """Rows (L,) and class indices (L,) of the labelled items that have features."""
-    found = Labels.of({item: name for item, name in labels.items() if item in embeddings.position})
+    """Rows (L,) and class indices (L,) of the labelled items, all of which have features."""
+    found = Labels.of(labels)
     return np.asarray([embeddings.position[item] for item in found.ids], dtype=np.int64), found.indices
 
 
@@ -143,15 +147,22 @@ def audited(model: Model, pool: Pool, answers: Answers, run: Run, *, multilabel:
     Args:
         answers: to items that the model has not learned from; at least one.
     """
-    given: Mapping[str, Any] = split(answers) if multilabel else answers
-    scores = evaluate(model, pool, labels=dict(given), **run.within())
-    found: dict[str, Any] = {"metric": scores.primary, "value": scores.value, "n": scores.n, "interval": None}
-    told = f"{told_score(scores.primary, scores.value)} on the {scores.n:,} audited items"
-    if not multilabel:
-        low, high = wilson_interval(round(scores.value * scores.n), scores.n)
-        found["interval"] = {"low": low, "high": high, "level": 0.95, "by": "Wilson"}
-        told += f" ({100 * low:.1f} to {100 * high:.1f} %)"
-    return {**found, "sentence": f"the model has {told}"}
+    if multilabel:
+        scores = evaluate(model, pool, labels=split(answers), **run.within())
+        found = {"metric": scores.primary, "value": scores.value, "n": scores.n, "interval": None}
+        return {**found, "sentence": _told(found)}
+    value, n = 0.0, len(answers)
+    if set(answers.values()) & set(model.classes):  # otherwise the model knows none of them
+        scores = evaluate(model, pool, labels=dict(answers), **run.within())
+        value, n = scores.value, scores.n
+    low, high = wilson_interval(round(value * n), n)
+    interval = {"low": low, "high": high, "level": 0.95, "by": "Wilson"}
+    found = {"metric": PRIMARY, "value": value, "n": n, "interval": interval}
+    return {**found, "sentence": f"{_told(found)} ({100 * low:.1f} to {100 * high:.1f} %)"}
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    return f"the model has {told_score(found['metric'], found['value'])} on the {found['n']:,} audited items"
 
 
 def split(answers: Answers) -> dict[str, list[str]]:
