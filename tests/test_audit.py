@@ -35,7 +35,8 @@ def test_the_audit_depends_on_the_seed_alone() -> None:
 
 
 def test_every_item_is_as_likely() -> None:
-    drawn = [item for seed in range(200) for item in select(FEATURES, budget=1, audit=30, seed=seed, quiet=True).audit]
+    made = [select(FEATURES, budget=1, method="random", audit=30, seed=seed, quiet=True) for seed in range(200)]
+    drawn = [item for selection in made for item in selection.audit]
     counts = np.unique(drawn, return_counts=True)[1]
     assert len(counts) == 60 and counts.min() > 60 and counts.max() < 140  # 100 each, five standard deviations
 

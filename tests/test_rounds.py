@@ -34,10 +34,10 @@ def pool(tmp_path: Path) -> Path:
     return write_digits(tmp_path / "pool", 60)
 
 
-def start(pool: Path, **options: Any) -> module.NextRound:
+def start(images: Path, **options: Any) -> module.NextRound:
     backbone, weights = tiny_backbone()
-    given = {"pool": pool, "budget": 8, "backbone": backbone, "weights": weights, **options}
-    return step(pool, **given)
+    given = {"pool": images, "budget": 8, "backbone": backbone, "weights": weights, **options}
+    return step(images, **given)
 
 
 def step(images: Path, **options: Any) -> module.NextRound:
@@ -174,6 +174,14 @@ def test_a_pool_that_has_grown_is_embedded_again(pool: Path) -> None:
     answer(pool, 1)
     assert step(pool).round == 2
     assert read_manifest(pool.parent / "project/embeddings", "embeddings")["n"] == 70
+
+
+def test_an_image_that_has_left_the_pool_stops_nothing(pool: Path) -> None:
+    start(pool)
+    path = answer(pool, 1)
+    (pool / rows_of(path)[0]["id"]).unlink()
+    found = step(pool)
+    assert (found.round, found.labels) == (2, 7) and len(rows_of(pool.parent / "project/history.csv")) == 8
 
 
 # The audit ----------------------------------------------------------------------------------------------------------
@@ -337,7 +345,7 @@ def test_the_command_ends_with_what_to_do(pool: Path, capsys: pytest.CaptureFixt
 
 def test_the_ledger_counts_the_seconds_between_answers_without_pauses(pool: Path) -> None:
     start(pool)
-    path = answer(pool, 1, answered="", by="")
+    path = answer(pool, 1)
     minutes = [0, 1, 2, 30, 31, 31, 31, 32]
     rows = [
         (row["id"], row["label"], f"2026-01-01T10:{minute:02d}:00+00:00", "anna")

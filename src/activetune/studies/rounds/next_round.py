@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Unpack
 
 from activetune.base.errors import ActivetuneError, UsageError, some
@@ -184,7 +185,8 @@ class _Call:
         for number in self.project.rounds:
             file = self.project.round(number) / ANSWERS
             if file.exists():
-                found += read_answers(file, file.relative_to(folder).as_posix(), known, multilabel=multilabel)
+                asked = {*known, *load_selection(file.parent).to_label}  # an image may have left the pool since
+                found += read_answers(file, file.relative_to(folder).as_posix(), asked, multilabel=multilabel)
         if labels is not None:
             file = Path(labels)
             if not file.is_file():
@@ -213,8 +215,9 @@ class _Call:
 
     @property
     def taught(self) -> dict[str, str]:
-        """The answers that may be learned from."""
-        return labels_in(self.decisions, self.project.audit)
+        """The answers that may be learned from, to images that are in the pool."""
+        found = labels_in(self.decisions, self.project.audit)
+        return {item: label for item, label in found.items() if item in self.pool.position}
 
     # What is made of it ---------------------------------------------------------------------------------------------
 
@@ -255,7 +258,8 @@ class _Call:
         path, audit, quiet = self.project.folder / ADVICE, self.project.audit, self.run.quiet
         if not number and not self.taught:
             return
-        answers = {item: one for item, one in labels_in(self.decisions).items() if item in audit}
+        there = audit & self.pool.position.keys()
+        answers = {item: label for item, label in labels_in(self.decisions).items() if item in there}
         multilabel, scored = self.settings.multilabel, None
         if model is not None and answers:
             scored = audited(model, self.pool, answers, self.run, multilabel=multilabel)
@@ -308,13 +312,12 @@ class _Call:
         met = {name for text in labels_in(self.decisions).values() for name in text.split(";") if name}
         names += sorted(met - set(names))
         told = ",".join(names) if names else "CLASS,CLASS,..."
-        quoted = f"'{told}'" if " " in told else told
         several = " --multilabel" if self.settings.multilabel else ""
         asked = self._entry(number).asked
         state = f"{waiting:,} of {asked:,} items wait" if waiting < asked else f"{asked:,} items wait"
         return (
-            f"{state} for a label: activetune label {folder} --classes {quoted}{several} (or fill in "
-            f"{folder / ANSWERS}); then: activetune next {self.project.folder}"
+            f"{state} for a label: activetune label {quote(str(folder))} --classes {quote(told)}{several} "
+            f"(or fill in {folder / ANSWERS}); then: activetune next {quote(str(self.project.folder))}"
         )
 
     def _stand(self, state: str, number: int, to_do: str, *, new: bool = False) -> NextRound:
