@@ -26,6 +26,7 @@ GROUPS = {
     "A model where it is used": ("stream_predictions", "serve", "export_model"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),
     "Studies": ("check", "Checked", "simulate", "Simulation", "demo"),
+    "Rounds": ("next_round", "NextRound", "label_errors", "LabelError"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }
 NAMED = ("Args", "Attributes", "Raises")  # sections whose entries begin with a name

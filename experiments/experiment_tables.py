@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pool_tables
+import stopping_tables
 import vecaf_tables
 import visft_tables
 from stored import ROOT, lines, read
@@ -273,6 +274,7 @@ TABLES = {
     "experiments/fact/README.md": fact,
     "experiments/pool/README.md": pool_tables.tables,
     "experiments/segmentation/README.md": segmentation,
+    "experiments/stopping/README.md": stopping_tables.tables,
     "experiments/vecaf/README.md": vecaf_tables.tables,
     "experiments/visft/README.md": visft_tables.tables,
 }

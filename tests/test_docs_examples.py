@@ -112,6 +112,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
     *(("docs/deploy.md", start) for start in ("import ", "$ activetune export-model model/ --to onnx --out")),
+    *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
@@ -251,6 +252,23 @@ def test_a_model_for_other_programs(photos: Path, capsys: pytest.CaptureFixture[
     assert len(capsys.readouterr().out.splitlines()) == len(open_pool("photos", quiet=True))
     exec(compile(export, "docs/deploy.md", "exec"), {})
     assert "1.0" in capsys.readouterr().out and (photos / "exported/model.pt2").is_file()
+
+
+def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The console examples of docs/rounds.md, with fewer digits than the demo has."""
+    write_digits(photos / "demo/images", 200)
+    first, *others = (
+        line.removeprefix("$ ") for block in blocks("docs/rounds.md", "console") for line in block.splitlines()
+    )
+    assert first.startswith("activetune demo --out demo")
+    for line in others:
+        if line.startswith("activetune "):
+            assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
+        else:
+            subprocess.run(line, shell=True, check=True)
+    told = capsys.readouterr().out
+    assert "you will gain about" in told and "on the 20 audited items" in told
+    assert (photos / "project/rounds/003/selection.csv").is_file() and (photos / "errors.csv").is_file()
 
 
 def label_all(images: Path, out: Path, prefix: str) -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from activetune.studies.check.check import Checked, check
     from activetune.studies.compare.compare import Comparison, compare
     from activetune.studies.demo import demo
+    from activetune.studies.label_errors import LabelError, label_errors
+    from activetune.studies.rounds.next_round import NextRound, next_round
     from activetune.studies.simulation.simulate import Simulation, simulate
     from activetune.supervision.merge import merge
     from activetune.supervision.run import Supervised, visft
@@ -52,8 +54,10 @@ _HOME = {
     "Comparison": "studies.compare.compare",
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
+    "LabelError": "studies.label_errors",
     "Labels": "data.labels",
     "Model": "evaluation.model",
+    "NextRound": "studies.rounds.next_round",
     "Pool": "data.pool",
     "RunOptions": "base.run",
     "Scores": "evaluation.scores",
@@ -75,11 +79,13 @@ _HOME = {
     "label": "labelling.label",
     "export_labels": "handover.exchange",
     "import_labels": "handover.exchange",
+    "label_errors": "studies.label_errors",
     "load": "evaluation.model",
     "load_backbone": "networks.backbones",
     "load_embeddings": "features.artefact",
     "load_selection": "selection.artefact",
     "merge": "supervision.merge",
+    "next_round": "studies.rounds.next_round",
     "open_pool": "data.opening",
     "pool_annotations": "data.annotations",
     "predict": "evaluation.predict",
@@ -101,8 +107,10 @@ __all__ = [
     "Comparison",
     "EmbedOptions",
     "Embeddings",
+    "LabelError",
     "Labels",
     "Model",
+    "NextRound",
     "Pool",
     "RunOptions",
     "Scores",
@@ -124,11 +132,13 @@ __all__ = [
     "finetune",
     "import_labels",
     "label",
+    "label_errors",
     "load",
     "load_backbone",
     "load_embeddings",
     "load_selection",
     "merge",
+    "next_round",
     "open_pool",
     "pool_annotations",
     "predict",

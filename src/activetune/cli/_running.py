@@ -9,11 +9,14 @@ from pathlib import Path
 
 import typer
 
+# isort: on
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
+
+# isort: off  (this is their order in --help)
 from activetune.cli import (
     checking,
     exchanging,
@@ -21,11 +24,12 @@ from activetune.cli import (
     labelling,
     models,
     preparing,
+    rounds,
     selecting,
     showing,
     simulating,
     supervising,
-)  # isort: skip  (this is their order in --help)
+)
 from activetune.cli._app import app, commands
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
     "labelling",
     "models",
     "preparing",
+    "rounds",
     "run_command",
     "selecting",
     "showing",

@@ -103,6 +103,9 @@ def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     pool: PoolArgument,
     labels: LabelsOption = None,
+    only: Annotated[
+        Path | None, typer.Option(help="File with the ids to score on, such as the audit.csv of a selection.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The scores' file; default: MODEL/scores.json.")] = None,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
@@ -115,6 +118,8 @@ def evaluate(
     if is_shifted(Path(pool)):
         if labels is not None:
             raise UsageError("shifted pools carry their own labels; leave --labels out")
+        if only is not None:
+            raise UsageError("shifted pools are scored as they are; leave --only out")
         path = out or model / "shifts.json"
         say(_shifts(model, Path(pool), path, run_options))
         return
@@ -123,6 +128,7 @@ def evaluate(
         model,
         opened(pool, follow_links, run_options),
         labels=labels,
+        only=only,
         out=path,
         **run_options,
     )

@@ -93,6 +93,9 @@ def select(
     pool: Annotated[
         str | None, typer.Option(metavar="POOL", help="Where its images are, if not where they were embedded.")
     ] = None,
+    audit: Annotated[
+        int, typer.Option(help="Random items beside the budget, to score models on: never picked, never trained on.")
+    ] = 0,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")
     ] = None,
@@ -119,6 +122,7 @@ def select(
         labels=known,
         model=model,
         pool=pool,
+        audit=audit,
         out=out,
         **run_options,
     )
@@ -142,7 +146,8 @@ def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -
     sheet = out / CONTACT_SHEET
     if not sheet.exists():  # a new selection has removed an earlier one's
         contact_sheet(out, labels=labels)
-    say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels")
+    aside = f", and for those of {len(selection.audit):,} random items to score on" if selection.audit else ""
+    say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels{aside}")
 
 
 def _known_labels(embeddings: str, labels: Path | None, task: str | None, run_options: RunOptions) -> Labels | None:

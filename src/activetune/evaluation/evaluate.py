@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,8 +18,9 @@ from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.data.corruption import shifted_pools
 from activetune.data.identity import Contents
+from activetune.data.ids import read_ids
 from activetune.data.kinds import fingerprint_of
-from activetune.data.labels import Labels
+from activetune.data.labels import Labels, keep
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.metrics import told, told_score
@@ -33,6 +34,7 @@ def evaluate(
     pool: Pool | str | os.PathLike[str],
     *,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    only: Sequence[str] | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Scored:
@@ -41,6 +43,7 @@ def evaluate(
     Args:
         labels: answers, ``{id: class}``, or a file of them; None takes the pool's own. Items without an
             answer are left out.
+        only: ids, or a file with a column ``id``, such as a selection's ``audit.csv``: the others are left out.
         out: a file for ``scores.json``.
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps ``out`` if it holds the scores of this
             model, pool and labels already. Nothing is drawn here, so no ``seed``.
@@ -57,7 +60,7 @@ def evaluate(
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     task = model.task
-    answers = task.truth_of(labels, pool, model.classes, quiet=run.quiet)
+    answers = _among(task.truth_of(labels, pool, model.classes, quiet=run.quiet), only, pool)
     labelled = pool.subset(answers.ids)
     contents = Contents(labelled)
     if out is not None and run.resume and Path(out).is_file():
@@ -85,6 +88,22 @@ def evaluate(
         made_from = {"pool": pool.name, "rejected": rejected, "key": _key(model, contents, answers)}
         write_json(path, {**scores.as_dict(), **made_from})
     return scores
+
+
+def _among(answers: Labels, only: Sequence[str] | str | os.PathLike[str] | None, pool: Pool) -> Labels:
+    """The answers to some items alone.
+
+    Raises:
+        UsageError: none of them is answered.
+    """
+    if only is None:
+        return answers
+    if isinstance(only, str | os.PathLike):
+        only = read_ids(only, pool.position, what=f"the pool {pool.name}")
+    kept = keep(answers, only)
+    if not len(kept):
+        raise UsageError(f"none of the {len(only):,} items to score on is answered; label them, or leave --only out")
+    return kept
 
 
 def _kept_scores(path: Path, key: str, task: Task) -> Scored | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,34 @@ from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_stream
 from activetune.base.tables import read_table, write_csv
+from activetune.selection.audit import AUDIT, read_audit, write_audit
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen items, best first; ``manifest`` holds method, options, seed and figures."""
+    """The chosen items, best first; ``manifest`` holds method, options, seed and figures.
+
+    Attributes:
+        audit: random items that are labelled beside them, to score models on; see :mod:`activetune.selection.audit`.
+    """
 
     ids: Sequence[str]
     scores: Sequence[float]
     reasons: Sequence[str]
     manifest: Mapping[str, Any]
+    audit: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def to_label(self) -> list[str]:
+        """All ids that ask for a label: the picks by rank, then the audit."""
+        return [*self.ids, *self.audit]
+
 
 CONTACT_SHEET = "picks.html"
-SELECTION_FILES = ("selection.csv", CONTACT_SHEET)
+SELECTION_FILES = ("selection.csv", AUDIT, CONTACT_SHEET)
 ANSWERS = "labels.csv"  # for people to fill in; not a file that is replaced
 
 
@@ -40,12 +51,14 @@ def made_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_selection(selection: Selection, folder: Path) -> Selection:
-    """Write ``selection.csv`` (id, rank, score, reason) and the manifest into a prepared folder."""
+    """Write ``selection.csv`` (id, rank, score, reason), ``audit.csv`` (id) and the manifest into a prepared folder."""
     columns = zip(selection.ids, selection.scores, selection.reasons, strict=True)
     rows = ((item, rank, f"{score:.6g}", reason) for rank, (item, score, reason) in enumerate(columns, start=1))
     write_csv(folder / "selection.csv", ("id", "rank", "score", "reason"), rows)
-    manifest = write_manifest(folder, "selection", {**selection.manifest, "picks": digest_stream(selection.ids)})
-    return Selection(selection.ids, selection.scores, selection.reasons, manifest)
+    write_audit(selection.audit, folder)
+    aside = {"audit_ids": digest_stream(selection.audit)} if selection.audit else {}
+    content = {**selection.manifest, **aside, "picks": digest_stream(selection.ids)}
+    return replace(selection, manifest=write_manifest(folder, "selection", content))
 
 
 def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
@@ -98,4 +111,7 @@ def load_selection(path: str | os.PathLike[str]) -> Selection:
         raise UsageError(f"{path / 'selection.csv'} can't be read ({error}); select again") from None
     if digest_stream(ids) != manifest.get("picks"):
         raise UsageError(f"{path / 'selection.csv'} was changed after it was made; select again with --overwrite")
-    return Selection(ids, scores, reasons, manifest)
+    audit = read_audit(path)
+    if "audit_ids" in manifest and digest_stream(audit) != manifest["audit_ids"]:
+        raise UsageError(f"{path / AUDIT} was changed after it was made; select again with --overwrite")
+    return Selection(ids, scores, reasons, manifest, audit)

@@ -39,6 +39,7 @@ from activetune.selection.artefact import (
     save_selection,
     write_blank_labels,
 )
+from activetune.selection.audit import set_aside
 from activetune.selection.budget import parse_budget
 from activetune.selection.carrying_out import BudgetResult, carry_out
 from activetune.selection.constraints import (
@@ -82,6 +83,7 @@ def select(
     task: str = CLASSIFICATION,
     model: Model | str | os.PathLike[str] | None = None,
     pool: Pool | str | os.PathLike[str] | None = None,
+    audit: int = 0,
     out: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     **run_options: Unpack[RunOptions],
@@ -102,6 +104,7 @@ def select(
         labels: answers to ``task``, or a file of them: ``"2/class"`` and ``balance="label"`` count what an image shows.
         model: a finetuned model, or its folder, whose doubt the method reads in place of that of a classifier learned
             from ``labelled``. pool: where the images are that it looks at; None: where the embeddings say.
+        audit: random items, beside the budget, that are set aside to score models on: never picked, never trained on.
         out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` (kept if filled in), or ``overwrite``.
         threads: processor threads used, -1 for all: what ``workers`` means here.
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps what ``out`` holds if it is this selection.
@@ -117,12 +120,13 @@ def select(
     selector = _selector(embeddings, method, preset, dict(settings or {}))
     guide = _guide_of(model, pool, selector, method, balance)
     limits = read_limits(embeddings, labelled, exclude, candidates, presence, guide.classes if guide else None)
+    limits, aside = set_aside(limits, audit, run.seed)
     losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
     resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
     with limited_threads(run.workers if threads is None else threads):
-        return _select(_Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes), out, run)
+        return _select(_Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside), out, run)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class _Given:
     Attributes:
         guide: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
-            instead of what was asked for.
+            instead of what was asked for. aside: positions of the audit.
     """
 
     embeddings: Embeddings
@@ -143,6 +147,7 @@ class _Given:
     selector: Selector
     asked: Mapping[str, Any]
     notes: Mapping[str, str]
+    aside: IntArray
 
 
 def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
@@ -215,7 +220,7 @@ def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Sele
     as_read = json.loads(json.dumps(request, default=str))
     if folder is not None and run.resume and not run.overwrite and holds(folder, "selection", as_read):
         selection = load_selection(folder)
-        write_blank_labels(selection.ids, folder)
+        write_blank_labels(selection.to_label, folder)
         return selection
     if folder is not None and not (run.overwrite and folder.is_dir()):
         prepare_folder(folder, SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
@@ -226,10 +231,11 @@ def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Sele
     where["made_by"] = made_by(given.embeddings.manifest)
     manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [given.embeddings.ids[row] for row in picks.positions], ""
-    selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest)
+    audit = [given.embeddings.ids[row] for row in given.aside]
+    selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest, audit)
     if folder is not None:
         selection = save_selection(selection, prepare_folder(folder, SELECTION_FILES, overwrite=True))
-        kept = write_blank_labels(ids, folder)
+        kept = write_blank_labels(selection.to_label, folder)
     about_names = describe_names(given.limits.class_counts)
     for sentence in (*about_names, *notes.values(), result.entries.get("shortfall", ""), kept):
         note(sentence, run.quiet or not sentence)
@@ -370,6 +376,7 @@ def _request_of(given: _Given) -> dict[str, Any]:
         "excluded_ids": digest_of(limits.excluded),
         "closed": len(limits.closed) or None,
         "closed_ids": digest_of(limits.closed),
+        "audit": len(given.aside) or None,
         "min_distance": resolved.min_distance or None,
         "balance_by": resolved.column,
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),

@@ -33,6 +33,7 @@ from activetune.evaluation.estimate import describe_estimate
 from activetune.evaluation.model import Model, Prepare, file_digests, load, save_model
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.network import CLASSIFICATION, Network
+from activetune.selection.audit import AUDIT, audit_beside
 from activetune.tasks import Task, task_of
 from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome, digests_of
@@ -130,7 +131,7 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
 
 def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
-    given = from_first(lambda: answers_to(asked.task, asked.labels, pool, asked.classes, quiet=run.quiet))
+    given = from_first(lambda: _taught(asked, pool, run.quiet))
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
     origin = from_first(lambda: _origin(asked, given, pool))
     backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
@@ -170,6 +171,23 @@ def _made_from(
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
         **({"head": asked.head} if asked.head else {}),
     }
+
+
+def _taught(asked: _Asked, pool: Pool, quiet: bool) -> Labels:
+    """The answers to train on, without the audit of the selection that they belong to.
+
+    Raises:
+        UsageError: the audit alone is answered.
+    """
+    labels, aside = answers_to(asked.task, asked.labels, pool, asked.classes, quiet=quiet), audit_beside(asked.labels)
+    kept = [item for item in labels.ids if item not in aside]
+    if len(kept) == len(labels):
+        return labels
+    if not kept:
+        raise UsageError(f"{asked.labels} answers the audit alone, which no model may learn from; label the picks too")
+    left_out = len(labels) - len(kept)
+    note(f"{left_out:,} answers to the audit are left out: score on them with evaluate --only {AUDIT}", quiet)
+    return keep(labels, kept)
 
 
 def answers_to(

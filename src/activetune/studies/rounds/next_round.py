@@ -1,0 +1,349 @@
+"""Project -> the next round: what was answered is merged, a model is trained, and the next items are chosen.
+
+Everything is derived from files that are whole at any moment: the settings, the selections, and the history of answers,
+which is written before anything is made of it. A call that was killed is called again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
+from typing import Any, Unpack
+
+from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.files import read_json, write_json
+from activetune.base.fingerprint import digest_file
+from activetune.base.locks import holds_output
+from activetune.base.progress import note
+from activetune.base.run import Idle, Run, RunOptions
+from activetune.base.tables import write_csv
+from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
+from activetune.evaluation.model import Model
+from activetune.features.artefact import Embeddings
+from activetune.features.embedding import EmbedOptions, embed
+from activetune.networks.backbones import load_backbone
+from activetune.report.contact_sheet import contact_sheet
+from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, load_selection, write_blank_labels
+from activetune.selection.audit import AUDIT
+from activetune.selection.budget import parse_budget
+from activetune.selection.model_doubt import reads_model
+from activetune.selection.select import select
+from activetune.selection.selectors import make_selector
+from activetune.studies.rounds.advice import advise, audited, split
+from activetune.studies.rounds.answers import (
+    LABELLED,
+    Answer,
+    Decision,
+    decide,
+    labels_in,
+    merged,
+    read_answers,
+    read_history,
+    write_decisions,
+    write_history,
+)
+from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
+from activetune.studies.rounds.project import Project, open_project
+from activetune.training.finetune import finetune
+from activetune.training.recipe import make_recipe
+
+ADVICE = "advice.json"
+KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
+SHOWN = 5  # conflicts in a sentence
+
+
+@dataclass(frozen=True)
+class NextRound:
+    """Where a project stands after a call.
+
+    Attributes:
+        state: ``label``: a round has items that nobody has looked at; ``done``: nothing is left to pick.
+        round: its number; 0: there is none. new: whether this call has selected it.
+        labels: items with a class that may be learned from. merged: answers that this call has taken over.
+        conflicts: items with different answers that nobody has settled. ledger: an entry per round.
+        advice: of the last round that is finished; empty before. to_do: what to do next, in one line.
+    """
+
+    project: Path
+    state: str
+    round: int
+    new: bool
+    labels: int
+    merged: int
+    conflicts: Sequence[str]
+    ledger: Sequence[Entry]
+    advice: Mapping[str, Any]
+    to_do: str
+
+
+@holds_output("project", folder=True)
+def next_round(
+    project: str | os.PathLike[str],
+    *,
+    pool: str | os.PathLike[str] | None = None,
+    budget: int | float | str | None = None,
+    method: str | None = None,
+    recipe: str | None = None,
+    backbone: str | None = None,
+    weights: str | Path | None = None,
+    task: str | None = None,
+    audit: int | None = None,
+    classes: Sequence[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    close: bool = False,
+    **run_options: Unpack[RunOptions],
+) -> NextRound:
+    """Take over what was answered, and choose what to label next; see ``docs/rounds.md``.
+
+    Args:
+        project: a folder. The first call makes it, of ``pool`` and ``budget`` and the options up to ``classes``, which
+            it keeps in ``project.toml``; later calls may leave them out, and can't change them.
+        pool: what :func:`activetune.open_pool` opens; labels of its own are not looked at.
+        budget: picks of a round: a number, or a share of the pool (``"5%"``).
+        method, recipe, backbone, weights, task: as of :func:`activetune.select` and :func:`activetune.finetune`.
+        audit: random items that the first round asks for too: models are scored on them, and none learns from them.
+        classes: names of the model's outputs, in order.
+        labels: a file (id, label) of answers from elsewhere, to be merged too.
+        close: end the round although nobody has looked at some of its items.
+        run_options: see :class:`activetune.RunOptions`; ``seed`` is the project's. Every call goes on where the last
+            one was cut off, with ``resume`` or without.
+
+    Raises:
+        UsageError: no project and nothing to make one of; other settings than the project's; unknown ids in a file.
+    """
+    run = Run.of("next", run_options, overwrite=KEEPS)
+    asked = {
+        "pool": _absolute(pool),
+        "budget": budget,
+        "method": method,
+        "recipe": recipe,
+        "backbone": backbone,
+        "weights": _absolute(weights),
+        "task": task,
+        "audit": audit,
+        "classes": None if classes is None else tuple(classes),
+        "seed": run.seed or None,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    before = (Path(project) / "project.toml").exists()
+    if not before and pool is not None:
+        open_pool(pool, quiet=True)  # a project is made of a pool that is there
+    found = open_project(Path(project), given)
+    images = replace(open_pool(found.settings.pool, quiet=run.quiet), labels=None)
+    return _Call(found, images, replace(run, seed=found.settings.seed, resume=True)).go(labels, close)
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    """A path that holds from any folder; what is no file or folder here, as it is."""
+    if path is None:
+        return None
+    return str(Path(path).absolute()) if os.fspath(path) and Path(path).exists() else str(path)
+
+
+class _Call:
+    """One call: the project as it was found, and what becomes of it."""
+
+    def __init__(self, project: Project, pool: Pool, run: Run):
+        self.project, self.pool, self.run, self.settings = project, pool, run, project.settings
+
+    def go(self, labels: str | os.PathLike[str] | None, close: bool) -> NextRound:
+        """See :func:`next_round`."""
+        project = self.project
+        self.history, self.added = self._merge(labels)
+        self.decisions = decide(self.history)
+        self._write_tables()
+        number = project.rounds[-1] if project.rounds else 0
+        waiting = self._entry(number).open if number else 0
+        if number and not (project.round(number) / ANSWERS).exists():  # killed before it was there
+            write_blank_labels(load_selection(project.round(number)).to_label, project.round(number))
+        if waiting and not close:
+            return self._stand("label", number, self._to_label(number, waiting))
+        embeddings = self._embeddings()
+        model = self._model(number)
+        left = [item for item in embeddings.ids if item not in self.decisions and item not in project.audit]
+        size = min(_size(self.settings.budget, len(embeddings)), len(left))
+        self._advise(number, embeddings, model, size)
+        if not left:
+            final = f"{project.model(number)} is the last model" if model else "no model could be trained"
+            return self._stand("done", number, f"nothing is left to pick: every image was looked at; {final}")
+        self._select(number + 1, embeddings, model, size)
+        self._write_tables()
+        return self._stand("label", number + 1, self._to_label(number + 1, self._entry(number + 1).open), new=True)
+
+    # What was answered ----------------------------------------------------------------------------------------------
+
+    def _merge(self, labels: str | os.PathLike[str] | None) -> tuple[list[Answer], list[Answer]]:
+        """The history with what is new in the label files; it is on disk before anything is made of it."""
+        folder, multilabel = self.project.folder, self.settings.multilabel
+        known, path = self.pool.position, folder / "history.csv"
+        history, found = read_history(path), []
+        for number in self.project.rounds:
+            file = self.project.round(number) / ANSWERS
+            if file.exists():
+                asked = {*known, *load_selection(file.parent).to_label}  # an image may have left the pool since
+                found += read_answers(file, file.relative_to(folder).as_posix(), asked, multilabel=multilabel)
+        if labels is not None:
+            file = Path(labels)
+            if not file.is_file():
+                raise UsageError(f"the file {file} does not exist; give a file with the columns id and label")
+            given = read_answers(file, f"given/{digest_file(file)[:8]}/{file.name}", known, multilabel=multilabel)
+            if not any(answer.state == LABELLED for answer in given):
+                raise UsageError(f"{file} holds no label; write each item's class into its column label")
+            found += given
+        added = merged(history, found, datetime.now(UTC).isoformat(timespec="seconds"))
+        if added:
+            history = [*history, *added]
+            write_history(path, history)
+        return history, added
+
+    def _write_tables(self) -> None:
+        """All that is derived from the history."""
+        folder, audit = self.project.folder, self.project.audit
+        write_decisions(folder, self.decisions, audit, multilabel=self.settings.multilabel)
+        if audit:
+            write_csv(folder / AUDIT, ("id",), ((item,) for item in sorted(audit)))
+        self.ledger = ledger_of(self.project, self.history, self.decisions)
+        write_ledger(folder / "ledger.csv", self.ledger)
+
+    def _entry(self, number: int) -> Entry:
+        return next(entry for entry in self.ledger if entry.round == number)
+
+    @property
+    def taught(self) -> dict[str, str]:
+        """The answers that may be learned from, to images that are in the pool."""
+        found = labels_in(self.decisions, self.project.audit)
+        return {item: label for item, label in found.items() if item in self.pool.position}
+
+    # What is made of it ---------------------------------------------------------------------------------------------
+
+    def _embeddings(self) -> Embeddings:
+        """The pool's features; of a pool that has changed they are computed again."""
+        settings, options = self.settings, EmbedOptions().within(self.run)
+        backbone = load_backbone(settings.backbone, settings.weights or None)
+        given: dict[str, Any] = {"backbone": backbone, "out": self.project.embeddings, "options": options}
+        try:
+            return embed(self.pool, **given, resume=True, quiet=self.run.quiet)
+        except UsageError:
+            note("the pool or the backbone has changed: the features are computed again", self.run.quiet)
+            return embed(self.pool, **given, overwrite=True, quiet=self.run.quiet)
+
+    def _model(self, number: int) -> Model | None:
+        """The model of all answers so far; None where they can't teach one."""
+        labels, settings, out = self.taught, self.settings, self.project.model(number)
+        names = {name for text in labels.values() for name in text.split(";")}
+        if len(names) < 2:
+            why = f"all {len(labels):,} labels are {names.pop()!r}" if names else "there is no label yet"
+            note(f"no model is trained: {why}", self.run.quiet or not number)
+            return None
+        classes = [*settings.classes, *sorted(names - set(settings.classes))] if settings.classes else None
+        given: dict[str, Any] = {
+            "out": out, "task": settings.task, "labels": split(labels) if settings.multilabel else labels,
+            "classes": classes, "backbone": settings.backbone, "weights": settings.weights or None,
+            "recipe": settings.recipe, "seed": settings.seed, **self.run.within(),
+        }  # fmt: skip
+        try:
+            return finetune(self.pool, **given, resume=True)
+        except UsageError:
+            if not out.is_dir():
+                raise
+        return finetune(self.pool, **given, overwrite=True)  # an answer was corrected since that model was begun
+
+    def _advise(self, number: int, embeddings: Embeddings, model: Model | None, more: int) -> None:
+        """Add to ``advice.json`` what there is to say after a round."""
+        path, audit, quiet = self.project.folder / ADVICE, self.project.audit, self.run.quiet
+        if not number and not self.taught:
+            return
+        there = audit & self.pool.position.keys()
+        answers = {item: label for item, label in labels_in(self.decisions).items() if item in there}
+        multilabel, scored = self.settings.multilabel, None
+        if model is not None and answers:
+            scored = audited(model, self.pool, answers, self.run, multilabel=multilabel)
+        found: dict[str, Any] = {"gain": None, "stability": None, "labels": len(self.taught), "sentence": ""}
+        if not multilabel:
+            before = labels_in(decide(self.history, number - 1), audit) if number else {}
+            given: dict[str, Any] = {"aside": audit, "audit": scored, "quiet": quiet}
+            found = advise(embeddings, self.taught, before, more, self.settings.seed, **given)
+        others = [one for one in _kept(path) if one.get("round") != number]
+        write_json(path, {"kind": "advice", "rounds": [*others, {"round": number, **found, "audit": scored}]})
+
+    def _select(self, number: int, embeddings: Embeddings, model: Model | None, size: int) -> None:
+        """The next round's items, by what is known."""
+        settings, audit = self.settings, self.project.audit
+        selector = make_selector(settings.method)
+        guided = model is not None and reads_model(selector) and self._model_tells_more()
+        passed = [item for item, one in self.decisions.items() if one.answer.state != LABELLED]
+        labels, present = self.taught, embeddings.position
+        known = {item: name for item, name in labels.items() if item in present}
+        first = number == 1 and not audit
+        aside = min(settings.audit, max(0, len(embeddings) - len(self.decisions) - size)) if first else 0
+        folder = self.project.round(number)
+        select(
+            embeddings,
+            budget=size,
+            method=settings.method,
+            labelled=list(known) if settings.multilabel else known or None,
+            exclude=[item for item in passed if item in present and item not in audit] or None,
+            candidates=[item for item in embeddings.ids if item not in audit] if audit else None,
+            model=model if guided else None,
+            pool=self.pool if guided else None,
+            audit=aside,
+            out=folder,
+            seed=settings.seed + number - 1,
+            device=self.run.device,
+            workers=self.run.workers,
+            quiet=self.run.quiet,
+        )
+        if not (folder / CONTACT_SHEET).exists():
+            contact_sheet(folder)
+
+    def _model_tells_more(self) -> bool:
+        """Whether the round's model knows more than the probe that a selection itself learns from the labels."""
+        return self.settings.multilabel or not make_recipe(self.settings.recipe, None, {}).frozen
+
+    # What is told ---------------------------------------------------------------------------------------------------
+
+    def _to_label(self, number: int, waiting: int) -> str:
+        folder, names = self.project.round(number), list(self.settings.classes)
+        met = {name for text in labels_in(self.decisions).values() for name in text.split(";") if name}
+        names += sorted(met - set(names))
+        told = ",".join(names) if names else "CLASS,CLASS,..."
+        several = " --multilabel" if self.settings.multilabel else ""
+        asked = self._entry(number).asked
+        state = f"{waiting:,} of {asked:,} items wait" if waiting < asked else f"{asked:,} items wait"
+        return (
+            f"{state} for a label: activetune label {quote(str(folder))} --classes {quote(told)}{several} "
+            f"(or fill in {folder / ANSWERS}); then: activetune next {quote(str(self.project.folder))}"
+        )
+
+    def _stand(self, state: str, number: int, to_do: str, *, new: bool = False) -> NextRound:
+        kept = _kept(self.project.folder / ADVICE)
+        conflicts = [_described(item, one) for item, one in self.decisions.items() if one.open]
+        labels, advice = len(self.taught), kept[-1] if kept else {}
+        added = len(self.added)
+        return NextRound(self.project.folder, state, number, new, labels, added, conflicts, self.ledger, advice, to_do)
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    """What ``advice.json`` holds of earlier rounds; a damaged one is made again."""
+    try:
+        found = read_json(path).get("rounds") if path.is_file() else None
+    except ActivetuneError:
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _described(item: str, decision: Decision) -> str:
+    """``3/0001.png: 'cat' counts, also 'dog'``."""
+    others = {one.label for one in decision.others if one.state == LABELLED} - {decision.answer.label}
+    return f"{item}: {decision.answer.label!r} counts, also {some(sorted(others))}"
+
+
+def _size(budget: str, total: int) -> int:
+    """Picks of a round."""
+    kind, value = parse_budget(budget)
+    return max(1, round(value * total)) if kind == "share" else int(value)

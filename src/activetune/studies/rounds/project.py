@@ -1,0 +1,194 @@
+"""A project's folder: its settings, ``project.toml``, and where everything else lies in it.
+
+=================== ======================================================================================
+``project.toml``    the settings; to be edited
+``embeddings/``     the pool's features
+``rounds/001/``     a selection, with the ``labels.csv`` that people fill in; the program never writes answers there
+``models/001/``     the model of all answers after round 1
+``history.csv``     every answer that was ever taken over, one row each; rows are added and never changed
+``labels.csv``      the answer that counts of each item, made from the history
+``conflicts.csv``   items with different answers
+``audit.csv``       the items that no model learns from
+``ledger.csv``      what each round has asked for and got
+``advice.json``     after each round: what more labels would bring
+=================== ======================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from activetune.base.config import configure
+from activetune.base.errors import UsageError
+from activetune.base.files import replacing
+from activetune.base.settings import Settings
+from activetune.base.toml_files import read_toml
+from activetune.selection.audit import read_audit
+from activetune.selection.budget import parse_budget
+from activetune.selection.selectors import make_selector
+from activetune.tasks import make_task
+from activetune.training.recipe import make_recipe
+
+SETTINGS = "project.toml"
+TASKS = ("classification", "multilabel")  # whose answers are class names, which a table holds
+
+
+@dataclass(frozen=True)
+class ProjectSettings(Settings):
+    """What ``project.toml`` says.
+
+    Attributes:
+        pool: the images. budget: picks of a round, a number or a share of the pool. method: the selector.
+        recipe: of each round's model. backbone, weights: of the features and the models. task: what is asked.
+        audit: random items of the first round that models are scored on, and that none learns from.
+        classes: names, in the order of a model's outputs; those that are answered are added. seed: of every choice.
+    """
+
+    explained: ClassVar[Mapping[str, str]] = {
+        "pool": "the images: a folder, or what else 'activetune embed' takes",
+        "budget": "how many items a round asks for: a number (100) or a share of the pool (5%)",
+        "method": "chooses them, see 'activetune list selectors'",
+        "recipe": "trains each round's model, see 'activetune list recipes'",
+        "backbone": "of the features and of the models; a change takes effect from the next call on",
+        "weights": "a local file of the backbone's weights; empty: none",
+        "task": f"what is asked about the images: {' or '.join(TASKS)}",
+        "audit": "random items of the first round that models are scored on, and that none learns from",
+        "classes": "names in the order of a model's outputs; names that people add come after them",
+        "seed": "of every random choice",
+    }
+
+    pool: str = ""
+    budget: str = "100"
+    method: str = "auto"
+    recipe: str = "linear_probe"
+    backbone: str = "bundled"
+    weights: str = ""
+    task: str = TASKS[0]
+    audit: int = 0
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no round could be made with.
+
+        Raises:
+            UsageError: unknown names, an impossible number, a task whose answers are no class names.
+        """
+        if parse_budget(self.budget)[0] not in ("count", "share"):
+            raise UsageError(
+                f"a round's budget is a number or a share of the pool, not {self.budget!r}; give 100 or 5%"
+            )
+        if min(self.audit, self.seed) < 0:
+            raise UsageError("a project's audit and seed are 0 or more")
+        make_task(self.task)
+        if self.task not in TASKS:
+            raise UsageError(
+                f"a project's answers are class names, so its task is {' or '.join(TASKS)}, not {self.task}; for "
+                "others go round by round with 'activetune select' and 'activetune finetune'"
+            )
+        make_selector(self.method)
+        make_recipe(self.recipe, None, {}).refuse(self.recipe, self.task, None)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may show several classes."""
+        return self.task == TASKS[1]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's folder and settings."""
+
+    folder: Path
+    settings: ProjectSettings
+
+    @property
+    def embeddings(self) -> Path:
+        """The pool's features."""
+        return self.folder / "embeddings"
+
+    def round(self, number: int) -> Path:
+        """The selection of a round, counted from 1."""
+        return self.folder / "rounds" / f"{number:03d}"
+
+    def model(self, number: int) -> Path:
+        """The model of all answers after a round; 0: of those that were there before the first."""
+        return self.folder / "models" / f"{number:03d}"
+
+    @property
+    def rounds(self) -> list[int]:
+        """The numbers of the rounds whose selection is finished, ascending."""
+        found = (path.parent.name for path in self.folder.glob("rounds/*/manifest.json"))
+        return sorted(int(name) for name in found if name.isdigit())
+
+    @property
+    def audit(self) -> frozenset[str]:
+        """The items that no model may learn from, and that no round picks."""
+        return frozenset(item for number in self.rounds for item in read_audit(self.round(number)))
+
+
+def open_project(folder: Path, asked: Mapping[str, Any]) -> Project:
+    """The project of a folder; a new one is made of what is asked for.
+
+    Raises:
+        UsageError: no project and no pool to make one of, other settings than the project's, or a damaged file.
+    """
+    path = folder / SETTINGS
+    if not path.exists():
+        return _made(folder, asked)
+    content = read_toml(path, "the project's settings")
+    settings = _configured(content, str(path))
+    if not settings.pool:
+        raise UsageError(f'{path} names no pool; give one there: pool = "…"')
+    given = _configured({**content, **asked}, "what was given")
+    changed = [name for name in asked if getattr(given, name) != getattr(settings, name)]
+    if changed:
+        name = changed[0]
+        raise UsageError(
+            f"{folder} has {name} = {getattr(settings, name)!r}, not {getattr(given, name)!r}; edit {path} to change "
+            "it, or leave the option out"
+        )
+    return Project(folder, settings)
+
+
+def _made(folder: Path, asked: Mapping[str, Any]) -> Project:
+    missing = [name for name in ("pool", "budget") if not asked.get(name)]
+    if missing:
+        raise UsageError(
+            f"{folder} is no project yet (it has no {SETTINGS}); make one with: activetune next {folder} --pool POOL "
+            "--budget 100"
+        )
+    others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
+    if others:
+        raise UsageError(f"{folder} holds something else ({others[0]!r}); nothing was written: choose another folder")
+    settings = _configured(asked, "the project")
+    with replacing(folder / SETTINGS) as partial:
+        partial.write_text(described(settings), encoding="utf-8")
+    return Project(folder, settings)
+
+
+def _configured(values: Mapping[str, Any], what: str) -> ProjectSettings:
+    texts = {name: str(value) if name == "budget" else value for name, value in values.items()}
+    return configure(ProjectSettings, texts, what=what)
+
+
+def described(settings: ProjectSettings) -> str:
+    r"""The settings as TOML, each with a line on what it is.
+
+    >>> "budget = \"5%\"" in described(ProjectSettings(pool="photos", budget="5%"))
+    True
+    """
+    parts = ["# A project of 'activetune next'. Values may be changed between two calls; answers are never kept here."]
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        told = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+        parts += [
+            "",
+            f"# {settings.explained[field.name]}",
+            f"{field.name} = {told.replace(chr(127), chr(92) + 'u007f')}",
+        ]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,361 @@
+"""Round by round: a project asks, takes over what was answered, and says what more labels would bring."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activetune import UsageError, next_round
+from activetune.base.artefact import read_manifest
+from activetune.base.tables import read_table, write_csv
+from activetune.cli import run
+from activetune.selection.artefact import load_selection
+from activetune.studies.rounds import next_round as module
+from activetune.studies.rounds.advice import agreement
+from tests.conftest import tiny_backbone, write_digits
+
+Answering = Callable[[str], str]
+
+
+def true_class(item: str) -> str:
+    return item.partition("/")[0]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    return write_digits(tmp_path / "pool", 60)
+
+
+def start(images: Path, **options: Any) -> module.NextRound:
+    backbone, weights = tiny_backbone()
+    given = {"pool": images, "budget": 8, "backbone": backbone, "weights": weights, **options}
+    return step(images, **given)
+
+
+def step(images: Path, **options: Any) -> module.NextRound:
+    return next_round(images.parent / "project", device="cpu", workers=0, quiet=True, **options)
+
+
+def answer(pool: Path, number: int, by: Answering = true_class, only: int | None = None, **columns: str) -> Path:
+    """Fill in the label file of a round, as an editor or the page does."""
+    path = pool.parent / f"project/rounds/{number:03d}/labels.csv"
+    ids = read_table(path)["id"]
+    labels = [by(item) if only is None or row < only else "" for row, item in enumerate(ids)]
+    rows = [(item, label, *columns.values()) for item, label in zip(ids, labels, strict=True)]
+    write_csv(path, ("id", "label", *columns), rows)
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    columns = read_table(path)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+# From call to call --------------------------------------------------------------------------------------------------
+
+
+def test_from_a_folder_of_images_to_the_third_round(pool: Path) -> None:
+    project = pool.parent / "project"
+    first = start(pool, audit=6)
+    assert (first.state, first.round, first.new, first.labels) == ("label", 1, True, 0)
+    assert len(load_selection(project / "rounds/001")) == 8 and len(read_table(project / "audit.csv")["id"]) == 6
+    again = step(pool)  # nothing was labelled: it says where, and changes nothing
+    assert (again.round, again.new, again.merged) == (1, False, 0) and "rounds/001" in again.to_do
+    answer(pool, 1, only=5)
+    partly = step(pool)
+    assert (partly.round, partly.merged, partly.labels) == (1, 5, 5) and partly.to_do.startswith("9 of 14 items wait")
+    answer(pool, 1)
+    second = step(pool)
+    assert (second.round, second.new, second.merged, second.labels) == (2, True, 9, 8)
+    assert second.advice["audit"]["n"] == 6 and second.advice["audit"]["interval"]["by"] == "Wilson"
+    assert read_manifest(project / "models/001", "model")["figures"]["n_train"] == 8
+    answer(pool, 2)
+    third = step(pool)
+    assert (third.round, third.labels) == (3, 16) and third.advice["stability"]["to"] == 16
+    assert [entry.answered for entry in third.ledger] == [14, 8, 0]
+    picked = [load_selection(project / f"rounds/{number:03d}").ids for number in (1, 2, 3)]
+    assert len({item for ids in picked for item in ids}) == 24
+    assert {row["round"] for row in rows_of(project / "labels.csv")} == {"1", "2"}
+
+
+def test_until_nothing_is_left(pool: Path) -> None:
+    start(pool, budget="50%")
+    answer(pool, 1)
+    assert step(pool).round == 2
+    answer(pool, 2)
+    done = step(pool)
+    assert (done.state, done.labels) == ("done", 60) and "nothing is left to pick" in done.to_do
+    gain = done.advice["gain"]
+    assert gain is None  # no more labels can come
+    assert step(pool).state == "done"
+
+
+def test_a_round_is_closed_with_items_that_nobody_has_looked_at(pool: Path) -> None:
+    start(pool)
+    answer(pool, 1, only=6)
+    closed = step(pool, close=True)
+    assert (closed.round, closed.labels) == (2, 6)
+    answer(pool, 1)  # late answers count too
+    assert step(pool).labels == 8
+
+
+def test_what_was_passed_is_not_asked_again(pool: Path) -> None:
+    start(pool, budget=30)
+    path = answer(pool, 1, state="")
+    rows = rows_of(path)
+    passed = [rows[number] | {"label": "", "state": state} for number, state in ((0, "skipped"), (1, "unsure"))]
+    write_csv(path, ("id", "label", "state"), [list(row.values()) for row in (*passed, *rows[2:])])
+    found = step(pool)
+    assert found.labels == 28 and (found.ledger[0].answered, found.ledger[0].passed) == (28, 2)
+    assert not {row["id"] for row in passed} & set(load_selection(pool.parent / "project/rounds/002").ids)
+
+
+def test_answers_of_one_class_alone_train_no_model_and_the_next_round_comes(pool: Path) -> None:
+    start(pool)
+    answer(pool, 1, lambda item: "same")
+    found = step(pool)
+    assert found.round == 2 and not (pool.parent / "project/models").exists()
+    assert "can't be told yet" in found.advice["sentence"]
+
+
+def test_labels_from_elsewhere_begin_a_project_and_conflicts_are_listed(pool: Path) -> None:
+    ids = sorted(str(path.relative_to(pool)) for path in pool.glob("*/*"))[::6]
+    given = pool.parent / "given.csv"
+    write_csv(given, ("id", "label"), [(item, true_class(item)) for item in ids])
+    first = start(pool, labels=given)
+    project = pool.parent / "project"
+    assert first.merged == first.labels == len(ids) and (project / "models/000/manifest.json").is_file()
+    assert not set(load_selection(project / "rounds/001").ids) & set(ids)
+    wrong = pool.parent / "wrong.csv"
+    write_csv(wrong, ("id", "label"), [(ids[0], "other")])
+    found = step(pool, labels=wrong)
+    assert len(found.conflicts) == 1 and "'other' counts, also '" in found.conflicts[0]
+    (listed,) = rows_of(project / "conflicts.csv")
+    assert (listed["id"], listed["counts"], listed["open"]) == (ids[0], "other", "yes")
+    third = pool.parent / "third.csv"
+    write_csv(third, ("id", "label"), [(ids[0], true_class(ids[0]))])
+    settled = step(pool, labels=third)
+    assert not settled.conflicts and rows_of(project / "conflicts.csv")[0]["open"] == ""
+    assert {row["id"]: row["label"] for row in rows_of(project / "labels.csv")}[ids[0]] == true_class(ids[0])
+
+
+def test_an_answer_that_is_corrected_or_taken_back_stays_in_the_history(pool: Path) -> None:
+    start(pool)
+    path = answer(pool, 1)
+    assert step(pool).round == 2
+    first, second, *others = rows_of(path)
+    write_csv(path, ("id", "label"), [(first["id"], "7"), (second["id"], ""), *(tuple(one.values()) for one in others)])
+    found = step(pool)
+    history = [row for row in rows_of(pool.parent / "project/history.csv") if row["id"] == first["id"]]
+    assert [row["label"] for row in history] == [first["label"], "7"] and not found.conflicts
+    assert found.labels == 7 and found.ledger[0].open == 1
+    assert step(pool).merged == 0
+
+
+def test_several_classes_an_image(pool: Path) -> None:
+    start(pool, task="multilabel", classes=["even", "odd", "low"])
+    answer(pool, 1, lambda item: f"{('even', 'odd')[int(item[0]) % 2]}{'; low' if item[0] < '5' else ''}")
+    found = step(pool)
+    assert found.round == 2 and "--classes even,odd,low --multilabel" in found.to_do
+    assert json.loads((pool.parent / "project/models/001/config.json").read_text())["classes"] == ["even", "odd", "low"]
+
+
+def test_a_pool_that_has_grown_is_embedded_again(pool: Path) -> None:
+    start(pool)
+    write_digits(pool, 70)
+    answer(pool, 1)
+    assert step(pool).round == 2
+    assert read_manifest(pool.parent / "project/embeddings", "embeddings")["n"] == 70
+
+
+def test_an_image_that_has_left_the_pool_stops_nothing(pool: Path) -> None:
+    start(pool)
+    path = answer(pool, 1)
+    (pool / rows_of(path)[0]["id"]).unlink()
+    found = step(pool)
+    assert (found.round, found.labels) == (2, 7) and len(rows_of(pool.parent / "project/history.csv")) == 8
+
+
+# The audit ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_audit_is_never_picked_and_never_trained_on(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(pool, audit=10)
+    aside = set(load_selection(pool.parent / "project/rounds/001").audit)
+    seen: list[set[str]] = []
+    for name, of in (("finetune", "labels"), ("select", "labelled"), ("advise", "")):
+        monkeypatch.setattr(module, name, _watched(getattr(module, name), of, seen))
+    for number in range(1, 4):
+        answer(pool, number, lambda item: "audit" if item in aside else true_class(item))
+        found = step(pool)
+        assert not aside & set(load_selection(pool.parent / f"project/rounds/{number + 1:03d}").ids)
+        assert found.advice["audit"] == found.advice["audit"] | {"n": 10, "value": 0.0}  # its class was never taught
+    assert len(seen) >= 9 and not any(aside & one for one in seen)
+
+
+def _watched(stage: Callable[..., Any], of: str, seen: list[set[str]]) -> Callable[..., Any]:
+    def watching(*args: Any, **options: Any) -> Any:
+        seen.append(set((options[of] if of else args[1]) or ()))
+        return stage(*args, **options)
+
+    return watching
+
+
+# Cut off anywhere ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "where", ["write_history", "write_decisions", "embed", "finetune", "advise", "select", "contact_sheet"]
+)
+def test_a_call_that_is_cut_off_is_called_again(pool: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    start(pool)
+    answer(pool, 1)
+    with monkeypatch.context() as patched:
+        stage = getattr(module, where)
+
+        def cut_off(*args: Any, **options: Any) -> None:
+            stage(*args, **options)
+            raise KeyboardInterrupt
+
+        patched.setattr(module, where, cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            step(pool)
+    found = step(pool)
+    assert (found.round, found.labels, found.state) == (2, 8, "label")
+    assert len(rows_of(pool.parent / "project/history.csv")) == 8
+    assert (pool.parent / "project/rounds/002/labels.csv").is_file()
+
+
+KILLED = """
+import os, signal, sys
+import activetune.studies.rounds.next_round as module
+stage = getattr(module, sys.argv[1])
+def killed(*args, **options):
+    stage(*args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(module, sys.argv[1], killed)
+from activetune.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow
+def test_killed_for_real_nothing_is_lost_or_twice(pool: Path) -> None:
+    start(pool)
+    answer(pool, 1)
+    line = ["next", str(pool.parent / "project"), "--quiet", "--workers", "0", "--device", "cpu"]
+    ended = subprocess.run([sys.executable, "-c", KILLED, "write_history", *line], check=False, env=dict(os.environ))
+    assert ended.returncode == -signal.SIGKILL
+    assert len(rows_of(pool.parent / "project/history.csv")) == 8
+    assert step(pool).round == 2
+    assert len(rows_of(pool.parent / "project/history.csv")) == 8
+
+
+# Wrong use ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"budget": "2/class"}, "a number or a share of the pool"),
+        ({"task": "detection"}, "classification or multilabel"),
+        ({"method": "actveft"}, "activeft"),
+        ({"recipe": "lineer_probe"}, "linear_probe"),
+        ({"audit": -1}, "0 or more"),
+        ({"pool": "nowhere"}, "does not exist"),
+    ],
+)
+def test_a_project_that_can_t_be_is_refused_and_leaves_nothing(pool: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        start(pool, **options)
+    assert not (pool.parent / "project/project.toml").exists()
+
+
+def test_no_project_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["next", str(tmp_path / "none")]) == 2
+    assert "make one with: activetune next" in capsys.readouterr().err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    write_digits(tmp_path / "pool", 12)
+    assert run(["next", str(tmp_path / "full"), "--pool", str(tmp_path / "pool"), "--budget", "3"]) == 2
+    assert "holds something else ('notes.txt')" in capsys.readouterr().err
+
+
+def test_settings_are_changed_in_the_file_and_nowhere_else(pool: Path) -> None:
+    start(pool)
+    with pytest.raises(UsageError, match=r"budget = '8', not '9'; edit .*project.toml"):
+        step(pool, budget=9)
+    assert step(pool, budget=8).round == 1
+    path = pool.parent / "project/project.toml"
+    path.write_text(path.read_text().replace('budget = "8"', "budget = 9").replace("seed = 0", "seeds = 1"))
+    with pytest.raises(UsageError, match="no setting 'seeds'; did you mean 'seed'"):
+        step(pool)
+    path.write_text(path.read_text().replace("seeds = 1", "seed = 1"))
+    answer(pool, 1)
+    step(pool)
+    assert len(load_selection(pool.parent / "project/rounds/002")) == 9
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["id,label", "nothing.png,cat"], "not in the project's pool"),
+        (["name,label", "a,b"], "no column 'id'"),
+        (["id,class", "0/0000.png,b"], "no column 'label'"),
+        (["id,label", "0/0000.png,"], "holds no label"),
+    ],
+)
+def test_a_label_file_that_does_not_fit_changes_nothing(pool: Path, lines: Sequence[str], told: str) -> None:
+    start(pool)
+    (pool.parent / "given.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UsageError, match=told):
+        step(pool, labels=pool.parent / "given.csv")
+    assert not (pool.parent / "project/history.csv").exists()
+
+
+def test_a_history_that_is_damaged_is_never_written_over(pool: Path) -> None:
+    start(pool)
+    answer(pool, 1)
+    damaged = "id,label\n1,2\n"
+    (pool.parent / "project/history.csv").write_text(damaged)
+    with pytest.raises(UsageError, match="no column 'state'"):
+        step(pool)
+    assert (pool.parent / "project/history.csv").read_text() == damaged
+
+
+# What is told -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_ends_with_what_to_do(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start(pool)
+    line = ["next", str(pool.parent / "project"), "--quiet", "--workers", "0", "--device", "cpu"]
+    assert run(line) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: 8 items wait for a label: activetune label ")
+    assert run([*line, "--overwrite"]) == 2
+    assert "never replaces what a project holds" in capsys.readouterr().err
+
+
+def test_the_ledger_counts_the_seconds_between_answers_without_pauses(pool: Path) -> None:
+    start(pool)
+    path = answer(pool, 1)
+    minutes = [0, 1, 2, 30, 31, 31, 31, 32]
+    rows = [
+        (row["id"], row["label"], f"2026-01-01T10:{minute:02d}:00+00:00", "anna")
+        for row, minute in zip(rows_of(path), minutes, strict=True)
+    ]
+    write_csv(path, ("id", "label", "answered", "by"), rows)
+    assert step(pool).ledger[0].seconds == 4 * 60
+
+
+def test_kappa_of_answers_by_chance_is_zero() -> None:
+    found = agreement(["a", "a", "b", "b"], ["a", "b", "a", "b"])
+    assert found == {"agreement": 0.5, "kappa": 0.0}
+    assert agreement(["a"], ["a"])["kappa"] == 1.0
