@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from activetune.features.embedding import EmbedOptions, embed
     from activetune.features.text.captioning import caption
     from activetune.networks.backbones import Backbone, load_backbone
+    from activetune.report import write_report
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.images import save_images
@@ -78,6 +79,7 @@ _HOME = {
     "select": "selection.select",
     "simulate": "studies.simulation.simulate",
     "visft": "supervision.run",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -119,6 +121,7 @@ __all__ = [
     "select",
     "simulate",
     "visft",
+    "write_report",
 ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from activetune.cli import selecting, models, simulating, supervising, preparing, showing  # isort: skip  (this is their order in --help)
+from activetune.base.command import typed
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
@@ -89,7 +90,7 @@ def _invoke(arguments: list[str]) -> int:
     _refuse_empty(arguments)
     command = typer.main.get_command(app)
     try:
-        with command.make_context("activetune", list(arguments) or ["--help"]) as context:
+        with typed(arguments), command.make_context("activetune", list(arguments) or ["--help"]) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code if arguments else 2
