@@ -12,7 +12,7 @@ from activetune.base.errors import UsageError, unknown_name
 from activetune.base.files import read_json, remove
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
-from activetune.base.run import NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
+from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -55,15 +55,16 @@ def write_report(
         >>> activetune.write_report("sel")  # doctest: +SKIP
         PosixPath('sel/report.html')
     """
-    from activetune.report.subject import KINDS, MODEL, Given, Subject
+    from activetune.report.subject import KINDS, MODEL, USED, Given, Subject
 
     folder = Path(folder)
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
     kind = str(manifest.get("kind"))
     if kind not in KINDS:
         raise UsageError(f"{folder} holds nothing to report on; expected a finished folder of: {', '.join(KINDS)}")
-    idle = {} if kind == MODEL else {"device": PROCESSOR_ONLY, "precision": NO_PRODUCTS, "workers": ONE_PROCESS}
-    run = Run.of("report", run_options, **idle)
+    answers = kind == MODEL and pool is not None  # a network runs
+    idle = {} if answers else {"device": PROCESSOR_ONLY, "precision": NO_PRODUCTS, "workers": ONE_PROCESS}
+    run = Run.of("report", run_options, **idle, **({} if "layouts" in USED[kind] else {"seed": NO_CHANCE}))
     _check_layouts(layouts)
     _refuse_idle(kind, {"pool": pool, "labels": labels, "embeddings": embeddings, "layouts": layouts})
     path = folder / REPORT

@@ -15,7 +15,7 @@ from html import escape
 from activetune.report.page import as_script
 
 BROAD, NARROW = (760, 340), (360, 300)  # width and height in units of a pixel of text
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 28, 44
 SPREAD = 8  # the largest over the smallest place, from which an axis is logarithmic
 COLOURS = 12
 DASHES = ("", "7 4", "2 4")
@@ -225,7 +225,7 @@ def _frame(
         parts.append(f'<line class="axis" x1="{place:.1f}" x2="{place:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(f'<text x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{escape(x.told(tick))}</text>')
     parts.append(f'<text x="{right}" y="{height - 6}" text-anchor="end">{escape(x.title)}</text>')
-    parts.append(f'<text x="{LEFT - 40}" y="{height - 6}">{escape("↑ " + y.title)}</text>')
+    parts.append(f'<text x="2" y="13">{escape(y.title)}</text>')
     return "".join(parts)
 
 

@@ -165,7 +165,7 @@ class Page:
         """A card's picture; on a page that can be touched a click makes it large."""
         small = ' class="small"' if card.small else ""
         zoom = f' tabindex="0" data-zoom="{escape(told)}"' if self._asked else ""
-        return f'<img src="{escape(uri)}" alt="{escape(card.title)}" loading="lazy"{zoom}{small}>'
+        return f'<img src="{escape(uri)}" alt="{escape(card.title)}" decoding="async"{zoom}{small}>'
 
     def add(self, markup: str, asks: str = "") -> None:
         """Markup that is finished, in which every text from outside is escaped.

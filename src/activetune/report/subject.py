@@ -220,7 +220,7 @@ class Subject:
     def _answers(self) -> dict[str, str]:
         """Class names that were given, or written into a selection's ``labels.csv``."""
         given = self.given.labels
-        if given is None:
+        if given is None or self.kind == MODEL:  # a model's task reads them, whatever they are
             return self._noted("label")
         pool = self.pool or (items_of(self.embeddings) if self.embeddings is not None else None)
         if pool is None:

@@ -13,7 +13,7 @@ class ClassBalance(Panel):
     """See the module."""
 
     kinds = (EMBEDDINGS, SELECTION, MODEL)
-    order = 45
+    order = 51
 
     def stands(self, subject: Subject) -> bool:
         """See :class:`Panel`: where some class is known."""

@@ -43,7 +43,7 @@ class Confusion(Panel):
             page.add(_matrix(cells, behind, pixels))
             what = "pixels of the class, in percent" if pixels else "items"
             page.note(
-                f"A row per true class, a column per answer: {what}. The stronger its colour, the larger a cell's share."
+                f"A row per true class, a column per answer: {what}. The stronger a colour, the larger the share."
                 + (" A click shows the pictures behind a cell, the surest first." if behind else "")
             )
         else:

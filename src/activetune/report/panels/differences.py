@@ -36,8 +36,8 @@ class Differences(Panel):
             page.paragraph(line)
         page.note(
             "Intervals and p-values: paired bootstrap over the test images of each probe, the same draws for A and B. "
-            "p is corrected for the number of rows by Holm. Rows in bold differ clearly. An interval tells how a figure "
-            f"varies with the test images, not with the labels that were learned from.{_least(subject.manifest)}"
+            "p is corrected for the number of rows by Holm. Rows in bold differ clearly. An interval tells how a "
+            f"figure varies with the test images, not with the labels that were learned from.{_least(subject.manifest)}"
         )
 
 

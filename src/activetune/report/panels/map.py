@@ -67,7 +67,7 @@ class Map(Panel):
         page.add(map_element(layouts, ids, colourings, placed, shown=shown, tiles=tiles), asks="map")
         page.note(
             "The wheel zooms, dragging moves. Lasso (or shift and drag) chooses items, whose ids can be copied or "
-            "saved as a list that --candidates and --exclude of activetune select take. A click in the legend hides a class."
+            "saved as a list, which activetune select takes by --candidates or --exclude. A click in the legend hides."
         )
 
 

@@ -57,8 +57,8 @@ def _of_classes(confusion: Confusion, page: Page) -> None:
         rows.append([name, precision, recall, f"{100 * f1:.1f}", Share(f1), f"{true:,}", f"{predicted:,}"])
     page.table(["class", "precision", "recall", "F1", "", "items", "answered"], rows)
     page.note(
-        "In percent, the lowest F1 first. Precision: of the items answered with the class, those that are of it. Recall: "
-        "of the items that are of it, those answered with it."
+        "In percent, the lowest F1 first. Precision: of the items answered with the class, those that are of it. "
+        "Recall: of the items that are of it, those answered with it."
     )
 
 

@@ -113,12 +113,17 @@
     };
   };
 
+  /** Whether WebGL is emulated on the processor, where a plain canvas is faster; #webgl asks for it all the same. */
+  const emulated = (probe) => {
+    const told = probe.getParameter(probe.RENDERER);
+    const asked = told === "WebKit WebGL" && probe.getExtension("WEBGL_debug_renderer_info");
+    return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(asked ? probe.getParameter(asked.UNMASKED_RENDERER_WEBGL) : told);
+  };
+
   /** The same by WebGL; null where there is none. */
   const accelerated = (canvas, told, width, height) => {
-    // Where WebGL is emulated on the processor the plain canvas is faster; #webgl in the address asks for it all the same.
-    const wanted = { failIfMajorPerformanceCaveat: location.hash !== "#webgl" };
-    const probe = document.createElement("canvas").getContext("webgl", wanted);
-    if (!probe || !window.reglScatterplot) return null;
+    const probe = window.reglScatterplot && document.createElement("canvas").getContext("webgl");
+    if (!probe || (emulated(probe) && location.hash !== "#webgl")) return null;
     for (const name of ["OES_texture_float", "OES_element_index_uint"]) if (!probe.getExtension(name)) return null;
     probe.getExtension("WEBGL_lose_context")?.loseContext();
     let plot;
