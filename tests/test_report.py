@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         common = ["--quiet", "--device", "cpu", "--workers", "0"]
         assert run(["embed", "pool", "--out", "emb", *common]) == 0
         assert run(["select", "emb", "--budget", "30", "--method", "k_center", "--out", "sel", "--quiet"]) == 0
-        labels = "id,label\n" + "".join(f"{item},{item[0]}\n" for item in open_pool("pool").ids[::2])
+        labels = "id,label\n" + "".join(f"{item},{item[0]}\n" for item in open_pool("pool").ids[::6])
         (place / "labels.csv").write_text(labels)
         line = "finetune pool --labels labels.csv --recipe linear_probe --set strengths=10 --out model"
         assert run([*line.split(), *common]) == 0
