@@ -63,13 +63,15 @@ class Answered:
     def predicted_N(self) -> IntArray:
         """The likeliest class of each item."""
         assert self.probs_NC is not None
-        return self.probs_NC.argmax(axis=1)
+        found: IntArray = self.probs_NC.argmax(axis=1)
+        return found
 
     @property
     def sure_N(self) -> FloatArray:
         """Its probability."""
         assert self.probs_NC is not None
-        return self.probs_NC.max(axis=1)
+        found: FloatArray = self.probs_NC.max(axis=1)
+        return found
 
 
 def answered(model: Model, pool: Pool, given: Labels | Mapping[str, Any] | str | None, run: Run) -> Answered:

@@ -143,8 +143,8 @@ def _colourings(subject: Subject, embeddings: Embeddings, rows: IntArray) -> lis
         found.append(Colouring.by_number("distance to the nearest pick", distances_from(similarity), "{:.2f}".format))
     if subject.answered is not None:
         place = {item: row for row, item in enumerate(subject.answered.ids)}
-        values = subject.answered.agreement_N[[place[item] for item in ids]]
-        found.append(Colouring.by_number("agreement with the known answer", values, "{:.2f}".format))
+        agreement_M = subject.answered.agreement_N[[place[item] for item in ids]]
+        found.append(Colouring.by_number("agreement with the known answer", agreement_M, "{:.2f}".format))
     if subject.kind not in (SIMULATION, DEMO) or not found:
         found.append(_clusters(embeddings.features_ND[rows], subject.run.seed))
     return found
