@@ -17,7 +17,6 @@ DEPENDENCIES = [
     "accelerate>=1.5",
     "numpy>=1.26",
     "pillow>=11.0",
-    "plotly>=6.0",
     "psutil>=5.9",
     "pyarrow>=17.0",
     "pydantic>=2.7",

@@ -21,7 +21,7 @@ GROUPS = {
     "Pools and labels": ("open_pool", "Pool", "read_labels", "Labels", "corrupt", "caption"),
     "Answers beyond one class an image": ("read_annotations", "pool_annotations", "save_annotations"),
     "Embeddings": ("embed", "EmbedOptions", "Embeddings", "load_embeddings", "load_backbone", "Backbone"),
-    "Selection": ("select", "Selection", "load_selection", "contact_sheet", "save_images", "label"),
+    "Selection": ("select", "Selection", "load_selection", "contact_sheet", "write_report", "save_images", "label"),
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
     "A model where it is used": ("stream_predictions", "serve", "export_model"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),

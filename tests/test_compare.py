@@ -25,7 +25,7 @@ from activetune.cli import run as command
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer, BoxState
 from activetune.evaluation.pixels import PixelCounts
-from activetune.report.comparison import write_comparison_report
+from activetune.report import write_report
 from activetune.studies.compare import compare as stage
 from activetune.studies.compare import tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
@@ -489,7 +489,7 @@ def test_a_report_says_how_small_p_can_get(place: Path, tmp_path: Path) -> None:
     assert manifest["figures"].pop("draws") == 2000
     (tmp_path / "c/manifest.json").write_text(json.dumps(manifest))  # as an earlier version wrote it
     (tmp_path / "c/report.html").unlink()
-    assert "can't be below" not in html.unescape(write_comparison_report(tmp_path / "c").read_text())
+    assert "can't be below" not in html.unescape(write_report(tmp_path / "c", quiet=True).read_text())
 
 
 def random_side(name: str, tmp_path: Path) -> Side:

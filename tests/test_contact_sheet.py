@@ -185,7 +185,8 @@ def test_report_makes_the_page_again(embedded: Path, tmp_path: Path, capsys: pyt
     out = tmp_path / "sel"
     select(embedded, budget=3, method="random", out=out, quiet=True)
     assert run(["report", str(out)]) == 0
-    assert str(out / "picks.html") in capsys.readouterr().out
+    assert str(out / "report.html") in capsys.readouterr().out
+    assert len(pictures((out / "report.html").read_text(encoding="utf-8"))) >= 3
     assert run(["report", str(out)]) == 2
     assert run(["report", str(out), "--overwrite"]) == 0
 

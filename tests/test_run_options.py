@@ -56,7 +56,7 @@ REFUSED = {  # what can't change anything in a stage, and a value that would cla
     "caption": {"seed": "7", "precision": "bf16"},
     "corrupt": {"device": "cuda", "precision": "bf16"},
     "merge": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
-    "report": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
+    "report": {"device": "cuda", "precision": "bf16", "workers": "4"},
 }
 WORKERS = {"simulate": "1", "report": "1", "merge": "1"}
 ELSEWHERE = {("caption", "workers"), ("caption", "device")}  # used by its models alone: tests/test_captions.py

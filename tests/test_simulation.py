@@ -21,8 +21,9 @@ from activetune.base.runtime import limited_threads
 from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.networks.backbones import bundled
-from activetune.report import simulation as report
-from activetune.report.simulation import _common_range, _curves
+from activetune.report import maps
+from activetune.report.panels import map as map_panel
+from activetune.report.panels.learning_curves import common_bounds, curves
 from activetune.report.simulation_results import Results, best_rows, difference_rows, efficiency_rows, table_rows
 from activetune.studies.simulation import cells as cells_module
 from activetune.studies.simulation.budgets import Stock, read_budgets
@@ -72,11 +73,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def flat(features_MD: np.ndarray, seed: int) -> np.ndarray:
+    """A layout in place of t-SNE, which takes time."""
+    return np.asarray(features_MD[:, :2], dtype=float)
+
+
 @pytest.fixture(autouse=True)
 def _common_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits are embedded once for the whole file, and mapped by t-SNE only the first time."""
     monkeypatch.setenv("ACTIVETUNE_CACHE", str(root / "cache"))
-    monkeypatch.setattr(report, "tsne_places", lambda features_MD: np.asarray(features_MD[:, :2], dtype=float))
+    monkeypatch.setitem(maps.LAYOUTS, "tsne", flat)
 
 
 @pytest.fixture
@@ -223,7 +229,7 @@ def own_splits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         next((place / "digits" / name).iterdir()).write_bytes(b"no image")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACTIVETUNE_CACHE", str(root / "cache"))
-        patch.setattr(report, "tsne_places", lambda features_MD: np.asarray(features_MD[:, :2], dtype=float))
+        patch.setitem(maps.LAYOUTS, "tsne", flat)
         simulated(place / "digits", place / "sim", splits="per-seed", budgets=("20", "50%"))
     return place
 
@@ -369,9 +375,9 @@ def test_a_score_that_is_no_share_is_told_as_it_is(tmp_path: Path) -> None:
     results = Results(tmp_path, {**manifest, "pool_items": 10, "score": score}, cells, {})
     assert results.told("r", "random", "5") == "0.210"
     assert difference_rows(results, "r") == (["selector", "5"], [["a", "+0.042"]])
-    figure = _curves(results, "r", _common_range(results))
-    assert figure.layout.yaxis.title.text == "CIDEr-D on the test set, of 10"
-    assert [list(line.y) for line in figure.data if line.mode == "lines+markers"] == [[0.252], [0.21]]
+    chart = curves(results, "r", common_bounds(results))
+    assert "CIDEr-D on the test set, of 10" in chart
+    assert '"told":["0.252 ± 0.000"]' in chart and '"told":["0.210 ± 0.000"]' in chart
 
 
 # Rounds -----------------------------------------------------------------------------------------------------------
@@ -769,10 +775,10 @@ def test_the_command_prints_the_table(root: Path, tmp_path: Path, capsys: pytest
 
 
 def test_the_page_is_made_again_without_a_new_map(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: Any) -> None:
+    def refused(*_: Any) -> None:
         raise AssertionError("the places are known")
 
-    monkeypatch.setattr(report, "tsne_places", refused)
+    monkeypatch.setitem(maps.LAYOUTS, "tsne", refused)
     (copy / "report.html").unlink()
     assert run(["report", str(copy)]) == 0
     page = (copy / "report.html").read_text()
@@ -783,10 +789,10 @@ def test_the_page_is_made_again_without_a_new_map(copy: Path, monkeypatch: pytes
 
 
 def test_the_map_holds_all_picks_that_are_shown(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MAP_ITEMS", 40)
+    monkeypatch.setattr(map_panel, "STUDY_ITEMS", 40)
     embeddings = activetune.load_embeddings(copy / "embeddings/pool")
-    views = report._views(Results.read(copy), embeddings)
-    rows = report._map_rows(len(embeddings), views)
+    views = map_panel.views_of(Results.read(copy), embeddings)
+    rows = maps.rows_of_map(len(embeddings), np.concatenate([view.rows for view in views]), 40, seed=0)
     assert len(rows) == 40
     assert [view.name for view in views][:3] == ["random, 10", "k_means, 10", "margin, 10"]
     assert not any("60" in view.name for view in views)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from activetune.handover.export_model import export_model
     from activetune.labelling.label import label
     from activetune.networks.backbones import Backbone, load_backbone
+    from activetune.report import write_report
     from activetune.report.contact_sheet import contact_sheet
     from activetune.selection.artefact import Selection, load_selection
     from activetune.selection.images import save_images
@@ -98,6 +99,7 @@ _HOME = {
     "simulate": "studies.simulation.simulate",
     "stream_predictions": "evaluation.streaming",
     "visft": "supervision.run",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -151,6 +153,7 @@ __all__ = [
     "simulate",
     "stream_predictions",
     "visft",
+    "write_report",
 ]
 
 

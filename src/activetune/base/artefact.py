@@ -13,19 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from activetune.base.command import typed_command
 from activetune.base.errors import UsageError, some
 from activetune.base.files import BEGUN, LOCK, read_json, remove, replacing, write_json
 from activetune.base.files import MANIFEST as MANIFEST
 
+REPORT, REPORT_FILES = "report.html", "report_files"  # the page of a folder, and what it shows and does not hold
 FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
 
 
 def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False, key: str = "") -> Path:
     """Make an output folder ready: it must be new or empty, or hold what was cut off, or ``overwrite`` given.
 
-    ``files`` are the names that the artefact owns (folders too); overwriting removes these and nothing else: the
-    manifest first, then the last of them, which should be the one that says what the others are. ``key`` tells the run
-    from others, see :func:`begun_by`.
+    ``files`` are the names that the artefact owns (folders too); overwriting removes these, a report of them, and
+    nothing else: the manifest first, then the last of them, which should be the one that says what the others are.
+    ``key`` tells the run from others, see :func:`begun_by`.
 
     Raises:
         UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
@@ -33,7 +35,7 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False,
     present = refuse_occupied(path, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
     begin(path, key)
-    for name in (MANIFEST, *reversed(files)) if present else ():
+    for name in (MANIFEST, REPORT, REPORT_FILES, *reversed(files)) if present else ():
         remove(path / name)
     return path
 
@@ -83,7 +85,10 @@ def contents(folder: Path) -> list[str]:
 
 
 def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``manifest.json``, the last file of an artefact, and return it."""
+    """Write ``manifest.json``, the last file of an artefact, and return it.
+
+    It says by which command the artefact was made, where one was typed.
+    """
     from activetune import __version__
 
     stamped = {
@@ -91,6 +96,7 @@ def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[
         "format": FORMATS.get(kind, 1),
         "activetune": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({} if (command := typed_command()) is None else {"command": command}),
         **content,
     }
     write_json(folder / MANIFEST, stamped)

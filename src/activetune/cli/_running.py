@@ -9,27 +9,32 @@ from pathlib import Path
 
 import typer
 
+# isort: off
+# This is their order in --help.
+from activetune.cli import (
+    checking,
+    selecting,
+    labelling,
+    exchanging,
+    models,
+    handing,
+    rounds,
+    simulating,
+    supervising,
+    preparing,
+    showing,
+)
+
 # isort: on
+from activetune.base.command import typed
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
 
-# isort: off  (this is their order in --help)
-from activetune.cli import (
-    checking,
-    exchanging,
-    handing,
-    labelling,
-    models,
-    preparing,
-    rounds,
-    selecting,
-    showing,
-    simulating,
-    supervising,
-)
+# isort: off
+# This is their order in --help.
 from activetune.cli._app import app, commands
 
 __all__ = [
@@ -118,7 +123,7 @@ def _invoke(arguments: list[str]) -> int:
     _refuse_empty(arguments)
     command = typer.main.get_command(app)
     try:
-        with command.make_context("activetune", list(arguments) or ["--help"]) as context:
+        with typed(arguments), command.make_context("activetune", list(arguments) or ["--help"]) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code if arguments else 2

@@ -11,7 +11,7 @@ import typer
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import Config, Out, Quiet, with_run_options
+from activetune.cli._options import Config, LabelsOption, Out, Quiet, with_run_options
 
 
 class Listing(StrEnum):
@@ -60,14 +60,27 @@ def list_(
 
 
 @app.command()
-@with_run_options(idle=("seed", "device", "precision", "workers"))
+@with_run_options()
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder made by 'demo', 'simulate', 'select' or 'check'.")
+        Path,
+        typer.Argument(metavar="DIR", help="Made by embed, select, finetune, simulate, compare, visft, check or demo."),
     ],
+    pool: Annotated[
+        str | None, typer.Option(help="Where the images are; default: where DIR says. Of a model: what it answers.")
+    ] = None,
+    labels: LabelsOption = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(metavar="EMB", help="Features for the map; default: those that DIR names.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Of the map: pca (the default), tsne, umap, or several with commas between.")
+    ] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Make the page of a finished folder. It is report.html, or picks.html of a selection."""
+    """Make report.html of a finished folder: pictures, a map, curves, mistakes, whatever it holds."""
     from activetune.report import write_report
 
-    say(f"report: {write_report(folder, **run_options)}")
+    layouts = None if layout is None else [name.strip() for name in layout.split(",")]
+    path = write_report(folder, pool=pool, labels=labels, embeddings=embeddings, layouts=layouts, **run_options)
+    say(f"report: {path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,7 +24,7 @@ from activetune.data.labels import Labels, keep
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.metrics import told, told_score
-from activetune.evaluation.model import Model, load, predictions
+from activetune.evaluation.model import Model, Prediction, load, predictions
 from activetune.tasks import Batch, Scored, Task
 
 
@@ -68,8 +68,34 @@ def evaluate(
         if kept is not None:
             return kept
     path = None if out is None else _prepare_scores(Path(out), overwrite=run.overwrite)
+    scores, rejected = score_items(model, labelled, answers, run, contents)
+    if path is not None:
+        made_from = {"pool": pool.name, "rejected": rejected, "key": _key(model, contents, answers)}
+        write_json(path, {**scores.as_dict(), **made_from})
+    return scores
+
+
+def score_items(
+    model: Model,
+    labelled: Pool,
+    answers: Labels,
+    run: Run,
+    contents: Contents,
+    watch: Callable[[Prediction], None] | None = None,
+) -> tuple[Scored, int]:
+    """Run a model over items with known answers, and score it.
+
+    Args:
+        labelled: the items of the answers, in their order. contents: of these. watch: sees each batch of outputs.
+
+    Returns:
+        The scores, and how many images were skipped.
+
+    Raises:
+        ActivetuneError: none of the images can be decoded.
+    """
     runtime = resolve_runtime(run.device, run.precision)
-    scorer = task.scorer(answers, model.backbone.settings, model.classes)
+    scorer = model.task.scorer(answers, model.backbone.settings, model.classes)
     scored = rejected = 0
     batches = predictions(model, labelled, runtime=runtime, workers=run.workers, contents=contents, quiet=run.quiet)
     for batch in batches:
@@ -77,17 +103,15 @@ def evaluate(
         if batch.outputs is not None:
             scored += len(batch.positions)
             scorer.update(batch.outputs, Batch.untaught(batch.positions, batch.sizes))
+            if watch is not None:
+                watch(batch)
     contents.save()
     check_complete(len(answers), scored, rejected, "the scores")
     if not scored:
-        raise ActivetuneError(f"none of the {len(answers):,} labelled images of {pool.name} can be decoded")
+        raise ActivetuneError(f"none of the {len(answers):,} labelled images of {labelled.name} can be decoded")
     if rejected:
         note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", run.quiet)
-    scores = scorer.scores()
-    if path is not None:
-        made_from = {"pool": pool.name, "rejected": rejected, "key": _key(model, contents, answers)}
-        write_json(path, {**scores.as_dict(), **made_from})
-    return scores
+    return scorer.scores(), rejected
 
 
 def _among(answers: Labels, only: Sequence[str] | str | os.PathLike[str] | None, pool: Pool) -> Labels:

@@ -1,34 +1,31 @@
 """The contact sheet of a selection: ``picks.html``, one page with a small picture of every pick in the order of rank.
 
+``select`` writes it at once, so it holds neither a map nor a script; :func:`activetune.write_report` makes the whole
+report.
 The images come from the pool that the embeddings were made from. Where it can't be reached the page has the table alone
 and says so: a selection is of use without its pictures.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from activetune.base.errors import ActivetuneError, RejectedImage
+from activetune.base.errors import ActivetuneError
 from activetune.base.locks import holds_output
-from activetune.data.images import decode_image
-from activetune.data.kinds import Answer
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.report.page import Card, Page
+from activetune.report.pictures import picture
 from activetune.selection.artefact import CONTACT_SHEET, Selection, explained_figures, load_selection
 from activetune.selection.images import pool_of
-from activetune.tasks import with_answer
 
 MOST_SHOWN = 200  # picks on a page
 SIDE, DRAWN_SIDE = 112, 224  # pixels of a picture's long side; of one with an answer drawn in
-QUALITY = 55  # of JPEG: about 3 kB per picture
 
 
 @holds_output("folder", folder=True)
@@ -68,7 +65,7 @@ def contact_sheet(
             problem = str(error)
     if opened is not None:
         opened = replace(opened, patience=NO_PATIENCE)  # a picture that is not at hand now is left out
-    page = Page(f"{len(selection):,} picks", _lead(selection))
+    page = Page(f"{len(selection):,} picks", _lead(selection), bare=True)
     if problem:
         page.paragraph(
             f"The images can't be shown: {problem}. Where they are at hand: "
@@ -110,25 +107,6 @@ def _cards(selection: Selection, pool: Pool | None, most: int, labels: Labels | 
         if rank > most:
             return
         answer = None if labels is None or item not in known else (labels.answers[known[item]], labels.classes)
-        picture, problem = _picture(pool, item, answer) if pool is not None else ("", "")
-        yield Card(picture, f"{rank}. {item}", [f"score {score:.4g}", reason, *([problem] if problem else [])])
-
-
-def _picture(pool: Pool, item: str, answer: tuple[Answer, Sequence[str]] | None) -> tuple[str, str]:
-    """A small picture as a data URI, or the reason why there is none.
-
-    Args:
-        answer: what is drawn into it, with the names of the classes; None: nothing.
-    """
-    side = SIDE if answer is None else DRAWN_SIDE
-    if item not in pool.position:
-        return "", "not in the pool any more"
-    try:
-        content = pool.read(pool.position[item])
-        image = decode_image(content, about=SIDE) if answer is None else with_answer(decode_image(content), *answer)
-    except (RejectedImage, ActivetuneError, OSError) as error:
-        return "", f"can't be shown: {error}"
-    image.thumbnail((side, side))
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", ""
+        shown = picture(pool, item, SIDE if answer is None else DRAWN_SIDE, answer)
+        lines = [f"score {score:.4g}", reason, *([shown.problem] if shown.problem else [])]
+        yield Card(shown.uri, f"{rank}. {item}", lines, small=shown.small)

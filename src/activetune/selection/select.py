@@ -116,6 +116,7 @@ def select(
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
     run = Run.of("select", run_options, precision=FULL_PRECISION)
+    source = None if isinstance(embeddings, Embeddings) else str(Path(embeddings).absolute())
     embeddings, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
     selector = _selector(embeddings, method, preset, dict(settings or {}))
     guide = _guide_of(model, pool, selector, method, balance)
@@ -126,7 +127,8 @@ def select(
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
     with limited_threads(run.workers if threads is None else threads):
-        return _select(_Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside), out, run)
+        given = _Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source)
+        return _select(given, out, run)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class _Given:
     Attributes:
         guide: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
-            instead of what was asked for. aside: positions of the audit.
+            instead of what was asked for. aside: positions of the audit. source: where the embeddings lie; None: in
+            memory.
     """
 
     embeddings: Embeddings
@@ -148,6 +151,7 @@ class _Given:
     asked: Mapping[str, Any]
     notes: Mapping[str, str]
     aside: IntArray
+    source: str | None
 
 
 def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
@@ -228,6 +232,7 @@ def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Sele
     result, figures = _compute(given, str(runtime.device), run)
     picks, notes = result.picks, {**given.notes, **result.picks.notes, **result.notes}
     where = {name: given.embeddings.manifest.get(name) for name in ("pool", "pool_path")}
+    where["embeddings_path"] = given.source
     where["made_by"] = made_by(given.embeddings.manifest)
     manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [given.embeddings.ids[row] for row in picks.positions], ""

@@ -28,7 +28,7 @@ from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, embed, take
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.report import write_report
-from activetune.report.demo import summarise
+from activetune.report.demo_results import summarise
 from activetune.selection.artefact import Selection, save_selection
 from activetune.selection.select import select
 from activetune.studies.simulation.cells import fit_head

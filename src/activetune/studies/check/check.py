@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import holds, read_manifest, write_manifest
+from activetune.base.artefact import REPORT, holds, read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
@@ -21,7 +21,8 @@ from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings, origin
 from activetune.networks.backbones import load_backbone
-from activetune.report.findings import FINDINGS, REPORT, write_check_report
+from activetune.report import write_report
+from activetune.report.subject import FINDINGS
 from activetune.studies.check.asked import Asked
 from activetune.studies.check.finding import Found
 from activetune.studies.check.given import Given
@@ -197,7 +198,7 @@ def _write(folder: Path, asked: Asked, found: Mapping[str, Found | str], images:
 def _finished(folder: Path) -> Checked:
     """What a folder with a manifest holds; its page is made where it is not there yet."""
     if not (folder / REPORT).is_file():
-        write_check_report(folder)
+        write_report(folder, quiet=True)
     clear(folder)
     figures = read_manifest(folder, KIND)["figures"]
     return Checked(folder, figures["rows"], figures["images"], figures["excluded"])

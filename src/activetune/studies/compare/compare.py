@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from PIL import Image
 
-from activetune.base.artefact import read_manifest, write_manifest
+from activetune.base.artefact import REPORT, read_manifest, write_manifest
 from activetune.base.config import configure, refuse_unknown_settings
 from activetune.base.errors import RejectedImage, UsageError, repeated, unknown_name
 from activetune.base.files import replacing
@@ -26,7 +26,8 @@ from activetune.base.unfinished import RUN, WORK, Output, clear
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.report.comparison import ATTENTION, TABLE, notes_of, write_comparison_report
+from activetune.report import write_report
+from activetune.report.comparison import ATTENTION, TABLE, notes_of
 from activetune.studies.compare.attention import last_attention, maps, picture
 from activetune.studies.compare.kept import read_rows, write_rows
 from activetune.studies.compare.probe import Probe, Row, probes
@@ -34,7 +35,7 @@ from activetune.studies.compare.sampled import draws_for, holm, paired
 from activetune.studies.compare.side import Side
 
 KIND = "comparison"
-REPORT, PROBES = "report.html", "probes"
+PROBES = "probes"
 OUTPUT = Output(
     KIND,
     called="comparison",
@@ -165,7 +166,7 @@ def read_suite(given: Mapping[str, Any] | str | os.PathLike[str]) -> list[tuple[
 def _finished(folder: Path) -> Comparison:
     """What a folder with a manifest holds; its page is made where it is not there yet."""
     if not (folder / REPORT).is_file():
-        write_comparison_report(folder)
+        write_report(folder, quiet=True)
     clear(folder)
     return Comparison(folder, read_manifest(folder, KIND)["figures"]["rows"])
 

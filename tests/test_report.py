@@ -1,0 +1,425 @@
+"""Reports: panels by what they need, every kind of folder, sizes, hostile names, and the page in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import activetune
+from activetune import Embeddings, UsageError, write_report
+from activetune.base.artefact import write_manifest
+from activetune.cli import run
+from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
+from activetune.data.opening import open_pool
+from activetune.features.artefact import save_embeddings
+from activetune.report import maps, pictures
+from activetune.report.answered import agreement_of
+from activetune.report.charts import Axis, Line, line_chart, round_ticks
+from activetune.report.page import Page
+from activetune.report.panels import Panel, panels
+from activetune.report.panels.coverage import mean_distances
+from activetune.report.subject import KINDS, USED, Subject
+from activetune.selection.artefact import Selection, save_selection
+from tests.conftest import write_digits
+
+CHROMIUM = Path("/usr/bin/chromium")
+HOSTILE = '<img src=x onerror="alert(1)">&</script>.png'
+ON_CPU: dict[str, Any] = {"device": "cpu", "workers": 0, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool, its features, a selection and a model, made by the commands that people type."""
+    place = tmp_path_factory.mktemp("made")
+    write_digits(place / "pool", 90)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACTIVETUNE_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        common = ["--quiet", "--device", "cpu", "--workers", "0"]
+        assert run(["embed", "pool", "--out", "emb", *common]) == 0
+        assert run(["select", "emb", "--budget", "30", "--method", "k_center", "--out", "sel", "--quiet"]) == 0
+        labels = "id,label\n" + "".join(f"{item},{item[0]}\n" for item in open_pool("pool").ids[::6])
+        (place / "labels.csv").write_text(labels)
+        line = "finetune pool --labels labels.csv --recipe linear_probe --set strengths=10 --out model"
+        assert run([*line.split(), *common]) == 0
+    return place
+
+
+def page_of(folder: Path, **options: Any) -> str:
+    """The page of a folder, made anew."""
+    return write_report(folder, overwrite=True, **{"quiet": True, **options}).read_text(encoding="utf-8")
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", page)
+
+
+# The contract of panels -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: type(panel).__name__)
+def test_a_panel_names_kinds_and_artefacts_that_there_are(panel: Panel, tmp_path: Path) -> None:
+    assert panel.kinds and set(panel.kinds) <= set(KINDS)
+    assert all(hasattr(Subject, name) for name in panel.needs)
+    other = Subject(tmp_path, {"kind": "something else"}, activetune.report.Run())  # type: ignore[attr-defined]
+    assert not panel.stands(other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_panels_of_a_kind_have_places_of_their_own(kind: str) -> None:
+    orders = [panel.order for panel in panels() if kind in panel.kinds]
+    assert orders == sorted(set(orders)) and len(orders) >= 3
+    assert set(USED) == set(KINDS)
+
+
+# Every kind of folder ---------------------------------------------------------------------------------------------
+
+
+def test_a_selection_shows_command_picks_map_coverage_and_balance(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    page = page_of(Path("sel"))
+    assert "activetune select emb --budget 30 --method k_center --out sel --quiet" in page
+    wanted = ["What was asked", "Picked images", "Where the picks lie", "How many labels are enough?", "Class balance"]
+    assert headings(page)[:5] == wanted
+    assert page.count("nearest not picked") == 30
+    assert 'data-choose="view"' in page and "of what all of them bring" in page
+    assert page.count("6 more pictures") == 1  # 24 of 30 stand open
+
+
+def test_features_alone_have_a_map_and_classes(made: Path) -> None:
+    page = page_of(made / "emb", layouts=("pca", "tsne"))
+    assert headings(page) == ["What was asked", "Map of the pool", "Class balance", "Cost", "Next"]
+    assert "PCA</option>" in page and "t-SNE</option>" in page
+
+
+def test_a_model_shows_its_mistakes_where_there_is_a_pool(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVETUNE_CACHE", str(made / "cache"))
+    bare = page_of(made / "model")
+    assert "Not evaluated yet" in bare and "Mistakes" not in headings(bare)
+    activetune.evaluate(made / "model", made / "pool", out=made / "model/scores.json", **ON_CPU)
+    scored = page_of(made / "model")
+    assert {"Scores", "Per class", "Confusion"} <= set(headings(scored)) and "<template" not in scored
+    page = page_of(made / "model", pool=made / "pool", **ON_CPU)
+    assert {"Confusion", "Mistakes", "Calibration", "Map of the pool", "Class balance"} <= set(headings(page))
+    scores = json.loads((made / "model/scores.json").read_text())
+    assert f"<b>{100 * scores['top1']:.1f} %</b>" in page
+    wrong = round(scores["n"] * (1 - scores["top1"]))
+    assert f"{wrong:,} of {scores['n']:,} answers are wrong" in page
+    matrix = np.asarray(scores["confusion"]["matrix"])
+    assert page.count("<template data-cell=") == np.count_nonzero(matrix)
+
+
+def test_a_list_of_label_errors_is_shown_with_its_pictures(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made / "emb", tmp_path / "emb"))
+    item = open_pool(made / "pool").ids[3]
+    (folder / "label_errors.csv").write_text(f"id,label,suggestion,score\n{item},3,8,0.91234\n")
+    page = page_of(folder, pool=made / "pool")
+    assert "Likely label errors" in headings(page)
+    assert "suggestion: 8" in page and "score: 0.912" in page
+
+
+def test_visft_shows_each_task_before_and_after(tmp_path: Path) -> None:
+    scores = {"frozen": {"miou": 0.2, "n": 9}, "joint": {"miou": 0.25, "n": 9}}
+    figures = {"in_domain": {"masks": scores}, "weight_drift": 0.1, "feature_cosine": {"pooled": 0.9}, "seconds": 3.5}
+    tasks = [{"task": "segmentation", "name": "masks"}]
+    write_manifest(tmp_path, "visft", {"backbone": "b", "tasks": tasks, "seed": 0, "figures": figures})
+    rows = "".join(f"joint,{epoch},{1 / epoch},{epoch / 9}\n" for epoch in range(1, 5))
+    (tmp_path / "history.csv").write_text(f"phase,epoch,train_loss,val_miou\n{rows}")
+    page = page_of(tmp_path)
+    assert "<td>20.00 %</td><td>25.00 %</td><td>+5.00</td>" in page
+    assert {"Before and after", "Training", "Cost"} <= set(headings(page))
+
+
+def test_what_changes_nothing_or_does_not_belong_is_refused(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown layout 'tsn'"):
+        page_of(made / "sel", layouts=("tsn",))
+    with pytest.raises(UsageError, match="without a pool a model's report reads no labels"):
+        page_of(made / "model", labels=made / "labels.csv")
+    with pytest.raises(UsageError, match="leave device out"):
+        page_of(made / "sel", device="cuda")
+    other = Embeddings.from_numpy(np.eye(4))
+    with pytest.raises(UsageError, match="was not selected from these embeddings"):
+        page_of(made / "sel", embeddings=other)
+    with pytest.raises(UsageError, match="expected a finished folder of: embeddings"):
+        write_report(tmp_path, quiet=True)
+    page_of(made / "sel")
+    with pytest.raises(UsageError, match="exists already; give --overwrite"):
+        write_report(made / "sel", quiet=True)
+
+
+def test_a_selection_made_anew_loses_its_old_report(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sel"
+    for budget, extra in ((3, {}), (4, {"overwrite": True})):
+        activetune.select(made / "emb", budget=budget, method="random", out=out, quiet=True, **extra)
+        assert not (out / "report.html").exists()
+        write_report(out, quiet=True)
+
+
+# Parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_principal_components_are_those_of_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
+
+    features = np.random.default_rng(0).normal(size=(60, 9)).astype(np.float32)
+    ours = maps.pca_places(features)
+    units = features / np.linalg.norm(features, axis=1, keepdims=True)
+    theirs = PCA(2).fit_transform(units)
+    assert np.allclose(np.abs(ours), np.abs(theirs), atol=1e-4)
+    assert maps.pca_places(features[:2]).shape == (2, 2)
+
+
+def test_places_keep_their_shape_in_sixteen_bits() -> None:
+    places = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 5.0]])
+    element = maps.map_element({"PCA": places}, ["a", "b", "c"], [maps.Colouring.by_class("label", ["x", None, "y"])])
+    data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', element)[0])
+    x, y = (np.frombuffer(base64.b64decode(data["layouts"][0][axis]), "<u2") for axis in "xy")
+    assert abs((int(x[1]) - int(x[0])) - 2 * (int(y[2]) - int(y[0]))) <= 2
+    assert data["colourings"][0]["names"] == ["x", "y", "not known"] and data["colourings"][0]["counts"] == [1, 1, 1]
+
+
+def test_a_colouring_by_numbers_has_shades_of_as_many_items() -> None:
+    one = maps.Colouring.by_number("n", np.arange(120, dtype=float), "{:.0f}".format)
+    assert np.bincount(one.codes_M).tolist() == [10] * 12
+    assert maps.Colouring.by_number("n", np.ones(5), "{:.0f}".format).names == ["1"]
+
+
+def test_distances_to_the_first_picks_are_those_of_their_definition() -> None:
+    rng = np.random.default_rng(1)
+    units = rng.normal(size=(40, 6)).astype(np.float32)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    picks, counts = rng.permutation(40)[:9], [1, 4, 9]
+    apart = np.linalg.norm(units[:, None] - units[None, picks], axis=2)
+    expected = [apart[:, :count].min(axis=1).mean() for count in counts]
+    assert np.allclose(mean_distances(units, picks, counts), expected, atol=1e-3)
+
+
+def test_agreement_is_whole_for_equal_answers_and_none_for_others() -> None:
+    mask, other = np.zeros((4, 4), dtype=np.int32), np.ones((4, 4), dtype=np.int32)
+    half = mask.copy()
+    half[:, 2:] = 1
+    two = ["a", "b"]
+    for truth, same, none in (
+        (ArrayMask(mask), ArrayMask(mask), ArrayMask(other)),
+        (Boxes.of([[0, 0, 4, 4]], ["a"]), Boxes.of([[0, 0, 4, 3]], ["a"]), Boxes.of([[0, 0, 4, 4]], ["b"])),
+        (Names.of(["a"]), Names.of(["a"]), Names.of(["b"])),
+        (Sentences(("A dog runs", "no")), Sentences(("a dog runs.",)), Sentences(("cats",))),
+    ):
+        assert agreement_of(truth, same, two, two) == 1
+        assert agreement_of(truth, none, two, two) == 0
+    assert agreement_of(ArrayMask(half), ArrayMask(mask), two, two) == 0.25  # a: 8 of 16, b: none
+    found = Boxes.of([[0, 0, 4, 4], [8, 8, 9, 9]], ["a", "a"])
+    assert agreement_of(Boxes.of([[0, 0, 4, 4]], ["a"]), found, two, two) == pytest.approx(2 / 3)
+
+
+def test_a_chart_tells_its_values_and_escapes_its_names() -> None:
+    chart = line_chart([Line("<b>", [(1, 2.0), (2, 4.0)], told=["two", "four"])], Axis("K"), Axis("share & more"))
+    assert chart.count("<polyline") == 2 and '"told":["two","four"]' in chart
+    assert "<b>" not in chart and "share &amp; more" in chart
+    assert round_ticks(0.31, 0.46, 5) == [0.35, 0.4, 0.45]
+
+
+# Sizes ------------------------------------------------------------------------------------------------------------
+
+
+def noise(count: int) -> Any:
+    """A pool of pictures that compress worse than photographs, read from memory."""
+    from activetune.data.pool import Pool
+
+    class Source:
+        parallel = False
+
+        def read(self, index: int) -> bytes:
+            return encoded[index % len(encoded)]
+
+        def place(self, index: int) -> None:
+            return None
+
+    rng, encoded = np.random.default_rng(0), []
+    for _ in range(64):
+        coarse = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((32, 32), 2)
+        encoded.append(_png(coarse))
+    return Pool("noise", [f"folder/{number:06d}.png" for number in range(count)], None, Source())
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def many(folder: Path, count: int, hostile: bool = False) -> tuple[Path, Any]:
+    """A selection of 60 of many items, with its features and pictures."""
+    pool = noise(count)
+    ids = list(pool.ids)
+    features = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
+    names = [f"class {number % 7}" for number in range(count)]
+    made_from = {"pool": "noise", "backbone": "bundled"}
+    embeddings = save_embeddings(Embeddings(ids, features, names, made_from), folder / "emb")
+    figures = {"emd": 0.5, "radius": 0.7, "seconds": 1.0}
+    asked = {
+        "n": count,
+        "method": "random",
+        "seed": 0,
+        "k": 60,
+        "figures": figures,
+        "embeddings": embeddings.fingerprint,
+    }
+    (folder / "sel").mkdir()
+    save_selection(Selection(ids[:60], [1.0] * 60, ["drawn"] * 60, {**asked, "pool": "noise"}), folder / "sel")
+    return folder / "sel", pool
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 10,000 points."""
+    place = tmp_path_factory.mktemp("large")
+    folder, pool = many(place, 10_000)
+    return write_report(folder, pool=pool, embeddings=place / "emb", quiet=True)
+
+
+def test_a_page_of_ten_thousand_points_holds_all_and_stays_below_five_megabytes(large: Path) -> None:
+    page = large.read_text(encoding="utf-8")
+    assert len(page.encode()) <= 5_000_000
+    assert page.count("data:image/webp;base64,") == 4 and not (large.parent / "report_files").exists()
+
+
+def test_tiles_of_more_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "INLINE", 100)
+    folder, pool = many(tmp_path, 2600)
+    page = page_of(folder, pool=pool, embeddings=tmp_path / "emb")
+    tiles = sorted((folder / "report_files").iterdir())
+    assert [tile.name for tile in tiles] == ["tiles-0.webp", "tiles-1.webp"]
+    assert '"report_files/tiles-1.webp"' in page and "data:image/webp" not in page
+    assert sum(tile.stat().st_size for tile in tiles) <= 105 * 2600  # 10.5 of the 15 megabytes of 100,000 items
+    with Image.open(tiles[1]) as sheet:
+        assert sheet.size == (1600, 64)
+
+
+# In a browser -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"needs the browser {CHROMIUM}")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def opened(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str], list[str]]:
+    """A page from disk, with what its console says and the addresses it asks for."""
+    page = browser.new_page(**{"viewport": {"width": 1440, "height": 900}, **options})
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.resolve().as_uri())
+    if page.query_selector("[data-map]"):
+        page.query_selector("[data-map]").scroll_into_view_if_needed()
+        page.wait_for_selector("[data-map][data-ready]")
+    return page, said, [address for address in asked if not address.startswith(("data:", "blob:"))]
+
+
+def test_the_page_opens_offline_without_a_word_and_fits_a_phone(browser: Any, large: Path) -> None:
+    for width, scheme in ((1440, "light"), (390, "dark")):
+        page, said, asked = opened(browser, large, viewport={"width": width, "height": 800}, color_scheme=scheme)
+        assert said == [] and asked == [large.resolve().as_uri()]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        assert (sum(map(int, re.findall(r"\d+", ink)[:3])) > 400) == (scheme == "dark")
+        page.close()
+
+
+def test_the_map_answers_pointer_legend_and_lasso(browser: Any, tmp_path: Path) -> None:
+    folder, pool = many(tmp_path, 300)
+    path = write_report(folder, pool=pool, embeddings=tmp_path / "emb", quiet=True)
+    page, said, _ = opened(browser, path)
+    assert page.get_attribute("[data-map]", "data-ready") == "plain"  # WebGL is emulated here
+    box = page.query_selector(".map .field").bounding_box()
+    centre = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.click("[data-lasso]")
+    corners = [(-0.4, -0.4), (0.4, -0.4), (0.4, 0.4), (-0.4, 0.4)]
+    at = [(centre[0] + x * box["height"], centre[1] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for place in (*at[1:], at[0]):
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+    chosen = int(page.inner_text(".map .chosen b").split()[0])
+    assert 100 < chosen <= 300
+    with page.expect_download() as saved:
+        page.click("[data-save]")
+    lines = Path(saved.value.path()).read_text().splitlines()
+    assert lines[0] == "id" and len(lines) == chosen + 1 and set(lines[1:]) <= set(pool.ids)
+    page.select_option("[data-choose=colouring]", label="cluster")
+    assert "cluster 1" in page.inner_text(".map .legend")
+    assert said == []
+
+
+def test_webgl_draws_the_same_map_where_it_is_asked_for(browser: Any, tmp_path: Path) -> None:
+    folder, pool = many(tmp_path, 300)
+    path = write_report(folder, pool=pool, embeddings=tmp_path / "emb", quiet=True)
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    failed: list[str] = []
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto(f"{path.resolve().as_uri()}#webgl")
+    page.query_selector("[data-map]").scroll_into_view_if_needed()
+    page.wait_for_selector("[data-map][data-ready]")
+    if page.get_attribute("[data-map]", "data-ready") == "plain":
+        pytest.skip("needs a browser with WebGL, emulated or not")
+    page.wait_for_function(
+        """() => {
+            const field = document.querySelector(".map canvas.points");
+            const { data } = field.getContext("2d").getImageData(0, 0, field.width, field.height);
+            const seen = new Set();
+            for (let place = 0; place < data.length; place += 4) seen.add(data[place] + "," + data[place + 1]);
+            return seen.size > 5;
+        }"""
+    )
+    assert failed == []
+
+
+def test_hostile_names_stay_text_everywhere(browser: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (200, 30, 30)).save(tmp_path / "picture.png")
+    ids = [HOSTILE, *(f"</script><script>alert({number})</script>" for number in range(9))]
+    features = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    embeddings = save_embeddings(Embeddings(ids, features, [HOSTILE] * 10, {"pool": HOSTILE}), tmp_path / "emb")
+    figures = {"emd": 0.5, "radius": 0.7}
+    asked = {"n": 10, "k": 3, "method": HOSTILE, "seed": 0, "figures": figures, "embeddings": embeddings.fingerprint}
+    (tmp_path / "sel").mkdir()
+    about = {**asked, "pool": HOSTILE, "command": HOSTILE, "notes": {"a": HOSTILE}, "options": {HOSTILE: HOSTILE}}
+    save_selection(Selection(ids[:3], [1.0] * 3, [HOSTILE] * 3, about), tmp_path / "sel")
+    (tmp_path / "sel/label_errors.csv").write_text('id,"<b>"\n"<i>",<u>\n')
+    path = write_report(tmp_path / "sel", embeddings=tmp_path / "emb", quiet=True)
+    page, said, asked_for = opened(browser, path)
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    for option in page.query_selector_all("[data-choose=colouring] option"):
+        page.select_option("[data-choose=colouring]", value=option.get_attribute("value"))
+    box = page.query_selector(".map .field").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+    assert said == [] and asked_for == [path.resolve().as_uri()]
+    assert page.evaluate("document.querySelectorAll('img[onerror], .page script:not([type]), h1 img, u').length") == 0
+    assert HOSTILE in page.inner_text("pre")
+
+
+def test_a_page_without_touch_holds_no_script(tmp_path: Path) -> None:
+    page = Page("title", "lead", bare=True)
+    page.heading("A")
+    text = page.write(tmp_path / "page.html").read_text()
+    assert "<script" not in text and "script-src 'none'" in text
