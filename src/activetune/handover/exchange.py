@@ -71,6 +71,7 @@ def export_labels(
 
     >>> import pathlib, tempfile
     >>> from PIL import Image
+    >>> from activetune import export_labels, import_labels
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> (folder / "images").mkdir()
     >>> Image.new("RGB", (64, 48)).save(folder / "images/1.jpg")
