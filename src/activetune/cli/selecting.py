@@ -63,6 +63,12 @@ def embed(
     say(f"{out}: {shape} features, {rejected:,} images rejected")
 
 
+Audit = Annotated[
+    int, typer.Option(help="Random items beside the budget, to score models on: never picked, never trained on.")
+]
+Images = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")]
+
+
 @app.command()
 @with_run_options(idle=("precision",))
 def select(
@@ -93,12 +99,8 @@ def select(
     pool: Annotated[
         str | None, typer.Option(metavar="POOL", help="Where its images are, if not where they were embedded.")
     ] = None,
-    audit: Annotated[
-        int, typer.Option(help="Random items beside the budget, to score models on: never picked, never trained on.")
-    ] = 0,
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")
-    ] = None,
+    audit: Audit = 0,
+    images: Images = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""

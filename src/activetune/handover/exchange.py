@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from activetune.data.annotations import (
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.handover.given import CLASSIFICATION, given_at, one_name
+from activetune.handover.given import CLASSIFICATION, Given, given_at, one_name
 
 IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
 LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
@@ -84,30 +84,36 @@ def export_labels(
     """
     module = format_called(format, formats(), written=True)
     name = next(own for own, one in formats().items() if one is module)
-    for option, value in (("suggestions", suggestions), ("image_url", image_url)):
-        if value is not None and name != ADDRESSED:
-            raise UsageError(
-                f"{name} has no place for --{option.replace('_', '-')}, which {ADDRESSED} has; leave it out"
-            )
+    _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     given = given_at(Path(labels), pool, task, classes, quiet)
-    guesses = None
-    if suggestions is not None:
-        guessed = given_at(Path(suggestions), pool, given.task, None, quiet)
-        shown = [*given.classes, *(one for one in guessed.classes if one not in given.classes)]
-        guesses = Sheet(given.task, pool, given.ids, guessed.answers, guessed.classes, guessed.scores or {})
-        given = type(given)(given.task, given.ids, given.answers, shown, given.scores)
-    told: dict[str, Any] = {
-        "link": link,
-        "image_url": image_url or local_files(pool),
-        "quiet": quiet,
-        "suggestions": guesses,
-    }
-    sheet = Sheet(given.task, pool, given.ids, given.answers, given.classes, given.scores, **told)
+    guesses, classes_shown = _guessed(suggestions, given, pool, quiet)
+    told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "quiet": quiet}
+    sheet = Sheet(given.task, pool, given.ids, given.answers, classes_shown, given.scores, suggestions=guesses, **told)
     sheet.problems.where = str(out)
     written = write_sheet(sheet, module, name, Path(out), overwrite=overwrite)
     sheet.problems.tell(quiet)
     return written
+
+
+def _refuse_without_place(name: str, options: Mapping[str, object]) -> None:
+    """Refuse options that a format has no place for."""
+    for option, value in options.items():
+        if value is not None and name != ADDRESSED:
+            raise UsageError(
+                f"{name} has no place for --{option.replace('_', '-')}, which {ADDRESSED} has; leave it out"
+            )
+
+
+def _guessed(
+    suggestions: str | os.PathLike[str] | None, given: Given, pool: Pool, quiet: bool
+) -> tuple[Sheet | None, Sequence[str]]:
+    """What a model has answered to the items, and the classes with those that it alone has named."""
+    if suggestions is None:
+        return None, given.classes
+    found = given_at(Path(suggestions), pool, given.task, None, quiet)
+    shown = [*given.classes, *(one for one in found.classes if one not in given.classes)]
+    return Sheet(given.task, pool, given.ids, found.answers, found.classes, found.scores or {}), shown
 
 
 def local_files(pool: Pool) -> str:

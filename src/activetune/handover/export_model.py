@@ -81,15 +81,33 @@ def export_model(
             note(f"{place.main} holds this model already, finished", run.quiet)
             return kept
         place.prepare(overwrite=run.overwrite)
-        graph = Graph(model)
-        description = describe(model, graph, to, manifest)
-        limit = int8_limit if int8 else None
-        with tempfile.TemporaryDirectory(prefix="activetune-") as work:
-            made = Path(work)
-            found = _made(model, graph, target, description, made, truth, limit, run)
-            report = {"kind": KIND, "activetune": __version__, "target": to, "key": key, **found}
-            target.describe(made, description, report)
-            return place.fill(made, report)
+        about = {"kind": KIND, "activetune": __version__, "target": to, "key": key}
+        return _exported(model, manifest, target, place, truth, int8_limit if int8 else None, about, run)
+
+
+def _exported(
+    model: Model,
+    manifest: Mapping[str, Any],
+    target: Target,
+    place: Place,
+    truth: Truth | None,
+    int8_limit: float | None,
+    about: Mapping[str, Any],
+    run: Run,
+) -> dict[str, Any]:
+    """Make and check the export in a folder of its own, and put it in its place; returns the report.
+
+    Args:
+        int8_limit: what 8-bit weights may lose; None: there are none. about: what the report begins with.
+    """
+    graph = Graph(model)
+    description = describe(model, graph, str(about["target"]), manifest)
+    with tempfile.TemporaryDirectory(prefix="activetune-") as work:
+        made = Path(work)
+        found = _made(model, graph, target, description, made, truth, int8_limit, run)
+        report = {**about, **found}
+        target.describe(made, description, report)
+        return place.fill(made, report)
 
 
 def _refuse_options(to: str, target: Target, pool: object, labels: object, int8: bool, int8_limit: float) -> None:

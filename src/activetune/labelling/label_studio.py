@@ -92,22 +92,20 @@ def label_in_studio(
                 "remove the file to push the selection again"
             )
         return _pull(server, about, folder, pool, quiet)
-    picks = load_selection(Path(selection))
+    shown: dict[str, Any] = {"classes": classes, "suggestions": suggestions, "image_url": image_url, "quiet": quiet}
     with tempfile.TemporaryDirectory() as name:
-        made = export_labels(
-            selection,
-            pool=pool,
-            format="label_studio",
-            out=Path(name) / "tasks",
-            task=task,
-            classes=classes,
-            suggestions=suggestions,
-            image_url=image_url,
-            quiet=quiet,
-        )
+        place = Path(name) / "tasks"
+        made = export_labels(selection, pool=pool, format="label_studio", out=place, task=task, **shown)
         tasks = parse_json((made / "tasks.json").read_bytes())
         config = (made / "config.xml").read_text(encoding="utf-8")
-    title = f"activetune {folder.name} ({len(picks):,} images)"[:50]
+    title = f"activetune {folder.name} ({len(load_selection(Path(selection))):,} images)"[:50]
+    number = _push(server, title, config, tasks, quiet)
+    write_json(folder / PROJECT, {"url": server.url, "project": number, "task": task, "tasks": len(tasks)})
+    return Studio(server.page(number), len(tasks), 0, None)
+
+
+def _push(server: Server, title: str, config: str, tasks: Sequence[Any], quiet: bool) -> int:
+    """Make a project of tasks; returns its number."""
     project = server.ask("POST", "/api/projects", {"title": title, "label_config": config})
     number = _number(project, server)
     with progress(len(tasks), "sending tasks", quiet=quiet) as meter:
@@ -115,8 +113,7 @@ def label_in_studio(
             piece = tasks[start : start + PIECE]
             server.ask("POST", f"/api/projects/{number}/import", piece)
             meter.advance(len(piece))
-    write_json(folder / PROJECT, {"url": server.url, "project": number, "task": task, "tasks": len(tasks)})
-    return Studio(server.page(number), len(tasks), 0, None)
+    return number
 
 
 def _number(project: Any, server: Server) -> int:

@@ -102,7 +102,7 @@ def _check(subject: Subject) -> Opening:
     total = sum(row["findings"] for row in figures["rows"])
     return (
         f"{total:,} findings in {figures['images']:,} images",
-        f"{_short(names['pool']['pool'])}, checked by activetune check; exclude.csv lists {figures['excluded']:,} of them.",
+        f"{_short(names['pool']['pool'])}, checked by activetune check; {figures['excluded']:,} are in exclude.csv.",
     )
 
 

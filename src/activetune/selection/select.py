@@ -115,20 +115,21 @@ def select(
     Raises:
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
-    run = Run.of("select", run_options, precision=FULL_PRECISION)
-    source = None if isinstance(embeddings, Embeddings) else str(Path(embeddings).absolute())
+    run, source = Run.of("select", run_options, precision=FULL_PRECISION), _place(embeddings)
     embeddings, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
     selector = _selector(embeddings, method, preset, dict(settings or {}))
     guide = _guide_of(model, pool, selector, method, balance)
-    limits = read_limits(embeddings, labelled, exclude, candidates, presence, guide.classes if guide else None)
-    limits, aside = set_aside(limits, audit, run.seed)
-    losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
-    resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
-    selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
-    asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
+    limits = read_limits(embeddings, labelled, exclude, candidates, presence, None if guide is None else guide.classes)
+    shape = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
+    asked = {"method": method, "preset": preset, "budget": str(budget), "seed": run.seed}
+    given = _given(embeddings, selector, asked, guide, limits, losses, audit, source, **shape)
     with limited_threads(run.workers if threads is None else threads):
-        given = _Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source)
         return _select(given, out, run)
+
+
+def _place(embeddings: Embeddings | str | os.PathLike[str]) -> str | None:
+    """Where embeddings lie; None: in memory."""
+    return None if isinstance(embeddings, Embeddings) else str(Path(embeddings).absolute())
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,33 @@ class _Given:
     notes: Mapping[str, str]
     aside: IntArray
     source: str | None
+
+
+def _given(
+    embeddings: Embeddings,
+    selector: Selector,
+    asked: Mapping[str, Any],
+    guide: _Guide | None,
+    limits: Limits,
+    losses: Losses | None,
+    audit: int,
+    source: str | None,
+    *,
+    budget: int | float | str,
+    **shape: Any,
+) -> _Given:
+    """What is selected from and how many; see :func:`select`.
+
+    Args:
+        shape: distances and equal shares that the picks keep.
+    """
+    method = asked["method"]
+    limits, aside = set_aside(limits, audit, asked["seed"])
+    losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
+    resolved = resolve_budget(embeddings, limits, budget, **shape)
+    selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
+    asked = {**asked, "options": flatten(selector)}
+    return _Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source)
 
 
 def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
