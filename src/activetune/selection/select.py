@@ -98,7 +98,7 @@ def select(
         labelled: what has a label, never picked: ids, ``{id: class name}``, :class:`Labels`, or a file (id, label).
         exclude: ids (or a file) treated as if they were not there. candidates: the only ids (or a file) to pick from.
         min_distance: no pick nearer than this to another or to a labelled item; Euclidean on features of unit length.
-        balance: a column (``label``, one of ``metadata``, or ``predicted``) whose values get equal shares.
+        balance: a column (``label``, ``predicted``, or one of ``metadata``) whose values get equal shares.
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
         losses: ``{id: loss}`` by the current model, or a file (id, loss), for ``ods``; None: expected from the labels.
         labels: answers to ``task``, or a file of them: ``"2/class"`` and ``balance="label"`` count what an image shows.
@@ -120,11 +120,10 @@ def select(
     selector = _selector(embeddings, method, preset, dict(settings or {}))
     guide = _guide_of(model, pool, selector, method, balance)
     limits = read_limits(embeddings, labelled, exclude, candidates, presence, None if guide is None else guide.classes)
-    shape = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
     asked = {"method": method, "preset": preset, "budget": str(budget), "seed": run.seed}
+    shape = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
     given = _given(embeddings, selector, asked, guide, limits, losses, audit, source, **shape)
-    with limited_threads(run.workers if threads is None else threads):
-        return _select(given, out, run)
+    return _select(given, out, run, run.workers if threads is None else threads)
 
 
 def _place(embeddings: Embeddings | str | os.PathLike[str]) -> str | None:
@@ -244,7 +243,7 @@ def _guide_of(
     return _Guide(model if isinstance(model, Model) else load(model), opened)
 
 
-def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Selection:
+def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run, threads: int) -> Selection:
     """Make the selection, and save it where a folder is given; or find it there."""
     folder = None if out is None else Path(out)
     runtime = resolve_runtime(run.device, "fp32")
@@ -257,7 +256,8 @@ def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run) -> Sele
     if folder is not None and not (run.overwrite and folder.is_dir()):
         prepare_folder(folder, SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
 
-    result, figures = _compute(given, str(runtime.device), run)
+    with limited_threads(threads):
+        result, figures = _compute(given, str(runtime.device), run)
     picks, notes = result.picks, {**given.notes, **result.picks.notes, **result.notes}
     where = {name: given.embeddings.manifest.get(name) for name in ("pool", "pool_path")}
     where["embeddings_path"] = given.source
