@@ -46,6 +46,8 @@ def _candidates(files: Files) -> list[str]:
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first, by the elements that occur."""
     content = b"".join(files.peek(name).replace(b"\0", b"") for name in _candidates(files))
+    if not content:
+        return ()
     if b"<box" in content:
         return ("detection", "segmentation", "multilabel")
     if b"<polygon" in content or b"<mask" in content:
