@@ -113,17 +113,18 @@ def select(
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
     run = Run.of("select", run_options, precision=FULL_PRECISION)
-    source = None if isinstance(embeddings, Embeddings) else str(Path(embeddings).absolute())
-    embeddings, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
-    selector = _selector(embeddings, method, preset, dict(settings or {}))
+    found, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
+    selector = _selector(found, method, preset, dict(settings or {}))
     guide = _guide_of(model, pool, selector, method, balance)
-    limits = read_limits(embeddings, labelled, exclude, candidates, presence, guide.classes if guide else None)
-    losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
-    resolved = resolve_budget(embeddings, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
-    selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
+    limits = read_limits(found, labelled, exclude, candidates, presence, guide.classes if guide else None)
+    losses_N = None if losses is None else _losses_for(selector, method, found, losses)
+    goal = resolve_budget(found, limits, budget, min_distance=min_distance, balance=balance, metadata=metadata)
+    selector, notes = (selector, {}) if goal.coverage is None else _in_order(selector, method, budget)
     asked = {"method": method, "preset": preset, "options": flatten(selector), "budget": str(budget), "seed": run.seed}
     with limited_threads(run.workers if threads is None else threads):
-        return _select(_Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, source), out, run)
+        return _select(
+            _Given(found, limits, goal, losses_N, guide, selector, asked, notes, _place(embeddings)), out, run
+        )
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,11 @@ def _with_labels(
     if labels is None or isinstance(labels, Labels):
         return with_labels(embeddings, labels)
     return with_labels(embeddings, make_task(task).labels_of(labels, items_of(embeddings), quiet=quiet))
+
+
+def _place(embeddings: Embeddings | str | os.PathLike[str]) -> str | None:
+    """Where embeddings lie; None: in memory."""
+    return None if isinstance(embeddings, Embeddings) else str(Path(embeddings).absolute())
 
 
 def _loaded(embeddings: Embeddings | str | os.PathLike[str]) -> Embeddings:
