@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from activetune.selection.images import save_images
     from activetune.selection.select import select
     from activetune.studies.compare.compare import Comparison, compare
-    from activetune.studies.demo import demo
+    from activetune.studies.demo.demo import demo
     from activetune.studies.simulation.simulate import Simulation, simulate
     from activetune.supervision.merge import merge
     from activetune.supervision.run import Supervised, visft
@@ -58,7 +58,7 @@ _HOME = {
     "compare": "studies.compare.compare",
     "contact_sheet": "report.contact_sheet",
     "corrupt": "data.corruption",
-    "demo": "studies.demo",
+    "demo": "studies.demo.demo",
     "embed": "features.embedding",
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
