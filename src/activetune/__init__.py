@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from activetune.selection.select import select
     from activetune.studies.compare.compare import Comparison, compare
     from activetune.studies.demo.demo import demo
+    from activetune.studies.doctor import Health, doctor
     from activetune.studies.simulation.simulate import Simulation, simulate
     from activetune.supervision.merge import merge
     from activetune.supervision.run import Supervised, visft
@@ -45,6 +46,7 @@ _HOME = {
     "Comparison": "studies.compare.compare",
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
+    "Health": "studies.doctor",
     "Labels": "data.labels",
     "Model": "evaluation.model",
     "Pool": "data.pool",
@@ -59,6 +61,7 @@ _HOME = {
     "contact_sheet": "report.contact_sheet",
     "corrupt": "data.corruption",
     "demo": "studies.demo.demo",
+    "doctor": "studies.doctor",
     "embed": "features.embedding",
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
@@ -86,6 +89,7 @@ __all__ = [
     "Comparison",
     "EmbedOptions",
     "Embeddings",
+    "Health",
     "Labels",
     "Model",
     "Pool",
@@ -100,6 +104,7 @@ __all__ = [
     "contact_sheet",
     "corrupt",
     "demo",
+    "doctor",
     "embed",
     "evaluate",
     "evaluate_shifts",

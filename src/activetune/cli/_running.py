@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from activetune.cli import selecting, models, simulating, supervising, preparing, showing  # isort: skip  (this is their order in --help)
+from activetune.cli import selecting, models, simulating, supervising, preparing, showing, examining  # isort: skip  (this is their order in --help)
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
@@ -17,7 +17,17 @@ from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
 from activetune.cli._app import app, commands
 
-__all__ = ["commands", "models", "preparing", "run_command", "selecting", "showing", "simulating", "supervising"]
+__all__ = [
+    "commands",
+    "examining",
+    "models",
+    "preparing",
+    "run_command",
+    "selecting",
+    "showing",
+    "simulating",
+    "supervising",
+]
 
 # typer brings its own copy of click along, so the base class of wrong use is asked of typer.
 _WrongUse: type[typer.BadParameter] = typer.BadParameter.__bases__[0]  # type: ignore[assignment]
