@@ -20,6 +20,7 @@ from activetune.cli._options import (
     PoolArgument,
     Preset,
     Set,
+    Track,
     Weights,
     opened,
     with_run_options,
@@ -51,6 +52,7 @@ def finetune(
     recipe: Annotated[str, typer.Option(help="See 'activetune list recipes'.")] = "auto",
     preset: Preset = None,
     set_: Set = None,
+    track: Track = None,
     no_cache: NoCache = False,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
@@ -73,6 +75,7 @@ def finetune(
         preset=preset,
         settings=parse_settings(set_ or ()),
         use_cache=not no_cache,
+        track=track,
         **run_options,
     )
     manifest = read_manifest(out, "model")
