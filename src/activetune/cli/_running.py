@@ -15,6 +15,7 @@ from activetune.base.errors import ActivetuneError, UsageError, explain_system_e
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
+from activetune.cli import completing
 from activetune.cli._app import app, commands
 
 __all__ = [
@@ -98,6 +99,8 @@ def _invoke(arguments: list[str]) -> int:
     """Parse and run; unlike typer's own ``main`` it turns no error into another one."""
     _refuse_empty(arguments)
     command = typer.main.get_command(app)
+    if completing.asked():
+        return completing.complete(command)
     try:
         with command.make_context("activetune", list(arguments) or ["--help"]) as context:
             command.invoke(context)
