@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from activetune.training.trackers._tracker import PROJECT, Tracker
 # MLflow reports its own use unless this is set before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+_RECORDS = itertools.count()  # of this process
 LONGEST, AT_ONCE = 500, 100  # signs of a parameter, and parameters of a batch, that every version takes
 
 
@@ -28,7 +30,10 @@ class MLflow(Tracker):
         from mlflow.tracking import MlflowClient
 
         place = self.folder.absolute()
-        self._client: Any = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}")
+        # MLflow keeps the store of an address, and so its open file, for as long as the process lives. A record that is
+        # begun anew in this process, its old file removed, needs another spelling of the address.
+        spelling = "./" * next(_RECORDS)
+        self._client: Any = MlflowClient(tracking_uri=f"sqlite:///{place}/{spelling}mlflow.db")
         files = (place / "artifacts").as_uri()
         experiment = self._client.create_experiment(PROJECT, artifact_location=files)
         self._run = self._client.create_run(experiment, run_name=self.name).info.run_id
