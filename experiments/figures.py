@@ -93,7 +93,7 @@ def bundled_backbone() -> list[str]:
         "",
         "Handwritten digits (scikit-learn's, 1,258 to choose from, 539 held out, k-means picks, linear probe, "
         "3 seeds), by",
-        "`activetune demo`:",
+        "`activetune demo --data digits`:",
         "",
         f"| labels | {' | '.join(map(str, budgets))} |",
         "|---" * (len(budgets) + 1) + "|",

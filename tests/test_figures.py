@@ -102,9 +102,9 @@ def test_the_readmes_count_of_selectors_is_todays() -> None:
 
 
 def test_the_readmes_count_of_images_is_the_demos() -> None:
-    from sklearn.datasets import load_digits
+    from activetune.studies.demo.pools import DEFAULT, demo_pool
 
-    assert f"{len(load_digits().target):,} real images" in readme()
+    assert f"{len(demo_pool(DEFAULT, 0).pictures):,} real images" in readme()
 
 
 def test_the_readmes_gain_by_selecting_is_the_measured_one() -> None:

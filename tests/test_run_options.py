@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.utils import Bunch
 
 import activetune
 from activetune.base.run import Idle, Run
@@ -112,7 +111,7 @@ def asked(place: Path) -> dict[str, set[str]]:
 
 def test_every_stage_is_here() -> None:
     typed = {name for name, command in commands().items() if "seed" in {param.name for param in command.params}}
-    assert typed == {*STAGES, "demo"}, "give a new stage a line in this table; demo is below"
+    assert typed == {*STAGES, "demo"}, "give a new stage a line in this table; the demo is in tests/test_demo.py"
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
@@ -190,26 +189,3 @@ def test_threads_of_select_are_its_workers(asked: dict[str, set[str]], place: Pa
     activetune.select(place / "emb", budget=2, method="random", workers=1)
     activetune.select(place / "emb", budget=2, method="random", threads=1)
     assert given == [1, 1]
-
-
-@pytest.mark.slow
-def test_a_finished_demo_is_kept_with_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from sklearn import datasets
-
-    from activetune.studies import demo
-
-    every = datasets.load_digits()
-    few = Bunch(images=every.images[:300], target=every.target[:300])
-    monkeypatch.setattr(datasets, "load_digits", lambda: few)
-    monkeypatch.setattr(demo, "METHODS", ("random", "activeft"))
-    monkeypatch.setattr(demo, "CELLS", (("random", "bundled"), ("activeft", "bundled")))
-    monkeypatch.setattr(demo, "BUDGETS", (20,))
-    line = ["demo", "--out", str(tmp_path / "demo"), "--seeds", "1", "--workers", "0"]
-    assert run(line) == 0
-    first = capsys.readouterr().out
-    before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
-    assert run([*line, "--resume", "--quiet"]) == 0
-    assert capsys.readouterr().out == first
-    assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == before
-    assert run([*line, "--resume", "--seed", "5", "--quiet"]) == 0
-    assert capsys.readouterr().out != first

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from activetune.serving.predictions import serve
     from activetune.studies.check.check import Checked, check
     from activetune.studies.compare.compare import Comparison, compare
-    from activetune.studies.demo import demo
+    from activetune.studies.demo.demo import demo
+    from activetune.studies.doctor import Health, doctor
     from activetune.studies.label_errors import LabelError, label_errors
     from activetune.studies.rounds.next_round import NextRound, next_round
     from activetune.studies.simulation.simulate import Simulation, simulate
@@ -56,6 +57,7 @@ _HOME = {
     "EmbedOptions": "features.embedding",
     "Embeddings": "features.artefact",
     "LabelError": "studies.label_errors",
+    "Health": "studies.doctor",
     "Labels": "data.labels",
     "Model": "evaluation.model",
     "NextRound": "studies.rounds.next_round",
@@ -71,7 +73,8 @@ _HOME = {
     "compare": "studies.compare.compare",
     "contact_sheet": "report.contact_sheet",
     "corrupt": "data.corruption",
-    "demo": "studies.demo",
+    "demo": "studies.demo.demo",
+    "doctor": "studies.doctor",
     "embed": "features.embedding",
     "evaluate": "evaluation.evaluate",
     "evaluate_shifts": "evaluation.evaluate",
@@ -109,6 +112,7 @@ __all__ = [
     "Comparison",
     "EmbedOptions",
     "Embeddings",
+    "Health",
     "LabelError",
     "Labels",
     "Model",
@@ -126,6 +130,7 @@ __all__ = [
     "contact_sheet",
     "corrupt",
     "demo",
+    "doctor",
     "embed",
     "evaluate",
     "evaluate_shifts",

@@ -116,11 +116,14 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         raise UsageError(f"{folder} does not exist or is empty; expected {_article(kind)} folder made by activetune")
     if not (folder / MANIFEST).is_file():
         raise UsageError(
-            f"{folder} is not {_article(kind)} artefact: it has no {MANIFEST} (unfinished, or made by something else)"
+            f"{folder} is not {_article(kind)} artefact: it has no {MANIFEST} (unfinished, or made by something else); "
+            "give the folder of a finished run, or finish this one with --resume"
         )
     manifest = read_json(folder / MANIFEST)
     if manifest.get("kind") != kind:
-        raise UsageError(f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected")
+        raise UsageError(
+            f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected; give such a folder"
+        )
     version = manifest.get("format", 0)
     if not isinstance(version, int):
         raise UsageError(f"{folder / MANIFEST} is damaged: its format is {version!r}; make the artefact again")

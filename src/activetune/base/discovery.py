@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
+
+import activetune
 
 
 def modules_of(package: str) -> dict[str, ModuleType]:
@@ -14,6 +17,17 @@ def modules_of(package: str) -> dict[str, ModuleType]:
     The package is imported when this is called: a room may find what stands above it, and still import only downwards.
     """
     return {name: importlib.import_module(f"{package}.{file}") for name, file in _files(package).items()}
+
+
+def names_of(package: str) -> list[str]:
+    """The names under which the public modules of a package would be found; none of them is imported.
+
+    Args:
+        package: within activetune, such as ``selection.selectors``.
+    """
+    folder = Path(activetune.__path__[0], *package.split("."))
+    names = (info.name for info in pkgutil.iter_modules([str(folder)]))
+    return sorted(name.rstrip("_") for name in names if not name.startswith("_"))
 
 
 @functools.cache

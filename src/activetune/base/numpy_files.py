@@ -58,7 +58,9 @@ def load_archive(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if "features" in names and "features" not in members:
-                raise UsageError(f"{path} has no array 'features'; it holds {some(members) or 'nothing'}")
+                raise UsageError(
+                    f"{path} has no array 'features'; it holds {some(members) or 'nothing'}; save it with that name"
+                )
             for name in names:
                 if name in members:
                     _refuse(path, name, members[name])

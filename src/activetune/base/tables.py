@@ -140,7 +140,7 @@ def decode_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read()
     except OSError as error:
-        raise UsageError(f"{path} can't be read ({error.strerror or error})") from None
+        raise UsageError(f"{path} can't be read ({error.strerror or error}); check its name and rights") from None
     encoding = _encoding_of(content)
     try:
         text = content.decode(encoding)
@@ -189,7 +189,7 @@ def _read_csv(path: Path, text: str) -> Columns:
             raise UsageError(
                 f"{path}: line {line} has another number of fields ({len(row)}) than the header "
                 f"({len(header)}: {some(header)}); "
-                "a text that holds a separator stands in quotation marks"
+                "put a text that holds a separator in quotation marks"
             )
         rows.append(row)
     return {name: [row[index] for row in rows] for index, name in enumerate(header)}
@@ -232,7 +232,7 @@ def _read_parquet(path: Path) -> Columns:
             raise UsageError(f"{path} names the column {twice[0]!r} twice; give each its own name")
         return {name: column_values(table.column(name)) for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} can't be read as CSV or Parquet ({first_line(error)})") from None
+        raise UsageError(f"{path} can't be read as CSV or Parquet ({first_line(error)}); write it again") from None
 
 
 def column_values(column: pa.ChunkedArray) -> list[Any]:
@@ -255,7 +255,9 @@ def _read_json_lines(path: Path, text: str) -> Columns:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             told = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-            raise UsageError(f"{path} can't be read as JSON lines: line {number} is no JSON ({told})") from None
+            raise UsageError(
+                f"{path} can't be read as JSON lines: line {number} is no JSON ({told}); correct it there"
+            ) from None
         if not isinstance(row, dict):
             raise UsageError(
                 f"{path} must hold one JSON object a line, with the names of its columns; "

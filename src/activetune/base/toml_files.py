@@ -41,14 +41,16 @@ def read_toml(path: Path, what: str = "the config file") -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8-sig")
         deep = next((number for number, line in enumerate(text.splitlines(), 1) if line.count(".") > MOST_DOTS), None)
         if deep is not None:
-            raise UsageError(f"{what} {path} is nested too deeply in line {deep}; options are no tables in tables")
+            raise UsageError(
+                f"{what} {path} is nested too deeply in line {deep}; write options without tables in tables"
+            )
         return tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{what} {path} can't be read ({error.strerror}); give a TOML file") from None
     except UnicodeDecodeError:
         raise UsageError(f"{what} {path} is not UTF-8 text; save it as UTF-8") from None
     except RecursionError:
-        raise UsageError(f"{what} {path} is nested too deeply; options are no tables in tables") from None
+        raise UsageError(f"{what} {path} is nested too deeply; write options without tables in tables") from None
     except ValueError as error:  # TOML's own, and Python's for whole numbers of more than 4,300 digits
         told = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has thousands of digits"
         raise UsageError(f"{what} {path} is not TOML ({told}); correct it there") from None
@@ -88,7 +90,9 @@ class Tables:
             raise UsageError(f"{what} holds no {name}; give [[{name}]] tables with {of}")
         for key, value in keys.items():
             if isinstance(value, Mapping):
-                raise UsageError(f"{what} has a table [{key}]; only [[{name}]] are tables there")
+                raise UsageError(
+                    f"{what} has a table [{key}]; only [[{name}]] are tables there: write its values above them"
+                )
         return cls(keys, [dict(row) for row in rows], folder)
 
     def beside(self, value: Any) -> Any:

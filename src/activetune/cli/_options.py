@@ -141,6 +141,13 @@ LabelsOption = Annotated[
         "COCO, Pascal VOC or YOLO; default: the pool's own.",
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        help="Also record in OUT/tracking for tensorboard, wandb, mlflow or trackio; several with commas.",
+        show_default=False,
+    ),
+]
 ClassLabels = Annotated[
     Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label, for the class name.")
 ]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+from activetune.base.command import typed
+
 # isort: off
 # This is their order in --help.
 from activetune.cli import (
@@ -23,23 +25,22 @@ from activetune.cli import (
     supervising,
     preparing,
     showing,
+    examining,
 )
 
 # isort: on
-from activetune.base.command import typed
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import SHARED, Place, launched, refuse_company
 from activetune.base.printing import tell
-
-# isort: off
-# This is their order in --help.
+from activetune.cli import completing
 from activetune.cli._app import app, commands
 
 __all__ = [
     "checking",
     "commands",
+    "examining",
     "exchanging",
     "handing",
     "labelling",
@@ -122,6 +123,8 @@ def _invoke(arguments: list[str]) -> int:
     """Parse and run; unlike typer's own ``main`` it turns no error into another one."""
     _refuse_empty(arguments)
     command = typer.main.get_command(app)
+    if completing.asked():
+        return completing.complete(command)
     try:
         with typed(arguments), command.make_context("activetune", list(arguments) or ["--help"]) as context:
             command.invoke(context)

@@ -24,6 +24,7 @@ from activetune.cli._options import (
     PoolArgument,
     Preset,
     Set,
+    Track,
     Weights,
     class_list,
     opened,
@@ -67,6 +68,7 @@ def finetune(
     recipe: Annotated[str, typer.Option(help="See 'activetune list recipes'.")] = "auto",
     preset: Preset = None,
     set_: Set = None,
+    track: Track = None,
     no_cache: NoCache = False,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
@@ -89,6 +91,7 @@ def finetune(
         preset=preset,
         settings=parse_settings(set_ or ()),
         use_cache=not no_cache,
+        track=track,
         **run_options,
     )
     manifest = read_manifest(out, "model")

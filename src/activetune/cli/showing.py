@@ -31,14 +31,16 @@ class Listing(StrEnum):
 @with_run_options()
 def demo(
     out: Out = Path("activetune-demo"),
+    data: Annotated[str, typer.Option(help="cells (blood cells of three classes) or digits.")] = "cells",
     seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 3,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Run the whole loop on handwritten digits, offline. Prints a table and writes report.html."""
-    from activetune.studies.demo import demo as run
+    """Run the whole loop on blood cells, offline. Prints tables, and writes report.html and a model."""
+    from activetune.studies.demo.demo import demo as run
 
     table = run(
         out,
+        data=data,
         seeds=seeds,
         **run_options,
     )

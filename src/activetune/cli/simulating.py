@@ -101,7 +101,9 @@ def simulate(
         first = simulation.failures[0]
         raise ActivetuneError(
             f"{len(simulation.failures):,} of {len(simulation.failures) + len(simulation.rows):,} cells failed, the "
-            f"first ({first['method']}, {first['budget']}): {first['error']}; {out / 'failed.csv'} lists them"
+            f"first ({first['method']}, {first['budget']}): {first['error']}; "
+            f"{out / 'failed.csv'} lists them: mend what they "
+            "name, and run the command again with --resume"
         )
 
 
@@ -112,6 +114,8 @@ def _by_name(texts: list[str]) -> dict[str, dict[str, str]]:
         place, equals, value = text.partition("=")
         name, dot, field = place.strip().rpartition(".")
         if not (equals and dot and name and field):
-            raise UsageError(f"--settings {text!r} is not of the form NAME.SETTING=VALUE")
+            raise UsageError(
+                f"--settings {text!r} is not of the form NAME.SETTING=VALUE; write for instance activeft.steps=100"
+            )
         found.setdefault(name, {})[field] = value.strip()
     return found

@@ -13,7 +13,7 @@ from activetune.base.errors import UsageError
 from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import Backbone, Out, Preset, Set, Weights, with_run_options
+from activetune.cli._options import Backbone, Out, Preset, Set, Track, Weights, with_run_options
 
 
 @app.command()
@@ -26,6 +26,7 @@ def visft(
     preset: Preset = None,
     set_: Set = None,
     weights: Annotated[str | None, typer.Option(hidden=True)] = None,
+    track: Track = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor fill the memory of the images' digests.")
     ] = False,
@@ -49,6 +50,7 @@ def visft(
         preset=preset,
         settings=parse_settings(set_ or ()),
         use_cache=not no_cache,
+        track=track,
         **run_options,
     )
     for line in told(found.figures):

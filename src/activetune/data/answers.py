@@ -130,7 +130,7 @@ def _of_text(value: str | bytes) -> str | None:
         text = value.decode("utf-8") if isinstance(value, bytes) else str.__str__(value)
         text.encode("utf-8")
     except UnicodeError:
-        raise UsageError(f"{value!r} is no label: it is not valid Unicode text") from None
+        raise UsageError(f"{value!r} is no label: it is not valid Unicode text; name the class otherwise") from None
     text = unicodedata.normalize("NFC", text.strip())
     if text.lower() in MISSING_TEXTS:
         return None

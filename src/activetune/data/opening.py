@@ -55,7 +55,7 @@ def open_pool(
     path, rate = split_rate(path)
     rate = rate if frame_rate is None else FrameRate.of(frame_rate)
     if not _exists(path):
-        raise UsageError(f"the pool {path} does not exist")
+        raise UsageError(f"the pool {path} does not exist; give a folder, table, zip or video that does")
     found = _find(path, OpenOptions(follow_links=follow_links, frame_rate=rate))
     if rate is not None and not found.rated:
         raise UsageError(f"{path} holds images, and only videos have a frame rate; leave out @{rate}")
@@ -72,7 +72,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists() or bool(files_of_pattern(path))
     except (OSError, ValueError) as error:  # a name that is too long, a zero character
-        raise UsageError(f"the pool {str(path)!r} can't be looked for ({error})") from None
+        raise UsageError(f"the pool {str(path)!r} can't be looked for ({error}); give another name") from None
 
 
 def _find(path: Path, options: OpenOptions) -> Listing:
@@ -94,9 +94,14 @@ def _find(path: Path, options: OpenOptions) -> Listing:
     except ActivetuneError:
         raise
     except Exception as error:  # what reads zip and Parquet files raises nearly anything on damaged ones
-        raise UsageError(f"the pool {path} can't be read ({first_line(error)})") from error
+        raise UsageError(
+            f"the pool {path} can't be read ({first_line(error)}); make the file again, or give its images as a folder"
+        ) from error
     besides = f"; left out: {nothing.left_out}" if nothing and str(nothing.left_out) else ""
-    raise UsageError(f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){besides}")
+    raise UsageError(
+        f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){besides}; "
+        "give the folder that they lie in"
+    )
 
 
 def _check(path: Path, ids: Sequence[str]) -> None:

@@ -46,7 +46,9 @@ def _present(answer: Answer, index: Mapping[str, int]) -> tuple[int, ...]:
         raise UsageError("sentences name no class; budgets per class and shares by class need classes")
     unknown = sorted(names - index.keys())
     if unknown:
-        raise UsageError(f"an answer holds the class {unknown[0]!r}, which is none of the {len(index):,} classes")
+        raise UsageError(
+            f"an answer holds the class {unknown[0]!r}, which is none of the {len(index):,} classes; add it to them"
+        )
     return tuple(sorted(index[name] for name in names))
 
 

@@ -76,7 +76,7 @@ class BoxScorer:
         rows = np.empty((len(boxes), 7))
         rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3:] = image, classes_K, own_K, boxes.xyxy_K4
         if not np.isfinite(rows).all():
-            raise UsageError(f"a box or score of {item!r} is not a finite number")
+            raise UsageError(f"a box or score of {item!r} is not a finite number; leave it out")
         return rows
 
     def state(self) -> BoxState:

@@ -207,7 +207,7 @@ def _holds_image(folder: Path) -> bool:
 def _load_foreign(path: Path) -> Embeddings:
     """Features from a NumPy file; pickled objects are refused."""
     if not path.is_file():
-        raise UsageError(f"{path} does not exist")
+        raise UsageError(f"{path} does not exist; give a folder of embed, or a .npy or .npz file")
     found = {"features": load_array(path)} if path.suffix == ".npy" else load_archive(path, FOREIGN)
     ids = None
     if "ids" in found:

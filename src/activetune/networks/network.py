@@ -75,7 +75,7 @@ class Network(nn.Module):
         """
         head = self.head(name)
         if not isinstance(head, ClassHead):
-            raise UsageError(f"the head {head.kind} of {head.room} has no classifier")
+            raise UsageError(f"the head {head.kind} of {head.room} has no classifier; use another head")
         return head.classifier
 
     def add_head(self, kind: str, outputs: int, name: str = CLASSIFICATION) -> Head:
@@ -94,7 +94,10 @@ class Network(nn.Module):
         """
         size = self.backbone.size_of(head.reads)
         if head.size != size:
-            raise UsageError(f"the {head.kind} head reads {head.size} numbers; {self.backbone.name} gives {size}")
+            raise UsageError(
+                f"the {head.kind} head reads {head.size} numbers; "
+                f"{self.backbone.name} gives {size}: build the head for it"
+            )
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or hasattr(nn.ModuleDict, name):
             raise UsageError(f"a head can't be named {name!r}; give a word of small letters, digits and _")
         self.heads[name] = head.to(self.backbone.get_buffer("mean").device)

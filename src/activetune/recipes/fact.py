@@ -38,7 +38,7 @@ from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
 from activetune.training.head_phase import Choice, LightHead, run_head
 from activetune.training.head_training import BY_STEPS
-from activetune.training.job import Job, Outcome
+from activetune.training.job import Job, Outcome, untold
 from activetune.training.loop import train
 from activetune.training.network_state import copied
 from activetune.training.probe_phase import FIRST_PROBE, Probe, run_probe
@@ -126,7 +126,8 @@ class Fact(Recipe):
         work = job.work / "pilot"
         work.mkdir(exist_ok=True)
         before = copied(job.backbone.state_dict())
-        outcome, chosen = self._run_phases(replace(job, held_out=left_out, work=work), _Chosen(), only_choose=True)
+        part = replace(job, held_out=left_out, work=work, track=untold)
+        outcome, chosen = self._run_phases(part, _Chosen(), only_choose=True)
         job.network.remove_heads()
         job.backbone.load_state_dict(before)
         rows: list[Mapping[str, Any]] = [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history]

@@ -33,7 +33,7 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
 from activetune.networks.network import CLASSIFICATION
 from activetune.networks.regression import LinearHead
-from activetune.training.job import Job, Outcome
+from activetune.training.job import Job, Outcome, untold
 from activetune.training.loop import course_of, fit, train
 from activetune.training.network_state import copied
 from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
@@ -158,7 +158,7 @@ class PoolFact(Recipe):
         before = copied(job.backbone.state_dict())
         kept = np.setdiff1d(np.arange(len(job.labels)), left_out)
         ids, judged = ([job.labels.ids[row] for row in rows] for rows in (kept, left_out))
-        part = replace(job, labels=in_order(job.labels, ids), pool=job.pool.subset(ids), work=work)
+        part = replace(job, labels=in_order(job.labels, ids), pool=job.pool.subset(ids), work=work, track=untold)
         stages = _Stages(self, part, len(self.names) - 1, judged)
         stages.run()
         job.network.remove_heads()

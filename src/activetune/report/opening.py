@@ -74,8 +74,8 @@ def _simulation(subject: Subject) -> Opening:
 def _demo(subject: Subject) -> Opening:
     made = subject.manifest
     return (
-        "activetune demo: which digits should be labelled?",
-        f"{made['pool_items']:,} images to choose from, {made['test_items']:,} held out, {made['seeds']} seeds; "
+        f"activetune demo: {made['question']}",
+        f"{made['about']} {made['pool_items']:,} images to choose from, {made['test_items']:,} held out, {made['seeds']} seeds; "
         "backbone: bundled, recipe: linear probe.",
     )
 

@@ -116,7 +116,10 @@ def with_labels(embeddings: Embeddings, labels: Labels | None) -> tuple[Embeddin
         return embeddings, None
     known = {item: row for row, item in enumerate(labels.ids)}
     if not any(item in known for item in embeddings.ids):
-        raise UsageError(f"none of the {len(labels):,} labels is of an item of these embeddings")
+        raise UsageError(
+            f"none of the {len(labels):,} labels is of an item of these embeddings; "
+            "ids are as in items.parquet: give such"
+        )
     if len(labels) and isinstance(labels.answers[0], str):
         names = [labels.answers[known[item]] if item in known else None for item in embeddings.ids]
         return replace(embeddings, labels=names), None
@@ -180,7 +183,7 @@ def _aligned(embeddings: Embeddings, ids: Sequence[Any], values: Sequence[Any], 
         found[row] = text
     if not met:
         raise UsageError(
-            f"none of the {len(ids):,} ids in the metadata are in these embeddings; ids are as in items.parquet"
+            f"none of the {len(ids):,} ids in the metadata are in these embeddings; give ids as in items.parquet"
         )
     return found
 
@@ -225,7 +228,7 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
     try:
         return np.asarray([float(given[item]) for item in embeddings.ids], dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: a loss is no number ({error})") from None
+        raise UsageError(f"{where}: a loss is no number ({error}); correct it") from None
 
 
 def _positions(embeddings: Embeddings, given: Ids | None, what: str) -> IntArray:

@@ -67,7 +67,10 @@ def save_images(
     opened = pool_of(selection) if pool is None else pool if isinstance(pool, Pool) else open_pool(pool, quiet=True)
     missing = [item for item in selection.ids if item not in opened.position]
     if missing:
-        raise UsageError(f"{len(missing):,} of {len(selection):,} picks are not in {opened.name}: {some(missing)}")
+        raise UsageError(
+            f"{len(missing):,} of {len(selection):,} picks are not in {opened.name}: {some(missing)}; "
+            "give the pool that they were picked from"
+        )
     refuse_in_pool(folder, opened, "--images")
     prepare_folder(folder, (IMAGES, LIST), overwrite=overwrite)
     files = _write(selection, opened, folder, quiet)
@@ -84,10 +87,10 @@ def pool_of(artefact: Selection | Embeddings) -> Pool:
     """
     name, path = (artefact.manifest.get(key) for key in ("pool", "pool_path"))
     if not name:
-        raise UsageError("the features were made elsewhere, so the pool is not known")
+        raise UsageError("the features were made elsewhere, so the pool is not known; give the pool too")
     there = next((place for place in (path, name) if place and split_rate(place)[0].exists()), None)
     if there is None:
-        raise UsageError(f"the pool {name} is not there")
+        raise UsageError(f"the pool {name} is not there; put it back, or give the pool that holds these images")
     pool = open_pool(there, quiet=True)
     if all(item in pool.position for item in artefact.ids):
         return pool

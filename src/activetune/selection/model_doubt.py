@@ -67,7 +67,10 @@ def doubt_of(model: Model, embeddings: Embeddings, run: Run, pool: Pool | None =
         )
     images = _images(embeddings) if pool is None else pool
     if missing := [item for item in embeddings.ids if item not in images.position]:
-        raise UsageError(f"{len(missing):,} of {len(embeddings):,} items are not in {images.name}: {some(missing)}")
+        raise UsageError(
+            f"{len(missing):,} of {len(embeddings):,} items are not in {images.name}: {some(missing)}; "
+            "give the pool that was embedded"
+        )
     known = embeddings.manifest.get("pool_fingerprint")
     if known and Contents(images).fingerprint != known:
         raise UsageError(

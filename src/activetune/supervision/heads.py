@@ -176,7 +176,8 @@ def taken_head(folder: Path, lesson: Lesson, made_with: Mapping[str, Any]) -> He
     described = read_json(place / CONFIG)
     if (described["task"], described["classes"]) != (lesson.entry.task, list(lesson.labels.classes)):
         raise UsageError(
-            f"the head {place} answers {described['task']} of other classes than the labels of {lesson.name}"
+            f"the head {place} answers {described['task']} of other classes than the labels of {lesson.name}; "
+            "leave heads out"
         )
     return load_head(place)
 

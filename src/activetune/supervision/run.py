@@ -17,6 +17,7 @@ from activetune.base.fingerprint import digest, digest_file, digest_json, record
 from activetune.base.locks import locked
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime, spent
+from activetune.base.settings import flatten
 from activetune.base.unfinished import RUN, WORK, Output, clear, withdraw
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
@@ -52,12 +53,14 @@ from activetune.training.ranks import (
     together,
     with_weights_of_first,
 )
+from activetune.training.trackers import Tracker, asked_trackers
+from activetune.training.tracking import TRACKING, tracked
 
 LORA, BACKBONE, REJECTED = "lora", "backbone.safetensors", "rejected"
 OUTPUT = Output(
     KIND,
     called="backbone",
-    files=(HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, WORK, RUN),
+    files=(HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, TRACKING, WORK, RUN),
     inputs="backbone, tasks, labels, settings or seed",
 )
 
@@ -87,6 +90,7 @@ def visft(
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     use_cache: bool = True,
+    track: str | Sequence[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Supervised:
     """Finetune a backbone by tasks (ViSFT): train heads on it, then low-rank additions to it under these heads.
@@ -104,7 +108,7 @@ def visft(
         out: folder for ``heads/``, ``lora/`` (peft's format), ``backbone.safetensors`` (merged, in its library's
             layout), ``config.json``, ``history.csv`` and ``manifest.json``.
         preset: ``paper`` takes the released code's settings. settings: these win over the config.
-        use_cache: remember the digests of image files.
+        use_cache: remember the digests of image files. track: see :func:`activetune.finetune`.
         run_options: see :class:`activetune.RunOptions`; ``resume`` goes on from the last state of the stage in which a
             run was cut off.
 
@@ -113,18 +117,19 @@ def visft(
             empty.
     """
     run = Run.of(KIND, run_options)
-    asked = read_config(config, preset, dict(settings or {}))
+    asked, trackers = read_config(config, preset, dict(settings or {})), asked_trackers(track)
     with joined(), contextlib.ExitStack() as held:
         from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
         run = run if is_first() else Run(**{**vars(run), "quiet": True})
-        return _Stages(asked, Path(out), run, use_cache).finished()
+        return _Stages(asked, Path(out), run, use_cache, trackers).finished()
 
 
 class _Stages:
     """One run, stage after stage; every process goes through here, and the first one alone writes."""
 
-    def __init__(self, asked: Config, folder: Path, run: Run, use_cache: bool):
+    def __init__(self, asked: Config, folder: Path, run: Run, use_cache: bool, trackers: Mapping[str, type[Tracker]]):
         self.asked, self.folder, self.run, self.use_cache = asked, folder, run, use_cache
+        self.trackers = trackers
         self.started = time.perf_counter()
         self.figures: dict[str, Any] = {}
 
@@ -139,16 +144,22 @@ class _Stages:
         this = digest_json(made_from)
         if from_first(lambda: self._is_there(this)):
             return Supervised(folder, read_manifest(folder, KIND)["figures"])
-        try:
-            lessons = self._lessons(given)
-            network = Network(backbone).to(self.runtime.device)
-            history = self._heads(network, lessons)
-            history += self._jointly(network, lessons)
-        except ActivetuneError:
-            if is_first():
-                withdraw(folder, (REJECTED,))
-            raise
-        together(lambda: self._save(network, history, {**made_from, "run": this}) if is_first() else None)
+        told = {name: value for name, value in made_from.items() if name not in ("options", "tasks")}
+        with tracked(self.trackers, folder, {**told, **flatten(self.asked.options)}, quiet=run.quiet) as self.tracking:
+            try:
+                from_first(self.tracking.begin)
+                lessons = self._lessons(given)
+                network = Network(backbone).to(self.runtime.device)
+                history = self._heads(network, lessons)
+                history += self._jointly(network, lessons)
+            except ActivetuneError:
+                self.tracking.end({}, finished=False)
+                if is_first():
+                    withdraw(folder, (REJECTED, TRACKING))
+                raise
+            together(lambda: self._save(network, history, {**made_from, "run": this}) if is_first() else None)
+            self.tracking.follow(history)
+            self.tracking.end(self.figures)
         return Supervised(folder, read_manifest(folder, KIND)["figures"])
 
     # Stages -------------------------------------------------------------------------------------------------------
@@ -199,8 +210,9 @@ class _Stages:
         work = self.folder / WORK / name
         from_first(lambda: work.mkdir(parents=True, exist_ok=True))
         run = self.run
-        common = {"runtime": self.runtime, "seed": run.seed, "workers": run.workers, "quiet": run.quiet}
-        return {**common, "work": work, "resume": run.resume, "use_cache": self.use_cache}
+        common: dict[str, Any] = {"runtime": self.runtime, "seed": run.seed, "workers": run.workers, "quiet": run.quiet}
+        common |= {"resume": run.resume, "use_cache": self.use_cache, "track": self.tracking.follow}
+        return {**common, "work": work}
 
     # The folder ---------------------------------------------------------------------------------------------------
 

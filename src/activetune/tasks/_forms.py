@@ -107,7 +107,7 @@ class Table(Form):
     def file(self, out: Path) -> Path:
         """See :class:`Form`."""
         if out.suffix.lower() not in (".csv", ".parquet"):
-            raise UsageError(f"{out}: predictions are written as .csv or .parquet")
+            raise UsageError(f"{out}: predictions are written as .csv or .parquet; give --out such a name")
         return out
 
     def own(self, file: Path) -> bool:
@@ -221,7 +221,7 @@ class CocoResults(Form):
     def file(self, out: Path) -> Path:
         """See :class:`Form`."""
         if out.suffix.lower() != ".json":
-            raise UsageError(f"{out}: detections are written as .json")
+            raise UsageError(f"{out}: detections are written as .json; give --out such a name")
         return out
 
     def own(self, file: Path) -> bool:

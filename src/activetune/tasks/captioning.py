@@ -104,7 +104,9 @@ class Captioning(Task):
             UsageError: a remedy for classes of different size, which captions have none of.
         """
         if any(options.remedies.values()):
-            raise UsageError("captions have no classes, so balance and logit_adjustment can't even them out")
+            raise UsageError(
+                "captions have no classes, so balance and logit_adjustment can't even them out; leave both out"
+            )
         return self
 
     def loss(self, outputs: Any, batch: Batch) -> Loss:

@@ -105,7 +105,9 @@ class Detection(Task):
             UsageError: ``logit_adjustment``, which boxes have no logits for.
         """
         if options.logit_adjustment:
-            raise UsageError("logit_adjustment is for classes of whole images or pixels; detection has balance alone")
+            raise UsageError(
+                "logit_adjustment is for classes of whole images or pixels; detection has balance alone: leave it out"
+            )
         return self
 
     def loss(self, outputs: Any, batch: Batch) -> Loss:

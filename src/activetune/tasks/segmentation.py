@@ -115,7 +115,9 @@ class Segmentation(Task):
         targets = batch.targets.long()
         if not isinstance(outputs, Tensor):
             if self.added:
-                raise UsageError("logit_adjustment is for heads that learn by cross-entropy: linear, segmenter")
+                raise UsageError(
+                    "logit_adjustment is for heads that learn by cross-entropy; give --head linear or segmenter"
+                )
             found = outputs.loss(targets)
             share = batch.weight / found.weight
             return Loss(share * found.sum, batch.weight, {name: share * part for name, part in found.parts.items()})

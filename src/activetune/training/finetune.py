@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 import torch
 
-from activetune.base.artefact import write_manifest
+from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.config import field_defaults
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import write_bytes
@@ -49,6 +49,8 @@ from activetune.training.ranks import (
     with_weights_of_first,
 )
 from activetune.training.recipe import Recipe, make_recipe
+from activetune.training.trackers import Tracker, asked_trackers
+from activetune.training.tracking import TRACKING, Tracking, tracked
 
 DEFAULT = "bundled"  # the backbone where nothing tells which
 SHOWN = 16  # labelled images that a model must have finite outputs on before it is saved
@@ -68,6 +70,7 @@ def finetune(
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     use_cache: bool = True,
+    track: str | Sequence[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Model:
     """Train a network on the labelled items of a pool.
@@ -84,6 +87,8 @@ def finetune(
         backbone, weights: see :func:`activetune.load_backbone`; None takes the backbone from whose embeddings the
             items of a label file were selected, where that is known, with its weights; otherwise ``bundled``.
         recipe, preset, settings: see ``activetune list recipes``.
+        track: trackers that get settings, history and scores beside ``out``'s own files: ``tensorboard``, ``wandb``
+            (offline), ``mlflow``, ``trackio``. Their records lie in ``out/tracking``; nothing is sent.
         run_options: see :class:`activetune.RunOptions`; ``resume`` goes on from the last epoch of a run that was cut
             off in ``out``.
 
@@ -92,11 +97,12 @@ def finetune(
 
     Raises:
         UsageError: labels that do not fit the pool or the task, ``out`` not empty, unknown names, a recipe that can't
-            train the task.
+            train the task. MissingExtra: a tracker that is not installed.
     """
     run = Run.of("finetune", run_options)
     chosen = make_recipe(recipe, preset, dict(settings or {}))
-    asked = _Asked(_task(task, head, recipe, chosen), head or "", labels, classes, backbone, weights, recipe, use_cache)
+    of_task, trackers = _task(task, head, recipe, chosen), asked_trackers(track)
+    asked = _Asked(of_task, head or "", labels, classes, backbone, weights, recipe, use_cache, trackers)
     with joined(), contextlib.ExitStack() as held:
         from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
         run = run if is_first() else replace(run, quiet=True)
@@ -116,6 +122,7 @@ class _Asked:
     weights: str | Path | None
     recipe: str
     use_cache: bool
+    trackers: Mapping[str, type[Tracker]]
 
 
 def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
@@ -145,9 +152,12 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
     started = time.perf_counter()
     kept, rejected = from_first(lambda: usable(pool, given, asked.task, folder / REJECTED, run.workers, run.quiet))
     job = _job(pool, kept, backbone, recipe, runtime, folder, run, asked)
-    outcome = _trained(recipe, job, folder)
-    more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
-    model = together(lambda: _save(job, outcome, {**made_from, **more}, folder, started) if is_first() else None)
+    with tracked(asked.trackers, folder, _told(made_from, recipe), quiet=run.quiet) as tracking:
+        outcome = _trained(recipe, replace(job, track=tracking.follow), folder, tracking)
+        more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
+        model = together(lambda: _save(job, outcome, {**made_from, **more}, folder, started) if is_first() else None)
+        tracking.follow(outcome.history)
+        tracking.end(read_manifest(folder, "model")["figures"] if is_first() else {})
     selected = origin is not None and origin.kind in PICKS
     for sentence in describe_estimate(outcome.figures, asked.recipe, selected=selected):
         note(sentence, run.quiet)
@@ -188,6 +198,11 @@ def _taught(asked: _Asked, pool: Pool, quiet: bool) -> Labels:
     left_out = len(labels) - len(kept)
     note(f"{left_out:,} answers to the audit are left out: score on them with evaluate --only {AUDIT}", quiet)
     return keep(labels, kept)
+
+
+def _told(made_from: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """The settings of a run by flat name, as trackers get them."""
+    return {**{name: value for name, value in made_from.items() if name != "options"}, **flatten(recipe)}
 
 
 def answers_to(
@@ -251,14 +266,16 @@ def _idle(task: Task, recipe: Recipe) -> list[str]:
     return [name for name in names if not task.smooths and given[name] != defaults[name]]
 
 
-def _trained(recipe: Recipe, job: Job, folder: Path) -> Outcome:
+def _trained(recipe: Recipe, job: Job, folder: Path, tracking: Tracking) -> Outcome:
     """Run the recipe; a run that is refused before it has kept anything leaves no trace."""
     try:
+        from_first(tracking.begin)
         outcome = recipe.run(job)
         from_first(lambda: _refuse_not_finite(job))
     except ActivetuneError:
+        tracking.end({}, finished=False)
         if is_first():
-            withdraw(folder, (REJECTED,))
+            withdraw(folder, (REJECTED, TRACKING))
         raise
     return outcome
 

@@ -29,6 +29,10 @@ from activetune.tasks import ClassTask, Task, make_task
 from activetune.training.ranks import from_first
 
 
+def untold(history: Sequence[Mapping[str, Any]]) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Job:
     """All that a recipe gets.
@@ -46,6 +50,7 @@ class Job:
         workers: processes that decode images, -1 chooses. quiet: no progress and no notes.
         task: what is asked about the images. head: the kind of its head; empty: the one that the task prefers.
         settings: all settings of the recipe by flat name; a checkpoint made with others is refused.
+        track: gets the history after each epoch. A run within the run, such as a pilot, has nobody to tell.
     """
 
     pool: Pool
@@ -63,6 +68,7 @@ class Job:
     task: Task = field(default_factory=make_task)
     head: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    track: Callable[[Sequence[Mapping[str, Any]]], None] = untold
 
     def fresh_head(self, kind: str = "") -> Head:
         """A head for the job's task, by default of the kind that was asked for; its random start is the seed's."""

@@ -79,6 +79,7 @@ def fit(
         while run.epoch < last and not run.stalled:
             row = run.one_epoch(meter.advance)
             run.save()
+            job.track(run.history)
             metric = run.measured.removeprefix("val_")
             found = f", validation {told_score(metric, row[run.measured], 1)}" if run.measured in row else ""
             note(f"{label}: {course.told(run.epoch, last)}, loss {row['train_loss']:.4f}{found}", job.quiet)
@@ -206,5 +207,6 @@ class _Run:
         self.steps.restore(content)
         self.epoch, self.history, self.best = content["epoch"], content["history"], content["best"]
         self.course.restore(content["course"])
+        self.job.track(self.history)
         told = self.course.told(self.epoch, self.course.epochs)
         note(f"{self.course.label or self.phase}: going on after {told}", self.job.quiet)

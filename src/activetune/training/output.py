@@ -20,12 +20,13 @@ from activetune.networks.adapters import ADAPTER_FILES
 from activetune.training.job import Job
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Stream
+from activetune.training.tracking import TRACKING
 
 REJECTED = "rejected.csv"
 MODEL = Output(
     "model",
     called="model",
-    files=(*MODEL_FILES, *ADAPTER_FILES, "selections.csv", REJECTED, WORK, RUN),
+    files=(*MODEL_FILES, *ADAPTER_FILES, "selections.csv", REJECTED, TRACKING, WORK, RUN),
     inputs="pool, labels, backbone, settings or seed",
 )
 

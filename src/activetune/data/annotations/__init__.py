@@ -217,7 +217,10 @@ def annotations_of(
         raise UsageError(f"none of the given labels is answered; give {KINDS[task].__name__} by id")
     wrong = next((answer for answer in found.answers if not isinstance(answer, KINDS[task])), None)
     if wrong is not None:
-        raise UsageError(f"{task} needs answers of the kind {KINDS[task].__name__}, not {type(wrong).__name__}")
+        raise UsageError(
+            f"{task} needs answers of the kind {KINDS[task].__name__}, not {type(wrong).__name__}; "
+            "give those, or another --task"
+        )
     found = replace(found, ids=as_known(found.ids, pool.position))
     refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
     _refuse_other_sizes(found, pool)

@@ -55,7 +55,7 @@ class Files:
         try:
             content = self._all.read(self._position[name]) if self.single is None else self.single.read_bytes()
         except (RejectedImage, OSError) as error:
-            raise UsageError(f"{self.told(name)} can't be read ({first_line(error)})") from None
+            raise UsageError(f"{self.told(name)} can't be read ({first_line(error)}); copy the file again") from None
         if most is not None and len(content) > most:
             raise UsageError(f"{self.told(name)} has {len(content):,} bytes, {most:,} are allowed")
         return content
@@ -99,14 +99,14 @@ def files_at(path: str | os.PathLike[str]) -> Files:
     try:
         there, folder, regular = path.exists(), path.is_dir(), path.is_file()
     except (OSError, ValueError) as error:  # a name that is too long, a zero character
-        raise UsageError(f"{str(path)!r} can't be looked for ({error})") from None
+        raise UsageError(f"{str(path)!r} can't be looked for ({error}); give another name") from None
     if not there:
-        raise UsageError(f"{path} does not exist")
+        raise UsageError(f"{path} does not exist; give a file or folder of answers")
     if folder:
         found = walk(path)
         return Files(path, path, sorted([*found.images, *found.others]))
     if not regular:
-        raise UsageError(f"{path} is neither a folder nor a file")
+        raise UsageError(f"{path} is neither a folder nor a file; give one of them")
     return _in_zip(path) if path.suffix.lower() == ".zip" else Files(path, path.parent, [path.name])
 
 
@@ -116,7 +116,9 @@ def _in_zip(path: Path) -> Files:
             named = ((member_name(info), number, info) for number, info in enumerate(archive.infolist()))
             members = {name: number for name, number, info in named if _is_file(name, info)}
     except (OSError, *DAMAGED) as error:
-        raise UsageError(f"{path} can't be read as a zip ({first_line(error)})") from None
+        raise UsageError(
+            f"{path} can't be read as a zip ({first_line(error)}); pack it again, or give the folder"
+        ) from None
     names = sorted(members)
     return Files(path, path, names, [members[name] for name in names])
 

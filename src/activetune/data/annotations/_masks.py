@@ -67,7 +67,10 @@ class StoredMask(Mask):
         except (RejectedImage, UsageError) as error:
             raise UsageError(f"{where} can't be used: {error}") from None
         if found.shape != self.size:
-            raise UsageError(f"{where} was changed: it had {self.width} x {self.height} pixels when it was listed")
+            raise UsageError(
+                f"{where} was changed: it had {self.width} x {self.height} pixels when it was listed; "
+                "run the command again"
+            )
         return found
 
     @cached_property

@@ -94,7 +94,7 @@ def save_annotations(
     """
     _refuse_others(labels, task)
     if Path(path).suffix.lower() != ".parquet":
-        raise UsageError(f"{path} does not end in .parquet, which annotations are written as")
+        raise UsageError(f"{path} does not end in .parquet, which annotations are written as; name it so")
     path = prepare_file(Path(path), own=_holds_annotations, overwrite=overwrite)
     about = {"kind": KIND, "format": FORMAT, "task": task, "classes": list(labels.classes)}
     schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about).encode()})
@@ -123,7 +123,9 @@ def _table(rows: Sequence[tuple], schema: pa.Schema) -> pa.Table:
     try:
         arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     except UnicodeEncodeError as error:
-        raise UsageError(f"an answer holds text that is not valid Unicode ({error.object[:40]!r})") from None
+        raise UsageError(
+            f"an answer holds text that is not valid Unicode ({error.object[:40]!r}); correct it"
+        ) from None
     return pa.table(arrays, schema=schema)
 
 
@@ -132,7 +134,7 @@ def _refuse_others(labels: Labels, task: str) -> None:
     if task not in COLUMNS:
         raise unknown_name("task", task, COLUMNS)
     if task == "segmentation" and len(labels.classes) > 65_535:
-        raise UsageError(f"a mask holds 65,535 classes at most, not {len(labels.classes):,}")
+        raise UsageError(f"a mask holds 65,535 classes at most, not {len(labels.classes):,}; merge some")
     known = set(labels.classes)
     for item, answer in zip(labels.ids, labels.answers, strict=True):
         if not isinstance(answer, ANSWERS[task]):
@@ -142,7 +144,10 @@ def _refuse_others(labels: Labels, task: str) -> None:
             )
         names = answer.names if isinstance(answer, Names | Boxes) else ()
         if not known.issuperset(names):
-            raise UsageError(f"the answer to {item!r} names {some(set(names) - known)}, which the classes do not")
+            raise UsageError(
+                f"the answer to {item!r} names {some(set(names) - known)}, which the classes do not; "
+                "add it to them, or leave the classes out"
+            )
 
 
 def _size(item: str, pool: Pool | None) -> Size:
@@ -175,7 +180,9 @@ def _mask_rows(classes: Sequence[str]) -> Callable[[Mask, Size], list[tuple]]:
     def rows(answer: Mask, size: Size) -> list[tuple]:
         pixels = answer.pixels()
         if pixels.size and (pixels.min() < VOID or pixels.max() >= len(classes)):
-            raise UsageError(f"a mask holds positions from {pixels.min()} to {pixels.max()} of {len(classes)} classes")
+            raise UsageError(
+                f"a mask holds positions from {pixels.min()} to {pixels.max()} of {len(classes)} classes; correct it"
+            )
         void = _void(len(classes))
         values = np.where(pixels == VOID, void, pixels).astype(np.uint8 if void == 255 else np.uint16)
         buffer = io.BytesIO()
@@ -228,18 +235,18 @@ def read(files: Files, asked: Asked) -> Labels:
         about = _about(file.schema_arrow, path)
         task = str(about.get("task", "detection"))
         if asked.task != task and (task, asked.task) != ("detection", "multilabel"):
-            raise UsageError(f"{path} holds answers of the task {task}, not of {asked.task}")
+            raise UsageError(f"{path} holds answers of the task {task}, not of {asked.task}; give --task {task}")
         missing = [
             name for name, _ in COLUMNS[task] if name not in (*file.schema_arrow.names, "crowd", "width", "height")
         ]
         if missing:
-            raise UsageError(f"{path} has no column {missing[0]!r}, which answers of {task} have")
+            raise UsageError(f"{path} has no column {missing[0]!r}, which answers of {task} have; save them again")
         if task == "segmentation":
             return _masks(file, path, about.get("classes", []), asked)
         names = [name for name in file.schema_arrow.names if name in dict(COLUMNS[task])]
         columns = {name: file.read(columns=[name]).column(0).to_pylist() for name in names}
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} can't be read as annotations ({first_line(error)})") from None
+        raise UsageError(f"{path} can't be read as annotations ({first_line(error)}); save them again") from None
     return answers_of(Found(list(_listed(columns, task, asked)), about.get("classes")), asked)
 
 

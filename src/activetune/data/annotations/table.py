@@ -79,7 +79,7 @@ def read(files: Files, asked: Asked) -> Labels:
     need_columns(columns, [name], single, asked.pool.position)
     ids = ids_of(columns[name])
     if not ids:
-        raise UsageError(f"{single} has no row")
+        raise UsageError(f"{single} has no row; add answers to it")
     return column_answers(_Columns(single.parent, columns), ids, asked)
 
 

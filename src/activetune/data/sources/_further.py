@@ -27,7 +27,7 @@ def _explained(shard: Shard) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{shard.path} can't be read ({first_line(error)})") from None
+        raise UsageError(f"{shard.path} can't be read ({first_line(error)}); copy the file again") from None
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def _list(folder: _Folder, found: Walk, waiting: list[_Folder], links: list[_Fol
     try:
         entries = os.scandir(folder.path)
     except OSError as error:
-        raise UsageError(f"the folder {folder.path} can't be listed ({error.strerror})") from None
+        raise UsageError(f"the folder {folder.path} can't be listed ({error.strerror}); check its rights") from None
     with entries:
         for entry in entries:
             name = entry.name

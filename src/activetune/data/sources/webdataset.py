@@ -181,7 +181,9 @@ class Sidecars:
             for member in members:
                 yield None if member is None else _text(files, member)
         except OSError as error:
-            raise UsageError(f"{self.paths[0].parent} can't be read ({error.strerror or error})") from None
+            raise UsageError(
+                f"{self.paths[0].parent} can't be read ({error.strerror or error}); copy the shards again"
+            ) from None
         finally:
             files.close()
 

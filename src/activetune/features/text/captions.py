@@ -134,13 +134,16 @@ class _Known(Captioner):
     def __init__(self, name: str, captions: Mapping[str, str]):
         self.name, self.prompt, self.captions = name, TEMPLATE, captions
         if not captions:
-            raise UsageError(f"{name} holds no caption")
+            raise UsageError(f"{name} holds no caption; fill the column caption of some items")
 
     def describe(self, pool: Pool, positions: Sequence[int], class_names: Sequence[str], *, quiet: bool) -> list[str]:
         ids = [pool.ids[position] for position in positions]
         missing = [item for item in ids if item not in self.captions]
         if len(missing) == len(ids):
-            raise UsageError(f"{self.name} has no caption for any of {len(ids):,} items, such as {some(missing, 1)}")
+            raise UsageError(
+                f"{self.name} has no caption for any of {len(ids):,} items, such as {some(missing, 1)}; "
+                "give captions of these"
+            )
         note(f"{len(missing):,} of {len(ids):,} items have no caption; their class stands in", quiet or not missing)
         return [self.captions.get(item) or filled(TEMPLATE, name) for item, name in zip(ids, class_names, strict=True)]
 

@@ -217,7 +217,9 @@ def loading(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UsageError(f"the model {name} can't be loaded ({first_line(error)})") from None
+        raise UsageError(
+            f"the model {name} can't be loaded ({first_line(error)}); give its local folder, or another"
+        ) from None
     finally:
         if shown:
             bars.enable_progress_bar()

@@ -122,7 +122,8 @@ def _published(name: str, lowered: Tensor, raised: Tensor, path: Path) -> Tensor
         return pair_product(name, lowered, raised, path)
     if not lowered.ndim == raised.ndim == 2 or len(lowered) != 2 * raised.shape[1] or len(raised) % 2:
         raise UsageError(
-            f"{path}: {name} has lora_A {tuple(lowered.shape)} and lora_B {tuple(raised.shape)}, no two parts"
+            f"{path}: {name} has lora_A {tuple(lowered.shape)} and lora_B {tuple(raised.shape)}, no two parts: "
+            "give a published file of ViSFT"
         )
     parts = [b @ a for a, b in zip(lowered.chunk(2), raised.chunk(2), strict=True)]
     return torch.cat([parts[0], torch.zeros_like(parts[0]), parts[1]])
@@ -153,6 +154,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     except (OSError, SafetensorError, RuntimeError, ValueError, AttributeError, EOFError) as error:
-        raise UsageError(f"the additions in {path} can't be read ({first_line(error)})") from None
+        raise UsageError(
+            f"the additions in {path} can't be read ({first_line(error)}); copy the folder again"
+        ) from None
     except Exception as error:  # pickle's own, of what is no tensor
-        raise UsageError(f"{path} holds more than tensors ({first_line(error)}); it is not loaded") from None
+        raise UsageError(
+            f"{path} holds more than tensors ({first_line(error)}); it is not loaded: give a .safetensors file"
+        ) from None

@@ -58,7 +58,7 @@ def additions_of(told: Mapping[str, Any], tensors: Mapping[str, Tensor], scale: 
     _check_known(told, path)
     parts, whole = _sorted(told, {name.removeprefix(PREFIX): value.float() for name, value in tensors.items()}, path)
     if not parts:
-        raise UsageError(f"{path} holds no low-rank additions")
+        raise UsageError(f"{path} holds no low-rank additions; give a folder of peft, or lora/ of visft")
     wanted = {"lora_A weight", "lora_B weight"}
     wanted |= {"lora_magnitude_vector"} if told.get("use_dora") else set()
     wanted |= {"lora_B bias"} if told.get("lora_bias") else set()
@@ -67,7 +67,7 @@ def additions_of(told: Mapping[str, Any], tensors: Mapping[str, Tensor], scale: 
         if of.keys() != wanted:
             raise UsageError(
                 f"{path}: {layer} has {', '.join(sorted(of))}, where its settings ask for {', '.join(sorted(wanted))}; "
-                "the folder is not whole, or its two files do not belong together"
+                "the folder is not whole, or its two files do not belong together: copy it again"
             )
         lowered, raised = of["lora_A weight"], of["lora_B weight"]
         factor = _factor(told, layer, len(lowered), path) if scale is None else scale

@@ -61,4 +61,6 @@ def readable(name: str, size: Size | None) -> Iterator[None]:
     except (AssertionError, RuntimeError, ValueError) as error:
         if size is None:
             raise
-        raise UsageError(f"{name} can't read images of {told(size)} pixels ({first_line(error)})") from None
+        raise UsageError(
+            f"{name} can't read images of {told(size)} pixels ({first_line(error)}); give another @SIZE, or none"
+        ) from None

@@ -68,12 +68,14 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     config = getattr(config, "vision_config", config)
     for option, value in options.items():
         if not hasattr(config, option):
-            raise UsageError(f"hf/{name} ({config.model_type}) does not take the option {option}")
+            raise UsageError(
+                f"hf/{name} ({config.model_type}) does not take the option {option}; leave that setting out"
+            )
         setattr(config, option, value)
     try:
         settings = settings_of(processor).at(size)
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"hf/{name}: its {PROCESSORS[0]} is not understood ({error!r})") from None
+        raise UsageError(f"hf/{name}: its {PROCESSORS[0]} is not understood ({error!r}); give another model") from None
     extra = _without_dense_pooling(config)
     if pretrained and weights is None:
         plain = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False}
@@ -124,7 +126,9 @@ def _explained(name: str) -> Iterator[None]:
             yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if local:
-            raise UsageError(f"the folder {name} holds no vision model of transformers ({first_line(error)})") from None
+            raise UsageError(
+                f"the folder {name} holds no vision model of transformers ({first_line(error)}); give one that does"
+            ) from None
         raise ActivetuneError(
             f"hf/{name} can't be loaded ({first_line(error)}), and there is no folder of that name; without a network "
             "give the folder of a model that was downloaded elsewhere: hf/FOLDER"
@@ -164,7 +168,9 @@ def _without_dense_pooling(config: Any) -> dict[str, bool]:
         with torch.device("meta"):
             network = library.AutoModel.from_config(config)
     except ValueError as error:
-        raise UsageError(f"{config.model_type} is no vision model of transformers ({first_line(error)})") from None
+        raise UsageError(
+            f"{config.model_type} is no vision model of transformers ({first_line(error)}); give one"
+        ) from None
     if network.main_input_name != "pixel_values":
         raise UsageError(f"{config.model_type} reads {network.main_input_name}, not images; give a vision model")
     return {"add_pooling_layer": False} if hasattr(getattr(network, "pooler", None), "dense") else {}

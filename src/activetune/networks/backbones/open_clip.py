@@ -56,7 +56,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     folder = Path(architecture).is_dir()
     source = f"local-dir:{architecture}" if folder else architecture
     if options:
-        raise UsageError(f"open_clip/{name} does not take the options {', '.join(options)}")
+        raise UsageError(f"open_clip/{name} does not take the options {', '.join(options)}; leave them out")
     if not folder and architecture not in library.list_models():
         raise unknown_name(
             "backbone", f"open_clip/{architecture}", (f"open_clip/{one}" for one in library.list_models())
@@ -102,7 +102,9 @@ def build(architecture: str, options: Mapping[str, Any]) -> tuple[nn.Module, Rea
         size = options["image_size"]
         vision["image_size"] = tuple(size) if isinstance(size, list) else size
     if ":" in str(vision.get("timm_model_name", "")):
-        raise UsageError(f"open_clip/{architecture} names a trunk that is not timm's: {vision['timm_model_name']!r}")
+        raise UsageError(
+            f"open_clip/{architecture} names a trunk that is not timm's: {vision['timm_model_name']!r}; give another"
+        )
     text = library.CLIPTextCfg(context_length=2, vocab_size=2, width=8, heads=1, layers=1)  # CLIP is never without one
     model = library.CLIP(
         embed_dim=options["embed_dim"],

@@ -116,10 +116,10 @@ def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -
             warnings.simplefilter("ignore")
             network: torch.nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
-        raise UsageError(f"timm/{name} does not take these options ({error})") from None
+        raise UsageError(f"timm/{name} does not take these options ({error}); leave them out") from None
     except (OSError, RuntimeError) as error:
         if not pretrained:
-            raise UsageError(f"timm/{name} can't be built ({error})") from None
+            raise UsageError(f"timm/{name} can't be built ({error}); give another backbone") from None
         raise ActivetuneError(
             f"the published weights of timm/{name} can't be fetched ({first_line(error)}); "
             "give a local file with --weights FILE, or use --backbone bundled"

@@ -9,7 +9,7 @@ import numpy as np
 from activetune.base.tables import read_table
 from activetune.evaluation.statistics import spread
 from activetune.report.charts import Axis, Line, line_chart, wide_apart
-from activetune.report.demo_results import summarise
+from activetune.report.demo_results import SCORES, summarise, told
 from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.simulation_results import EVERYTHING, Results
@@ -94,13 +94,14 @@ def labels_axis(title: str, counts: Sequence[float]) -> Axis:
 
 
 def _of_demo(subject: Subject, page: Page) -> None:
-    budgets = subject.manifest["budgets"]
+    budgets, (score, name) = subject.manifest["budgets"], next(iter(SCORES.items()))
     lines = []
     for number, row in enumerate(summarise(read_table(subject.folder / "results.csv"))):
-        points = [(budget, 100 * row["top1"][budget][0]) for budget in budgets]
-        widths = [100 * row["top1"][budget][1] for budget in budgets]
-        told = [f"{mean:.1f} ± {width:.1f}" for (_, mean), width in zip(points, widths, strict=True)]
-        lines.append(Line(row["name"], points, widths, told, number, 2 if "pixels" in row["name"] else 0))
+        found = [told(row[score][budget]) for budget in budgets]
+        points = [(budget, mean) for budget, (mean, _) in zip(budgets, found, strict=True)]
+        texts = [f"{mean:.1f} ± {width:.1f}" for mean, width in found]
+        widths = [width for _, width in found]
+        lines.append(Line(row["name"], points, widths, texts, number, 2 if "pixels" in row["name"] else 0))
     page.heading("Learning curves")
-    page.add(line_chart(lines, labels_axis("labels", budgets), Axis("top-1 on held-out images, %")))
-    page.note("Bands are ± one standard deviation over the seeds.")
+    page.add(line_chart(lines, labels_axis("labels", budgets), Axis(f"{name} on held-out images, %")))
+    page.note("Bands are ± one sample standard deviation over the seeds.")

@@ -7,7 +7,7 @@ import numpy as np
 from activetune.base.tables import read_table
 from activetune.evaluation.metrics import SHARE
 from activetune.evaluation.statistics import mean_and_spread
-from activetune.report.demo_results import summarise
+from activetune.report.demo_results import SCORES, summarise
 from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.simulation_results import Results, best_rows, difference_rows, table_rows
@@ -97,18 +97,20 @@ def _balanced(results: Results, page: Page) -> None:
 
 def _of_demo(subject: Subject, page: Page) -> None:
     rows, budgets = summarise(read_table(subject.folder / "results.csv")), subject.manifest["budgets"]
-    page.heading("Accuracy on held-out images")
-    page.table(
-        ["selector", *[f"{budget} labels" for budget in budgets], "selection, s"],
-        [
-            [row["name"], *[mean_and_spread(row["values"][b], factor=100) for b in budgets], f"{row['seconds']:.3f}"]
-            for row in rows
-        ],
-        frozenset(int(np.argmax([row["top1"][budget][0] for row in rows])) for budget in budgets),
-    )
+    for score, name in SCORES.items():
+        page.heading(f"{_capital(name)} on held-out images")
+        page.table(
+            ["selector", *[f"{budget} labels" for budget in budgets], "selection, s"],
+            [
+                [row["name"], *[mean_and_spread(row[score][b], factor=100) for b in budgets], f"{row['seconds']:.3f}"]
+                for row in rows
+            ],
+            frozenset(int(np.argmax([np.mean(row[score][budget]) for row in rows])) for budget in budgets),
+        )
     page.note(
-        "Top-1 in percent, mean ± standard deviation over seeds; rows that are best at some budget are set off. "
-        "The last row needs no network: the pixels themselves are the features."
+        "Percent, mean ± sample standard deviation over seeds; rows that are best at some budget are set off. Balanced "
+        "accuracy is the mean over classes: a rare class counts as much as a frequent one. random_per_class draws as "
+        "many of each class, which can only be done where the labels are known before."
     )
 
 

@@ -193,7 +193,8 @@ def _check_classes(pool: Pool, test: Pool, whose: str, quiet: bool) -> None:
     classes, tests = ({name for name in side.labels or () if name is not None} for side in (pool, test))
     if len(classes) < 2:
         raise UsageError(
-            f"all labels of the pool {pool.name}{whose} are {some(classes)}; at least two classes are needed"
+            f"all labels of the pool {pool.name}{whose} are {some(classes)}; "
+            "at least two classes are needed: add labels of another"
         )
     if not classes & tests:
         raise UsageError(

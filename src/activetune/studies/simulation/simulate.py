@@ -164,7 +164,7 @@ def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
 
 def _seeds(first: int, count: int) -> list[int]:
     if count < 1:
-        raise UsageError(f"a simulation needs at least one seed, not {count}")
+        raise UsageError(f"a simulation needs at least one seed, not {count}; give --seeds 1 or more")
     return list(range(first, first + count))
 
 

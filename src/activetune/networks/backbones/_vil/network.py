@@ -135,7 +135,10 @@ class Patches(nn.Module):
         """See :class:`Patches`."""
         height, width = images.shape[2:]
         if height % self.patch_size[0] or width % self.patch_size[1]:
-            raise UsageError(f"images of {width} x {height} pixels can't be cut into patches of {self.patch_size[0]}")
+            raise UsageError(
+                f"images of {width} x {height} pixels can't be cut into patches of {self.patch_size[0]}; "
+                "give a multiple of it"
+            )
         found: Tensor = self.proj(images)
         return found
 

@@ -54,7 +54,9 @@ class Transformer(Captioner):
     ):
         super().__init__(size, outputs, words=words)
         if width % attention_heads:
-            raise UsageError(f"a width of {width} can't be shared out among {attention_heads} attention heads")
+            raise UsageError(
+                f"a width of {width} can't be shared out among {attention_heads} attention heads; give a multiple"
+            )
         self._options = {"width": width, "layers": layers, "attention_heads": attention_heads, "dropout": dropout}
         self.norm = nn.LayerNorm(size)  # one learning rate fits every backbone
         self.project = nn.Linear(size, width)
@@ -91,7 +93,7 @@ class Transformer(Captioner):
         """Logits (R, T, Y) of what follows each token, or (R, 1, Y) of what follows the last one."""
         count = tokens_RT.shape[1]
         if count > len(self.places.weight):
-            raise UsageError(f"a sentence of {count - 1} words; it may have {LONGEST}")
+            raise UsageError(f"a sentence of {count - 1} words; it may have {LONGEST}: shorten it")
         words = self.words(tokens_RT) * self.words.embedding_dim**0.5 + self.places.weight[:count]
         later_TT = torch.ones(count, count, dtype=torch.bool, device=tokens_RT.device).triu(1)
         read = self.decoder(self.drop(words), memory[0], tgt_mask=later_TT, tgt_is_causal=True)

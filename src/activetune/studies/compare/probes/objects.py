@@ -64,7 +64,7 @@ class Objects(Probe):
         known, asked = known.of(classes), asked.of(classes)
         if len(classes) < 2 or not asked.crops:
             raise UsageError(
-                f"{self.pool} has fewer than two classes with {self.common} objects of {self.least} pixels"
+                f"{self.pool} has fewer than two classes with {self.common} objects of {self.least} pixels; lower them"
             )
         targets, wanted = (np.asarray([classes.index(name) for name in side.names]) for side in (known, asked))
 

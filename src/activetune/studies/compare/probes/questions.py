@@ -50,7 +50,10 @@ class Questions(Probe):
         known, asked = (_counts(side.labels) for side in (kept, held))
         kinds = self._common(known, asked)
         if not kinds:
-            raise UsageError(f"no class of {self.pool} is in {self.common} images of each side and absent from as many")
+            raise UsageError(
+                f"no class of {self.pool} is in {self.common} images of each side and absent from as many; "
+                "give a larger pool"
+            )
 
         def told(side: Side) -> dict[str, Means]:
             features, tested = side.of_pool(kept.pool), side.of_pool(held.pool)

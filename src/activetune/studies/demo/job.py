@@ -1,0 +1,122 @@
+"""The demo's second part: the job as anyone does it, with the picks of one selector, step after step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from activetune.base.run import Run
+from activetune.base.tables import write_csv
+from activetune.data.opening import open_pool
+from activetune.evaluation.evaluate import evaluate
+from activetune.evaluation.predict import predict
+from activetune.selection.artefact import ANSWERS, load_selection
+from activetune.studies.demo.pools import DemoPool
+from activetune.training.finetune import finetune
+
+METHOD = "activeft"
+RECIPE = "linear_probe"  # the one that takes seconds on a laptop; others take minutes, and learn more
+MODEL, PREDICTIONS = "model", "predictions.csv"
+
+
+@dataclass(frozen=True)
+class JobPlace:
+    """Where each step reads and writes, in the demo's folder.
+
+    Attributes:
+        folder: of the demo. budget: how many picks are labelled.
+    """
+
+    folder: Path
+    budget: int
+
+    @property
+    def selection(self) -> Path:
+        """The picks."""
+        return self.folder / "selections" / f"{METHOD}-{self.budget}-0"
+
+    @property
+    def labels(self) -> Path:
+        """Their labels."""
+        return self.selection / ANSWERS
+
+    @property
+    def pool(self) -> Path:
+        """The images that are picked from."""
+        return self.folder / "images" / "pool.csv"
+
+    @property
+    def test(self) -> Path:
+        """The images that are held out."""
+        return self.folder / "images" / "test.csv"
+
+    @property
+    def model(self) -> Path:
+        """The finetuned model."""
+        return self.folder / MODEL
+
+    def commands(self, classes: Sequence[str]) -> list[str]:
+        """What to type for the same."""
+        return [
+            f"activetune label {self.selection} --classes {','.join(classes)}",
+            f"activetune finetune {self.pool} --labels {self.labels} --recipe {RECIPE} --out {self.model}",
+            f"activetune evaluate {self.model} {self.test}",
+            f"activetune predict {self.model} {self.test} --out {self.folder / PREDICTIONS}",
+        ]
+
+
+def do_job(place: JobPlace, pool: DemoPool, run: Run) -> dict[str, Any]:
+    """All steps, one after the other; returns what the demo's manifest says of the model."""
+    label(place, pool)
+    train(place, run)
+    scores = score(place, run)
+    predict(place.model, _opened(place.test), out=place.folder / PREDICTIONS, overwrite=True, **run.within())
+    return {
+        "method": METHOD,
+        "recipe": RECIPE,
+        "labels": place.budget,
+        "commands": place.commands(pool.classes),
+        "scores": dict(scores),
+    }
+
+
+def label(place: JobPlace, pool: DemoPool) -> None:
+    """Give the picks their labels, which are known here; elsewhere a person gives them."""
+    picks = load_selection(place.selection).ids
+    write_csv(place.labels, ("id", "label"), [(item, pool.answers[item]) for item in picks])
+
+
+def train(place: JobPlace, run: Run) -> None:
+    """Finetune the bundled backbone on the labels."""
+    finetune(
+        _opened(place.pool),
+        labels=place.labels,
+        backbone="bundled",
+        recipe=RECIPE,
+        out=place.model,
+        seed=run.seed,
+        overwrite=True,
+        **run.within(),
+    )
+
+
+def score(place: JobPlace, run: Run) -> Mapping[str, Any]:
+    """Score the model on the images that are held out."""
+    path = place.model / "scores.json"
+    return evaluate(place.model, _opened(place.test), out=path, overwrite=True, **run.within()).as_dict()
+
+
+def _opened(path: Path) -> Any:
+    return open_pool(path, quiet=True)
+
+
+def told_job(job: Mapping[str, Any]) -> str:
+    """What came out, in a sentence."""
+    scores = job["scores"]
+    return (
+        f"the model of {job['labels']} labels ({job['method']}, {job['recipe']}): balanced accuracy "
+        f"{100 * scores['balanced_accuracy']:.1f} %, top-1 {100 * scores['top1']:.1f} % on {scores['n']:,} held-out "
+        "images"
+    )

@@ -1,0 +1,91 @@
+"""Shell completion: the script, and the answers that a shell gets, without anything heavy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activetune.base.discovery import names_of
+from activetune.cli import commands, run
+from activetune.cli.completing import CHOICES, LISTS, QUESTION
+from activetune.networks.heads import ROOMS, heads
+from activetune.selection.selectors import selectors
+from activetune.tasks import tasks
+from activetune.training.recipe import recipes
+from activetune.training.trackers import trackers
+
+
+def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
+    """What bash is told for a line whose last word is not finished."""
+    monkeypatch.setenv(QUESTION, "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"activetune {line}")
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" "))))
+    assert run([]) == 0
+    return str(capsys.readouterr().out).split()
+
+
+@pytest.mark.parametrize(
+    "line, wanted",
+    [
+        ("sel", ["select"]),
+        ("select emb --method k_", ["k_center", "k_means"]),
+        ("finetune pool --recipe lo", ["lora"]),
+        ("finetune pool --task seg", ["segmentation"]),
+        ("finetune pool --track mlflow,ten", ["mlflow,tensorboard"]),
+        ("simulate pool --methods random,k_c", ["random,k_center"]),
+        ("embed pool --backbone b", ["bundled"]),
+        ("embed pool --precision bf", ["bf16"]),
+        ("demo --data d", ["digits"]),
+        ("list rec", ["recipes"]),
+        ("select emb --method no_such", []),
+    ],
+)
+def test_a_shell_gets_what_the_word_can_become(
+    line: str, wanted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert completed(line, monkeypatch, capsys) == wanted
+
+
+def test_names_found_without_an_import_are_those_found_with_one() -> None:
+    for option, found in (
+        ("method", selectors()),
+        ("recipe", recipes()),
+        ("task", tasks()),
+        ("track", trackers()),
+        ("head", [name for room in ROOMS for name in heads(room)]),
+    ):
+        assert sorted(CHOICES[option]()) == sorted(set(found)), option
+    assert "timm_" not in names_of("networks.backbones")
+
+
+def test_every_name_in_the_table_is_an_option_of_some_command() -> None:
+    options = {parameter.name for command in commands().values() for parameter in command.params}
+    assert CHOICES.keys() <= options
+    assert CHOICES.keys() >= LISTS
+
+
+def test_a_script_is_shown_and_installed(tmp_path: Path) -> None:
+    where = {**os.environ, "HOME": str(tmp_path)}
+    start = [sys.executable, "-m", "activetune"]
+    told = subprocess.run([*start, "--show-completion", "bash"], env=where, capture_output=True, text=True, check=True)
+    assert f"{QUESTION}=complete_bash" in told.stdout
+    subprocess.run([*start, "--install-completion", "bash"], env=where, capture_output=True, check=True)
+    assert QUESTION in (tmp_path / ".bash_completions/activetune.sh").read_text(encoding="utf-8")
+
+
+def test_nothing_heavy_is_imported_while_a_person_waits() -> None:
+    asked = {QUESTION: "complete_bash", "COMP_WORDS": "activetune select emb --method k_", "COMP_CWORD": "4"}
+    check = (
+        "import sys; from activetune.cli import run; run([]); "
+        "print(*sorted({'torch', 'numpy', 'pyarrow', 'sklearn', 'timm', 'PIL'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", check], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["k_center", "k_means"]
+    assert told.stderr.split() == []
