@@ -75,8 +75,8 @@ def _demo(subject: Subject) -> Opening:
     made = subject.manifest
     return (
         f"activetune demo: {made['question']}",
-        f"{made['about']} {made['pool_items']:,} images to choose from, {made['test_items']:,} held out, {made['seeds']} seeds; "
-        "backbone: bundled, recipe: linear probe.",
+        f"{made['about']} {made['pool_items']:,} images to choose from, {made['test_items']:,} held out, "
+        f"{made['seeds']} seeds; backbone: bundled, recipe: linear probe.",
     )
 
 
