@@ -57,8 +57,7 @@ def csv_line(row: Sequence[object]) -> str:
     '"a, b",1\n'
     """
     file = io.StringIO()
-    quoting = csv.QUOTE_ALL if _is_bare(row) else csv.QUOTE_MINIMAL
-    csv.writer(file, lineterminator="\n", quoting=quoting).writerow(row)
+    csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if _is_bare(row) else csv.QUOTE_MINIMAL).writerow(row)
     return file.getvalue()
 
 

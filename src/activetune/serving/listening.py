@@ -110,5 +110,5 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        for number in self._captured_signals:
-            signal.raise_signal(number)
+        for captured in self._captured_signals:
+            signal.raise_signal(captured)
