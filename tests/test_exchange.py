@@ -299,6 +299,10 @@ def test_an_output_that_is_there_is_replaced_when_asked_for_alone(
     activetune.export_labels(labels, **options)
     with pytest.raises(UsageError, match="--overwrite"):
         activetune.export_labels(labels, **options)
+    assert activetune.export_labels(labels, **options, resume=True) == tmp_path / out
+    (tmp_path / "other.csv").write_text("id,label\na.png,dog\n")
+    with pytest.raises(UsageError, match="--overwrite"):
+        activetune.export_labels(tmp_path / "other.csv", **options, resume=True)
     activetune.export_labels(labels, **options, overwrite=True)
     (tmp_path / "notes.json").write_text("{}")
     with pytest.raises(UsageError, match="did not write"):

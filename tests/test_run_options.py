@@ -28,6 +28,8 @@ STAGES = {
     "caption": "caption pool --out c.csv",
     "corrupt": "corrupt pool --kinds fog --severity 1 --out shifts",
     "simulate": "simulate pool --test 30% --methods random --budgets 4 --seeds 1 --out sim",
+    "export": "export p.csv --pool pool --to cvat --out e.xml",
+    "import": "import e.xml --pool pool --out i.csv",
     "report": "report sim",
 }
 TASKS = """
@@ -56,8 +58,10 @@ REFUSED = {  # what can't change anything in a stage, and a value that would cla
     "corrupt": {"device": "cuda", "precision": "bf16"},
     "merge": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
     "report": {"device": "cuda", "precision": "bf16", "workers": "4"},
+    "export": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
+    "import": {"seed": "7", "device": "cuda", "precision": "bf16", "workers": "4"},
 }
-WORKERS = {"simulate": "1", "report": "1", "merge": "1"}
+WORKERS = {"export": "1", "import": "1", "simulate": "1", "report": "1", "merge": "1"}
 ELSEWHERE = {("caption", "workers"), ("caption", "device")}  # used by its models alone: tests/test_captions.py
 
 

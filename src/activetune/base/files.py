@@ -76,6 +76,17 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def same_content(path: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes."""
+    if path.stat().st_size != other.stat().st_size:
+        return False
+    with path.open("rb") as one, other.open("rb") as two:
+        while piece := one.read(2**20):
+            if piece != two.read(2**20):
+                return False
+    return True
+
+
 def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left in a folder, all of it or for one file; call it under the lock."""
     if name is None and (folder / MANIFEST).is_file():

@@ -57,7 +57,6 @@ FULL_PRECISION = Idle("computes in full precision alone", ("fp32",))
 NO_PRODUCTS = Idle("computes no matrix products", ("fp32",))
 
 ONE_PROCESS = Idle("works in one process", (0, 1))
-ONE_STEP = Idle("takes no step that could be gone on with")
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,16 @@ from typing import Annotated, Unpack
 import typer
 
 from activetune.base.printing import say
-from activetune.base.run import FULL_PRECISION, NO_CHANCE, ONE_PROCESS, ONE_STEP, PROCESSOR_ONLY, Run, RunOptions
+from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import FollowLinks, Out, class_list, opened, with_run_options
 
-IDLE = ("seed", "device", "precision", "workers", "resume")
+IDLE = ("seed", "device", "precision", "workers")
 PoolOption = Annotated[str, typer.Option("--pool", metavar="POOL", help="The images.", show_default=False)]
 Task = Annotated[str | None, typer.Option(help="What is answered; default: as the answers tell.", show_default=False)]
 Classes = Annotated[
     str | None, typer.Option(help="All class names: a,b,c or a file with one per line.", show_default=False)
 ]
-
-
-def _run(stage: str, run_options: RunOptions) -> Run:
-    """The options of a run here, most of which change nothing."""
-    return Run.of(
-        stage,
-        run_options,
-        seed=NO_CHANCE,
-        device=PROCESSOR_ONLY,
-        precision=FULL_PRECISION,
-        workers=ONE_PROCESS,
-        resume=ONE_STEP,
-    )
 
 
 @app.command("export")
@@ -58,7 +45,6 @@ def export(
     """Write answers, a selection or predictions for another tool."""
     from activetune.handover.exchange import export_labels
 
-    run = _run("export", run_options)
     written = export_labels(
         labels,
         pool=opened(pool, follow_links, run_options),
@@ -69,8 +55,7 @@ def export(
         suggestions=suggestions,
         image_url=image_url,
         link=link,
-        overwrite=run.overwrite,
-        quiet=run.quiet,
+        **run_options,
     )
     say(f"{written}: {to}")
 
@@ -93,7 +78,6 @@ def import_(
     """Read answers from another tool into labels.csv or annotations.parquet."""
     from activetune.handover.exchange import import_labels
 
-    run = _run("import", run_options)
     labels = import_labels(
         path,
         pool=opened(pool, follow_links, run_options),
@@ -101,8 +85,7 @@ def import_(
         out=out,
         task=task,
         classes=class_list(classes),
-        overwrite=run.overwrite,
-        quiet=run.quiet,
+        **run_options,
     )
     waiting = f", {labels.unanswered:,} images not answered" if labels.unanswered else ""
     say(f"{out}: {len(labels):,} answers, {len(labels.classes):,} classes{waiting}")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from activetune.base.errors import UsageError, some
-from activetune.base.files import prepare_file
+from activetune.base.files import prepare_file, replacing
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
+from activetune.base.run import FULL_PRECISION, NO_CHANCE, ONE_PROCESS, PROCESSOR_ONLY, Idle, Run, RunOptions
 from activetune.base.tables import header_of, write_csv
 from activetune.data.annotations import (
     TASKS,
@@ -20,6 +23,7 @@ from activetune.data.annotations import (
     format_called,
     formats,
     read_annotations,
+    refuse_other,
     save_annotations,
     tasks_at,
     write_sheet,
@@ -46,8 +50,7 @@ def export_labels(
     suggestions: str | os.PathLike[str] | None = None,
     image_url: str | None = None,
     link: bool = False,
-    overwrite: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> Path:
     """Write answers, a selection or predictions in the format of another tool; :func:`import_labels` reads them back.
 
@@ -61,7 +64,8 @@ def export_labels(
         suggestions: what ``predict`` wrote, shown beside the tasks (Label Studio alone).
         image_url: what stands in front of the id in an image's address (Label Studio alone); None: its local files.
         link: link image files where the format has images, in place of copies.
-        overwrite: replace what an earlier export wrote. quiet: no progress and no notes.
+        run_options: see :class:`activetune.RunOptions`; of these ``overwrite``, ``resume`` (a finished export of the
+            same answers is kept) and ``quiet``.
 
     Returns:
         The file or folder.
@@ -82,6 +86,8 @@ def export_labels(
     >>> import_labels(made, pool=folder / "images", format="cvat", quiet=True).answers
     ['cat']
     """
+    run = Run.of("export", run_options, **_idle())
+    quiet, resume = run.quiet, run.resume
     module = format_called(format, formats(), written=True)
     name = next(own for own, one in formats().items() if one is module)
     _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
@@ -91,7 +97,7 @@ def export_labels(
     told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "quiet": quiet}
     sheet = Sheet(given.task, pool, given.ids, given.answers, classes_shown, given.scores, suggestions=guesses, **told)
     sheet.problems.where = str(out)
-    written = write_sheet(sheet, module, name, Path(out), overwrite=overwrite)
+    written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=resume)
     sheet.problems.tell(quiet)
     return written
 
@@ -131,8 +137,7 @@ def import_labels(
     out: str | os.PathLike[str] | None = None,
     task: str | None = None,
     classes: Sequence[str] | None = None,
-    overwrite: bool = False,
-    quiet: bool = False,
+    **run_options: Unpack[RunOptions],
 ) -> Labels:
     """Answers from another tool, under the ids of the pool.
 
@@ -142,7 +147,8 @@ def import_labels(
         out: ``.csv`` for one class, several classes or sentences per image; ``.parquet`` for all kinds.
         task: of the answers; None: as they tell.
         classes: in order, all others are left out; None: those that the path names.
-        overwrite: replace ``out`` where it holds answers. quiet: no progress and no notes.
+        run_options: see :class:`activetune.RunOptions`; of these ``overwrite``, ``resume`` (``out`` is kept where it
+            holds these answers) and ``quiet``.
 
     Returns:
         The answers: class names where each image has one, else those of :mod:`activetune.data.kinds`.
@@ -151,9 +157,11 @@ def import_labels(
         UsageError: nothing that can be read, ids that the pool does not have, an output that is there already or can't
             hold such answers.
     """
+    run = Run.of("import", run_options, **_idle())
+    quiet, overwrite, resume = run.quiet, run.overwrite, run.resume
     target = None if out is None else Path(out)
     if target is not None:
-        _refuse_target(target, overwrite)
+        _refuse_target(target, overwrite or resume)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     chosen = task or _task_for(path, format, target, quiet)
     if chosen not in (CLASSIFICATION, *TASKS):
@@ -171,8 +179,17 @@ def import_labels(
         if not len(labels):
             raise UsageError(f"{path} holds no answer: none of its {labels.unanswered:,} images has a class")
     if target is not None:
-        _write(labels, target, chosen, pool)
+        with tempfile.TemporaryDirectory() as folder, replacing(target) as partial:
+            made = Path(folder) / target.name
+            _write(labels, made, chosen, pool)
+            shutil.copyfile(made, partial)
+            refuse_other(target, partial, overwrite)
     return labels
+
+
+def _idle() -> dict[str, Idle]:
+    """The options of a run that change nothing in either stage."""
+    return {"seed": NO_CHANCE, "device": PROCESSOR_ONLY, "precision": FULL_PRECISION, "workers": ONE_PROCESS}
 
 
 def _task_for(path: str | os.PathLike[str], format: str | None, target: Path | None, quiet: bool) -> str:

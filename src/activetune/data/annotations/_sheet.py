@@ -20,13 +20,14 @@ import numpy.typing as npt
 
 from activetune.base.errors import RejectedImage, UsageError, first_line
 from activetune.base.files import write_bytes
+from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
 from activetune.data.annotations._legend import VOID_NAMES
 from activetune.data.annotations._listed import BACKGROUND
 from activetune.data.annotations._problems import Problems
 from activetune.data.formats import is_image_name
 from activetune.data.image_files import image_file, image_suffix
-from activetune.data.kinds import VOID, Boxes, Mask, Names, Sentences
+from activetune.data.kinds import VOID, Boxes, Mask, Names, Sentences, fingerprint_of
 from activetune.data.pool import Pool
 
 LONGEST = 80  # signs of an image's name in a folder
@@ -71,6 +72,13 @@ class Sheet:
     image_url: str = ""
     quiet: bool = False
     problems: Problems = field(default_factory=lambda: Problems("export"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that is written but the images' content."""
+        rows = [f"{item} {_told(self.answers.get(item))} {self.score(item)}" for item in self.ids]
+        more = "" if self.suggestions is None else self.suggestions.fingerprint
+        return digest("sheet", self.task, str(self.link), self.image_url, more, *self.classes, "", *rows)
 
     def names(self, item: str) -> tuple[str, ...]:
         """The class names of an image's answer; none where it shows none, or is not answered."""
@@ -216,6 +224,10 @@ def folders_of(names: Iterable[str]) -> dict[str, str]:
         taken.add(folder.casefold())
         found[name] = folder
     return found
+
+
+def _told(answer: Any) -> str:
+    return "" if answer is None else repr(fingerprint_of(answer))
 
 
 def _digest(text: str) -> str:

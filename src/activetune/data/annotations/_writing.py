@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from activetune.base.artefact import prepare_folder, write_manifest
+from activetune.base.artefact import holds, prepare_folder, write_manifest
 from activetune.base.errors import UsageError, unknown_name
-from activetune.base.files import prepare_file, replacing, sweep_all, write_bytes
+from activetune.base.files import prepare_file, replacing, same_content, sweep_all, write_bytes
 from activetune.data.annotations._export import KIND
 from activetune.data.annotations._files import files_at
 from activetune.data.annotations._sheet import Sheet, folders_of
@@ -36,11 +36,14 @@ def format_called(name: str, modules: Mapping[str, ModuleType], *, written: bool
     return known[name]
 
 
-def write_sheet(sheet: Sheet, module: ModuleType, name: str, out: Path, *, overwrite: bool) -> Path:
+def write_sheet(
+    sheet: Sheet, module: ModuleType, name: str, out: Path, *, overwrite: bool = False, resume: bool = False
+) -> Path:
     """Write images and their answers in a format.
 
     Args:
         name: the format's own. out: a file, where the format is one file and the suffix fits; else a folder.
+        overwrite: replace an earlier export. resume: keep one of the same images and answers.
 
     Returns:
         The file or folder.
@@ -57,8 +60,11 @@ def write_sheet(sheet: Sheet, module: ModuleType, name: str, out: Path, *, overw
     if sheet.link and single is not None:
         raise UsageError(f"{name} is written without a folder of images, so there is nothing to link; leave --link out")
     if single is not None and out.suffix:
-        return _write_file(sheet, module, name, out, overwrite)
+        return _write_file(sheet, module, name, out, overwrite, resume)
     refuse_in_pool(out, sheet.pool, "--out")
+    this = sheet.fingerprint
+    if resume and not overwrite and out.is_dir() and holds(out, KIND, {"written_as": name, "made_from": this}):
+        return out
     parts = [single, *_companion_names(module)] if single else _parts(sheet, module)
     prepare_folder(out, parts, overwrite=overwrite)
     sweep_all(out)
@@ -69,7 +75,7 @@ def write_sheet(sheet: Sheet, module: ModuleType, name: str, out: Path, *, overw
         with replacing(out / single) as partial:
             module.write(sheet, partial)
         _write_companions(sheet, module, out, "")
-    write_manifest(out, KIND, _about(sheet, name, places))
+    write_manifest(out, KIND, {**_about(sheet, name, places), "made_from": this})
     return out
 
 
@@ -98,7 +104,7 @@ def _parts(sheet: Sheet, module: ModuleType) -> list[str]:
     )
 
 
-def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrite: bool) -> Path:
+def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrite: bool, resume: bool) -> Path:
     """Write one file, and what belongs beside it under its name."""
     wanted = posixpath.splitext(module.FILE)[1]
     if out.suffix.lower() != wanted:
@@ -110,11 +116,22 @@ def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrit
         files = files_at(path)
         return bool(path.stat().st_size) and any(module.find(files, task) for task in module.TASKS)
 
-    prepare_file(out, own=own, overwrite=overwrite)
+    prepare_file(out, own=own, overwrite=overwrite or resume)
     with replacing(out) as partial:
         module.write(sheet, partial)
+        refuse_other(out, partial, overwrite)
     _write_companions(sheet, module, out.parent, f"{out.stem}.")
     return out
+
+
+def refuse_other(path: Path, new: Path, overwrite: bool) -> None:
+    """Refuse to replace a file, where that was not asked for, by another than the one that is there.
+
+    Raises:
+        UsageError: it would be.
+    """
+    if path.exists() and not overwrite and not same_content(path, new):
+        raise UsageError(f"{path} holds something else than this run makes; give --overwrite, or choose another --out")
 
 
 def _companion_names(module: ModuleType) -> tuple[str, ...]:
