@@ -234,6 +234,7 @@ def test_embeddings_of_other_images_are_refused(digits: Path, tmp_path: Path) ->
     foreign = activetune.Embeddings.from_numpy(np.eye(3), ["a", "b", "c"])
     with pytest.raises(UsageError, match="none of the embeddings is of an image of"):
         checked(digits, tmp_path / "out", embeddings=foreign)
+    assert not (tmp_path / "out" / "run.json").exists()
 
 
 def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_is_kept(tmp_path: Path, monkeypatch: Any) -> None:

@@ -105,6 +105,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/deploy.md", "$ activetune serve"): "runs until a signal; test_serve.py starts it",
     ("docs/deploy.md", "$ curl"): "asks a server; test_serve.py does",
     ("docs/deploy.md", "$ activetune export-model model/ --to onnx --int8"): "test_export_model.py runs it",
+    ("docs/check.md", "@dataclass"): "an outline of a file; the contract tests of test_check.py run every check",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
 }
 RUN_HERE = {  # the blocks that the tests of this file run
@@ -117,6 +118,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
         ("docs/select.md", "$ activetune select"),
+        ("docs/check.md", "$ activetune"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --splits per-seed"),
         ("docs/simulate.md", "$ activetune simulate FRAMES"),
@@ -148,6 +150,14 @@ def test_the_readmes_ten_lines(photos: Path) -> None:
     labels = {str(path.relative_to(photos / "photos")): path.parent.name for path in (photos / "photos").glob("*/*")}
     exec(compile(code, "README.md", "exec"), {"ask_somebody": lambda item: labels.get(item, "0")})
     assert (photos / "model/manifest.json").is_file()
+
+
+def test_a_pool_is_checked_and_selected_from(photos: Path) -> None:
+    """The console examples of docs/check.md, in their order."""
+    write_digits(photos / "TEST", 30)
+    for line in "".join(blocks("docs/check.md", "console")).splitlines():
+        assert run([*line.removeprefix("$ activetune ").split(), "--quiet", "--workers", "0"]) == 0, line
+    assert (photos / "SEL/selection.csv").is_file()
 
 
 def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:

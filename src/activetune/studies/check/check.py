@@ -187,9 +187,14 @@ def _write(folder: Path, asked: Asked, found: Mapping[str, Found | str], images:
                 excluded.setdefault(finding.id, (finding.id, name, finding.other, finding.why))
         items = len({finding.id for finding in findings})
         told = {"skipped": one, "remark": ""} if isinstance(one, str) else {"skipped": "", "remark": one.remark}
-        counts = {"findings": len(findings), "share": items / images, "excluded": items if dropped else 0}
+        counts: dict[str, float] = {
+            "findings": len(findings),
+            "share": items / images,
+            "excluded": items if dropped else 0,
+        }
         about = (inspect.getdoc(type(asked.checks[name])) or "").splitlines()[0]
-        summary.append({"kind": name, "title": asked.checks[name].title, "about": about, **counts, **told})
+        row: dict[str, Any] = {"kind": name, "title": asked.checks[name].title, "about": about}
+        summary.append(row | counts | told)
     write_csv(folder / FINDINGS, COLUMNS, rows)
     write_csv(folder / EXCLUDE, ("id", "kind", "other", "why"), excluded.values())
     return {"rows": summary, "images": images, "excluded": len(excluded)}

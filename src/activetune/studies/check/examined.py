@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.errors import UsageError
 from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import Float32, unit_rows
@@ -41,22 +40,11 @@ class Examined:
 
     @cached_property
     def featured(self) -> tuple[npt.NDArray[np.int64], Float32]:
-        """Positions among ``ids`` of the images that have features, ascending, and these at unit length.
-
-        Raises:
-            UsageError: the embeddings are patch tokens, or none is of these images.
-        """
+        """Positions among ``ids`` of the images that have features, ascending, and these at unit length."""
         assert self.embeddings is not None
-        if self.embeddings.features_ND.ndim != 2:
-            raise UsageError("check compares one feature per image, and these embeddings are patch tokens (--tokens)")
         place = self.embeddings.position
         known = np.asarray([row for row, item in enumerate(self.ids) if item in place], dtype=np.int64)
-        if not len(known):
-            raise UsageError(
-                f"none of the embeddings is of an image of {self.pool.name} (for instance {self.embeddings.ids[0]!r} "
-                f"is not); embed this pool: activetune embed {self.pool.name} --out EMB"
-            )
-        rows = np.asarray([place[self.ids[row]] for row in known])
+        rows = np.asarray([place[self.ids[row]] for row in known], dtype=np.int64)
         return known, unit_rows(self.embeddings.features_ND[rows])
 
     def labels_differ(self, one: str, other: str) -> str:

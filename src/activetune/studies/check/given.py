@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_stream
 from activetune.base.run import Run
 from activetune.data.identity import Contents
@@ -52,7 +53,7 @@ class Given:
         """Open and read what is given.
 
         Raises:
-            UsageError: it can't be opened, or the labels are of other items.
+            UsageError: it can't be opened, or the labels or features are of other items, or of patches.
         """
         opened = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
         without = labels is None and not any(opened.labels or ())
@@ -60,6 +61,8 @@ class Given:
         features = (
             embeddings if embeddings is None or isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
         )
+        if features is not None:
+            _refuse_foreign(features, opened)
         known = {} if names is None else dict(zip(names.ids, names.names, strict=True))
         return cls(opened, known, features, backbone, use_cache)
 
@@ -88,3 +91,14 @@ class Given:
         if self.backbone is not None and features is None:
             features = embed(self.pool, backbone=self.backbone, use_cache=self.use_cache, **run.within())
         return replace(found, labels=self.labels, embeddings=features, quiet=run.quiet)
+
+
+def _refuse_foreign(embeddings: Embeddings, pool: Pool) -> None:
+    """Refuse features that are of no image of the pool, or of its patches."""
+    if embeddings.features_ND.ndim != 2:
+        raise UsageError("check compares one feature per image, and these embeddings are patch tokens (--tokens)")
+    if not any(item in pool.position for item in embeddings.ids):
+        raise UsageError(
+            f"none of the embeddings is of an image of {pool.name} (for instance {embeddings.ids[0]!r} is not); embed "
+            f"this pool: activetune embed {pool.name} --out EMB"
+        )

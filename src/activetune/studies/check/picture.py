@@ -32,7 +32,7 @@ class Picture:
         if scale >= 1:
             return self.image
         width, height = (max(1, round(side * scale)) for side in self.image.size)
-        return self.image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return self.image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
 
     @cached_property
     def grey(self) -> Image.Image:

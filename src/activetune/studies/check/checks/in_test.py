@@ -75,6 +75,8 @@ class InTest(Check):
             return {}
         known, features_ND = pool.featured
         others, features_KD = test.featured
+        if not len(others):  # none of the images that have features can be decoded
+            return {}
         nearest_N, cosine_N = nearest_centroid(features_ND, features_KD)
         rows = (cosine_N >= self.cosine).nonzero()[0]
         return {int(known[row]): (int(others[nearest_N[row]]), min(float(cosine_N[row]), 1.0)) for row in rows}
