@@ -71,7 +71,7 @@ def test_planted_errors_are_found_again(wrong_digits: tuple[Path, Embeddings, Pa
     pool, features, labels, truth = wrong_digits
     found = label_errors(pool, labels=labels, embeddings=features, quiet=True)
     right = [one for one in found if one.id in truth]
-    assert len(right) >= 0.9 * len(truth) and len(right) >= 0.7 * len(found)
+    assert len(right) >= 0.65 * len(truth) and len(right) >= 0.9 * len(found)
     assert sum(one.suggestion == truth[one.id] for one in right) >= 0.9 * len(right)
     assert all(one.id in truth for one in found[:20])  # the likeliest are listed first
     assert label_errors(pool, labels=labels, embeddings=features, quiet=True) == found
@@ -91,7 +91,7 @@ def test_planted_errors_in_photos_are_found_again(shared: Path, tmp_path: Path) 
         names[row] = rng.choice([name for name in classes if name != names[row]])
     given = Labels.of(dict(zip(few.ids, names, strict=True)))
     found = {one.id for one in label_errors(few, labels=given, workers=0, device="cpu", quiet=True)}
-    assert len(found & {few.ids[row] for row in flipped}) >= 20
+    assert len(found & {few.ids[row] for row in flipped}) >= 15  # 9 by chance
 
 
 def test_the_command_writes_a_table_and_replaces_nothing_else(
