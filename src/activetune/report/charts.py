@@ -18,6 +18,7 @@ BROAD, NARROW = (760, 340), (360, 300)  # width and height in units of a pixel o
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 28, 44
 SPREAD = 8  # the largest over the smallest place, from which an axis is logarithmic
 COLOURS = 12
+DECADES = 4  # of a logarithmic axis, beyond which powers of ten alone are told
 DASHES = ("", "7 4", "2 4")
 MARKS = ("", "dashed", "dotted")
 STEPS = (1, 2, 2.5, 5, 10)
@@ -141,7 +142,8 @@ def _ticks(axis: Axis, count: int, least: float) -> list[float]:
         found = list(axis.ticks)
     elif axis.logarithmic:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        found = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        digits = (1, 2, 5) if len(powers) <= DECADES else (1,)
+        found = [digit * 10.0**power for power in powers for digit in digits]
     else:
         found = round_ticks(low, high, count)
     place = _scale(axis, 0.0, 1.0)
