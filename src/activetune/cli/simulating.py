@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import Annotated, Any, Unpack
 
 import typer
 
@@ -98,13 +99,16 @@ def simulate(
     say(simulation.table())
     say(f"report: {out / 'report.html'}")
     if simulation.failures:
-        first = simulation.failures[0]
-        raise ActivetuneError(
-            f"{len(simulation.failures):,} of {len(simulation.failures) + len(simulation.rows):,} cells failed, the "
-            f"first ({first['method']}, {first['budget']}): {first['error']}; "
-            f"{out / 'failed.csv'} lists them: mend what they "
-            "name, and run the command again with --resume"
-        )
+        raise _failed(simulation.failures, len(simulation.rows), out / "failed.csv")
+
+
+def _failed(failures: Sequence[Mapping[str, Any]], finished: int, listing: Path) -> ActivetuneError:
+    first = failures[0]
+    return ActivetuneError(
+        f"{len(failures):,} of {len(failures) + finished:,} cells failed, the first ({first['method']}, "
+        f"{first['budget']}): {first['error']}; {listing} lists them: mend what they name, and run the command again "
+        "with --resume"
+    )
 
 
 def _by_name(texts: list[str]) -> dict[str, dict[str, str]]:
@@ -115,7 +119,7 @@ def _by_name(texts: list[str]) -> dict[str, dict[str, str]]:
         name, dot, field = place.strip().rpartition(".")
         if not (equals and dot and name and field):
             raise UsageError(
-                f"--settings {text!r} is not of the form NAME.SETTING=VALUE; write for instance activeft.steps=100"
+                f"--settings {text!r} is not of the form NAME.SETTING=VALUE; write for instance activeft.swaps=2"
             )
         found.setdefault(name, {})[field] = value.strip()
     return found

@@ -87,17 +87,17 @@ def export_labels(
     ['cat']
     """
     run = Run.of("export", run_options, **_idle())
-    quiet, resume = run.quiet, run.resume
+    quiet = run.quiet
     module = format_called(format, formats(), written=True)
     name = next(own for own, one in formats().items() if one is module)
     _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     given = given_at(Path(labels), pool, task, classes, quiet)
-    guesses, classes_shown = _guessed(suggestions, given, pool, quiet)
-    told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "quiet": quiet}
-    sheet = Sheet(given.task, pool, given.ids, given.answers, classes_shown, given.scores, suggestions=guesses, **told)
+    guesses, shown = _guessed(suggestions, given, pool, quiet)
+    told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "suggestions": guesses}
+    sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=quiet, **told)
     sheet.problems.where = str(out)
-    written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=resume)
+    written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=run.resume)
     sheet.problems.tell(quiet)
     return written
 
