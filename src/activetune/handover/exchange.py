@@ -80,25 +80,23 @@ def export_labels(
     >>> (folder / "images").mkdir()
     >>> Image.new("RGB", (64, 48)).save(folder / "images/1.jpg")
     >>> _ = (folder / "labels.csv").write_text("id,label\\n1.jpg,cat\\n")
-    >>> made = export_labels(
-    ...     folder / "labels.csv", pool=folder / "images", format="cvat", out=folder / "cvat.xml", quiet=True
-    ... )
-    >>> import_labels(made, pool=folder / "images", format="cvat", quiet=True).answers
+    >>> given = {"pool": folder / "images", "format": "cvat", "quiet": True}
+    >>> made = export_labels(folder / "labels.csv", out=folder / "cvat.xml", **given)
+    >>> import_labels(made, **given).answers
     ['cat']
     """
     run = Run.of("export", run_options, **_idle())
-    quiet = run.quiet
     module = format_called(format, formats(), written=True)
     name = next(own for own, one in formats().items() if one is module)
     _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
-    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
-    given = given_at(Path(labels), pool, task, classes, quiet)
-    guesses, shown = _guessed(suggestions, given, pool, quiet)
+    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
+    given = given_at(Path(labels), pool, task, classes, run.quiet)
+    guesses, shown = _guessed(suggestions, given, pool, run.quiet)
     told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "suggestions": guesses}
-    sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=quiet, **told)
+    sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=run.quiet, **told)
     sheet.problems.where = str(out)
     written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=run.resume)
-    sheet.problems.tell(quiet)
+    sheet.problems.tell(run.quiet)
     return written
 
 
