@@ -22,6 +22,7 @@ STAGES = {
     "finetune": "finetune pool --out model --recipe linear_probe --set strengths=1",
     "evaluate": "evaluate model pool",
     "predict": "predict model pool --out p.csv",
+    "export-model": "export-model model --to hub --out hub --pool pool",
     "visft": "visft tasks.toml --out taught --set targets=conv1,conv2",
     "compare": "compare bundled taught --suite suite.toml --out compared",
     "merge": "merge taught/lora --backbone bundled --out merged",
@@ -50,6 +51,7 @@ REFUSED = {  # what can't change anything in a stage, and a value that would cla
     "embed": {"seed": "7"},
     "evaluate": {"seed": "7"},
     "predict": {"seed": "7"},
+    "export-model": {"seed": "7", "device": "cuda", "precision": "bf16"},
     "select": {"precision": "bf16"},
     "caption": {"seed": "7", "precision": "bf16"},
     "corrupt": {"device": "cuda", "precision": "bf16"},
@@ -110,7 +112,7 @@ def asked(place: Path) -> dict[str, set[str]]:
 
 def test_every_stage_is_here() -> None:
     typed = {name for name, command in commands().items() if "seed" in {param.name for param in command.params}}
-    assert typed == {*STAGES, "demo"}, "give a new stage a line in this table; demo is below"
+    assert typed == {*STAGES, "demo", "serve"}, "give a new stage a line here; demo is below, serve in test_serve.py"
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
