@@ -21,6 +21,7 @@ STAGES = {
     "finetune": "finetune pool --out model --recipe linear_probe --set strengths=1",
     "evaluate": "evaluate model pool",
     "predict": "predict model pool --out p.csv",
+    "export-model": "export-model model --to hub --out hub --pool pool",
     "visft": "visft tasks.toml --out taught --set targets=conv1,conv2",
     "check": "check pool --backbone bundled --out checked",
     "compare": "compare bundled taught --suite suite.toml --out compared",
@@ -53,6 +54,7 @@ REFUSED = {  # what can't change anything in a stage, and a value that would cla
     "check": {"seed": "7"},
     "evaluate": {"seed": "7"},
     "predict": {"seed": "7"},
+    "export-model": {"seed": "7", "device": "cuda", "precision": "bf16"},
     "select": {"precision": "bf16"},
     "caption": {"seed": "7", "precision": "bf16"},
     "corrupt": {"device": "cuda", "precision": "bf16"},
@@ -115,7 +117,7 @@ def asked(place: Path) -> dict[str, set[str]]:
 
 def test_every_stage_is_here() -> None:
     typed = {name for name, command in commands().items() if "seed" in {param.name for param in command.params}}
-    assert typed == {*STAGES, "demo"}, "give a new stage a line in this table; the demo is in tests/test_demo.py"
+    assert typed == {*STAGES, "demo", "serve"}, "give a new stage a line here; demo and serve have tests of their own"
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))

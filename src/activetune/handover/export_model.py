@@ -66,7 +66,7 @@ def export_model(
         MissingExtra: a package of ``activetune[onnx]`` is not installed.
         ActivetuneError: the exported network says something else, or loses more than is allowed.
     """
-    run = Run.of("export_model", run_options, seed=NO_CHANCE, device=PROCESSOR_ONLY, precision=FULL_PRECISION)
+    run = Run.of("export-model", run_options, seed=NO_CHANCE, device=PROCESSOR_ONLY, precision=FULL_PRECISION)
     target = make_target(to)
     _refuse_options(to, target, pool, labels, int8, int8_limit)
     manifest = {} if isinstance(model, Model) else read_manifest(Path(model), "model")
@@ -81,33 +81,9 @@ def export_model(
             note(f"{place.main} holds this model already, finished", run.quiet)
             return kept
         place.prepare(overwrite=run.overwrite)
-        about = {"kind": KIND, "activetune": __version__, "target": to, "key": key}
-        return _exported(model, manifest, target, place, truth, int8_limit if int8 else None, about, run)
-
-
-def _exported(
-    model: Model,
-    manifest: Mapping[str, Any],
-    target: Target,
-    place: Place,
-    truth: Truth | None,
-    int8_limit: float | None,
-    about: Mapping[str, Any],
-    run: Run,
-) -> dict[str, Any]:
-    """Make and check the export in a folder of its own, and put it in its place; returns the report.
-
-    Args:
-        int8_limit: what 8-bit weights may lose; None: there are none. about: what the report begins with.
-    """
-    graph = Graph(model)
-    description = describe(model, graph, str(about["target"]), manifest)
-    with tempfile.TemporaryDirectory(prefix="activetune-") as work:
-        made = Path(work)
-        found = _made(model, graph, target, description, made, truth, int8_limit, run)
-        report = {**about, **found}
-        target.describe(made, description, report)
-        return place.fill(made, report)
+        with tempfile.TemporaryDirectory(prefix="activetune-") as work:
+            report = _made(model, to, manifest, Path(work), truth, int8_limit if int8 else None, run)
+            return place.fill(Path(work), {**report, "key": key})
 
 
 def _refuse_options(to: str, target: Target, pool: object, labels: object, int8: bool, int8_limit: float) -> None:
@@ -124,19 +100,20 @@ def _refuse_options(to: str, target: Target, pool: object, labels: object, int8:
 
 def _made(
     model: Model,
-    graph: Graph,
-    target: Target,
-    description: Mapping[str, Any],
+    to: str,
+    manifest: Mapping[str, Any],
     made: Path,
     truth: Truth | None,
     limit: float | None,
     run: Run,
 ) -> dict[str, Any]:
-    """Write the network to a folder and check it: what was found, for the report.
+    """Write all files to a folder, the network checked; returns the report.
 
     Args:
         limit: what int8 may cost; None: no int8.
     """
+    target, graph = make_target(to), Graph(model)
+    description = describe(model, graph, to, manifest)
     target.write(model, graph, description, made)
     found = differences(graph, target, made, tolerance=TOLERANCE)
     if limit is not None:
@@ -147,13 +124,12 @@ def _made(
         before, after = compare(model, graph, target, made, truth, run)
         refuse_loss(before, after, SAME if limit is None else limit, int8=limit is not None)
         scores = _scores(before, after, truth)
-    return {
-        "differences": found,
-        "tolerance": TOLERANCE,
-        "int8": limit is not None,
-        "int8_limit": limit,
-        "scores": scores,
+    report = {
+        **{"kind": KIND, "activetune": __version__, "target": to, "differences": found, "tolerance": TOLERANCE},
+        **{"int8": limit is not None, "int8_limit": limit, "scores": scores},
     }
+    target.describe(made, description, report)
+    return report
 
 
 def _scores(before: Scored, after: Scored, truth: Truth) -> dict[str, Any]:
