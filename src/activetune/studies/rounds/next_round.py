@@ -48,7 +48,7 @@ from activetune.studies.rounds.answers import (
     write_history,
 )
 from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
-from activetune.studies.rounds.project import Project, open_project
+from activetune.studies.rounds.project import SETTINGS, Project, open_project
 from activetune.training.finetune import finetune
 from activetune.training.recipe import make_recipe
 
@@ -117,25 +117,19 @@ def next_round(
         UsageError: no project and nothing to make one of; other settings than the project's; unknown ids in a file.
     """
     run = Run.of("next", run_options, overwrite=KEEPS)
-    asked = {
-        "pool": _absolute(pool),
-        "budget": budget,
-        "method": method,
-        "recipe": recipe,
-        "backbone": backbone,
-        "weights": _absolute(weights),
-        "task": task,
-        "audit": audit,
-        "classes": None if classes is None else tuple(classes),
-        "seed": run.seed or None,
-    }
-    given = {name: value for name, value in asked.items() if value is not None}
-    before = (Path(project) / "project.toml").exists()
-    if not before and pool is not None:
-        open_pool(pool, quiet=True)  # a project is made of a pool that is there
-    found = open_project(Path(project), given)
+    own = {"backbone": backbone, "weights": _absolute(weights), "task": task, "audit": audit, "seed": run.seed or None}
+    asked = {"pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "classes": classes, **own}
+    found = _opened(Path(project), asked)
     images = replace(open_pool(found.settings.pool, quiet=run.quiet), labels=None)
     return _Call(found, images, replace(run, seed=found.settings.seed, resume=True)).go(labels, close)
+
+
+def _opened(folder: Path, asked: Mapping[str, Any]) -> Project:
+    """The project, of what is asked for where it is new: then its pool must be there."""
+    given = {name: tuple(value) if name == "classes" else value for name, value in asked.items() if value is not None}
+    if "pool" in given and not (folder / SETTINGS).exists():
+        open_pool(given["pool"], quiet=True)
+    return open_project(folder, given)
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:
