@@ -76,6 +76,36 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+class _KeptError(Exception):
+    """Ends the writing of a file that is there already."""
+
+
+def write_unless_there(path: Path, write: Callable[[Path], object], *, overwrite: bool) -> bool:
+    """Write a file in one step; one that is there and holds the same is left as it is.
+
+    Args:
+        write: writes to the path that it is given. overwrite: write in any case.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        UsageError: another one is there, and ``overwrite`` is off.
+    """
+    try:
+        with replacing(path) as partial:
+            write(partial)
+            if path.exists() and not overwrite:
+                if same_content(path, partial):
+                    raise _KeptError
+                raise UsageError(
+                    f"{path} holds something else than this run makes; give --overwrite, or choose another --out"
+                )
+    except _KeptError:
+        return False
+    return True
+
+
 def same_content(path: Path, other: Path) -> bool:
     """Whether two files hold the same bytes."""
     if path.stat().st_size != other.stat().st_size:

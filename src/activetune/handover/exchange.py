@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from activetune.base.errors import UsageError, some
-from activetune.base.files import prepare_file, replacing
+from activetune.base.files import prepare_file, write_unless_there
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import FULL_PRECISION, NO_CHANCE, ONE_PROCESS, PROCESSOR_ONLY, Idle, Run, RunOptions
@@ -23,7 +23,6 @@ from activetune.data.annotations import (
     format_called,
     formats,
     read_annotations,
-    refuse_other,
     save_annotations,
     tasks_at,
     write_sheet,
@@ -177,11 +176,10 @@ def import_labels(
         if not len(labels):
             raise UsageError(f"{path} holds no answer: none of its {labels.unanswered:,} images has a class")
     if target is not None:
-        with tempfile.TemporaryDirectory() as folder, replacing(target) as partial:
+        with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / target.name
             _write(labels, made, chosen, pool)
-            shutil.copyfile(made, partial)
-            refuse_other(target, partial, overwrite)
+            write_unless_there(target, lambda partial: shutil.copyfile(made, partial), overwrite=overwrite)
     return labels
 
 

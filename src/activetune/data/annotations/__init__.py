@@ -29,7 +29,6 @@ from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet as Sheet
 from activetune.data.annotations._writing import format_called as format_called
-from activetune.data.annotations._writing import refuse_other as refuse_other
 from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.annotations.table import cell_of_names as cell_of_names

@@ -10,7 +10,7 @@ from typing import Any
 
 from activetune.base.artefact import holds, prepare_folder, write_manifest
 from activetune.base.errors import UsageError, unknown_name
-from activetune.base.files import prepare_file, replacing, same_content, sweep_all, write_bytes
+from activetune.base.files import prepare_file, replacing, sweep_all, write_bytes, write_unless_there
 from activetune.data.annotations._export import KIND
 from activetune.data.annotations._files import files_at
 from activetune.data.annotations._sheet import Sheet, folders_of
@@ -117,21 +117,9 @@ def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrit
         return bool(path.stat().st_size) and any(module.find(files, task) for task in module.TASKS)
 
     prepare_file(out, own=own, overwrite=overwrite or resume)
-    with replacing(out) as partial:
-        module.write(sheet, partial)
-        refuse_other(out, partial, overwrite)
-    _write_companions(sheet, module, out.parent, f"{out.stem}.")
+    if write_unless_there(out, lambda partial: module.write(sheet, partial), overwrite=overwrite):
+        _write_companions(sheet, module, out.parent, f"{out.stem}.")
     return out
-
-
-def refuse_other(path: Path, new: Path, overwrite: bool) -> None:
-    """Refuse to replace a file, where that was not asked for, by another than the one that is there.
-
-    Raises:
-        UsageError: it would be.
-    """
-    if path.exists() and not overwrite and not same_content(path, new):
-        raise UsageError(f"{path} holds something else than this run makes; give --overwrite, or choose another --out")
 
 
 def _companion_names(module: ModuleType) -> tuple[str, ...]:
