@@ -15,6 +15,7 @@ from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, PROCESSOR_ONLY, Run, RunOptions
+from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
 from activetune.base.unfinished import RUN, WORK, Output, clear
 from activetune.data.labels import Labels
@@ -139,7 +140,10 @@ def check(
 def _run(options: RunOptions, backbone: str | None) -> Run:
     """The options of the run; without a backbone there is nothing to choose a device for."""
     idle = {} if backbone is not None else {"device": PROCESSOR_ONLY, "precision": NO_PRODUCTS}
-    return Run.of("check", options, seed=NO_CHANCE, **idle)
+    run = Run.of("check", options, seed=NO_CHANCE, **idle)
+    if backbone is not None:
+        resolve_runtime(run.device, run.precision)  # refused here, before an earlier result makes room
+    return run
 
 
 def _refuse_contradictions(
