@@ -98,7 +98,7 @@ def _selected(path: Path, pool: Pool, task: str | None) -> Given | None:
             return None
     except ActivetuneError:
         return None
-    ids = _known(load_selection(path).ids, path, pool)
+    ids = _known(load_selection(path).to_label, path, pool)
     answers: dict[str, Any] = {}
     if task in (None, CLASSIFICATION) and (path / ANSWERS).is_file():
         columns = read_table(path / ANSWERS)

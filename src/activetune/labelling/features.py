@@ -48,7 +48,7 @@ def features_of(selection: Selection, folder: Path, given: str | os.PathLike[str
     """
     if given is not None:
         found = load_embeddings(given)
-        missing = [item for item in selection.ids if item not in found.position]
+        missing = [item for item in selection.to_label if item not in found.position]
         if missing:
             raise UsageError(f"{given} lacks {len(missing):,} of {len(selection):,} picks: {some(missing)}")
         return Features(_rows(found, selection), Path(given))
@@ -82,7 +82,7 @@ def _fingerprint(place: Path) -> str | None:
 
 
 def _rows(found: Embeddings, selection: Selection) -> Float32:
-    positions = np.asarray([found.position[item] for item in selection.ids])
+    positions = np.asarray([found.position[item] for item in selection.to_label])
     rows = np.asarray(found.features_ND[np.sort(positions)])[np.argsort(np.argsort(positions))]
     return unit_rows(rows if rows.ndim == 2 else rows.mean(axis=1, dtype=np.float32))
 

@@ -121,7 +121,7 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
     given = asked.classes if asked.classes is not None else () if model is None else list(model.classes)
     names, pool = _names(given), _pool_of(selected, asked.pool, run.quiet)
     given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
-    desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.ids)
+    desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.to_label)
     shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
     try:
         desk.begin(names, multilabel=asked.multilabel, told=shown.tell)
@@ -136,8 +136,8 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
         finally:
             shown.end()
             page.end()
-            done = sum(desk.sheet.answer(item).done for item in selected.ids)
-            note(f"{folder / ANSWERS}: {done:,} of {len(selected):,} items are answered", run.quiet)
+            done = sum(desk.sheet.answer(item).done for item in selected.to_label)
+            note(f"{folder / ANSWERS}: {done:,} of {len(selected.to_label):,} items are answered", run.quiet)
     finally:
         desk.end()
 
@@ -145,7 +145,7 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
 def _asks(model: Model, pool: Pool, selected: Selection, shown: Suggestions, run: Run) -> Callable[[Show], None]:
     from activetune.labelling.model_suggestions import by_model
 
-    return by_model(model, pool, selected.ids, run, multilabel=shown.multilabel, ended=lambda: shown.ended)
+    return by_model(model, pool, selected.to_label, run, multilabel=shown.multilabel, ended=lambda: shown.ended)
 
 
 def _model(given: Model | str | os.PathLike[str]) -> Model:
@@ -185,7 +185,7 @@ def _pool_of(selection: Selection, given: Pool | str | os.PathLike[str] | None, 
             pool = pool_of(selection)
         except UsageError as error:
             raise UsageError(f"the images can't be shown: {error}; give --pool") from None
-    missing = [item for item in selection.ids if item not in pool.position]
+    missing = [item for item in selection.to_label if item not in pool.position]
     if missing:
         raise UsageError(f"{len(missing):,} of {len(selection):,} picks are not in {pool.name}: {some(missing)}")
     return pool

@@ -98,7 +98,7 @@ def label_in_studio(
         made = export_labels(selection, pool=pool, format="label_studio", out=place, task=task, **shown)
         tasks = parse_json((made / "tasks.json").read_bytes())
         config = (made / "config.xml").read_text(encoding="utf-8")
-    title = f"activetune {folder.name} ({len(load_selection(Path(selection))):,} images)"[:50]
+    title = f"activetune {folder.name} ({len(load_selection(Path(selection)).to_label):,} images)"[:50]
     number = _push(server, title, config, tasks, quiet)
     write_json(folder / PROJECT, {"url": server.url, "project": number, "task": task, "tasks": len(tasks)})
     return Studio(server.page(number), len(tasks), 0, None)
