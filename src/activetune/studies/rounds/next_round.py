@@ -126,7 +126,9 @@ def next_round(
 
 def _opened(folder: Path, asked: Mapping[str, Any]) -> Project:
     """The project, of what is asked for where it is new: then its pool must be there."""
-    given = {name: tuple(value) if name == "classes" else value for name, value in asked.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if "classes" in given:
+        given["classes"] = tuple(given["classes"])
     if "pool" in given and not (folder / SETTINGS).exists():
         open_pool(given["pool"], quiet=True)
     return open_project(folder, given)
