@@ -107,6 +107,18 @@ def labels_in(folder: Path) -> dict[str, str]:
 # The contract -----------------------------------------------------------------------------------------------------
 
 
+def test_the_page_asks_for_the_audit_behind_the_picks(tmp_path: Path, pool: Path) -> None:
+    manifest = {"pool": str(pool), "pool_path": str(pool), "n": 12, "method": "test", "seed": 0}
+    (tmp_path / "sel").mkdir()
+    selection = Selection(["03.png", "01.png"], [0.0, 0.0], ["", ""], manifest, ["08.png"])
+    save_selection(selection, tmp_path / "sel")
+    with Client(tmp_path / "sel") as client:
+        found = client.get("/api/items", start=0, count=10)
+        assert {item["id"] for item in found["items"]} == {"01.png", "03.png", "08.png"} and found["total"] == 3
+        assert client.answer(1, "08.png", "cat").json() == {"saved": [1]}
+    assert labels_in(tmp_path / "sel") == {"08.png": "cat"}
+
+
 def test_items_and_answers_are_as_the_contract_says(sel: Path, pool: Path) -> None:
     with Client(sel) as client:
         found = client.get("/api/items", start=0, count=3)
