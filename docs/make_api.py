@@ -24,7 +24,7 @@ GROUPS = {
     "Selection": ("select", "Selection", "load_selection", "contact_sheet", "save_images"),
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),
-    "Studies": ("simulate", "Simulation", "demo"),
+    "Studies": ("simulate", "Simulation", "demo", "doctor", "Health"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }
 NAMED = ("Args", "Attributes", "Raises")  # sections whose entries begin with a name

@@ -101,9 +101,7 @@ def simulate(
         first = simulation.failures[0]
         raise ActivetuneError(
             f"{len(simulation.failures):,} of {len(simulation.failures) + len(simulation.rows):,} cells failed, the "
-            f"first ({first['method']}, {first['budget']}): {first['error']}; "
-            f"{out / 'failed.csv'} lists them: mend what they "
-            "name, and run the command again with --resume"
+            f"first ({first['method']}, {first['budget']}): {first['error']}; see {out / 'failed.csv'}, then --resume"
         )
 
 
