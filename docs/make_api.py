@@ -26,7 +26,7 @@ GROUPS = {
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),
     "A model where it is used": ("stream_predictions", "serve", "export_model"),
     "Backbones that tasks have taught": ("visft", "Supervised", "merge", "compare", "Comparison"),
-    "Studies": ("check", "Checked", "simulate", "Simulation", "demo"),
+    "Studies": ("check", "Checked", "simulate", "Simulation", "demo", "doctor", "Health"),
     "Rounds": ("next_round", "NextRound", "label_errors", "LabelError"),
     "Options of every function, and errors": ("RunOptions", "ActivetuneError", "UsageError"),
 }

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activetune.base.run import Run
+from activetune.base.run import Run, RunOptions
 from activetune.base.tables import write_csv
 from activetune.data.opening import open_pool
+from activetune.data.pool import Pool
 from activetune.evaluation.evaluate import evaluate
 from activetune.evaluation.predict import predict
 from activetune.selection.artefact import ANSWERS, load_selection
@@ -72,7 +73,7 @@ def do_job(place: JobPlace, pool: DemoPool, run: Run) -> dict[str, Any]:
     label(place, pool)
     train(place, run)
     scores = score(place, run)
-    predict(place.model, _opened(place.test), out=place.folder / PREDICTIONS, overwrite=True, **run.within())
+    predict(place.model, _opened(place.test), out=place.folder / PREDICTIONS, **_anew(run))
     return {
         "method": METHOD,
         "recipe": RECIPE,
@@ -96,20 +97,23 @@ def train(place: JobPlace, run: Run) -> None:
         backbone="bundled",
         recipe=RECIPE,
         out=place.model,
-        seed=run.seed,
-        overwrite=True,
-        **run.within(),
+        **{**_anew(run), "seed": run.seed},
     )
 
 
 def score(place: JobPlace, run: Run) -> Mapping[str, Any]:
     """Score the model on the images that are held out."""
     path = place.model / "scores.json"
-    return evaluate(place.model, _opened(place.test), out=path, overwrite=True, **run.within()).as_dict()
+    return evaluate(place.model, _opened(place.test), out=path, **_anew(run)).as_dict()
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> Pool:
     return open_pool(path, quiet=True)
+
+
+def _anew(run: Run) -> RunOptions:
+    """The options of a step, which writes over what an earlier demo left."""
+    return {**run.within(), "overwrite": True}
 
 
 def told_job(job: Mapping[str, Any]) -> str:
