@@ -66,7 +66,7 @@ def list_(
 def report(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="Made by embed, select, finetune, simulate, compare, visft, check or demo."),
+        typer.Argument(metavar="DIR", help="A finished folder of any command that makes one, or a project."),
     ],
     pool: Annotated[
         str | None, typer.Option(help="Where the images are; default: where DIR says. Of a model: what it answers.")

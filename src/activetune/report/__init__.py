@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,6 +14,7 @@ from activetune.base.files import read_json, remove
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
+from activetune.base.toml_files import read_toml
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -37,7 +39,8 @@ def write_report(
     lie beside it in ``report_files/``. Its panels are found in ``report/panels/``.
 
     Args:
-        folder: made by ``embed``, ``select``, ``finetune``, ``simulate``, ``compare``, ``visft`` or ``demo``.
+        folder: made by ``embed``, ``select``, ``finetune``, ``simulate``, ``compare``, ``visft``, ``check`` or
+            ``demo``; or a project of ``next``.
         pool: where the images are; None: where the folder says. For a model it must be given, with items whose answers
             are known: the model answers them, and its mistakes are shown.
         labels: known answers, or a file of them; None: the pool's own, or a selection's ``labels.csv``.
@@ -58,7 +61,7 @@ def write_report(
     from activetune.report.subject import KINDS, MODEL, USED, Given, Subject
 
     folder = Path(folder)
-    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    manifest = _manifest(folder)
     kind = str(manifest.get("kind"))
     if kind not in KINDS:
         raise UsageError(f"{folder} holds nothing to report on; expected a finished folder of: {', '.join(KINDS)}")
@@ -76,6 +79,16 @@ def write_report(
     features = embeddings if embeddings is None or isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
     note("writing the report", run.quiet)
     return _write(Subject(folder, manifest, run, Given(opened, labels, features, tuple(layouts or ("pca",)))), path)
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    """What says what a folder is: its manifest, or the settings of a project."""
+    from activetune.report.subject import PROJECT, SETTINGS
+
+    if (folder / SETTINGS).is_file():
+        command = f"activetune next {shlex.quote(str(folder))}"
+        return {"kind": PROJECT, "command": command, **read_toml(folder / SETTINGS)}
+    return read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
 
 
 def _check_layouts(layouts: Sequence[str] | None) -> None:

@@ -12,6 +12,7 @@ from activetune.report.subject import (
     DEMO,
     EMBEDDINGS,
     MODEL,
+    PROJECT,
     SELECTION,
     SIMULATION,
     VISFT,
@@ -106,6 +107,15 @@ def _check(subject: Subject) -> Opening:
     )
 
 
+def _project(subject: Subject) -> Opening:
+    made, answered = subject.manifest, len(subject.known or ())
+    rounds = len((subject.ledger or {}).get("round", ()))
+    return (
+        f"{subject.folder.resolve().name}: {answered:,} labels after {rounds:,} round{'' if rounds == 1 else 's'}",
+        f"{_short(made['pool'])}, labelled round by round; {made['recipe']} on {made['backbone']}.",
+    )
+
+
 def _short(pool: object) -> str:
     """A pool's name without the folders above it."""
     return PurePath(str(pool)).name if pool else "an unnamed pool"
@@ -120,4 +130,5 @@ _OPENINGS: Mapping[str, Callable[[Subject], Opening]] = {
     COMPARISON: _comparison,
     VISFT: _visft,
     CHECK: _check,
+    PROJECT: _project,
 }

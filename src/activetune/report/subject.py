@@ -30,7 +30,8 @@ from activetune.selection.artefact import ANSWERS, Selection, load_selection
 from activetune.selection.images import items_of, pool_of
 
 EMBEDDINGS, SELECTION, MODEL = "embeddings", "selection", "model"
-SIMULATION, DEMO, COMPARISON, VISFT, CHECK = "simulation", "demo", "comparison", "visft", "check"
+SIMULATION, DEMO, COMPARISON, VISFT = "simulation", "demo", "comparison", "visft"
+CHECK, PROJECT = "check", "project"
 USED = {  # what each kind of report reads beside its folder
     EMBEDDINGS: {"pool", "labels", "layouts"},
     SELECTION: {"pool", "labels", "embeddings", "layouts"},
@@ -40,10 +41,12 @@ USED = {  # what each kind of report reads beside its folder
     COMPARISON: set(),
     VISFT: set(),
     CHECK: set(),
+    PROJECT: {"pool", "layouts"},
 }
 KINDS = tuple(USED)  # of folders, by their manifests
 REMARKS = ("suggestion", "round", "state")  # columns of labels.csv that items are coloured by
 FINDINGS = "findings.csv"
+SETTINGS, LEDGER, ADVICE, CONFLICTS = "project.toml", "ledger.csv", "advice.json", "conflicts.csv"  # of a project
 SCORES, HISTORY, LABEL_ERRORS = "scores.json", "history.csv", "label_errors.csv"
 
 
@@ -135,7 +138,7 @@ class Subject:
             return self._belonging(self.given.embeddings)
         if self.kind == EMBEDDINGS:
             return load_embeddings(self.folder)
-        if self.kind == DEMO:
+        if self.kind in (DEMO, PROJECT):
             return load_embeddings(self.folder / "embeddings")
         if self.results is not None:
             return load_embeddings(self.folder / "embeddings" / ("whole" if self.results.split_per_seed else "pool"))
@@ -220,7 +223,7 @@ class Subject:
     def _listed(self) -> Mapping[str, Sequence[Any]]:
         """The columns of a selection's ``labels.csv``; empty where there is none that can be read."""
         path = self.folder / ANSWERS
-        if self.kind != SELECTION or not path.is_file():
+        if self.kind not in (SELECTION, PROJECT) or not path.is_file():
             return {}
         try:
             found = read_table(path)
@@ -256,6 +259,24 @@ class Subject:
         path = self.folder / LABEL_ERRORS
         found = read_table(path) if path.is_file() else {}
         return found if found.get("id") else None
+
+    @cached_property
+    def ledger(self) -> Mapping[str, Sequence[Any]] | None:
+        """What each round of a project has asked for and got, by columns."""
+        path = self.folder / LEDGER
+        return read_table(path) if self.kind == PROJECT and path.is_file() else None
+
+    @cached_property
+    def conflicts(self) -> Mapping[str, Sequence[Any]] | None:
+        """A project's items with different answers, by columns."""
+        path = self.folder / CONFLICTS
+        return read_table(path) if self.kind == PROJECT and path.is_file() else None
+
+    @cached_property
+    def advice(self) -> Sequence[Mapping[str, Any]] | None:
+        """What was said after each round of a project."""
+        path = self.folder / ADVICE
+        return read_json(path)["rounds"] if self.kind == PROJECT and path.is_file() else None
 
     @cached_property
     def findings(self) -> Mapping[str, Sequence[Mapping[str, str]]] | None:

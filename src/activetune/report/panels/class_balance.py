@@ -6,13 +6,13 @@ from collections import Counter
 
 from activetune.report.page import Cell, Page, Share
 from activetune.report.panels._base import Panel
-from activetune.report.subject import EMBEDDINGS, MODEL, SELECTION, Subject
+from activetune.report.subject import EMBEDDINGS, MODEL, PROJECT, SELECTION, Subject
 
 
 class ClassBalance(Panel):
     """See the module."""
 
-    kinds = (EMBEDDINGS, SELECTION, MODEL)
+    kinds = (EMBEDDINGS, SELECTION, MODEL, PROJECT)
     order = 51
 
     def stands(self, subject: Subject) -> bool:

@@ -21,7 +21,7 @@ from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.pictures import sheets
 from activetune.report.simulation_results import Results
-from activetune.report.subject import DEMO, EMBEDDINGS, MODEL, SELECTION, SIMULATION, Subject
+from activetune.report.subject import DEMO, EMBEDDINGS, MODEL, PROJECT, SELECTION, SIMULATION, Subject
 from activetune.selection.artefact import load_selection
 
 KEPT = "map.npy"  # a simulation's t-SNE places, as (row, x, y)
@@ -32,7 +32,7 @@ CLUSTERS = 12
 class Map(Panel):
     """See the module."""
 
-    kinds = (EMBEDDINGS, SELECTION, MODEL, SIMULATION, DEMO)
+    kinds = (EMBEDDINGS, SELECTION, MODEL, SIMULATION, DEMO, PROJECT)
     needs = ("embeddings",)
     order = 35
 
