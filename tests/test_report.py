@@ -427,17 +427,17 @@ def test_a_page_without_touch_holds_no_script(tmp_path: Path) -> None:
 
 
 def test_the_report_of_a_project_tells_its_rounds(tmp_path: Path) -> None:
-    pool = write_digits(tmp_path / "digits", 120)
+    pool = write_digits(tmp_path / "digits", 200)
     project = tmp_path / "project"
     given: dict[str, Any] = {"quiet": True, "workers": 0, "device": "cpu", "precision": "fp32"}
-    next_round(project, pool=pool, budget="30", audit=10, **given)
+    next_round(project, pool=pool, budget="60", audit=10, **given)
     labels = project / "rounds" / "001" / "labels.csv"
     answered = [f"{item},{item.partition('/')[0]}" for item in read_table(labels)["id"]]
     labels.write_text("\n".join(["id,label", *answered]) + "\n")
     next_round(project, **given)
     text = write_report(project, quiet=True).read_text(encoding="utf-8")
-    for part in ("How many labels are enough?", "points by 30 more labels", "On the audit", "Map of the pool"):
+    for part in ("How many labels are enough?", "points by 60 more labels", "On the audit", "Map of the pool"):
         assert part in text
-    assert "project: 40 labels after 2 rounds" in text
+    assert "project: 70 labels after 2 rounds" in text
     with pytest.raises(UsageError, match="the report of a project folder reads no labels"):
         write_report(project, labels={"a": "b"}, overwrite=True, quiet=True)
