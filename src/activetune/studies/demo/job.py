@@ -91,13 +91,14 @@ def label(place: JobPlace, pool: DemoPool) -> None:
 
 def train(place: JobPlace, run: Run) -> None:
     """Finetune the bundled backbone on the labels."""
+    options: RunOptions = {**_anew(run), "seed": run.seed}
     finetune(
         _opened(place.pool),
         labels=place.labels,
         backbone="bundled",
         recipe=RECIPE,
         out=place.model,
-        **{**_anew(run), "seed": run.seed},
+        **options,
     )
 
 
