@@ -97,6 +97,8 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/finetune.md", "$ activetune finetune"): "fetches published weights; test_docs.py checks its options",
     ("docs/finetune.md", "$ torchrun"): "fetches published weights; test_finetune_ranks.py starts processes",
     ("docs/finetune.md", "described ="): "goes on from the block before; test_model_io.py runs it for every head",
+    ("docs/label.md", "$ activetune embed"): "serves until it is ended; test_labelling.py starts and ends it",
+    ("docs/label.md", "$ activetune finetune"): "goes on, and serves; test_labelling.py asks a model",
     ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,activeft"): "trains for minutes",
     ("docs/visft.md", "$ activetune merge"): "needs a published file; test_visft.py makes one of its layout",
     ("docs/visft.md", "$ activetune compare"): "needs Caltech-101 and CamVid; test_compare.py has data of its own",

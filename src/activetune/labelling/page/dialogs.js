@@ -7,7 +7,7 @@ export class Dialogs {
   constructor(app, dialog) {
     Object.assign(this, { app, dialog });
     dialog.addEventListener("keydown", (event) => this.key(event));
-    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    dialog.addEventListener("click", (event) => event.target === dialog && this.shut());
   }
 
   get open() {
@@ -23,17 +23,23 @@ export class Dialogs {
     this.dialog.querySelector("[autofocus]")?.focus();
   }
 
+  /** Close; the focus leaves at once, as keys that come before the next frame are meant for the page. */
+  shut() {
+    document.activeElement?.blur?.();
+    this.dialog.close();
+  }
+
   frame(title, body, act = null, word = "") {
     const submit = (event) => {
       event.preventDefault();
-      this.dialog.close();
+      this.shut();
       act?.(new FormData(event.target));
     };
     return html`<form @submit=${submit}>
       <h2 id="dialog-title">${title}</h2>
       ${body}
       <p class="buttons">
-        <button type="button" @click=${() => this.dialog.close()}>${act ? "cancel" : "close"} <kbd>Esc</kbd></button>
+        <button type="button" @click=${() => this.shut()}>${act ? "cancel" : "close"} <kbd>Esc</kbd></button>
         ${act ? html`<button class="main">${word} <kbd>Enter</kbd></button>` : nothing}
       </p>
     </form>`;
@@ -55,7 +61,7 @@ export class Dialogs {
   }
 
   because(reason) {
-    this.dialog.close();
+    this.shut();
     this.app.answer(this.rows, { state: "none", reason });
   }
 
