@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from activetune.base.errors import ActivetuneError, UsageError
+from activetune.cli import run
 from activetune.labelling.label_studio import Server, label_in_studio
 from activetune.selection.artefact import Selection, save_selection
 
@@ -140,3 +141,24 @@ def test_a_server_that_is_not_there_is_a_sentence(pool: Path, picks: Path) -> No
     with pytest.raises(ActivetuneError, match="can't be reached"):
         label_in_studio(picks, pool=pool, url="http://127.0.0.1:9", token=TOKEN, classes=["a"], quiet=True)
     assert not (picks / "label_studio.json").exists()
+
+
+def test_the_command_pushes_and_pulls(
+    server: Any, pool: Path, picks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
+    there = ["label", str(picks), "--in", "label-studio", "--url", server.url, "--pool", str(pool), "--quiet"]
+    assert run([*there, "--classes", "cat,dog"]) == 0
+    assert "2 tasks; when they are labelled, run the same command again" in capsys.readouterr().out
+    assert run(there) == 0
+    assert "nobody has answered yet" in capsys.readouterr().out
+    assert run([*there, "--no-suggestions"]) == 2
+    assert "--no-suggestions are of the local page" in capsys.readouterr().err
+    assert run(["label", str(picks), "--in", "elsewhere", "--url", server.url]) == 2
+    assert "--in label-studio and --url ADDRESS" in capsys.readouterr().err
+
+
+def test_answers_of_the_page_are_not_written_over(server: Any, pool: Path, picks: Path) -> None:
+    (picks / "labels.sqlite").write_bytes(b"")
+    with pytest.raises(UsageError, match="has answers of the local page"):
+        label_in_studio(picks, pool=pool, url=server.url, token=TOKEN, quiet=True)

@@ -53,5 +53,6 @@ def commands() -> dict[str, Any]:
 
 def _interrupted(error: KeyboardInterrupt) -> int:
     ended, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-    tell(f"{ended}; what was finished is kept, --resume goes on")
+    said = str(error) or "what was finished is kept, --resume goes on"
+    tell(f"{ended}; {said}")
     return code

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Unpack
 
 import typer
 
+from activetune.base.errors import UsageError
+from activetune.base.printing import say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import class_list, with_run_options
+
+STUDIO = "label-studio"
 
 
 @app.command()
@@ -42,12 +47,21 @@ def label(
     no_suggestions: Annotated[bool, typer.Option("--no-suggestions", help="Suggest no classes.")] = False,
     port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes a free one.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
+    inside: Annotated[
+        str | None,
+        typer.Option("--in", metavar=STUDIO, help="Label there: the first call pushes the picks, later ones pull."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Of the Label Studio that --in names.")] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Label the selected images on a local page, until Ctrl-C. Answers go to SEL/labels.csv."""
     from activetune.base.artefact import MANIFEST
     from activetune.labelling.label import label as run
 
+    if inside is not None or url is not None:
+        idle = {"--model": model, "--embeddings": embeddings, "--no-suggestions": no_suggestions, "--port": port}
+        _in_studio(selection, inside, url, pool, classes, multilabel, idle, run_options)
+        return
     a_model = classes is not None and (Path(classes) / MANIFEST).is_file()
     run(
         selection,
@@ -61,3 +75,33 @@ def label(
         browser=not no_browser,
         **run_options,
     )
+
+
+def _in_studio(
+    selection: Path,
+    inside: str | None,
+    url: str | None,
+    pool: str | None,
+    classes: str | None,
+    multilabel: bool,
+    idle: Mapping[str, object],
+    run_options: RunOptions,
+) -> None:
+    """Push a selection to Label Studio, or pull its answers."""
+    from activetune.labelling.label_studio import label_in_studio
+
+    if inside != STUDIO or url is None:
+        raise UsageError(
+            f"labelling elsewhere takes --in {STUDIO} and --url ADDRESS, for instance --url http://127.0.0.1:8080"
+        )
+    if given := [name for name, value in idle.items() if value]:
+        raise UsageError(f"{' and '.join(given)} are of the local page; leave them out, or leave out --in {STUDIO}")
+    task = "multilabel" if multilabel else "classification"
+    quiet = bool(run_options.get("quiet"))
+    done = label_in_studio(selection, pool=pool, url=url, task=task, classes=class_list(classes), quiet=quiet)
+    if done.pushed:
+        say(f"{done.address}: {done.pushed:,} tasks; when they are labelled, run the same command again")
+    elif done.file is not None:
+        say(f"{done.file}: {done.answered:,} answers of {done.address}")
+    else:
+        say(f"{done.address}: nobody has answered yet")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from activetune.base.artefact import MANIFEST
 from activetune.base.errors import UsageError, repeated, some
-from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
@@ -91,7 +90,6 @@ def label(
     with bind(port) as listener, page_of(folder, asked, run) as page:
         token = new_token()
         run_server(page.app(token), listener, address(listener, token), then=_open if browser else None)
-    raise_if_interrupted()
     return folder / ANSWERS
 
 

@@ -28,7 +28,9 @@ from activetune.data.labels import answers_of
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.handover.exchange import export_labels, import_labels
+from activetune.labelling.journal import JOURNAL
 from activetune.selection.artefact import ANSWERS, load_selection
+from activetune.selection.images import pool_of
 
 TOKEN = "LABEL_STUDIO_API_KEY"  # the environment variable with the access token
 PROJECT = "label_studio.json"  # in the selection's folder
@@ -56,7 +58,7 @@ class Studio:
 def label_in_studio(
     selection: str | os.PathLike[str],
     *,
-    pool: Pool | str | os.PathLike[str],
+    pool: Pool | str | os.PathLike[str] | None = None,
     url: str,
     out: str | os.PathLike[str] | None = None,
     token: str | None = None,
@@ -69,7 +71,7 @@ def label_in_studio(
     """Push the picks of a selection to a running Label Studio, or pull the answers where they were pushed before.
 
     Args:
-        selection: a folder of ``select``. pool: its images. url: of the server, ``http://127.0.0.1:8080``.
+        selection: a folder of ``select``. pool: its images; None: where they were embedded. url: of the server, ``http://127.0.0.1:8080``.
         out: the folder of the project's file and the answers; None: the selection's.
         token: an access token; None: that of the environment variable ``LABEL_STUDIO_API_KEY``.
         task, classes, suggestions, image_url: as in :func:`activetune.export_labels`.
@@ -82,8 +84,13 @@ def label_in_studio(
             be reached, or refuses.
     """
     folder = Path(out if out is not None else selection)
+    if (folder / JOURNAL).is_file():
+        raise UsageError(
+            f"{folder} has answers of the local page, which writes {ANSWERS} too; select into another folder, or "
+            f"remove {JOURNAL} to go on in Label Studio alone"
+        )
     server = Server.at(url, token if token is not None else os.environ.get(TOKEN, ""))
-    pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
+    pool = _opened(selection, pool, quiet)
     if (folder / PROJECT).is_file():
         about = read_json(folder / PROJECT)
         if about.get("url") != server.url:
@@ -102,6 +109,12 @@ def label_in_studio(
     number = _push(server, title, config, tasks, quiet)
     write_json(folder / PROJECT, {"url": server.url, "project": number, "task": task, "tasks": len(tasks)})
     return Studio(server.page(number), len(tasks), 0, None)
+
+
+def _opened(selection: str | os.PathLike[str], pool: Pool | str | os.PathLike[str] | None, quiet: bool) -> Pool:
+    if pool is None:
+        return pool_of(load_selection(Path(selection)))
+    return pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
 
 
 def _push(server: Server, title: str, config: str, tasks: Sequence[Any], quiet: bool) -> int:

@@ -81,9 +81,11 @@ def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callabl
         if then is not None:
             then(url)
         _Server(config).run(sockets=[listener])
+        raise_if_interrupted()
+    except KeyboardInterrupt as error:
+        raise type(error)("the server has ended, and no answer to it is lost") from None
     finally:
         listener.close()
-    raise_if_interrupted()
 
 
 def _refuse_running_loop() -> None:
