@@ -257,6 +257,21 @@ def segmenter() -> tuple[str, ...]:
     )
 
 
+def segmenter_under_lora() -> tuple[str, str, str]:
+    """What LoRA adds under the mask transformer, and how far that is below the linear head under LoRA."""
+    heads = {
+        number: {
+            row["method"]: mean(row["miou"])
+            for row in read(f"experiments/segmentation/results/here_camvid-{number}.json")["rows"]
+        }
+        for number in (2, 3, 6, 7)
+    }
+    linear = {**heads[3], **heads[6]}
+    gains = [heads[7][name] - heads[2][name] for name in heads[7]]
+    below = [linear[name] - heads[7][name] for name in heads[7]]
+    return (*ordered(gains), checked(min(below) > 4, "over 4", f"{min(below):.1f}"))
+
+
 def peer_heads() -> tuple[str, ...]:
     """The heads of torchvision, and how far below the linear one on the same random frames."""
     rows = {row["method"]: row["miou"] for row in read("experiments/segmentation/results/peers.json")["rows"]}
@@ -357,6 +372,7 @@ CLAIMS = {
     ],
     SEGMENTATION: [
         Claim("{} below it on every n-th frame, {} on random ones. There too no selection leads: {}, {} above random, whose spread is {}.", segmenter),
+        Claim("adds {} to {} to it, and leaves it {} below the linear head under LoRA.", segmenter_under_lora),
         Claim("`deeplabv3` has {} mIoU, {} below this package's linear head, `fcn` {}, {} below.", peer_heads),
         Claim("On every n-th frame a light head, fitted anew on the tuned tokens, is {} below the head that was trained with them, and {} under frozen feature augmentation:", third_phase),
         Claim("FACT is {} above the frozen backbone on random frames and {} on every n-th, and {} and {} above LoRA:", fact_on_masks),
