@@ -1,4 +1,8 @@
-"""The command that was typed, for the manifests of what it makes; from Python there is none."""
+"""The command that was typed, for the manifests of what it makes; from Python there is none.
+
+Options that say how a run begins and not what it makes are left out: a run that was cut off and gone on with ends with
+the same bytes as one that was not.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
+BEGINNINGS = frozenset({"--resume", "--overwrite", "--quiet"})
 _TYPED: ContextVar[str | None] = ContextVar("typed", default=None)
 
 
 @contextlib.contextmanager
 def typed(arguments: Sequence[str]) -> Iterator[None]:
     """Within this block a command of these arguments runs."""
-    token = _TYPED.set(shlex.join(["activetune", *arguments]))
+    token = _TYPED.set(shlex.join(["activetune", *(one for one in arguments if one not in BEGINNINGS)]))
     try:
         yield
     finally:

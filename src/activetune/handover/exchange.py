@@ -174,7 +174,9 @@ def import_labels(
         chosen = "multilabel" if several and task is None else chosen
         labels = labels if chosen == "multilabel" else one_name(labels)
         if not len(labels):
-            raise UsageError(f"{path} holds no answer: none of its {labels.unanswered:,} images has a class")
+            raise UsageError(
+                f"{path} holds no answer: none of its {labels.unanswered:,} images has a class; label some first"
+            )
     if target is not None:
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / target.name

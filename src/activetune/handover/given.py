@@ -189,7 +189,7 @@ def _number(value: Any, path: Path) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise UsageError(f"{path} holds the probability {value!r}, which is no number") from None
+        raise UsageError(f"{path} holds the probability {value!r}, which is no number; correct it") from None
 
 
 def _boxes_predicted(path: Path, pool: Pool) -> Given | None:

@@ -107,7 +107,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
     try:
         given = parse_json(body)
     except ValueError as error:
-        raise UsageError(f"the body is no JSON ({error})") from None
+        raise UsageError(f"the body is no JSON ({error}); it must be an object") from None
     if not isinstance(given, Mapping):
         raise UsageError("the body must be a JSON object")
     return given

@@ -99,15 +99,17 @@ class Sheet:
         if kind == "answer":
             self._refuse_answer(content)
         elif kind == "add" and name in self.classes:
-            raise UsageError(f"there is a class {name!r} already")
+            raise UsageError(f"there is a class {name!r} already; choose it")
         elif kind == "rename" and name not in self.classes:
             raise UsageError(f"{name!r} is not one of the classes: {some(self.classes, 8)}")
         elif kind == "rename" and name == content["to"]:
-            raise UsageError(f"{name!r} is called so already")
+            raise UsageError(f"{name!r} is called so already; give another name")
 
     def _refuse_answer(self, content: Mapping[str, Any]) -> None:
         if content["id"] not in self.row:
-            raise UsageError(f"id {content['id']!r} is not one of the {len(self.ids):,} items of this selection")
+            raise UsageError(
+                f"id {content['id']!r} is not one of the {len(self.ids):,} items of this selection; check it"
+            )
         for name in content["labels"]:
             if self.current(name) is None:
                 raise UsageError(f"{name!r} is not one of the {len(self.classes):,} classes: {some(self.classes, 8)}")

@@ -87,10 +87,10 @@ def pool_of(artefact: Selection | Embeddings) -> Pool:
     """
     name, path = (artefact.manifest.get(key) for key in ("pool", "pool_path"))
     if not name:
-        raise UsageError("the features were made elsewhere, so the pool is not known; give the pool too")
+        raise UsageError("the features were made elsewhere, so the pool is not known")
     there = next((place for place in (path, name) if place and split_rate(place)[0].exists()), None)
     if there is None:
-        raise UsageError(f"the pool {name} is not there; put it back, or give the pool that holds these images")
+        raise UsageError(f"the pool {name} is not there")
     pool = open_pool(there, quiet=True)
     if all(item in pool.position for item in artefact.ids):
         return pool

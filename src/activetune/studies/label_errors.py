@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError, some
-from activetune.base.files import prepare_file
+from activetune.base.files import prepare_file, write_unless_there
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
@@ -81,7 +81,7 @@ def label_errors(
         folds: parts of the labels that are answered by the others, at least 2.
         out: a CSV file: ``id,label,suggestion,score,reason``.
         run_options: see :class:`activetune.RunOptions`; ``seed`` draws the folds. Nothing is kept of a run that was
-            cut off but the features, so ``resume`` starts it again.
+            cut off but the features, so ``resume`` computes the list again, and leaves a file that holds it as it is.
 
     Raises:
         UsageError: labels that do not fit the pool, of one class alone, or no class with two labels.
@@ -90,7 +90,7 @@ def label_errors(
     >>> confident_errors(probs_LC, np.asarray([0, 0, 1, 1])).tolist()
     [3]
     """
-    run = Run.of("label_errors", run_options)
+    run = Run.of("label-errors", run_options)
     if folds < 2:
         raise UsageError(f"label_errors: folds can't be {folds}; give 2 or more")
     path = None if out is None else prepare_file(Path(out), own=_is_own, overwrite=run.overwrite or run.resume)
@@ -117,7 +117,8 @@ def label_errors(
         for row in confident_errors(probs_MC, indices_M)
     ]
     if path is not None:
-        write_csv(path, HEADER, ((one.id, one.label, one.suggestion, f"{one.score:.6g}", one.reason) for one in errors))
+        rows = [(one.id, one.label, one.suggestion, f"{one.score:.6g}", one.reason) for one in errors]
+        write_unless_there(path, lambda partial: write_csv(partial, HEADER, rows), overwrite=run.overwrite)
     return errors
 
 

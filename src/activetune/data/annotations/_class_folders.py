@@ -34,7 +34,9 @@ def class_folders(files: Files, asked: Asked) -> Labels:
             continue
         found.append(Listed(asked.called(name), name, things=[Thing(label)]))
     if not found:
-        raise UsageError(f"{asked.problems.where} has no image in a folder that is called as its class")
+        raise UsageError(
+            f"{asked.problems.where} has no image in a folder that is called as its class; give one with such folders"
+        )
     return answers_of(Found(found), asked)
 
 

@@ -64,21 +64,23 @@ def read(files: Files, asked: Asked) -> Labels:
             continue
         found.append(_listed(sample, name, place, asked.problems))
     if not found:
-        raise UsageError(f"{asked.problems.where} lists no samples")
+        raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
     return answers_of(Found(found, _classes(files)), asked)
 
 
 def _samples(files: Files) -> list[dict[str, Any]]:
     names = _lists(files)
     if not names:
-        raise UsageError(f"{files.path} has no {SAMPLES}, which a dataset of FiftyOne has")
+        raise UsageError(
+            f"{files.path} has no {SAMPLES}, which a dataset of FiftyOne has; give the folder that holds it"
+        )
     try:
         content = parse_json(files.read(names[0]))
     except ValueError as error:
         raise UsageError(f"{files.told(names[0])} is no JSON that can be read ({error})") from None
     samples = content.get("samples") if isinstance(content, dict) else None
     if not isinstance(samples, list):
-        raise UsageError(f"{files.told(names[0])} holds no list of samples")
+        raise UsageError(f"{files.told(names[0])} holds no list of samples; write the dataset again")
     return [sample if isinstance(sample, dict) else {} for sample in samples]
 
 
