@@ -22,10 +22,12 @@ import activetune.selection.selectors
 import activetune.training.recipe
 from activetune import Embeddings, finetune, open_pool, predict, select
 from activetune.base.artefact import read_manifest
+from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
 from activetune.features.artefact import save_embeddings
 from activetune.networks.backbones import bundled
 from activetune.studies.compare.compare import read_suite
+from activetune.studies.demo.pools import demo_pool
 from activetune.studies.simulation.plan import read_methods, read_recipes
 from tests.conftest import tiny_backbone, write_digits
 
@@ -118,7 +120,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
     *(("docs/deploy.md", start) for start in ("import ", "$ activetune export-model model/ --to onnx --out")),
-    *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed")),
+    *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed"), ("docs/tour.md", "$ activetune")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
@@ -275,7 +277,7 @@ def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[s
     first, *others = (
         line.removeprefix("$ ") for block in blocks("docs/rounds.md", "console") for line in block.splitlines()
     )
-    assert first.startswith("activetune demo --out demo")
+    assert first.startswith("activetune demo --data digits --out demo")
     for line in others:
         if line.startswith("activetune "):
             assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
@@ -284,6 +286,30 @@ def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert "you will gain about" in told and "on the 20 audited items" in told
     assert (photos / "project/rounds/003/selection.csv").is_file() and (photos / "errors.csv").is_file()
+
+
+def test_the_tour(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands of docs/tour.md, with a tenth of the cells; labels are filled in where a person would be asked."""
+    pool = demo_pool("cells", 0)
+    kept = {item: content for number, (item, content) in enumerate(pool.pictures.items()) if number % 10 == 0}
+    for item, content in kept.items():
+        (photos / "cells" / item).parent.mkdir(parents=True, exist_ok=True)
+        (photos / "cells" / item).write_bytes(content)
+    for name, wanted in (("pool.csv", False), ("test.csv", True)):
+        rows = [(item, pool.answers[item]) for item in kept if (item in pool.test) == wanted]
+        write_csv(photos / "cells" / name, ("path", "label"), rows)
+    lines = [line.removeprefix("$ ") for block in blocks("docs/tour.md", "console") for line in block.splitlines()]
+    assert [line.partition(" ")[0] for line in lines[:2]] == ["activetune", "cp"]
+    for line in lines[2:]:
+        if line.startswith("activetune label"):
+            asked = read_table(photos / "sel/labels.csv")["id"]
+            write_csv(photos / "sel/labels.csv", ("id", "label"), [(item, pool.answers[item]) for item in asked])
+        else:
+            assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
+    told = capsys.readouterr().out
+    assert "on 30 items" in told and "of onnx" in told and "activetune label project/rounds/001" in told
+    assert {"cells.onnx", "predictions.csv"} <= {path.name for path in photos.iterdir()}
+    assert (photos / "model/report.html").is_file()
 
 
 def label_all(images: Path, out: Path, prefix: str) -> None:

@@ -121,7 +121,7 @@ def select(
     guide = _guide_of(model, pool, selector, method, balance)
     limits = read_limits(embeddings, labelled, exclude, candidates, presence, None if guide is None else guide.classes)
     asked = {"method": method, "preset": preset, "budget": str(budget), "seed": run.seed}
-    shape = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
+    shape: dict[str, Any] = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
     given = _given(embeddings, selector, asked, guide, limits, losses, audit, source, **shape)
     return _select(given, out, run, run.workers if threads is None else threads)
 
