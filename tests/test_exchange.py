@@ -101,6 +101,15 @@ def test_a_selection_is_exported_as_images_to_label(name: str, pool: Path, tmp_p
         activetune.import_labels(out, pool=pool, format=name, task="classification", quiet=True)
 
 
+@pytest.mark.parametrize(("name", "task"), [("coco", "detection"), ("voc", "detection"), ("masks", "segmentation")])
+def test_a_selection_is_asked_what_the_format_asks_first(name: str, task: str, pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "picks.csv").write_text("id,rank,score,reason\na.png,1,1,far\n", encoding="utf-8")
+    given: dict[str, Any] = {"pool": pool, "format": name, "quiet": True}
+    out = activetune.export_labels(tmp_path / "picks.csv", out=tmp_path / "out", classes=["cat", "dog"], **given)
+    about = json.loads((out / "manifest.json").read_text())
+    assert (about["n"], about["task"]) == (1, task)
+
+
 def test_an_image_that_is_moved_to_another_class_has_that_one(pool: Path, labels: Path, tmp_path: Path) -> None:
     out = activetune.export_labels(labels, pool=pool, format="imagefolder", out=tmp_path / "out", quiet=True)
     (out / "cat" / "a.png").rename(out / "dog" / "a.png")

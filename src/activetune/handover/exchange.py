@@ -8,6 +8,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Unpack
 
 from activetune.base.errors import UsageError, some
@@ -58,7 +59,7 @@ def export_labels(
             ``predict`` wrote.
         pool: the images. format: see ``activetune list formats``.
         out: a file with the format's suffix, or a folder; formats with images in them need a folder.
-        task: of the answers; None: as they tell, and ``classification`` for a selection.
+        task: of the answers; None: as they tell, and of a selection without answers what the format asks first.
         classes: all of them, in order; None: those of the answers, or else of the pool.
         suggestions: what ``predict`` wrote, shown beside the tasks (Label Studio alone).
         image_url: what stands in front of the id in an image's address (Label Studio alone); None: its local files.
@@ -89,7 +90,7 @@ def export_labels(
     name = next(own for own, one in formats().items() if one is module)
     _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    given = given_at(Path(labels), pool, task, classes, run.quiet)
+    given = given_at(Path(labels), pool, task, classes, run.quiet, unanswered=_first_task(module))
     guesses, shown = _guessed(suggestions, given, pool, run.quiet)
     told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "suggestions": guesses}
     sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=run.quiet, **told)
@@ -97,6 +98,11 @@ def export_labels(
     written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=run.resume)
     sheet.problems.tell(run.quiet)
     return written
+
+
+def _first_task(module: ModuleType) -> str:
+    """What a format asks about images that nobody has answered."""
+    return next((task for task in (CLASSIFICATION, "detection") if task in module.WRITES), module.WRITES[0])
 
 
 def _refuse_without_place(name: str, options: Mapping[str, object]) -> None:

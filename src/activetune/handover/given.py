@@ -48,19 +48,29 @@ class Given:
     scores: Mapping[str, Sequence[float]] | None = None
 
 
-def given_at(path: Path, pool: Pool, task: str | None, classes: Sequence[str] | None, quiet: bool) -> Given:
+def given_at(
+    path: Path,
+    pool: Pool,
+    task: str | None,
+    classes: Sequence[str] | None,
+    quiet: bool,
+    *,
+    unanswered: str = CLASSIFICATION,
+) -> Given:
     """What lies at a path, for images of a pool.
 
     Args:
-        task: of the answers; None: as they tell, and ``classification`` for images that nobody has answered.
-        classes: in order; None: as they tell.
+        task: of the answers; None: as they tell. classes: in order; None: as they tell.
+        unanswered: the task of a selection whose images nobody has answered, where none is asked for.
 
     Raises:
         UsageError: nothing that is known, or ids that the pool does not have.
     """
     if task is not None and task not in (CLASSIFICATION, *TASKS):
         raise unknown_name("task", task, (CLASSIFICATION, *TASKS))
-    found = _selected(path, pool, task) or _predicted(path, pool, quiet) or _table(path, pool, task)
+    found = (
+        _selected(path, pool, task, unanswered) or _predicted(path, pool, quiet) or _table(path, pool, task, unanswered)
+    )
     found = found or _annotated(path, pool, task, classes, quiet)
     if task is not None and task != found.task and found.answers:
         raise UsageError(f"{path} holds answers of {found.task}, not of {task}; leave --task out")
@@ -89,7 +99,7 @@ def _of_pool(task: str, pool: Pool) -> list[str]:
         return []
 
 
-def _selected(path: Path, pool: Pool, task: str | None) -> Given | None:
+def _selected(path: Path, pool: Pool, task: str | None, unanswered: str) -> Given | None:
     """The picks of a folder of ``select``, with the answers that it holds by now."""
     if not path.is_dir() or not (path / MANIFEST).is_file():
         return None
@@ -106,7 +116,7 @@ def _selected(path: Path, pool: Pool, task: str | None) -> Given | None:
             columns = {**columns, "id": as_known(ids_of(columns["id"]), pool.position)}
             told = answers_of(columns, path / ANSWERS)
             answers = {item: told[item] for item in ids if told.get(item) is not None}
-    return Given(task or CLASSIFICATION, ids, answers)
+    return Given(task or (CLASSIFICATION if answers else unanswered), ids, answers)
 
 
 def _known(ids: Sequence[str], path: Path, pool: Pool) -> list[str]:
@@ -119,7 +129,7 @@ def _known(ids: Sequence[str], path: Path, pool: Pool) -> list[str]:
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def _table(path: Path, pool: Pool, task: str | None) -> Given | None:
+def _table(path: Path, pool: Pool, task: str | None, unanswered: str) -> Given | None:
     """A table with one class per image, or with ids alone; rows without a class are images to label."""
     if path.suffix.lower() not in TABLES or not path.is_file() or task not in (None, CLASSIFICATION):
         ids_alone = path.suffix.lower() in TABLES and path.is_file() and _ids_alone(path)
@@ -133,7 +143,7 @@ def _table(path: Path, pool: Pool, task: str | None) -> Given | None:
     ids = _known(ids_of(columns["id"]), path, pool)
     told = answers_of({**columns, "id": as_known(ids_of(columns["id"]), pool.position)}, path)
     answers = {item: told[item] for item in ids if told[item] is not None}
-    return Given(CLASSIFICATION, ids, answers)
+    return Given(CLASSIFICATION if answers or task else unanswered, ids, answers)
 
 
 def _ids_alone(path: Path) -> bool:
