@@ -68,10 +68,8 @@ def given_at(
     """
     if task is not None and task not in (CLASSIFICATION, *TASKS):
         raise unknown_name("task", task, (CLASSIFICATION, *TASKS))
-    found = (
-        _selected(path, pool, task, unanswered) or _predicted(path, pool, quiet) or _table(path, pool, task, unanswered)
-    )
-    found = found or _annotated(path, pool, task, classes, quiet)
+    found = _selected(path, pool, task, unanswered) or _predicted(path, pool, quiet)
+    found = found or _table(path, pool, task, unanswered) or _annotated(path, pool, task, classes, quiet)
     if task is not None and task != found.task and found.answers:
         raise UsageError(f"{path} holds answers of {found.task}, not of {task}; leave --task out")
     return _with_classes(found, pool, classes)
