@@ -89,7 +89,7 @@ def test_panels_of_a_kind_have_places_of_their_own(kind: str) -> None:
 def test_a_selection_shows_command_picks_map_coverage_and_balance(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made)
     page = page_of(Path("sel"))
-    assert "activetune select emb --budget 30 --method k_center --out sel --quiet" in page
+    assert "activetune select emb --budget 30 --method k_center --out sel" in page
     wanted = ["What was asked", "Picked images", "Where the picks lie", "How many labels are enough?", "Class balance"]
     assert headings(page)[:5] == wanted
     assert page.count("nearest not picked") == 30
