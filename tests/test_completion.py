@@ -70,7 +70,8 @@ def test_every_name_in_the_table_is_an_option_of_some_command() -> None:
 
 
 def test_a_script_is_shown_and_installed(tmp_path: Path) -> None:
-    where = {**os.environ, "HOME": str(tmp_path)}
+    # Typer looks for the shell that has started it, which is none that it knows where the tests run below make.
+    where = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     start = [sys.executable, "-m", "activetune"]
     told = subprocess.run([*start, "--show-completion", "bash"], env=where, capture_output=True, text=True, check=True)
     assert f"{QUESTION}=complete_bash" in told.stdout
