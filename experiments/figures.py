@@ -106,13 +106,31 @@ def bundled_backbone() -> list[str]:
 
 
 def benchmarks() -> list[str]:
-    """The tables of the benchmarks: embedding, selection and how it grows, training on cached features."""
+    """The tables of the benchmarks: embedding, selection and how it grows, cached training, versions, labelling."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import growth
 
     rows = growth.read_rows()
     growing = (growth.growth(rows, part) for part in growth.AXES)
-    return [embedding(), growth.cases(rows), *growing, on_a_gpu(), *cached_training(), versions()]
+    return [embedding(), growth.cases(rows), *growing, on_a_gpu(), *cached_training(), versions(), labelling()]
+
+
+def labelling() -> str:
+    """``labelling.json``: the page of ``activetune label`` in a browser, by the number of images."""
+    header = [
+        "images",
+        "next image, ms",
+        "95 %, ms",
+        "single labels/s",
+        "grid labels/s",
+        "frame while scrolling, ms",
+        "lost",
+    ]
+    rows = []
+    for row in read("benchmarks/labelling.json")["rows"]:
+        times = [f"{row[name]:.0f}" for name in ("next_image_ms", "next_image_p95_ms", "single_per_s", "grid_per_s")]
+        rows.append([f"{row['images']:,}", *times, f"{row['scroll_frame_ms']:.0f}", f"{row['lost']} of {row['given']}"])
+    return lines(header, rows)
 
 
 def embedding() -> str:
