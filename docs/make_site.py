@@ -18,6 +18,7 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,10 @@ def _selector_figures(name: str) -> Iterator[str]:
     lines = []
     for pool, title in POOLS.items():
         cells = _cells(tables / f"{pool}.csv")
+        if name not in {row_method for row_method, _ in cells}:
+            continue
         for method in (name, BASELINE) if name != BASELINE else (name,):
             found = {k: rows for (row_method, k), rows in cells.items() if row_method == method}
-            if not any(row_method == name for row_method, _ in cells) or not found:
-                continue
             figures = ", ".join(f"{_spread(rows, 'top1')} (K = {k:,})" for k, rows in sorted(found.items()))
             last = [float(row["select_seconds"]) for row in found[max(found)]]
             lines.append(f"| {title} | `{method}` | {figures} | {statistics.median(last):.2g} |")
@@ -193,6 +194,7 @@ def _selector_figures(name: str) -> Iterator[str]:
         yield from ("", "| pool | picks | top-1 | seconds |", "|---|---|---|---|", *lines)
 
 
+@cache
 def _cells(path: Path) -> dict[tuple[str, int], list[dict[str, str]]]:
     cells: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:

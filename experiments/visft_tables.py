@@ -10,6 +10,7 @@ import numpy as np
 from stored import ROOT, lines, read
 
 from activetune.evaluation.metrics import scale_of
+from activetune.evaluation.statistics import mean_and_spread
 
 FOLDER = "experiments/visft/results"
 SURE = 0.05  # p after Holm's correction
@@ -145,15 +146,11 @@ def lever() -> str:
     for question, budget, method in dict.fromkeys(key[:3] for key in gains):
         told = [gains.get((question, budget, method, taught), []) for taught in teachers]
         before = [pair[0] for pair in next(pairs for pairs in told if pairs)]
-        cells = [spread([after - start for start, after in pairs], signed=True) if pairs else "" for pairs in told]
-        rows.append([f"{question}, {budget}, {method}", spread(before), *cells])
+        cells = [
+            mean_and_spread([after - start for start, after in pairs], sign=True) if pairs else "" for pairs in told
+        ]
+        rows.append([f"{question}, {budget}, {method}", mean_and_spread(before), *cells])
     return lines(["", "as it came", *(f"taught by {taught}" for taught in teachers)], rows)
-
-
-def spread(values: list[float], *, signed: bool = False) -> str:
-    """Mean and sample standard deviation."""
-    mean = f"{np.mean(values):{'+' if signed else ''}.1f}"
-    return f"{mean} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
 
 
 def cost() -> str:

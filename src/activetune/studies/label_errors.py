@@ -109,13 +109,13 @@ def label_errors(
     answered = np.flatnonzero(np.isfinite(probs_LC[:, 0]))
     if not len(answered):
         raise UsageError("every class has a single label, so that no other item can tell of it; label some more")
-    left = len(ids) - len(answered)
-    note(f"{left:,} labels are the only ones of their class, of which nothing can be told", run.quiet or not left)
+    if left := len(ids) - len(answered):
+        note(f"{left:,} labels are the only ones of their class, of which nothing can be told", run.quiet)
     probs_MC, indices_M = probs_LC[answered], indices_L[answered]
-    errors = [
-        _told(ids[answered[row]], probs_MC[row], int(indices_M[row]), classes, thresholds_of(probs_MC, indices_M))
-        for row in confident_errors(probs_MC, indices_M)
-    ]
+    thresholds_C = thresholds_of(probs_MC, indices_M)
+    errors = []
+    for row in confident_errors(probs_MC, indices_M):
+        errors.append(_told(ids[answered[row]], probs_MC[row], int(indices_M[row]), classes, thresholds_C))
     if path is not None:
         rows = [(one.id, one.label, one.suggestion, f"{one.score:.6g}", one.reason) for one in errors]
         write_unless_there(path, lambda partial: write_csv(partial, HEADER, rows), overwrite=run.overwrite)

@@ -151,7 +151,7 @@ class Sidecars:
         """The cells by item; a JSON object's comes before the text."""
         found = [None if cells is None else cells.get(name) for cells in self._objects()]
         if name == CAPTION:
-            texts = self._contents(self.texts)
+            texts = _contents(self.paths, self.texts)
             found = [text if cell is None else cell for cell, text in zip(found, texts, strict=True)]
         return found
 
@@ -168,24 +168,12 @@ class Sidecars:
         return [cell is not None and cell != "" for cell in self.values(name)]
 
     def _objects(self) -> Iterator[dict[str, Any] | None]:
-        for text in self._contents(self.objects):
+        for text in _contents(self.paths, self.objects):
             try:
                 found = None if text is None else json.loads(text)
             except (ValueError, RecursionError):
                 found = None
             yield found if isinstance(found, dict) else None
-
-    def _contents(self, members: Sequence[Member | None]) -> Iterator[str | None]:
-        files = _Files(self.paths)
-        try:
-            for member in members:
-                yield None if member is None else _text(files, member)
-        except OSError as error:
-            raise UsageError(
-                f"{self.paths[0].parent} can't be read ({error.strerror or error}); copy the shards again"
-            ) from None
-        finally:
-            files.close()
 
 
 @dataclass
@@ -295,12 +283,7 @@ def _labels(
 ) -> list[str | None] | None:
     """What the ``.cls`` members say, or the key ``label`` of the JSON objects, or else the folders."""
     if any(member is not None for member in classes):
-        files = _Files(paths)
-        try:
-            told = [None if member is None else _text(files, member) for member in classes]
-        finally:
-            files.close()
-        return class_names(told, f"the {CLASS} members", ids)
+        return class_names(_contents(paths, classes), f"the {CLASS} members", ids)
     known = further.names() if any(member is not None for member in further.objects) else []
     column = next((name for name in LABEL_COLUMNS if name in known), None)
     if column is not None:
@@ -308,6 +291,24 @@ def _labels(
         if not any(isinstance(value, list | dict) for value in values):
             return class_names(values, f"{column} of the {JSON} members", ids)
     return folder_labels(names)
+
+
+def _contents(paths: Sequence[Path], members: Sequence[Member | None]) -> Iterator[str | None]:
+    """The texts of members, None where there is none.
+
+    Raises:
+        UsageError: a shard can't be read now.
+    """
+    files = _Files(paths)
+    try:
+        for member in members:
+            yield None if member is None else _text(files, member)
+    except OSError as error:
+        raise UsageError(
+            f"{paths[0].parent} can't be read ({error.strerror or error}); copy the shards again"
+        ) from None
+    finally:
+        files.close()
 
 
 def _text(files: _Files, member: Member) -> str:

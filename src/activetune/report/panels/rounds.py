@@ -31,7 +31,7 @@ class Rounds(Panel):
         ledger = subject.ledger or {}
         page.table([*ledger], list(zip(*(map(_cell, column) for column in ledger.values()), strict=True)), texts=2)
         conflicts = (subject.conflicts or {}).get("open", ())
-        if waiting := sum(str(one).lower() in ("yes", "true", "1") for one in conflicts):
+        if waiting := sum(str(one) == "yes" for one in conflicts):
             page.warning(f"{waiting:,} items have answers that contradict each other: conflicts.csv lists them.")
 
 

@@ -28,6 +28,7 @@ from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, embed
 from activetune.networks.backbones import load_backbone
 from activetune.report.contact_sheet import contact_sheet
+from activetune.report.subject import ADVICE, LEDGER, SETTINGS
 from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, load_selection, write_blank_labels
 from activetune.selection.audit import AUDIT
 from activetune.selection.budget import parse_budget
@@ -48,11 +49,10 @@ from activetune.studies.rounds.answers import (
     write_history,
 )
 from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
-from activetune.studies.rounds.project import SETTINGS, Project, open_project
+from activetune.studies.rounds.project import Project, open_project
 from activetune.training.finetune import finetune
 from activetune.training.recipe import make_recipe
 
-ADVICE = "advice.json"
 KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
 SHOWN = 5  # conflicts in a sentence
 
@@ -204,7 +204,7 @@ class _Call:
         if audit:
             write_csv(folder / AUDIT, ("id",), ((item,) for item in sorted(audit)))
         self.ledger = ledger_of(self.project, self.history, self.decisions)
-        write_ledger(folder / "ledger.csv", self.ledger)
+        write_ledger(folder / LEDGER, self.ledger)
 
     def _entry(self, number: int) -> Entry:
         return next(entry for entry in self.ledger if entry.round == number)

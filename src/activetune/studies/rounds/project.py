@@ -27,13 +27,13 @@ from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.settings import Settings
 from activetune.base.toml_files import read_toml
+from activetune.report.subject import SETTINGS
 from activetune.selection.audit import read_audit
 from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
 from activetune.tasks import make_task
 from activetune.training.recipe import make_recipe
 
-SETTINGS = "project.toml"
 TASKS = ("classification", "multilabel")  # whose answers are class names, which a table holds
 
 
