@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import activetune
 from activetune.base.errors import UsageError
 from activetune.base.launch import Place, launched
-from activetune.training.ranks import device_of_rank
+from activetune.base.ranks import device_of_rank
 from tests.conftest import write_digits
 from tests.finetune_rank import ON, RECIPES, SMALL
 

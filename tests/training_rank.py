@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from activetune import load_backbone, open_pool
+from activetune.base.ranks import joined, rank_and_world
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
@@ -18,7 +19,6 @@ from activetune.networks.network import Network
 from activetune.training.batches import Batches
 from activetune.training.job import Job
 from activetune.training.loop import fit, train
-from activetune.training.ranks import joined, rank_and_world
 from activetune.training.settings import Training
 from activetune.training.streams import Course, Stream, stream_of
 

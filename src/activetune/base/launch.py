@@ -7,11 +7,12 @@ before all else.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activetune.base.errors import ActivetuneError, UsageError
 
-SHARED = "finetune"  # the stage that several processes can run together
+SHARED = ("finetune",)  # the stages that several processes can run together
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -48,6 +49,11 @@ def launched() -> Place:
         return Place()
 
 
+def shared(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for a stage that several processes can run together."""
+    return bool(arguments) and arguments[0] in SHARED
+
+
 def refuse_company(stage: str) -> None:
     """Refuse a stage that several processes can't share, where several were started.
 
@@ -58,5 +64,5 @@ def refuse_company(stage: str) -> None:
     if world > 1:
         raise UsageError(
             f"{stage} runs in one process, and {world} were started; start it without torchrun or accelerate launch, "
-            f"which are for {SHARED} alone"
+            f"which are for {', '.join(SHARED)} alone"
         )

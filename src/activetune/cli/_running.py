@@ -32,7 +32,7 @@ from activetune.cli import (
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
-from activetune.base.launch import SHARED, Place, launched, refuse_company
+from activetune.base.launch import Place, launched, refuse_company, shared
 from activetune.base.printing import tell
 from activetune.cli import completing
 from activetune.cli._app import app, commands
@@ -65,7 +65,7 @@ def run_command(arguments: list[str]) -> int:
         KeyboardInterrupt: Ctrl-C or SIGTERM.
     """
     place = launched()
-    if place.rank and arguments[:1] != [SHARED]:
+    if place.rank and not shared(arguments):
         return 0  # the first process says what there is to say
     if os.environ.get("ACTIVETUNE_TRACEBACK"):
         return _start(arguments, place)
@@ -87,11 +87,11 @@ def _start(arguments: list[str], place: Place) -> int:
     """Run the command in one process, or as one of several, of which the first one alone speaks."""
     if place.world == 1:
         return _invoke(arguments)
-    if arguments[:1] != [SHARED]:
+    if not shared(arguments):
         if _command_of(arguments):
             refuse_company(arguments[0])
         return _invoke(arguments)
-    from activetune.training.ranks import joined
+    from activetune.base.ranks import joined
 
     with joined(), Path(os.devnull).open("w") as nowhere, contextlib.ExitStack() as silence:
         if place.rank:

@@ -27,6 +27,7 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
+from activetune.base.ranks import from_first
 from activetune.data.labels import in_order
 from activetune.data.splits import pilot_part
 from activetune.evaluation.estimate import estimate_by
@@ -39,7 +40,6 @@ from activetune.training.network_state import copied
 from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
 from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
 from activetune.training.pseudo_labels import PseudoLabels
-from activetune.training.ranks import from_first
 from activetune.training.recipe import Recipe
 from activetune.training.settings import Training
 from activetune.training.timing import FORWARD, seconds_an_image

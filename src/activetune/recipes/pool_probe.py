@@ -17,6 +17,7 @@ import numpy as np
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.progress import note
+from activetune.base.ranks import from_first
 from activetune.data.splits import validation_splits
 from activetune.evaluation.estimate import estimate_by
 from activetune.features.distances import Float32
@@ -28,7 +29,6 @@ from activetune.tasks.classification import Classification
 from activetune.training.job import Job, Outcome
 from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression
 from activetune.training.probe_phase import Probe, pool_features, run_probe
-from activetune.training.ranks import from_first
 from activetune.training.recipe import Recipe
 
 

@@ -15,6 +15,15 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import sweep_all, write_bytes
 from activetune.base.fingerprint import digest, digest_file, digest_json, record_of
 from activetune.base.locks import locked
+from activetune.base.ranks import (
+    device_of_rank,
+    from_first,
+    in_turn,
+    is_first,
+    joined,
+    together,
+    with_weights_of_first,
+)
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime, spent
 from activetune.base.settings import flatten
@@ -44,15 +53,6 @@ from activetune.tasks import Task, task_of
 from activetune.training.finetune import answers_to, usable
 from activetune.training.job import Job, Outcome, digests_of
 from activetune.training.output import write_history
-from activetune.training.ranks import (
-    device_of_rank,
-    from_first,
-    in_turn,
-    is_first,
-    joined,
-    together,
-    with_weights_of_first,
-)
 from activetune.training.trackers import Tracker, asked_trackers
 from activetune.training.tracking import TRACKING, tracked
 

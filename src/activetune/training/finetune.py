@@ -19,6 +19,15 @@ from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.locks import locked
 from activetune.base.progress import note
+from activetune.base.ranks import (
+    device_of_rank,
+    from_first,
+    in_turn,
+    is_first,
+    joined,
+    together,
+    with_weights_of_first,
+)
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, resolve_runtime, spent
 from activetune.base.settings import flatten
@@ -39,15 +48,6 @@ from activetune.training.finite import rates_among, refuse_outputs, refuse_weigh
 from activetune.training.job import Job, Outcome, digests_of
 from activetune.training.origin import PICKS, Origin, origin_of
 from activetune.training.output import MODEL, REJECTED, write_history
-from activetune.training.ranks import (
-    device_of_rank,
-    from_first,
-    in_turn,
-    is_first,
-    joined,
-    together,
-    with_weights_of_first,
-)
 from activetune.training.recipe import Recipe, make_recipe
 from activetune.training.trackers import Tracker, asked_trackers
 from activetune.training.tracking import TRACKING, Tracking, tracked

@@ -14,6 +14,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.progress import note
+from activetune.base.ranks import from_first
 from activetune.evaluation.estimate import estimate_by
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
@@ -23,7 +24,6 @@ from activetune.training.dense_heads import DenseHeads
 from activetune.training.head_choice import Candidate, LightHeads
 from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
-from activetune.training.ranks import from_first
 from activetune.training.views import Views, embed_views
 
 LightHeadsOf = DenseHeads | LightHeads

@@ -16,6 +16,7 @@ import numpy as np
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import unknown_name
+from activetune.base.ranks import from_first
 from activetune.base.settings import Settings
 from activetune.evaluation.estimate import estimate_by
 from activetune.networks.frofa import ScopedOperation, parse_augmentation
@@ -27,7 +28,6 @@ from activetune.training.frozen_head import LightHeadsOf, light_heads
 from activetune.training.head_choice import ATTENTION, Candidate, HeadTrial, choose_head
 from activetune.training.head_training import HeadTraining
 from activetune.training.job import Job, Outcome
-from activetune.training.ranks import from_first
 from activetune.training.views import embed_views
 
 AUGMENTATION = parse_augmentation("c2frofa:brightness:0.2")  # under attention pooling, where nothing can be chosen by

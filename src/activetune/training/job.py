@@ -16,6 +16,7 @@ import torch
 from activetune.base.arrays import IntArray
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
+from activetune.base.ranks import from_first
 from activetune.base.runtime import Runtime
 from activetune.data.identity import Contents
 from activetune.data.kinds import fingerprint_of
@@ -26,7 +27,6 @@ from activetune.networks.heads import Head
 from activetune.networks.network import Network
 from activetune.networks.regression import Measure
 from activetune.tasks import ClassTask, Task, make_task
-from activetune.training.ranks import from_first
 
 
 def untold(history: Sequence[Mapping[str, Any]]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.progress import note
+from activetune.base.ranks import from_first
 from activetune.base.settings import Settings
 from activetune.data.pool import check_complete
 from activetune.data.splits import validation_splits
@@ -25,7 +26,6 @@ from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.frozen_head import run_frozen
 from activetune.training.head_training import BY_STEPS, HeadTraining
 from activetune.training.job import Job, Outcome
-from activetune.training.ranks import from_first
 from activetune.training.views import embed_views
 
 

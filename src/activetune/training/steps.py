@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError
 from activetune.base.interrupts import signals_held
+from activetune.base.ranks import added_up, raise_shared, rank_and_world
 from activetune.tasks import Batch
 from activetune.training.batches import derive
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
@@ -29,7 +30,6 @@ from activetune.training.network_state import (
     weights_below_heads,
 )
 from activetune.training.optimiser import Forward, make_accelerator, make_optimizer, make_schedule
-from activetune.training.ranks import added_up, raise_shared, rank_and_world
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Course, Draws, Stream, batches_loader
 

@@ -17,7 +17,7 @@ from typing import Any
 from activetune.base.errors import ActivetuneError, first_line
 from activetune.base.files import remove
 from activetune.base.progress import note
-from activetune.training.ranks import is_first
+from activetune.base.ranks import is_first
 from activetune.training.trackers import Tracker
 
 TRACKING = "tracking"  # the folder in a stage's output

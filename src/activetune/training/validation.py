@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from activetune.base.ranks import gathered, rank_and_world, together
 from activetune.base.runtime import Runtime
 from activetune.evaluation.metrics import Measured
 from activetune.evaluation.statistics import share_error
 from activetune.networks.backbones import ImageSettings
 from activetune.training.finite import refuse_outputs
-from activetune.training.ranks import gathered, rank_and_world, together
 from activetune.training.streams import Stream, held_out_batches
 
 BATCH = 64

@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from activetune.base.ranks import from_first, is_first, together
 from activetune.evaluation.curves import first_at, training_curve
 from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.vecaf.language import Language
@@ -36,7 +37,6 @@ from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
 from activetune.training.probe_phase import FIRST_PROBE, Probe, labelled_features, run_probe
-from activetune.training.ranks import from_first, is_first, together
 from activetune.training.recipe import Recipe
 from activetune.training.settings import HoldOut, Optimisation
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.progress import note
+from activetune.base.ranks import from_first, is_first, with_weights_of_first
 from activetune.data.splits import carve_validation
 from activetune.features.distances import Float32, unit_rows
 from activetune.features.text import cea
@@ -31,7 +32,6 @@ from activetune.selection.problem import Evidence
 from activetune.tasks import Batch
 from activetune.training.job import Job
 from activetune.training.probe_phase import Probe
-from activetune.training.ranks import from_first, is_first, with_weights_of_first
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Course, Stream, stream_of
 from activetune.training.timing import FORWARD

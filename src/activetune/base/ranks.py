@@ -1,4 +1,4 @@
-"""Several processes that finetune one network: who is the first, what they tell each other, and how they end.
+"""Several processes that run one stage: who is the first, what they tell each other, and how they end.
 
 ``torchrun`` or ``accelerate launch`` starts the processes (ranks). Without either there is one, and each function here
 calls what it is given, or gives back what it gets.
