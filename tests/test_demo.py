@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from activetune.base.errors import MissingExtra
 from activetune.base.files import read_json
+from activetune.base.run import Run
 from activetune.cli import run
 from activetune.features.artefact import Embeddings
 from activetune.selection.artefact import Selection
-from activetune.studies.demo import comparison, demo
+from activetune.studies.demo import comparison, demo, job
 from activetune.studies.demo.pools import DemoPool, cells, demo_pool, demo_pools
 
 FOLDER = cells.FILE.parent
@@ -127,8 +129,11 @@ def test_the_demo_goes_from_images_to_a_model_and_a_page(
     scores = read_json(out / "model/scores.json")
     assert scores["n"] == 36
     assert read_json(out / "manifest.json")["job"]["scores"]["top1"] == scores["top1"]
+    exported = read_json(out / "model.onnx.report.json")
+    assert exported["scores"]["exported"]["top1"] == pytest.approx(scores["top1"], abs=1 / 36)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "which blood cells should be labelled?" in page
+    assert "programs that know nothing of activetune" in page
     assert not {item for item in blood.test if (out / "model").joinpath(item).exists()}
 
     before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
@@ -139,6 +144,19 @@ def test_the_demo_goes_from_images_to_a_model_and_a_page(
     assert (
         "holds the demo on cells, not on digits; choose another --out, or give --overwrite" in capsys.readouterr().err
     )
+
+
+def test_the_job_goes_without_the_packages_of_onnx(
+    blood: DemoPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def missing(*args: Any, **options: Any) -> None:
+        raise MissingExtra("onnxruntime", "onnx")
+
+    monkeypatch.setattr(job, "export_model", missing)
+    place = job.JobPlace(tmp_path, 9)
+    demo._write_images(tmp_path / "images", few(blood))
+    assert job.export(place, Run()) is None
+    assert "pip install 'activetune[onnx]'" in capsys.readouterr().err
 
 
 def test_data_that_there_is_not_is_a_sentence(tmp_path: Path, capsys: Any) -> None:

@@ -17,7 +17,7 @@ import activetune
 # room as long as no import goes round.
 ROOMS = (
     *("base", "data", "networks", "features", "tasks", "evaluation", "selection", "training", "recipes"),
-    *("supervision", "report", "studies", "handover", "serving", "labelling", "cli"),
+    *("supervision", "report", "handover", "studies", "serving", "labelling", "cli"),
 )
 LEVEL = {room: level for level, room in enumerate(ROOMS)}
 # A setting is chosen by the metric that scores the model, so the rooms below read these; each imports up to its level.

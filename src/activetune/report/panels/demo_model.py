@@ -31,6 +31,13 @@ class DemoModel(Panel):
         )
         page.paragraph(f"The picks of {job['method']} got their labels, and {job['recipe']} made a model of them:")
         page.code("\n".join(job["commands"]))
+        if job["exported"]:
+            other = job["exported"]
+            page.paragraph(
+                f"The last line writes it for programs that know nothing of activetune: model.onnx, which is right on "
+                f"{100 * other['scores']['top1']:.1f} % of the same images. Its numbers differ from PyTorch's by "
+                f"{other['largest_difference']:.0e} of the largest one, or less."
+            )
         classes = scores["confusion"]["classes"]
         page.subheading("What is taken for what")
         page.table(

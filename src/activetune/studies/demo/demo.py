@@ -1,7 +1,7 @@
 """``activetune demo``: the whole loop, offline, on images that are there already.
 
 embed -> select some by several methods -> linear probe -> score on held-out images, several seeds; then the job itself
-with the picks of one method: label -> finetune -> evaluate -> predict, and a page with pictures.
+with the picks of one method: label -> finetune -> evaluate -> predict -> ONNX, and a page with pictures.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from activetune.features.embedding import EmbedOptions, embed
 from activetune.report import write_report
 from activetune.report.demo_results import SCORES, summarise, told
 from activetune.studies.demo.comparison import HEADER, METHODS, compared, pixels_of
-from activetune.studies.demo.job import MODEL, PREDICTIONS, JobPlace, do_job, told_job
+from activetune.studies.demo.job import EXPORT_FILES, MODEL, PREDICTIONS, JobPlace, do_job, told_job
 from activetune.studies.demo.pools import DEFAULT, DemoPool, demo_pool
 
 MARKER = "demo.json"
 IMAGES, EMBEDDINGS, SELECTIONS = "images", "embeddings", "selections"
-MADE = (IMAGES, EMBEDDINGS, SELECTIONS, MODEL, PREDICTIONS, "results.csv", "report.html")
+MADE = (IMAGES, EMBEDDINGS, SELECTIONS, MODEL, PREDICTIONS, *EXPORT_FILES, "results.csv", "report.html")
 
 
 @holds_output(folder=True)

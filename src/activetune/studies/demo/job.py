@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activetune.base.errors import MissingExtra
+from activetune.base.progress import note
 from activetune.base.run import Run, RunOptions
 from activetune.base.tables import write_csv
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.evaluate import evaluate
 from activetune.evaluation.predict import predict
+from activetune.handover.export_model import export_model
 from activetune.selection.artefact import ANSWERS, load_selection
 from activetune.studies.demo.pools import DemoPool
 from activetune.training.finetune import finetune
@@ -20,6 +23,8 @@ from activetune.training.finetune import finetune
 METHOD = "activeft"
 RECIPE = "linear_probe"  # the one that takes seconds on a laptop; others take minutes, and learn more
 MODEL, PREDICTIONS = "model", "predictions.csv"
+EXPORTED = "model.onnx"
+EXPORT_FILES = (EXPORTED, f"{EXPORTED}.json", f"{EXPORTED}.report.json")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class JobPlace:
             f"activetune finetune {self.pool} --labels {self.labels} --recipe {RECIPE} --out {self.model}",
             f"activetune evaluate {self.model} {self.test}",
             f"activetune predict {self.model} {self.test} --out {self.folder / PREDICTIONS}",
+            f"activetune export-model {self.model} --to onnx --pool {self.test} --out {self.folder / EXPORTED}",
         ]
 
 
@@ -74,12 +80,14 @@ def do_job(place: JobPlace, pool: DemoPool, run: Run) -> dict[str, Any]:
     train(place, run)
     scores = score(place, run)
     predict(place.model, _opened(place.test), out=place.folder / PREDICTIONS, **_anew(run))
+    exported = export(place, run)
     return {
         "method": METHOD,
         "recipe": RECIPE,
         "labels": place.budget,
         "commands": place.commands(pool.classes),
         "scores": dict(scores),
+        "exported": exported,
     }
 
 
@@ -108,6 +116,17 @@ def score(place: JobPlace, run: Run) -> Mapping[str, Any]:
     return evaluate(place.model, _opened(place.test), out=path, **_anew(run)).as_dict()
 
 
+def export(place: JobPlace, run: Run) -> dict[str, Any] | None:
+    """Write the model as ONNX and score it again there; None where the packages for it are not installed."""
+    options: RunOptions = {"overwrite": True, "quiet": run.quiet}
+    try:
+        made = export_model(place.model, to="onnx", out=place.folder / EXPORTED, pool=_opened(place.test), **options)
+    except MissingExtra as missing:
+        note(f"the model is not written as ONNX: {missing}", run.quiet)
+        return None
+    return {"largest_difference": max(made["differences"].values()), "scores": made["scores"]["exported"]}
+
+
 def _opened(path: Path) -> Pool:
     return open_pool(path, quiet=True)
 
@@ -119,9 +138,9 @@ def _anew(run: Run) -> RunOptions:
 
 def told_job(job: Mapping[str, Any]) -> str:
     """What came out, in a sentence."""
-    scores = job["scores"]
+    scores, exported = job["scores"], job["exported"]
     return (
         f"the model of {job['labels']} labels ({job['method']}, {job['recipe']}): balanced accuracy "
         f"{100 * scores['balanced_accuracy']:.1f} %, top-1 {100 * scores['top1']:.1f} % on {scores['n']:,} held-out "
-        "images"
+        "images" + ("" if exported is None else f"; as ONNX top-1 {100 * exported['scores']['top1']:.1f} %")
     )
