@@ -209,6 +209,21 @@ def test_visft_records_every_stage(pool: Path, tmp_path: Path) -> None:
     assert "stage1_steps" in settings
 
 
+@pytest.mark.slow
+def test_a_simulation_records_each_curve_by_number_of_labels(pool: Path, tmp_path: Path) -> None:
+    needs("tensorboard")
+    asked: dict[str, Any] = {"test": "30%", "methods": "random,k_means", "out": tmp_path / "curves", "seeds": 2, **ON}
+    activetune.simulate(pool, budgets="6", track="tensorboard", **asked)
+    made = activetune.simulate(pool, budgets="6,9", track="tensorboard", resume=True, **asked)
+    found, settings = read_tensorboard(tmp_path / "curves/tracking/tensorboard")
+    means = {k: [row["top1"] for row in made.rows if row["k"] == k and row["method"] == "random"] for k in (6, 9)}
+    assert found["random/linear_probe/top1"] == [
+        (k, pytest.approx(sum(values) / len(values))) for k, values in means.items()
+    ]
+    assert "k_means/linear_probe/balanced_accuracy" in found
+    assert "budgets" in settings
+
+
 # Without any --------------------------------------------------------------------------------------------------------
 
 

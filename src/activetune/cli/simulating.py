@@ -18,6 +18,7 @@ from activetune.cli._options import (
     NoCache,
     Out,
     PoolArgument,
+    Track,
     Weights,
     load_config,
     opened,
@@ -68,6 +69,7 @@ def simulate(
     ] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep finetuned models.")] = False,
     no_cache: NoCache = False,
+    track: Track = None,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
@@ -94,6 +96,7 @@ def simulate(
         splits=splits,
         keep_models=keep_models,
         use_cache=not no_cache,
+        track=track,
         **run_options,
     )
     say(simulation.table())

@@ -46,9 +46,10 @@ class Tracking:
             if (group, step) not in self._told:
                 self._told.add((group, step))
                 told = numbers_in({name: value for name, value in row.items() if name != "epoch"})
-                self._log(step, {f"{group}/{name}": value for name, value in told.items()})
+                self.log(step, {f"{group}/{name}": value for name, value in told.items()})
 
-    def _log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Tell values of a step; steps go up."""
         self._each(lambda tracker: tracker.log(step, values))
 
     def begin(self) -> None:

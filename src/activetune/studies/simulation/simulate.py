@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare_folder, write_manifest
+from activetune.base.artefact import MANIFEST, begin, begun_by, cut_off, prepare_folder, read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import LOCK, read_json, sweep_all, write_json
 from activetune.base.fingerprint import digest_json
@@ -37,11 +37,14 @@ from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, 
 from activetune.studies.simulation.plan import Plan, unused_settings
 from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Question, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
+from activetune.studies.simulation.records import record
 from activetune.tasks import Task, task_of
+from activetune.training.trackers import asked_trackers
+from activetune.training.tracking import TRACKING
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
 FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
-FOLDERS = (CELLS, SELECTIONS, MODELS, "embeddings")
+FOLDERS = (CELLS, SELECTIONS, MODELS, TRACKING, "embeddings")
 CELL = ("method", "recipe", "budget", "seed")
 FURTHER = ("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split")
 CURVE_HEADER = (*CELL, "batches", "scored", "seconds", "val_top1")  # of recipes that select, which classify
@@ -86,6 +89,7 @@ def simulate(
     splits: str = ONE,
     keep_models: bool = False,
     use_cache: bool = True,
+    track: str | Sequence[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Simulation:
     """Compare selectors and recipes on a pool whose labels are known.
@@ -105,6 +109,7 @@ def simulate(
         splits: which items a share holds out: ``"one"``, the same for all seeds, or ``"per-seed"``, others for each
             seed, so that the spread over seeds holds the difference between splits too.
         keep_models: keep the models of recipes that train the backbone.
+        track: trackers that get the learning curves, by number of labels; see :func:`activetune.finetune`.
         run_options: see :class:`activetune.RunOptions`. ``workers`` are processes; -1: one per core, or one where an
             accelerator does the work; results do not depend on it. ``overwrite`` begins again; ``resume`` keeps what
             ``out`` holds of this simulation, and adds what is new in methods, recipes, budgets and seeds.
@@ -118,13 +123,17 @@ def simulate(
     """
     refuse_company("simulate")  # its cells finetune, one by one
     run = Run.of("simulate", run_options)
+    trackers = asked_trackers(track)
     question = Question(task_of(task, head), labels, test_labels)
     asked = Asked.of(methods, recipes, budgets, _seeds(run.seed, seeds), rounds_start, dict(settings or {}), task, head)
     for name in unused_settings(settings or {}, [*asked.methods, *asked.recipes, asked.start]):
         note(f"the settings of {name!r} change nothing: it is not asked for", run.quiet)
     parts = open_parts(pool, test, splits, asked.seeds, run.quiet, question)
     setup = Setup.of(parts, Path(out), run, backbone, weights, head, use_cache=use_cache, keep_models=keep_models)
-    return _simulate(asked, setup, run)
+    simulation = _simulate(asked, setup, run)
+    described = read_manifest(simulation.folder, "simulation")
+    record(simulation.rows, told_scores(question.task), trackers, simulation.folder, described, quiet=run.quiet)
+    return simulation
 
 
 def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
@@ -247,10 +256,15 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
     return simulation
 
 
+def told_scores(task: Task) -> tuple[str, ...]:
+    """The scores of a task's models that are told: the primary one first."""
+    return task.primary, *([name for name in task.shown if name != task.primary] or ["balanced_accuracy"])
+
+
 def results_header(task: Task) -> tuple[str, ...]:
     """The columns of ``results.csv``: the task's primary score, and its others, among those that all tasks have."""
-    further = [name for name in task.shown if name != task.primary] or ["balanced_accuracy"]
-    return (*CELL, task.primary, "seconds", "k", *further, "classes_met", *FURTHER)
+    primary, *further = told_scores(task)
+    return (*CELL, primary, "seconds", "k", *further, "classes_met", *FURTHER)
 
 
 def _write_tables(simulation: Simulation, task: Task) -> None:
