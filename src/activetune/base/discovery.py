@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import activetune
 
@@ -37,8 +38,16 @@ def _files(package: str) -> dict[str, str]:
     return {name.rstrip("_"): name for name in names}
 
 
-def class_of(module: ModuleType, base: type) -> type:
-    """The one class that a method's module defines."""
+def classes_of(package: str, base: type) -> dict[str, Any]:
+    """The methods of a package by name: of each public module the one class that derives from ``base``.
+
+    Raises:
+        TypeError: a module that defines none, or several.
+    """
+    return {name: _class_of(module, base) for name, module in modules_of(package).items()}
+
+
+def _class_of(module: ModuleType, base: type) -> type:
     found = [
         value
         for value in vars(module).values()

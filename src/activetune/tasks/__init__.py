@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.errors import unknown_name
 from activetune.evaluation.metrics import Measured
 from activetune.networks.loss import Loss
@@ -39,7 +39,7 @@ DEFAULT = "classification"
 
 def tasks() -> dict[str, type[Task]]:
     """The task classes by name."""
-    return {name: class_of(module, Task) for name, module in modules_of(__name__).items()}
+    return classes_of(__name__, Task)
 
 
 def make_task(name: str = DEFAULT) -> Task:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import build
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings, group_of
 from activetune.data.labels import Labels
@@ -121,7 +121,7 @@ class Recipe(Settings, ABC):
 
 def recipes() -> dict[str, type[Recipe]]:
     """The recipe classes by name."""
-    return {name: class_of(module, Recipe) for name, module in modules_of(ROOM).items()}
+    return classes_of(ROOM, Recipe)
 
 
 def make_recipe(name: str, preset: str | None = None, settings: dict[str, Any] | None = None) -> Recipe:

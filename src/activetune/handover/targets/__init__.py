@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.errors import unknown_name
 from activetune.handover.targets._target import Target
 
@@ -11,7 +11,7 @@ __all__ = ["Target", "make_target", "targets"]
 
 def targets() -> dict[str, type[Target]]:
     """The classes of the targets by name: ``hub``, ``onnx``, ``torch-export``."""
-    return {name.replace("_", "-"): class_of(module, Target) for name, module in modules_of(__name__).items()}
+    return {name.replace("_", "-"): found for name, found in classes_of(__name__, Target).items()}
 
 
 def make_target(name: str) -> Target:

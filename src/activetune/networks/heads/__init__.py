@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal, get_args
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.heads._head import CLASSES, ClassHead, Head
 
@@ -33,9 +33,7 @@ FIRST = {"tokens": 0, "map": 1, "pooled": 2}
 
 def heads(room: Room = "classes") -> dict[str, type[Head]]:
     """The head classes of a room by name; those that read tokens first."""
-    found: dict[str, type[Head]] = {
-        name: class_of(module, Head) for name, module in modules_of(f"{__name__}.{room}").items()
-    }
+    found: dict[str, type[Head]] = classes_of(f"{__name__}.{room}", Head)
     return dict(sorted(found.items(), key=lambda item: (FIRST[item[1].reads], item[0])))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.report.panels._base import Panel
 
 __all__ = ["Panel", "panels"]
@@ -10,5 +10,5 @@ __all__ = ["Panel", "panels"]
 
 def panels() -> list[Panel]:
     """All panels, in the order in which a page has them."""
-    found = [class_of(module, Panel)() for module in modules_of(__name__).values()]
+    found = [found() for found in classes_of(__name__, Panel).values()]
     return sorted(found, key=lambda panel: panel.order)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from activetune.base.config import build
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.selection.selectors._base import Selector
 
 __all__ = ["Selector", "make_selector", "selectors"]
@@ -16,7 +16,7 @@ __all__ = ["Selector", "make_selector", "selectors"]
 
 def selectors() -> dict[str, type[Selector]]:
     """The selector classes by name."""
-    return {name: class_of(module, Selector) for name, module in modules_of(__name__).items()}
+    return classes_of(__name__, Selector)
 
 
 def make_selector(method: str, preset: str | None = None, settings: dict[str, Any] | None = None) -> Selector:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.settings import Settings
 from activetune.studies.check.examined import Examined
 from activetune.studies.check.picture import Measure
@@ -71,5 +71,5 @@ class Check(Settings, ABC):
 
 def checks() -> Mapping[str, type[Check]]:
     """The checks by name, in the order of the table."""
-    found: dict[str, type[Check]] = {name: class_of(module, Check) for name, module in modules_of(ROOM).items()}
+    found: dict[str, type[Check]] = classes_of(ROOM, Check)
     return dict(sorted(found.items(), key=lambda one: (one[1].order, one[0])))

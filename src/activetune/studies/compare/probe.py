@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.settings import Settings
 from activetune.studies.compare.sampled import Sampled
 from activetune.studies.compare.side import Side
@@ -68,4 +68,4 @@ class Probe(Settings, ABC):
 
 def probes() -> Mapping[str, type[Probe]]:
     """The probes by name."""
-    return {name: class_of(module, Probe) for name, module in modules_of(ROOM).items()}
+    return classes_of(ROOM, Probe)

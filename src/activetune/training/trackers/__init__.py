@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from activetune.base.discovery import class_of, modules_of
+from activetune.base.discovery import classes_of
 from activetune.base.errors import MissingExtra, unknown_name
 from activetune.training.trackers._tracker import EXTRA, PROJECT, Tracker
 
@@ -14,7 +14,7 @@ __all__ = ["PROJECT", "Tracker", "asked_trackers", "trackers"]
 
 def trackers() -> dict[str, type[Tracker]]:
     """The tracker classes by name."""
-    return {name: class_of(module, Tracker) for name, module in modules_of(__name__).items()}
+    return classes_of(__name__, Tracker)
 
 
 def asked_trackers(track: str | Sequence[str] | None) -> dict[str, type[Tracker]]:
