@@ -14,6 +14,7 @@ from activetune.evaluation.statistics import mean_and_spread
 FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
 RECIPES = ("linear_probe", "pool_probe")
+PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
 
 
 def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -26,8 +27,8 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 
 def tables() -> list[str]:
-    """Of the sets that settings were chosen on, and of the others."""
-    return [frozen("design"), frozen("confirm")]
+    """Of the sets that settings were chosen on, of the others, and of all beside scikit-learn's classifiers."""
+    return [frozen("design"), frozen("confirm"), beside_peers()]
 
 
 def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
@@ -55,6 +56,42 @@ def _told(alone: list[float], pool: list[float]) -> str:
     """``81.2 ± 0.5, +3.0 ± 0.2``: the probe, and the difference seed by seed."""
     differences = np.asarray(pool) - np.asarray(alone)
     return f"{mean_and_spread(alone, factor=100)}, {mean_and_spread(differences, factor=100, sign=True)}"
+
+
+def of_peers() -> dict[tuple[str, str, str, str], list[float]]:
+    """Top-1 of the peers by (set, peer, budget, method), where no seed is missing."""
+    rows = read(f"{FOLDER}/results/peers.json")["rows"]
+    return {
+        (row["set"], row["peer"], row["budget"], row["method"]): row["top1"] for row in rows if None not in row["top1"]
+    }
+
+
+def beside_peers() -> str:
+    """The probe with the pool, and the peers on the same features, splits and picks, by set, selector and budget."""
+    theirs, rows = of_peers(), []
+    for name, budgets, ours in by_cell("design", "confirm"):
+        rows.append([f"**{name}**", *(f"**{int(one):,}**" for one in budgets)])
+        for method in ("random", "activeft"):
+            found = {"pool_probe": [ours.get(("pool_probe", one, method), []) for one in budgets]}
+            found |= {peer: [theirs.get((name, peer, one, method), []) for one in budgets] for peer in PEERS}
+            for kind, cells in found.items():
+                told = PEERS.get(kind, "`pool_probe`")
+                figures = (mean_and_spread(values, factor=100) if values else "" for values in cells)
+                rows.append([f"{METHODS[method]}, {told}", *figures])
+    columns = max(map(len, rows), default=1)
+    return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
+
+
+def leads(peer: str) -> list[float]:
+    """Points by which the probe with the pool is above a peer, of each set, selector and budget that both have."""
+    theirs = of_peers()
+    return [
+        100 * float(np.mean(ours["pool_probe", budget, method]) - np.mean(theirs[name, peer, budget, method]))
+        for name, budgets, ours in by_cell("design", "confirm")
+        for budget in budgets
+        for method in METHODS
+        if ("pool_probe", budget, method) in ours and (name, peer, budget, method) in theirs
+    ]
 
 
 def gains(role: str, *, lowest: int | None = None) -> list[float]:

@@ -1,0 +1,135 @@
+"""scikit-learn's semi-supervised classifiers on the features, splits and picks of the simulations that ``run.py`` made.
+
+python experiments/pool/peers.py
+
+``LabelSpreading`` on a graph of neighbours and ``SelfTrainingClassifier`` around a logistic regression, both with
+scikit-learn's own settings: rows of unit length for the graph, standardised ones for the regression. Neither chooses
+anything; where they have a choice (neighbours, how confident) a user without further labels has none either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
+
+from activetune.base.arrays import FloatArray
+from activetune.features.artefact import Embeddings, load_embeddings
+from activetune.features.embedding import take
+from activetune.selection.artefact import load_selection
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import machine
+
+FOLDERS = {
+    "Caltech-101": "here-caltech-frozen",
+    "CIFAR-10": "here-cifar10-frozen",
+    "CIFAR-10, long tail": "here-cifar10-lt-frozen",
+    "Cells": "here-cells-frozen",
+    "Scenes": "here-scenes-frozen",
+}
+UNKNOWN = -1  # scikit-learn's mark of an item without a label
+KEPT = Path(__file__).parent / "results/peers.json"
+
+
+def peers() -> dict[str, Any]:
+    """A new classifier of each kind."""
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return {
+        "label_spreading": make_pipeline(Normalizer(), LabelSpreading(kernel="knn")),
+        "self_training": SelfTrainingClassifier(regression),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
+    parser.add_argument("--sets", default="all", help="names with semicolons between")
+    options = parser.parse_args()
+    content = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
+    rows = content.get("rows", [])
+    for name in FOLDERS if options.sets == "all" else options.sets.split(";"):
+        rows = [row for row in rows if row["set"] != name]
+        rows += measured(name, options.out / FOLDERS[name])
+        KEPT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def measured(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Top-1 of each peer by method and budget, a list over the seeds; ``random``'s and ActiveFT's picks."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for path in sorted((folder / "selections").iterdir()):
+        selection = load_selection(path)
+        method, budget, seed = (selection.manifest[key] for key in ("method", "budget", "seed"))
+        if method not in ("random", "activeft"):
+            continue
+        pool, test = sides(folder, seed)
+        for peer, classifier in peers().items():
+            started = time.perf_counter()
+            right = score(classifier, pool, test, selection.ids)
+            key = (peer, method, str(budget))
+            empty = {"set": name, "peer": peer, "method": method, "budget": str(budget), "top1": {}, "seconds": {}}
+            row = found.setdefault(key, empty)
+            row["top1"][str(seed)], row["seconds"][str(seed)] = right, round(time.perf_counter() - started, 2)
+            print(name, *key, seed, right if right is None else f"{100 * right:.1f}", flush=True)
+    for row in found.values():
+        for score_name in ("top1", "seconds"):
+            row[score_name] = [row[score_name][seed] for seed in sorted(row[score_name])]
+    return list(found.values())
+
+
+def sides(folder: Path, seed: int) -> tuple[Embeddings, Embeddings]:
+    """Pool and test set of a seed, with the labels of both."""
+    if (folder / "embeddings/pool").is_dir():
+        return load_embeddings(folder / "embeddings/pool"), load_embeddings(folder / "embeddings/test")
+    whole = load_embeddings(folder / "embeddings/whole")
+    parts = dict(split(folder / "split.csv", seed))
+    return (
+        take(whole, [item for item in whole.ids if parts.get(item) == "pool"]),
+        take(whole, [item for item in whole.ids if parts.get(item) == "test"]),
+    )
+
+
+def split(path: Path, seed: int) -> Iterator[tuple[str, str]]:
+    """Each item's part in a seed's split."""
+    with path.open(newline="", encoding="utf-8") as file:
+        yield from ((row["id"], row["part"]) for row in csv.DictReader(file) if int(row["seed"]) == seed)
+
+
+def score(classifier: Any, pool: Embeddings, test: Embeddings, picks: Sequence[str]) -> float | None:
+    """Top-1 on the test set of a classifier that knows the picks' labels alone; None: they are all of one class."""
+    names = sorted(set(pool.labels or ()))
+    number = {name: place for place, name in enumerate(names)}
+    known = set(picks)
+    labels = np.array(
+        [number[label] if item in known else UNKNOWN for item, label in zip(pool.ids, pool.labels or (), strict=True)]
+    )
+    if len(set(labels.tolist()) - {UNKNOWN}) < 2:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a regression that separates all, and ten rounds at most
+        warnings.filterwarnings("ignore", message="y contains no unlabeled|invalid value encountered")
+        classifier.fit(whole(pool), labels)
+        answers = classifier.predict(whole(test))
+    return float(np.mean([names[answer] == truth for answer, truth in zip(answers, test.labels or (), strict=True)]))
+
+
+def whole(embeddings: Embeddings) -> FloatArray:
+    """(N, D) all features."""
+    return np.asarray(embeddings.features_ND, dtype=np.float32)
+
+
+if __name__ == "__main__":
+    main()
