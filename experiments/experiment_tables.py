@@ -184,8 +184,9 @@ BEFOREHAND = {"random": ("35.5", "37.9", "41.1"), "every_nth": ("34.9", "36.5", 
 
 
 def segmentation() -> list[str]:
-    """CamVid: selectors under a linear head; at 10 % under other heads and recipes too."""
-    return [dense("segmentation", ("here_camvid-1",), "miou", BEFOREHAND), at_ten_percent()]
+    """CamVid: selectors under a linear head; at 10 % under other heads and recipes too; under the mask transformer."""
+    linear = dense("segmentation", ("here_camvid-1",), "miou", BEFOREHAND)
+    return [linear, at_ten_percent(), dense("segmentation", ("here_camvid-2", "here_camvid-8"), "miou")]
 
 
 def at_ten_percent() -> str:
