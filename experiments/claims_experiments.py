@@ -272,7 +272,7 @@ def segmenter_by_frames() -> tuple[str, ...]:
         over = [
             value - found["random", share] for (name, one), value in found.items() if one == share and name != "random"
         ]
-        told.append(f"{max(over):+.1f}")
+        told.append(f"{max(over):+.1f} points from" if abs(max(over)) >= 0.05 else "level with")
     return tuple(told)
 
 
@@ -391,7 +391,7 @@ CLAIMS = {
     ],
     SEGMENTATION: [
         Claim("{} below it on every n-th frame, {} on random ones. There too no selection leads: {}, {} above random, whose spread is {}.", segmenter),
-        Claim("{} to {} points with 5 % of the frames, {} to {} with 10 % and {} to {} with 20 %. The highest selection is {} points from random with 5 %, and {} with 20 %.", segmenter_by_frames),
+        Claim("{} to {} points with 5 % of the frames, {} to {} with 10 % and {} to {} with 20 %. The highest selection is {} random with 5 %, and {} it with 20 %.", segmenter_by_frames),
         Claim("adds {} to {} to it, and leaves it {} below the linear head under LoRA.", segmenter_under_lora),
         Claim("`deeplabv3` has {} mIoU, {} below this package's linear head, `fcn` {}, {} below.", peer_heads),
         Claim("On every n-th frame a light head, fitted anew on the tuned tokens, is {} below the head that was trained with them, and {} under frozen feature augmentation:", third_phase),
