@@ -197,8 +197,11 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError:
         raise
+    except UnicodeDecodeError as error:
+        place = f"byte {error.object[error.start]:#04x} at {error.start:,}"
+        raise ValueError(f"it is not {error.encoding.upper()} text, {place}; save it as UTF-8") from None
     except ValueError:  # Python refuses whole numbers of more than 4,300 digits
-        raise ValueError("not UTF-8, or a number with thousands of digits") from None
+        raise ValueError("a number with thousands of digits") from None
 
 
 def _plain(value: object) -> object:

@@ -83,7 +83,7 @@ def read_table(path: str | os.PathLike[str]) -> Columns:
         raise UsageError(
             f"{path} is JSON; give JSON lines (one object a line, in a file ending in .jsonl), CSV or Parquet"
         )
-    text = decode_text(path)
+    text = decode_text(path, "CSV or Parquet")
     return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else _read_csv(path, text)
 
 
@@ -129,31 +129,44 @@ def need_columns(
     )
 
 
-def decode_text(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16, by its byte order mark or by the place of its zero bytes.
+def decode_text(path: Path, kind: str = "text") -> str:
+    """The text of a file; see :func:`text_of`.
+
+    Args:
+        kind: what it should be, for messages.
 
     Raises:
-        UsageError: it can't be read, or it is in neither encoding.
+        UsageError: it can't be read, or is no text.
     """
     try:
         with path.open("rb") as file:
             content = file.read()
     except OSError as error:
         raise UsageError(f"{path} can't be read ({error.strerror or error}); check its name and rights") from None
+    return text_of(content, f"{path} can't be read as {kind}")
+
+
+def text_of(content: bytes, wrong: str) -> str:
+    """The text of bytes in UTF-8 or UTF-16, by the byte order mark or by the place of the zero bytes.
+
+    Args:
+        wrong: how the message begins where they are no text.
+
+    Raises:
+        UsageError: they are in neither encoding.
+    """
     encoding = _encoding_of(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line, name = content[: error.start].count(b"\n") + 1, encoding.removesuffix("-sig").upper()
         raise UsageError(
-            f"{path} can't be read as CSV or Parquet: it is not {name} text "
+            f"{wrong}: it is not {name} text "
             f"(line {line}, byte {content[error.start]:#04x}); save it as UTF-8, in a spreadsheet as 'CSV UTF-8'"
         ) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise UsageError(
-            f"{path} can't be read as CSV or Parquet: line {line} holds a zero character; give text in UTF-8"
-        )
+        raise UsageError(f"{wrong}: line {line} holds a zero character; give text in UTF-8")
     return text.lstrip("\ufeff")  # some programs write the mark twice
 
 

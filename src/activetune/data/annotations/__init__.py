@@ -40,6 +40,7 @@ from activetune.data.pool import Pool
 
 KINDS: dict[str, type] = {"captioning": Sentences, "detection": Boxes, "multilabel": Names, "segmentation": Mask}
 TASKS = tuple(KINDS)
+JPEG = (".jpg", ".jpeg")
 
 
 def formats() -> dict[str, ModuleType]:
@@ -272,13 +273,23 @@ def _check(task: str) -> None:
 
 
 def _unknown(files: Files, task: str) -> UsageError:
-    """The error for a path that no format knows."""
+    """The error for a path that no format knows, or none that answers the task."""
+    others = {name: [other for other in TASKS if name in _found(files, other)] for name in formats()}
+    for name, tasks in others.items():
+        if tasks:
+            about = formats()[name].ABOUT.split(":")[0]
+            return UsageError(
+                f"{files.path} holds no answers for {task}, but {about} with answers for {', '.join(tasks)}; "
+                f"give --task {tasks[0]}, or other answers"
+            )
     if files.single is None:
         kinds = sorted({suffix_of(name) or "no suffix" for name in files.names})
-        held = f"{len(files.names):,} files ({some(kinds, 6)})" if files.names else "no file"
+        several = "" if len(files.names) == 1 else "s"
+        held = f"{len(files.names):,} file{several} ({some(kinds, 6)})" if files.names else "no file"
     else:
         held = f"a file ending in {files.single.suffix or 'nothing'}"
     known = "; ".join(module.ABOUT for module in formats().values() if task in module.TASKS)
+    lost = ", and JPEG does not keep the values of masks" if task == "segmentation" and files.ending(*JPEG) else ""
     return UsageError(
-        f"{files.path} holds no answers for {task} in a format that is known: it is {held}. Known are {known}"
+        f"{files.path} holds no answers for {task} in a format that is known: it is {held}{lost}. Known are {known}"
     )

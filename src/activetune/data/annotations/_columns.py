@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, sentence
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, sentence, size_from
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
@@ -169,6 +170,8 @@ def _rows(table: FurtherColumns, column: str, names: Sequence[str], asked: Asked
                 image.answered = True
             else:
                 labels = _labels(cell, classes, column)
+                if column == "label" and isinstance(cell, str) and SEPARATOR.search(cell):
+                    problems.add("names with ; or | in the column 'label', one class each", f"{place}, {cell!r}")
                 image.things += [Thing(label) for label in labels or ()]
                 image.answered |= labels is not None
         except UsageError as error:
@@ -181,13 +184,16 @@ def _sizes(table: FurtherColumns, count: int) -> list[tuple[int, int] | None]:
     for names in SIZES:
         if all(name in columns for name in names):
             sides = zip(*(table.values(name) for name in names), strict=True)
-            known = [pair if all(isinstance(side, int) and side > 0 for side in pair) else None for pair in sides]
-            return [None if pair is None else (pair[0], pair[1]) for pair in known]
+            return [size_from(*pair) for pair in sides]
     return [None] * count
 
 
 def _sentences(cell: Any) -> list[str]:
-    """The sentences of a cell, one or a list."""
+    """The sentences of a cell, one or a list, which a text may hold as JSON."""
+    if isinstance(cell, str) and cell.strip().startswith("["):
+        with contextlib.suppress(ValueError):  # a sentence may begin with a bracket
+            found = parse_json(cell)
+            cell = found if isinstance(found, list) and all(isinstance(text, str) for text in found) else cell
     texts = [sentence(text) for text in (cell if isinstance(cell, list | tuple) else [cell])]
     return [text for text in texts if text]
 
@@ -260,5 +266,5 @@ def _things(cell: Any, classes: Sequence[str] | None, task: str, place: str, pro
         crowd = entry.get("iscrowd", entry.get("is_crowd", entry.get("crowd")))
         box = corners(entry.get("bbox"), where, problems)
         damaged = box is None and shape is None and bool(entry.get("bbox"))
-        found.append(Thing(name, box, shape, bool(crowd), damaged))
+        found.append(Thing(name, box, shape, crowd_from(crowd), damaged))
     return found

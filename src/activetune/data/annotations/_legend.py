@@ -5,6 +5,8 @@
 | ``classes.txt`` | lines of ``name``, for the values 0, 1, …; of ``name,value``, ``name,r,g,b`` or ``name,#rrggbb`` |
 | ``classes.csv`` | the same, also below a line of column names: ``name``, and ``value``, ``r,g,b`` or ``color`` |
 | ``classes.json`` | a list of names; an object of names and values or colours, or one of values and names |
+| ``class_dict.csv`` | as ``classes.csv`` |
+| ``labelmap.txt`` | CVAT's: lines of ``name:r,g,b:parts:actions`` |
 
 A name such as ``void`` or ``ignore`` is no class: its pixels are not scored and teach nothing. Where 255 is no class it
 is void too.
@@ -26,11 +28,13 @@ import numpy.typing as npt
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
 from activetune.base.fingerprint import digest
+from activetune.base.tables import text_of
 from activetune.data.annotations._problems import Problems
 from activetune.data.answers import class_name
 from activetune.data.kinds import VOID, Indices
 
-LISTS = ("classes.txt", "classes.csv", "classes.json")
+CVAT_LIST = "labelmap.txt"
+LISTS = ("classes.txt", "classes.csv", "classes.json", "class_dict.csv", CVAT_LIST)
 VOID_NAMES = frozenset({"void", "ignore", "ignored", "unlabelled", "unlabeled", "don't care", "dont care", "dontcare"})
 VOID_VALUE = 255
 LARGEST = 2**16 - 1  # value of a mask
@@ -188,9 +192,12 @@ def read_legend(content: bytes, name: str, where: str) -> Legend:
     if name.lower().endswith(".json"):
         return legend_of(_of_json(content, where), where)
     try:
-        text = content.decode("utf-8-sig")
+        text = text_of(content, f"{where} is no list of classes")
+        if name.lower().endswith(CVAT_LIST):
+            lines = [line.split(":")[:2] for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            text = "\n".join(f'"{name}",{",".join(colours)}' for name, *colours in lines)
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise UsageError(f"{where} is no list of classes ({error}); give UTF-8 text") from None
     if rows and name.lower().endswith(".csv") and any(cell.lower() in NAME_COLUMNS for cell in rows[0]):
         rows = [_ordered(row, rows[0], where) for row in rows[1:]]

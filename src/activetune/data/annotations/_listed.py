@@ -18,7 +18,7 @@ from activetune.base.progress import progress
 from activetune.data.annotations._export import Export
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, rectangle
+from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, may_show, rectangle
 from activetune.data.answers import class_names
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes, Names, Sentences, fingerprint_of
@@ -74,6 +74,22 @@ class Listed:
             self.broken += 1
         else:
             self.things.append(thing)
+
+
+def size_from(height: object, width: object) -> tuple[int, int] | None:
+    """Height and width as a file declares them, numbers or the texts of some; None where it does not say."""
+    try:
+        sides = [float(side) if isinstance(side, int | float | str) else 0.0 for side in (height, width)]
+    except (ValueError, OverflowError):
+        return None
+    return (int(sides[0]), int(sides[1])) if all(side >= 1 and side.is_integer() for side in sides) else None
+
+
+def crowd_from(value: object) -> bool:
+    """Whether a cell says that an object is a crowd: 1 or true, also as text; NaN stands for nothing."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("1", "1.0", "true", "yes")
+    return bool(value) and value == value
 
 
 def sentence(value: object) -> str:
@@ -353,9 +369,14 @@ def _mask(listed: Listed, item: str, position: Mapping[str, int], asked: Asked) 
         elif thing.shape is None:
             asked.problems.add("objects without a region, their box is void", listed.where)
         shape = _region(thing if fits else thing._replace(shape=None), size, listed.relative)
-        if shape is not None:
+        if shape is not None and not may_show(shape, size):
+            asked.problems.add("regions outside of their image or without area, left out", listed.where)
+        elif shape is not None:
             told = thing.shape is not None and fits
             regions.append((position[thing.name] if told else VOID, shape, thing.crowd))
+    if not regions and (things or listed.broken):
+        asked.problems.add("images none of whose objects can be read, left out", listed.where)
+        return None
     return drawn(regions, size, position.get(BACKGROUND, VOID))
 
 

@@ -153,6 +153,14 @@ def drawn(regions: Sequence[tuple[int, Shape, bool]], size: tuple[int, int], bac
     return ShapesMask(*size, shapes, background)
 
 
+def may_show(shape: Shape, size: tuple[int, int]) -> bool:
+    """Whether a region has an extent that reaches into an image of a size; if so it may still hold no pixel's centre."""
+    if isinstance(shape, Runs):
+        return shape.area > 0
+    left, top, right, bottom = shape.bounds()
+    return max(left, 0) < min(right, size[1]) and max(top, 0) < min(bottom, size[0])
+
+
 def rectangle(box: Box) -> Polygons:
     """A box as a region."""
     left, top, right, bottom = box

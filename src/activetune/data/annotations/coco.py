@@ -12,7 +12,17 @@ import numpy as np
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import BACKGROUND, Asked, Found, Listed, Thing, answers_of, sentence
+from activetune.data.annotations._listed import (
+    BACKGROUND,
+    Asked,
+    Found,
+    Listed,
+    Thing,
+    answers_of,
+    crowd_from,
+    sentence,
+    size_from,
+)
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, polygon, runs
 from activetune.data.annotations._sheet import Sheet, column_runs, short
@@ -131,7 +141,9 @@ def _caption(entry: Mapping[str, Any], place: str, problems: Problems) -> str:
 
 
 def _key(value: Any) -> Any:
-    """An id as the key of a table: whole numbers are the same as text."""
+    """An id as the key of a table: whole numbers are the same as text, and as floats that tables made of them."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
@@ -147,9 +159,7 @@ def _images(entries: Sequence[Any], where: str, problems: Problems) -> dict[Any,
         if key in found:
             problems.add("ids of images that are given twice, the first counts", f"{place}, {key!r}")
             continue
-        sides = [entry.get("height"), entry.get("width")]
-        known = all(isinstance(side, int) and side > 0 for side in sides)
-        found[key] = Listed(name, place, (sides[0], sides[1]) if known else None)  # type: ignore[arg-type]
+        found[key] = Listed(name, place, size_from(entry.get("height"), entry.get("width")))
     return found
 
 
@@ -164,8 +174,10 @@ def _categories(entries: Any, where: str, problems: Problems) -> dict[Any, str]:
             name = None
         if name is None:
             problems.add("categories without id or name, left out", f"{where}, category {number:,}")
-        else:
-            found.setdefault(key, name)
+        elif found.setdefault(key, name) != name:
+            problems.add(
+                "ids of categories that are given to two names, the first counts", f"{where}, category {number:,}, {key!r}"
+            )
     return dict(sorted(found.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(20))))
 
 
@@ -177,7 +189,7 @@ def _thing(entry: Mapping[str, Any], name: str, task: str, place: str, problems:
     box = corners(given, place, problems)
     drawn = task == "segmentation" or box is None
     shape = region(entry.get("segmentation"), place, problems) if drawn else None
-    return Thing(name, box, shape, bool(entry.get("iscrowd")), damaged=box is None and shape is None and bool(given))
+    return Thing(name, box, shape, crowd_from(entry.get("iscrowd")), damaged=box is None and shape is None and bool(given))
 
 
 def corners(value: Any, place: str, problems: Problems) -> Box | None:

@@ -14,7 +14,7 @@ from typing import Any
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, write_bytes
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, size_from
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
 from activetune.data.annotations._sheet import Sheet
@@ -109,9 +109,8 @@ def _field(sample: Mapping[str, Any]) -> str:
 
 def _listed(sample: Mapping[str, Any], name: str, place: str, problems: Problems) -> Listed:
     metadata = sample.get("metadata")
-    sides = [metadata.get("height"), metadata.get("width")] if isinstance(metadata, dict) else [None]
-    known = all(isinstance(side, int) and side > 0 for side in sides)
-    image = Listed(name, place, (sides[0], sides[1]) if known else None, relative=True)  # type: ignore[arg-type]
+    size = size_from(metadata.get("height"), metadata.get("width")) if isinstance(metadata, dict) else None
+    image = Listed(name, place, size, relative=True)
     label = sample.get(_field(sample))
     kind = _kind(label)
     image.answered = bool(kind)
@@ -129,7 +128,7 @@ def _thing(entry: Any, kind: str, place: str, problems: Problems) -> Thing | Non
     if name is None:
         problems.add("labels without a name, left out", place)
         return None
-    crowd = entry.get("iscrowd") in (1, True)
+    crowd = crowd_from(entry.get("iscrowd"))
     try:
         if kind == "Detections":
             left, top, width, height = map(float, entry["bounding_box"])

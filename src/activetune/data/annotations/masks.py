@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from activetune.base.errors import UsageError
 from activetune.base.files import write_bytes
+from activetune.base.progress import note
 from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LISTS, Legend, read_legend
@@ -26,14 +28,25 @@ from activetune.data.pool import Pool
 ABOUT = "masks: a folder or zip of .png, .tif or .bmp called as the images, with classes.txt, .csv or .json"
 TASKS = ("segmentation",)
 LISTING = "masks.csv"
-OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".txt", ".parquet")  # beside which images are images
+LIKE_A_LIST = re.compile(r"class|label|colou?r|palette", re.IGNORECASE)
+OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".parquet")  # beside which images are images
 
 
 def find(files: Files, task: str) -> bool:
-    """Whether there are masks: below a folder called so, or images beside no other kind of answer."""
+    """Whether there are masks: in or below a folder called so, or images beside no other kind of answer."""
     names = _masks(files)
+    if files.single is not None or not names:
+        return False
+    if _below(names) or files.root.name.lower() in MASK_FOLDERS:
+        return True
+    stems = {_stem(name) for name in names}
+    texts = [name for name in files.ending(".txt") if _stem(name) in stems]  # others, such as a README, are none
     others = [name for name in files.ending(*OTHER_ANSWERS) if posixpath.basename(name).lower() not in LISTS]
-    return files.single is None and bool(names) and (not others or bool(_below(names)))
+    return not (texts or others)
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(posixpath.basename(name))[0].lower()
 
 
 def read(files: Files, asked: Asked) -> Labels:
@@ -49,7 +62,14 @@ def read(files: Files, asked: Asked) -> Labels:
         item = matched.get(name)
         if item is not None:
             indices[item] = index
-    return mask_labels(pool, indices, _legend(files), asked)
+    legend = _legend(files)
+    others = [name for name in files.ending(".txt", ".csv", ".json") if LIKE_A_LIST.search(posixpath.basename(name))]
+    if legend is None and others:
+        note(
+            f"{files.path}: {others[0]} is not read; a list of the masks' classes is called {', '.join(LISTS[:3])}",
+            asked.quiet,
+        )
+    return mask_labels(pool, indices, legend, asked)
 
 
 def _listed(files: Files) -> dict[str, str]:

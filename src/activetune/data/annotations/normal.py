@@ -34,7 +34,7 @@ from activetune.base.errors import RejectedImage, UsageError, first_line, some, 
 from activetune.base.files import parse_json, prepare_file, replacing
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import Legend
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, size_from
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.kinds import VOID, Boxes, Mask, Names, Sentences
@@ -279,9 +279,8 @@ def _listed(columns: Mapping[str, Sequence[Any]], task: str, asked: Asked) -> It
             if isinstance(cells["caption"], str):
                 image.sentences.append(cells["caption"])
             continue
-        sides = (cells.get("height"), cells.get("width"))
-        if task == "detection" and all(isinstance(side, int) and side > 0 for side in sides):
-            image.size = sides  # type: ignore[assignment]
+        if task == "detection":
+            image.size = image.size or size_from(cells.get("height"), cells.get("width"))
         if cells["label"] is not None:
             image.things.append(_thing(cells, task, place, asked))
     yield from images.values()
@@ -295,7 +294,7 @@ def _thing(cells: Mapping[str, Any], task: str, place: str, asked: Asked) -> Thi
     numbers = [float(corner) for corner in corners if isinstance(corner, int | float)]
     if len(numbers) < 4:
         return Thing(name)
-    return Thing(name, (numbers[0], numbers[1], numbers[2], numbers[3]), crowd=cells.get("crowd") is True)
+    return Thing(name, (numbers[0], numbers[1], numbers[2], numbers[3]), crowd=crowd_from(cells.get("crowd")))
 
 
 def _masks(file: pq.ParquetFile, path: Path, classes: Sequence[str], asked: Asked) -> Labels:

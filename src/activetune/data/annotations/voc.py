@@ -17,7 +17,7 @@ from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
 from activetune.base.tables import decode_text
 from activetune.data.annotations._files import Files, files_at
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, size_from
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet, short_text
 from activetune.data.answers import class_name
@@ -72,8 +72,7 @@ def _image(name: str, root: ElementTree.Element, asked: Asked) -> Listed | None:
     if root.tag != ROOT:
         asked.problems.add(f"XML files whose root is not <{ROOT}>, left out", name)
         return None
-    sides = [_number(root.findtext(f"size/{side}")) for side in ("height", "width")]
-    size = (int(sides[0]), int(sides[1])) if all(side is not None and side >= 1 for side in sides) else None  # type: ignore[arg-type]
+    size = size_from(root.findtext("size/height"), root.findtext("size/width"))
     image = Listed(asked.called(name), name, size)
     own = root.findtext("source/database") == OWN
     for number, element in enumerate(root.findall("object"), start=1):

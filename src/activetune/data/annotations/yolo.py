@@ -13,6 +13,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
+from activetune.base.tables import text_of
 from activetune.data.annotations._class_folders import class_folders, write_class_folders
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
@@ -38,8 +39,7 @@ def find(files: Files, task: str) -> bool:
     texts = _texts(files)
     empty = True
     for name in texts[:ASKED]:
-        lines = files.peek(name).decode("utf-8-sig", "replace").split("\n")
-        first = next((line.split() for line in lines if line.strip()), None)
+        first = next((line.split() for line in _peeked(files, name) if line.strip()), None)
         if first is not None and _numbers(first) is not None:
             return True  # damaged ones beside it are listed when they are read
         empty &= first is None
@@ -57,11 +57,11 @@ def read(files: Files, asked: Asked) -> Labels:
     for name in _texts(files):
         image = Listed(asked.called(name), name, relative=True)
         try:
-            content = files.read(name, MAX_BYTES)
+            lines = _lines(files.read(name, MAX_BYTES), name)
         except UsageError as error:
             asked.problems.add("damaged files, left out", str(error))
             continue
-        for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1):
+        for number, line in enumerate(lines, start=1):
             if line.strip():
                 image.add(_thing(line, names, f"{name}, line {number:,}", asked.problems))
         found.append(image)
@@ -89,6 +89,19 @@ def _texts(files: Files) -> list[str]:
     return [name for name in below or named if not posixpath.basename(name).lower().startswith(others)]
 
 
+def _lines(content: bytes, where: str) -> list[str]:
+    """The lines of a text; :class:`UsageError` where it is none."""
+    return text_of(content, f"{where} can't be read as text").split("\n")
+
+
+def _peeked(files: Files, name: str) -> list[str]:
+    """The lines of a text, none where it can't be read."""
+    try:
+        return _lines(files.peek(name), name)
+    except UsageError:
+        return []
+
+
 def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> Thing | None:
     numbers = _numbers(line.split())
     if numbers is None:
@@ -96,7 +109,8 @@ def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> T
         return None
     number, *rest = numbers
     if number < 0 or number != int(number) or (names and number >= len(names)):
-        problems.add(f"lines whose class is no number from 0 to {len(names) - 1}, left out", f"{place}, {number:g}")
+        known = f"number from 0 to {len(names) - 1}" if names else "whole number from 0 on"
+        problems.add(f"lines whose class is no {known}, left out", f"{place}, {number:g}")
         return None
     name = names[int(number)] if names else str(int(number))
     if len(rest) == 4:
@@ -132,8 +146,7 @@ def _classes(files: Files) -> list[str]:
         return []
     content = files.read(name, MAX_BYTES)
     if not name.lower().endswith(YAML):
-        lines = content.decode("utf-8-sig", "replace").split("\n")
-        given: list[Any] = [line.strip() for line in lines if line.strip()]
+        given: list[Any] = [line.strip() for line in _lines(content, f"{name} of {files.root}") if line.strip()]
     else:
         given = _of_yaml(content, f"{name} of {files.root}")
     try:
@@ -146,16 +159,16 @@ def _classes(files: Files) -> list[str]:
 
 
 def _of_yaml(content: bytes, where: str) -> list[Any]:
-    """``names`` as a list, or by number."""
+    """``names`` as a list, or by number; all as it is written, as YAML takes names such as ``no`` for false."""
     import yaml
 
     try:
-        found = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        found = yaml.load(content, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(f"{where} is no YAML that can be read ({first_line(error)})") from None
     names = found.get("names") if isinstance(found, dict) else None
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        return [names[number] for number in range(len(names))]
+    if isinstance(names, dict) and set(names) == set(map(str, range(len(names)))):
+        return [names[str(number)] for number in range(len(names))]
     if isinstance(names, list) and names:
         return list(names)
     raise UsageError(f"{where} must have names: a list of classes, or classes by number from 0 on")
@@ -171,7 +184,7 @@ def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first: by the first line of a text; else folders per class."""
     files = _beside(files)
     for name in _texts(files)[:ASKED]:
-        for line in files.peek(name).decode("utf-8-sig", "replace").split("\n"):
+        for line in _peeked(files, name):
             numbers = _numbers(line.split())
             if numbers is not None:
                 return ("detection", "multilabel") if len(numbers) == 5 else ("segmentation", "detection", "multilabel")
