@@ -16,7 +16,7 @@ from PIL import Image
 
 from activetune.base.errors import RejectedImage
 from activetune.data import depth, formats, images
-from activetune.data.images import decode_image
+from activetune.data.images import decode_image, image_size, middle
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 
@@ -336,16 +336,17 @@ def test_lab_colours_become_rgb() -> None:
 
 
 @pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (3, 1000)])
-def test_of_a_thin_image_the_middle_is_taken(size: tuple[int, int]) -> None:
-    decoded = decode_image(encode(Image.new("RGB", size, GREEN)))
-    assert max(decoded.size) == 64 * min(decoded.size)
-    assert min(decoded.size) == min(size)
+def test_a_thin_image_is_decoded_whole_and_has_a_middle(size: tuple[int, int]) -> None:
+    encoded = encode(Image.new("RGB", size, GREEN))
+    decoded = decode_image(encoded)
+    assert decoded.size == size and image_size(encoded) == size[::-1]
+    assert max(middle(decoded).size) == 64 * min(size) and min(middle(decoded).size) == min(size)
 
 
 def test_the_middle_of_a_thin_image_is_its_middle() -> None:
     values = np.arange(200, dtype=np.uint8)[None, :]
-    decoded = np.asarray(decode_image(encode(Image.fromarray(values))))
-    np.testing.assert_array_equal(decoded[0, :, 0], np.arange(68, 132))
+    found = np.asarray(middle(decode_image(encode(Image.fromarray(values)))))
+    np.testing.assert_array_equal(found[0, :, 0], np.arange(68, 132))
 
 
 # What is rejected -------------------------------------------------------------------------------------------------

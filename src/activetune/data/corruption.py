@@ -30,7 +30,7 @@ from activetune.base.processes import process_pool
 from activetune.base.progress import note, progress
 from activetune.base.run import NO_PRODUCTS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.base.runtime import usable_cores
-from activetune.data.images import decode_image
+from activetune.data.images import decode_image, middle
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
 
@@ -138,7 +138,7 @@ def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, part: range)
     found: Corrupted = []
     for position in part:
         try:
-            pixels = np.asarray(_large_enough(decode_image(pool.read(position))))
+            pixels = np.asarray(_large_enough(middle(decode_image(pool.read(position)))))
         except RejectedImage:
             found.append((position, None))
             continue

@@ -40,8 +40,7 @@ def decode_image(encoded: bytes, *, about: int = 0, max_pixels: int = MAX_PIXELS
     """Decode to an RGB image, upright, 8 bits a channel.
 
     EXIF orientation is applied, and damaged EXIF ignored; the first frame of an animation is taken; alpha is laid over
-    white; deep and floating pixels are scaled to 8 bits (:mod:`activetune.data.depth`); of an image more than 64 times
-    as long as wide the middle is taken.
+    white; deep and floating pixels are scaled to 8 bits (:mod:`activetune.data.depth`).
 
     Args:
         about: pixels per side that are enough, 0 for all: a JPEG is then decoded at the smallest of its sizes that has
@@ -100,7 +99,7 @@ def _size_in_header(encoded: bytes, whole: bool) -> tuple[int, int] | None:
         return None
     turned = not is_png and _orientation(image) in (5, 6, 7, 8)
     width, height = image.size[::-1] if turned else image.size
-    return min(height, LONGEST * width), min(width, LONGEST * height)
+    return height, width
 
 
 def _load(encoded: bytes, about: int, max_pixels: int) -> tuple[Image.Image, int | None]:
@@ -145,7 +144,7 @@ def to_rgb(image: Image.Image, orientation: int | None = None) -> Image.Image:
     """
     turn = TURNS.get(_orientation(image) if orientation is None else orientation)
     upright = image if turn is None else image.transpose(turn)
-    return _middle(_coloured(upright, image))
+    return _coloured(upright, image)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -186,8 +185,11 @@ def _declared(image: Image.Image) -> tuple[float | None, bool]:
     return white if fits else None, tags.get(PHOTOMETRIC) == MIN_IS_WHITE
 
 
-def _middle(image: Image.Image) -> Image.Image:
-    """The middle of an image that is too thin: its short side enlarged, the whole would fill the memory."""
+def middle(image: Image.Image) -> Image.Image:
+    """The middle of an image more than 64 times as long as wide, any other as it is.
+
+    It is for whoever brings an image's short side to a given length: the whole would fill the memory.
+    """
     across = LONGEST * min(image.size)
     if max(image.size) <= across:
         return image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from activetune.base.errors import UsageError, some
@@ -32,12 +32,25 @@ def truth_of(
         )
         return Labels.of(dict.fromkeys(pool.ids, folder))
     found = labels_of(labels, pool)
-    foreign = sorted(set(found.names) - set(classes))
+    refuse_foreign(found.names, classes, "their items count as wrong", quiet)
+    return found
+
+
+def refuse_foreign(names: Iterable[str], classes: Sequence[str], counted: str, quiet: bool) -> None:
+    """Tell which names of the labels a model of these classes does not know.
+
+    Args:
+        names: of the classes that the labels have. counted: what becomes of those that the model does not know.
+
+    Raises:
+        UsageError: it knows none.
+    """
+    given = set(names)
+    foreign = sorted(given - set(classes))
     advice = describe_foreign(foreign, classes) if foreign else ""
-    if not set(found.names) & set(classes):
+    if given.isdisjoint(classes):
         raise UsageError(
-            f"the labels ({some(found.classes)}) and the model ({some(classes)}) have no class in common{advice}"
+            f"the labels ({some(sorted(given))}) and the model ({some(classes)}) have no class in common{advice}"
         )
     if foreign:
-        note(f"the model does not know {some(foreign)}; their items count as wrong{advice}", quiet)
-    return found
+        note(f"the model does not know {some(foreign)}; {counted}{advice}", quiet)

@@ -60,7 +60,7 @@ class PixelCounts:
         with np.errstate(invalid="ignore"):
             iou_Y: FloatArray = np.where(union_Y > 0, right_Y / union_Y, np.nan)
         pixels = int(true_Y.sum())
-        return PixelRatios(iou_Y, true_Y, right_Y.sum() / pixels if pixels else float("nan"))
+        return PixelRatios(iou_Y, true_Y, float(right_Y.sum() / pixels) if pixels else float("nan"))
 
     def scores(self, classes: Sequence[str]) -> dict[str, Any]:
         """The content of ``scores.json``: ``miou``, ``pixel_accuracy``, ``per_class`` and ``n`` images.

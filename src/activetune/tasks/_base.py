@@ -22,12 +22,14 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import IntArray
+from activetune.base.progress import note
 from activetune.data.annotations import annotations_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.data.truth import refuse_foreign
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt
-from activetune.evaluation.metrics import Measured
+from activetune.evaluation.metrics import Measured, told
 from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
 from activetune.networks.heads import Head, Room, heads, make_head, parse_head
 from activetune.networks.imbalance import Imbalance
@@ -194,8 +196,27 @@ class Task(ABC):
 
         Args:
             known: names of the model's classes.
+
+        Raises:
+            UsageError: as :meth:`labels_of`, or none of the model's classes is among those of the labels.
         """
-        return self.labels_of(given, pool, quiet=quiet)
+        found = self.labels_of(given, pool, quiet=quiet)
+        if self.has_classes:
+            self._compare(found, known, quiet)
+        return found
+
+    def _compare(self, labels: Labels, known: Sequence[str], quiet: bool) -> None:
+        """Tell, or refuse, what a model of these classes can't find."""
+        named = all(hasattr(answer, "names") for answer in labels.answers)
+        names = {name for answer in labels.answers for name in answer.names} if named else set(labels.classes)
+        if names:
+            refuse_foreign(names, known, "what shows them counts as not found", quiet)
+        else:
+            note(
+                f"none of the {len(labels):,} labelled images shows any class, so {told(self.primary)} is 0 whatever "
+                "the model finds",
+                quiet,
+            )
 
     def refusal(self, labels: Labels) -> str:
         """Why no model can be trained on these labels; empty where one can."""

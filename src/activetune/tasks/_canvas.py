@@ -10,13 +10,13 @@ Shape legend: B images, C channels, H x W pixels or places of a map.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import VOID
@@ -24,6 +24,7 @@ from activetune.networks.backbones import ImageSettings
 from activetune.tasks._augmentation import Crops
 
 Size = tuple[int, int]  # height, width
+AT_ONCE = 2**23  # numbers of a map that are spread over an image's pixels at a time: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,36 @@ def on_image(map_BCHW: Tensor, index: int, size: Size, canvas: Size) -> Tensor:
     Args:
         size: of the image. canvas: in pixels, of which the map's places are even parts.
     """
+    return torch.cat([band for _, band in bands_on_image(map_BCHW, index, size, canvas)], dim=1)
+
+
+def bands_on_image(map_BCHW: Tensor, index: int, size: Size, canvas: Size) -> Iterator[tuple[slice, Tensor]]:
+    """The same in bands of rows, each (C, rows, W): a photo in hundreds of classes would take gigabytes at once."""
     fit = Fit.of(size, canvas)
-    one = map_BCHW[index : index + 1].float()
-    scale = (size[0] / fit.height, size[1] / fit.width)
-    whole = (math.ceil(canvas[0] * scale[0]), math.ceil(canvas[1] * scale[1]))
-    large = functional.interpolate(one, size=whole, mode="bilinear", align_corners=False)
-    return large[0, :, : size[0], : size[1]]
+    one_CHW = map_BCHW[index].float()
+    (low_H, high_H, share_H), (low_W, high_W, share_W) = (
+        _between(places, canvas_side, inner, side, one_CHW.device)
+        for places, canvas_side, inner, side in zip(one_CHW.shape[1:], canvas, (fit.height, fit.width), size, strict=True)
+    )
+    wide_CHW = torch.lerp(one_CHW[:, :, low_W], one_CHW[:, :, high_W], share_W)
+    rows = max(1, AT_ONCE // (len(one_CHW) * size[1]))
+    for top in range(0, size[0], rows):
+        band = slice(top, min(top + rows, size[0]))
+        yield band, torch.lerp(wide_CHW[:, low_H[band]], wide_CHW[:, high_H[band]], share_H[band, None])
+
+
+def _between(
+    places: int, canvas: int, inner: int, side: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Along one side, between which two of a map's places each pixel of the image lies, and how near to the second.
+
+    Args:
+        places: of the map, on ``canvas`` pixels. inner: pixels of the canvas on which the image's ``side`` ones lie.
+    """
+    centres = (torch.arange(side, dtype=torch.float64) + 0.5) * (inner / side) * (places / canvas) - 0.5
+    centres = centres.clamp(0, places - 1)
+    low = centres.floor().long()
+    return low.to(device), (low + 1).clamp(max=places - 1).to(device), (centres - low).float().to(device)
 
 
 def _scaled(image: Image.Image, target: Any, fit: Fit, settings: ImageSettings) -> tuple[Image.Image, Any]:

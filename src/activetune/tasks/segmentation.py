@@ -33,7 +33,7 @@ from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
 from activetune.tasks._base import Batch, Metric, Sample, Task
-from activetune.tasks._canvas import Fit, Size, fitted, on_image, varied
+from activetune.tasks._canvas import Fit, Size, bands_on_image, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
 
 LEAST = 1600  # pixels of the masks that the loss reads, where the canvas has as many
@@ -62,6 +62,12 @@ class Segmentation(Task):
     stride: int = Head.stride
     smoothing: float = 0.0
     added: tuple[float, ...] = ()
+
+    def refusal(self, labels: Labels[Mask]) -> str:
+        """See :class:`Task`: some pixel must have a class."""
+        if any((answer.pixels() != VOID).any() for answer in labels.answers):
+            return ""
+        return f"every pixel of the {len(labels):,} masks is void; label some that have a class"
 
     def target(self, labels: Labels[Mask], position: int) -> Any:
         """See :class:`Task`: a mask of torchvision's ``tv_tensors``, (H, W) int32."""
@@ -134,10 +140,11 @@ class Segmentation(Task):
     ) -> list[Mask]:
         """See :class:`Task`: masks of the images' own sizes."""
         logits = logits_of(outputs)
-        return [
-            ArrayMask(on_image(logits, index, size, settings.size).argmax(0).to(torch.int32).cpu().numpy())
-            for index, size in enumerate(sizes)
-        ]
+        masks = []
+        for index, size in enumerate(sizes):
+            bands = [band.argmax(0).to(torch.int32) for _, band in bands_on_image(logits, index, size, settings.size)]
+            masks.append(ArrayMask(torch.cat(bands).cpu().numpy()))
+        return masks
 
     def doubt(self, outputs: Any, sizes: Sequence[Size], settings: ImageSettings, classes: Sequence[str]) -> Doubt:
         """See :class:`Task`: the likeliest pixel of each class tells its presence; losses are means over the pixels.
@@ -191,11 +198,14 @@ class MeanIou(Metric):
         maps = logits_of(outputs)
         for index, (position, size) in enumerate(zip(batch.positions.tolist(), batch.sizes, strict=True)):
             truth_HW = self.place_Y[self.labels.answers[position].pixels()]
-            logits = on_image(maps, index, size, self.settings.size)
-            self.counts.add(truth_HW, logits.argmax(0).cpu().numpy())
-            known = torch.from_numpy(np.where(truth_HW < maps.shape[1], truth_HW, VOID)).long().to(logits.device)
-            if bool((known != VOID).any()):
-                self.loss += float(functional.cross_entropy(logits[None], known[None], ignore_index=VOID))
+            known_HW = np.where(truth_HW < maps.shape[1], truth_HW, VOID)
+            found_HW, loss = np.empty(truth_HW.shape, dtype=np.int64), 0.0
+            for rows, logits in bands_on_image(maps, index, size, self.settings.size):
+                found_HW[rows] = logits.argmax(0).cpu().numpy()
+                known = torch.from_numpy(known_HW[rows]).long().to(logits.device)
+                loss += float(functional.cross_entropy(logits[None], known[None], ignore_index=VOID, reduction="sum"))
+            self.counts.add(truth_HW, found_HW)
+            self.loss += loss / max(1, int((known_HW != VOID).sum()))
 
     def state(self) -> tuple[Counts, int, float]:
         """See :class:`Metric`."""
@@ -206,11 +216,21 @@ class MeanIou(Metric):
         counts = PixelCounts(*self.counts.matrix_YC.shape).merged([(matrix, images) for matrix, images, _ in states])
         loss = sum(loss for _, _, loss in states) / counts.images
         found = counts.ratios
-        beside = {"pixel_accuracy": found.accuracy}
-        return Measured(found.miou, loss, counts.images, smoothed=found.miou, beside=beside)
+        miou = found.miou if counts.matrix_YC.any() else 0.0  # nothing is known where all is void
+        beside = {"pixel_accuracy": found.accuracy if counts.matrix_YC.any() else 0.0}
+        return Measured(miou, loss, counts.images, smoothed=miou, beside=beside)
 
     def scores(self) -> DictScores:
-        """See :class:`Scorer`."""
+        """See :class:`Scorer`.
+
+        Raises:
+            UsageError: all pixels are void.
+        """
+        if not self.counts.matrix_YC.any():
+            raise UsageError(
+                f"every pixel of the {self.counts.images:,} masks is void, so there is nothing to score; "
+                "give masks that have a class"
+            )
         return DictScores(self.counts.scores(self.classes), Segmentation.shown)
 
 

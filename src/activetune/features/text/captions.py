@@ -31,7 +31,7 @@ from activetune.base.progress import note, progress
 from activetune.base.tables import need_columns, read_table
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.answers import is_missing
-from activetune.data.images import decode_image
+from activetune.data.images import decode_image, middle
 from activetune.data.pool import Pool
 from activetune.features.text.encoders import loading
 
@@ -166,7 +166,7 @@ class _Model(Captioner):
         with progress(len(keys), "describing images", done=len(keys) - len(waiting), quiet=quiet) as meter:
             for start in range(0, len(waiting), self.batch_size):
                 part = waiting[start : start + self.batch_size]
-                images = [decode_image(pool.read(positions[number])) for number in part]
+                images = [middle(decode_image(pool.read(positions[number]))) for number in part]
                 found = self._speak(images, [prompts[number] for number in part])
                 fresh = {
                     keys[number]: caption or filled(TEMPLATE, class_names[number])

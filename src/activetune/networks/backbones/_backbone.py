@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from activetune.base.fingerprint import digest_array, digest_stream
+from activetune.data.images import middle
 from activetune.networks.backbones._reader import Reader, as_tokens, channels_first
 from activetune.networks.frofa import Grid
 
@@ -226,13 +227,17 @@ def digests_of(state: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def evaluation_transform(settings: ImageSettings) -> Any:
-    """Resize and crop as the weights' publisher evaluates them; PIL image to uint8 tensor, normalised later."""
+    """Resize and crop as the weights' publisher evaluates them; PIL image to uint8 tensor, normalised later.
+
+    Of an image more than 64 times as long as wide the middle is taken.
+    """
     from activetune.base.torchvision_ import import_torchvision
 
     import_torchvision()
     from timm.data import create_transform
+    from torchvision.transforms import Compose
 
-    return create_transform(
+    created = create_transform(
         (3, *settings.size),
         interpolation=settings.interpolation,
         mean=settings.mean,
@@ -241,6 +246,7 @@ def evaluation_transform(settings: ImageSettings) -> Any:
         crop_mode=settings.crop_mode,
         normalize=False,
     )
+    return Compose([middle, *created.transforms])
 
 
 def _as_numpy(tensor: torch.Tensor) -> Any:
