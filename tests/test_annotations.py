@@ -554,7 +554,7 @@ def test_classes_of_which_the_file_has_none_are_refused(tmp_path: Path, pool: Po
     path = coco(tmp_path / "c.json", {"1.png": [{"bbox": [0, 0, 2, 2]}], "2.png": []})
     for task in ("detection", "multilabel", "segmentation"):
         with pytest.raises(
-            UsageError, match=r"holds the classes 'cat', none of .* \('Cat', 'dog'\); did you mean 'Cat'"
+            UsageError, match=r"holds the classes 'cat', none of .* \('Cat', 'dog'\); 'Cat' is spelt 'cat' there"
         ):
             read_annotations(path, pool, task, classes=["Cat", "dog"])
     write(tmp_path / "m" / "1.png", encoded(VALUES))

@@ -191,7 +191,7 @@ def test_lists_as_other_programs_write_them(tmp_path: Path, pool: Pool, name: st
 def test_answers_of_another_task_are_called_by_their_format(tmp_path: Path, pool: Pool) -> None:
     document = "<annotation><object><name>cat</name></object></annotation>"
     write(tmp_path / "voc" / "1.xml", document)
-    with pytest.raises(UsageError, match=r"for segmentation, but Pascal VOC .* detection, multilabel; give --task det"):
+    with pytest.raises(UsageError, match=r"for segmentation, but Pascal VOC .* detection, multilabel; give answers of"):
         read_annotations(tmp_path / "voc", pool, "segmentation")
     write(tmp_path / "jpegs" / "1.jpg", b"")
     with pytest.raises(UsageError, match=r"1 file \('\.jpg'\), and JPEG does not keep the values of masks"):

@@ -280,7 +280,7 @@ def _unknown(files: Files, task: str) -> UsageError:
             about = formats()[name].ABOUT.split(":")[0]
             return UsageError(
                 f"{files.path} holds no answers for {task}, but {about} with answers for {', '.join(tasks)}; "
-                f"give --task {tasks[0]}, or other answers"
+                "give answers of the task, or another task"
             )
     if files.single is None:
         kinds = sorted({suffix_of(name) or "no suffix" for name in files.names})

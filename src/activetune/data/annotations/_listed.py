@@ -202,7 +202,7 @@ def refuse_other_classes(names: Collection[str], classes: Sequence[str], asked: 
     """Raise where none of the names in a file is among the classes: all images would seem to show nothing."""
     if set(names).isdisjoint(classes):
         meant = nearest_spellings(names, classes)
-        advice = "".join(f"; did you mean {right!r} for {wrong!r}?" for wrong, right in sorted(meant.items())[:1])
+        advice = "".join(f"; {right!r} is spelt {wrong!r} there" for wrong, right in sorted(meant.items())[:1])
         raise UsageError(
             f"{asked.problems.where} holds the classes {some(sorted(names))}, none of which is among the given ones "
             f"({some(classes)}){advice}"

@@ -6,6 +6,7 @@ the file's name. Adding a head is adding a file.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any, Literal, get_args
 
@@ -84,13 +85,23 @@ def parse_head(text: str, room: Room = "classes") -> tuple[type[Head], dict[str,
             raise UsageError(
                 f"the head {name} has no option {part.strip()!r}; {has} (write {name}:option=value;option=value)"
             )
-        kind = type(defaults[option])
-        try:
-            found[option] = kind(value)
-        except ValueError:
-            number = "whole number" if kind is int else "number"
-            raise UsageError(f"the head {name}: {option} can't be {value!r}; give a {number}") from None
+        found[option] = _value(name, option, value, whole=isinstance(defaults[option], int))
     return known[name], found
+
+
+def _value(head: str, option: str, text: str, *, whole: bool) -> int | float:
+    """The value of an option: sizes and numbers of parts are 1 at least, shares less than 1.
+
+    Raises:
+        UsageError: no number, or out of this range.
+    """
+    with contextlib.suppress(ValueError):
+        if whole and int(text) >= 1:
+            return int(text)
+        if not whole and 0 <= float(text) < 1:
+            return float(text)
+    allowed = "whole number from 1 on" if whole else "number from 0 to less than 1"
+    raise UsageError(f"the head {head}: {option} can't be {text!r}; give a {allowed}")
 
 
 def options_of(cls: type[Head]) -> dict[str, int | float]:
