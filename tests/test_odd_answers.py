@@ -149,9 +149,7 @@ def test_a_region_smaller_than_a_pixel_leaves_the_image_answered(tmp_path: Path,
 # What lies beside masks -----------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_masks_may_hold_other_texts(
-    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_masks_may_hold_other_texts(tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
     mask = encoded(np.ones((HEIGHT, WIDTH), np.uint8))
     for folder in (tmp_path / "masks", tmp_path / "drawn"):
         write(folder / "1.png", mask)

@@ -142,7 +142,9 @@ def test_a_model_is_not_scored_by_classes_none_of_which_it_knows(
         return Labels(names, [answer(task, list(classes), number) for number in range(3)], list(classes))
 
     model = train(pool, labelled("cat", "dog"), task, tmp_path)
-    with pytest.raises(UsageError, match=r"labels \('Cat', 'fox'\) and the model \('cat', 'dog'\) have no class in com"):
+    with pytest.raises(
+        UsageError, match=r"labels \('Cat', 'fox'\) and the model \('cat', 'dog'\) have no class in com"
+    ):
         activetune.evaluate(model, pool, labels=labelled("Cat", "fox"), workers=0)
     capsys.readouterr()
     assert activetune.evaluate(model, pool, labels=labelled("cat", "fox"), workers=0).n == 3

@@ -86,7 +86,9 @@ def bands_on_image(map_BCHW: Tensor, index: int, size: Size, canvas: Size) -> It
     one_CHW = map_BCHW[index].float()
     (low_H, high_H, share_H), (low_W, high_W, share_W) = (
         _between(places, canvas_side, inner, side, one_CHW.device)
-        for places, canvas_side, inner, side in zip(one_CHW.shape[1:], canvas, (fit.height, fit.width), size, strict=True)
+        for places, canvas_side, inner, side in zip(
+            one_CHW.shape[1:], canvas, (fit.height, fit.width), size, strict=True
+        )
     )
     wide_CHW = torch.lerp(one_CHW[:, :, low_W], one_CHW[:, :, high_W], share_W)
     rows = max(1, AT_ONCE // (len(one_CHW) * size[1]))
@@ -95,9 +97,7 @@ def bands_on_image(map_BCHW: Tensor, index: int, size: Size, canvas: Size) -> It
         yield band, torch.lerp(wide_CHW[:, low_H[band]], wide_CHW[:, high_H[band]], share_H[band, None])
 
 
-def _between(
-    places: int, canvas: int, inner: int, side: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def _between(places: int, canvas: int, inner: int, side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Along one side, between which two of a map's places each pixel of the image lies, and how near to the second.
 
     Args:

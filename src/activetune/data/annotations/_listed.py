@@ -286,9 +286,10 @@ def size_of(item: str, declared: tuple[int, int] | None, asked: Asked) -> tuple[
     if declared is None or size == declared:
         return size
     (height, width), (own_height, own_width) = declared, size
+    turned = ": sizes are those of the photo as it is shown, turned upright" if size == declared[::-1] else ""
     problems.add(
         "images of another size than their annotation is for, left out",
-        f"{item!r} has {own_width} x {own_height} pixels, its annotation {width} x {height}",
+        f"{item!r} has {own_width} x {own_height} pixels, its annotation {width} x {height}{turned}",
     )
     return None
 

@@ -154,7 +154,7 @@ def drawn(regions: Sequence[tuple[int, Shape, bool]], size: tuple[int, int], bac
 
 
 def may_show(shape: Shape, size: tuple[int, int]) -> bool:
-    """Whether a region has an extent that reaches into an image of a size; if so it may still hold no pixel's centre."""
+    """Whether a region has an extent that reaches into an image of a size; perhaps between the pixels' centres."""
     if isinstance(shape, Runs):
         return shape.area > 0
     left, top, right, bottom = shape.bounds()

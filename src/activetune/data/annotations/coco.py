@@ -176,7 +176,8 @@ def _categories(entries: Any, where: str, problems: Problems) -> dict[Any, str]:
             problems.add("categories without id or name, left out", f"{where}, category {number:,}")
         elif found.setdefault(key, name) != name:
             problems.add(
-                "ids of categories that are given to two names, the first counts", f"{where}, category {number:,}, {key!r}"
+                "ids of categories that are given to two names, the first counts",
+                f"{where}, category {number:,}, {key!r}",
             )
     return dict(sorted(found.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(20))))
 
@@ -189,7 +190,9 @@ def _thing(entry: Mapping[str, Any], name: str, task: str, place: str, problems:
     box = corners(given, place, problems)
     drawn = task == "segmentation" or box is None
     shape = region(entry.get("segmentation"), place, problems) if drawn else None
-    return Thing(name, box, shape, crowd_from(entry.get("iscrowd")), damaged=box is None and shape is None and bool(given))
+    return Thing(
+        name, box, shape, crowd_from(entry.get("iscrowd")), damaged=box is None and shape is None and bool(given)
+    )
 
 
 def corners(value: Any, place: str, problems: Problems) -> Box | None:
