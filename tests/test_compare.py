@@ -25,6 +25,7 @@ from activetune.cli import run as command
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer, BoxState
 from activetune.evaluation.pixels import PixelCounts
+from activetune.networks.backbones import save_backbone
 from activetune.report import write_report
 from activetune.studies.compare import compare as stage
 from activetune.studies.compare import tested
@@ -571,6 +572,14 @@ WRONG = {
         {"probes": [{"probe": "words", "nme": "x"}]},
         "probe words has no setting 'nme'; did you mean 'name'",
     ),
+    "answers without images": (
+        {"probes": [{"probe": "segmentation", "pool": "p", "test": "30%", "test_labels": "t"}]},
+        "test_labels are answers to another pool, and test = '30%' holds out a part of this one",
+    ),
+    "words without a class": (
+        {"probes": [{"probe": "classification", "pool": "p", "prompt": "a photo"}]},
+        "prompt can't be 'a photo'; put {} where the class is named",
+    ),
     "another key": (
         {"probes": [{"probe": "words"}], "seed": 3},
         "the suite has no setting 'seed'; did you mean 'probes'",
@@ -583,6 +592,22 @@ def test_a_wrong_suite_is_a_sentence(what: str) -> None:
     given, told = WRONG[what]
     with pytest.raises(UsageError, match=told):
         read_suite(given)
+
+
+@pytest.mark.parametrize("probe", ["classification", "segmentation"])
+def test_a_test_set_that_is_learned_from_is_a_sentence(probe: str, place: Path, tmp_path: Path) -> None:
+    (row,) = suite(place, probe)["probes"]
+    same = {**row, "test": row["pool"], **({"test_labels": row["labels"]} if probe == "segmentation" else {})}
+    with pytest.raises(UsageError, match=f"probe {probe}: 120 of the 120 test images .* are learned from as well"):
+        activetune.compare("bundled", "bundled", suite={"probes": [same]}, out=tmp_path / "out", **QUIET)
+
+
+def test_a_folder_with_an_at_has_images_of_another_size(tmp_path: Path) -> None:
+    folder = tmp_path / "at@1" / "taught"
+    save_backbone(activetune.load_backbone("bundled"), folder)
+    for given in (str(folder), f"{folder}@96"):
+        side = Side(given, None, resolve_runtime("cpu", "fp32"), Run.of("compare", {}), tmp_path)
+        assert activetune.load_backbone(side.at("64x96")).settings.size == (64, 96)
 
 
 def test_wrong_files_are_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,9 @@ import activetune
 from activetune.base.errors import UsageError
 from activetune.base.launch import Place, launched
 from activetune.base.ranks import device_of_rank
+from activetune.networks.heads import make_head
+from activetune.networks.network import Network
+from activetune.training.network_state import norm_over_all
 from tests.conftest import write_digits
 from tests.finetune_rank import ON, RECIPES, SMALL
 
@@ -169,7 +172,7 @@ def test_an_error_of_the_command_is_said_once(by_two: tuple[Path, list[tuple[str
     assert "on cuda, each on its own GPU, or on cpu, not on 'mps'" in errors[2]
     assert errors[3] == (
         "error: embed runs in one process, and 2 were started; start it without torchrun or accelerate launch, which "
-        "are for finetune alone"
+        "are for finetune and visft alone"
     )
     assert not [line for line in by_two[1][1][1].splitlines() if line.startswith("error: ")]
 
@@ -293,6 +296,19 @@ def test_processes_do_not_share_a_gpu(asked: str, gpus: int, sentence: str, monk
     second_of_two(monkeypatch, gpus)
     with pytest.raises(UsageError, match=sentence):
         device_of_rank(asked)
+
+
+def test_batch_norms_of_heads_see_the_whole_batch_on_gpus_too() -> None:
+    network = Network(activetune.load_backbone(SMALL, pretrained=False))
+    network.put_head(make_head("linear", 64, 3, "masks"), "segmentation")
+    network.put_head(make_head("segmenter", 64, 3, "masks"), "other")
+    before = network.state_dict()
+    norm_over_all(network)
+    kinds = [type(part).__name__ for part in network.modules() if "BatchNorm" in type(part).__name__]
+    assert kinds == ["SyncBatchNorm", "SyncBatchNorm"]
+    assert network.state_dict().keys() == before.keys()
+    shown = torch.randn(2, 3, 3, 64)
+    assert network.eval().heads["segmentation"](shown).shape[0] == 2  # on a processor, after training
 
 
 def second_of_two(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:

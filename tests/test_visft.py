@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,11 +24,14 @@ from activetune.cli import run as command
 from activetune.data.pool import Pool
 from activetune.networks.adapters import LowRank, inject, read_additions
 from activetune.networks.network import Network
+from activetune.supervision import joint as joint_module
+from activetune.supervision import run as run_module
 from activetune.supervision.config import Visft, read_config
 from activetune.supervision.cost import costs
 from activetune.supervision.drift import Features
 from activetune.supervision.heads import Stretches, held_out, load_head
 from activetune.tasks import make_task
+from activetune.training.job import Job
 from activetune.training.steps import Steps
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
@@ -244,6 +250,61 @@ def test_an_image_is_held_out_of_every_task_or_of_none(config: dict[str, Any]) -
         assert out == every & set(one.ids)
     assert 0.1 < len(every) / len(labels[1]) < 0.5
     assert not len(held_out(labels[0], 0.0, 5))
+
+
+def test_an_image_that_two_pools_name_otherwise_is_held_out_of_both_and_scores_tell_how_far_they_are(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_digits(tmp_path / "inner" / "pool", 30)
+    pools = [open_pool(tmp_path / name) for name in ("inner", "inner/pool")]
+    tasks = [
+        {"task": "classification", "name": name, "pool": pool, "labels": dict(zip(pool.ids, names, strict=True)), **one}
+        for name, pool, one in zip(("outer", "inner"), pools, ({"weight": 1}, {"weight": 0}), strict=True)
+        for names in [[Path(item).parent.name for item in pool.ids]]
+    ]
+    told: dict[str, list[str]] = {}
+    scored: dict[str, list[int]] = {}
+
+    def joint(job: Any, lessons: Any, *given: Any) -> Any:
+        told.update({one.name: [Path(one.labels.ids[row]).name for row in one.held_out] for one in lessons})
+        return original(job, lessons, *given)
+
+    @contextlib.contextmanager
+    def progress(total: int, label: str, **_: Any) -> Iterator[Any]:
+        scored[label] = counts = [total]
+        yield SimpleNamespace(advance=counts.append)
+
+    original = run_module.train_jointly
+    monkeypatch.setattr(run_module, "train_jointly", joint)
+    monkeypatch.setattr(joint_module, "progress", progress)
+    given = {**config, "stage1_steps": 1, "steps": 1, "tasks": tasks}
+    activetune.visft(given, out=tmp_path / "out", **QUIET)
+    assert told["outer"] == told["inner"]
+    assert {label: counts[0] == sum(counts[1:]) == len(told["inner"]) for label, counts in scored.items()} == {
+        "scoring outer": True,
+        "scoring inner": True,
+    }
+
+
+@pytest.mark.parametrize("what", ["targets", "head"])
+def test_what_a_later_stage_would_refuse_is_refused_at_once(
+    what: str, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 1 takes hours."""
+    original = Job.fresh_head
+
+    def fresh_head(job: Job, kind: str = "") -> Any:
+        if job.task.name == "captioning":
+            raise UsageError("a nothere of a head")
+        return original(job, kind)
+
+    monkeypatch.setattr(Steps, "epoch", interrupted)
+    if what == "head":
+        monkeypatch.setattr(Job, "fresh_head", fresh_head)
+    more = {"targets": "nothere"} if what == "targets" else {}
+    with pytest.raises(UsageError, match="nothere"):
+        activetune.visft({**config, **more}, out=tmp_path / "out", **QUIET)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and not path.name.startswith(".")]
 
 
 @pytest.mark.parametrize(("steps", "schedule", "every"), [(7, 7, 3), (6, 100, 3), (2, 2, 50), (9, 9, 9)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from activetune.base.errors import ActivetuneError, UsageError
 
-SHARED = ("finetune",)  # the stages that several processes can run together
+SHARED = ("finetune", "visft")  # the stages that several processes can run together
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -64,5 +64,5 @@ def refuse_company(stage: str) -> None:
     if world > 1:
         raise UsageError(
             f"{stage} runs in one process, and {world} were started; start it without torchrun or accelerate launch, "
-            f"which are for {', '.join(SHARED)} alone"
+            f"which are for {', '.join(SHARED[:-1])} and {SHARED[-1]} alone"
         )

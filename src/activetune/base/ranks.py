@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -91,6 +92,8 @@ def _join() -> None:
     on_gpus = torch.cuda.is_available()
     if on_gpus and launched().local_rank < torch.cuda.device_count():
         torch.cuda.set_device(launched().local_rank)
+    # of 1 x 1 convolutions whose numbers lie otherwise in memory; the gradient is the same
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=PATIENCE)
     atexit.register(distributed.destroy_process_group)
 

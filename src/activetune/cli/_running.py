@@ -91,6 +91,7 @@ def _start(arguments: list[str], place: Place) -> int:
         if _command_of(arguments):
             refuse_company(arguments[0])
         return _invoke(arguments)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of how it was told to add up gradients
     from activetune.base.ranks import joined
 
     with joined(), Path(os.devnull).open("w") as nowhere, contextlib.ExitStack() as silence:

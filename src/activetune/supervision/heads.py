@@ -18,7 +18,9 @@ from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.artefact import read_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
+from activetune.base.ranks import together
 from activetune.base.settings import flatten
+from activetune.data.identity import Contents
 from activetune.data.labels import Labels
 from activetune.data.loading import read_usable
 from activetune.data.pool import Pool
@@ -111,9 +113,23 @@ class Stretches(Course):
 
 
 def held_out(labels: Labels, share: float, seed: int) -> IntArray:
-    """Positions of the images that are held out, by their ids: each is held out of every task or of none."""
+    """Positions of the images that are held out, by their ids: the same of every task, whatever its images."""
     drawn = [int.from_bytes(blake2b(f"{seed}:{item}".encode(), digest_size=8).digest(), "big") for item in labels.ids]
     return np.flatnonzero(np.asarray(drawn, dtype=np.float64) / 2.0**64 < share)
+
+
+def held_out_of_all(lessons: Sequence[Lesson], *, use_cache: bool) -> list[IntArray]:
+    """Positions held out of each task: also of images that another task, or another id, holds out with the same bytes.
+
+    Two pools of one folder may have other ids: ``images/1.jpg`` and ``1.jpg``.
+    """
+    digests = []
+    for lesson in lessons:
+        contents = Contents(lesson.pool, remember=use_cache)
+        contents.read()
+        digests.append([one.tobytes() for one in contents.digests_N])
+    out = {each[row] for lesson, each in zip(lessons, digests, strict=True) for row in lesson.held_out.tolist()}
+    return [np.flatnonzero([one in out for one in each]) for each in digests]
 
 
 def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]:
@@ -123,7 +139,7 @@ def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]
     network.requires_grad_(False)
     head = job.fresh_head()
     network.put_head(head, lesson.name)
-    _adapt(job, head, lesson)
+    together(lambda: _adapt(job, head, lesson))
     if not stage.steps:
         return head, Outcome([])
     label = f"stage 1, {lesson.name}"

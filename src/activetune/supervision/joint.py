@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from activetune.base.progress import progress
+from activetune.base.ranks import rank_and_world, together
 from activetune.evaluation.metrics import told_score
 from activetune.networks.adapters import inject
 from activetune.networks.network import Network
@@ -57,8 +59,9 @@ def train_jointly(
     """
     network = job.network
     network.requires_grad_(False)
-    before = job.once("before", lambda: scores(job, lessons))
-    shown = [lesson.as_evaluated(position, job.backbone.settings) for lesson, position in _some(lessons)]
+    before = job.once("before", lambda: scores(job, lessons), shared=True)
+    settings = job.backbone.settings
+    shown = together(lambda: [lesson.as_evaluated(position, settings) for lesson, position in _some(lessons)])
     start = Features.of(job.backbone, shown, job.runtime)
     inject(job.backbone.network, options.additions, seed=derive(job.seed, 0, -1))
     stage = options.joint
@@ -80,8 +83,9 @@ def scores(job: Job, lessons: Sequence[Lesson]) -> dict[str, Any]:
         if not len(lesson.held_out):
             continue
         stream, settings = lesson.held_out_stream(job.seed), job.backbone.settings
-        about = f"of the task {lesson.name}", REMEDY
-        measured = validated(job.network, stream, settings, job.runtime, about=about)
+        about, count = (f"of the task {lesson.name}", REMEDY), len(lesson.held_out) // rank_and_world()[1]
+        with progress(count, f"scoring {lesson.name}", quiet=job.quiet) as meter:
+            measured = validated(job.network, stream, settings, job.runtime, about=about, advance=meter.advance)
         found[lesson.name] = {lesson.task.primary: measured.value, "loss": measured.loss, "n": len(lesson.held_out)}
     return found
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -31,7 +31,7 @@ from activetune.base.unfinished import RUN, WORK, Output, clear, withdraw
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.networks.adapters import adapter_files, merge
+from activetune.networks.adapters import adapter_files, check_additions, merge
 from activetune.networks.backbones import Backbone, load_backbone, save_backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
@@ -42,6 +42,7 @@ from activetune.supervision.heads import (
     KIND,
     Lesson,
     held_out,
+    held_out_of_all,
     job_of,
     load_head,
     save_head,
@@ -140,6 +141,7 @@ class _Stages:
         self.runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
         backbone = in_turn(lambda: load_backbone(self.asked.backbone, self.asked.weights))
         with_weights_of_first(backbone)
+        together(lambda: check_additions(backbone.network, self.asked.options.additions))  # before hours of stage 1
         made_from = from_first(lambda: self._made_from(given, backbone))
         this = digest_json(made_from)
         if from_first(lambda: self._is_there(this)):
@@ -167,6 +169,8 @@ class _Stages:
     def _heads(self, network: Network, lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:
         """Stage 1: every head that is not there yet."""
         history: list[Mapping[str, Any]] = []
+        for lesson in lessons:  # one that can't be made is refused before the first is trained
+            together(job_of(lesson, network, self.asked.options, self._shared(lesson.name)).fresh_head)
         for lesson in lessons:
             head, found = self._head(network, lesson)
             network.put_head(head, lesson.name)
@@ -243,15 +247,18 @@ class _Stages:
         """The tasks with the images that can be decoded."""
         listings = self.folder / REJECTED
         from_first(lambda: listings.mkdir(exist_ok=True))
-        return [self._lesson(*one, number, listings) for number, one in enumerate(given)]
+        lessons = [self._lesson(*one, number, listings) for number, one in enumerate(given)]
+        apart = from_first(lambda: held_out_of_all(lessons, use_cache=self.use_cache))
+        for lesson, out in zip(lessons, apart, strict=True):
+            if len(out) == len(lesson.labels):
+                raise UsageError(f"visft: all {len(out):,} images of {lesson.name} are held out; label more")
+        return [replace(lesson, held_out=out) for lesson, out in zip(lessons, apart, strict=True)]
 
     def _lesson(self, entry: Entry, task: Task, pool: Pool, labels: Labels, number: int, listings: Path) -> Lesson:
         """A task with the images that can be decoded; the others are listed."""
         listing, run = listings / f"{entry.called}.csv", self.run
         kept, _ = from_first(lambda: usable(pool, labels, task, listing, run.workers, run.quiet))
         out = held_out(kept, self.asked.options.validation, run.seed)
-        if len(out) == len(kept):
-            raise UsageError(f"visft: all {len(kept):,} images of {entry.called} are held out; label more")
         return Lesson(entry, task, kept, pool.subset(kept.ids), pool, out, number)
 
     def _save(self, network: Network, history: Sequence[Mapping[str, Any]], made_from: Mapping[str, Any]) -> None:
@@ -277,8 +284,8 @@ def _heads_of(folder: Path) -> str:
 def opened(asked: Asked, quiet: bool) -> tuple[Entry, Task, Pool, Labels]:
     """A task of the config with its pool and labels."""
     entry, task = asked.entry, task_of(asked.entry.task, asked.entry.head or None)
-    pool = asked.pool if isinstance(asked.pool, Pool) else open_pool(asked.pool, quiet=quiet)
     try:
+        pool = asked.pool if isinstance(asked.pool, Pool) else open_pool(asked.pool, quiet=quiet)
         return entry, task, pool, answers_to(task, asked.labels, pool, quiet=quiet)
     except UsageError as error:
         raise UsageError(f"visft, task {entry.called}: {error}") from None

@@ -97,16 +97,20 @@ class Job:
         assert isinstance(self.task, ClassTask)
         return self.task.targets(self.labels)
 
-    def once(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def once(self, name: str, find: Callable[[], dict[str, Any]], *, shared: bool = False) -> dict[str, Any]:
         """The plain values that ``find`` gives in the first process, asked for once: a run that goes on reads them.
 
         For what is reported or decided, and comes out otherwise the second time: seconds, or a choice by them.
+
+        Args:
+            shared: the processes find them together, such as scores of which each computes a part.
         """
         path = self.work / f"{name}.json"
+        found = find() if shared and not from_first(path.is_file) else None
 
         def kept() -> dict[str, Any]:
             if not path.is_file():
-                write_json(path, find())
+                write_json(path, find() if found is None else found)
             return read_json(path)
 
         return from_first(kept)

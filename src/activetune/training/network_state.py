@@ -68,6 +68,15 @@ def to_training(network: nn.Module) -> None:
             layer.eval()
 
 
+def norm_over_all(network: Network) -> None:
+    """Let batch norms, those of heads too, see the whole batch that several processes share; on GPUs alone."""
+    from timm.layers import convert_sync_batchnorm
+
+    network.backbone.network = convert_sync_batchnorm(network.backbone.network)
+    for head in network.heads.values():
+        convert_sync_batchnorm(head)
+
+
 def compute_activations_again(backbone: Backbone) -> None:
     """Gradient checkpointing.
 

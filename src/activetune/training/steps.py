@@ -24,6 +24,7 @@ from activetune.training.job import Job
 from activetune.training.network_state import (
     compute_activations_again,
     fused_attention,
+    norm_over_all,
     take_up,
     to_training,
     trained_state,
@@ -78,12 +79,11 @@ class Steps:
 
     def _prepare(self) -> None:
         """The network as it is trained, its optimiser, schedule, average and loaders."""
-        from timm.layers import convert_sync_batchnorm
         from timm.utils import ModelEmaV3
 
         job, options, course, network = self.job, self.options, self.course, self.job.network
         if self.world > 1 and job.runtime.device.type == "cuda":
-            job.backbone.network = convert_sync_batchnorm(job.backbone.network)
+            norm_over_all(network)
         if options.checkpointing:
             compute_activations_again(job.backbone)
         self.fused = fused_attention(job.backbone) if job.runtime.device.type == "cpu" else []

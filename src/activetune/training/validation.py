@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ def validated(
     runtime: Runtime,
     *,
     about: tuple[str, str],
+    advance: Callable[[int], None] | None = None,
 ) -> Measured:
     """Score a network on the held-out items of a stream, as they are evaluated later (no augmentation).
 
@@ -33,6 +34,7 @@ def validated(
 
     Args:
         about: where the training is, and what to change, for outputs that are not finite.
+        advance: is told how many items each batch has had.
     """
     network.eval()
     metric = stream.task.metric(stream.labels, settings)
@@ -45,6 +47,8 @@ def validated(
                 outputs = network(moved.images, stream.head)
             refuse_outputs(outputs, "the outputs", *about)
             metric.update(outputs, moved)
+            if advance is not None:
+                advance(len(moved.images))
 
     together(measure)
     return metric.measured(gathered(metric.state()))

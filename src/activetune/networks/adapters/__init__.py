@@ -2,7 +2,7 @@
 
 from activetune.networks.adapters._additions import Addition, Additions, add
 from activetune.networks.adapters._files import ADAPTER_FILES, adapter_files, read_additions
-from activetune.networks.adapters._low_rank import Fused, LowRank, adapted, changes, inject, merge
+from activetune.networks.adapters._low_rank import Fused, LowRank, adapted, changes, check_additions, inject, merge
 
 __all__ = [
     "ADAPTER_FILES",
@@ -14,6 +14,7 @@ __all__ = [
     "adapter_files",
     "add",
     "changes",
+    "check_additions",
     "inject",
     "merge",
     "read_additions",

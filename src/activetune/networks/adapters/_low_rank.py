@@ -124,17 +124,32 @@ class Fused(nn.Module):
         return self.layer
 
 
-def inject(network: nn.Module, options: LowRank, *, seed: int) -> None:
-    """Put additions on a network, whose own weights no longer want a gradient; B is zero, A drawn from the seed.
+def check_additions(network: nn.Module, options: LowRank) -> None:
+    """Refuse at once what :func:`inject` would refuse later.
 
     Raises:
         UsageError: a target that no layer has as the last part of its name.
         MissingExtra: peft is not installed.
     """
+    _peft()
+    _resolve(network, options.targets)
+
+
+def _peft() -> Any:
     try:
         import peft
     except ImportError:
         raise MissingExtra("peft", "lora") from None
+    return peft
+
+
+def inject(network: nn.Module, options: LowRank, *, seed: int) -> None:
+    """Put additions on a network, whose own weights no longer want a gradient; B is zero, A drawn from the seed.
+
+    Raises:
+        UsageError, MissingExtra: see :func:`check_additions`.
+    """
+    peft = _peft()
     fused, single = _resolve(network, options.targets)
     network.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):

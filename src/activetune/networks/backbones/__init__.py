@@ -16,6 +16,7 @@ from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
 from activetune.networks.backbones._folder import described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
+from activetune.networks.backbones._size import split_size
 
 __all__ = [
     "Backbone",
@@ -28,6 +29,7 @@ __all__ = [
     "save_backbone",
     "source_of",
     "sources",
+    "without_size",
 ]
 
 
@@ -89,7 +91,7 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
     config = described(folder)
     origin = str(config.get("origin", config["backbone"]))
     if size or options or not pretrained:
-        rest = origin.partition("@")[0] + (f"@{size}" if size else origin.partition("@")[1] + origin.partition("@")[2])
+        rest = f"{without_size(origin)}@{size}" if size else origin
         with weights_file(folder, config) as file:
             found = load_backbone(rest, file if pretrained else None, pretrained=pretrained, options=options)
     else:
@@ -101,6 +103,19 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
 def is_folder(name: str) -> bool:
     """Whether a backbone's name is a folder of ``visft``, ``merge`` or ``finetune``, for images of any size."""
     return is_saved(Path(_place_and_size(name)[0]))
+
+
+def without_size(name: str) -> str:
+    """A backbone's name without ``@SIZE``: folders and files may have an @ in their paths.
+
+    >>> without_size("timm/vit_tiny_patch16_224@112"), without_size("bundled@64")
+    ('timm/vit_tiny_patch16_224', 'bundled')
+    """
+    prefix = _prefix(name)
+    if prefix not in sources():
+        return _place_and_size(name)[0]
+    rest = name.removeprefix(prefix)
+    return prefix + rest[: len(rest) - len(rest.removeprefix("/"))] + split_size(prefix, rest.removeprefix("/"))[0]
 
 
 def _place_and_size(name: str) -> tuple[str, str]:

@@ -211,7 +211,7 @@ def _rows(found: Mapping[str, Sequence[Row]], run: Run, draws: int) -> list[dict
     """All rows, with p-values that are corrected for their number."""
     asked = [(name, row) for name, rows in found.items() for row in rows]
     table: list[dict[str, Any]] = []
-    with progress(len(asked), "drawing test items again", quiet=run.quiet) as meter:
+    with progress(len(asked), "drawing test items again", unit="rows", quiet=run.quiet) as meter:
         for name, row in asked:
             values = asdict(told := paired(*row.sides, seed=run.seed, draws=draws))
             low, high = values.pop("interval")

@@ -28,7 +28,7 @@ from activetune.base.runtime import Runtime
 from activetune.data.identity import Contents
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
-from activetune.networks.backbones import Backbone, load_backbone
+from activetune.networks.backbones import Backbone, load_backbone, without_size
 
 BATCH = 32
 OWN, CLS, MEAN = "pooled", "class token", "mean of tokens"
@@ -60,12 +60,12 @@ class Side:
 
     def at(self, size: str) -> str:
         """The name for images of another size, such as ``352x464``; empty: of its own."""
-        return f"{self.given.partition('@')[0]}@{size}" if size else self.given
+        return f"{without_size(self.given)}@{size}" if size else self.given
 
     @property
     def text(self) -> str:
         """The name of the text tower that it shares an embedding with; empty: it has none."""
-        origin = self.backbone.origin.partition("@")[0]
+        origin = without_size(self.backbone.origin)
         return origin if origin.startswith("open_clip/") else ""
 
     def of_pool(self, pool: Pool) -> Mapping[str, FloatArray]:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.base.config import check_settings
+from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.run import RunOptions
 from activetune.evaluation.model import Model, predictions
 from activetune.studies.compare.probe import Probe, Row, rows_of
 from activetune.studies.compare.sampled import Sampled
 from activetune.studies.compare.side import Side
-from activetune.studies.compare.tested import Answered, answered_digests, answered_sides
+from activetune.studies.compare.tested import Answered, answered_digests, answered_sides, share_of
 from activetune.tasks import Task, task_of
 from activetune.training.finetune import finetune
 
@@ -67,6 +68,11 @@ class HeadProbe(Probe):
 
     def __post_init__(self) -> None:
         check_settings(f"the probe {self.task}", ("steps", self.steps, 0, np.inf), ("most", self.most, 0, np.inf))
+        if self.test_labels and share_of(self.test, or_pool=True) is not None:
+            raise UsageError(
+                f"the probe {self.task}: test_labels are answers to another pool, and test = {self.test!r} holds out a "
+                "part of this one; give test = FOLDER, or leave test_labels out"
+            )
 
     @abstractmethod
     def figure(self, taught: Taught) -> Sampled:

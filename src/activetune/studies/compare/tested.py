@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.errors import UsageError
+from activetune.data.identity import Contents
 from activetune.data.labels import Labels, in_order, keep, pool_labels
 from activetune.data.loading import rejected_items
 from activetune.data.opening import open_pool
@@ -59,7 +60,9 @@ def answered_digests(task: Task, pool: str, labels: str, test: str, test_labels:
     """
     share = share_of(test, or_pool=test_labels is not None)
     places = [(pool, labels), *([] if share is not None else [(test, test_labels or "")])]
-    return [value for place in places for value in digests_of(*_with_answers(task, *place)).values()]
+    given = [_with_answers(task, *place) for place in places]
+    _refuse_the_same(*(one.pool.subset(one.labels.ids) for one in given))
+    return [value for one in given for value in digests_of(*one).values()]
 
 
 def labelled_sides(pool: str, test: str, *, seed: int, most: int = 0) -> tuple[tuple[Pool, Names], tuple[Pool, Names]]:
@@ -82,6 +85,7 @@ def labelled_digests(pool: str, test: str, *, seed: int, most: int = 0) -> list[
         UsageError: as there.
     """
     sides = _with_drawn_classes(pool, test, seed, most)
+    _refuse_the_same(*(opened for opened, _ in sides))
     return [value for opened, names in sides for value in digests_of(opened, Labels.of(names)).values()]
 
 
@@ -110,6 +114,26 @@ def share_of(test: str, *, or_pool: bool) -> float | None:
             f"test can't be {test!r}, which leaves nothing on one side (it must be between 0% and 100%); {allowed}"
         )
     return share
+
+
+def _refuse_the_same(known: Pool, test: Pool | None = None) -> None:
+    """Refuse a test set most of whose images are learned from.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if test is None:
+        return
+    contents = Contents(known), Contents(test)
+    for one in contents:
+        one.read()
+    learned, asked = {one.tobytes() for one in contents[0].digests_N}, [one.tobytes() for one in contents[1].digests_N]
+    shared = sum(one in learned for one in asked)
+    if 2 * shared > len(asked):
+        raise UsageError(
+            f"{shared:,} of the {len(asked):,} test images in {test.name} are learned from as well, so nothing is "
+            'tested; give another pool, or hold a part of this one out: test = "30%"'
+        )
 
 
 def _number(text: str) -> float | None:

@@ -49,6 +49,11 @@ class Classification(Probe):
             ("most", self.most, 0, np.inf),
             *(("shots", shots, 1, np.inf) for shots in self.shots),
         )
+        if "{}" not in self.prompt:
+            raise UsageError(
+                f"the probe classification: prompt can't be {self.prompt!r}; put {{}} where the class is named, for "
+                'instance prompt = "a photo of a {}."'
+            )
 
     def shown(self, seed: int) -> list[str]:
         """See :class:`Probe`."""
@@ -72,7 +77,7 @@ class Classification(Probe):
             features, tested = side.of_pool(pool), side.of_pool(test)
             found: dict[str, Means] = {}
             if a.text and b.text:
-                spoken = load_text_encoder(side.text).encode([self.prompt.format(name) for name in classes])
+                spoken = load_text_encoder(side.text).encode([self.prompt.replace("{}", name) for name in classes])
                 alike = unit_rows(tested[OWN][asked]) @ spoken.T
                 found["zero-shot, its own text tower"] = Means.of(alike.argmax(axis=1), wanted)
             for pooling in poolings(a, b):
