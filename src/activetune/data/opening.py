@@ -11,7 +11,7 @@ from activetune.base.progress import note
 from activetune.data.formats import IMAGE_SUFFIXES
 from activetune.data.frame_rate import FrameRate, split_rate
 from activetune.data.pool import Pool
-from activetune.data.remote.location import Location, RemotePath
+from activetune.data.remote.location import Location, RemotePath, patience_with
 from activetune.data.sources import finders, suffixes, video
 from activetune.data.sources._listing import Listing, OpenOptions
 from activetune.data.sources._patterns import files_of_pattern, is_pattern
@@ -55,22 +55,24 @@ def open_pool(
     """
     if not os.fspath(path):
         raise UsageError("the pool has no name: an empty text is no path; the folder you are in is '.'")
-    path, rate = split_rate(path)
+    asked, rate = split_rate(path)
     rate = rate if frame_rate is None else FrameRate.of(frame_rate)
-    there = _looked_at(path)
+    there = _looked_at(asked)
     if there is None:
-        raise UsageError(f"the pool {path} does not exist; give a folder, table, zip or video that does")
-    path = there
-    found = _find(path, OpenOptions(follow_links=follow_links, frame_rate=rate, quiet=quiet))
+        raise UsageError(f"the pool {asked} does not exist; give a folder, table, zip or video that does")
+    found = _find(there, OpenOptions(follow_links=follow_links, frame_rate=rate, quiet=quiet))
     if rate is not None and not found.rated:
-        raise UsageError(f"{path} holds images, and only videos have a frame rate; leave out @{rate}")
+        raise UsageError(f"{there} holds images, and only videos have a frame rate; leave out @{rate}")
     for text in found.notes:
         note(text, quiet)
     if str(found.left_out):
-        note(f"left out of {path}: {found.left_out}", quiet)
-    _check(path, found.ids)
-    name, left_out = str(path) if rate is None else f"{path}@{rate}", found.left_out.counts()
-    return Pool(name, found.ids, found.labels, found.source, left_out=left_out, further=found.further)
+        note(f"left out of {there}: {found.left_out}", quiet)
+    _check(there, found.ids)
+    name, left_out = str(there) if rate is None else f"{there}@{rate}", found.left_out.counts()
+    patience = patience_with(there)
+    return Pool(
+        name, found.ids, found.labels, found.source, patience=patience, left_out=left_out, further=found.further
+    )
 
 
 def _looked_at(path: Location) -> Location | None:

@@ -32,7 +32,7 @@ class Patience:
 
     waits: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
     sleep: Callable[[float], object] = time.sleep
-    jitter: float = 0.5
+    jitter: float = 0.0
 
     def insist(self, attempt: Callable[[], Found]) -> Found:
         """What ``attempt`` gives, tried again while it raises an OSError; the last one is raised."""

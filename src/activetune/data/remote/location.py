@@ -18,7 +18,7 @@ from activetune.data.remote.faults import Gone, told_apart
 from activetune.data.remote.stores import filesystem_of
 
 FILE, FOLDER = "file", "directory"  # fsspec's words
-PATIENCE = Patience()
+PATIENCE = Patience(jitter=0.5)
 WEB = ("http", "https")
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
@@ -187,6 +187,11 @@ def insist(location: RemotePath, attempt: Callable[[], Found], patience: Patienc
             f"{location} can't be read ({error.strerror or error}); {patience.told}. Check the network and the store, "
             "and run the command again: what is finished is kept"
         ) from None
+
+
+def patience_with(location: Location) -> Patience:
+    """How often reading from a place is tried again."""
+    return PATIENCE if isinstance(location, RemotePath) else Patience()
 
 
 def located(name: str | Any) -> Location:

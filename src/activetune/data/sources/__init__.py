@@ -1,9 +1,10 @@
 """Where pools come from, one module a source; a new file is a new source.
 
 A module defines ``ABOUT`` (its line in ``activetune list formats``), ``SUFFIXES`` (of the files that it opens),
-``FOLDERS`` (whether it opens folders), ``ELSEWHERE`` (whether also those behind an address) and ``find(path, options) -> Listing | None``, which lists a pool without loading
-an image and returns None where the path holds nothing of its kind. Sources are asked in the order of their names, and
-the first that finds an image has the path.
+``FOLDERS`` (whether it opens folders), ``ELSEWHERE`` (whether also those behind an address) and
+``find(path, options) -> Listing | None``, which lists a pool without loading an image and returns None where the path
+holds nothing of its kind. Sources are asked in the order of their names, and the first that finds an image has the
+path.
 """
 
 from __future__ import annotations
