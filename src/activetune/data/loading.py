@@ -187,6 +187,8 @@ def image_loader(
     """
     positions = range(first_batch * batch_size, len(pool))
     count = choose_workers(workers, len(positions))
+    if workers < 0 and pool.one_reader:
+        count = min(count, 1)
     loader: DataLoader[Item] = DataLoader(
         PoolImages(
             pool,

@@ -128,6 +128,11 @@ class Pool:
         """Whether reading an item is mostly waiting for another machine, so that several are best asked for at once."""
         return self.parallel and bool(getattr(self.source, "distant", False))
 
+    @property
+    def one_reader(self) -> bool:
+        """Whether several processes that read it would each fetch all of it, because items come many at a time."""
+        return bool(getattr(self.source, "one_reader", False))
+
     def read(self, index: int) -> bytes:
         """The encoded bytes of the item at ``index``.
 

@@ -83,7 +83,8 @@ def _status(error: BaseException) -> int | None:
         answer = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
         answer = getattr(answer, "status_code", None)
-    for found in (answer, getattr(error, "status", None), getattr(error, "code", None)):
+    own = type(error).__module__.partition(".")[0] != "aiohttp"  # which gives every damaged answer the code 400
+    for found in (answer, getattr(error, "status", None), getattr(error, "code", None) if own else None):
         if isinstance(found, int) and 400 <= found < 600:
             return found
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import tempfile
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class _Parts(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
-            raise ValueError(f"a place before the beginning of {self.location}")
+            raise OSError(errno.EINVAL, f"a place before the beginning of {self.location}")  # as a file of this machine
         self.at = base + offset
         return self.at
 

@@ -44,6 +44,7 @@ class ParquetSource:
     shards: Sequence[Shard]
     inside: bool
     parallel: bool = False
+    one_reader: bool = field(init=False, repr=False)  # elsewhere each process would fetch every row group for itself
     _starts: list[int] = field(init=False, repr=False)  # the first row of each row group, of all files
     _parts: list[tuple[int, int]] = field(init=False, repr=False)  # file and row group
     _firsts: list[int] = field(init=False, repr=False)  # the first row of each file
@@ -52,6 +53,7 @@ class ParquetSource:
     _process: int = field(default_factory=os.getpid, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.one_reader = any(not isinstance(shard.path, Path) for shard in self.shards)
         self._starts, self._parts, self._firsts, count = [], [], [], 0
         for number, shard in enumerate(self.shards):
             self._firsts.append(count)
