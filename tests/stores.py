@@ -45,12 +45,13 @@ class Proxy:
     """Before a store: notes every request, and asks ``fault`` what to do with it (None: nothing).
 
     Attributes:
-        asked: method and path with query of each request, in their order.
+        asked: method and path with query of each request, in their order. given_up: silences that nobody ended.
     """
 
     store: int
     port: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
+    given_up: int = 0
     fault: Callable[[str, str], Fault | None] = lambda method, path: None
 
     def objects(self, suffix: str = "") -> list[str]:
@@ -92,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.proxy.asked.append((self.command, self.path))
         fault = self.proxy.fault(self.command, unquote(self.path))
         if isinstance(fault, Silence):
-            fault.over.wait(20)
+            self.proxy.given_up += not fault.over.wait(20)
         if isinstance(fault, Status):
             body = b"<Error><Code>InternalError</Code><Message>no</Message></Error>"
             self._answer(fault.code, [("Content-Type", "application/xml")], body, len(body))

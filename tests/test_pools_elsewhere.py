@@ -287,6 +287,20 @@ def test_forked_processes_read_at_the_same_time(photos: Path, s3: Proxy, bucket:
     assert set(plain.values()) == {1}
 
 
+def test_the_images_of_a_batch_are_asked_for_at_the_same_time(photos: Path, s3: Proxy, bucket: Bucket) -> None:
+    pool, over = open_pool(bucket(photos), quiet=True), threading.Event()
+    s3.asked.clear()
+
+    def until_eight_wait(method: str, path: str) -> Fault:
+        if len(s3.objects()) >= 8:
+            over.set()
+        return Silence(over)
+
+    s3.fault = until_eight_wait
+    (batch,) = image_loader(pool.subset(pool.ids[:8]), _as_tensor, batch_size=8, workers=0)
+    assert list(batch.positions) == list(range(8)) and s3.given_up == 0
+
+
 def _as_tensor(image: Image.Image) -> Any:
     import torch
 
