@@ -108,7 +108,8 @@ PoolArgument = Annotated[
     str,
     typer.Argument(
         metavar="POOL",
-        help="Folder of images, CSV/Parquet/JSON lines manifest, Hugging Face Parquet files, .zip, or videos.",
+        help="Folder of images, CSV/Parquet/JSON lines manifest, Hugging Face Parquet files, .zip or .tar, videos, or "
+        "the address of one: s3://bucket/photos.",
     ),
 ]
 FollowLinks = Annotated[

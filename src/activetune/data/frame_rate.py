@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from activetune.base.errors import UsageError
+from activetune.data.remote.location import Location, RemotePath, located
 
 ALL = "all"
 WRITTEN = re.compile(rf"(?P<path>.+)@(?P<rate>{ALL}|\d+(?:\.\d+)?fps)", re.DOTALL)
@@ -54,8 +55,10 @@ class FrameRate:
 DEFAULT = FrameRate(Fraction(1))
 
 
-def split_rate(name: str | os.PathLike[str]) -> tuple[Path, FrameRate | None]:
+def split_rate(name: str | os.PathLike[str]) -> tuple[Location, FrameRate | None]:
     """A pool's path, and the frame rate that is written behind it; an existing path is one whatever its name.
+
+    An address has no frame rate: videos elsewhere are no pools.
 
     >>> split_rate("clips/a.mp4@0.5fps")[0].as_posix()
     'clips/a.mp4'
@@ -63,7 +66,10 @@ def split_rate(name: str | os.PathLike[str]) -> tuple[Path, FrameRate | None]:
     Raises:
         UsageError: a rate that is not possible.
     """
-    path, found = Path(name).expanduser(), WRITTEN.fullmatch(os.fspath(name))
+    path = located(name)
+    if isinstance(path, RemotePath):
+        return path, None
+    found = WRITTEN.fullmatch(os.fspath(name))
     if found is None or _exists(path):
         before, at, rate = os.fspath(name).rpartition("@")
         if at and not _exists(path) and _exists(Path(before).expanduser()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from activetune.base.runtime import usable_cores
 from activetune.data.identity import Contents, Digests, content_digest, reason_digest
 from activetune.data.images import decode_image
 from activetune.data.pool import Pool
+
+READERS = 16  # threads per process that wait for images elsewhere
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,26 @@ class PoolImages(Dataset[Item]):
         Raises:
             ReadingFault: it can't be read at present.
         """
+        return self._item(position, lambda: self.pool.read(position))
+
+    def __getitems__(self, positions: Sequence[int]) -> list[Item]:
+        """Several images; of a pool elsewhere their bytes are asked for all at once, and decoded as they come."""
+        if not self.pool.distant:
+            return [self[position] for position in positions]
+        readers = ThreadPoolExecutor(min(READERS, max(1, len(positions))), "reading")
+        try:
+            coming = [readers.submit(self.pool.read, position) for position in positions]
+            return [self._item(position, one.result) for position, one in zip(positions, coming, strict=True)]
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+    def _item(self, position: int, read: Callable[[], bytes]) -> Item:
         started = time.thread_time()
         found: torch.Tensor | str
         digest = b"" if self.told is None else self.told[position].tobytes()
         size = (0, 0)
         try:
-            encoded = self.pool.read(position)
+            encoded = read()
             digest = digest or (content_digest(encoded) if self.digests else b"")
             image = decode_image(encoded, about=self.about)
             size = image.height, image.width
@@ -170,6 +187,8 @@ def image_loader(
     """
     positions = range(first_batch * batch_size, len(pool))
     count = choose_workers(workers, len(positions))
+    if workers < 0 and pool.one_reader:
+        count = min(count, 1)
     loader: DataLoader[Item] = DataLoader(
         PoolImages(
             pool,

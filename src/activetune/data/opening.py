@@ -11,9 +11,10 @@ from activetune.base.progress import note
 from activetune.data.formats import IMAGE_SUFFIXES
 from activetune.data.frame_rate import FrameRate, split_rate
 from activetune.data.pool import Pool
-from activetune.data.sources import finders, suffixes
-from activetune.data.sources._files import files_of_pattern
+from activetune.data.remote.location import Location, RemotePath, patience_with
+from activetune.data.sources import finders, suffixes, video
 from activetune.data.sources._listing import Listing, OpenOptions
+from activetune.data.sources._patterns import files_of_pattern, is_pattern
 
 
 def open_pool(
@@ -29,8 +30,9 @@ def open_pool(
         path: a folder of images (searched recursively), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` manifest with
             a column ``path`` (and ``label``, ``id``), a ``.parquet`` file in Hugging Face image schema, a folder of
             such shards or a pattern of them (``data/train-*.parquet``), a ``.zip`` of images, a ``.tar`` in
-            WebDataset's form, a folder or a pattern of such shards, or a video (``clip.mp4``) or folder of videos,
-            whose frames are the items; ``clip.mp4@2fps`` says how many.
+            WebDataset's form, a folder or a pattern of such shards (``train-{000000..000009}.tar``), or a video
+            (``clip.mp4``) or folder of videos, whose frames are the items; ``clip.mp4@2fps`` says how many. All but
+            videos may lie behind an address that fsspec knows: ``s3://``, ``gs://``, ``hf://``, ``https://``.
         follow_links: also into linked folders that lead out of the pool.
         frame_rate: frames per second of videos that are items, or ``"all"``; None: as the path says, otherwise 1.
         quiet: no sentence.
@@ -40,6 +42,7 @@ def open_pool(
 
     Raises:
         UsageError: nothing there, not one of these, no image in it, repeated ids.
+        ReadingFault: it lies elsewhere, and can't be reached or refuses access. MissingExtra: fsspec is not installed.
 
     >>> import tempfile, pathlib
     >>> from PIL import Image
@@ -52,36 +55,42 @@ def open_pool(
     """
     if not os.fspath(path):
         raise UsageError("the pool has no name: an empty text is no path; the folder you are in is '.'")
-    path, rate = split_rate(path)
+    asked, rate = split_rate(path)
     rate = rate if frame_rate is None else FrameRate.of(frame_rate)
-    if not _exists(path):
-        raise UsageError(f"the pool {path} does not exist; give a folder, table, zip or video that does")
-    found = _find(path, OpenOptions(follow_links=follow_links, frame_rate=rate))
+    there = _looked_at(asked)
+    if there is None:
+        raise UsageError(f"the pool {asked} does not exist; give a folder, table, zip or video that does")
+    found = _find(there, OpenOptions(follow_links=follow_links, frame_rate=rate, quiet=quiet))
     if rate is not None and not found.rated:
-        raise UsageError(f"{path} holds images, and only videos have a frame rate; leave out @{rate}")
+        raise UsageError(f"{there} holds images, and only videos have a frame rate; leave out @{rate}")
     for text in found.notes:
         note(text, quiet)
     if str(found.left_out):
-        note(f"left out of {path}: {found.left_out}", quiet)
-    _check(path, found.ids)
-    name, left_out = str(path) if rate is None else f"{path}@{rate}", found.left_out.counts()
-    return Pool(name, found.ids, found.labels, found.source, left_out=left_out, further=found.further)
+        note(f"left out of {there}: {found.left_out}", quiet)
+    _check(there, found.ids)
+    name, left_out = str(there) if rate is None else f"{there}@{rate}", found.left_out.counts()
+    patience = patience_with(there)
+    return Pool(
+        name, found.ids, found.labels, found.source, patience=patience, left_out=left_out, further=found.further
+    )
 
 
-def _exists(path: Path) -> bool:
+def _looked_at(path: Location) -> Location | None:
+    """The path, of which is known whether it is a folder; None where nothing is there."""
+    if isinstance(path, RemotePath):
+        there = None if path.is_web and is_pattern(path) else path.looked_at(tuple(suffixes()))
+        return there or (path if is_pattern(path) else None)
     try:
-        return path.exists() or bool(files_of_pattern(path))
+        return path if path.exists() or files_of_pattern(path) else None
     except (OSError, ValueError) as error:  # a name that is too long, a zero character
         raise UsageError(f"the pool {str(path)!r} can't be looked for ({error}); give another name") from None
 
 
-def _find(path: Path, options: OpenOptions) -> Listing:
+def _find(path: Location, options: OpenOptions) -> Listing:
     """The listing of the first source that finds an image."""
     asked = list(finders(path))
     if not asked:
-        raise UsageError(
-            f"{path} is not a pool: expected a folder of images, or a file ending in {', '.join(suffixes())}"
-        )
+        raise UsageError(_no_pool(path))
     nothing: Listing | None = None
     try:
         for find in asked:
@@ -104,7 +113,13 @@ def _find(path: Path, options: OpenOptions) -> Listing:
     )
 
 
-def _check(path: Path, ids: Sequence[str]) -> None:
+def _no_pool(path: Location) -> str:
+    if isinstance(path, RemotePath) and path.suffix.lower() in video.SUFFIXES:
+        return f"{path} is a video, and videos are read from this machine alone; copy it here"
+    return f"{path} is not a pool: expected a folder of images, or a file ending in {', '.join(suffixes())}"
+
+
+def _check(path: Location, ids: Sequence[str]) -> None:
     """Raise where ids are repeated, or could not be written to a file."""
     if len(set(ids)) < len(ids):
         raise UsageError(f"the ids of {path} are not distinct; repeated: {some(repeated(ids))}; keep one row of each")
@@ -126,7 +141,7 @@ def refuse_in_pool(out: Path, pool: Pool, option: str) -> None:
         UsageError: it lies there.
     """
     folder = split_rate(pool.name)[0]
-    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+    if isinstance(folder, Path) and folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
             f"{out} lies in the pool {pool.name}, whose images its pictures would be from then on; "
             f"nothing was written: choose another {option}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +14,9 @@ from activetune.base.arrays import IntArray
 from activetune.base.errors import ActivetuneError, ReadingFault, RejectedImage
 from activetune.data.identity import Contents, Place
 from activetune.data.images import image_size
+from activetune.data.patience import NO_PATIENCE, Patience
+
+__all__ = ["NO_PATIENCE", "FurtherColumns", "ImageSource", "KnownContent", "Patience", "Pool", "check_complete"]
 
 HEADER_BYTES = 2**16  # of an image file, in which its size nearly always stands
 
@@ -80,31 +82,6 @@ class FurtherColumns(Protocol):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How often reading is tried again after an error of the system, such as a network share that is gone for a moment.
-
-    Attributes:
-        waits: seconds before the second, third, … attempt; 26 s in all by default.
-        sleep: the function that waits so many seconds; tests give one that does not.
-    """
-
-    waits: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
-    sleep: Callable[[float], object] = time.sleep
-
-    def read(self, source: ImageSource, index: int) -> bytes:
-        """Read an item, again and again while the system answers with an error; the last one is raised."""
-        for wait in self.waits:
-            try:
-                return source.read(index)
-            except OSError:
-                self.sleep(wait)
-        return source.read(index)
-
-
-NO_PATIENCE = Patience(waits=())
-
-
-@dataclass(frozen=True)
 class Pool:
     """N images by id, not loaded.
 
@@ -146,6 +123,16 @@ class Pool:
         """Whether several threads may read at a time."""
         return self.source.parallel
 
+    @property
+    def distant(self) -> bool:
+        """Whether reading an item is mostly waiting for another machine, so that several are best asked for at once."""
+        return self.parallel and bool(getattr(self.source, "distant", False))
+
+    @property
+    def one_reader(self) -> bool:
+        """Whether several processes that read it would each fetch all of it, because items come many at a time."""
+        return bool(getattr(self.source, "one_reader", False))
+
     def read(self, index: int) -> bytes:
         """The encoded bytes of the item at ``index``.
 
@@ -158,7 +145,7 @@ class Pool:
         except OSError as error:
             raise ReadingFault(
                 f"{self.ids[index]} of {self.name} can't be read ({error.strerror or error}), although it is part of "
-                f"the pool; it was tried {len(self.patience.waits) + 1} times within {sum(self.patience.waits):.0f} s. "
+                f"the pool; {self.patience.told}. "
                 "What is finished is kept: when the pool can be read again, go on with --resume. "
                 "A file that never can be is best replaced by an empty one, which is listed as rejected"
             ) from error

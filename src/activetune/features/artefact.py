@@ -117,7 +117,8 @@ FOREIGN = ("features", "ids", "labels")  # arrays of an archive made elsewhere
 def origin(pool: Pool) -> dict[str, str | None]:
     """The pool as it was named, and where that is, so that its images are found from another folder too."""
     path, _ = split_rate(pool.name)
-    return {"pool": pool.name, "pool_path": str(Path(pool.name).absolute()) if path.exists() else None}
+    there = isinstance(path, Path) and path.exists()  # an address is the same from everywhere
+    return {"pool": pool.name, "pool_path": str(Path(pool.name).absolute()) if there else None}
 
 
 def save_items(path: Path, ids: Sequence[str], labels: Sequence[object] | None) -> None:

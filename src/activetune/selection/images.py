@@ -18,6 +18,7 @@ from activetune.base.fingerprint import digest_stream
 from activetune.base.locks import holds_output
 from activetune.base.progress import progress
 from activetune.base.tables import write_csv
+from activetune.base.urls import is_address
 from activetune.data.frame_rate import split_rate
 from activetune.data.image_files import image_file
 from activetune.data.images import decode_image
@@ -88,7 +89,7 @@ def pool_of(artefact: Selection | Embeddings) -> Pool:
     name, path = (artefact.manifest.get(key) for key in ("pool", "pool_path"))
     if not name:
         raise UsageError("the features were made elsewhere, so the pool is not known")
-    there = next((place for place in (path, name) if place and split_rate(place)[0].exists()), None)
+    there = name if is_address(name) else next((p for p in (path, name) if p and split_rate(p)[0].exists()), None)
     if there is None:
         raise UsageError(f"the pool {name} is not there")
     pool = open_pool(there, quiet=True)

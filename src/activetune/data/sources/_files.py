@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,10 @@ from pathlib import Path
 from activetune.base.errors import RejectedImage
 from activetune.data.answers import class_names
 from activetune.data.identity import Place
+from activetune.data.pool import ImageSource
 from activetune.data.reading import read_image_file, read_start
+from activetune.data.remote.files import RemoteFiles, leads_out
+from activetune.data.remote.location import Location, RemotePath, State
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ def optional_files(root: Path, paths: Sequence[str | None]) -> FileSource:
     return FileSource(root, named, {**absent_files(root, named, present), **absent})
 
 
+def optional_below(root: Location, states: Mapping[str, State], paths: Sequence[str | None]) -> ImageSource:
+    """The same of files that lie anywhere.
+
+    Args:
+        states: of those elsewhere, as they were listed.
+    """
+    if isinstance(root, Path):
+        return optional_files(root, paths)
+    absent = {row: "no file is named" for row, path in enumerate(paths) if not path}
+    for row, path in enumerate(paths):
+        if path and leads_out(path):
+            absent[row] = "the path leads out of the folder"
+    return RemoteFiles(root, [path or "" for path in paths], states, absent)
+
+
 def absent_files(root: Path, paths: Sequence[str], positions: Iterable[int]) -> dict[int, str]:
     """Those of ``positions`` whose file is missing, and why."""
     found = {}
@@ -72,11 +89,11 @@ def absent_files(root: Path, paths: Sequence[str], positions: Iterable[int]) -> 
     return found
 
 
-def files_of_pattern(path: Path) -> list[Path]:
-    """The files that a path with ``*``, ``?`` or ``[…]`` stands for, sorted; none where it has none of these."""
-    if not glob.has_magic(str(path)):
-        return []
-    return sorted(Path(found) for found in glob.iglob(str(path)))  # noqa: PTH207  (a pattern of any depth)
+def place_in(location: Location, part: str = "") -> Place | None:
+    """A file that lies anywhere, or a part of it, as a place; None where its state is not known."""
+    if isinstance(location, RemotePath):
+        return location.place(part)
+    return place_of(os.path.realpath(location), part)
 
 
 def place_of(path: str, part: str = "") -> Place | None:

@@ -6,19 +6,18 @@ import contextlib
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError, first_line
 from activetune.base.names import by_comparable
 from activetune.base.tables import column_values
 from activetune.data.pool import ImageSource
+from activetune.data.remote.location import Location
 from activetune.data.sources._class_labels import class_label_names
 from activetune.data.sources._metadata import FILE_NAME, items_of, nearest_last
-from activetune.data.sources._parquet import ParquetSource, Shard
+from activetune.data.sources._parquet import ParquetSource, Shard, parquet_file
 
 
 @contextlib.contextmanager
@@ -49,7 +48,7 @@ class ParquetColumns:
                 found += [None] * sum(shard.rows)
                 continue
             with _explained(shard):
-                found += column_values(pq.ParquetFile(shard.path).read(columns=[name]).column(0))
+                found += column_values(parquet_file(shard.path).read(columns=[name]).column(0))
         return found
 
     def class_names(self, name: str, field: str = "") -> list[str] | None:
@@ -71,7 +70,7 @@ class ParquetColumns:
             kind = self._schema(shard).field(name).type
             slim = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
             with _explained(shard):
-                file = pq.ParquetFile(shard.path)
+                file = parquet_file(shard.path)
                 for group in range(file.num_row_groups):
                     read = file.read_row_group(group, columns=[f"{name}.path" if slim else name])
                     found += read.column(0).is_valid().to_pylist()
@@ -79,7 +78,7 @@ class ParquetColumns:
 
     def _schema(self, shard: Shard) -> pa.Schema:
         with _explained(shard):
-            return pq.read_schema(shard.path)
+            return parquet_file(shard.path).schema_arrow
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,8 @@ class ManifestColumns:
         files: a source of files that are named as the manifest's images are, None where an item has none; picklable.
     """
 
-    path: Path
-    read: Callable[[Path], Mapping[str, Sequence[Any]]]
+    path: Location
+    read: Callable[[Location], Mapping[str, Sequence[Any]]]
     files: Callable[[Sequence[str | None]], ImageSource]
 
     def names(self) -> list[str]:

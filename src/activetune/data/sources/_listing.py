@@ -32,10 +32,12 @@ class OpenOptions:
     Attributes:
         follow_links: also into linked folders that lead out of the pool.
         frame_rate: which frames of videos are items; None: nothing was said.
+        quiet: no sentences while a long listing goes on.
     """
 
     follow_links: bool = False
     frame_rate: FrameRate | None = None
+    quiet: bool = False
 
 
 @dataclass

@@ -13,10 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activetune.base.errors import RejectedImage, first_line
+from activetune.base.errors import ActivetuneError, RejectedImage, first_line
 from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
-from activetune.data.sources._files import FileSource, absent_files, place_of
+from activetune.data.remote.location import Location
+from activetune.data.remote.ranged import opened
+from activetune.data.sources._files import FileSource, absent_files, place_in
 
 ROW_GROUP_CACHE_BYTES = 256 * 2**20
 OPEN_FILES = 8
@@ -26,7 +28,7 @@ OPEN_FILES = 8
 class Shard:
     """A Parquet file, its image column, and how many rows its row groups have."""
 
-    path: Path
+    path: Location
     column: str
     rows: Sequence[int]
 
@@ -42,6 +44,7 @@ class ParquetSource:
     shards: Sequence[Shard]
     inside: bool
     parallel: bool = False
+    one_reader: bool = field(init=False, repr=False)  # elsewhere each process would fetch every row group for itself
     _starts: list[int] = field(init=False, repr=False)  # the first row of each row group, of all files
     _parts: list[tuple[int, int]] = field(init=False, repr=False)  # file and row group
     _firsts: list[int] = field(init=False, repr=False)  # the first row of each file
@@ -50,6 +53,7 @@ class ParquetSource:
     _process: int = field(default_factory=os.getpid, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.one_reader = any(not isinstance(shard.path, Path) for shard in self.shards)
         self._starts, self._parts, self._firsts, count = [], [], [], 0
         for number, shard in enumerate(self.shards):
             self._firsts.append(count)
@@ -63,6 +67,8 @@ class ParquetSource:
         part = bisect.bisect_right(self._starts, index) - 1
         try:
             cell = self._group(part)[index - self._starts[part]].as_py()
+        except ActivetuneError:  # out of reach, of a file elsewhere
+            raise
         except Exception as error:  # on a damaged file Arrow raises nearly anything, and calls it an OSError too
             if isinstance(error, OSError) and error.errno is not None:
                 self._files.clear()  # so that the next attempt opens the file again
@@ -83,7 +89,7 @@ class ParquetSource:
             return None
         number = self._parts[bisect.bisect_right(self._starts, index) - 1][0]
         shard = self.shards[number]
-        return place_of(os.path.realpath(shard.path), f"{shard.column}:{index - self._firsts[number]}")
+        return place_in(shard.path, f"{shard.column}:{index - self._firsts[number]}")
 
     def _group(self, part: int) -> pa.ChunkedArray:
         if self._process != os.getpid():  # a forked worker reads through files of its own
@@ -91,7 +97,7 @@ class ParquetSource:
         if part not in self._groups:
             number, group = self._parts[part]
             if number not in self._files:
-                self._files[number] = pq.ParquetFile(self.shards[number].path, memory_map=True)
+                self._files[number] = parquet_file(self.shards[number].path)
                 while len(self._files) > OPEN_FILES:
                     self._files.popitem(last=False)
             file = self._files[number]
@@ -105,8 +111,15 @@ class ParquetSource:
         return {**self.__dict__, "_files": OrderedDict(), "_groups": OrderedDict()}
 
 
-def _read_beside(parquet: Path, name: str) -> bytes:
+def parquet_file(path: Location) -> pq.ParquetFile:
+    """An open Parquet file; of one elsewhere the parts alone are read that are asked for."""
+    return pq.ParquetFile(path, memory_map=True) if isinstance(path, Path) else pq.ParquetFile(opened(path))
+
+
+def _read_beside(parquet: Location, name: str) -> bytes:
     """A file that a row names, which must lie in the Parquet file's folder: such files are passed around."""
+    if not isinstance(parquet, Path):
+        raise RejectedImage(f"unreadable: the row holds no bytes; {name!r} beside a Parquet file elsewhere is not read")
     root = parquet.parent
     try:
         inside = Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))

@@ -6,11 +6,15 @@ import os
 import posixpath
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from activetune.base.errors import UsageError
 from activetune.data.formats import IMAGE_SUFFIXES, START, looks_like_image, suffix_of
 from activetune.data.reading import read_start
+from activetune.data.remote.files import RemoteFiles
+from activetune.data.remote.listing import Entry, entries_below
+from activetune.data.remote.location import Location, RemotePath, State, insist
 from activetune.data.sources import _listing as reasons
 from activetune.data.sources._listing import LeftOut
 
@@ -36,12 +40,14 @@ class Walk:
         images: by suffix or, without one, by their first bytes; not sorted.
         linked: those of them that are links themselves.
         others: regular files that are no images.
+        states: of files elsewhere, as they were listed.
     """
 
     images: list[str] = field(default_factory=list)
     linked: set[str] = field(default_factory=set)
     others: list[str] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    states: dict[str, State] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,24 @@ class _Folder:
     prefix: str
 
 
-def walk(root: str | os.PathLike[str], *, follow_links: bool = False) -> Walk:
+def walk(root: Location, *, follow_links: bool = False, quiet: bool = False) -> Walk:
     """List a folder with all that is below it.
 
     Linked files are taken wherever they lie, since each is named one by one. Of linked folders those are taken that lie
     in the pool but would not be listed there (below a hidden folder), and with ``follow_links`` those outside. A folder
-    is listed once, however many links lead to it, so that none can make the walk endless.
+    is listed once, however many links lead to it, so that none can make the walk endless. Elsewhere there are no links.
+
+    Args:
+        quiet: no sentences about a long listing elsewhere.
 
     Raises:
-        UsageError: a folder that can't be listed, or a name that is not UTF-8.
+        UsageError: a folder that can't be listed, or a name that is not UTF-8. ReadingFault: it lies elsewhere, and is
+            out of reach.
     """
+    return _walk_elsewhere(root, quiet) if isinstance(root, RemotePath) else _walk_here(root, follow_links)
+
+
+def _walk_here(root: str | os.PathLike[str], follow_links: bool) -> Walk:
     found = Walk()
     real_root = os.path.realpath(root)
     seen: set[str] = set()
@@ -152,3 +166,33 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+# Elsewhere ------------------------------------------------------------------------------------------------------------
+
+READERS = 16  # threads that look at the beginnings of files without a suffix
+
+
+def _walk_elsewhere(root: RemotePath, quiet: bool) -> Walk:
+    """The same below an address: what counts is told by names alone, but for files without a suffix."""
+    found = Walk()
+    untold: list[Entry] = []
+    for entry in entries_below(root, quiet=quiet):
+        suffix = suffix_of(entry.name)
+        if reason := unwanted_name(entry.name):
+            found.left_out.add(reason)
+            continue
+        found.states[entry.name] = entry.state
+        if suffix in IMAGE_SUFFIXES:
+            found.images.append(entry.name)
+        elif suffix or not entry.state.size:
+            found.others.append(entry.name)
+        else:
+            untold.append(entry)
+    if untold:
+        source = RemoteFiles(root, [entry.name for entry in untold], found.states)
+        with ThreadPoolExecutor(READERS, "looking") as executor:
+            starts = executor.map(lambda row: insist(root, lambda: source.start(row, START)), range(len(untold)))
+            for entry, start in zip(untold, starts, strict=True):
+                (found.images if looks_like_image(start) else found.others).append(entry.name)
+    return found

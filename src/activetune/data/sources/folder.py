@@ -14,11 +14,15 @@ from typing import Any
 from activetune.base.errors import UsageError
 from activetune.base.tables import read_table
 from activetune.data.formats import suffix_of
-from activetune.data.sources._files import FileSource, absent_files, folder_labels, optional_files
+from activetune.data.pool import ImageSource
+from activetune.data.remote.files import RemoteFiles
+from activetune.data.remote.location import Location, RemotePath, quoted
+from activetune.data.remote.ranged import on_this_machine
+from activetune.data.sources._files import FileSource, absent_files, folder_labels, optional_below
 from activetune.data.sources._further import TableColumns
 from activetune.data.sources._listing import NAMES_NOTHING, Listing, OpenOptions
 from activetune.data.sources._metadata import is_metadata, metadata_labels
-from activetune.data.sources._walk import walk
+from activetune.data.sources._walk import Walk, walk
 
 ABOUT = (
     "folder of images, searched recursively; its sub-folders' names are labels, or the column label of a "
@@ -26,11 +30,12 @@ ABOUT = (
 )
 SUFFIXES: tuple[str, ...] = ()
 FOLDERS = True
+ELSEWHERE = True
 
 
-def find(root: Path, options: OpenOptions) -> Listing:
+def find(root: Location, options: OpenOptions) -> Listing:
     """The images below a folder; ids are their paths relative to it."""
-    found = walk(root, follow_links=options.follow_links)
+    found = walk(root, follow_links=options.follow_links, quiet=options.quiet)
     paths = sorted(found.images)
     tables, notes = dict[str, Mapping[str, Sequence[Any]]](), []
     for path in filter(is_metadata, found.others if paths else ()):
@@ -44,13 +49,19 @@ def find(root: Path, options: OpenOptions) -> Listing:
         if path not in tables:
             found.left_out.add_file(suffix_of(path))
     labels = folder_labels(paths) if labels is None else labels
-    absent = absent_files(root, paths, [row for row, path in enumerate(paths) if path in found.linked])
-    further = (
-        TableColumns(paths, list(tables), partial(_table, root), partial(optional_files, root)) if tables else None
-    )
-    return Listing(paths, labels, FileSource(root, paths, absent), found.left_out, notes, further)
+    files = partial(optional_below, root, found.states)
+    further = TableColumns(paths, list(tables), partial(_table, root), files) if tables else None
+    return Listing(paths, labels, _source(root, paths, found), found.left_out, notes, further)
 
 
-def _table(root: Path, path: str) -> Mapping[str, Sequence[Any]]:
+def _source(root: Location, paths: Sequence[str], found: Walk) -> ImageSource:
+    if isinstance(root, RemotePath):
+        return RemoteFiles(root, paths, {path: found.states[path] for path in paths})
+    return FileSource(root, paths, absent_files(root, paths, [row for row, p in enumerate(paths) if p in found.linked]))
+
+
+def _table(root: Location, path: str) -> Mapping[str, Sequence[Any]]:
     """The columns of a metadata table in the folder."""
-    return read_table(root / path)
+    place = root / path if isinstance(root, Path) else root / quoted(root, path)
+    with on_this_machine(place) as file:
+        return read_table(file)

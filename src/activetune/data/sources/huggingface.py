@@ -17,18 +17,19 @@ import pyarrow.parquet as pq
 
 from activetune.base.tables import column_values
 from activetune.data.answers import class_names
+from activetune.data.remote.location import Location
 from activetune.data.sources import _listing as reasons
 from activetune.data.sources._class_labels import class_label_names
-from activetune.data.sources._files import files_of_pattern
 from activetune.data.sources._further import ParquetColumns, holds_bytes
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import LABEL_COLUMNS
-from activetune.data.sources._parquet import ParquetSource, Shard
-from activetune.data.sources._walk import walk
+from activetune.data.sources._parquet import ParquetSource, Shard, parquet_file
+from activetune.data.sources._shards import below, each, shards_at
 
 ABOUT = ".parquet in Hugging Face image schema (image{bytes,path}, label), a folder or a pattern of such shards"
 SUFFIXES = (".parquet",)
 FOLDERS = True
+ELSEWHERE = True
 IMAGE_COLUMNS = ("image", "img")  # preferred, and read where they hold bytes alone
 SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
@@ -43,10 +44,11 @@ class _Table:
     notes: Sequence[str]
 
 
-def find(path: Path, options: OpenOptions) -> Listing | None:
+def find(path: Location, options: OpenOptions) -> Listing | None:
     """The rows of the Parquet files at a path; None where these have no image column."""
-    files = _files_at(path, options)
-    tables = [table for file in files if (table := _read(file)) is not None]
+    files = shards_at(path, SUFFIXES, options)
+    read = each(files, _read, "reading columns", quiet=options.quiet)
+    tables = [table for table in read if table is not None]
     if not tables:
         return None
     left_out = LeftOut()
@@ -60,22 +62,15 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
     return Listing(_ids(path, tables), labels, source, left_out, notes, ParquetColumns(shards))
 
 
-def _read(path: Path) -> _Table | None:
+def _read(path: Location) -> _Table | None:
     """A file's columns but for the images; None where it has no images."""
-    file = pq.ParquetFile(path)
+    file = parquet_file(path)
     column = image_column(file.schema_arrow)
     if column is None:
         return None
     rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     labels, notes = _labels(file, path)
     return _Table(Shard(path, column, rows), _paths(file, column) or [None] * sum(rows), labels, notes)
-
-
-def _files_at(path: Path, options: OpenOptions) -> list[Path]:
-    if path.is_dir():
-        found = walk(path, follow_links=options.follow_links)
-        return [path / name for name in sorted(found.others) if name.lower().endswith(SUFFIXES)]
-    return [path] if path.exists() else files_of_pattern(path)
 
 
 def image_column(schema: pa.Schema) -> str | None:
@@ -106,12 +101,14 @@ def _may_name_files(table: _Table) -> bool:
 
     The file's statistics would tell whether all rows hold bytes, but pyarrow ends the whole process on damaged ones.
     """
+    if not isinstance(table.shard.path, Path):
+        return False  # elsewhere such files are not read
     with os.scandir(table.shard.path.parent) as entries:
         there = {entry.name for entry in entries} | {""}  # "": an absolute path
     return any(path and posixpath.normpath(path).partition("/")[0] in there for path in table.paths)
 
 
-def _ids(path: Path, tables: Sequence[_Table]) -> list[str]:
+def _ids(path: Location, tables: Sequence[_Table]) -> list[str]:
     """The images' own paths where all are there and distinct; row numbers, behind the file's name, otherwise."""
     count = sum(len(table.paths) for table in tables)
     names = [name for table in tables for name in table.paths if name and "\0" not in name]
@@ -122,12 +119,12 @@ def _ids(path: Path, tables: Sequence[_Table]) -> list[str]:
     root = path if path.is_dir() else path.parent
     found = []
     for table in tables:
-        stem = os.path.relpath(table.shard.path, root).replace(os.sep, "/").removesuffix(".parquet")
+        stem = below(table.shard.path, root).removesuffix(".parquet")
         found += [f"{stem}/{row:08d}" for row in range(len(table.paths))]
     return found
 
 
-def _labels(file: pq.ParquetFile, path: Path) -> tuple[list[str | None] | None, list[str]]:
+def _labels(file: pq.ParquetFile, path: Location) -> tuple[list[str | None] | None, list[str]]:
     """Class names, through the ``ClassLabel`` feature that Hugging Face keeps in the schema's metadata, and notes."""
     schema = file.schema_arrow
     column = next((name for name in LABEL_COLUMNS if name in schema.names and _is_plain(schema, name)), None)
@@ -144,7 +141,7 @@ def _is_plain(schema: pa.Schema, column: str) -> bool:
     return not pa.types.is_nested(schema.field(column).type)
 
 
-def _splits(path: Path, shards: Sequence[Shard]) -> list[str]:
+def _splits(path: Location, shards: Sequence[Shard]) -> list[str]:
     """A sentence where shards of several splits are taken together."""
     found = {match[1] for shard in shards if (match := SPLIT.match(shard.path.name))}
     if len(found) < 2:

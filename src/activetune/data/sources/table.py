@@ -1,7 +1,7 @@
 """A manifest: a CSV, Parquet or JSON lines table with the column ``path`` (or ``file_name``), ``label`` and ``id``.
 
 Paths are relative to the manifest's folder, or absolute. ``~/``, ``file://`` and, where no file is so named, ``\\``
-between folders are understood.
+between folders are understood. A manifest elsewhere names files of its own store, see ``_named_elsewhere.py``.
 """
 
 from __future__ import annotations
@@ -17,36 +17,48 @@ import pyarrow.parquet as pq
 from activetune.base.errors import UsageError
 from activetune.base.tables import JSON_LINES, column_values, need_columns, read_table
 from activetune.data.answers import class_names
+from activetune.data.remote.files import RemoteFiles
+from activetune.data.remote.location import Location, RemotePath
+from activetune.data.remote.ranged import on_this_machine, opened
 from activetune.data.sources._files import FileSource, absent_files
 from activetune.data.sources._further import ManifestColumns
 from activetune.data.sources._listing import Listing, OpenOptions
+from activetune.data.sources._named_elsewhere import files_named_elsewhere
 
 ABOUT = ".csv, .tsv, .parquet or .jsonl manifest with the columns path (or file_name), label (optional), id (optional)"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 FOLDERS = False
+ELSEWHERE = True
+HOW = "absolute, or relative to the manifest's folder"
 PATH_COLUMNS = ("path", "file_name")
 
 
-def find(path: Path, options: OpenOptions) -> Listing:
+def find(path: Location, options: OpenOptions) -> Listing:
     """The rows of a manifest; ids are the column ``id``, otherwise the paths as they are written."""
     columns = _columns(path)
     name = next(column for column in PATH_COLUMNS if column in columns)
     given = _texts(columns[name], path, name)
     ids = _texts(columns["id"], path, "id") if "id" in columns else given
     labels = class_names(columns["label"], str(path), ids) if "label" in columns else None
-    paths = [_understood(text, path.parent) for text in given]
-    absent = absent_files(path.parent, paths, range(len(paths)))
-    if given and len(absent) == len(given):
+    source = _named(path.parent, given)
+    if given and len(source.absent) == len(given):
         raise UsageError(
             f"0 of {len(given):,} paths of {path} exist; the first: {given[0]!r}, looked for at "
-            f"{path.parent / paths[0]}; paths are absolute, or relative to the manifest's folder"
+            f"{path.parent / source.paths[0]}; paths are "
+            + ("relative to the manifest's folder" if isinstance(path, RemotePath) else HOW)
         )
-    further = ManifestColumns(path, _all_columns, partial(named_files, path.parent))
-    return Listing(ids, labels, FileSource(path.parent, paths, absent), further=further)
+    further = ManifestColumns(path, _all_columns, partial(_named, path.parent))
+    return Listing(ids, labels, source, further=further)
 
 
-def _all_columns(path: Path) -> Mapping[str, Sequence[Any]]:
-    return read_table(path)
+def _all_columns(path: Location) -> Mapping[str, Sequence[Any]]:
+    with on_this_machine(path) as file:
+        return read_table(file)
+
+
+def _named(folder: Location, names: Sequence[str | None]) -> FileSource | RemoteFiles:
+    """Files that are named as the manifest's images are, None where an item has none."""
+    return files_named_elsewhere(folder, names) if isinstance(folder, RemotePath) else named_files(folder, names)
 
 
 def named_files(folder: Path, names: Sequence[str | None]) -> FileSource:
@@ -56,15 +68,15 @@ def named_files(folder: Path, names: Sequence[str | None]) -> FileSource:
     return FileSource(folder, paths, {**absent_files(folder, paths, range(len(paths))), **nameless})
 
 
-def _columns(path: Path) -> Mapping[str, Sequence[Any]]:
+def _columns(path: Location) -> Mapping[str, Sequence[Any]]:
     if path.suffix.lower() != ".parquet":
-        columns = read_table(path)
+        columns = _all_columns(path)
         if not columns and path.suffix.lower() in JSON_LINES:
             return {"path": []}  # no line, and so no names
         if not any(name in columns for name in PATH_COLUMNS):
             need_columns(columns, ["path"], path)
         return columns
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(path if isinstance(path, Path) else opened(path))
     names = file.schema_arrow.names
     if not any(name in names for name in PATH_COLUMNS):
         if not file.metadata.num_rows:
@@ -78,7 +90,7 @@ def _columns(path: Path) -> Mapping[str, Sequence[Any]]:
     return {name: column_values(table.column(name)) for name in wanted}
 
 
-def _texts(values: Sequence[object], path: Path, column: str) -> list[str]:
+def _texts(values: Sequence[object], path: Location, column: str) -> list[str]:
     """The cells of a column of paths or ids."""
     found = []
     for row, value in enumerate(values, start=1):

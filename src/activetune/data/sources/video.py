@@ -29,6 +29,7 @@ from activetune.base.fingerprint import digest_file
 from activetune.data.formats import suffix_of
 from activetune.data.frame_rate import DEFAULT
 from activetune.data.identity import Place, content_digest
+from activetune.data.remote.location import Location
 from activetune.data.sources import _listing as reasons
 from activetune.data.sources._files import folder_labels, place_of
 from activetune.data.sources._frame_memory import known_frames
@@ -44,6 +45,7 @@ SUFFIXES = (
     *(".wmv", ".flv", ".3gp", ".ogv"),
 )
 FOLDERS = True
+ELSEWHERE = False
 OPEN_FILES = 4
 TOLD = 3  # damaged videos that are named
 
@@ -134,12 +136,13 @@ def as_ppm(pixels: Pixels) -> bytes:
     return b"".join((header, np.ascontiguousarray(pixels).data))
 
 
-def find(path: Path, options: OpenOptions) -> Listing | None:
+def find(path: Location, options: OpenOptions) -> Listing | None:
     """The frames of a video file, or of those below a folder; ids are the paths with the numbers of the frames.
 
     Raises:
         MissingExtra: PyAV is not installed. UsageError: a single file without a video that can be read.
     """
+    assert isinstance(path, Path)  # see ELSEWHERE
     if not path.is_dir():
         return _listing(path.parent, [path.name], options, LeftOut(), only=True)
     found = walk(path, follow_links=options.follow_links)

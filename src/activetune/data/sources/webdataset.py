@@ -13,9 +13,8 @@ import json
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,19 +26,21 @@ from activetune.data.formats import IMAGE_SUFFIXES, suffix_of
 from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
 from activetune.data.pool import ImageSource
+from activetune.data.remote.location import Location, RemotePath
 from activetune.data.sources import _listing as reasons
-from activetune.data.sources._files import files_of_pattern, folder_labels, place_of
+from activetune.data.sources._files import folder_labels, place_in
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import LABEL_COLUMNS
-from activetune.data.sources._walk import unwanted_name, walk
+from activetune.data.sources._shards import below, each, shards_at
+from activetune.data.sources._tar_headers import FOLDER, MAX_SIDECAR, PLAIN, Header, TarHeaders, headers_of
+from activetune.data.sources._walk import unwanted_name
 
 ABOUT = ".tar of images in WebDataset's form (0001.jpg, 0001.cls), a folder or a pattern of such shards"
 SUFFIXES = (".tar",)
 FOLDERS = True
+ELSEWHERE = True
 CLASS, TEXT, JSON = ".cls", ".txt", ".json"
 CAPTION = "caption"  # the column of the texts
-MAX_SIDECAR = 2**20  # bytes of what is known of an item
-TAKEN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Member:
 class _Files:
     """The shards' open files, one of each per process; reading at a place moves no offset that others share."""
 
-    def __init__(self, paths: Sequence[Path]):
+    def __init__(self, paths: Sequence[Location]):
         self.paths = paths
         self._open: dict[int, int] = {}
 
@@ -62,9 +63,11 @@ class _Files:
         """A member's first bytes, at most ``count``.
 
         Raises:
-            OSError: the shard can't be read now.
+            OSError: the shard can't be read now. ReadingFault: it lies elsewhere, and has gone.
         """
-        count = min(count, member.size)
+        count, path = min(count, member.size), self.paths[member.shard]
+        if isinstance(path, RemotePath):
+            return path.read_part(member.start, member.start + count)
         try:
             return os.pread(self._file(member.shard), count, member.start)
         except OSError:
@@ -96,7 +99,7 @@ class TarSource:
         paths: of the S shards. shards_N, starts_N, sizes_N: see :class:`Member`, by item.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Location]
     shards_N: IntArray
     starts_N: IntArray
     sizes_N: IntArray
@@ -123,7 +126,12 @@ class TarSource:
     def place(self, index: int) -> Place | None:
         """The member of its shard."""
         member = self._member(index)
-        return place_of(os.path.realpath(self.paths[member.shard]), str(member.start))
+        return place_in(self.paths[member.shard], str(member.start))
+
+    @property
+    def distant(self) -> bool:
+        """Whether the shards lie elsewhere."""
+        return isinstance(self.paths[0], RemotePath)
 
     def _member(self, index: int) -> Member:
         return Member(int(self.shards_N[index]), int(self.starts_N[index]), int(self.sizes_N[index]))
@@ -137,7 +145,7 @@ class Sidecars:
         paths: of the S shards. texts, objects: by item the member with its text, or its JSON object; None without.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Location]
     texts: Sequence[Member | None]
     objects: Sequence[Member | None]
 
@@ -191,18 +199,18 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def find(path: Path, options: OpenOptions) -> Listing | None:
+def find(path: Location, options: OpenOptions) -> Listing | None:
     """The images in the tar files at a path; None where a folder has no such file.
 
     Raises:
         UsageError: a file that is no tar.
     """
-    paths = _shards(path, options)
+    paths = shards_at(path, SUFFIXES, options)
     if not paths:
         return None
     found = _Found()
-    for number, shard in enumerate(paths):
-        _list(shard, number, found)
+    for number, headers in enumerate(each(paths, headers_of, "reading headers", quiet=options.quiet)):
+        _list(headers, number, found)
     names, members = [name for _, name in found.items], list(found.items.values())
     keys = [(member.shard, _key(name)) for name, member in zip(names, members, strict=True)]
     beside = {kind: [found.sidecars[kind].get(key) for key in keys] for kind in (CLASS, TEXT, JSON)}
@@ -215,22 +223,12 @@ def find(path: Path, options: OpenOptions) -> Listing | None:
     return Listing(ids, labels, source, found.left_out, found.notes, further if known else None)
 
 
-def _shards(path: Path, options: OpenOptions) -> list[Path]:
-    if path.is_dir():
-        others = walk(path, follow_links=options.follow_links).others
-        return [path / name for name in sorted(others) if name.lower().endswith(SUFFIXES)]
-    return [path] if path.exists() else files_of_pattern(path)
-
-
-def _list(path: Path, number: int, found: _Found) -> None:
-    """Read the headers of a shard."""
-    end = path.stat().st_size
+def _list(headers: TarHeaders, number: int, found: _Found) -> None:
+    """Note what a shard holds, by its headers."""
+    path = headers.path
     try:
-        with tarfile.open(path, "r:") as archive:
-            for info in archive:
-                # Otherwise it would keep the headers of all, some hundred bytes each.
-                archive.members = []  # type: ignore[attr-defined]
-                _take(info, Member(number, info.offset_data, info.size), end, found)
+        for header in headers:
+            _take(header, Member(number, header.start, header.size), headers.end, found)
     except tarfile.TarError as error:
         own = [name for shard, name in found.items if shard == number]
         if not own:
@@ -240,15 +238,15 @@ def _list(path: Path, number: int, found: _Found) -> None:
         found.notes.append(f"{path} is damaged behind {own[-1]} ({first_line(error)}); the images before it are taken")
 
 
-def _take(info: tarfile.TarInfo, member: Member, end: int, found: _Found) -> None:
+def _take(header: Header, member: Member, end: int, found: _Found) -> None:
     """Note a member, or why it is left out."""
-    name = posixpath.normpath(info.name.replace("\\", "/"))
+    name = posixpath.normpath(header.name.replace("\\", "/"))
     suffix = suffix_of(name)
-    if info.isdir():
+    if header.kind == FOLDER:
         return
     if reason := unwanted_name(name):
         found.left_out.add(reason)
-    elif info.type not in TAKEN or info.issparse():
+    elif header.kind != PLAIN:
         found.left_out.add(reasons.SPECIAL)
     elif member.start + member.size > end:
         found.left_out.add(reasons.CUT_OFF)
@@ -266,16 +264,16 @@ def _key(name: str) -> str:
     return f"{folder}/{file.partition('.')[0]}"
 
 
-def _ids(items: Sequence[tuple[int, str]], paths: Sequence[Path], root: Path) -> list[str]:
+def _ids(items: Sequence[tuple[int, str]], paths: Sequence[Location], root: Location) -> list[str]:
     """The members' paths, behind their shard's where a path stands in several shards."""
     if len({name for _, name in items}) == len(items):
         return [name for _, name in items]
-    stems = [os.path.relpath(path, root).replace(os.sep, "/").removesuffix(".tar") for path in paths]
+    stems = [below(path, root).removesuffix(".tar") for path in paths]
     return [f"{stems[shard]}/{name}" for shard, name in items]
 
 
 def _labels(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     ids: Sequence[str],
     names: Sequence[str],
     classes: Sequence[Member | None],
@@ -293,16 +291,16 @@ def _labels(
     return folder_labels(names)
 
 
-def _contents(paths: Sequence[Path], members: Sequence[Member | None]) -> Iterator[str | None]:
+def _contents(paths: Sequence[Location], members: Sequence[Member | None]) -> Iterator[str | None]:
     """The texts of members, None where there is none.
 
     Raises:
         UsageError: a shard can't be read now.
     """
-    files = _Files(paths)
+    files, known = _Files(paths), dict[int, Mapping[int, bytes]]()
     try:
         for member in members:
-            yield None if member is None else _text(files, member)
+            yield None if member is None else _text(files, known, member)
     except OSError as error:
         raise UsageError(
             f"{paths[0].parent} can't be read ({error.strerror or error}); copy the shards again"
@@ -311,6 +309,15 @@ def _contents(paths: Sequence[Path], members: Sequence[Member | None]) -> Iterat
         files.close()
 
 
-def _text(files: _Files, member: Member) -> str:
-    """A member's text; what is not UTF-8 in it is marked."""
-    return files.read(member, MAX_SIDECAR).decode("utf-8-sig", errors="replace").strip()
+def _text(files: _Files, known: dict[int, Mapping[int, bytes]], member: Member) -> str:
+    """A member's text; what is not UTF-8 in it is marked.
+
+    Args:
+        known: the texts of shards elsewhere, which were read with the headers.
+    """
+    path = files.paths[member.shard]
+    if isinstance(path, RemotePath) and member.shard not in known:
+        known[member.shard] = headers_of(path).texts
+    found = known[member.shard].get(member.start) if member.shard in known else None
+    content = files.read(member, MAX_SIDECAR) if found is None else found
+    return content.decode("utf-8-sig", errors="replace").strip()

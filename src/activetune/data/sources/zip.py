@@ -26,8 +26,10 @@ from activetune.base.tables import read_table
 from activetune.data.formats import IMAGE_SUFFIXES, START, looks_like_image, suffix_of
 from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
+from activetune.data.remote.location import Location
+from activetune.data.remote.ranged import opened
 from activetune.data.sources import _listing as reasons
-from activetune.data.sources._files import folder_labels, place_of
+from activetune.data.sources._files import folder_labels, place_in
 from activetune.data.sources._further import TableColumns
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import is_metadata, metadata_labels
@@ -36,6 +38,7 @@ from activetune.data.sources._walk import unwanted_name
 ABOUT = ".zip of images, as a folder of images"
 SUFFIXES = (".zip",)
 FOLDERS = False
+ELSEWHERE = True
 UTF_8 = 0x800  # flag of a member whose name is UTF-8
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError)
 STEP, LZMA_STEP = 2**16, 2**12  # bytes that are asked for at a time; LZMA unpacks all that these were made of
@@ -50,7 +53,7 @@ class ZipSource:
         members: each item's place in the zip's own list; :data:`ABSENT` where it is not there.
     """
 
-    path: Path
+    path: Location
     members: Sequence[int]
     parallel: bool = False
     _open: tuple[int, zipfile.ZipFile] | None = field(default=None, repr=False, compare=False)
@@ -82,12 +85,12 @@ class ZipSource:
 
     def place(self, index: int) -> Place | None:
         """The member of the zip."""
-        return place_of(os.path.realpath(self.path), str(self.members[index]))
+        return place_in(self.path, str(self.members[index]))
 
     def _archive(self) -> zipfile.ZipFile:
         """One open file a process: file offsets must not be shared with a forked worker."""
         if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), zipfile.ZipFile(self.path))
+            self._open = (os.getpid(), zipfile.ZipFile(opened(self.path)))
         return self._open[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,10 +127,10 @@ def _unpacked_bzip2(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def find(path: Path, options: OpenOptions) -> Listing:
+def find(path: Location, options: OpenOptions) -> Listing:
     """The images in a zip; ids are their paths inside it."""
     left_out, images, tables, notes = LeftOut(), dict[str, int](), dict[str, Any](), []
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as file, zipfile.ZipFile(file) as archive:
         for number, info in enumerate(archive.infolist()):
             name = member_name(info)
             reason = unwanted(name, info)
@@ -153,7 +156,7 @@ def find(path: Path, options: OpenOptions) -> Listing:
     return Listing(ids, labels, ZipSource(path, [images[item] for item in ids]), left_out, notes, further)
 
 
-def _further(path: Path, ids: Sequence[str], tables: Sequence[str]) -> TableColumns | None:
+def _further(path: Location, ids: Sequence[str], tables: Sequence[str]) -> TableColumns | None:
     return TableColumns(ids, tables, partial(_table_of, path), partial(_members, path)) if tables else None
 
 
@@ -194,15 +197,15 @@ def _table(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Mappin
         return read_table(path)
 
 
-def _table_of(path: Path, name: str) -> Mapping[str, Sequence[Any]]:
+def _table_of(path: Location, name: str) -> Mapping[str, Sequence[Any]]:
     """The same of a zip that is not open."""
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as file, zipfile.ZipFile(file) as archive:
         infos = {member_name(info): info for info in archive.infolist()}
         return _table(archive, infos[name], name)
 
 
-def _members(path: Path, names: Sequence[str | None]) -> ZipSource:
+def _members(path: Location, names: Sequence[str | None]) -> ZipSource:
     """Members by name; one that is not there is an item without an image."""
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as file, zipfile.ZipFile(file) as archive:
         places = {member_name(info): number for number, info in enumerate(archive.infolist())}
     return ZipSource(path, [places.get(name or "", ABSENT) for name in names])

@@ -27,6 +27,7 @@ from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.settings import Settings
 from activetune.base.toml_files import read_toml
+from activetune.base.urls import is_address, without_secrets
 from activetune.report.subject import SETTINGS
 from activetune.selection.audit import read_audit
 from activetune.selection.budget import parse_budget
@@ -81,6 +82,11 @@ class ProjectSettings(Settings):
         if parse_budget(self.budget)[0] not in ("count", "share"):
             raise UsageError(
                 f"a round's budget is a number or a share of the pool, not {self.budget!r}; give 100 or 5%"
+            )
+        if is_address(self.pool) and without_secrets(self.pool) != self.pool:
+            raise UsageError(
+                f"a project keeps the address of its pool, so that {without_secrets(self.pool)} can hold no password "
+                "and no signature; give credentials as the store's own programs take them"
             )
         if min(self.audit, self.seed) < 0:
             raise UsageError("a project's audit and seed are 0 or more")

@@ -21,6 +21,7 @@ from activetune.base.errors import UsageError, some
 from activetune.base.fingerprint import digest, digest_json, digest_stream
 from activetune.base.progress import note
 from activetune.base.tables import write_csv
+from activetune.base.urls import without_secrets
 from activetune.data.identity import Contents
 from activetune.data.kinds import fingerprint_of
 from activetune.data.label_notes import describe_foreign, describe_spelling
@@ -212,7 +213,7 @@ def _identity(pool: Pool, answers: Labels, use_cache: bool) -> str:
 
 
 def _name_of(test: Pool | str | os.PathLike[str]) -> str:
-    return test.name if isinstance(test, Pool) else str(test)
+    return test.name if isinstance(test, Pool) else without_secrets(str(test))
 
 
 def _same_images(one: Pool, other: Pool) -> bool:
