@@ -175,8 +175,8 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
         table = pq.read_table(path / "items.parquet", columns=["id", "label"])
         rejected_list = digest_file(path / REJECTED) if "rejected_list" in manifest else None
-    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
-        raise UsageError(f"{path} is damaged ({error}); embed again with --overwrite") from None
+    except Exception as error:  # a header of NumPy is a Python literal: on a damaged one it raises nearly anything
+        raise UsageError(f"{path} is damaged ({first_line(error)}); embed again with --overwrite") from None
     ids = table.column("id").to_pylist()
     if (
         list(features.shape) != manifest.get("shape")

@@ -26,6 +26,8 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from activetune.base.names import whole_number
+
 HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD"})
 MAX_BODY = 32 * 2**20  # bytes
@@ -112,7 +114,8 @@ class Guards:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, of which no more is kept than is allowed."""
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdigit() or int(declared) > self.max_body:
+        length = whole_number(declared)
+        if length is None or length > self.max_body:
             raise self._too_long()
         body = bytearray()
         while True:
