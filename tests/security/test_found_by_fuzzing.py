@@ -19,6 +19,7 @@ from activetune import UsageError, open_pool
 from activetune.base.names import whole_number
 from activetune.data.annotations import read_annotations, tasks_at
 from activetune.data.annotations._legend import legend_of_names, read_legend
+from activetune.evaluation.journal import Journal
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.features.writer import _row_shape
 from activetune.handover.given import given_at
@@ -29,6 +30,7 @@ from activetune.report.panels.map import _kept
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.serving.guards import Guards
 from activetune.studies.rounds.project import Project, ProjectSettings
+from activetune.tasks import make_task
 
 NO_NUMBERS = ("²", "١²", "9" * 5000, "-1", "1_0", "")
 
@@ -173,3 +175,61 @@ def test_a_body_of_no_length(declared: str) -> None:
 
     asyncio.run(ask())
     assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels"),
+    [
+        (pa.array([1.5]), pa.array(["a"])),
+        (pa.array([b"\xff"]), pa.array(["a"])),
+        (pa.array(["a"]), pa.array([2**62], pa.duration("s"))),
+        (pa.array([["a"]]), pa.array([None], pa.string())),
+        (pa.array([None], pa.string()), pa.array(["a"])),
+    ],
+)
+def test_items_of_another_kind(ids: pa.Array, labels: pa.Array, tmp_path: Path) -> None:
+    save_embeddings(Embeddings(["a"], np.ones((1, 2), dtype=np.float32)), tmp_path / "emb")
+    pq.write_table(pa.table({"id": ids, "label": labels}), tmp_path / "emb" / "items.parquet")
+    with pytest.raises(UsageError, match=r"is damaged|do not belong|is no label"):
+        load_embeddings(tmp_path / "emb")
+
+
+class Images:
+    """Contents that are always what they were."""
+
+    fingerprint = "x"
+
+    def read(self, count: int) -> None:
+        """Nothing to read."""
+
+    def digest_of(self, start: int, stop: int) -> str:
+        return f"{start}-{stop}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"[7, 8, 9]",
+        lambda line: b"[[], [], [], []]",
+        lambda line: b"7",
+        lambda line: b"\xff" + line,
+        lambda line: line.replace(b'"cat"', b'"cow"'),
+        lambda line: line.replace(b"0.5", b"0.6"),
+        lambda line: line[:-4],
+    ],
+)
+def test_a_damaged_line_of_predictions_is_made_again(damage: Any, tmp_path: Path) -> None:
+    def opened() -> Journal:
+        form = make_task("classification").form(["cat", "dog"])
+        return Journal(tmp_path / "p.csv", form, ["a", "b", "c"], "key", Images())  # type: ignore[arg-type]
+
+    journal = opened()
+    journal.begin(overwrite=False, resume=False)
+    journal.add([("a", "cat", 0.5)], [], 0)
+    journal.add([("b", "cat", 0.5)], [("c", "empty: 0 bytes")], 1)
+    assert opened().begin(overwrite=False, resume=True)[2] == 2
+    (file,) = tmp_path.glob(".p.csv.partial.jsonl")
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*lines[:2], damage(lines[2]), b""]))
+    rows, rejected, batches = opened().begin(overwrite=False, resume=True)
+    assert (rows, rejected, batches) == ([("a", "cat", 0.5)], [], 1)
