@@ -81,9 +81,10 @@ def fuzzed(wanted: Mapping[str, int], seed: int, keep: Path | None) -> dict[str,
 
 def _process(wanted: Mapping[str, int], folder: Path, seed: int) -> subprocess.CompletedProcess[bytes]:
     environment = {
-        **os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-        "TMPDIR": str(folder), "ARROW_DEFAULT_MEMORY_POOL": "system",
-    }  # fmt: skip
+        **os.environ,
+        **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        **{"TMPDIR": str(folder), "ARROW_DEFAULT_MEMORY_POOL": "system"},
+    }
     names = [f"{name}={cases}" for name, cases in wanted.items()]
     command = [sys.executable, "-m", "tests.security.fuzz.loop", str(folder), str(seed), *names]
     return subprocess.run(command, env=environment, capture_output=True, check=False)
@@ -118,9 +119,10 @@ def row(found: Found) -> str:
     """A line of the table."""
     modules = {place.partition(":")[0] for place in found.sentences if ".py:" in place}
     places = {place for place in found.sentences if ".py:" in place}
+    share, rate = found.read / max(1, found.cases), found.cases / max(found.seconds, 1e-9)
     return (
-        f"{found.name:32} {found.cases:>8,} {found.read / max(1, found.cases):>6.0%} {found.cases / max(found.seconds, 1e-9):>8,.0f}"
-        f" {len(places):>4} / {sentences_in(modules):<4} {found.slowest:>6.2f} {found.peak / 2**20:>7,.0f} {len(found.faults):>7}"
+        f"{found.name:32} {found.cases:>8,} {share:>6.0%} {rate:>8,.0f} {len(places):>4} / {sentences_in(modules):<4} "
+        f"{found.slowest:>6.2f} {found.peak / 2**20:>7,.0f} {len(found.faults):>7}"
     )
 
 

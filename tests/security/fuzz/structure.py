@@ -160,7 +160,7 @@ def _tar(content: bytes, draw: random.Random) -> bytes:
         for info in archive:
             file = archive.extractfile(info)
             members.append((info, b"" if file is None else file.read()))
-    info, inner = draw.choice(members)
+    info, _ = draw.choice(members)
     kind = draw.random()
     written = io.BytesIO()
     with tarfile.open(

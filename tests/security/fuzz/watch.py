@@ -15,10 +15,11 @@ from typing import Any
 PROCESSOR_SECONDS = 5.0  # of one case
 WALL_SECONDS = 60  # after which the process ends itself: it waits, or a library computes without an end
 MEMORY = 3 * 2**30  # bytes beyond what the process had before the first case
-CHANGING = {
-    "os.rename": (0, 1), "os.remove": (0,), "os.rmdir": (0,), "os.mkdir": (0,), "os.link": (1,), "os.symlink": (1,),
-    "os.chmod": (0,), "os.chown": (0,), "os.truncate": (0,), "os.utime": (0,), "shutil.rmtree": (0,), "shutil.move": (0, 1),
-}  # fmt: skip
+FIRST = ("os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.truncate", "os.utime", "shutil.rmtree")
+CHANGING = {  # events, and which of their arguments are paths that change
+    **dict.fromkeys(FIRST, (0,)),
+    **{"os.rename": (0, 1), "shutil.move": (0, 1), "os.link": (1,), "os.symlink": (1,)},
+}
 DESCRIPTORS = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.rename": 2, "os.chmod": 2, "os.utime": 3}  # arguments
 FORBIDDEN = {
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "socket.connect"),
@@ -82,7 +83,7 @@ def _open_folder(event: str, arguments: tuple[Any, ...], number: int) -> str | N
     """The folder that a relative path is meant in, where one was given by its open descriptor."""
     if event not in DESCRIPTORS or not isinstance(descriptor := arguments[DESCRIPTORS[event] + number], int):
         return None
-    return os.readlink(f"/proc/self/fd/{descriptor}") if descriptor >= 0 else None
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink()) if descriptor >= 0 else None
 
 
 def limit_memory() -> None:

@@ -47,8 +47,12 @@ def _normal(folder: Path) -> list[Case]:
 def _masks(folder: Path) -> list[Case]:
     files = {f"masks/{item.rpartition('.')[0]}.png": picture(mode="L") for item in IDS}
     coloured = {name: picture(mode="RGB") for name in files}
-    return [files, {**files, "classes.txt": b"background\ncat\ndog\n"}, {**files, "classes.json": json.dumps({"cat": 1, "dog": 3}).encode()},
-            {**coloured, "classes.csv": b"name,r,g,b\ncat,0,1,2\ndog,3,4,5\n"}]  # fmt: skip
+    return [
+        files,
+        {**files, "classes.txt": b"background\ncat\ndog\n"},
+        {**files, "classes.json": json.dumps({"cat": 1, "dog": 3}).encode()},
+        {**coloured, "classes.csv": b"name,r,g,b\ncat,0,1,2\ndog,3,4,5\n"},
+    ]
 
 
 def _tables(folder: Path) -> list[Case]:
