@@ -71,6 +71,7 @@ install-locked:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r constraints.lock
 	$(BIN)/pip install --disable-pip-version-check --no-deps -e .
+	$(BIN)/pip check
 
 # The documentation site: build/site/html/index.html.
 docs: install

@@ -142,7 +142,9 @@ def pinned(path: Path) -> dict[str, str]:
 
 def locked(report: Path) -> str:
     """The lines of ``constraints.lock``."""
-    lines = []
+    lines = [
+        f"# {sys.platform}, Python {sys.version_info[0]}.{sys.version_info[1]}; torch is PyTorch's own build for CPUs"
+    ]
     for one in json.loads(report.read_text(encoding="utf-8"))["install"]:
         digest = one["download_info"]["archive_info"]["hashes"]["sha256"]
         lines.append(f"{one['metadata']['name']}=={one['metadata']['version']} --hash=sha256:{digest}")
