@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults docs
+.PHONY: fuzz test-load licences sbom lock install-locked
 
 install: $(BIN)/.installed
 
@@ -39,6 +40,38 @@ test-processors: install
 # Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.
 faults: install
 	ACTIVETUNE_FAULTS=all $(BIN)/python -m pytest -n auto tests/faults
+
+# Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
+CASES ?= 100000
+fuzz: install
+	$(BIN)/python -m tests.security.fuzz --cases $(CASES) --seed $(or $(SEED),$(shell date +%j)) --keep build/fuzz
+
+# The labelling page under as many requests as this machine can make, for 30 seconds.
+test-load: install
+	$(BIN)/python -m tests.security.test_servers
+
+# Which packages a user installs, and under which licences; fails where one is not allowed.
+licences: install
+	$(BIN)/python -m tests.security.dependencies licences
+
+# The same as a bill of materials in CycloneDX's form: build/sbom.json.
+sbom: install
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[sbom]'
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+
+# The digests of the files that constraints.txt names, for this platform and Python: constraints.lock.
+lock: install
+	mkdir -p build
+	$(BIN)/pip install --dry-run --ignore-installed --no-deps --report build/lock.json -r constraints.txt
+	$(BIN)/python -m tests.security.dependencies lock build/lock.json
+
+# An environment of exactly these files: pip refuses any other.
+install-locked:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r constraints.lock
+	$(BIN)/pip install --disable-pip-version-check --no-deps -e .
+	$(BIN)/pip check
 
 # The documentation site: build/site/html/index.html.
 docs: install

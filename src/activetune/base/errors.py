@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+LONGEST_SENTENCE = 3_000  # signs: what is wrong stands at its beginning, what to do at its end
 _WRAPPED = (*_FULL, errno.EACCES, errno.EROFS)
 
 
@@ -24,7 +25,7 @@ class ActivetuneError(Exception):
     everywhere = False
 
     def __init__(self, message: str = ""):
-        super().__init__(_without_traceback(message, type(self).__name__))
+        super().__init__(_bounded(_without_traceback(message, type(self).__name__)))
 
 
 class UsageError(ActivetuneError):
@@ -53,6 +54,13 @@ def _without_traceback(message: str, kind: str) -> str:
     """The sentence alone: a decoding process hands its error on as text, with the traceback in it."""
     wrapped = "\nOriginal Traceback (most recent call" in message
     return message.rpartition(f"{kind}: ")[2].strip() if wrapped else message
+
+
+def _bounded(message: str) -> str:
+    """The sentence without its middle where it quotes something without end, such as a cell of a table."""
+    if len(message) <= LONGEST_SENTENCE:
+        return message
+    return f"{message[: LONGEST_SENTENCE * 3 // 4]} … {message[-LONGEST_SENTENCE // 4 :]}"
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 5) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+MOST_DIGITS = 18  # of a number that 64 bits hold
+
 
 def comparable(name: str) -> str:
     """A path as it is compared: ``/`` between its parts, accents composed (NFC), no blanks around a part, no ``.``.
@@ -17,6 +19,17 @@ def comparable(name: str) -> str:
     text = name if name.isascii() else unicodedata.normalize("NFC", name)
     parts = [part.strip() for part in text.replace("\\", "/").split("/")]
     return "/".join(part for part in parts if part != ".")
+
+
+def whole_number(text: str) -> int | None:
+    """The number that ASCII digits stand for, at most 18 of them; None where the text is anything else.
+
+    ``isdigit`` is true of ``"²"`` too, and ``int`` refuses thousands of digits.
+
+    >>> whole_number("007"), whole_number("-1"), whole_number("²")
+    (7, None, None)
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
 def by_comparable(names: Iterable[str]) -> Mapping[str, str]:

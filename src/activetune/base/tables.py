@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,6 +35,8 @@ OTHER_NAMES = {
 }
 
 SEVERAL = ("labels", "names", "tags", "classes")  # what a column of several names may be called
+
+CELL_BYTES = 56  # of a text as a Python value, and its place in a list
 
 Columns = dict[str, list[Any]]
 
@@ -238,6 +241,7 @@ def _told(error: csv.Error, line: int, last: int) -> str:
 
 def _read_parquet(path: Path) -> Columns:
     try:
+        _refuse_endless(path)
         table = pq.read_table(path, partitioning=None)
         twice = repeated(table.column_names)
         if twice:
@@ -245,6 +249,21 @@ def _read_parquet(path: Path) -> Columns:
         return {name: column_values(table.column(name)) for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} can't be read as CSV or Parquet ({first_line(error)}); write it again") from None
+
+
+def _refuse_endless(path: Path) -> None:
+    """Refuse a table whose cells would fill the memory: equal ones take no space in a file, and some bytes each here.
+
+    Raises:
+        UsageError: so many.
+    """
+    about = pq.read_metadata(path)
+    cells, free = about.num_rows * max(1, about.num_columns), psutil.virtual_memory().available
+    if cells * CELL_BYTES > free:
+        raise UsageError(
+            f"{path} holds {about.num_rows:,} rows, which take at least {cells * CELL_BYTES / 2**30:,.1f} GB as a "
+            f"table, and {free / 2**30:,.1f} GB of memory are free; give a part of them"
+        )
 
 
 def column_values(column: pa.ChunkedArray) -> list[Any]:

@@ -1,7 +1,8 @@
 """Predictions as files that survive any kill: a journal while they are made, a note of their origin afterwards.
 
 Beside ``p.csv`` lies ``.p.csv.partial.jsonl`` while the run goes on: its key, then a line of JSON per batch with the
-rows, the rejected items and the digest of the images. Once the run is done it is ``.p.csv.json``: the key, the digests
+rows, the rejected items, the digest of the images and that of the line itself: from a damaged line on, the batches are
+predicted again. Once the run is done it is ``.p.csv.json``: the key, the digests
 of the images and of ``p.csv``, by which ``--resume`` recognises a finished run.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, prepare_file, read_json, replacing, write_json
-from activetune.base.fingerprint import digest_file
+from activetune.base.fingerprint import digest, digest_file
 from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.identity import Contents
 from activetune.tasks import Form, Row
@@ -60,7 +61,7 @@ class Journal:
             UsageError: the output exists, or was begun from something else.
         """
         going_on = resume and not overwrite and self._lines.is_file()
-        lines = self._lines.read_text(encoding="utf-8").splitlines() if going_on else []
+        lines = self._lines.read_text(encoding="utf-8", errors="replace").splitlines() if going_on else []
         batches = _whole(lines[1:])
         if lines and (lines[0] != self.key or not self._same_images(batches)):
             raise UsageError(
@@ -74,7 +75,7 @@ class Journal:
                 prepare_file(self.listing, own=_holds_rejects, overwrite=overwrite)
         self.form.sweep(self.path)
         with replacing(self._lines) as partial:
-            partial.write_text("\n".join([self.key, *map(json.dumps, batches)]) + "\n", encoding="utf-8")
+            partial.write_text("\n".join([self.key, *map(_line, batches)]) + "\n", encoding="utf-8")
         self._note.unlink(missing_ok=True)  # what an earlier run finished here is being replaced
         rows = [tuple(row) for found, *_ in batches for row in found]
         return rows, [(item, reason) for _, refused, _ in batches for item, reason in refused], len(batches)
@@ -83,7 +84,7 @@ class Journal:
         """Note a finished batch, which begins with the pool's image ``start``."""
         images = self.contents.digest_of(start, start + len(rows) + len(rejected))
         with self._lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([rows, rejected, images]) + "\n")
+            file.write(_line([rows, rejected, images]) + "\n")
 
     def finish(self, rows: Rows, rejected: Rejects) -> None:
         """Write the output and the list of rejects; one that an earlier run left goes."""
@@ -114,12 +115,20 @@ def _holds_rejects(path: Path) -> bool:
     return header_of(path) == REJECTED
 
 
+def _line(batch: list[Any]) -> str:
+    """A batch with a digest of itself."""
+    return json.dumps([*batch, digest(json.dumps(batch))])
+
+
 def _whole(lines: list[str]) -> list[list[Any]]:
-    """The batches of a journal, without the line that was being written when the process died."""
+    """The batches of a journal up to the first line that is damaged, or was being written when the process died."""
     found: list[list[Any]] = []
     for line in lines:
         try:
-            found.append(parse_json(line))
-        except ValueError:
+            *batch, own = parse_json(line)
+        except (ValueError, TypeError):
             break
+        if own != digest(json.dumps(batch)):
+            break
+        found.append(batch)
     return found

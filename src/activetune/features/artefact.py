@@ -24,6 +24,7 @@ from activetune.base.errors import UsageError, first_line, repeated, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_array, digest_file, digest_stream
 from activetune.base.numpy_files import load_archive, load_array, write_array
+from activetune.base.tables import column_values
 from activetune.data.answers import class_names
 from activetune.data.formats import is_image_name
 from activetune.data.frame_rate import split_rate
@@ -176,17 +177,18 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
         table = pq.read_table(path / "items.parquet", columns=["id", "label"])
         rejected_list = digest_file(path / REJECTED) if "rejected_list" in manifest else None
-    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException) as error:
-        raise UsageError(f"{path} is damaged ({error}); embed again with --overwrite") from None
-    ids = table.column("id").to_pylist()
+        ids, names = table.column("id").to_pylist(), column_values(table.column("label"))
+        items = digest_stream(ids)
+    except Exception as error:  # a header of NumPy is a Python literal: on a damaged one it raises nearly anything
+        raise UsageError(f"{path} is damaged ({first_line(error)}); embed again with --overwrite") from None
     if (
         list(features.shape) != manifest.get("shape")
-        or digest_stream(ids) != manifest.get("items")
+        or items != manifest.get("items")
         or digest_array(features) != manifest.get("features")
         or rejected_list != manifest.get("rejected_list")
     ):
         raise UsageError(f"the files in {path} do not belong to its manifest; embed again with --overwrite")
-    labels = class_names(table.column("label").to_pylist(), str(path / "items.parquet"), ids)
+    labels = class_names(names, str(path / "items.parquet"), ids)
     return Embeddings(ids, features, labels if any(name is not None for name in labels) else None, manifest)
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, first_line
 from activetune.base.files import read_json, write_json
 
 FEATURES, PARTIAL, PROGRESS = "features.npy", "features.partial", "progress.json"
@@ -181,6 +181,8 @@ def _row_shape(path: Path) -> tuple[int, ...]:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
             shape, _, _ = np.lib.format.read_array_header_1_0(file)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is damaged ({error}); start again with --overwrite instead of --resume") from None
+    except Exception as error:  # a header is a Python literal: on a damaged one NumPy raises nearly anything
+        raise UsageError(
+            f"{path} is damaged ({first_line(error)}); start again with --overwrite instead of --resume"
+        ) from None
     return tuple(shape[1:])

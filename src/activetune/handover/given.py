@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ from activetune.selection.artefact import ANSWERS, load_selection
 CLASSIFICATION = "classification"
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 OTHER_ANSWERS = {"labels", "objects", "captions", "mask", "image"}  # columns of tables that hold other kinds
+LARGEST_SIDE = 1e9  # pixels
 RESULT = {"image_id", "category", "bbox", "score"}  # the names that each of COCO's results has here
 
 
@@ -152,9 +155,13 @@ def _ids_alone(path: Path) -> bool:
 
 def _ours(path: Path) -> bool:
     """Whether it is ``annotations.parquet``."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return b"activetune" in (pq.read_schema(path).metadata or {})
+    try:
+        return b"activetune" in (pq.read_schema(path).metadata or {})
+    except (OSError, ValueError, TypeError, pa.ArrowException):  # reading the table says what is wrong
+        return False
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------
@@ -195,9 +202,12 @@ def _classes_predicted(columns: Columns, path: Path, pool: Pool) -> Given:
 
 def _number(value: Any, path: Path) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{path} holds the probability {value!r}, which is no number; correct it") from None
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{path} holds the probability {reprlib.repr(value)}, which is no number; correct it")
+    return number
 
 
 def _boxes_predicted(path: Path, pool: Pool) -> Given | None:
@@ -215,12 +225,22 @@ def _boxes_predicted(path: Path, pool: Pool) -> Given | None:
     for one in content:
         item, name = as_known([str(one["image_id"])], pool.position)[0], str(one["category"])
         refuse_unknown([item], pool.position, path, f"the pool {pool.name}")
-        left, top, width, height = (_number(side, path) for side in one["bbox"])
-        boxes.setdefault(item, []).append((name, [left, top, left + width, top + height], _number(one["score"], path)))
-        numbers[name] = int(one.get("category_id", 0))
+        boxes.setdefault(item, []).append((name, _corners(one["bbox"], path), _number(one["score"], path)))
+        numbers[name] = one.get("category_id", 0)
+        if not isinstance(numbers[name], int):
+            raise UsageError(f"{path} holds the category_id {numbers[name]!r}, which is no whole number; correct it")
     answers = {item: Boxes.of([box for _, box, _ in rows], [name for name, *_ in rows]) for item, rows in boxes.items()}
     scores = {item: [score for *_, score in rows] for item, rows in boxes.items()}
     return Given("detection", list(boxes), answers, sorted(numbers, key=lambda name: (numbers[name], name)), scores)
+
+
+def _corners(box: Any, path: Path) -> list[float]:
+    """``x, y, width, height`` as corners."""
+    sides = box if isinstance(box, list) and len(box) == 4 else [None]
+    if not all(isinstance(side, int | float) and abs(side) < LARGEST_SIDE for side in sides):  # not of NaN either
+        raise UsageError(f"{path} holds the bbox {reprlib.repr(box)}, which is no box; give x, y, width and height")
+    left, top, width, height = map(float, sides)
+    return [left, top, left + width, top + height]
 
 
 # Answers --------------------------------------------------------------------------------------------------------------

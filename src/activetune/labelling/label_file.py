@@ -18,7 +18,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, replacing
-from activetune.base.names import as_known
+from activetune.base.names import as_known, whole_number
 from activetune.base.tables import csv_line, need_columns, read_table
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of
@@ -64,8 +64,8 @@ class LabelFile:
         """
         for item, row in self._found.items():
             state, labels = self._told(item, row)
-            number = str(row.get("event") or "").strip()
-            known = answers.get(int(number)) if number.isdigit() else None
+            number = whole_number(str(row.get("event") or "").strip())
+            known = None if number is None else answers.get(number)
             current = tuple(sorted({self.sheet.current(name) or name for name in labels}))
             if (state, current) != (known or (OPEN, ())):
                 yield item, state, current

@@ -107,7 +107,7 @@ def load_selection(path: str | os.PathLike[str]) -> Selection:
         ids = [row["id"] for row in rows]
         scores = [float(row["score"]) for row in rows]
         reasons = [row["reason"] for row in rows]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{path / 'selection.csv'} can't be read ({error}); select again") from None
     if digest_stream(ids) != manifest.get("picks"):
         raise UsageError(f"{path / 'selection.csv'} was changed after it was made; select again with --overwrite")

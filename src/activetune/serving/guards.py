@@ -9,7 +9,7 @@ every user of it. So each request has to pass four gates, in this order:
 3. The token of this run, new at each start: header ``X-Token``; for what is read also ``?token=…`` in the address, as
    pictures and the page itself are fetched without headers. What changes something needs the header, which a foreign
    page's form can't send.
-4. The body is not longer than the server has any use for.
+4. The body is not longer than the server has any use for, and comes within a minute; it is not read before the others.
 
 Each response says that the browser may run and show what comes from this server alone (Content-Security-Policy, with
 Trusted Types: no text becomes HTML), guess no type, send no address on, and be framed by nobody.
@@ -17,6 +17,7 @@ Trusted Types: no text becomes HTML), guess no type, send no address on, and be 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Sequence
@@ -26,9 +27,12 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from activetune.base.names import whole_number
+
 HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD"})
 MAX_BODY = 32 * 2**20  # bytes
+BODY_SECONDS = 60.0  # that a body has to arrive in
 POLICY = "; ".join(
     [
         *("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'"),
@@ -112,8 +116,18 @@ class Guards:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, of which no more is kept than is allowed."""
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdigit() or int(declared) > self.max_body:
+        length = whole_number(declared)
+        if length is None or length > self.max_body:
             raise self._too_long()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._received(receive)
+        except TimeoutError:
+            raise Refusal(
+                408, f"the request did not come within {BODY_SECONDS:g} s; send it in smaller parts"
+            ) from None
+
+    async def _received(self, receive: Receive) -> bytes:
         body = bytearray()
         while True:
             message = await receive()

@@ -11,8 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.interrupts import raise_if_interrupted
@@ -21,6 +23,7 @@ from activetune.base.printing import say
 LOOPBACK = "127.0.0.1"
 PATIENCE = 3  # seconds that requests have to end in once the server was told to
 WAITING = 2048  # connections that wait to be accepted
+HEAD_SECONDS = 10.0  # that the head of a request has to arrive in
 
 
 def bind(port: int = 0) -> socket.socket:
@@ -69,6 +72,7 @@ def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callabl
     _refuse_running_loop()
     config = uvicorn.Config(
         app,
+        http=_Impatient,
         log_level="critical",  # requests that are cut off at the end are no news
         access_log=False,
         lifespan="off",
@@ -94,6 +98,41 @@ def _refuse_running_loop() -> None:
     except RuntimeError:
         return
     raise UsageError("a notebook can't wait for a server; run the command in a terminal")
+
+
+class _Impatient(H11Protocol):
+    """uvicorn's protocol, which waits for the head of a request without an end: whoever sends it in drops is cut off.
+
+    Otherwise a few hundred such connections would take all descriptors that the process may have.
+    """
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection has come."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come: the head is complete, or is still waited for."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._waiting is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 class _Server(uvicorn.Server):

@@ -135,7 +135,10 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
     if not found:
         raise _unknown(files, TASKS[0])
     (module,) = found.values()
-    return list(module.holds(the_file(files, module)))
+    tasks = list(module.holds(the_file(files, module)))
+    if not tasks:
+        raise UsageError(f"{path} holds no answers to any task: none of its columns or files is about one")
+    return tasks
 
 
 def the_file(files: Files, module: ModuleType) -> Files:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
 from activetune.base.fingerprint import digest
+from activetune.base.names import whole_number
 from activetune.base.tables import text_of
 from activetune.data.annotations._problems import Problems
 from activetune.data.answers import class_name
@@ -159,8 +160,12 @@ def legend_of(entries: Sequence[tuple[str, Key]], where: str) -> Legend:
 
 def legend_of_names(names: Sequence[str], where: str) -> Legend:
     """The legend of names for the values 0, 1, … in their order; names that are numbers stand for these values."""
-    numbers = all(name.isdecimal() and int(name) <= LARGEST for name in names)
-    return legend_of([(name, int(name) if numbers else value) for value, name in enumerate(names)], where)
+    numbers = [whole_number(name) for name in names]
+    are_values = all(number is not None and number <= LARGEST for number in numbers)
+    entries = zip(names, numbers, strict=True)
+    return legend_of(
+        [(name, key if are_values and key is not None else value) for value, (name, key) in enumerate(entries)], where
+    )
 
 
 def legend_of_values(values: Sequence[int]) -> Legend:
@@ -255,7 +260,7 @@ def _of_json(content: bytes, where: str) -> list[tuple[str, Key]]:
         raise UsageError(f"{where} is no JSON that can be read ({error})") from None
     if isinstance(found, list):
         pairs = [(name, number) for number, name in enumerate(found)]
-    elif isinstance(found, dict) and all(key.isdigit() for key in found):
+    elif isinstance(found, dict) and all(whole_number(key) is not None for key in found):
         pairs = [(name, int(value)) for value, name in sorted(found.items(), key=lambda pair: int(pair[0]))]
     elif isinstance(found, dict):
         pairs = list(found.items())

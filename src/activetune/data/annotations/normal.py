@@ -255,7 +255,10 @@ def _about(schema: pa.Schema, path: Path) -> dict[str, Any]:
     text = (schema.metadata or {}).get(KEY)
     if text is None:
         return {}
-    about = parse_json(text)
+    try:
+        about = parse_json(text)
+    except ValueError:
+        about = None
     good = isinstance(about, dict) and about.get("kind") == KIND and about.get("task") in COLUMNS
     names = about.get("classes") if good else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):

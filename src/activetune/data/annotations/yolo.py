@@ -13,6 +13,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
+from activetune.base.names import whole_number
 from activetune.base.tables import text_of
 from activetune.data.annotations._class_folders import class_folders, write_class_folders
 from activetune.data.annotations._files import Files, files_at
@@ -71,7 +72,7 @@ def read(files: Files, asked: Asked) -> Labels:
 def _numbered(images: Sequence[Listed]) -> list[str] | None:
     """The numbers of classes without names as these, up to the largest."""
     numbers = [thing.name for image in images for thing in image.things]
-    largest = max((int(number) for number in numbers if number.isdigit()), default=-1)
+    largest = max((value for number in numbers if (value := whole_number(number)) is not None), default=-1)
     return [str(number) for number in range(largest + 1)] if largest < MOST else sorted(set(numbers))
 
 

@@ -67,7 +67,11 @@ class ParquetColumns:
         """Which cells hold something; of structs with an image the path alone is read."""
         found: list[bool] = []
         for shard in self.shards:
-            kind = self._schema(shard).field(name).type
+            schema = self._schema(shard)
+            if name not in schema.names:
+                found += [False] * sum(shard.rows)
+                continue
+            kind = schema.field(name).type
             slim = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
             with _explained(shard):
                 file = parquet_file(shard.path)

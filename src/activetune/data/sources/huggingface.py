@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from activetune.base.errors import UsageError, repeated
 from activetune.base.tables import column_values
 from activetune.data.answers import class_names
 from activetune.data.remote.location import Location
@@ -68,6 +69,8 @@ def _read(path: Location) -> _Table | None:
     column = image_column(file.schema_arrow)
     if column is None:
         return None
+    if twice := repeated(file.schema_arrow.names):
+        raise UsageError(f"{path} names the column {twice[0]!r} twice; give each its own name")
     rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     labels, notes = _labels(file, path)
     return _Table(Shard(path, column, rows), _paths(file, column) or [None] * sum(rows), labels, notes)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from activetune.base.errors import UsageError, first_line
+from activetune.base.names import whole_number
 
 LARGEST = 4096
 Size = tuple[int, int]  # height, width
@@ -24,15 +25,16 @@ def split_size(prefix: str, name: str) -> tuple[str, Size | None]:
         UsageError: no number after the last @, or one that is no possible size.
     """
     rest, at, size = name.rpartition("@")
-    if not at or any(Path(path).exists() for path in (name, name.partition("#")[2]) if path):
+    if not at or any(map(os.path.exists, (name, name.partition("#")[2]))):
         return name, None  # a folder, or a file of weights, with an @ in its name
     height, times, width = size.partition("x")
     width = width if times else height
-    if not all(side.isdecimal() and 1 <= int(side) <= LARGEST for side in (height, width)):
+    sides = whole_number(height) or 0, whole_number(width) or 0
+    if not all(1 <= side <= LARGEST for side in sides):
         given = f"{prefix}/{name}" if rest else f"{prefix}{name}"
         allowed = f"a number up to {LARGEST}, or HEIGHTxWIDTH,"
         raise UsageError(f"{given} asks for images of {size or 'no'} pixels; give {allowed} after the @")
-    return rest, (int(height), int(width))
+    return rest, sides
 
 
 def told(size: Size) -> str:

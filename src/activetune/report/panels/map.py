@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.errors import ActivetuneError
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import file_name
-from activetune.base.numpy_files import write_array
+from activetune.base.numpy_files import load_array, write_array
 from activetune.base.progress import note
 from activetune.features.artefact import Embeddings
 from activetune.features.clusters import cluster
@@ -117,8 +117,8 @@ def _kept(path: Path, rows: IntArray) -> Places | None:
     if not path.is_file():
         return None
     try:
-        kept = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        kept = load_array(path)
+    except UsageError:
         return None
     same = kept.shape == (len(rows), 3) and bool((kept[:, 0] == rows).all())
     return np.asarray(kept[:, 1:]) if same else None

@@ -21,7 +21,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
-from activetune.base.names import as_known
+from activetune.base.names import as_known, whole_number
 from activetune.base.tables import need_columns, read_table, write_csv
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of, refuse_unknown
@@ -67,8 +67,7 @@ class Answer:
     def round(self) -> int:
         """The number of the round that asked for it; 0: none did."""
         first, _, rest = self.source.partition("/")
-        number = rest.partition("/")[0]
-        return int(number) if first == "rounds" and number.isdigit() else 0
+        return (whole_number(rest.partition("/")[0]) or 0) if first == "rounds" else 0
 
 
 HEADER = tuple(field.name for field in fields(Answer))

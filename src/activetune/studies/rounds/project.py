@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from activetune.base.config import configure
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
+from activetune.base.names import whole_number
 from activetune.base.settings import Settings
 from activetune.base.toml_files import read_toml
 from activetune.base.urls import is_address, without_secrets
@@ -128,8 +129,8 @@ class Project:
     @property
     def rounds(self) -> list[int]:
         """The numbers of the rounds whose selection is finished, ascending."""
-        found = (path.parent.name for path in self.folder.glob("rounds/*/manifest.json"))
-        return sorted(int(name) for name in found if name.isdigit())
+        found = (whole_number(path.parent.name) for path in self.folder.glob("rounds/*/manifest.json"))
+        return sorted(number for number in found if number is not None)
 
     @property
     def audit(self) -> frozenset[str]:

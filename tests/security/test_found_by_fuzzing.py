@@ -1,0 +1,235 @@
+"""What fuzzing the readers has found: each ended in a traceback, and is a sentence or a result now."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+
+from activetune import UsageError, open_pool
+from activetune.base.names import whole_number
+from activetune.data.annotations import read_annotations, tasks_at
+from activetune.data.annotations._legend import legend_of_names, read_legend
+from activetune.evaluation.journal import Journal
+from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
+from activetune.features.writer import _row_shape
+from activetune.handover.given import given_at
+from activetune.labelling.label_file import LabelFile
+from activetune.labelling.sheet import Sheet
+from activetune.networks.backbones._size import split_size
+from activetune.report.panels.map import _kept
+from activetune.selection.artefact import Selection, load_selection, save_selection
+from activetune.serving.guards import Guards
+from activetune.studies.rounds.project import Project, ProjectSettings
+from activetune.tasks import make_task
+
+NO_NUMBERS = ("²", "١²", "9" * 5000, "-1", "1_0", "")
+
+
+def header(text: str) -> bytes:
+    """The beginning of a .npy file with this header."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Any:
+    (tmp_path / "pool").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pool" / "1.png")
+    return open_pool(tmp_path / "pool", quiet=True)
+
+
+@pytest.mark.parametrize("text", ["{'descr': (", "(" * 900, "'" * 3, "9" * 5000, "{'descr': '<f4', 'fortran_order': 1"])
+def test_array_headers_that_are_no_python(text: str, tmp_path: Path) -> None:
+    save_embeddings(Embeddings(["a"], np.ones((1, 2), dtype=np.float32)), tmp_path / "emb")
+    (tmp_path / "emb" / "features.npy").write_bytes(header(text))
+    with pytest.raises(UsageError, match="is damaged"):
+        load_embeddings(tmp_path / "emb")
+    with pytest.raises(UsageError, match="is damaged"):
+        _row_shape(tmp_path / "emb" / "features.npy")
+    assert _kept(tmp_path / "emb" / "features.npy", np.arange(3)) is None
+
+
+def test_a_field_that_is_too_long_in_a_selection(tmp_path: Path) -> None:
+    save_selection(Selection(["a"], [0.0], [""], {}), tmp_path / "sel")
+    (tmp_path / "sel" / "selection.csv").write_text("id,rank,score,reason\n" + "x" * 10**7 + ",1,0,\n")
+    with pytest.raises(UsageError, match="can't be read"):
+        load_selection(tmp_path / "sel")
+
+
+def test_json_that_is_about_no_task(pool: Any, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('[{"image_id": "1.png", "bbox": [1, 2, 3, 4], "score": 0.5}]')
+    for ask in (lambda: tasks_at(tmp_path / "p.json"), lambda: given_at(tmp_path / "p.json", pool, None, None, True)):
+        with pytest.raises(UsageError, match="holds no answers"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"bbox": [1, 2, 3]}, "no box"),
+        ({"bbox": 7}, "no box"),
+        ({"bbox": [1, 2, "x", 4]}, "no box"),
+        ({"bbox": [1, 2, 10**400, 4]}, "no box"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "no box"),
+        ({"score": 10**400}, "no number"),
+        ({"score": None}, "no number"),
+        ({"category_id": None}, "category_id"),
+        ({"category_id": "x"}, "category_id"),
+    ],
+)
+def test_predicted_boxes_that_are_none(wrong: dict[str, Any], told: str, pool: Any, tmp_path: Path) -> None:
+    good = {"image_id": "1.png", "category": "cat", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    (tmp_path / "p.json").write_text(json.dumps([good]))
+    assert given_at(tmp_path / "p.json", pool, None, None, True).task == "detection"
+    (tmp_path / "p.json").write_text(json.dumps([{**good, **wrong}]))
+    with pytest.raises(UsageError, match=told):
+        given_at(tmp_path / "p.json", pool, None, None, True)
+
+
+def test_annotations_whose_metadata_are_no_json(pool: Any, tmp_path: Path) -> None:
+    table = pa.table({"id": ["1.png"], "label": ["cat"]})
+    pq.write_table(table.replace_schema_metadata({b"activetune": b"\xff["}), tmp_path / "a.parquet")
+    for ask in (
+        lambda: tasks_at(tmp_path / "a.parquet"),
+        lambda: read_annotations(tmp_path / "a.parquet", pool, "multilabel", quiet=True),
+    ):
+        with pytest.raises(UsageError, match="metadata are damaged"):
+            ask()
+
+
+def test_a_table_that_is_no_parquet(pool: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(UsageError, match=r"can't be read|holds no answers"):
+        given_at(tmp_path / "a.parquet", pool, None, None, True)
+
+
+def test_a_column_twice_beside_images(tmp_path: Path) -> None:
+    schema = pa.schema([("image", pa.binary()), ("labels", pa.string()), ("labels", pa.string())])
+    pq.write_table(
+        pa.Table.from_arrays([pa.array([b"x"]), pa.array(["a"]), pa.array(["b"])], schema=schema),
+        tmp_path / "p.parquet",
+    )
+    with pytest.raises(UsageError, match="names the column 'labels' twice"):
+        open_pool(tmp_path / "p.parquet", quiet=True)
+
+
+def test_shards_with_other_columns(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    for number, more in enumerate(({"caption": ["a"]}, {})):
+        table = pa.table({"image": [{"bytes": file.getvalue(), "path": f"{number}.png"}], **more})
+        pq.write_table(table, tmp_path / f"train-{number}.parquet")
+    further = open_pool(tmp_path, quiet=True).further
+    assert further is not None
+    assert list(further.given("caption")) == [True, False]
+    assert list(further.values("caption")) == ["a", None]
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_signs_that_only_look_like_numbers(text: str, pool: Any, tmp_path: Path) -> None:
+    assert whole_number(text) is None
+    assert whole_number("0012") == 12
+    (tmp_path / "labels.csv").write_text(f"id,label,event\n1.png,cat,{text}\n")
+    assert [item for item, *_ in LabelFile(tmp_path / "labels.csv", Sheet(["1.png"])).by_hand({})] == ["1.png"]
+    assert legend_of_names([text or "x", "cat"], "here").classes == (text or "x", "cat")
+    with pytest.raises(UsageError):
+        read_legend(b'{"%s": 3, "2": 70000}' % text.encode(), "classes.json", "here")
+    with pytest.raises(UsageError, match="pixels"):
+        split_size("timm", f"vit@{text}x32")
+    (tmp_path / "rounds" / (text[:200] or "x")).mkdir(parents=True)
+    (tmp_path / "rounds" / (text[:200] or "x") / "manifest.json").write_text("{}")
+    assert Project(tmp_path, ProjectSettings()).rounds == []
+
+
+def test_a_yolo_class_that_only_looks_like_a_number(pool: Any, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    found = read_annotations(tmp_path / "labels", pool, "detection", classes=["²"], quiet=True)
+    assert list(found.classes) == ["²"]
+
+
+@pytest.mark.parametrize("declared", ["²", "9" * 5000, "-1", "x", "1_0"])
+def test_a_body_of_no_length(declared: str) -> None:
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        headers = [(b"host", b"127.0.0.1"), (b"x-token", b"t"), (b"content-length", declared.encode("latin-1"))]
+        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await Guards(Starlette(), "t")(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels"),
+    [
+        (pa.array([1.5]), pa.array(["a"])),
+        (pa.array([b"\xff"]), pa.array(["a"])),
+        (pa.array(["a"]), pa.array([2**62], pa.duration("s"))),
+        (pa.array([["a"]]), pa.array([None], pa.string())),
+        (pa.array([None], pa.string()), pa.array(["a"])),
+    ],
+)
+def test_items_of_another_kind(ids: pa.Array, labels: pa.Array, tmp_path: Path) -> None:
+    save_embeddings(Embeddings(["a"], np.ones((1, 2), dtype=np.float32)), tmp_path / "emb")
+    pq.write_table(pa.table({"id": ids, "label": labels}), tmp_path / "emb" / "items.parquet")
+    with pytest.raises(UsageError, match=r"is damaged|do not belong|one label an image"):
+        load_embeddings(tmp_path / "emb")
+
+
+class Images:
+    """Contents that are always what they were."""
+
+    fingerprint = "x"
+
+    def read(self, count: int) -> None:
+        """Nothing to read."""
+
+    def digest_of(self, start: int, stop: int) -> str:
+        return f"{start}-{stop}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"[7, 8, 9]",
+        lambda line: b"[[], [], [], []]",
+        lambda line: b"7",
+        lambda line: b"\xff" + line,
+        lambda line: line.replace(b'"cat"', b'"cow"'),
+        lambda line: line.replace(b"0.5", b"0.6"),
+        lambda line: line[:-4],
+    ],
+)
+def test_a_damaged_line_of_predictions_is_made_again(damage: Any, tmp_path: Path) -> None:
+    def opened() -> Journal:
+        form = make_task("classification").form(["cat", "dog"])
+        return Journal(tmp_path / "p.csv", form, ["a", "b", "c"], "key", Images())  # type: ignore[arg-type]
+
+    journal = opened()
+    journal.begin(overwrite=False, resume=False)
+    journal.add([("a", "cat", 0.5)], [], 0)
+    journal.add([("b", "cat", 0.5)], [("c", "empty: 0 bytes")], 1)
+    assert opened().begin(overwrite=False, resume=True)[2] == 2
+    (file,) = tmp_path.glob(".p.csv.partial.jsonl")
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*lines[:2], damage(lines[2]), b""]))
+    rows, rejected, batches = opened().begin(overwrite=False, resume=True)
+    assert (rows, rejected, batches) == ([("a", "cat", 0.5)], [], 1)
