@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults docs
+.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults test-hosts docs
 
 install: $(BIN)/.installed
 
@@ -39,6 +39,10 @@ test-processors: install
 # Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.
 faults: install
 	ACTIVETUNE_FAULTS=all $(BIN)/python -m pytest -n auto tests/faults
+
+# Two hosts as two network namespaces, one of which is cut off; needs root and Linux's `ip`.
+test-hosts: install
+	$(BIN)/python -m pytest tests/faults/test_hosts.py
 
 # The documentation site: build/site/html/index.html.
 docs: install

@@ -32,7 +32,7 @@ from activetune.cli import (
 from activetune.base.config import FREE_TEXT
 from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
 from activetune.base.interrupts import raise_if_interrupted
-from activetune.base.launch import Place, launched, refuse_company, shared
+from activetune.base.launch import OthersLost, Place, launched, refuse_company, shared
 from activetune.base.printing import tell
 from activetune.cli import completing
 from activetune.cli._app import app, commands
@@ -80,6 +80,8 @@ def run_command(arguments: list[str]) -> int:
         raise_if_interrupted()  # an import that was interrupted may end in another error
         if place.rank and (isinstance(error, _WrongUse) or getattr(error, "everywhere", False)):
             return 0  # the first process meets it too, and says so
+        if place.local_rank and isinstance(error, OthersLost):
+            return 1  # one sentence per machine is enough
         return _explain(error, arguments)
 
 
