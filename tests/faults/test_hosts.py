@@ -1,7 +1,7 @@
 """Two hosts, one of which is cut off: both end with a sentence within a bounded time, and the run can be gone on with.
 
-The hosts are two network namespaces joined by a cable (veth); one end is taken down, which closes no connection: what is
-sent is lost without a word. ``make test-hosts`` runs this; that test needs root and Linux's ``ip``.
+The hosts are two network namespaces joined by a cable (veth); one end is taken down, which closes no connection: what
+is sent is lost without a word. ``make test-hosts`` runs this; that test needs root and Linux's ``ip``.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def joined() -> Iterator[None]:
     except Exception as error:
         if launched().world > 1 and _is_lost(error):
             raise OthersLost(
-                f"another of the {launched().world} processes of this run has ended, or its host can't be reached; what "
-                "was finished is kept: go on with --resume"
+                f"another of the {launched().world} processes of this run has ended, or its host can't be reached; "
+                "what was finished is kept: go on with --resume"
             ) from error
         raise
 

@@ -18,6 +18,7 @@ from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.locks import locked
+from activetune.base.memory import Portions
 from activetune.base.progress import note
 from activetune.base.ranks import (
     device_of_rank,
@@ -288,8 +289,9 @@ def _refuse_not_finite(job: Job) -> None:
     prepare = Prepare(job.task, job.backbone.settings)
     shown = [prepare(read_usable(job.pool, row, about=prepare.enough)) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():
-        outputs = network(torch.stack(shown).to(runtime.device))
-    refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
+        portions = Portions(runtime.device, quiet=True)
+        for _, outputs in portions.of(len(shown), lambda part: network(torch.stack(shown[part]).to(runtime.device))):
+            refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
 
 
 def _origin(asked: _Asked, labels: Labels, pool: Pool) -> Origin | None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from activetune.base.errors import UsageError, first_line
+from activetune.base.errors import UsageError, first_line, is_out_of_memory
 
 LARGEST = 4096
 Size = tuple[int, int]  # height, width
@@ -59,7 +59,7 @@ def readable(name: str, size: Size | None) -> Iterator[None]:
     try:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
-        if size is None:
+        if size is None or is_out_of_memory(error):
             raise
         raise UsageError(
             f"{name} can't read images of {told(size)} pixels ({first_line(error)}); give another @SIZE, or none"
