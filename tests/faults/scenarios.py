@@ -78,7 +78,7 @@ def _masked(*lines: str) -> Prepare:
     return prepare
 
 
-def _taught(*lines: str) -> Prepare:
+def taught(*lines: str) -> Prepare:
     """With masks, and a config of two tasks."""
 
     def prepare(place: Path) -> None:
@@ -155,10 +155,10 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ("finetune_masks", MASKS, _masked(MASKS.replace("--out model", "--out other"))),
         ("predict_masks", PREDICT_MASKS, _masked(MASKS)),
         ("predict_masks_over_another", f"{PREDICT_MASKS} --overwrite", _masked(MASKS, f"{PREDICT_MASKS}")),
-        ("visft", VISFT, _taught()),
-        ("visft_over_another", f"{VISFT} --overwrite", _taught(f"{VISFT} --seed 3")),
-        ("merge", MERGE, _taught(VISFT)),
-        ("compare", COMPARE, _taught(VISFT)),
+        ("visft", VISFT, taught()),
+        ("visft_over_another", f"{VISFT} --overwrite", taught(f"{VISFT} --seed 3")),
+        ("merge", MERGE, taught(VISFT)),
+        ("compare", COMPARE, taught(VISFT)),
         ("check", CHECK, _warmed(CHECK)),
         ("caption", "caption pool --out c.csv", _pooled()),
         ("corrupt", CORRUPT, _warmed(CORRUPT)),

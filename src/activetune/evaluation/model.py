@@ -27,7 +27,6 @@ from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
-from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.network import CLASSIFICATION, Network, not_finite
 from activetune.networks.outputs import all_finite
@@ -230,12 +229,6 @@ def save_model(network: Network, classes: Sequence[str], folder: Path, details: 
     write_tensors(folder / "model.safetensors", state)
     write_json(folder / "config.json", config)
     return Model(network, list(classes), config)
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """Digests of a model's files, for its manifest."""
-    names = (*MODEL_FILES, *ADAPTER_FILES)
-    return {name: digest_file(folder / name) for name in names if (folder / name).is_file()}
 
 
 def load(path: str | os.PathLike[str]) -> Model:

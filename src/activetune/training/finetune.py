@@ -40,7 +40,8 @@ from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.estimate import describe_estimate
-from activetune.evaluation.model import Model, Prepare, file_digests, load, save_model
+from activetune.evaluation.model import MODEL_FILES, Model, Prepare, load, save_model
+from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.network import CLASSIFICATION, Network
 from activetune.selection.audit import AUDIT, audit_beside
@@ -332,7 +333,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         **job.task.figures(job.labels),
         **spent(started),
     }
-    write_manifest(folder, "model", {**made_from, "files": file_digests(folder), "figures": figures})
+    write_manifest(folder, "model", {**made_from, "figures": figures}, files=(*MODEL_FILES, *ADAPTER_FILES))
     clear(folder)
     return model
 
