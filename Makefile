@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults test-hosts docs
+.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults test-faults test-hosts docs
 
 install: $(BIN)/.installed
 
@@ -39,6 +39,11 @@ test-processors: install
 # Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.
 faults: install
 	ACTIVETUNE_FAULTS=all $(BIN)/python -m pytest -n auto tests/faults
+
+# Kill every stage (SIGKILL) at 50 moments that a seed draws: make test-faults SEED=1.
+SEED ?= 0
+test-faults: install
+	ACTIVETUNE_FAULTS="random 50 $(SEED)" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py
 
 # Two hosts as two network namespaces, one of which is cut off; needs root and Linux's `ip`.
 test-hosts: install

