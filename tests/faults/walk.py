@@ -2,12 +2,13 @@
 
 Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, or
 ``random`` with a number of moments and a seed, separated by tabs, and answered by lines of which the last is ``end
-CODE``. This one process imports what the stages need and forks a child for each scenario, which forks one for each run, so nothing is imported twice. An audit hook counts what
-Python does to files below the scenario's folder: opening for writing, renaming, removing, making folders, truncating,
-changing modes. Before the n-th operation the child ends with ``os._exit``, as a killed process does. Then the disk is
-full from the n-th operation on, or read-only from the first: that must end in a sentence. Without ``all`` only one of
-the operations that are alike is taken: same call and same file name but for digits, and none of those that leave a
-folder as the one before them does (mode changes, locks, the removal of a partial file that has its last name already).
+CODE``. This one process imports what the stages need and forks a child for each scenario, which forks one for each
+run, so nothing is imported twice. An audit hook counts what Python does to files below the scenario's folder: opening
+for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th operation the child ends
+with ``os._exit``, as a killed process does. Then the disk is full from the n-th operation on, or read-only from the
+first: that must end in a sentence. Without ``all`` only one of the operations that are alike is taken: same call and
+same file name but for digits, and none of those that leave a folder as the one before them does (mode changes, locks,
+the removal of a partial file that has its last name already).
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Operations:
         if len(self.kinds) == self.last and not self.fault:
             os._exit(KILLED)
         if len(self.kinds) == self.last and self.fault == TERMINATED:
+            self.active = False  # what comes now is the end
             os.kill(os.getpid(), signal.SIGTERM)
         if self.fault > 0 and len(self.kinds) >= self.last and (event in GROWS or self.fault == errno.EROFS):
             raise OSError(self.fault, os.strerror(self.fault), name)
