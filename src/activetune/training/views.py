@@ -113,11 +113,6 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
         worker_init_fn=start_worker,
         collate_fn=list,
     )
-
-    def read(pixels: Tensor, part: slice) -> Tensor:
-        moved = pixels[part].to(job.runtime.device)
-        return backbone.all_tokens(moved) if tokens else backbone(moved)
-
     portions = Portions(job.runtime.device, job.quiet)
     if first < done:
         note(f"the features of {done:,} of {total:,} views are kept; their answers are read again", job.quiet)
@@ -132,7 +127,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
                 continue
             pixels = torch.stack([sample.image for sample in batch])
             with torch.inference_mode(), job.runtime.autocast():
-                found = torch.cat([part for _, part in portions.of(len(pixels), partial(read, pixels))])
+                found = torch.cat([part for _, part in portions.of(len(pixels), partial(_seen, job, tokens, pixels))])
             refuse_outputs(found, "the backbone's features", "under its views", remedy)
             rows[start - len(batch) : start] = found
             write_json(state, {"done": start})
@@ -140,6 +135,13 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     features = rows.view(count, items, *shape)
     kept = () if targets is None else targets.kept
     return Views(features, grid, pool, job.runtime.device, kept, sizes[:items])
+
+
+def _seen(job: Job, tokens: bool, pixels: Tensor, part: slice) -> Tensor:
+    """What the backbone gives for some images, (B, T, D) or (B, D)."""
+    moved = pixels[part].to(job.runtime.device)
+    found: Tensor = job.backbone.all_tokens(moved) if tokens else job.backbone(moved)
+    return found
 
 
 def _key(job: Job, views: str) -> str:
