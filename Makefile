@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean faults docs
-.PHONY: fuzz test-load licences sbom lock install-locked
+.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean docs
+.PHONY: faults test-faults test-hosts fuzz test-load licences sbom lock install-locked
 
 install: $(BIN)/.installed
 
@@ -72,6 +72,15 @@ install-locked:
 	$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r constraints.lock
 	$(BIN)/pip install --disable-pip-version-check --no-deps -e .
 	$(BIN)/pip check
+
+# Kill every stage (SIGKILL) at 50 moments that a seed draws: make test-faults SEED=1.
+SEED ?= 0
+test-faults: install
+	ACTIVETUNE_FAULTS="random 50 $(SEED)" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py
+
+# Two hosts as two network namespaces, one of which is cut off; needs root and Linux's `ip`.
+test-hosts: install
+	$(BIN)/python -m pytest tests/faults/test_hosts.py
 
 # The documentation site: build/site/html/index.html.
 docs: install

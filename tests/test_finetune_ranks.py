@@ -246,7 +246,8 @@ def test_a_launcher_that_is_terminated_and_a_process_that_is_killed_leave_a_run_
     assert codes == [1, -signal.SIGKILL], spoken
     assert "going on after epoch 1" in spoken[0][1]
     assert spoken[0][1].splitlines()[-1] == (
-        "error: another of the 2 processes of this run has ended; what was finished is kept: go on with --resume"
+        "error: another of the 2 processes of this run has ended, or its host can't be reached; what was finished is "
+        "kept: go on with --resume"
     )
 
     two = start_two([*script, "--resume"], tmp_path, **pipes, STOP_AFTER="-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def _masked(*lines: str) -> Prepare:
     return prepare
 
 
-def _taught(*lines: str) -> Prepare:
+def taught(*lines: str) -> Prepare:
     """With masks, and a config of two tasks."""
 
     def prepare(place: Path) -> None:
@@ -96,6 +97,32 @@ def _rejects_gone(place: Path) -> None:
     (place / "pool" / "0" / "broken.png").unlink()
 
 
+RECIPES = {  # with the settings that keep them short
+    "fact": "epochs=1 trials=2 views=1 head_steps=3 head_batch=8",
+    "lora": "epochs=2",
+    "pool_probe": "strengths=1",
+    "vecaf": "batches=2 loops=2 measurements=1 batch_size=6 budget=6 warm_up=selected",
+}
+
+
+def _by(recipe: str, settings: str) -> tuple[str, Prepare]:
+    """A recipe's command, and the place before it."""
+    options = " ".join(f"--set {one}" for one in settings.split())
+    line = f"finetune pool --out model --workers 0 --recipe {recipe} {options} {BACKBONE}"
+    return line, _warmed(line)
+
+
+def _project(place: Path) -> None:
+    """A project whose first round is answered."""
+    _pooled(NEXT)(place)
+    file = place / "project" / "rounds" / "001" / "labels.csv"
+    with file.open(newline="") as lines:
+        ids = [row["id"] for row in csv.DictReader(lines)]
+    file.write_text("id,label\n" + "".join(f"{item},{item[0]}\n" for item in ids))
+
+
+NEXT = f"next project --pool pool --budget 6 --workers 0 {BACKBONE}"
+EXPORT_MODEL = "export-model model --to torch-export --out exported"
 PREDICT = "predict model pool --out p.csv --workers 0"
 MASKS = f"{FINETUNE.replace('strengths=1', 'head_steps=2')} --task segmentation --labels masks"
 PREDICT_MASKS = "predict model pool --out found --draw drawn --workers 0"
@@ -149,16 +176,19 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
             EPOCHS,
             _warmed(EPOCHS.replace("epochs=2", "epochs=1")),
         ),
+        *((f"finetune_{recipe}", *_by(recipe, settings)) for recipe, settings in RECIPES.items()),
+        ("export_model", EXPORT_MODEL, _pooled(FINETUNE)),
+        ("next", NEXT, _project),
         ("evaluate", "evaluate model pool --workers 0", _pooled(FINETUNE)),
         ("predict", PREDICT, _pooled(FINETUNE)),
         ("predict_over_another", f"{PREDICT} --overwrite", _rejects_gone),
         ("finetune_masks", MASKS, _masked(MASKS.replace("--out model", "--out other"))),
         ("predict_masks", PREDICT_MASKS, _masked(MASKS)),
         ("predict_masks_over_another", f"{PREDICT_MASKS} --overwrite", _masked(MASKS, f"{PREDICT_MASKS}")),
-        ("visft", VISFT, _taught()),
-        ("visft_over_another", f"{VISFT} --overwrite", _taught(f"{VISFT} --seed 3")),
-        ("merge", MERGE, _taught(VISFT)),
-        ("compare", COMPARE, _taught(VISFT)),
+        ("visft", VISFT, taught()),
+        ("visft_over_another", f"{VISFT} --overwrite", taught(f"{VISFT} --seed 3")),
+        ("merge", MERGE, taught(VISFT)),
+        ("compare", COMPARE, taught(VISFT)),
         ("check", CHECK, _warmed(CHECK)),
         ("caption", "caption pool --out c.csv", _pooled()),
         ("corrupt", CORRUPT, _warmed(CORRUPT)),

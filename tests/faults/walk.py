@@ -1,13 +1,14 @@
 """Ends a stage before its n-th file operation, for every n, runs it again with --resume, and compares what comes out.
 
-Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, separated
-by tabs, and answered by lines of which the last is ``end CODE``. This one process imports what the stages need and
-forks a child for each scenario, which forks one for each run, so nothing is imported twice. An audit hook counts what
-Python does to files below the scenario's folder: opening for writing, renaming, removing, making folders, truncating,
-changing modes. Before the n-th operation the child ends with ``os._exit``, as a killed process does. Then the disk is
-full from the n-th operation on, or read-only from the first: that must end in a sentence. Without ``all`` only one of
-the operations that are alike is taken: same call and same file name but for digits, and none of those that leave a
-folder as the one before them does (mode changes, locks, the removal of a partial file that has its last name already).
+Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, or
+``random`` with a number of moments and a seed, separated by tabs, and answered by lines of which the last is ``end
+CODE``. This one process imports what the stages need and forks a child for each scenario, which forks one for each
+run, so nothing is imported twice. An audit hook counts what Python does to files below the scenario's folder: opening
+for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th operation the child ends
+with ``os._exit``, as a killed process does. Then the disk is full from the n-th operation on, or read-only from the
+first: that must end in a sentence. Without ``all`` only one of the operations that are alike is taken: same call and
+same file name but for digits, and none of those that leave a folder as the one before them does (mode changes, locks,
+the removal of a partial file that has its last name already).
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import csv
 import errno
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -29,10 +33,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from activetune.base.interrupts import answer_signals
 from activetune.cli import run
 from tests.faults.scenarios import SCENARIOS
 
 KILLED = 77
+TERMINATED = -signal.SIGTERM  # as a fault
 MOST = 3  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
@@ -49,7 +55,8 @@ class Operations:
     """The file operations of this process below a folder; the one numbered ``last`` meets a fault.
 
     Args:
-        fault: 0 ends the process; an errno is what this operation and all later ones that need space fail with.
+        fault: 0 ends the process; an errno is what this operation and all later ones that need space fail with;
+            ``TERMINATED`` sends the process a SIGTERM.
     """
 
     def __init__(self, folder: Path, last: int = -1, fault: int = 0):
@@ -76,15 +83,21 @@ class Operations:
             return
         if len(self.kinds) == self.last and not self.fault:
             os._exit(KILLED)
-        if self.fault and len(self.kinds) >= self.last and (event in GROWS or self.fault == errno.EROFS):
+        if len(self.kinds) == self.last and self.fault == TERMINATED:
+            self.active = False  # what comes now is the end
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.fault > 0 and len(self.kinds) >= self.last and (event in GROWS or self.fault == errno.EROFS):
             raise OSError(self.fault, os.strerror(self.fault), name)
         self.kinds.append(f"{event} {re.sub(r'[0-9a-f]{8,}|[0-9]+|tmp[a-z0-9_]{8}', '#', name[len(self.prefix) :])}")
 
 
-def in_child(work: Callable[[], int], said: Path | None = None, tell: bool = False) -> int:
+def in_child(
+    work: Callable[[], int], said: Path | None = None, tell: bool = False, kill_after: float | None = None
+) -> int:
     """Run something in a fork of this process; its exit code.
 
-    What it says on stderr goes to the file ``said``; what it prints is dropped, unless ``tell``.
+    What it says on stderr goes to the file ``said``; what it prints is dropped, unless ``tell``. ``kill_after`` so many
+    seconds it is killed.
     """
     sys.stdout.flush()
     pid = os.fork()
@@ -100,6 +113,9 @@ def in_child(work: Callable[[], int], said: Path | None = None, tell: bool = Fal
             traceback.print_exc()
             os._exit(1)
         os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)  # the moment is any: what is asserted afterwards holds at all of them
+        os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -177,6 +193,7 @@ class Walk:
         def work() -> int:
             os.chdir(self.place)
             os.environ["ACTIVETUNE_CACHE"] = str(self.place / "cache")
+            answer_signals()
             operations = Operations(self.place, last, fault)
             operations.active = last >= -1
             code = run([part for part in [*self.line, *extra] if part != without])
@@ -216,6 +233,25 @@ class Walk:
             return [f"it ends with {code} and {told!r}"]
         return self.made_up_for(old)
 
+    def terminated_before(self, number: int) -> list[str]:
+        """Send the run a SIGTERM before an operation and run again; what is wrong then."""
+        self.fresh()
+        old = outcome(self.place)
+        said = self.root / "said"
+        code = in_child(self.run("--quiet", last=number, fault=TERMINATED), said)
+        if code not in (143, 0) or (code and not said.read_text().startswith("terminated; ")):
+            return [f"the run ended with {code} and {said.read_text()!r} instead of being terminated"]
+        if locks := [path.name for path in self.place.rglob("*.lock")]:
+            return [f"it leaves its locks behind: {locks}"]
+        return self.made_up_for(old)
+
+    def ended_after(self, seconds: float) -> list[str]:
+        """Kill the run (SIGKILL) some time after its start, wherever it is, and run again; what is wrong then."""
+        self.fresh()
+        old = outcome(self.place)
+        code = in_child(self.run("--quiet"), kill_after=seconds)
+        return self.made_up_for(old) if code in (-signal.SIGKILL, 0) else [f"the run ended with {code}"]
+
     def made_up_for(self, old: dict[str, Any]) -> list[str]:
         """Run again with --resume after a fault; what is wrong then."""
         code = in_child(self.run("--quiet", "--resume", without="--overwrite"))
@@ -239,6 +275,24 @@ def chosen(kinds: list[str], everything: bool) -> list[int]:
     return numbers[:: -(-len(numbers) // MOST)]
 
 
+def walk_at_random(scenario: str, folder: str, count: int, seed: int) -> int:
+    """Kill a scenario at so many moments; prints a line per problem. Returns 1 if there is one."""
+    line, prepare = SCENARIOS[scenario]
+    place = Walk(Path(folder).resolve(), line, prepare)
+    began = time.monotonic()
+    place.undisturbed()
+    whole = time.monotonic() - began
+    moments = random.Random(f"{seed} {scenario}")
+    wrong = 0
+    for number in range(count):
+        seconds = moments.uniform(0, whole)
+        for problem in place.ended_after(seconds):
+            wrong += 1
+            print(f"killed after {seconds:.3f} of {whole:.3f} seconds (moment {number} of seed {seed}): {problem}")
+    print(f"{scenario}: killed at {count} moments of seed {seed}, {wrong} problems")
+    return min(wrong, 1)
+
+
 def walk(scenario: str, folder: str, everything: bool) -> int:
     """Walk one scenario; prints a line per problem. Returns 1 if there is one."""
     line, prepare = SCENARIOS[scenario]
@@ -250,6 +304,7 @@ def walk(scenario: str, folder: str, everything: bool) -> int:
     trials = [
         *((f"killed before {number}", number, lambda at: place.ended_before(at)) for number in numbers),
         *((f"disk full from {number}", number, lambda at: place.failing_from(at, errno.ENOSPC)) for number in growing),
+        *((f"terminated before {number}", number, place.terminated_before) for number in numbers[1::4]),
         ("read-only from 0", 0, lambda at: place.failing_from(at, errno.EROFS)),
     ]
     for name, number, trial in trials:
@@ -267,7 +322,11 @@ def main() -> None:
         os.chdir(os.sep)
     for line in sys.stdin:
         scenario, folder, *rest = line.rstrip("\n").split("\t")
-        code = in_child(partial(walk, scenario, folder, "all" in rest), tell=True)
+        if rest[:1] == ["random"]:
+            trial = partial(walk_at_random, scenario, folder, int(rest[1]), int(rest[2]))
+        else:
+            trial = partial(walk, scenario, folder, "all" in rest)
+        code = in_child(trial, tell=True)
         print(f"end {code}", flush=True)
 
 

@@ -17,6 +17,7 @@ from activetune.base.command import typed_command
 from activetune.base.errors import UsageError, some
 from activetune.base.files import BEGUN, LOCK, read_json, remove, replacing, write_json
 from activetune.base.files import MANIFEST as MANIFEST
+from activetune.base.fingerprint import digest_file
 
 REPORT, REPORT_FILES = "report.html", "report_files"  # the page of a folder, and what it shows and does not hold
 FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
@@ -84,10 +85,14 @@ def contents(folder: Path) -> list[str]:
     return sorted({entry.name for entry in folder.iterdir()} - {LOCK, BEGUN}) if folder.exists() else []
 
 
-def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(folder: Path, kind: str, content: Mapping[str, Any], *, files: Sequence[str] = ()) -> dict[str, Any]:
     """Write ``manifest.json``, the last file of an artefact, and return it.
 
     It says by which command the artefact was made, where one was typed.
+
+    Args:
+        files: those of the artefact, folders too, whose digests it holds, for :func:`check_files`; one that is not
+            there is left out.
     """
     from activetune import __version__
 
@@ -98,10 +103,39 @@ def write_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> dict[
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **({} if (command := typed_command()) is None else {"command": command}),
         **content,
+        **({"files": file_digests(folder, files)} if files else {}),
     }
     write_json(folder / MANIFEST, stamped)
     (folder / BEGUN).unlink(missing_ok=True)
     return stamped
+
+
+def file_digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The digest of each file of these names that is there, and of those in folders of these names."""
+    places = (folder / name for name in names)
+    files = (file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place]))
+    return {file.relative_to(folder).as_posix(): digest_file(file) for file in files if file.is_file()}
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any], *names: str) -> None:
+    """Compare an artefact's files with the digests in its manifest; an earlier version wrote none of some.
+
+    Args:
+        names: the files alone that matter, folders too; none: all.
+
+    Raises:
+        UsageError: one is missing, or is not what was written.
+    """
+    known = manifest.get("files")
+    for name, digest in known.items() if isinstance(known, Mapping) else ():
+        if names and not any(name == wanted or name.startswith(f"{wanted}/") for wanted in names):
+            continue
+        path = folder / name
+        if not path.is_file() or digest_file(path) != digest:
+            raise UsageError(
+                f"{path} {'was changed or damaged after it was made' if path.is_file() else 'is missing'} (its digest "
+                "is not the manifest's); copy the whole folder again, or make it again with --overwrite"
+            )
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:

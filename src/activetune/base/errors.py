@@ -10,6 +10,7 @@ from collections.abc import Iterable
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST_SENTENCE = 3_000  # signs: what is wrong stands at its beginning, what to do at its end
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, of processors and Apple's GPUs
 _WRAPPED = (*_FULL, errno.EACCES, errno.EROFS)
 
 
@@ -128,6 +129,16 @@ def _explain_one(error: BaseException) -> str | None:
     if number in _FORBIDDEN:
         return f"{place or 'the output'}: {words}; choose another --out"
     return f"{place}: {words}" if place else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's own, or torch's of a device or of the processor."""
+    told = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch is not loaded for this
+        or (isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY))
+    )
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -37,6 +37,12 @@ class OthersEnded(ActivetuneError):
     everywhere = True
 
 
+class OthersLost(OthersEnded):
+    """Another process of the launch has gone without a word, which a launcher on this machine may not know."""
+
+    everywhere = False
+
+
 def launched() -> Place:
     """The place of this process; alone where no launcher has set its variables."""
     if not all(os.environ.get(name) for name in _VARIABLES):

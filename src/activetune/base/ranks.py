@@ -6,13 +6,14 @@ calls what it is given, or gives back what it gets.
 The first process leads: it alone locks, reads, decides, writes and speaks. The others take its values
 (:func:`from_first`) and share its training steps. An error that any of them can explain is raised in all of them
 (:func:`together`), so that nobody waits for a process that has gone. A process that is killed closes its connections:
-the others, wherever they wait, find out at once.
+the others, wherever they wait, find out at once. Of a host that is cut off they find out too (``connections.py``).
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,8 +22,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from activetune.base.connections import looked_after
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.launch import OthersEnded, launched
+from activetune.base.launch import OthersEnded, OthersLost, launched
 
 Value = TypeVar("Value")
 
@@ -50,7 +52,7 @@ def joined() -> Iterator[None]:
     """Run a block as one of the processes of the launch; the connections that are made stay until the process ends.
 
     Raises:
-        OthersEnded: a process that this one waited for has gone.
+        OthersLost: a process that this one waited for has gone, or its host can't be reached.
     """
     if launched().world > 1 and not distributed.is_initialized():
         _join()
@@ -58,9 +60,9 @@ def joined() -> Iterator[None]:
         yield
     except Exception as error:
         if launched().world > 1 and _is_lost(error):
-            raise OthersEnded(
-                f"another of the {launched().world} processes of this run has ended; what was finished is kept: go on "
-                "with --resume"
+            raise OthersLost(
+                f"another of the {launched().world} processes of this run has ended, or its host can't be reached; "
+                "what was finished is kept: go on with --resume"
             ) from error
         raise
 
@@ -94,7 +96,9 @@ def _join() -> None:
         torch.cuda.set_device(launched().local_rank)
     # of 1 x 1 convolutions whose numbers lie otherwise in memory; the gradient is the same
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "0")  # all connections are made here, none at its first use
+    with looked_after():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=PATIENCE)
     atexit.register(distributed.destroy_process_group)
 
 

@@ -30,9 +30,9 @@ from activetune.cli import (
 
 # isort: on
 from activetune.base.config import FREE_TEXT
-from activetune.base.errors import ActivetuneError, UsageError, explain_system_error
+from activetune.base.errors import ActivetuneError, UsageError, explain_system_error, is_out_of_memory
 from activetune.base.interrupts import raise_if_interrupted
-from activetune.base.launch import Place, launched, refuse_company, shared
+from activetune.base.launch import OthersLost, Place, launched, refuse_company, shared
 from activetune.base.printing import tell
 from activetune.cli import completing
 from activetune.cli._app import app, commands
@@ -80,6 +80,8 @@ def run_command(arguments: list[str]) -> int:
         raise_if_interrupted()  # an import that was interrupted may end in another error
         if place.rank and (isinstance(error, _WrongUse) or getattr(error, "everywhere", False)):
             return 0  # the first process meets it too, and says so
+        if place.local_rank and isinstance(error, OthersLost):
+            return 1  # one sentence per machine is enough
         return _explain(error, arguments)
 
 
@@ -108,8 +110,12 @@ def _explain(error: Exception, arguments: list[str]) -> int:
         return _say(f"error: {message.rstrip('.')} (see 'activetune {_command_of(arguments)}--help')", 2)
     if isinstance(error, ActivetuneError):
         return _say(f"error: {error}", error.exit_code)
-    if isinstance(error, MemoryError):
-        return _say("error: not enough memory; try a smaller --batch-size or budget, or fewer --workers", 1)
+    if is_out_of_memory(error):
+        return _say(
+            "error: not enough memory; what was finished is kept: give a smaller backbone, --batch-size or budget, or "
+            "fewer --workers",
+            1,
+        )
     if (sentence := explain_system_error(error)) is not None:
         return _say(f"error: {sentence}", 1)
     told = str(error).strip().splitlines() or [""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from activetune.base.artefact import read_manifest
 from activetune.base.errors import ActivetuneError, RejectedImage, UsageError, first_line, some
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest, digest_file
+from activetune.base.memory import Portions
 from activetune.base.progress import progress
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.identity import Contents
@@ -25,7 +27,6 @@ from activetune.data.images import decode_image, to_rgb
 from activetune.data.loading import image_loader
 from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
-from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import Backbone, ImageSettings
 from activetune.networks.network import CLASSIFICATION, Network, not_finite
 from activetune.networks.outputs import all_finite
@@ -87,13 +88,15 @@ class Model:
             to_rgb(image) if isinstance(image, Image.Image) else _open_image(Path(image), prepare.enough)
             for image in images
         ]
-        outputs = _outputs(
-            self.network.to(runtime.device).eval(), torch.stack([prepare(image) for image in opened]), runtime
-        )
+        network, pixels = self.network.to(runtime.device).eval(), torch.stack([prepare(image) for image in opened])
+        portions = Portions(runtime.device, quiet=True).of(len(pixels), partial(_portion, network, runtime, pixels))
         if isinstance(self.task, ClassTask):
-            return self.task.probabilities(outputs).cpu().numpy()
+            return np.concatenate([self.task.probabilities(outputs).cpu().numpy() for _, outputs in portions])
         sizes = [(image.height, image.width) for image in opened]
-        return self.task.decode(outputs, sizes, self.backbone.settings, self.classes)
+        decoded = (
+            self.task.decode(outputs, sizes[part], self.backbone.settings, self.classes) for part, outputs in portions
+        )
+        return [answer for answers in decoded for answer in answers]
 
 
 @dataclass(frozen=True)
@@ -131,17 +134,19 @@ def _open_image(path: Path, about: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a batch.
+    """What a model says of a batch, or of a portion of one where memory is short.
 
     Attributes:
         outputs: as its head gives them for B items; None where all were rejected. positions: of these in the pool.
-        sizes: height and width of their images. rejected: position and reason of each image that can't be used.
+        sizes: height and width of their images. rejected: position and reason of each image that can't be used, in
+            order with them. last: whether nothing of its batch follows.
     """
 
     outputs: Any
     positions: Sequence[int]
     sizes: Sequence[tuple[int, int]]
     rejected: Sequence[tuple[int, str]]
+    last: bool = True
 
 
 def predictions(
@@ -173,11 +178,22 @@ def predictions(
         first_batch=first_batch,
         contents=contents,
     )
+    portions = Portions(runtime.device, quiet)
     with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
         for batch in loader:
-            outputs = _outputs(network, batch.images, runtime) if len(batch.images) else None
-            yield Prediction(outputs, batch.positions, batch.sizes, batch.rejected)
+            if not len(batch.images):
+                yield Prediction(None, (), (), batch.rejected)
+            rejected = list(batch.rejected)
+            for part, outputs in portions.of(len(batch.images), partial(_portion, network, runtime, batch.images)):
+                last = part.stop == len(batch.images)
+                among = [one for one in rejected if last or one[0] < batch.positions[part.stop]]
+                rejected = rejected[len(among) :]
+                yield Prediction(outputs, batch.positions[part], batch.sizes[part], among, last)
             meter.advance(len(batch.images) + len(batch.rejected))
+
+
+def _portion(network: Network, runtime: Runtime, images: torch.Tensor, part: slice) -> Any:
+    return _outputs(network, images[part], runtime)
 
 
 def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> Any:
@@ -213,12 +229,6 @@ def save_model(network: Network, classes: Sequence[str], folder: Path, details: 
     write_tensors(folder / "model.safetensors", state)
     write_json(folder / "config.json", config)
     return Model(network, list(classes), config)
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """Digests of a model's files, for its manifest."""
-    names = (*MODEL_FILES, *ADAPTER_FILES)
-    return {name: digest_file(folder / name) for name in names if (folder / name).is_file()}
 
 
 def load(path: str | os.PathLike[str]) -> Model:

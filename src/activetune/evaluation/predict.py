@@ -88,13 +88,18 @@ def _predicted(
     if journal is not None:
         rows, rejected, first_batch = journal.begin(overwrite=run.overwrite, resume=run.resume)
     options: dict[str, Any] = {"workers": run.workers, "first_batch": first_batch, "quiet": run.quiet}
+    found: Rows = []
+    refused: Rejects = []
     for batch in predictions(model, pool, runtime=runtime, contents=contents, **options):
-        found = _rows(model, pool, batch, form, None if journal is None else journal.path)
-        refused = [(pool.ids[position], reason) for position, reason in batch.rejected]
+        found += _rows(model, pool, batch, form, None if journal is None else journal.path)
+        refused += [(pool.ids[position], reason) for position, reason in batch.rejected]
+        if not batch.last:
+            continue
         if journal is not None:
             journal.add(found, refused, len(rows) + len(rejected))
         rows += found
         rejected += refused
+        found, refused = [], []
     contents.save()
     check_complete(len(pool), len(rows), len(rejected), "the predictions" if out is None else str(out))
     if journal is not None:

@@ -6,7 +6,7 @@ Saved features are digested: files that do not belong together are refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -127,7 +127,7 @@ def save_items(path: Path, ids: Sequence[str], labels: Sequence[object] | None) 
     names = [None] * len(ids) if labels is None else class_names(labels, "the labels", ids)
     table = pa.table({"id": pa.array(ids, pa.string()), "label": pa.array(names, pa.string())})
     with replacing(path) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(table, partial, write_page_checksum=True)
 
 
 def save_embeddings(embeddings: Embeddings, folder: Path) -> Embeddings:
@@ -173,23 +173,34 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         return _load_foreign(path)
     _refuse_pool(path)
     manifest = read_manifest(path, "embeddings")
-    try:
-        features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
-        table = pq.read_table(path / "items.parquet", columns=["id", "label"])
-        rejected_list = digest_file(path / REJECTED) if "rejected_list" in manifest else None
-        ids, names = table.column("id").to_pylist(), column_values(table.column("label"))
-        items = digest_stream(ids)
-    except Exception as error:  # a header of NumPy is a Python literal: on a damaged one it raises nearly anything
-        raise UsageError(f"{path} is damaged ({first_line(error)}); embed again with --overwrite") from None
-    if (
-        list(features.shape) != manifest.get("shape")
-        or items != manifest.get("items")
-        or digest_array(features) != manifest.get("features")
-        or rejected_list != manifest.get("rejected_list")
-    ):
-        raise UsageError(f"the files in {path} do not belong to its manifest; embed again with --overwrite")
-    labels = class_names(names, str(path / "items.parquet"), ids)
+    features = _read(path / "features.npy", lambda file: np.load(file, mmap_mode="r", allow_pickle=False))
+    table = _read(
+        path / "items.parquet",
+        lambda file: pq.read_table(file, columns=["id", "label"], page_checksum_verification=True),
+    )
+    ids = table.column("id").to_pylist()
+    found = {"shape": list(features.shape), "features": digest_array(features)}
+    same = {
+        "features.npy": all(manifest.get(name) == value for name, value in found.items()),
+        "items.parquet": digest_stream(ids) == manifest.get("items"),
+        REJECTED: "rejected_list" not in manifest or _read(path / REJECTED, digest_file) == manifest["rejected_list"],
+    }
+    if foreign := [str(path / name) for name, is_same in same.items() if not is_same]:
+        raise UsageError(f"{' and '.join(foreign)} do not belong to its manifest; embed again with --overwrite")
+    labels = class_names(column_values(table.column("label")), str(path / "items.parquet"), ids)
     return Embeddings(ids, features, labels if any(name is not None for name in labels) else None, manifest)
+
+
+def _read(file: Path, read: Callable[[Path], Any]) -> Any:
+    """What a file holds.
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    try:
+        return read(file)
+    except Exception as error:  # a header of NumPy is a Python literal: on a damaged one it raises nearly anything
+        raise UsageError(f"{file} is damaged ({first_line(error)}); embed again with --overwrite") from None
 
 
 def _refuse_pool(path: Path) -> None:

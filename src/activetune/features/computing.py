@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from activetune.base.errors import ActivetuneError
+from activetune.base.memory import Portions
 from activetune.base.progress import note, progress
 from activetune.base.runtime import resolve_runtime
 from activetune.base.tables import write_csv
@@ -94,11 +95,12 @@ def _append_rest(
         first_batch=begun.batches,
         contents=contents,
     )
+    portions = Portions(device, quiet)
     with progress(len(pool), "embedding", done=begun.images, quiet=quiet) as meter:
         for batch in clock.waiting(loader):
             features = None
             if len(batch.images):
-                features = _forward(backbone, batch.images, options, device)
+                features = _forward(backbone, batch.images, options, portions)
                 clock.computed(len(features))
             rejected = [(pool.ids[position], reason) for position, reason in batch.rejected]
             writer.append(features, rejected, batch.digests)
@@ -107,9 +109,11 @@ def _append_rest(
                 writer.save()
 
 
-def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, device: torch.device) -> np.ndarray:
-    batch = images.to(device, non_blocking=True)
-    features = _read(backbone, batch, options).float().cpu().numpy()
+def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, portions: Portions) -> np.ndarray:
+    def read(part: slice) -> torch.Tensor:
+        return _read(backbone, images[part].to(portions.device, non_blocking=True), options).float().cpu()
+
+    features = torch.cat([rows for _, rows in portions.of(len(images), read)]).numpy()
     with np.errstate(over="ignore"):  # told below, in a sentence
         stored = features.astype(options.dtype)
     if not np.isfinite(stored).all():

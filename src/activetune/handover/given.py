@@ -26,7 +26,7 @@ from activetune.data.ids import ids_of, refuse_unknown
 from activetune.data.kinds import Boxes, Names, Sentences
 from activetune.data.labels import Labels, answers_of, pool_labels
 from activetune.data.pool import Pool
-from activetune.selection.artefact import ANSWERS, load_selection
+from activetune.selection.artefact import ANSWERS, SELECTION_FILES, load_selection
 
 CLASSIFICATION = "classification"
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -108,6 +108,8 @@ def _selected(path: Path, pool: Pool, task: str | None, unanswered: str) -> Give
         if read_json(path / MANIFEST).get("kind") != "selection":
             return None
     except ActivetuneError:
+        if (path / SELECTION_FILES[0]).is_file():
+            raise
         return None
     ids = _known(load_selection(path).to_label, path, pool)
     answers: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, REPORT
+from activetune.base.artefact import MANIFEST, REPORT, check_files
 from activetune.base.errors import UsageError, unknown_name
 from activetune.base.files import read_json, remove
 from activetune.base.locks import holds_output
@@ -70,6 +70,7 @@ def write_report(
     run = Run.of("report", run_options, **idle, **({} if "layouts" in USED[kind] else {"seed": NO_CHANCE}))
     _check_layouts(layouts)
     _refuse_idle(kind, {"pool": pool, "labels": labels, "embeddings": embeddings, "layouts": layouts})
+    check_files(folder, manifest)
     path = folder / REPORT
     if path.exists() and run.resume and not run.overwrite:
         return path

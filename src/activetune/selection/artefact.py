@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from activetune.base.artefact import read_manifest, write_manifest
+from activetune.base.artefact import check_files, read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_stream
 from activetune.base.tables import read_table, write_csv
@@ -58,7 +58,7 @@ def save_selection(selection: Selection, folder: Path) -> Selection:
     write_audit(selection.audit, folder)
     aside = {"audit_ids": digest_stream(selection.audit)} if selection.audit else {}
     content = {**selection.manifest, **aside, "picks": digest_stream(selection.ids)}
-    return replace(selection, manifest=write_manifest(folder, "selection", content))
+    return replace(selection, manifest=write_manifest(folder, "selection", content, files=("selection.csv", AUDIT)))
 
 
 def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
@@ -114,4 +114,5 @@ def load_selection(path: str | os.PathLike[str]) -> Selection:
     audit = read_audit(path)
     if "audit_ids" in manifest and digest_stream(audit) != manifest["audit_ids"]:
         raise UsageError(f"{path / AUDIT} was changed after it was made; select again with --overwrite")
+    check_files(path, manifest)
     return Selection(ids, scores, reasons, manifest, audit)

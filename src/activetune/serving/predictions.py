@@ -33,6 +33,7 @@ from starlette.routing import Route
 from activetune import __version__
 from activetune.base.errors import ActivetuneError, RejectedImage, UsageError
 from activetune.base.interrupts import raise_if_interrupted
+from activetune.base.memory import Portions
 from activetune.base.run import NO_CHANCE, Idle, Run, RunOptions
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.images import MAX_PIXELS, decode_image
@@ -86,6 +87,11 @@ class Predictor:
         Raises:
             ActivetuneError: the outputs are not finite.
         """
+        portions = Portions(self.runtime.device, quiet=True)
+        answered = portions.of(len(images), lambda part: self._answer(images[part]))
+        return [answer for _, answers in answered for answer in answers]
+
+    def _answer(self, images: Sequence[Ready]) -> Sequence[Any]:
         model = self.model
         pixels = torch.stack([one.pixels for one in images]).to(self.runtime.device)
         with torch.inference_mode(), self.runtime.autocast():

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from activetune.base.arrays import NO_INDICES, IntArray
-from activetune.base.artefact import read_manifest
+from activetune.base.artefact import check_files, read_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, write_json
 from activetune.base.ranks import together
@@ -189,6 +189,7 @@ def taken_head(folder: Path, lesson: Lesson, made_with: Mapping[str, Any]) -> He
         )
     if not (place / CONFIG).is_file():
         raise UsageError(f"{folder} has no head for the task {lesson.name}; train it there, or leave heads out")
+    check_files(folder, manifest, f"{HEADS}/{lesson.name}")
     described = read_json(place / CONFIG)
     if (described["task"], described["classes"]) != (lesson.entry.task, list(lesson.labels.classes)):
         raise UsageError(

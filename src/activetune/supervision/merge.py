@@ -72,7 +72,7 @@ def merge(
         left_out = add(network.network, found, path, network.classifier_name)
     prepare_folder(folder, FILES, overwrite=run.overwrite)
     save_backbone(network, folder)
-    write_manifest(folder, KIND, {**made_from, "layers": len(found.layers), "left_out": left_out})
+    write_manifest(folder, KIND, {**made_from, "layers": len(found.layers), "left_out": left_out}, files=FILES)
     note(f"additions to {len(found.layers):,} layers are merged into {network.name}", run.quiet)
     if left_out:
         note(f"left out, since a backbone has no classifier: {some(left_out)}", run.quiet)

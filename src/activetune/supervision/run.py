@@ -270,8 +270,8 @@ class _Stages:
         save_backbone(network.backbone, folder)
         write_history(folder, history)
         self.figures["seconds"] = round(time.perf_counter() - self.started, 3)
-        files = {BACKBONE: digest_file(folder / BACKBONE)}
-        write_manifest(folder, KIND, {**made_from, "files": files, "figures": self.figures})
+        files = (BACKBONE, CONFIG, HEADS, LORA, "history.csv", REJECTED)
+        write_manifest(folder, KIND, {**made_from, "figures": self.figures}, files=files)
         clear(folder)
 
 

@@ -79,6 +79,16 @@ class Batch:
         """A batch of outputs that are scored: of its images only positions and sizes are known."""
         return cls(torch.empty(0), None, torch.tensor(positions), float(len(positions)), sizes)
 
+    def some(self, part: slice) -> Batch:
+        """Some of its images."""
+        return replace(
+            self,
+            images=self.images[part],
+            targets=self.targets[part],
+            positions=self.positions[part],
+            sizes=self.sizes[part],
+        )
+
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         return replace(

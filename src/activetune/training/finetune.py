@@ -18,6 +18,7 @@ from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.locks import locked
+from activetune.base.memory import Portions
 from activetune.base.progress import note
 from activetune.base.ranks import (
     device_of_rank,
@@ -39,7 +40,8 @@ from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.estimate import describe_estimate
-from activetune.evaluation.model import Model, Prepare, file_digests, load, save_model
+from activetune.evaluation.model import MODEL_FILES, Model, Prepare, load, save_model
+from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.network import CLASSIFICATION, Network
 from activetune.selection.audit import AUDIT, audit_beside
@@ -288,8 +290,9 @@ def _refuse_not_finite(job: Job) -> None:
     prepare = Prepare(job.task, job.backbone.settings)
     shown = [prepare(read_usable(job.pool, row, about=prepare.enough)) for row in range(min(SHOWN, len(job.pool)))]
     with torch.inference_mode(), runtime.autocast():
-        outputs = network(torch.stack(shown).to(runtime.device))
-    refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
+        portions = Portions(runtime.device, quiet=True)
+        for _, outputs in portions.of(len(shown), lambda part: network(torch.stack(shown[part]).to(runtime.device))):
+            refuse_outputs(outputs, "the outputs", "at the end, so no model was saved", remedy)
 
 
 def _origin(asked: _Asked, labels: Labels, pool: Pool) -> Origin | None:
@@ -330,7 +333,7 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
         **job.task.figures(job.labels),
         **spent(started),
     }
-    write_manifest(folder, "model", {**made_from, "files": file_digests(folder), "figures": figures})
+    write_manifest(folder, "model", {**made_from, "figures": figures}, files=(*MODEL_FILES, *ADAPTER_FILES))
     clear(folder)
     return model
 

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError
 from activetune.base.interrupts import signals_held
+from activetune.base.memory import fitting
 from activetune.base.ranks import added_up, raise_shared, rank_and_world
 from activetune.tasks import Batch
 from activetune.training.batches import derive
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
+from activetune.training.fitting import too_large
 from activetune.training.job import Job
 from activetune.training.network_state import (
     compute_activations_again,
@@ -189,8 +191,23 @@ class Steps:
     def _backward(self, stream: Stream, batch: Batch, weight: float, told: Told) -> float:
         """Add a part's share of its batch's gradient; returns the sum of its losses.
 
-        Processes average their gradients, so each multiplies its own by their number.
+        Raises:
+            ActivetuneError: memory does not suffice for it; tells how many images it does suffice for.
         """
+        found = fitting(lambda: self._lost(stream, batch, weight, told))
+        if found is not None:
+            return found[0]
+        self.optimizer.zero_grad(set_to_none=True)
+        alone = self.world == 1  # others wait for this process's gradient, which it can't try with fewer images
+        raise too_large(
+            self.job.runtime.device,
+            len(batch.images),
+            self.options.batch_size,
+            (lambda count: self._lost(stream, batch.some(slice(count)), weight, Told())) if alone else None,
+        )
+
+    def _lost(self, stream: Stream, batch: Batch, weight: float, told: Told) -> float:
+        """The sum of the losses; processes average their gradients, so each multiplies its own by their number."""
         with self.accelerator.autocast():
             outputs = self.forward(batch, stream)
         loss, _, parts = stream.task.loss(outputs, batch)

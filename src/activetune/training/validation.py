@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from activetune.base.memory import Portions
 from activetune.base.ranks import gathered, rank_and_world, together
 from activetune.base.runtime import Runtime
 from activetune.evaluation.metrics import Measured
 from activetune.evaluation.statistics import share_error
 from activetune.networks.backbones import ImageSettings
+from activetune.tasks import Batch
 from activetune.training.finite import refuse_outputs
 from activetune.training.streams import Stream, held_out_batches
 
@@ -40,18 +43,23 @@ def validated(
     metric = stream.task.metric(stream.labels, settings)
     rank, world = rank_and_world()
 
+    portions = Portions(runtime.device, quiet=True)
+
     def measure() -> None:
         for batch in held_out_batches(stream, settings, size=BATCH, rank=rank, world=world):
-            moved = batch.to(runtime.device)
-            with torch.inference_mode(), runtime.autocast():
-                outputs = network(moved.images, stream.head)
-            refuse_outputs(outputs, "the outputs", *about)
-            metric.update(outputs, moved)
-            if advance is not None:
-                advance(len(moved.images))
+            for part, outputs in portions.of(len(batch.images), partial(_outputs, network, stream, runtime, batch)):
+                refuse_outputs(outputs, "the outputs", *about)
+                metric.update(outputs, batch.some(part).to(runtime.device))
+                if advance is not None:
+                    advance(part.stop - part.start)
 
     together(measure)
     return metric.measured(gathered(metric.state()))
+
+
+def _outputs(network: nn.Module, stream: Stream, runtime: Runtime, batch: Batch, part: slice) -> Any:
+    with torch.inference_mode(), runtime.autocast():
+        return network(batch.images[part].to(runtime.device), stream.head)
 
 
 def is_better(found: Measured, best: Mapping[str, Any] | None) -> bool:

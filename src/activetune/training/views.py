@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
+from activetune.base.memory import Portions
 from activetune.base.progress import note, progress
 from activetune.data.loading import choose_workers, read_usable, start_worker
 from activetune.networks.frofa import Grid
@@ -111,6 +113,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
         worker_init_fn=start_worker,
         collate_fn=list,
     )
+    portions = Portions(job.runtime.device, job.quiet)
     if first < done:
         note(f"the features of {done:,} of {total:,} views are kept; their answers are read again", job.quiet)
     with progress(total, "embedding views", done=first, quiet=job.quiet) as meter:
@@ -122,9 +125,9 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
             meter.advance(len(batch))
             if start <= done:
                 continue
+            pixels = torch.stack([sample.image for sample in batch])
             with torch.inference_mode(), job.runtime.autocast():
-                pixels = torch.stack([sample.image for sample in batch]).to(job.runtime.device)
-                found = backbone.all_tokens(pixels) if tokens else backbone(pixels)
+                found = torch.cat([part for _, part in portions.of(len(pixels), partial(_seen, job, tokens, pixels))])
             refuse_outputs(found, "the backbone's features", "under its views", remedy)
             rows[start - len(batch) : start] = found
             write_json(state, {"done": start})
@@ -132,6 +135,13 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     features = rows.view(count, items, *shape)
     kept = () if targets is None else targets.kept
     return Views(features, grid, pool, job.runtime.device, kept, sizes[:items])
+
+
+def _seen(job: Job, tokens: bool, pixels: Tensor, part: slice) -> Tensor:
+    """What the backbone gives for some images, (B, T, D) or (B, D)."""
+    moved = pixels[part].to(job.runtime.device)
+    found: Tensor = job.backbone.all_tokens(moved) if tokens else job.backbone(moved)
+    return found
 
 
 def _key(job: Job, views: str) -> str:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from activetune.base.artefact import MANIFEST, check_files
 from activetune.base.errors import UsageError, first_line, some
 from activetune.base.files import read_json
 from activetune.networks.adapters._additions import Addition, Additions, pair_product
@@ -132,6 +133,9 @@ def _published(name: str, lowered: Tensor, raised: Tensor, path: Path) -> Tensor
 def _of_peft(folder: Path, scale: float | None) -> Additions:
     """Those of a folder that peft, or :func:`adapter_files`, has written."""
     weights, config = (folder / name for name in ADAPTER_FILES)
+    above = folder.resolve().parent
+    if (above / MANIFEST).is_file():  # of the run that wrote them
+        check_files(above, read_json(above / MANIFEST), folder.resolve().name)
     try:
         told: dict[str, Any] = dict(read_json(config))
         float(told["lora_alpha"])

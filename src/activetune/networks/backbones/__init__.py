@@ -14,7 +14,7 @@ from typing import Any
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
-from activetune.networks.backbones._folder import described, filled, is_saved, weights_file
+from activetune.networks.backbones._folder import check_weights, described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
 from activetune.networks.backbones._size import split_size
 
@@ -89,6 +89,7 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
     if weights is not None:
         raise UsageError(f"{place} holds its own weights; leave --weights out")
     config = described(folder)
+    check_weights(folder)
     origin = str(config.get("origin", config["backbone"]))
     if size or options or not pretrained:
         rest = f"{without_size(origin)}@{size}" if size else origin

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from activetune.base.artefact import MANIFEST, check_files
 from activetune.base.errors import UsageError, first_line
 from activetune.base.files import read_json, write_json
 from activetune.networks.backbones._backbone import Backbone
@@ -67,6 +68,16 @@ def described(folder: Path) -> dict[str, Any]:
             "'finetune' by this version, or a name"
         )
     return config
+
+
+def check_weights(folder: Path) -> None:
+    """Compare the weights and what describes them with the digests of the run that wrote them, where it left them.
+
+    Raises:
+        UsageError: they are not what was written.
+    """
+    if (folder / MANIFEST).is_file():
+        check_files(folder, read_json(folder / MANIFEST), WEIGHTS, OF_MODEL, CONFIG)
 
 
 def filled(backbone: Backbone, folder: Path, config: Mapping[str, Any]) -> Backbone:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from activetune.base.errors import UsageError, first_line
+from activetune.base.errors import UsageError, first_line, is_out_of_memory
 from activetune.base.names import whole_number
 
 LARGEST = 4096
@@ -61,7 +61,7 @@ def readable(name: str, size: Size | None) -> Iterator[None]:
     try:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
-        if size is None:
+        if size is None or is_out_of_memory(error):
             raise
         raise UsageError(
             f"{name} can't read images of {told(size)} pixels ({first_line(error)}); give another @SIZE, or none"

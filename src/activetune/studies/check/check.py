@@ -131,8 +131,8 @@ def check(
     found = _found(asked, given, folder / WORK, run)
     figures = _write(folder, asked, found, len(given[0].pool))
     names = {"pool": origin(given[0].pool), "test": origin(given[1].pool) if test is not None else None}
-    contents = {"contents": [one.contents.fingerprint for one in given]}
-    write_manifest(folder, KIND, {**made_from, "run": this, "names": names, **contents, "figures": figures})
+    contents = {"contents": [one.contents.fingerprint for one in given], "figures": figures}
+    write_manifest(folder, KIND, {**made_from, "run": this, "names": names, **contents}, files=(FINDINGS,))
     note("writing the report", run.quiet)
     return _finished(folder)
 

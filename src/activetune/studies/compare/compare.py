@@ -134,7 +134,7 @@ def compare(
     write_csv(folder / TABLE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
     _look(asked, sides, folder)
     names = {"names": {"a": a, "b": b}, "figures": {"rows": rows, "draws": draws}}
-    write_manifest(folder, KIND, {**made_from, "run": this, **names})
+    write_manifest(folder, KIND, {**made_from, "run": this, **names}, files=(TABLE,))
     return _finished(folder)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from activetune.base.arrays import FloatArray
 from activetune.base.fingerprint import digest
+from activetune.base.memory import Portions
 from activetune.base.numpy_files import write_archive
 from activetune.base.progress import progress
 from activetune.base.run import Run
@@ -104,17 +105,21 @@ class Side:
             with np.load(path, allow_pickle=False) as found:
                 return dict(found)
         parts: dict[str, list[FloatArray]] = {}
+        portions = Portions(self.runtime.device, self.run.quiet)
         with progress(count, f"features by {Path(self.given).name}", quiet=self.run.quiet) as meter:
             for images in batches():
                 with torch.inference_mode(), self.runtime.autocast():
-                    last = self.backbone.last(images.to(self.runtime.device))
-                    found = self._pooled(last)
-                for name, value in found.items():
-                    parts.setdefault(name, []).append(value.float().cpu().numpy())
+                    for _, found in portions.of(len(images), partial(self._read, images)):
+                        for name, value in found.items():
+                            parts.setdefault(name, []).append(value)
                 meter.advance(len(images))
         features = {name: np.concatenate(values) for name, values in parts.items()}
         write_archive(path, features)
         return features
+
+    def _read(self, images: Tensor, part: slice) -> dict[str, FloatArray]:
+        found = self._pooled(self.backbone.last(images[part].to(self.runtime.device)))
+        return {name: value.float().cpu().numpy() for name, value in found.items()}
 
     def _pooled(self, last: Tensor) -> dict[str, Tensor]:
         own = {OWN: self.backbone.pool(last)}

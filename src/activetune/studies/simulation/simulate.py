@@ -43,7 +43,8 @@ from activetune.training.trackers import asked_trackers
 from activetune.training.tracking import TRACKING
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
-FILES = (RESULTS, PER_CLASS, CURVES, FAILED, "report.html", "map.npy", SPLIT, MARKER)
+TABLES = (RESULTS, PER_CLASS, CURVES, FAILED, SPLIT)
+FILES = (*TABLES, "report.html", "map.npy", MARKER)
 FOLDERS = (CELLS, SELECTIONS, MODELS, TRACKING, "embeddings")
 CELL = ("method", "recipe", "budget", "seed")
 FURTHER = ("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split")
@@ -309,7 +310,7 @@ def _finish(simulation: Simulation, plan: Plan, content: Mapping[str, Any], quie
         "start": plan.start.text,
         "settings": {entry.text: dict(entry.options) for entry in (*plan.methods, *plan.recipes)},
     }
-    write_manifest(folder, "simulation", {**described, **content, "failed": len(simulation.failures)})
+    write_manifest(folder, "simulation", {**described, **content, "failed": len(simulation.failures)}, files=TABLES)
     write_report(folder, overwrite=True, quiet=quiet)
 
 
