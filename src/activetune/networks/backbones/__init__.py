@@ -16,6 +16,7 @@ from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
 from activetune.networks.backbones._folder import described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
+from activetune.networks.backbones._resized import multiplications, resized, share_of
 
 __all__ = [
     "Backbone",
@@ -24,8 +25,11 @@ __all__ = [
     "digests_of",
     "evaluation_transform",
     "load_backbone",
+    "multiplications",
     "rebuild_backbone",
+    "resized",
     "save_backbone",
+    "share_of",
     "source_of",
     "sources",
 ]
