@@ -2,8 +2,8 @@
 
 The constants are those of the authors' ``make_cifar_c.py``; ImageNet-C's, which are made for 224 pixels, leave little
 of an image of 32 (its fog of severity 3 is three times as dense). What is computed with them is written anew here,
-with scipy. Deviations: motion blur is a Gaussian half-line of samples, where the authors call ImageMagick; frost is shrunk
-with antialiasing; ``spatter`` is not there.
+with scipy. Deviations: motion blur is a Gaussian half-line of samples, where the authors call ImageMagick; frost is
+shrunk with antialiasing; ``spatter`` is not there.
 Shape legend: pixels (H, W, 3) float in [0, 1].
 """
 
