@@ -128,7 +128,7 @@ def _defocus_blur(pixels: Pixels, constant: tuple[float, float], rng: Random) ->
     return np.asarray(convolve(pixels, kernel[..., None], mode="mirror"))
 
 
-def _motion_blur(pixels: Pixels, constant: tuple[float, float], rng: Random) -> Pixels:
+def _motion_blur(pixels: Pixels, constant: tuple[int, float], rng: Random) -> Pixels:
     return _moved(pixels, *constant, angle=rng.uniform(-45, 45))
 
 

@@ -54,7 +54,7 @@ def multiplications(backbone: Backbone) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(images)
     backbone.train(training)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _in_patches(network: Any) -> bool:

@@ -113,7 +113,7 @@ class LoopScorer:
         """The items of the first loop, of which those with the highest losses are looked at; equal ones by chance."""
         losses_S = self.losses_L[known.positions]
         rng = np.random.default_rng([self.job.seed, 12, loop])
-        order = np.lexsort([rng.random(len(losses_S)), -losses_S])
+        order = np.lexsort((rng.random(len(losses_S)), -losses_S))
         fresh = np.sort(order[: max(1, round(self.options.score_share * len(order)))])
         found = self._looked_at(known.positions[fresh])
         losses_S[fresh] = found.losses_S
@@ -171,4 +171,5 @@ def balanced(losses_S: Float32, targets_S: IntArray, balance: float) -> Float32:
         return losses_S
     sizes_S = np.bincount(targets_S)[targets_S].astype(np.float64)
     found = losses_S / sizes_S**balance
-    return (found * losses_S.mean(dtype=np.float64) / max(found.mean(), 1e-12)).astype(np.float32)
+    scaled: Float32 = (found * losses_S.mean(dtype=np.float64) / max(found.mean(), 1e-12)).astype(np.float32)
+    return scaled
