@@ -299,6 +299,7 @@ QUARTER = f"{WITHIN};score_first=0.25"
 EFFICIENT = {  # settings beside those of all runs: name
     "balance=1;batches=144": "everything, `balance=1`: what to reach",
     "balance=1;batches=72": "everything, `balance=1`",
+    "balance=1;warm_up=pool;strengths=10;batches=12": "everything, `balance=1`, `warm_up=pool`",
     f"{WITHIN};batches=72": "random items of each class",
     f"{WITHIN};warm_up=selected;batches=66": "random items of each class, `warm_up=selected`",
     f"{QUARTER};score_share=0.25;batches=24": "ODS, `scoring=full`",
