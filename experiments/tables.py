@@ -74,8 +74,8 @@ def _options(folder: Path, description: str) -> argparse.Namespace:
 
 def _needed(words: Sequence[str]) -> list[str]:
     """The files that a command reads."""
-    asked = [words[2], words[words.index("--test") + 1], words[words.index("--weights") + 1]]
-    return [word for word in asked if not word.endswith("%")]
+    named = [words[words.index(option) + 1] for option in ("--test", "--weights") if option in words]
+    return [word for word in (words[2], *named) if not word.endswith("%")]
 
 
 def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) -> None:

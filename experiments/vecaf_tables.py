@@ -72,10 +72,19 @@ def mean_curve(found: Cell) -> np.ndarray:
     return np.asarray(found["curves"]).mean(axis=0)
 
 
-def cost(found: Cell) -> str:
-    """Batches of the whole run, with every scored item counted: the median over the seeds."""
+def cost(found: Cell, start: float = 0.0) -> str:
+    """Batches of the whole run, with every scored item counted: the median over the seeds.
+
+    Args:
+        start: items that a first probe reads, where a run does not count them.
+    """
     batches, scored, _ = np.median(found["curves"], axis=0)[-1]
-    return f"{batches + scored / SCORED:.0f}"
+    return f"{batches + (scored or start) / SCORED:.0f}"
+
+
+def read_by_a_probe(found: Cell) -> float:
+    """The items of the first pass of a run from a probe on the pool: the probe reads them whatever selects."""
+    return float(mean_curve(found)[0, 1])
 
 
 def reached(found: Cell, end: float) -> tuple[str, str]:
@@ -109,6 +118,7 @@ def tables() -> list[str]:
         good_start(),
         shift(),
         neighbours(),
+        efficiency(),
     ]
 
 
@@ -147,11 +157,12 @@ def balance(files: Mapping[str, tuple[int, int]] = BALANCED) -> str:
     """Selections with and without balance: top-1, balanced accuracy and cost, on two pools."""
     rows = []
     found = {pool: dict(balanced(*numbers)) for pool, numbers in files.items()}
+    starts = {pool: read_by_a_probe(found[pool]["ods", ""]) if files is FROM_A_PROBE else 0.0 for pool in files}
     for method, drawn in found["Caltech-101"]:
         row = [NAMES[method], DRAWN[drawn]]
         for pool in files:
             one = found[pool][method, drawn]
-            row += [told(one), told(one, "balanced_accuracy"), cost(one)]
+            row += [told(one), told(one, "balanced_accuracy"), cost(one, starts[pool])]
         rows.append(row)
     header = [column for pool in files for column in (f"{pool}: top-1", "balanced", "batches")]
     return lines(["", "classes", *header], sorted(rows, key=lambda row: row[0] != NAMES[EVERYTHING]))
@@ -245,9 +256,10 @@ def captions() -> str:
 def good_start() -> str:
     """From a linear probe on the pool."""
     rows = []
+    starts = [read_by_a_probe(cell(pool, "ods", "probe")) for pool in POOLS]
     for method in (EVERYTHING, "random", "activeft", "ods"):
-        found = [cell(pool, method, "probe") for pool in POOLS]
-        rows.append([NAMES[method], *(text for one in found for text in (told(one), cost(one)))])
+        found = zip((cell(pool, method, "probe") for pool in POOLS), starts, strict=True)
+        rows.append([NAMES[method], *(text for one, start in found for text in (told(one), cost(one, start)))])
     return lines(["", *(text for pool in POOLS for text in (pool, "batches with scoring"))], rows)
 
 
@@ -280,3 +292,44 @@ def neighbours() -> str:
         by_loop = np.asarray(found[method]).T
         rows.append([NAMES[method.partition(":")[0]], *(mean_and_spread(values, 0, 100) for values in by_loop)])
     return lines(["", "loop 1", "loop 2", "loop 3"], rows)
+
+
+WITHIN = "select_within=classes"
+QUARTER = f"{WITHIN};score_first=0.25"
+EFFICIENT = {  # settings beside those of all runs: name
+    "balance=1;batches=144": "everything, `balance=1`: what to reach",
+    "balance=1;batches=72": "everything, `balance=1`",
+    "balance=1;warm_up=pool;strengths=10;batches=12": "everything, `balance=1`, `warm_up=pool`",
+    f"{WITHIN};batches=72": "random items of each class",
+    f"{WITHIN};warm_up=selected;batches=66": "random items of each class, `warm_up=selected`",
+    f"{QUARTER};score_share=0.25;batches=24": "ODS, `scoring=full`",
+    f"{QUARTER};score_share=0.25;score_size=0.5;batches=54": "ODS, `scoring=full`, `score_size=0.5`",
+    f"{QUARTER};score_share=0.1;score_part=uncertain;batches=54": "ODS, `scoring=full`, `score_part=uncertain`",
+    f"{QUARTER};scoring=noted;batches=54": "ODS, `scoring=noted`",
+    f"{QUARTER};scoring=head;batches=54": "ODS, `scoring=head`",
+    f"{QUARTER};scoring=proxy;batches=54": "ODS, `scoring=proxy`",
+    f"{QUARTER};scoring=noted;loop_growth=2;batches=54": "ODS, `scoring=noted`, `loop_growth=2`",
+    "loss_balance=1;score_first=0.25;scoring=noted;batches=54": "ODS, `scoring=noted`, `loss_balance=1`",
+    f"{QUARTER};scoring=noted;warm_up=selected;batches=54": "ODS, `scoring=noted`, `warm_up=selected`",
+}
+EFFICIENCY = "vecaf:paper;lr=0.05;batch_size=32;measurements=2;validation=0.05;captions=none;"
+
+
+def efficient() -> dict[str, Cell]:
+    """The rows of the runs with half the batches, by what their settings have beside those of all."""
+    rows = (
+        row
+        for path in sorted((ROOT / RESULTS).glob("here_efficiency-*.json"))
+        for row in read(f"{RESULTS}/{path.name}")["rows"]
+    )
+    return {row["recipe"].removeprefix(EFFICIENCY): row for row in rows}
+
+
+def efficiency() -> str:
+    """Half the batches, everything counted."""
+    found = efficient()
+    rows = [
+        [name, f"{mean_curve(one)[-1, 0]:.0f}", cost(one), told(one), told(one, "balanced_accuracy")]
+        for name, one in ((name, found[key]) for key, name in EFFICIENT.items() if key in found)
+    ]
+    return lines(["", "batches", "with passes", "top-1", "balanced"], rows)

@@ -29,7 +29,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "pool_fact": {**COMMON, "student_epochs": 1, "student_lr": 0.05, "pseudo_labels": 40},
     "vecaf": {
         **STEPS,
-        **{"batches": 2, "loops": 2, "measurements": 1, "batch_size": 12, "budget": 12, "warm_up": "selected"},
+        **{
+            "batches": 2,
+            "loops": 2,
+            "measurements": 1,
+            "batch_size": 12,
+            "budget": 12,
+            "warm_up": "selected",
+            "scoring": "noted",
+        },
     },
     "auto": {"minutes": 1e-6},
 }

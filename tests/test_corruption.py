@@ -92,7 +92,7 @@ def test_it_goes_on_with_what_is_missing(digits: Path, tmp_path: Path, capsys: p
     assert (out / "fog-3.parquet").stat().st_mtime_ns == before
     assert (out / "contrast-3.parquet").is_file()
     assert run([*command, "--resume", "--seed", "1"]) == 2
-    assert "of another pool or seed" in capsys.readouterr().err
+    assert "of another pool, seed or benchmark" in capsys.readouterr().err
     (out / "mine.txt").write_text("mine")
     assert run([*command[:3], "fog", *command[4:], "--overwrite"]) == 0
     assert {path.name for path in out.iterdir()} == {"fog-3.parquet", "manifest.json", "mine.txt"}

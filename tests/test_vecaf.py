@@ -20,6 +20,7 @@ from activetune.networks.backbones import bundled
 from activetune.recipes import vecaf
 from activetune.recipes.vecaf import language as _language
 from activetune.recipes.vecaf import loops as _selection_loops
+from activetune.recipes.vecaf import scorer as _scorer
 from activetune.recipes.vecaf.language import in_domain
 from activetune.recipes.vecaf.scoring import OneVsAll, make_objective
 from activetune.tasks import Batch
@@ -125,9 +126,9 @@ def test_only_what_is_scored_is_looked_at(
 ) -> None:
     embedded: list[int] = []
 
-    def record(task: Any, positions: Any) -> Any:
+    def record(task: Any, positions: Any, **options: Any) -> Any:
         embedded.append(len(positions))
-        return labelled_features(task, positions)
+        return labelled_features(task, positions, **options)
 
     monkeypatch.setattr(vecaf, "labelled_features", record)
     run(pool, tmp_path / "m", score_first=0.5, score_share=0.25, warm_up=warm_up)
@@ -220,12 +221,13 @@ def test_items_with_the_largest_losses_are_the_top_losses(pool: Pool, tmp_path: 
 def test_selecting_everything_is_training_on_everything(pool: Pool, tmp_path: Path) -> None:
     run(pool, tmp_path / "m", select_with="all", batches=6)
     assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [54, 54, 54]
-    assert figures(tmp_path / "m")["scored_items"] == 0
+    assert figures(tmp_path / "m")["scored_items"] == 54  # by the probe on the pool
+    assert [loop["scored"] for loop in figures(tmp_path / "m")["loops"]] == [54, 0, 0]
 
 
 def test_drawing_at_random_looks_at_nothing(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("nothing reads them"))
-    monkeypatch.setattr(_selection_loops, "score", lambda *_, **__: pytest.fail("nothing reads it"))
+    monkeypatch.setattr(vecaf, "labelled_features", lambda *_, **__: pytest.fail("nothing reads them"))
+    monkeypatch.setattr(_scorer, "score", lambda *_, **__: pytest.fail("nothing reads it"))
     run(pool, tmp_path / "m", select_with="random", warm_up="none")
     assert [len(chosen) for chosen in by_loop(tmp_path / "m")] == [12, 12, 12]
     assert len(set.union(*by_loop(tmp_path / "m"))) > 24  # each loop draws anew
@@ -253,7 +255,7 @@ def test_everything_is_what_was_selected(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_features_are_made_for_what_reads_them(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("nothing reads them"))
+    monkeypatch.setattr(vecaf, "labelled_features", lambda *_, **__: pytest.fail("nothing reads them"))
     run(pool, tmp_path / "m", warm_up="none", select_with="all", batches=6)
 
 
@@ -302,8 +304,8 @@ def test_a_class_has_half_of_all_losses_whatever_the_folds(
 
     def start(self: _selection_loops.Loops, *given: Any) -> None:
         original(self, *given)
-        assert self.first is not None
-        found.append((self.first.losses_S, self.job.labels.indices[self.first.positions]))
+        first = self.scorer.score(0, self.candidates[:0])
+        found.append((self.scorer.weighed(first), self.job.labels.indices[first.positions]))
 
     monkeypatch.setattr(_selection_loops.Loops, "start", start)
     alone = next(item for item in pool.ids if item.startswith("9/"))
@@ -502,7 +504,7 @@ def test_impossible_budgets_are_a_sentence(settings: dict[str, Any], message: st
 def test_what_is_wrong_is_told_before_the_pool_is_read(
     settings: dict[str, Any], message: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vecaf, "labelled_features", lambda *_: pytest.fail("too early"))
+    monkeypatch.setattr(vecaf, "labelled_features", lambda *_, **__: pytest.fail("too early"))
     monkeypatch.setattr("activetune.recipes.vecaf.language.load_text_encoder", encoders.load_text_encoder)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "others.csv").write_text("id,caption\nsomething,a thing\n")

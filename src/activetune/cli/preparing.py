@@ -51,18 +51,26 @@ def corrupt(
     out: Out,
     kinds: Annotated[str, typer.Option(help="fog,snow,… or all.")] = "all",
     severity: Annotated[str, typer.Option(help="1 to 5: 3, 1,3,5 or 1-5.")] = "1-5",
+    benchmark: Annotated[
+        str, typer.Option(help="Whose severities: imagenet_c, or cifar10_c for images of 32 pixels.")
+    ] = "imagenet_c",
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Write corrupted copies of a pool. Each kind and severity is one Parquet file."""
-    from activetune.data.corruption import KINDS
+    from activetune.data.corruption import KINDS, KINDS_OF
     from activetune.data.corruption import corrupt as run
 
-    names = list(KINDS) if kinds == "all" else [name.strip() for name in kinds.split(",") if name.strip()]
+    names = (
+        list(KINDS_OF.get(benchmark, KINDS))
+        if kinds == "all"
+        else [name.strip() for name in kinds.split(",") if name.strip()]
+    )
     paths = run(
         opened(pool, follow_links, run_options),
         kinds=names,
         severities=_severities(severity),
+        benchmark=benchmark,  # type: ignore[arg-type]
         out=out,
         **run_options,
     )

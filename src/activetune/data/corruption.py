@@ -2,7 +2,8 @@
 
 Each kind and severity becomes one Parquet file in Hugging Face's image schema, which is a pool with the ids and labels
 of the one it was made from. Images keep their size and are stored without loss. The corruptions are the package
-imagecorruptions-imaug's; an image's randomness follows from the seed, the kind, the severity and its id alone.
+imagecorruptions-imaug's, with the strengths of ImageNet-C, or those of CIFAR-10-C (``small_corruption.py``), which are
+made for 32 pixels. An image's randomness follows from the seed, the kind, the severity and its id alone.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +34,15 @@ from activetune.base.runtime import usable_cores
 from activetune.data.images import decode_image, middle
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
+from activetune.data.small_corruption import SMALL_KINDS, small_corrupted
 
 KINDS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
     *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 )
+Benchmark = Literal["imagenet_c", "cifar10_c"]
+KINDS_OF: Mapping[str, tuple[str, ...]] = {"imagenet_c": KINDS, "cifar10_c": SMALL_KINDS}
 SEEDED = ("glass_blur", "impulse_noise")
 SEVERITIES = (1, 2, 3, 4, 5)
 LEAST_SIDE = 32  # pixels, below which the corruptions are not defined; smaller images are enlarged to it
@@ -51,6 +55,7 @@ def corrupt(
     *,
     kinds: Sequence[str],
     severities: Sequence[int] = SEVERITIES,
+    benchmark: Benchmark = "imagenet_c",
     out: str | os.PathLike[str],
     **run_options: Unpack[RunOptions],
 ) -> list[Path]:
@@ -58,6 +63,8 @@ def corrupt(
 
     Args:
         kinds: of :data:`KINDS`. severities: 1 to 5.
+        benchmark: whose strengths a severity stands for: ``imagenet_c``, made for photos of 224 pixels, or
+            ``cifar10_c``, made for images of 32 pixels (without ``spatter``).
         run_options: see :class:`activetune.RunOptions`; ``workers`` are processes, -1 is one per core; ``resume``
             keeps the files that are complete. ``device`` and ``precision`` can't be chosen.
 
@@ -65,28 +72,26 @@ def corrupt(
         The files, by kind and severity.
 
     Raises:
-        UsageError: unknown kind or severity, or ``out`` not empty. MissingExtra: the package is not installed.
+        UsageError: unknown kind, severity or benchmark, or ``out`` not empty. MissingExtra: the package is not
+            installed.
     """
     run = Run.of("corrupt", run_options, device=PROCESSOR_ONLY, precision=NO_PRODUCTS)
     seed, quiet = run.seed, run.quiet
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
-    for kind in kinds:
-        if kind not in KINDS:
-            raise unknown_name("corruption", kind, KINDS)
-    if not kinds or not severities or set(severities) - set(SEVERITIES):
-        raise UsageError(
-            f"severities can't be {list(severities)}; allowed: 1 to 5, at least one, and at least one kind"
-        )
+    _check(kinds, severities, benchmark)
     _library()
     names = [f"{kind}-{severity}.parquet" for kind in dict.fromkeys(kinds) for severity in sorted(set(severities))]
     folder = Path(out)
     made_from = {"pool_fingerprint": pool.fingerprint, "seed": seed}
+    if benchmark != "imagenet_c":  # the only one once
+        made_from["benchmark"] = benchmark
     going_on = run.resume and not run.overwrite and (folder / MANIFEST).is_file()
     if going_on:
         before = read_manifest(folder, "corruptions")
-        if any(before.get(name) != value for name, value in made_from.items()):
+        if any(before.get(name) != made_from.get(name) for name in ("pool_fingerprint", "seed", "benchmark")):
             raise UsageError(
-                f"{folder} holds corruptions of another pool or seed; choose another --out, or give --overwrite"
+                f"{folder} holds corruptions of another pool, seed or benchmark; choose another --out, or give "
+                "--overwrite"
             )
     else:
         prepare_folder(folder, _files_of(folder), overwrite=run.overwrite)
@@ -98,11 +103,25 @@ def corrupt(
     with progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter, processes as executor:
         for name in waiting:
             with replacing(folder / name) as partial:
-                pieces = _pieces(pool, *_kind_and_severity(name), seed, executor)
+                pieces = _pieces(pool, *_kind_and_severity(name), seed, benchmark, executor)
                 rejected = _write(partial, pool, pieces, meter.advance)
             told = f"{name}: {rejected:,} of {len(pool):,} images were skipped: they can't be decoded"
             note(told, quiet or not rejected)
     return [folder / name for name in names]
+
+
+def _check(kinds: Sequence[str], severities: Sequence[int], benchmark: str) -> None:
+    if benchmark not in get_args(Benchmark):
+        raise unknown_name("benchmark", benchmark, get_args(Benchmark))
+    for kind in kinds:
+        if kind in KINDS and kind not in KINDS_OF[benchmark]:
+            raise UsageError(f"{benchmark} has no {kind} here; leave it out, or take benchmark imagenet_c")
+        if kind not in KINDS:
+            raise unknown_name("corruption", kind, KINDS_OF[benchmark])
+    if not kinds or not severities or set(severities) - set(SEVERITIES):
+        raise UsageError(
+            f"severities can't be {list(severities)}; allowed: 1 to 5, at least one, and at least one kind"
+        )
 
 
 def _kind_and_severity(name: str) -> tuple[str, int]:
@@ -126,14 +145,16 @@ def _library() -> Any:
 Corrupted = list[tuple[int, bytes | None]]  # positions with their PNG, None where the image can't be decoded
 
 
-def _pieces(pool: Pool, kind: str, severity: int, seed: int, executor: Executor | None) -> Iterator[Corrupted]:
+def _pieces(
+    pool: Pool, kind: str, severity: int, seed: int, benchmark: str, executor: Executor | None
+) -> Iterator[Corrupted]:
     """The corrupted images in the pool's order, piece by piece, made by other processes or by this one alone."""
-    work = functools.partial(_corrupt_piece, pool, kind, severity, seed)
+    work = functools.partial(_corrupt_piece, pool, kind, severity, seed, benchmark)
     parts = [range(start, min(start + PIECE, len(pool))) for start in range(0, len(pool), PIECE)]
     yield from map(work, parts) if executor is None else executor.map(work, parts)
 
 
-def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, part: range) -> Corrupted:
+def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, benchmark: str, part: range) -> Corrupted:
     library = _library()
     found: Corrupted = []
     for position in part:
@@ -143,7 +164,13 @@ def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, part: range)
             found.append((position, None))
             continue
         encoded = io.BytesIO()
-        changed = corrupted(pixels, library, kind, severity, digest(str(seed), pool.ids[position]))
+        key = digest(str(seed), pool.ids[position])
+        if benchmark == "cifar10_c":
+            rng = np.random.default_rng(int(digest(key, kind, str(severity))[:16], 16))
+            frosts = Path(library.__file__).parent / "frost"
+            changed = small_corrupted(pixels, kind, severity, rng, frosts)
+        else:
+            changed = corrupted(pixels, library, kind, severity, key)
         Image.fromarray(changed).save(encoded, "PNG", compress_level=1)
         found.append((position, encoded.getvalue()))
     return found

@@ -10,7 +10,7 @@ TOP1 = "val_top1"  # the column that classification is chosen by
 
 
 def training_curve(history: Iterable[Mapping[str, Any]], measured: str = TOP1) -> list[Point]:
-    """The values of a validation by batches, items scored and seconds until then.
+    """The values of a validation by batches, passes over items that scored them, and seconds until then.
 
     Args:
         history: rows as ``history.csv`` has them; those that count no batches are passed over. Their seconds hold
@@ -22,9 +22,15 @@ def training_curve(history: Iterable[Mapping[str, Any]], measured: str = TOP1) -
     for row in history:
         if row.get("batches") and row.get(measured) not in (None, ""):
             seconds += float(row["seconds"])
-            spent = {"batches": int(row["batches"]), "scored": int(row["scored"]), "seconds": round(seconds, 3)}
+            spent = {"batches": int(row["batches"]), "scored": count_of(row["scored"]), "seconds": round(seconds, 3)}
             found.append({**spent, measured: float(row[measured])})
     return found
+
+
+def count_of(value: Any) -> float:
+    """A count as it is told: whole numbers without a fraction, others to one digit."""
+    number = round(float(value), 1)
+    return int(number) if number.is_integer() else number
 
 
 def first_at(curve: Sequence[Point], value: float, measured: str = TOP1) -> Point | None:

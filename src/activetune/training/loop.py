@@ -107,6 +107,7 @@ class _Run:
         """Train for an epoch and validate; returns the row of the history."""
         started = time.perf_counter()
         loss = self.steps.epoch(self.epoch, advance)
+        self.course.end()
         self.epoch += 1
         row: dict[str, Any] = {
             "phase": self.phase,

@@ -19,6 +19,7 @@ from activetune.evaluation.estimate import PROBE, estimate_by
 from activetune.evaluation.metrics import measure_top1
 from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, features_of
+from activetune.networks.backbones import Backbone
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import Fitted, Measure, Regression, best_trial, choose_strength, fit_best
 from activetune.tasks import Crops
@@ -218,11 +219,11 @@ def pool_features(job: Job) -> Embeddings:
     return embedded(job, job.whole_pool.ids)
 
 
-def embedded(job: Job, ids: Sequence[str], *, use_cache: bool = True) -> Embeddings:
+def embedded(job: Job, ids: Sequence[str], *, use_cache: bool = True, backbone: Backbone | None = None) -> Embeddings:
     """Features of some images of the pool by the backbone as it is, without those that can't be decoded.
 
     Args:
-        use_cache: read and fill the user's cache, where the job may.
+        use_cache: read and fill the user's cache, where the job may. backbone: another than the job's.
     """
     options = EmbedOptions(
         workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
@@ -230,20 +231,20 @@ def embedded(job: Job, ids: Sequence[str], *, use_cache: bool = True) -> Embeddi
     return features_of(
         job.whole_pool,
         ids,
-        backbone=job.backbone,
+        backbone=backbone or job.backbone,
         options=options,
         use_cache=use_cache and job.use_cache,
         quiet=job.quiet,
     )
 
 
-def labelled_features(job: Job, positions: IntArray | None = None) -> FloatArray:
+def labelled_features(job: Job, positions: IntArray | None = None, *, backbone: Backbone | None = None) -> FloatArray:
     """Features (L, D) float32 of the labelled items by the backbone as it is.
 
     Args:
-        positions: of some of them alone.
+        positions: of some of them alone. backbone: another than the job's.
     """
     ids = job.labels.ids if positions is None else [job.labels.ids[position] for position in positions]
-    embeddings = embedded(job, ids)
+    embeddings = embedded(job, ids, backbone=backbone)
     check_complete(len(ids), len(embeddings), 0, "the probe's features")
     return np.asarray(embeddings.features_ND, dtype=np.float32)

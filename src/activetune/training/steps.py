@@ -234,10 +234,10 @@ class Steps:
 
     def _at(self, update: int) -> str:
         """Where the training is, for a sentence on numbers that are not finite."""
-        count, course = self.course.steps, self.course
-        kept = f"; the state after epoch {update // count} is kept in {self.job.work}" if update >= count else ""
+        course, epoch = self.course, self.course.epoch_of(update)
+        kept = f"; the state after epoch {epoch} is kept in {self.job.work}" if epoch else ""
         step = f"step {update + 1:,} of {course.total:,}"
-        return f"at {step} ({course.label or self.phase}, epoch {update // count + 1}{kept})"
+        return f"at {step} ({course.label or self.phase}, epoch {epoch + 1}{kept})"
 
     # What the loop asks for ---------------------------------------------------------------------------------------
 

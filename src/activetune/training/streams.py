@@ -175,6 +175,10 @@ class Course:
         """Batches before an epoch."""
         return min(epoch * self.steps, self.total)
 
+    def epoch_of(self, step: int) -> int:
+        """The epoch, counted from 0, that a step is in."""
+        return next(epoch for epoch in range(self.epochs) if step < self.until(epoch + 1))
+
     def begin(self, epoch: int, streams: Sequence[Stream]) -> None:
         """Get the streams ready for an epoch: by default a single stream's order is that of the epoch."""
         if len(streams) == 1:
@@ -183,6 +187,9 @@ class Course:
     def outputs(self, network: Network, batch: Batch, stream: Stream) -> Any:
         """The outputs of the head of the stream's task for a batch."""
         return network(batch.images, stream.head)
+
+    def end(self) -> None:
+        """The steps of an epoch are done, in all processes: what each has seen can be put together."""
 
     def settle(self, network: Network) -> None:
         """Leave parts of the network, which is in training mode, as they are evaluated: by default none."""

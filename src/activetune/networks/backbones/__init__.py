@@ -16,6 +16,7 @@ from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
 from activetune.networks.backbones._folder import check_weights, described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
+from activetune.networks.backbones._resized import multiplications, resized, share_of
 from activetune.networks.backbones._size import split_size
 
 __all__ = [
@@ -25,8 +26,11 @@ __all__ = [
     "digests_of",
     "evaluation_transform",
     "load_backbone",
+    "multiplications",
     "rebuild_backbone",
+    "resized",
     "save_backbone",
+    "share_of",
     "source_of",
     "sources",
     "without_size",

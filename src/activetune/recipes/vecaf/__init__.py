@@ -14,15 +14,17 @@ Settled here, as the paper leaves it open or its code does it otherwise:
 - Moved embeddings stand in for the image's own in the next selection for the items of earlier loops, as these have been
   described. Moving the whole pool where captions are free makes all items of a caption alike, and was worse.
 - Selectors that learn from answers get the items of earlier loops as labelled, and start with random ones.
-- Scoring costs forward passes. They are counted beside the batches; an item's forward pass is a third of its training
-  step. ``score_first`` and ``score_share`` score a random part of the pool, ``score_loops=first`` scores once;
-  drawing at random scores nothing.
+- Scoring costs forward passes. They are counted beside the batches, with those that the first classifier is fitted on;
+  an item's forward pass is a third of its training step, and one on smaller images counts by its share of the work.
+  ``score_first`` and ``score_share`` score a part of the pool, ``score_size`` on smaller images, ``score_loops=first``
+  once; ``scoring`` takes losses from the training itself or from a classifier on features that are there. Drawing at
+  random scores nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,7 +34,8 @@ from activetune.base.ranks import from_first, is_first, together
 from activetune.evaluation.curves import first_at, training_curve
 from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.vecaf.language import Language
-from activetune.recipes.vecaf.loops import Loops, PretrainedFeatures
+from activetune.recipes.vecaf.loops import Loops
+from activetune.recipes.vecaf.scorer import PretrainedFeatures
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
@@ -65,6 +68,7 @@ class Vecaf(Recipe):
     selects: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
     only_head: ClassVar[str] = "linear"
+    later: ClassVar[frozenset[str]] = frozenset({"loop_growth", "score_part", "scoring", "score_size", "loss_balance"})
 
     loop: LoopSettings = LoopSettings()
     training: Optimisation = Optimisation()
@@ -86,8 +90,8 @@ class Vecaf(Recipe):
         strength: float | None = None
         whole = self.loop.warm_up == "selected" and not self.loop.selects_from(len(job.not_held_out))
         warm_up = "pool" if whole else self.loop.warm_up
-        reads = is_first() and (loops.scores or warm_up != "none")
-        known = together(lambda: self._known(job, loops.scores) if reads else None)
+        reads = is_first() and (loops.scores or warm_up == "pool")  # of a selection alone later, what it has selected
+        known = together(lambda: self._known(job, loops, warm_up) if reads else None)
         if warm_up == "pool":
             given = known.features_LD if known is not None and self.probe.views == 1 else None
             imbalance, crops = self.training.imbalance, self.training.crops
@@ -103,12 +107,27 @@ class Vecaf(Recipe):
         history = [{**first, "seconds": round(first["seconds"] + before, 3)}, *others]
         curve = training_curve(history, job.measured)
         reached = {f"{target:g}": first_at(curve, target, job.measured) for target in self.targets if curve}
-        figures = {**outcome.figures, **loops.figures(), "batches_to": reached}
+        spent = loops.figures()
+        in_all = spent["batches_with_scoring"] + beside_scoring(history, spent)
+        figures = {**outcome.figures, **spent, "batches_in_all": round(in_all, 1), "batches_to": reached}
         return Outcome([*rows, *history], figures, loops.files())
 
-    def _known(self, job: Job, scores: bool) -> PretrainedFeatures:
-        """Features by the pretrained network: of all items, or of the part that the first loop scores."""
-        positions = np.arange(len(job.labels))
-        if scores and self.loop.score_first < 1:
+    def _known(self, job: Job, loops: Loops, warm_up: str) -> PretrainedFeatures:
+        """Features by the pretrained network of what is read: by a probe all items, otherwise those of the first loop.
+
+        A first loop alone can do with smaller images; the features of a first classifier are those of training.
+        """
+        positions, smaller = np.arange(len(job.labels)), None
+        if warm_up != "pool":
             positions = self.loop.looked_at(job.not_held_out, job.labels.indices, 0, job.seed)
-        return PretrainedFeatures(positions, labelled_features(job, positions))
+        if self.loop.score_size < 1 and warm_up == "none":
+            smaller = loops.scorer.backbone()
+        return PretrainedFeatures(positions, labelled_features(job, positions, backbone=smaller))
+
+
+def beside_scoring(history: Sequence[Mapping[str, Any]], spent: Mapping[str, Any]) -> float:
+    """What selecting and describing took beside the passes that scored, by the clock: in batches of training."""
+    selecting = sum(loop["seconds"] for loop in spent["loops"])
+    scoring = sum(loop.get("scoring_seconds", loop["seconds"]) for loop in spent["loops"])
+    training = sum(float(row["seconds"]) for row in history) - selecting
+    return float(spent["batches"] * (selecting - scoring) / max(training, 1e-3))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,37 +18,27 @@ from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.progress import note
 from activetune.base.ranks import from_first, is_first, with_weights_of_first
 from activetune.data.splits import carve_validation
-from activetune.features.distances import Float32, unit_rows
+from activetune.evaluation.curves import count_of
+from activetune.features.distances import unit_rows
 from activetune.features.text import cea
 from activetune.features.text.alignment import TextMap
 from activetune.networks.network import Network
-from activetune.networks.regression import CROSS_VALIDATED
+from activetune.networks.regression import CROSS_VALIDATED, LinearHead
 from activetune.recipes.vecaf.language import Describer, Language, told
 from activetune.recipes.vecaf.record import LoopRecord, selections_csv
-from activetune.recipes.vecaf.scoring import Scored, make_objective, score, score_across, score_features
+from activetune.recipes.vecaf.scorer import LoopScorer, PretrainedFeatures
+from activetune.recipes.vecaf.scoring import Scored
 from activetune.recipes.vecaf.selecting import LoopSelector, rows_among
 from activetune.recipes.vecaf.settings import LoopSettings
-from activetune.selection.problem import Evidence
+from activetune.selection.problem import Evidence, Picks
 from activetune.tasks import Batch
 from activetune.training.job import Job
-from activetune.training.probe_phase import Probe
+from activetune.training.probe_phase import Probe, labelled_features
 from activetune.training.settings import Optimisation
 from activetune.training.streams import Course, Stream, stream_of
 from activetune.training.timing import FORWARD
 
 WARMUP = 0.05  # of the batches
-
-
-@dataclass(frozen=True)
-class PretrainedFeatures:
-    """Features (L, D) of labelled items by the pretrained network, and the positions (L,) of these items, ascending."""
-
-    positions: IntArray
-    features_LD: Float32
-
-    def of(self, positions: IntArray) -> Float32:
-        """The rows of some of the items."""
-        return self.features_LD[np.searchsorted(self.positions, positions)]
 
 
 class Loops(Course):
@@ -64,36 +54,37 @@ class Loops(Course):
 
     def __init__(self, job: Job, options: LoopSettings, training: Optimisation, language: Language, probe: Probe):
         self.job, self.options, self.training, self.language, self.probe = job, options, training, language, probe
-        self.objective = make_objective(options.objective, job.labels.classes)
         self.candidates = job.not_held_out
-        self.budget = options.items(len(self.candidates))
+        self.sizes = options.sizes(len(self.candidates))
         self.scores = options.scores(len(self.candidates), described=language.described)
         self.describer = Describer(job, language)
         if language.described and self.scores and is_first():
             self.describer.open(self.candidates)
-        self.selector = LoopSelector(job, options, self.candidates, self.budget)
+        self.selector = LoopSelector(job, options, self.candidates, self.sizes)
+        self.scorer = LoopScorer(job, options, self.candidates, self._head_of)
         self.done: list[LoopRecord] = []
         self.known: PretrainedFeatures | None = None
-        self.strength: float | None = None
-        self.first: Scored | None = None
-        stretches = options.loops * options.measurements
-        self.stream = stream_of(job, training, count=options.batches // stretches)
-        steps = self.stream.batches.count
-        super().__init__(steps, stretches, warmup=round(WARMUP * stretches * steps))
+        self.probed = False
+        stretches, total = len(options.steps), sum(options.steps)
+        self.stream = stream_of(job, training, count=max(options.steps))
+        super().__init__(max(options.steps), stretches, warmup=round(WARMUP * total), total=total)
 
     def start(self, known: PretrainedFeatures | None, strength: float | None) -> None:
-        """Score the items of the first loop by the classifier as it is now.
+        """Score the items of the first loop by the classifier as it is now; in the first process.
 
         Call it before a checkpoint is restored, which replaces the classifier.
 
         Args:
-            known: features of the items that the first loop scores; None where nothing reads them, and in all
-                processes but the first.
+            known: features of the items that the first loop scores; None where nothing reads them.
             strength: regularisation of the probe that is the classifier; None where the classifier is no probe.
         """
-        self.known, self.strength = known, strength
+        self.known, self.probed = known, strength is not None
         if known is not None and self.scores:
-            self.first = self._first(known)
+            self.scorer.start(known, strength)
+
+    def until(self, epoch: int) -> int:
+        """See :class:`Course`; a loop that has grown has longer stretches."""
+        return sum(self.options.steps[:epoch])
 
     def begin(self, epoch: int, streams: Sequence[Stream]) -> None:
         """See :class:`Course`; the first stretch of a loop selects."""
@@ -102,11 +93,19 @@ class Loops(Course):
         while len(self.done) <= loop:
             self._enter(len(self.done))
         batches = streams[0].batches
+        batches.count = self.options.steps[epoch]
+        batches.items = batches.count * batches.batch_size
         batches.epoch, batches.skip = loop, stretch * batches.items
         batches.positions = np.sort(self.done[-1].picks.positions)
 
     def outputs(self, network: Network, batch: Batch, stream: Stream) -> Tensor:
-        """See :class:`Course`; equation 10 for the items that are described."""
+        """See :class:`Course`; what the step knows of its items is noted."""
+        logits = self._logits(network, batch, stream)
+        self.scorer.note(batch, logits)
+        return logits
+
+    def _logits(self, network: Network, batch: Batch, stream: Stream) -> Tensor:
+        """Equation 10 for the items that are described."""
         moved = self.done[-1].moved
         if moved is None or self.language.lambda_bw == 1:
             logits: Tensor = super().outputs(network, batch, stream)
@@ -129,24 +128,31 @@ class Loops(Course):
         logits = network.answer(features)
         return logits
 
+    def end(self) -> None:
+        """See :class:`Course`."""
+        self.scorer.take_notes()
+
     def columns(self) -> dict[str, Any]:
-        """See :class:`Course`: the loop, and what was spent up to here."""
+        """See :class:`Course`: the loop, and what was spent up to here, ``scored`` in passes at full size."""
         loop = len(self.done)
         first = self.epoch % self.options.measurements == 0
         return {
             "loop": loop,
-            "batches": (self.epoch + 1) * self.steps,
-            "scored": sum(done.told["scored"] for done in self.done),
+            "batches": self.until(self.epoch + 1),
+            "scored": self._passes,
             "selection_seconds": self.done[-1].told["seconds"] if first else 0.0,
         }
 
     def state(self) -> dict[str, Any]:
         """See :class:`Course`: how many loops have begun; what each has selected lies in files of its own."""
-        return {"loops": len(self.done)}
+        known = {"losses": torch.from_numpy(self.scorer.losses_L)} if self.scorer.remembers else {}
+        return {"loops": len(self.done), **known}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See :class:`Course`."""
         self.done = [LoopRecord.read(self.job.work, loop) for loop in range(state["loops"])]
+        if "losses" in state:
+            self.scorer.losses_L = state["losses"].cpu().numpy().copy()
 
     # A loop's beginning -------------------------------------------------------------------------------------------
 
@@ -159,7 +165,9 @@ class Loops(Course):
 
         from_first(kept)
         self.done.append(LoopRecord.read(self.job.work, loop))
-        if not loop and self.options.warm_up == "selected" and self.budget < len(self.candidates):
+        if self.done[-1].seen is not None:
+            self.scorer.remember(*self.done[-1].seen)
+        if not loop and self._warms_up:
             from_first(self._warm_up)
             with_weights_of_first(self.job.network.head())
 
@@ -167,9 +175,9 @@ class Loops(Course):
         started = time.perf_counter()
         if not self.scores:
             picks = self.selector.unseen(loop)
-            return LoopRecord(picks, told={"scored": 0, "seconds": round(time.perf_counter() - started, 3)})
-        scored = self._score(loop)
-        losses_S = scored.losses_S
+            return LoopRecord(picks, told=self._spent(self._read_to_start(picks, loop), started, started))
+        scored = self.scorer.score(loop, self._trained_on())
+        losses_S, looked = self.scorer.weighed(scored), time.perf_counter()
         augmented_SD, text_map = self._augmented(scored)
         evidence = Evidence(
             unit_rows(augmented_SD),
@@ -180,7 +188,7 @@ class Loops(Course):
         chosen = self.selector.scored(evidence, scored.positions, self._selected_before(scored), loop)
         rows = chosen.positions
         picks = replace(chosen, positions=scored.positions[rows])
-        about: dict[str, Any] = {"scored": 0 if scored is self.first and loop else len(scored.positions)}
+        about: dict[str, Any] = {}
         moved, captions = None, []
         if self.language.described:
             order = np.argsort(picks.positions)
@@ -189,36 +197,36 @@ class Loops(Course):
             if text_map is not None:
                 moved, about["text_map"] = self.describer.move(positions, features_KD, text_map), told(text_map)
                 captions = self.describer.in_domain(picks.positions)
-        about["seconds"] = round(time.perf_counter() - started, 3)
+        about |= self._spent((len(scored.fresh), scored.passes), started, looked)
         note(
             f"loop {loop + 1}/{self.options.loops}: {len(rows):,} of {len(scored.positions):,} items selected, "
             f"their mean loss {losses_S[rows].mean():.3f} (all: {losses_S.mean():.3f})",
             self.job.quiet,
         )
-        return LoopRecord(picks, losses_S[rows], moved, captions, about)
+        seen = scored.positions[scored.fresh], scored.losses_S[scored.fresh]
+        kept = seen if loop and self.scorer.remembers and len(scored.fresh) else None
+        return LoopRecord(picks, losses_S[rows], moved, captions, about, kept)
 
-    def _score(self, loop: int) -> Scored:
-        """The candidates under the pretrained network with the first classifier, later under the network as it is."""
-        if self.first is not None and (loop == 0 or self.options.score_loops == "first"):
-            return self.first
-        drawn = self.options.looked_at(self.candidates, self.job.labels.indices, loop, self.job.seed)
-        return score(self.job, drawn, self.objective, probs=self._wants_probs)
+    def _spent(self, looked_at: tuple[int, float], started: float, scored: float) -> dict[str, Any]:
+        """What a selection cost: items looked at, these in passes at the size of training, and seconds of each part."""
+        items, passes = looked_at
+        seconds = {"seconds": round(time.perf_counter() - started, 3), "scoring_seconds": round(scored - started, 3)}
+        return {"scored": items, "passes": count_of(passes), **seconds}
 
-    def _first(self, known: PretrainedFeatures) -> Scored:
-        """Candidates under the pretrained network and the first classifier, as far as it has not seen them."""
-        drawn = np.intersect1d(known.positions, self.candidates)
-        given = self.job, drawn, known.of(drawn), self.objective
-        if self.strength is not None:
-            return score_across(*given, probs=self._wants_probs, strength=self.strength)
-        scored = score_features(*given, probs=self._wants_probs)
-        # A classifier at zero knows classes at most, not items: one against all, the first loop would train on that
-        # class alone, and the second would have to unlearn it (experiments/LOG.md).
-        return replace(scored, losses_S=np.full_like(scored.losses_S, scored.losses_S.mean()))
+    def _read_to_start(self, picks: Picks, loop: int) -> tuple[int, float]:
+        """The items that the first classifier was fitted on where nothing else looks at any."""
+        read = len(self.candidates) if self.probed else len(picks.positions) if self._warms_up else 0
+        return (0, 0.0) if loop else (read, float(read))
 
     @property
-    def _wants_probs(self) -> bool:
-        selector = self.options.selector()
-        return selector is not None and "probs_NC" in selector.needs | selector.uses
+    def _warms_up(self) -> bool:
+        """Whether the first classifier is fitted on the first selection."""
+        return self.options.warm_up == "selected" and self.options.selects_from(len(self.candidates))
+
+    @property
+    def _passes(self) -> float:
+        """Over images so far, beside those of training."""
+        return count_of(sum(record.told.get("passes", record.told["scored"]) for record in self.done))
 
     def _augmented(self, scored: Scored) -> tuple[np.ndarray, TextMap | None]:
         """Features in which items of earlier loops stand where CEA has moved them, and the map from texts."""
@@ -240,32 +248,38 @@ class Loops(Course):
         """The rows of the scored items that an earlier loop selected."""
         return rows_among(scored.positions, [record.picks.positions for record in self.done])
 
+    def _trained_on(self) -> IntArray:
+        """The positions of the items that were trained on so far, ascending."""
+        return np.unique(np.concatenate([NO_INDICES, *(record.picks.positions for record in self.done)]))
+
     def _warm_up(self) -> None:
         """Fit the first classifier on the first selection."""
-        assert self.known is not None
-        rows = np.sort(self.done[0].picks.positions)
-        indices = self.job.labels.indices[rows]
+        self._head_of(np.sort(self.done[0].picks.positions)).write_to(self.job.network.classifier())
+
+    def _head_of(self, positions: IntArray) -> LinearHead:
+        """A linear probe that is fitted on some items' pretrained features."""
+        known = self.known.of(positions) if self.known is not None else labelled_features(self.job, positions)
+        indices = self.job.labels.indices[positions]
         rng = np.random.default_rng([self.job.seed, 9])
         fitted = self.probe.fit(
-            self.known.of(rows),
+            known,
             indices,
             self.training.imbalance,
             classes=len(self.job.labels.classes),
-            held_out=NO_INDICES if len(rows) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
+            held_out=NO_INDICES if len(positions) <= CROSS_VALIDATED else carve_validation(indices, 0.2, rng),
             seed=self.job.seed,
         )
-        fitted.head.write_to(self.job.network.classifier())
+        return fitted.head
 
     # The end ------------------------------------------------------------------------------------------------------
 
     def figures(self) -> dict[str, Any]:
         """For the manifest."""
-        scored = sum(record.told["scored"] for record in self.done)
-        batches = self.epochs * self.steps
+        passes = FORWARD * self._passes / self.training.batch_size
         return {
-            "batches": batches,
-            "scored_items": scored,
-            "batches_with_scoring": round(batches + FORWARD * scored / self.training.batch_size, 1),
+            "batches": self.total,
+            "scored_items": sum(record.told["scored"] for record in self.done),
+            "batches_with_scoring": round(self.total + passes, 1),
             "loops": [record.figures for record in self.done],
         }
 

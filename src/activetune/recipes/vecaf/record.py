@@ -30,6 +30,7 @@ class LoopRecord:
         picks: the items, by position. losses_K: their losses; None where nothing was scored.
         moved: how far CEA moves them. captions: of the picks; empty where nothing is described.
         told: figures for the manifest: items scored, seconds, and the map from texts.
+        seen: positions of the items that were looked at, and their losses; None where no later loop goes by them.
     """
 
     picks: Picks
@@ -37,6 +38,7 @@ class LoopRecord:
     moved: Moved | None = None
     captions: list[str] = field(default_factory=list)
     told: dict[str, Any] = field(default_factory=dict)
+    seen: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -52,6 +54,8 @@ class LoopRecord:
         }
         if self.losses_K is not None:
             arrays["losses"] = np.asarray(self.losses_K, dtype=np.float32)
+        if self.seen is not None:
+            arrays |= {"seen": np.asarray(self.seen[0], dtype=np.int64), "seen_losses": self.seen[1]}
         if self.moved is not None:
             texts_KD = np.ascontiguousarray(self.moved.texts_KD, dtype=np.float32)
             arrays |= {"steps": self.moved.steps_K, "texts": texts_KD}
@@ -73,7 +77,8 @@ class LoopRecord:
         if "steps" in arrays:
             moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
         picks = Picks(arrays["positions"], arrays["scores"], state["reasons"])
-        return cls(picks, arrays.get("losses"), moved, state["captions"], state["told"])
+        seen = (arrays["seen"], arrays["seen_losses"]) if "seen" in arrays else None
+        return cls(picks, arrays.get("losses"), moved, state["captions"], state["told"], seen)
 
 
 def selections_csv(records: Sequence[LoopRecord], ids: Sequence[str]) -> bytes:

@@ -14,19 +14,20 @@ Shape legend: S scored items, B of them in a batch, D feature size, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError, nearest
 from activetune.base.progress import progress
 from activetune.data.loading import image_loader
 from activetune.data.splits import stratified_folds
 from activetune.features.distances import Float32, pieces
+from activetune.networks.backbones import Backbone
 from activetune.networks.regression import LinearHead, fit_linear
 from activetune.training.finite import rates_among, refuse_outputs, settings_to_change
 from activetune.training.job import Job
@@ -41,17 +42,27 @@ PIECE = 2_048  # numbers of a row, with its logits: for the size of a part
 class Scored:
     """Items of a job by position (S,): pooled features (S, D), not normalised, losses (S,), and, where they are asked
     for, class probabilities (S, C).
+
+    Attributes:
+        fresh: rows of the items whose images a pass has looked at for this.
+        passes: what that cost, in forward passes over items at the size of training.
     """
 
     positions: IntArray
     features_SD: Float32
     losses_S: Float32
     probs_SC: Float32 | None
+    fresh: IntArray = field(default_factory=lambda: NO_INDICES)
+    passes: float = 0.0
 
 
-def score(job: Job, positions: IntArray, objective: Objective, *, probs: bool) -> Scored:
-    """Run the network with its classifier, as it is now, over some items."""
-    backbone, runtime = job.backbone, job.runtime
+def score(job: Job, positions: IntArray, objective: Objective, *, probs: bool, backbone: Backbone) -> Scored:
+    """Run the network with its classifier, as it is now, over some items.
+
+    Args:
+        backbone: the job's, or the same for smaller images.
+    """
+    runtime = job.runtime
     backbone.eval()
     pool = job.pool.subset([job.pool.ids[position] for position in positions])
 
@@ -71,7 +82,7 @@ def score(job: Job, positions: IntArray, objective: Objective, *, probs: bool) -
                 yield found
                 meter.advance(len(batch.images))
 
-    return _weighed(job, objective, _collected(job, positions, batches(), objective, probs))
+    return _collected(job, positions, batches(), objective, probs)
 
 
 def score_features(
@@ -117,7 +128,7 @@ def score_across(
     order = np.argsort(np.concatenate(rows))
     losses_S = np.concatenate([part.losses_S for part in found])[order]
     probs_SC = np.concatenate([part.probs_SC for part in found if part.probs_SC is not None])[order] if probs else None
-    return _weighed(job, objective, Scored(positions, features_SD, losses_S, probs_SC))
+    return Scored(positions, features_SD, losses_S, probs_SC)
 
 
 def _collected(
@@ -158,14 +169,6 @@ def _collected(
             probs.append(torch.softmax(logits_BC, 1).numpy())
     found = np.concatenate(probs) if wants_probs else None
     return Scored(positions, np.concatenate(features), np.concatenate(losses), found)
-
-
-def _weighed(job: Job, objective: Objective, scored: Scored) -> Scored:
-    """With what an objective makes of all losses together."""
-    if not isinstance(objective, OneVsAll):
-        return scored
-    targets_S = job.labels.indices[scored.positions]
-    return replace(scored, losses_S=objective.evened(scored.losses_S, targets_S))
 
 
 def make_objective(given: str | Objective, classes: Sequence[str]) -> Objective:

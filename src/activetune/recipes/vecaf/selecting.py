@@ -27,18 +27,18 @@ class LoopSelector:
     """Selects the budget of a loop.
 
     Attributes:
-        candidates: positions of the items that are not held out. budget: K, items per loop.
+        candidates: positions of the items that are not held out. sizes: K of each loop.
     """
 
     job: Job
     options: LoopSettings
     candidates: IntArray
-    budget: int
+    sizes: Sequence[int]
 
     def unseen(self, loop: int) -> Picks:
         """All candidates, or items that are drawn without a look at any."""
         count, selector = len(self.candidates), self.options.selector()
-        if selector is None or self.budget == count:
+        if selector is None or self.sizes[loop] == count:
             return Picks(self.candidates, np.zeros(count), ["everything is trained on"] * count)
         unseen = Evidence(np.empty((count, 0), dtype=np.float32))
         chosen = self._within(selector, unseen, self.candidates, loop)
@@ -65,21 +65,21 @@ class LoopSelector:
             evidence = gather(evidence, missing, method=self.options.select_with, seed=self._seed(loop))
         elif missing and not selector.in_rounds:
             selector = make_selector("random")
-        if len(evidence.candidates) < self.budget:
+        if len(evidence.candidates) < self.sizes[loop]:
             raise UsageError(
-                f"loop {loop + 1} has {len(evidence.candidates):,} items left to select {self.budget:,} from; give "
-                "fewer loops or a smaller budget"
+                f"loop {loop + 1} has {len(evidence.candidates):,} items left to select {self.sizes[loop]:,} from; "
+                "give fewer loops or a smaller budget"
             )
         return self._within(selector, evidence, positions, loop)
 
     def _within(self, selector: Selector, evidence: Evidence, positions: IntArray, loop: int) -> Picks:
         """A loop's budget of picks, from all of the evidence or evenly from the classes in it."""
-        rng = np.random.default_rng(self._seed(loop))
+        rng, budget = np.random.default_rng(self._seed(loop)), self.sizes[loop]
         if self.options.select_within == "pool":
-            return selector.select(evidence, self.budget, rng)
-        groups = self.options.groups(self.job.labels.indices, self.job.seed, start=loop * self.budget)
+            return selector.select(evidence, budget, rng)
+        groups = self.options.groups(self.job.labels.indices, self.job.seed, start=sum(self.sizes[:loop]))
         here = replace(groups, numbers_N=groups.numbers_N[positions])
-        return pick_balanced(selector, evidence, here, self.budget, rng)
+        return pick_balanced(selector, evidence, here, budget, rng)
 
     def _seed(self, loop: int) -> int:
         return int(np.random.SeedSequence([self.job.seed, 7, loop]).generate_state(1)[0])

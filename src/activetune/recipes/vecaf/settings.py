@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings, parse_settings
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings
@@ -24,6 +24,8 @@ class LoopSettings(Settings):
     Attributes:
         batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
         loops: L. budget: items per loop, ``5%`` or a number. measurements: validations per loop.
+        loop_growth: how many times the batches and the items of the loop before it a loop has; 1 makes all alike.
+            ``budget`` is the loops' mean then.
         select_with: a selector, or ``all``. select_settings: its settings, ``name=value,…``.
         select_within: ``pool``, or ``classes``: the budget is spread evenly over the classes, and the selector picks
             its share of each class among the items of that class alone. A class with fewer items gives all of them,
@@ -34,12 +36,26 @@ class LoopSettings(Settings):
             ``none``: zero.
         score_first: part of the pool that is scored in the first loop, where no probe on the pool reads all of it.
         score_share: that of the loops after it. score_loops: ``every`` or ``first``.
+        score_part: which part that is. ``random``: another one in each loop, which selects among it. ``uncertain``: the
+            items whose loss was highest when it was last known; the others keep theirs, and a loop selects among all.
+        scoring: where the losses of the loops after the first come from. ``full``: a pass of the network as it is over
+            images. The others look at no image. ``noted``: the losses of training itself, of each item in the last
+            step that had it; an item that was not trained on yet keeps its first loss. ``head``: the network's
+            classifier as it is, on the features of the first loop. ``proxy``: a linear probe on these features, fitted
+            on the items that were trained on so far.
+        score_size: side of the images of a pass that scores alone, as a share of the usual one (``scoring=full``).
+        loss_balance: how evenly the classes weigh in the losses that select: 0 every item alike, 1 every class by the
+            mean loss of its items, however many they are.
+
+    Wherever a loop has losses of items that it does not look at (``uncertain``, ``noted``, ``head``, ``proxy``), it
+    selects among the items that the first loop scored, by the features that they had there.
     """
 
     batches: int = 300
     loops: int = 3
     budget: int | float | str = "5%"
     measurements: int = 3
+    loop_growth: float = 1.0
     select_with: str = "ods"
     select_settings: tuple[str, ...] = ()
     select_within: Literal["pool", "classes"] = "pool"
@@ -48,6 +64,10 @@ class LoopSettings(Settings):
     score_first: float = 1.0
     score_share: float = 1.0
     score_loops: Literal["every", "first"] = "every"
+    score_part: Literal["random", "uncertain"] = "random"
+    scoring: Literal["full", "head", "proxy", "noted"] = "full"
+    score_size: float = 1.0
+    loss_balance: float = 0.0
 
     def __post_init__(self) -> None:
         check_settings(
@@ -57,6 +77,9 @@ class LoopSettings(Settings):
             ("batches", self.batches, 1, np.inf),
             ("score_first", self.score_first, 0.001, 1),
             ("score_share", self.score_share, 0.001, 1),
+            ("score_size", self.score_size, 0.1, 1),
+            ("loop_growth", self.loop_growth, 0.1, 10),
+            ("loss_balance", self.loss_balance, 0, 1),
         )
         if self.score_first < 1 and self.warm_up == "pool":
             raise UsageError(
@@ -68,15 +91,42 @@ class LoopSettings(Settings):
                 f"vecaf: {self.batches} batches can't be shared out among {self.loops} loops with {self.measurements} "
                 f"measurements each; give at least {self.loops * self.measurements}, or fewer loops"
             )
+        if min(self.steps) < 1:
+            raise UsageError(
+                f"vecaf: with loop_growth={self.loop_growth:g} the smallest of {self.loops} loops has fewer batches "
+                f"than its {self.measurements} measurements; give more batches, or a loop_growth nearer to 1"
+            )
         if self.select_with == "all" and self.select_within == "classes":
             raise UsageError(
                 "vecaf: select_within=classes spreads a selection over the classes, and select_with=all selects "
                 "nothing; give a selector, or balance=1 to train on all items with each class as often as any other"
             )
-        self.selector()
+        check_scoring(self, self.selector())
+
+    @property
+    def steps(self) -> list[int]:
+        """Batches of each stretch between two measurements, loop by loop."""
+        return [
+            int(self.batches * share / self.measurements + 1e-9)
+            for share in self._shares_of_loops
+            for _ in range(self.measurements)
+        ]
+
+    @property
+    def _shares_of_loops(self) -> FloatArray:
+        """The part (L,) that each loop has of all batches and items."""
+        weights_L = self.loop_growth ** np.arange(self.loops)
+        return np.asarray(weights_L / weights_L.sum())
+
+    def sizes(self, total: int) -> list[int]:
+        """Items of each loop, up to ``total``; see :meth:`items`."""
+        mean = self.items(total)
+        if mean == total:
+            return [total] * self.loops
+        return [min(total, max(1, round(mean * self.loops * share))) for share in self._shares_of_loops]
 
     def items(self, total: int) -> int:
-        """K of a loop, up to ``total``, the items that are not held out.
+        """K of a loop, up to ``total``, the items that are not held out; the mean of loops that grow.
 
         Raises:
             UsageError: a budget beyond them.
@@ -106,6 +156,11 @@ class LoopSettings(Settings):
         looks = selector is not None and bool(selector.needs | selector.uses)
         return self.selects_from(total) and (looks or described)
 
+    @property
+    def keeps_first(self) -> bool:
+        """Whether all loops select among the items that the first one scored."""
+        return self.scoring != "full" or self.score_loops == "first" or self.score_part == "uncertain"
+
     def looked_at(self, candidates: IntArray, indices: IntArray, loop: int, seed: int) -> IntArray:
         """The items that a loop scores, in order: all, or a random part that suffices to select from.
 
@@ -113,11 +168,12 @@ class LoopSettings(Settings):
             candidates: positions to choose from. indices: the classes of all items, by position.
         """
         share = self.score_share if loop else self.score_first
-        count = max(self.items(len(candidates)), round(share * len(candidates)))
+        sizes = self.sizes(len(candidates))
+        count = max(max(sizes) if self.keeps_first and not loop else sizes[loop], round(share * len(candidates)))
         rng = np.random.default_rng([seed, 6, loop])
         if self.select_within == "pool" or count == len(candidates):
             return np.sort(rng.choice(candidates, count, replace=False))
-        groups = self.groups(indices, seed, start=loop * self.items(len(candidates)))
+        groups = self.groups(indices, seed, start=sum(sizes[:loop]))
         members = [candidates[groups.numbers_N[candidates] == group] for group in range(len(groups.names))]
         counts_G = water_fill(count, groups.counts(candidates))
         drawn = [rng.choice(group, size, replace=False) for group, size in zip(members, counts_G, strict=True)]
@@ -151,3 +207,43 @@ class LoopSettings(Settings):
                 f"vecaf: {self.select_with} reads patch tokens, which a loop does not score; choose another"
             )
         return selector
+
+
+def check_scoring(options: LoopSettings, selector: Selector | None) -> None:
+    """Refuse settings of the scoring that contradict each other.
+
+    A selector that looks at nothing leaves all of them without effect, so that one recipe serves several selectors.
+
+    Raises:
+        UsageError: one of them would change nothing, or the selector reads what is not known.
+    """
+    for name, usual in (("score_share", 1.0), ("score_loops", "every"), ("score_part", "random"), ("score_size", 1.0)):
+        given = getattr(options, name)
+        if options.scoring != "full" and given != usual:
+            raise UsageError(
+                f"vecaf: {name}={given} is about passes over images after the first loop, and scoring="
+                f"{options.scoring} makes none; leave {name} out, or give scoring=full"
+            )
+    uncertain = options.score_part == "uncertain"
+    if uncertain and (options.score_share == 1 or options.score_loops == "first"):
+        raise UsageError(
+            "vecaf: score_part=uncertain says which part of the items is scored again; give a score_share below 1, and "
+            "score_loops=every"
+        )
+    if selector is None:
+        return
+    if "probs_NC" in selector.needs and (uncertain or options.scoring == "noted"):
+        given = "score_part=uncertain" if uncertain else "scoring=noted"
+        raise UsageError(
+            f"vecaf: {options.select_with} reads probabilities, and {given} keeps the losses of items alone; choose a "
+            "selector that reads losses, such as ods, or scoring=head or proxy"
+        )
+    reads = selector.needs | selector.uses
+    if options.loss_balance and reads and "losses_N" not in reads:
+        raise UsageError(
+            f"vecaf: loss_balance is about the losses that select, and {options.select_with} reads none; choose ods or "
+            "top_loss, or leave it out (balance and select_within even out the classes for any selector)"
+        )
+    if options.loss_balance and (options.select_within == "classes" or str(options.objective).startswith("one_vs_all")):
+        other = "select_within=classes" if options.select_within == "classes" else "objective=one_vs_all"
+        raise UsageError(f"vecaf: {other} has evened out the classes already; leave loss_balance out")

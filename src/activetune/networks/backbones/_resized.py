@@ -1,0 +1,62 @@
+"""A backbone as it is now, on images of another size, and how much less it computes there."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from activetune.networks.backbones._backbone import Backbone
+from activetune.networks.backbones._size import Size, readable
+
+
+def share_of(backbone: Backbone, share: float) -> Size:
+    """Height and width of images whose sides are about ``share`` of the backbone's own, in (0, 1].
+
+    A network of patches gets whole ones, at least one: half of 7 x 7 patches of 16 pixels are 4 x 4, 64 pixels.
+    """
+    sides = backbone.settings.size
+    patches = (backbone.grid.height, backbone.grid.width) if _in_patches(backbone.network) else sides
+    found = [max(1, round(count * share)) * (side // count) for side, count in zip(sides, patches, strict=True)]
+    return found[0], found[1]
+
+
+def resized(backbone: Backbone, size: Size) -> Backbone:
+    """The backbone with the weights that it has now, for images of another height and width.
+
+    A convolution is the same network. One that is built for a size is a copy, whose position embeddings are resampled
+    as its library does; what is trained afterwards is not in it.
+
+    Raises:
+        UsageError: a network that can't read images of that size.
+    """
+    network: Any = backbone.network
+    with readable(backbone.name, size), torch.inference_mode(False), torch.no_grad():
+        if _in_patches(network):
+            network = copy.deepcopy(network)
+            network.set_input_size(img_size=size)
+        found = Backbone(
+            network, backbone.name, backbone.architecture, backbone.settings.at(size), backbone.options, backbone.reader
+        )
+        found.to(backbone.get_buffer("mean").device)
+        multiplications(found)
+    return found
+
+
+def multiplications(backbone: Backbone) -> int:
+    """The work of one image's forward pass: multiplications and additions, by ``torch.utils.flop_counter``."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    images = torch.zeros((1, 3, *backbone.settings.size), dtype=torch.uint8, device=backbone.get_buffer("mean").device)
+    training = backbone.training
+    backbone.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        backbone(images)
+    backbone.train(training)
+    return int(counter.get_total_flops())
+
+
+def _in_patches(network: Any) -> bool:
+    """Whether timm builds the network for one size of images, and can rebuild it for another."""
+    return hasattr(network, "set_input_size")
