@@ -100,14 +100,18 @@ def select(
         str | None, typer.Option(metavar="POOL", help="Where its images are, if not where they were embedded.")
     ] = None,
     audit: Audit = 0,
+    levels: Annotated[int, typer.Option(help="1, or 2 for a pool beyond memory: part by part.", min=1, max=2)] = 1,
+    parts: Annotated[int | None, typer.Option(help="Parts of --levels 2; default: one per 50,000 items.")] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="After --levels 2, swap picks across the parts.")] = False,
     images: Images = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Choose which items to label. Writes selection.csv, picks.html to look at, and labels.csv to fill in."""
+    from activetune.base.ranks import from_first, is_first, together
     from activetune.selection.select import select as run
 
-    _refuse_images(images, run_options)
-    known = _known_labels(embeddings, labels, task, run_options)
+    together(lambda: _refuse_images(images, run_options) if is_first() else None)
+    known = together(lambda: _known_labels(embeddings, labels, task, run_options) if is_first() else None)
     selection = run(
         embeddings,
         budget=budget,
@@ -125,11 +129,14 @@ def select(
         model=model,
         pool=pool,
         audit=audit,
+        levels=levels,
+        parts=parts,
+        refine=refine,
         out=out,
         **run_options,
     )
-    _tell(selection, method, out, known)
-    _write_images(out, images, run_options)
+    from_first(lambda: _tell(selection, method, out, known))
+    from_first(lambda: _write_images(out, images, run_options))
 
 
 def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -> None:

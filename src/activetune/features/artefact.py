@@ -203,6 +203,20 @@ def _read(file: Path, read: Callable[[Path], Any]) -> Any:
         raise UsageError(f"{file} is damaged ({first_line(error)}); embed again with --overwrite") from None
 
 
+def map_features(embeddings: Embeddings | str | os.PathLike[str]) -> FloatArray:
+    """The features alone, mapped into memory, of embeddings that another process has loaded and checked.
+
+    Raises:
+        UsageError: they are not there: another machine may not have the folder.
+    """
+    if isinstance(embeddings, Embeddings):
+        return embeddings.features_ND
+    path = Path(embeddings)
+    if path.suffix == ".npz":
+        return load_archive(path, FOREIGN)["features"]
+    return load_array(path if path.suffix == ".npy" else path / "features.npy")
+
+
 def _refuse_pool(path: Path) -> None:
     """Say what to do with images where their features are asked for."""
     if (path / MANIFEST).exists() or not path.exists():

@@ -18,6 +18,7 @@ from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
 from activetune.features.distances import Float32, distances_from, pieces
 from activetune.features.nearest import NEIGHBOURS, AssignedSums, NearestCentroid
+from activetune.features.shard import WHOLE, Shard
 
 SAMPLE, SAMPLE_PER_SEED = 8_192, 8  # items that k-means++ sees: at least so many, and so many per seed
 MANY = 2_000  # seeds from which on greedy trials cost more than they bring
@@ -34,12 +35,14 @@ def cluster(
     device: str = "cpu",
     start_KD: Float32 | None = None,
     around: int = NEIGHBOURS,
+    shard: Shard = WHOLE,
 ) -> tuple[Float32, IntArray, Float32]:
     """Spherical k-means of the population (default: all rows).
 
     Args:
         start_KD: centroids to start from; None draws them by k-means++.
         around: centroids among which an item looks for its nearest between two exact assignments.
+        shard: the part of the rows that this process holds; N counts these, and the centroids are all processes'.
 
     Returns:
         centroids of unit length (K, D), and for all N rows their cluster and the similarity to its centroid; rows
@@ -47,20 +50,20 @@ def cluster(
     """
     whole = population is None or len(population) == len(features_ND)
     rows_ND = features_ND if whole else features_ND[population]
-    centroids = torch.from_numpy(seeds(rows_ND, count, rng) if start_KD is None else start_KD).to(device)
+    centroids = torch.from_numpy(seeds(rows_ND, count, rng, shard=shard) if start_KD is None else start_KD).to(device)
     rows = torch.from_numpy(rows_ND).to(device)
     nearest, assigned = NearestCentroid(rows, around), AssignedSums(rows, count)
     owner, similarity = nearest.exact(centroids)
     last = -np.inf
     for number in range(iterations):
-        sums = assigned.of(owner).clone()
-        _revive(sums, rows, owner, similarity)
+        sums = shard.added(assigned.of(owner).clone())
+        _revive(sums, rows, owner, similarity, shard)
         lengths = sums.norm(dim=1, keepdim=True)
         centroids = torch.where(lengths > 0, sums / lengths.clamp_min(1e-12), centroids)
         exact = number % REFRESH == REFRESH - 1
         owner, similarity = (nearest.exact if exact else nearest.near)(centroids)
         if exact:
-            total = float(similarity.sum(dtype=torch.float64))
+            total = shard.total(float(similarity.sum(dtype=torch.float64)))
             if total - last < 3e-4 * abs(total):
                 break
             last = total
@@ -73,35 +76,59 @@ def cluster(
     return centroids.cpu().numpy(), clusters, values
 
 
-def seeds(rows_ND: Float32, count: int, rng: np.random.Generator, *, sample: int = SAMPLE, many: int = MANY) -> Float32:
+def seeds(
+    rows_ND: Float32,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    sample: int = SAMPLE,
+    many: int = MANY,
+    shard: Shard = WHOLE,
+) -> Float32:
     """k-means++ on a sample that is large enough for its seeds (K, D) to lie as they would in the whole.
 
     Args:
         sample: items that it has at least. many: seeds above which each is drawn once, without greedy trials.
     """
-    from sklearn.cluster import kmeans_plusplus
-
     size = max(sample, SAMPLE_PER_SEED * count)
-    drawn = rows_ND if len(rows_ND) <= size else rows_ND[np.sort(rng.choice(len(rows_ND), size, replace=False))]
-    trials = None if count <= many else 1
-    with one_thread():  # thousands of small products
-        _, chosen = kmeans_plusplus(
-            drawn.astype(np.float64),  # float32 would be converted again in every step
-            count,
-            n_local_trials=trials,
-            random_state=int(rng.integers(2**31)),
-        )
+    if shard.count(len(rows_ND)) <= size:
+        drawn = shard.joined(rows_ND)
+    else:
+        drawn = shard.rows(rows_ND, np.sort(shard.drawn(np.arange(len(rows_ND)), size, rng)))
+    chosen = shard.agreed(lambda: _plus_plus(drawn, count, rng, many))
     found: Float32 = drawn[chosen]
     return found
 
 
-def _revive(sums: torch.Tensor, rows: torch.Tensor, owner: torch.Tensor, similarity: torch.Tensor) -> None:
+def _plus_plus(rows_SD: Float32, count: int, rng: np.random.Generator, many: int) -> IntArray:
+    """Places of k-means++ seeds among some rows."""
+    from sklearn.cluster import kmeans_plusplus
+
+    trials = None if count <= many else 1
+    with one_thread():  # thousands of small products
+        _, chosen = kmeans_plusplus(
+            rows_SD.astype(np.float64),  # float32 would be converted again in every step
+            count,
+            n_local_trials=trials,
+            random_state=int(rng.integers(2**31)),
+        )
+    places: IntArray = chosen
+    return places
+
+
+def _revive(
+    sums: torch.Tensor, rows: torch.Tensor, owner: torch.Tensor, similarity: torch.Tensor, shard: Shard
+) -> None:
     """Give each empty cluster one of the items that are least like their own centroid (in place)."""
-    empty = torch.nonzero(torch.bincount(owner, minlength=len(sums)) == 0).ravel()
+    empty = torch.nonzero(shard.added(torch.bincount(owner, minlength=len(sums))) == 0).ravel()
     if len(empty):
         unlike = torch.where(rows.any(dim=1), similarity, torch.inf)  # a zero vector gives no direction
-        worst = torch.topk(unlike, min(len(empty), len(similarity)), largest=False).indices
-        sums[empty[: len(worst)]] = rows[worst]
+        worst = torch.topk(unlike, min(len(empty), len(similarity)), largest=False)
+        found = rows[worst.indices]
+        if shard.world > 1:
+            order = shard.joined(worst.values.cpu().numpy()).argsort(kind="stable")[: len(empty)]
+            found = torch.from_numpy(shard.joined(found.cpu().numpy())[order]).to(sums)
+        sums[empty[: len(found)]] = found
 
 
 def members(clusters_N: IntArray, count: int) -> list[IntArray]:
@@ -111,12 +138,14 @@ def members(clusters_N: IntArray, count: int) -> list[IntArray]:
     return [order[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
-def mean_distance_to_nearest(rows_ND: Float32, count: int) -> Float32:
-    """Mean distance of each row to its ``count`` nearest other ones (N,), in pieces."""
-    found = np.empty(len(rows_ND), dtype=np.float32)
-    for part in pieces(len(rows_ND), len(rows_ND)):
+def mean_distance_to_nearest(rows_ND: Float32, count: int, own: slice | None = None) -> Float32:
+    """Mean distance of each row, or of the ``own`` ones alone, to its ``count`` nearest other ones (N,), in pieces."""
+    start, stop, _ = (slice(None) if own is None else own).indices(len(rows_ND))
+    found = np.empty(stop - start, dtype=np.float32)
+    for piece in pieces(stop - start, len(rows_ND)):
+        part = slice(start + piece.start, start + piece.stop)
         product = rows_ND[part] @ rows_ND.T
         product[np.arange(len(product)), np.arange(part.start, part.stop)] = -np.inf
         nearest = -np.partition(-product, count - 1, axis=1)[:, :count]
-        found[part] = distances_from(nearest).mean(axis=1)
+        found[piece] = distances_from(nearest).mean(axis=1)
     return found

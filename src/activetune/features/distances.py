@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.arrays import FloatArray, IntArray
+from activetune.features.shard import NOWHERE, WHOLE, Shard
 
 Float32 = npt.NDArray[np.float32]
 ROUNDING = 2e-6  # by which sums of float32 products differ where they are added up in another order
@@ -78,6 +79,34 @@ def first_best(values: FloatArray, rounding: float = ROUNDING) -> int:
     return int(np.argmax(values >= largest - rounding * max(1.0, abs(largest))))
 
 
+def first_best_of_each(
+    values_M: Float32,
+    groups_M: IntArray,
+    positions_M: IntArray,
+    count: int,
+    *,
+    rounding: float = ROUNDING,
+    shard: Shard = WHOLE,
+) -> tuple[IntArray, Float32]:
+    """What :func:`first_best` is of each of some groups: global positions and values, (G,); -1 and -inf: of none.
+
+    Args:
+        values_M, groups_M, positions_M: of this process, positions ascending. count: G.
+    """
+    top_G = np.full(count, -np.inf, dtype=np.float32)
+    np.maximum.at(top_G, groups_M, values_M)
+    top_G = shard.largest(top_G)
+    least_G = (top_G - rounding * np.maximum(1.0, np.abs(top_G, dtype=np.float64))).astype(np.float32)
+    near = np.flatnonzero(values_M >= least_G[groups_M])
+    first_G = np.full(count, NOWHERE)
+    np.minimum.at(first_G, groups_M[near], positions_M[near] + shard.start)
+    first_G = shard.least(first_G)
+    mine = near[positions_M[near] + shard.start == first_G[groups_M[near]]]
+    values_G = np.full(count, -np.inf, dtype=np.float32)
+    values_G[groups_M[mine]] = values_M[mine]
+    return np.where(first_G == NOWHERE, -1, first_G), shard.largest(values_G)
+
+
 def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntArray, Float32]:
     """Each item's most similar centroid and that similarity, (N,) each; a tie goes to the lower index.
 
@@ -92,36 +121,49 @@ def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntAr
     return index, similarity
 
 
-def coverage(features_ND: Float32, chosen: IntArray, population: IntArray | None = None) -> dict[str, float]:
+def coverage(
+    features_ND: Float32, chosen: IntArray, population: IntArray | None = None, shard: Shard = WHOLE
+) -> dict[str, float]:
     """How well chosen items stand for a population (default: all N).
+
+    Args:
+        chosen: global positions.
 
     Returns:
         ``emd``: mean over the population of the distance to the nearest chosen item, the Earth Mover's Distance of
         ActiveFT's section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
     """
-    nearest, _ = nearest_centroid(features_ND, features_ND[chosen])
-    distance_N = _own_distances(features_ND, chosen[nearest])
-    distance_N[chosen] = 0  # a zero vector is similar to nothing, not even to itself
-    distance = distance_N if population is None else distance_N[population]
-    return {"emd": round(float(distance.mean()), DECIMALS), "radius": round(float(distance.max()), DECIMALS)}
+    distance_N, _ = distance_to_nearest(features_ND, shard.rows(features_ND, chosen))
+    distance_N[shard.own(chosen, len(features_ND))] = 0  # a zero vector is similar to nothing, not even to itself
+    return covered(distance_N if population is None else distance_N[population], shard)
 
 
-def _own_distances(features_ND: Float32, partners_N: IntArray) -> npt.NDArray[np.float64]:
-    """(N,) distance of each item to its partner, sqrt(2) where either is a zero vector; in float64, on one thread.
+def covered(distance_N: npt.NDArray[np.float64], shard: Shard = WHOLE) -> dict[str, float]:
+    """The figures of :func:`coverage`, from each item's distance to the nearest chosen one."""
+    mean = shard.total(float(distance_N.sum())) / shard.count(len(distance_N))
+    largest = shard.largest(np.array([distance_N.max(initial=0)]))[0]
+    return {"emd": round(mean, DECIMALS), "radius": round(float(largest), DECIMALS)}
+
+
+def distance_to_nearest(features_ND: Float32, chosen_KD: Float32) -> tuple[npt.NDArray[np.float64], IntArray]:
+    """Distance of each item to the most similar of some rows in float64, and which that is, (N,) each.
+
+    A zero vector is sqrt(2) from everything.
 
     The last digits of a matrix product depend on the number of threads and on the processor, and the square root of
     a small difference lifts them into the seventh digit. NumPy adds up a row of differences in one order everywhere.
     """
+    nearest_N, _ = nearest_centroid(features_ND, chosen_KD)
     distance_N = np.empty(len(features_ND))
     for part in pieces(len(features_ND), 3 * features_ND.shape[1]):
-        left, right = features_ND[part].astype(np.float64), features_ND[partners_N[part]].astype(np.float64)
+        left, right = features_ND[part].astype(np.float64), chosen_KD[nearest_N[part]].astype(np.float64)
         distance_N[part] = np.sqrt(((left - right) ** 2).sum(axis=1))
         distance_N[part][~(left.any(axis=1) & right.any(axis=1))] = np.sqrt(2)
-    return distance_N
+    return distance_N, nearest_N
 
 
 def distinct_nearest(
-    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, depth: int = 16
+    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, depth: int = 16, shard: Shard = WHOLE
 ) -> tuple[IntArray, Float32]:
     """One distinct candidate a centroid, by similarity: the most similar pair of all is joined first, then the next.
 
@@ -129,18 +171,19 @@ def distinct_nearest(
     order of the centroids (equal similarities go to the lower item, then to the lower centroid).
 
     Args:
-        candidates: (M,) positions that may be taken, M >= K.
+        candidates: (M,) positions in this process's rows that may be taken; all processes together have K at least.
         depth: nearest candidates looked at for a centroid in one pass; those left over get another pass.
 
     Returns:
-        positions (K,) and similarities (K,). Cost: O(M K D) for a pass, O(K depth + chunk) memory.
+        global positions (K,) and similarities (K,). Cost: O(M K D) for a pass, O(K depth + chunk) memory.
     """
     taken = np.full(len(centroids_KD), -1, dtype=np.int64)
     similarity = np.empty(len(centroids_KD), dtype=np.float32)
     free = candidates
     while (waiting := np.flatnonzero(taken < 0)).size:
-        count = min(depth, len(free))
-        items, values = _top_candidates(centroids_KD[waiting], features_ND, free, count)
+        available = shard.count(len(free))
+        count = min(depth, available)
+        items, values = _top_of_all(centroids_KD[waiting], features_ND, free, count, shard)
         owners = np.repeat(waiting, count)
         unseen = dict.fromkeys(waiting.tolist(), count)
         used: set[int] = set()
@@ -152,11 +195,23 @@ def distinct_nearest(
             if item not in used:
                 taken[owner], similarity[owner] = item, values.flat[pair]
                 used.add(item)
-            elif not unseen[owner] and count < len(free):
+            elif not unseen[owner] and count < available:
                 break  # its next candidate is not listed and may come before every pair that is left
-        free = np.setdiff1d(free, taken[taken >= 0], assume_unique=True)
+        free = np.setdiff1d(free, shard.own(taken[taken >= 0], len(features_ND)), assume_unique=True)
         depth *= 2
     return taken, similarity
+
+
+def _top_of_all(
+    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, count: int, shard: Shard
+) -> tuple[IntArray, Float32]:
+    """:func:`_top_candidates` of all processes, as global positions."""
+    items, values = _top_candidates(centroids_KD, features_ND, candidates, min(count, len(candidates)))
+    if shard.world == 1:
+        return items, values
+    items, values = shard.joined(items.T + shard.start).T, shard.joined(values.T).T
+    best = _largest(values, count) if values.shape[1] > count else np.argsort(items, axis=1)
+    return np.take_along_axis(items, best, 1), np.take_along_axis(values, best, 1)
 
 
 def _top_candidates(

@@ -69,15 +69,13 @@ class NearestCentroid:
         return torch.from_numpy(assignment), torch.from_numpy(similarity)
 
     def _dense(self, features_ND: Tensor, centroids_MD: Tensor) -> tuple[Tensor, Tensor]:
-        found = [
-            (features_ND[part] @ centroids_MD.T).max(dim=1) for part in pieces(len(features_ND), len(centroids_MD))
-        ]
-        assignment = torch.cat([best.indices for best in found])
-        similarity = [
-            (self.features_ND[part].float() * centroids_MD[assignment[part]].float()).sum(1)
-            for part in pieces(len(features_ND), features_ND.shape[1])
-        ]
-        return assignment, torch.cat(similarity)
+        assignment = torch.empty(len(features_ND), dtype=torch.int64, device=features_ND.device)
+        similarity = torch.empty(len(features_ND), device=features_ND.device)
+        for part in pieces(len(features_ND), len(centroids_MD)):
+            assignment[part] = (features_ND[part] @ centroids_MD.T).max(dim=1).indices
+        for part in pieces(*features_ND.shape):
+            similarity[part] = (self.features_ND[part].float() * centroids_MD[assignment[part]].float()).sum(1)
+        return assignment, similarity
 
 
 class AssignedSums:

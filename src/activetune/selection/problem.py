@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
+from activetune.features.shard import WHOLE, Shard
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Evidence:
         likeness_N: (N,) probability in [0, 1], by a discriminator, that an item is one of the labelled.
         ranked_likeness_N: (N,) the same from a discriminator that also sees the ranks of the predicted losses.
         tokens_NTD: (N, T, D) patch tokens, not normalised, possibly a memory map.
+        shard: the part of the rows that is here. Where several processes hold a part each, the fields above are those
+            of this one's rows and count within them, and selectors that can ask all processes return global positions.
     """
 
     features_ND: npt.NDArray[np.float32]
@@ -52,6 +55,7 @@ class Evidence:
     likeness_N: npt.NDArray[np.float32] | None = None
     ranked_likeness_N: npt.NDArray[np.float32] | None = None
     tokens_NTD: FloatArray | None = None
+    shard: Shard = WHOLE
 
     @cached_property
     def candidates(self) -> IntArray:
@@ -67,6 +71,16 @@ class Evidence:
         present = np.ones(len(self.features_ND), dtype=bool)
         present[self.excluded] = False
         return np.flatnonzero(present)
+
+    @property
+    def labelled_everywhere(self) -> IntArray:
+        """(L,) global positions of all processes' labelled items, ascending."""
+        return self.shard.joined(self.labelled + self.shard.start)
+
+    @property
+    def labelled_rows_LD(self) -> npt.NDArray[np.float32]:
+        """Their features."""
+        return self.shard.joined(self.features_ND[self.labelled])
 
 
 class Classifier(Protocol):
@@ -89,7 +103,7 @@ class Picks:
     """A selector's answer.
 
     Attributes:
-        positions: in the order of their rank. scores, reasons: one for each.
+        positions: in the order of their rank, global ones. scores, reasons: one for each.
         figures: numbers on the whole selection. notes: sentences on it, by a short name, for the manifest.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -12,12 +13,13 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.artefact import holds, prepare_folder
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_array, digest_stream
-from activetune.base.locks import holds_output
+from activetune.base.locks import locked_output
 from activetune.base.progress import note
+from activetune.base.ranks import device_of_rank, from_first, is_first, joined, rank_and_world, together
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.base.settings import flatten
@@ -28,8 +30,9 @@ from activetune.data.pool import Pool
 from activetune.data.presence import Presence
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.model import Model, load
-from activetune.features.artefact import Embeddings, load_embeddings
-from activetune.features.distances import Float32, coverage, pieces, unit_rows
+from activetune.features.artefact import Embeddings, load_embeddings, map_features
+from activetune.features.distances import Float32, coverage
+from activetune.features.shard import Shard
 from activetune.networks.network import CLASSIFICATION
 from activetune.selection.artefact import (
     SELECTION_FILES,
@@ -55,16 +58,17 @@ from activetune.selection.constraints import (
 )
 from activetune.selection.evidence import gather
 from activetune.selection.images import items_of
+from activetune.selection.levels import Kinds, Levels, Stored, by_size, covering, pick_in_parts, refined
 from activetune.selection.model_doubt import TOLD, doubt_of, refuse_unread
-from activetune.selection.problem import Evidence
+from activetune.selection.problem import Evidence, Picks
 from activetune.selection.resolved_budget import ResolvedBudget, needs_order, resolve_budget
 from activetune.selection.selectors import Selector, make_selector, selectors
+from activetune.selection.sharing import deal, refuse_apart, refuse_settings, rows_of
 from activetune.tasks import make_task
 
 __all__ = ["parse_budget", "select"]
 
 
-@holds_output(folder=True)
 def select(
     embeddings: Embeddings | str | os.PathLike[str],
     *,
@@ -84,6 +88,9 @@ def select(
     model: Model | str | os.PathLike[str] | None = None,
     pool: Pool | str | os.PathLike[str] | None = None,
     audit: int = 0,
+    levels: int = 1,
+    parts: int | None = None,
+    refine: bool = False,
     out: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     **run_options: Unpack[RunOptions],
@@ -105,6 +112,9 @@ def select(
         model: a finetuned model, or its folder, whose doubt the method reads in place of that of a classifier learned
             from ``labelled``. pool: where the images are that it looks at; None: where the embeddings say.
         audit: random items, beside the budget, that are set aside to score models on: never picked, never trained on.
+        levels: 1, or 2 for pools beyond memory: the pool is parted by k-means and each part selected from by itself.
+        parts: how many, 2 or more; None: so many that one holds 50,000 items or so.
+        refine: after two levels swap picks wherever that brings the whole pool nearer to them.
         out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` (kept if filled in), or ``overwrite``.
         threads: processor threads used, -1 for all: what ``workers`` means here.
         run_options: see :class:`activetune.RunOptions`; ``resume`` keeps what ``out`` holds if it is this selection.
@@ -115,15 +125,22 @@ def select(
     Raises:
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
-    run, source = Run.of("select", run_options, precision=FULL_PRECISION), _place(embeddings)
-    embeddings, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
-    selector = _selector(embeddings, method, preset, dict(settings or {}))
-    guide = _guide_of(model, pool, selector, method, balance)
-    limits = read_limits(embeddings, labelled, exclude, candidates, presence, None if guide is None else guide.classes)
+    run, apart = Run.of("select", run_options, precision=FULL_PRECISION), Levels.asked(levels, parts, refine)
     asked = {"method": method, "preset": preset, "budget": str(budget), "seed": run.seed}
     shape: dict[str, Any] = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
-    given = _given(embeddings, selector, asked, guide, limits, losses, audit, source, **shape)
-    return _select(given, out, run, run.workers if threads is None else threads)
+
+    def read() -> _Given:
+        found, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
+        selector = _selector(found, method, preset, dict(settings or {}))
+        guide = _guide_of(model, pool, selector, method, balance)
+        limits = read_limits(found, labelled, exclude, candidates, presence, None if guide is None else guide.classes)
+        return _given(found, selector, asked, guide, limits, losses, audit, _place(embeddings), apart, **shape)
+
+    with joined(), contextlib.ExitStack() as held:
+        from_first(lambda: held.enter_context(locked_output(out, folder=True)))
+        run = run if is_first() else replace(run, quiet=True)
+        given = together(lambda: read() if is_first() else None)
+        return _select(given, embeddings, out, run, run.workers if threads is None else threads)
 
 
 def _place(embeddings: Embeddings | str | os.PathLike[str]) -> str | None:
@@ -139,7 +156,7 @@ class _Given:
         guide: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
             instead of what was asked for. aside: positions of the audit. source: where the embeddings lie; None: in
-            memory.
+            memory. levels: how the pool is parted; None: it is selected from as a whole.
     """
 
     embeddings: Embeddings
@@ -152,6 +169,13 @@ class _Given:
     notes: Mapping[str, str]
     aside: IntArray
     source: str | None
+    levels: Levels | None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The fields of the evidence that are gathered."""
+        wanted = _wanted(self.selector, self.limits, guided=self.guide is not None)
+        return wanted | ({"probs_NC"} if self.budget.column == PREDICTED else frozenset())
 
 
 def _given(
@@ -163,6 +187,7 @@ def _given(
     losses: Losses | None,
     audit: int,
     source: str | None,
+    levels: Levels | None,
     *,
     budget: int | float | str,
     **shape: Any,
@@ -178,7 +203,14 @@ def _given(
     resolved = resolve_budget(embeddings, limits, budget, **shape)
     selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
     asked = {**asked, "options": flatten(selector)}
-    return _Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source)
+    given = _Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source, levels)
+    refuse_settings(selector, method, levels)
+    if levels is not None or rank_and_world()[1] > 1:
+        told = {"losses_N"} if losses_N is not None else set()
+        refuse_apart(method, given.wanted - told, resolved, guided=guide is not None, parted=levels is not None)
+        if embeddings.features_ND.ndim == 3 and levels is not None:
+            raise UsageError("two levels read pooled features (N x D), not patch tokens; embed without --tokens")
+    return given
 
 
 def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
@@ -243,25 +275,64 @@ def _guide_of(
     return _Guide(model if isinstance(model, Model) else load(model), opened)
 
 
-def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run, threads: int) -> Selection:
-    """Make the selection, and save it where a folder is given; or find it there."""
+def _select(
+    given: _Given | None,
+    embeddings: Embeddings | str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    run: Run,
+    threads: int,
+) -> Selection:
+    """Make the selection, and save it where a folder is given; or find it there.
+
+    Every process goes through here. The first one alone has what was given, and writes.
+    """
     folder = None if out is None else Path(out)
-    runtime = resolve_runtime(run.device, "fp32")
-    request = {**given.asked, **_request_of(given)}
-    as_read = json.loads(json.dumps(request, default=str))
-    if folder is not None and run.resume and not run.overwrite and holds(folder, "selection", as_read):
+    runtime = together(lambda: resolve_runtime(device_of_rank(run.device), "fp32"))
+    kept = from_first(lambda: _kept(_known(given), folder, run))
+    if kept is not None:
+        return kept
+    with limited_threads(threads):
+        result, figures = _compute(given, embeddings, str(runtime.device), run)
+    return from_first(lambda: _saved(_known(given), result, figures, folder, run))
+
+
+def _known(given: _Given | None) -> _Given:
+    """What was given, in the first process."""
+    assert given is not None
+    return given
+
+
+def _kept(given: _Given, folder: Path | None, run: Run) -> Selection | None:
+    """The selection that the folder holds already, where it is this one and shall be kept; else None.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    if folder is None:
+        return None
+    if run.resume and not run.overwrite and holds(folder, "selection", _as_read(given)):
         selection = load_selection(folder)
         write_blank_labels(selection.to_label, folder)
         return selection
-    if folder is not None and not (run.overwrite and folder.is_dir()):
+    if not (run.overwrite and folder.is_dir()):
         prepare_folder(folder, SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
+    return None
 
-    with limited_threads(threads):
-        result, figures = _compute(given, str(runtime.device), run)
+
+def _as_read(given: _Given) -> dict[str, Any]:
+    """What makes this selection, as a manifest holds it."""
+    found: dict[str, Any] = json.loads(json.dumps({**given.asked, **_request_of(given)}, default=str))
+    return found
+
+
+def _saved(given: _Given, result: BudgetResult, figures: Mapping[str, Any], folder: Path | None, run: Run) -> Selection:
+    """The selection, in its folder where there is one."""
     picks, notes = result.picks, {**given.notes, **result.picks.notes, **result.notes}
     where = {name: given.embeddings.manifest.get(name) for name in ("pool", "pool_path")}
     where["embeddings_path"] = given.source
     where["made_by"] = made_by(given.embeddings.manifest)
+    request = {**given.asked, **_request_of(given)}
+    figures = {**figures, **_classes_met(given, picks)}
     manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [given.embeddings.ids[row] for row in picks.positions], ""
     audit = [given.embeddings.ids[row] for row in given.aside]
@@ -275,20 +346,75 @@ def _select(given: _Given, out: str | os.PathLike[str] | None, run: Run, threads
     return selection
 
 
-def _compute(given: _Given, device: str, run: Run) -> tuple[BudgetResult, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Told:
+    """What every process knows of a selection.
+
+    Attributes:
+        total: N.
+    """
+
+    selector: Selector
+    budget: ResolvedBudget
+    levels: Levels | None
+    method: str
+    seed: int
+    total: int
+
+    @classmethod
+    def of(cls, given: _Given) -> _Told:
+        """What the first process tells."""
+        method, seed = given.asked["method"], int(given.asked["seed"])
+        return cls(given.selector, given.budget, given.levels, method, seed, len(given.embeddings))
+
+
+def _compute(
+    given: _Given | None, embeddings: Embeddings | str | os.PathLike[str], device: str, run: Run
+) -> tuple[BudgetResult, dict[str, Any]]:
     """Gather the evidence, pick, and measure the picks."""
-    selector, limits, seed = given.selector, given.limits, int(given.asked["seed"])
-    evidence = replace(_evidence(given.embeddings, limits, selector, device), losses_N=given.losses_N)
+    told = from_first(lambda: _Told.of(_known(given)))
+    shard, own = together(lambda: Shard.of(told.total))
+    source = together(lambda: map_features(embeddings) if given is None else given.embeddings.features_ND)
+    if told.levels is not None:
+        kinds = from_first(lambda: _kinds(_known(given)))
+        return _compute_in_parts(told, told.levels, kinds, Stored(source, own), device, shard, run.quiet)
+    evidence = _evidence(source, given, device, shard, own)
     started = time.perf_counter()
-    if given.guide is not None:
-        evidence = _by_guide(evidence, doubt_of(given.guide.model, given.embeddings, run, given.guide.pool))
-    wanted = _wanted(selector, limits, guided=given.guide is not None) | (
-        {"probs_NC"} if given.budget.column == PREDICTED else set()
-    )
-    gathered = gather(evidence, wanted, method=given.asked["method"], seed=seed)
-    result = carry_out(given.budget, selector, gathered, seed)
+    gathered = evidence if given is None or shard.world > 1 else _gathered(evidence, given, run)
+    result = together(lambda: carry_out(told.budget, told.selector, gathered, told.seed))
     seconds = time.perf_counter() - started
-    return result, _figures(given.embeddings, evidence, given.budget, result, seconds)
+    cover = np.concatenate([result.picks.positions, evidence.labelled_everywhere])
+    near = coverage(evidence.features_ND, cover, evidence.population, shard)
+    return result, {**result.picks.figures, **result.figures, **near, **_spent(seconds, shard)}
+
+
+def _kinds(given: _Given) -> Kinds:
+    limits = given.limits
+    return Kinds.of(limits.total, limits.labelled, limits.excluded, limits.closed, given.losses_N)
+
+
+def _compute_in_parts(
+    told: _Told, levels: Levels, kinds: Kinds, stored: Stored, device: str, shard: Shard, quiet: bool
+) -> tuple[BudgetResult, dict[str, Any]]:
+    """Pick from the parts of a pool, and measure the picks."""
+    budget, seed, started = told.budget.asked, told.seed, time.perf_counter()
+    assert budget is not None
+    how: dict[str, Any] = {"seed": seed, "device": device, "shard": shard, "quiet": quiet}
+    picks, entries = pick_in_parts(levels, stored, kinds, told.selector, budget, **how)
+    if levels.refine:
+        picks = refined(stored, kinds, told.selector, picks, seed, shard)
+    seconds = time.perf_counter() - started
+    near, sizes_K = covering(stored, kinds, picks.positions, shard)
+    if levels.refine:
+        picks = by_size(picks, sizes_K)
+    result = BudgetResult(picks, {"asked": budget, "k": len(picks.positions), **entries})
+    return result, {**near, **_spent(seconds, shard)}
+
+
+def _spent(seconds: float, shard: Shard) -> dict[str, float]:
+    """Figures on the cost; the memory is that of the process that took most."""
+    memory = float(shard.largest(np.array([peak_memory_mb()]))[0])
+    return {"seconds": round(seconds, 4), "peak_memory_mb": round(memory, 1)}
 
 
 def _with_labels(
@@ -323,36 +449,35 @@ def _selector(embeddings: Embeddings, method: str, preset: str | None, settings:
     return selector
 
 
-def _evidence(embeddings: Embeddings, limits: Limits, selector: Selector, device: str) -> Evidence:
-    """The evidence that needs no training."""
-    source = embeddings.features_ND
-    features_ND = unit_rows(source) if source.ndim == 2 else _token_means(source)
-    if not all(np.isfinite(features_ND[part]).all() for part in pieces(*features_ND.shape)):
-        raise UsageError("the features hold NaN or infinite values; embed again")
-    return Evidence(
-        features_ND,
-        limits.labelled,
-        limits.excluded,
-        limits.closed,
-        device=device,
-        answers_L=limits.answers_L,
-        tokens_NTD=source if source.ndim == 3 else None,
+def _evidence(source: FloatArray, given: _Given | None, device: str, shard: Shard, own: slice) -> Evidence:
+    """The evidence that needs no training, of this process's rows."""
+    labelled, excluded, closed, losses_N = shard.dealt(
+        lambda: deal(_known(given).limits, _known(given).losses_N, shard.world)
     )
+    return Evidence(
+        together(lambda: rows_of(source[own])),
+        labelled,
+        excluded,
+        closed,
+        device=device,
+        answers_L=None if given is None or shard.world > 1 else given.limits.answers_L,
+        losses_N=losses_N,
+        tokens_NTD=source if source.ndim == 3 else None,
+        shard=shard,
+    )
+
+
+def _gathered(evidence: Evidence, given: _Given, run: Run) -> Evidence:
+    """The evidence with what a model tells, given or learned from the answers."""
+    if given.guide is not None:
+        evidence = _by_guide(evidence, doubt_of(given.guide.model, given.embeddings, run, given.guide.pool))
+    return gather(evidence, given.wanted, method=given.asked["method"], seed=int(given.asked["seed"]))
 
 
 def _by_guide(evidence: Evidence, doubt: Doubt) -> Evidence:
     """The evidence with what a model tells; losses that were given stay."""
     losses_N = doubt.losses_N if evidence.losses_N is None else evidence.losses_N
     return replace(evidence, probs_NC=doubt.shares_NC, losses_N=losses_N)
-
-
-def _token_means(tokens_NTD: np.ndarray) -> Float32:
-    """(N, D) rows of unit length along the mean of an item's tokens."""
-    count, tokens, size = tokens_NTD.shape
-    features_ND = np.empty((count, size), dtype=np.float32)
-    for part in pieces(count, tokens * size):
-        features_ND[part] = unit_rows(tokens_NTD[part].mean(axis=1, dtype=np.float32))
-    return features_ND
 
 
 def _wanted(selector: Selector, limits: Limits, *, guided: bool) -> frozenset[str]:
@@ -369,24 +494,19 @@ def _wanted(selector: Selector, limits: Limits, *, guided: bool) -> frozenset[st
 # Figures and manifest ---------------------------------------------------------------------------------------------
 
 
-def _figures(
-    embeddings: Embeddings, evidence: Evidence, resolved: ResolvedBudget, result: BudgetResult, seconds: float
-) -> dict[str, Any]:
-    cover = np.concatenate([result.picks.positions, evidence.labelled])
-    figures = {
-        **result.picks.figures,
-        **result.figures,
-        **coverage(evidence.features_ND, cover, evidence.population),
-        "seconds": round(seconds, 4),
-        "peak_memory_mb": round(peak_memory_mb(), 1),
+def _classes_met(given: _Given, picks: Picks) -> dict[str, int]:
+    """How many classes the picks show, of those that are known."""
+    embeddings = given.embeddings
+    if (presence := given.budget.presence) is not None:
+        met = int((presence.counts(picks.positions) > 0).sum())
+        return {"classes_met": met, "classes_known": len(presence.names)}
+    if embeddings.labels is None:
+        return {}
+    met = len({embeddings.labels[row] for row in picks.positions} - {None})
+    return {
+        "classes_met": met,
+        "classes_known": len({embeddings.labels[row] for row in given.limits.population} - {None}),
     }
-    if (presence := resolved.presence) is not None:
-        figures["classes_met"] = int((presence.counts(result.picks.positions) > 0).sum())
-        figures["classes_known"] = len(presence.names)
-    elif embeddings.labels is not None:
-        figures["classes_met"] = len({embeddings.labels[row] for row in result.picks.positions} - {None})
-        figures["classes_known"] = len({embeddings.labels[row] for row in evidence.population} - {None})
-    return figures
 
 
 def _request_of(given: _Given) -> dict[str, Any]:
@@ -410,6 +530,7 @@ def _request_of(given: _Given) -> dict[str, Any]:
         "closed": len(limits.closed) or None,
         "closed_ids": digest_of(limits.closed),
         "audit": len(given.aside) or None,
+        "levels": None if given.levels is None else given.levels.entry,
         "min_distance": resolved.min_distance or None,
         "balance_by": resolved.column,
         "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),

@@ -11,6 +11,7 @@ Shape legend: N items, C candidates, J items that are to be covered, D feature s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.features.distances import Float32, distances_from, pieces
+from activetune.features.shard import NOWHERE, WHOLE, Shard
 from activetune.selection.problem import Evidence, Picks
 
 FRONT = 4_096  # items whose distances are kept up to date between two products over all
@@ -34,11 +36,13 @@ def farthest_first(
     *,
     first: int | None = None,
     front: int = FRONT,
+    shard: Shard = WHOLE,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate farthest from all centres and picks so far, again and again.
 
     Args:
-        centres: positions that are covered from the start. first: the first pick, needed without centres.
+        candidates: positions in this process's rows. centres: global positions that are covered from the start.
+        first: the first pick, global, needed without centres.
         front: items whose distances are kept up to date between two products over all; it changes the cost alone.
 
     Returns:
@@ -51,52 +55,89 @@ def farthest_first(
     scores: list[float] = []
     if first is not None:
         picks, scores, pending = [first], [2.0], [first]
-        similarity_N[first] = np.inf
+        similarity_N[shard.own(np.array(picks), len(features_ND))] = np.inf
     else:
         pending = centres.tolist()
     while len(picks) < budget:
-        _catch_up(features_ND, similarity_N, candidates, np.asarray(pending))
-        pending = _follow_front(features_ND, similarity_N, candidates, budget - len(picks), scores, front)
+        _catch_up(features_ND, similarity_N, candidates, shard.rows(features_ND, np.asarray(pending)))
+        certain = _Front.of(features_ND, similarity_N, candidates, front, shard)
+        pending, similarity = certain.followed(budget - len(picks), shard)
+        similarity_N[shard.own(np.asarray(pending), len(features_ND))] = np.inf
         picks += pending
+        scores += distances_from(np.asarray(similarity)).tolist()
     return np.asarray(picks, dtype=np.int64), np.asarray(scores)
 
 
-def _catch_up(features_ND: Float32, similarity_N: Float32, candidates: IntArray, centres: IntArray) -> None:
+def _catch_up(features_ND: Float32, similarity_N: Float32, candidates: IntArray, centres_LD: Float32) -> None:
     """Make all similarities count the new centres."""
     everything = len(candidates) == len(features_ND)
-    for part in pieces(len(candidates), max(len(centres), features_ND.shape[1])):
+    for part in pieces(len(candidates), max(centres_LD.shape)):
         rows = part if everything else candidates[part]
         with np.errstate(invalid="ignore"):  # some BLAS raise it for the lanes that pad a tiny matrix; rows are finite
-            nearest = (features_ND[rows] @ features_ND[centres].T).max(axis=1)
+            nearest = (features_ND[rows] @ centres_LD.T).max(axis=1)
         similarity_N[rows] = np.maximum(similarity_N[rows], nearest)
 
 
-def _follow_front(
-    features_ND: Float32, similarity_N: Float32, candidates: IntArray, budget: int, scores: list[float], size: int
-) -> list[int]:
-    """The picks that are certain as long as only the front, the farthest candidates, is kept up to date."""
-    stale = similarity_N[candidates]
-    if len(candidates) > size:
-        chosen = np.argpartition(stale, size)
-        front, outside = np.sort(candidates[chosen[:size]]), float(stale[chosen[size:]].min())
-    else:
-        front, outside = candidates, np.inf
-    rows_BD, similarity_B = features_ND[front], similarity_N[front].copy()
-    picks: list[int] = []
-    while len(picks) < budget:
-        best = int(similarity_B.argmin())
-        if picks and not similarity_B[best] < outside:
-            break
-        pick = int(front[best])
-        if not picks:  # of equally far ones the lowest position, which the front may have left out
-            pick = int(candidates[stale.argmin()])
-        picks.append(pick)
-        similarity = stale.min() if len(picks) == 1 else similarity_B[best]
-        scores.append(float(distances_from(np.asarray(similarity))))
-        np.maximum(similarity_B, rows_BD @ features_ND[pick], out=similarity_B)
-        similarity_B[front == pick] = np.inf
-        similarity_N[pick] = np.inf
-    return picks
+@dataclass(frozen=True)
+class _Front:
+    """The farthest candidates of all processes, the same in each of them.
+
+    Attributes:
+        positions: global, ascending. rows_BD, similarity_B: theirs, the similarity to the nearest centre.
+        outside: the least similarity of a candidate that is left out.
+        pick: the farthest candidate of all; of equally far ones the lowest position, which may be left out.
+        row_D, similarity: its own.
+    """
+
+    positions: IntArray
+    rows_BD: Float32
+    similarity_B: Float32
+    outside: float
+    pick: int
+    row_D: Float32
+    similarity: float
+
+    @classmethod
+    def of(cls, features_ND: Float32, similarity_N: Float32, candidates: IntArray, size: int, shard: Shard) -> _Front:
+        """The ``size`` farthest candidates."""
+        stale = similarity_N[candidates]
+        positions, outside = _farthest(stale, candidates + shard.start, size)
+        if shard.world > 1:
+            outside = float(shard.least(np.array([outside]))[0])
+            positions, among = shard.joined(positions), shard.joined(similarity_N[positions - shard.start])
+            positions, left_out = _farthest(among, positions, size)
+            outside = min(outside, left_out)
+        best = int(stale.argmin()) if len(stale) else 0
+        own = (-float(stale[best]), int(candidates[best])) if len(stale) else (-np.inf, NOWHERE)
+        least, pick = shard.first_of(*own)
+        row_D = shard.rows(features_ND, np.array([pick]))[0]
+        rows_BD, similarity_B = shard.rows(features_ND, positions), shard.rows(similarity_N, positions)
+        return cls(positions, rows_BD, similarity_B, outside, pick, row_D, -least)
+
+    def followed(self, budget: int, shard: Shard) -> tuple[list[int], list[np.float32]]:
+        """The picks that are certain as long as only the front is kept up to date, and their similarities."""
+        return shard.agreed(lambda: self._followed(budget))
+
+    def _followed(self, budget: int) -> tuple[list[int], list[np.float32]]:
+        picks, similarities = [self.pick], [np.float32(self.similarity)]
+        left_B, row_D = self.similarity_B.copy(), self.row_D
+        while True:
+            np.maximum(left_B, self.rows_BD @ row_D, out=left_B)
+            left_B[self.positions == picks[-1]] = np.inf
+            best = int(left_B.argmin())
+            if len(picks) == budget or not left_B[best] < self.outside:
+                return picks, similarities
+            picks.append(int(self.positions[best]))
+            similarities.append(left_B[best])
+            row_D = self.rows_BD[best]
+
+
+def _farthest(similarity_M: Float32, positions: IntArray, size: int) -> tuple[IntArray, float]:
+    """The ``size`` positions of the least similarity, ascending, and the least one that is left out."""
+    if len(positions) <= size:
+        return positions, np.inf
+    chosen = np.argpartition(similarity_M, size)
+    return np.sort(positions[chosen[:size]]), float(similarity_M[chosen[size:]].min())
 
 
 Kernel = Callable[[Tensor], Tensor]  # similarities of unit rows to how well one item covers the other, in [0, 1]
@@ -113,23 +154,27 @@ def greedy_coverage(
     weights_N: Float32 | None = None,
     device: str = "cpu",
     at_once: int = LAZY_BLOCK,
+    shard: Shard = WHOLE,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate that adds most to ``sum_i w_i max_(picks, centres) kernel(f_i . f_pick)``, again and again.
 
     Args:
-        population: positions to be covered. centres: positions that cover from the start.
+        population: global positions to be covered; each process keeps their rows.
+        candidates, centres: positions in this process's rows; the centres cover from the start.
         weights_N: w, how much each item counts (default: 1).
         at_once: candidates whose gains are computed again in one product at first; it changes the cost alone.
 
     Returns:
-        At most ``budget`` positions and their gains as shares of the population's weight; fewer when nothing is left
-        to gain. Equal gains go to the lower position. Cost: 2 C J D operations for the first gains, then about
+        At most ``budget`` global positions and their gains as shares of the population's weight; fewer when nothing is
+        left to gain. Equal gains go to the lower position. Cost: 2 C J D operations for the first gains, then about
         K (2 B J D); O(J D + B J) memory.
     """
-    items_JD = torch.from_numpy(features_ND[population]).to(device)
-    weights_J = torch.ones(len(population)) if weights_N is None else torch.from_numpy(weights_N[population])
+    items_JD = torch.from_numpy(shard.rows(features_ND, population)).to(device)
+    weights_J = torch.ones(len(population))
+    if weights_N is not None:
+        weights_J = torch.from_numpy(shard.rows(weights_N, population))
     weights_J = (weights_J / weights_J.sum().clamp_min(1e-12)).to(device)
-    covered_J = _covered(features_ND, centres, items_JD, kernel)
+    covered_J = shard.largest(_covered(features_ND, centres, items_JD, kernel))
 
     def gains(which: IntArray) -> npt.NDArray[np.float64]:
         found = np.empty(len(which))
@@ -139,10 +184,10 @@ def greedy_coverage(
         return found
 
     def take(pick: int) -> None:
-        cover = kernel(items_JD @ torch.from_numpy(features_ND[pick].copy()).to(device))
+        cover = kernel(items_JD @ torch.from_numpy(shard.rows(features_ND, np.array([pick]))[0]).to(device))
         torch.maximum(covered_J, cover, out=covered_J)
 
-    return lazy_greedy(gains, take, candidates, budget, at_once=at_once)
+    return lazy_greedy(gains, take, candidates, budget, at_once=at_once, shard=shard)
 
 
 def lazy_greedy(
@@ -152,17 +197,18 @@ def lazy_greedy(
     budget: int,
     *,
     at_once: int,
+    shard: Shard = WHOLE,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate of the largest gain, again and again, where no gain ever grows by other picks.
 
     Args:
         gains: of some candidates, named by their places in ``candidates``, beside what was taken.
-        take: count a position as picked.
+        take: count a global position as picked.
         at_once: candidates whose gains are computed again in one call at first.
 
     Returns:
-        At most ``budget`` positions and their gains; fewer when nothing is left to gain. Equal gains go to the lower
-        position.
+        At most ``budget`` global positions and their gains; fewer when nothing is left to gain. Equal gains go to the
+        lower position.
     """
     bounds = gains(np.arange(len(candidates)))
     computed = np.zeros(len(candidates), dtype=np.int64)  # how many picks there were when a gain was computed
@@ -170,8 +216,8 @@ def lazy_greedy(
     won: list[float] = []
     block = at_once
     while len(picks) < budget:
-        best = int(bounds.argmax())
-        if computed[best] < len(picks):
+        best = int(bounds.argmax()) if len(bounds) else -1
+        if best >= 0 and computed[best] < len(picks):
             stale = np.flatnonzero(computed < len(picks))  # ties may put fresh ones before it: they are left out
             size = min(block, len(stale))
             top = stale[np.argpartition(-bounds[stale], size - 1)[:size]]
@@ -179,12 +225,16 @@ def lazy_greedy(
             computed[top] = len(picks)
             block = min(2 * block, LARGEST_BLOCK)
             continue
-        if bounds[best] <= SMALLEST_GAIN:
+        own = (float(bounds[best]), int(candidates[best])) if best >= 0 else (-np.inf, NOWHERE)
+        gain, pick = shard.first_of(*own)
+        if gain <= SMALLEST_GAIN:
             break
-        picks.append(int(candidates[best]))
-        won.append(float(bounds[best]))
-        bounds[best], computed[best], block = -np.inf, budget, at_once
-        take(picks[-1])
+        picks.append(pick)
+        won.append(gain)
+        if best >= 0 and pick == own[1] + shard.start:
+            bounds[best], computed[best] = -np.inf, budget
+        block = at_once
+        take(pick)
     return np.asarray(picks, dtype=np.int64), np.asarray(won)
 
 
@@ -197,11 +247,11 @@ def _covered(features_ND: Float32, centres: IntArray, items_JD: Tensor, kernel: 
     return covered_J
 
 
-def jury_of(population: IntArray, most: int, rng: np.random.Generator) -> IntArray:
-    """All of the population, or ``most`` of it at random (0: always all), in ascending order."""
-    if not most or len(population) <= most:
-        return population
-    return np.sort(rng.choice(population, most, replace=False))
+def jury_of(population: IntArray, most: int, rng: np.random.Generator, shard: Shard = WHOLE) -> IntArray:
+    """All of the population, or ``most`` of it at random (0: always all), as global positions in ascending order."""
+    if not most or shard.count(len(population)) <= most:
+        return population if shard.world == 1 else shard.joined(population + shard.start)
+    return np.sort(shard.drawn(population, most, rng))
 
 
 def gaussian(bandwidth: float) -> Kernel:
@@ -232,6 +282,7 @@ def greedy_picks(
         budget=budget,
         weights_N=weights_N,
         device=evidence.device,
+        shard=evidence.shard,
     )
     return and_farthest(evidence, budget, positions, gains, [reason.format(gain) for gain in gains])
 
@@ -245,12 +296,12 @@ def and_farthest(
     figures: Mapping[str, float] | None = None,
 ) -> Picks:
     """Picks in the order of their gains; where nothing was left to gain, the candidates farthest from all follow."""
-    missing = budget - len(positions)
+    missing, shard, features_ND = budget - len(positions), evidence.shard, evidence.features_ND
     if missing:
-        left = np.setdiff1d(evidence.candidates, positions, assume_unique=True)
-        centres = np.concatenate([evidence.labelled, positions])
-        first = None if len(centres) else int(left[0])
-        rest, distances = farthest_first(evidence.features_ND, left, centres, missing, first=first)
+        left = np.setdiff1d(evidence.candidates, shard.own(positions, len(features_ND)), assume_unique=True)
+        centres = np.concatenate([evidence.labelled_everywhere, positions])
+        first = None if len(centres) else int(shard.at(left, np.array([0]))[0])
+        rest, distances = farthest_first(features_ND, left, centres, missing, first=first, shard=shard)
         positions, gains = np.concatenate([positions, rest]), np.concatenate([gains, np.zeros(missing)])
         reasons = reasons + [f"all is covered; farthest from earlier picks: distance {gap:.3f}" for gap in distances]
     return Picks(positions, gains, reasons, figures or {})

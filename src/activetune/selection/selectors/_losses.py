@@ -23,24 +23,30 @@ class Assigned:
     Attributes:
         features_ND: of unit length. owner_N: index of each item's centroid. similarity_N: to that centroid.
         weights_N: how strongly each item pulls, their mean being 1; None: all alike.
+        total: items of all processes, which a mean runs over. leads: whether this process adds what is of the
+            centroids alone: the sum of the processes' losses and gradients is then that of all items.
     """
 
     features_ND: Tensor
     owner_N: Tensor
     similarity_N: Tensor
-    weights_N: Tensor | None = None
+    weights_N: Tensor | None
+    total: int
+    leads: bool = True
 
 
 @dataclass(frozen=True)
 class CentroidLoss(ABC):
-    """A loss on centroids of unit length.
+    """A loss on centroids of unit length, a sum over the items and over the centroids.
 
     Attributes:
         temperature: tau > 0. balance: lambda >= 0, the weight of the repulsion.
         unit_steps: whether rows are renormalised after each step of Adam (the paper), or only where they are used.
+        shares_rows: whether it is the sum of those of several processes' items.
     """
 
     unit_steps: ClassVar[bool] = True
+    shares_rows: ClassVar[bool] = True
 
     temperature: float
     balance: float
@@ -53,7 +59,7 @@ class CentroidLoss(ABC):
         """``-mean_i w_i f_i.c(i) / tau`` and its gradient; w_i is 1 without weights."""
         features_ND, owner_N, weights_N = items.features_ND, items.owner_N, items.weights_N
         similarity_N = items.similarity_N if weights_N is None else items.similarity_N * weights_N
-        scale = 1 / (self.temperature * len(features_ND))
+        scale = 1 / (self.temperature * items.total)
         gradient = torch.zeros_like(centroids_MD)
         if weights_N is None:
             gradient.index_add_(0, owner_N, features_ND)
@@ -74,7 +80,7 @@ class PaperLoss(CentroidLoss):
         """See :class:`CentroidLoss`."""
         loss, gradient = self.attraction(centroids_MD, items)
         count = len(centroids_MD)
-        if count == 1 or self.balance == 0:
+        if count == 1 or self.balance == 0 or not items.leads:
             return loss, gradient
         # exp(1 / tau) fits into float32 above tau = 1 / 70, so no row needs its maximum taken out first.
         rows_MD = centroids_MD if self.temperature > 1 / 70 else centroids_MD.double()
@@ -117,13 +123,14 @@ class ReleasedLoss(CentroidLoss):
             pull_MD[part] = torch.softmax(logits, 1) @ centroids_MD / self.temperature
         margin_N = crowd_M[owner_N] - items.similarity_N / self.temperature
         each_N = torch.ones_like(margin_N) if items.weights_N is None else items.weights_N
-        weight_N = torch.sigmoid(margin_N) * each_N / len(features_ND)
+        weight_N = torch.sigmoid(margin_N) * each_N / items.total
         attracted = torch.zeros_like(centroids_MD)
         for part in pieces(*features_ND.shape):
             attracted.index_add_(0, owner_N[part], features_ND[part] * weight_N[part, None])
         weight_M = torch.zeros_like(crowd_M).index_add_(0, owner_N, weight_N)
         gradient = pull_MD * weight_M[:, None] - attracted / self.temperature
-        return float((torch.nn.functional.softplus(margin_N) * each_N).mean(dtype=torch.float64)), gradient
+        value_N = torch.nn.functional.softplus(margin_N) * each_N
+        return float(value_N.sum(dtype=torch.float64)) / items.total, gradient
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,8 @@ class ContrastiveLoss(CentroidLoss):
     Each centroid is pushed away from every item, in proportion to how many items are its own. ``balance`` weighs the
     push. Needs 4 N M D operations an evaluation: nothing about it is local.
     """
+
+    shares_rows: ClassVar[bool] = False
 
     def __call__(self, centroids_MD: Tensor, items: Assigned) -> tuple[float, Tensor]:
         """See :class:`CentroidLoss`."""

@@ -14,13 +14,15 @@ size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
-from activetune.features.distances import ROUNDING, Float32, distinct_nearest, nearest_centroid, pieces
+from activetune.features.distances import Float32, distinct_nearest, first_best_of_each, nearest_centroid, pieces
 from activetune.features.nearest import AssignedSums, NearestCentroid
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors._greedy import jury_of
@@ -41,7 +43,7 @@ def picks_of_centroids(
     passes: int,
     weights_N: Float32 | None = None,
 ) -> IntArray:
-    """Picks (K,) that lower the mean ``w d^power`` of the population to its nearest pick or labelled item.
+    """Global positions (K,) that lower the mean ``w d^power`` of the population to its nearest pick or labelled item.
 
     Args:
         centroids_KD: of unit length, K at most as many as there are candidates.
@@ -65,38 +67,45 @@ def swapped(
     jurors: int = JURY,
     trials: tuple[int, int] = (TRIALS, TRIALS_PER_PICK),
     least_gain: float = LEAST_GAIN,
+    rows: Callable[[IntArray], Float32] | None = None,
 ) -> IntArray:
-    """The picks (K,) after swaps for other candidates, each of which lowers the mean ``w d^power``.
+    """The picks (K,) after swaps for other candidates, each of which lowers the mean ``w d^power``; global positions.
+
+    Several processes hold the jury's rows each, and make the same swaps.
 
     Args:
         power: p, > 0. passes: most passes, >= 1; one that gains less than ``least_gain`` of the mean is the last.
         weights_N: w, >= 0 (default: 1).
         jurors: items that judge a swap, drawn at random where there are more.
         trials: candidates tried in a pass: at least so many, and so many per pick.
+        rows: gives features of unit length by global position; None: those of the evidence.
 
     Cost: 2 J T D and some J a swap for each pass; O((J + M) D) memory.
     """
-    if len(picks) == len(evidence.candidates):
+    shard, features_ND = evidence.shard, evidence.features_ND
+    if len(picks) == shard.count(len(evidence.candidates)):
         return picks
-    jury = jury_of(evidence.population, jurors, rng)
-    everyone = np.concatenate([picks, evidence.labelled])
-    weights_J = None if weights_N is None else weights_N[jury]
-    search = _Search(evidence.features_ND, jury, everyone, len(picks), power, weights_J)
+    jury = jury_of(evidence.population, jurors, rng, shard)
+    everyone = np.concatenate([picks, evidence.labelled_everywhere])
+    weights_J = None if weights_N is None else shard.rows(weights_N, jury)
+    read = rows or (lambda positions: shard.rows(features_ND, positions))
+    search = _Search(read, jury, everyone, len(picks), power, weights_J)
     for _ in range(passes):
         before = search.total
-        search.run_pass(rng.permutation(evidence.candidates)[: max(trials[0], trials[1] * len(picks))])
-        if search.total > (1 - least_gain) * before:
+        search.run_pass(shard.shuffled(evidence.candidates, max(trials[0], trials[1] * len(picks)), rng))
+        if shard.agreed(lambda before=before: search.total > (1 - least_gain) * before):  # type: ignore[misc]
             break
-    return search.picks[: len(picks)]
+    return shard.agreed(lambda: search.picks[: len(picks)])
 
 
 def weight_of_each(evidence: Evidence, picks: IntArray, weights_N: Float32 | None = None) -> npt.NDArray[np.float64]:
     """The items of the population that each pick is nearest to, counted or weighed (K,); labelled items keep theirs."""
-    cover = np.concatenate([picks, evidence.labelled])
-    owner_N, _ = nearest_centroid(evidence.features_ND, evidence.features_ND[cover])
-    population = evidence.population
+    shard, population = evidence.shard, evidence.population
+    cover_MD = np.concatenate([shard.rows(evidence.features_ND, picks), evidence.labelled_rows_LD])
+    owner_N, _ = nearest_centroid(evidence.features_ND, cover_MD)
     weights = None if weights_N is None else weights_N[population]
-    return np.bincount(owner_N[population], weights, minlength=len(cover))[: len(picks)].astype(np.float64)
+    held_M = shard.added(np.bincount(owner_N[population], weights, minlength=len(cover_MD)))
+    return held_M[: len(picks)].astype(np.float64)
 
 
 def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, iterations: int = SETTLING) -> IntArray:
@@ -105,51 +114,50 @@ def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, i
     Labelled items keep what is nearest to them and stay. A centroid without a candidate of its own takes the most
     similar one that is left.
     """
-    features_ND, population = evidence.features_ND, evidence.population
+    features_ND, population, shard = evidence.features_ND, evidence.population, evidence.shard
     rows = torch.from_numpy(features_ND if len(population) == len(features_ND) else features_ND[population])
     rows = rows.to(evidence.device)
     free = torch.from_numpy(centroids_KD).to(evidence.device)
-    fixed = torch.from_numpy(features_ND[evidence.labelled]).to(evidence.device)
+    fixed = torch.from_numpy(evidence.labelled_rows_LD).to(evidence.device)
     owner = torch.from_numpy(assignment_N).to(evidence.device)
     nearest, assigned = NearestCentroid(rows), AssignedSums(rows, len(free) + len(fixed))
     nearest.start_from(owner, torch.cat([free, fixed]))
     for _ in range(iterations):
-        sums = assigned.of(owner)
+        sums = shard.added(assigned.of(owner))
         lengths = sums[: len(free)].norm(dim=1, keepdim=True)
         free = torch.where(lengths > 1e-6, sums[: len(free)] / lengths.clamp_min(1e-6), free)
         owner, similarity = nearest.near(torch.cat([free, fixed]))
-    value_N = similarity.cpu().numpy()
-    value_N[~np.isin(population, evidence.candidates, assume_unique=True)] = -np.inf
-    owner_N = owner.cpu().numpy()
-    top_M = np.full(len(free) + len(fixed), -np.inf, dtype=np.float32)
-    np.maximum.at(top_M, owner_N, value_N)
-    near = np.flatnonzero(np.isfinite(value_N) & (value_N >= top_M[owner_N] - ROUNDING))  # see first_best
-    owners, first = np.unique(owner_N[near], return_index=True)
-    own = owners < len(free)
-    picks = np.full(len(free), -1, dtype=np.int64)
-    picks[owners[own]] = population[near[first[own]]]
+    value_N, owner_N = similarity.cpu().numpy(), owner.cpu().numpy()
+    open_ = np.flatnonzero(np.isin(population, evidence.candidates, assume_unique=True))
+    best_M, _ = first_best_of_each(
+        value_N[open_], owner_N[open_], population[open_], len(free) + len(fixed), shard=shard
+    )
+    picks = best_M[: len(free)].copy()
     found = picks >= 0
-    left = np.setdiff1d(evidence.candidates, picks[found])
-    picks[~found] = distinct_nearest(free.cpu().numpy()[~found], features_ND, left)[0]
+    left = np.setdiff1d(evidence.candidates, shard.own(picks[found], len(features_ND)))
+    picks[~found] = distinct_nearest(free.cpu().numpy()[~found], features_ND, left, shard=shard)[0]
     return picks
 
 
 class _Search:
-    """Picks, each juror's two nearest of them (``near`` and ``next`` hold their costs), and what each pick is worth."""
+    """Picks, each juror's two nearest of them (``near`` and ``next`` hold their costs), and what each pick is worth.
+
+    ``rows`` gives the features at global positions; processes that share them ask for the same ones.
+    """
 
     def __init__(
         self,
-        features_ND: Float32,
+        rows: Callable[[IntArray], Float32],
         jury: IntArray,
         picks: IntArray,
         movable: int,
         power: float,
         weights_J: Float32 | None = None,
     ):
-        self.features_ND, self.jury, self.jury_JD = features_ND, jury, features_ND[jury]
+        self.rows, self.jury, self.jury_JD = rows, jury, rows(jury)
         self.power, self.weights_J = power, weights_J
         self.picks, self.movable = picks.copy(), movable
-        self.picks_MD = features_ND[picks]
+        self.picks_MD = rows(picks)
         count = len(jury)
         self.first, self.second = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         self.near, self.next = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
@@ -202,9 +210,10 @@ class _Search:
         taken = set(self.picks.tolist())
         least_gain = 1e-5 * self.total
         for part in pieces(len(trials), len(self.jury_JD)):
-            cost_TJ = self._cost(self.features_ND[trials[part]] @ self.jury_JD.T)
+            rows_TD = self.rows(trials[part])
+            cost_TJ = self._cost(rows_TD @ self.jury_JD.T)
             with one_thread():  # what follows is small: handing it to threads costs more than it saves
-                for trial, cost_J in zip(trials[part].tolist(), cost_TJ, strict=True):
+                for trial, row_D, cost_J in zip(trials[part].tolist(), rows_TD, cost_TJ, strict=True):
                     if trial in taken:
                         continue
                     place = self._note_own(trial, -1)
@@ -214,7 +223,7 @@ class _Search:
                     if gain > least_gain:
                         taken.remove(int(self.picks[slot]))
                         taken.add(trial)
-                        self._swap(slot, trial, cost_J)
+                        self._swap(slot, trial, row_D, cost_J)
 
     def _best_swap(self, cost_J: npt.NDArray[np.float32]) -> tuple[int, float]:
         """The pick that a trial would best replace, and by how much the sum of costs would fall."""
@@ -227,14 +236,14 @@ class _Search:
         slot = int(loss_M[: self.movable].argmin())
         return slot, gain - float(loss_M[slot])
 
-    def _swap(self, slot: int, added: int, cost_J: npt.NDArray[np.float32]) -> None:
+    def _swap(self, slot: int, added: int, row_D: Float32, cost_J: npt.NDArray[np.float32]) -> None:
         """Put item ``added`` into a slot of the picks and give the jurors their new nearest two."""
         orphaned = (self.first == slot) | (self.second == slot)
         orphans, others = np.flatnonzero(orphaned), np.flatnonzero(~orphaned & (cost_J < self.next))
         self._note_own(int(self.picks[slot]), -1)
         self._note_own(added, slot)
         self.picks[slot] = added
-        self.picks_MD[slot] = self.features_ND[added]
+        self.picks_MD[slot] = row_D
         self._count_removal(orphans, -1)
         self._place(orphans)
         self._count_removal(others, -1)

@@ -17,19 +17,20 @@ pass of swaps of 2 J T D with at most J = 20,000 and T = max(8,192, 2 K); O(N + 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
 from activetune.features.distances import Float32, distinct_nearest
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._engine import Solution, minimise
 from activetune.selection.selectors._losses import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
-from activetune.selection.selectors._swaps import picks_of_centroids, weight_of_each
+from activetune.selection.selectors._swaps import picks_of_centroids, swapped, weight_of_each
 
 LOSSES: Mapping[str, type[CentroidLoss]] = {
     "paper": PaperLoss,
@@ -56,6 +57,8 @@ class ActiveFT(Selector):
         swaps: most passes of swaps, 0 for none (each centroid then takes its most similar item).
     """
 
+    shares_rows: ClassVar[bool] = True
+    refines: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"loss": "paper", **AS_PUBLISHED},
         "released": {"loss": "released", **AS_PUBLISHED},
@@ -93,9 +96,25 @@ class ActiveFT(Selector):
                 + (", or --preset released" if self.loss == "released" else "")
             )
 
+    def unshared(self) -> str:
+        """See :class:`Selector`."""
+        return (
+            "" if LOSSES[self.loss].shares_rows else f"loss={self.loss}, which compares each centroid with every item"
+        )
+
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; ``figures`` holds the exact loss at the start and at the end."""
         return self.weighed(evidence, budget, rng, None)
+
+    def refined(
+        self,
+        evidence: Evidence,
+        picks: IntArray,
+        rng: np.random.Generator,
+        rows: Callable[[IntArray], Float32],
+    ) -> IntArray:
+        """See :class:`Selector`."""
+        return swapped(evidence, picks, rng, power=self.power, passes=max(1, self.swaps), rows=rows)
 
     def weighed(self, evidence: Evidence, budget: int, rng: np.random.Generator, weights_N: Float32 | None) -> Picks:
         """The picks where items weigh differently: positive numbers whose mean is 1, None for equal ones."""
@@ -111,7 +130,9 @@ class ActiveFT(Selector):
                 weights_N=weights_N,
             )
         else:
-            positions, _ = distinct_nearest(solution.centroids_KD, evidence.features_ND, evidence.candidates)
+            positions, _ = distinct_nearest(
+                solution.centroids_KD, evidence.features_ND, evidence.candidates, shard=evidence.shard
+            )
         sizes = weight_of_each(evidence, positions, weights_N)
         order = np.lexsort((positions, -sizes))
         reasons = [f"the nearest pick of {sizes[index]:,.0f} items" for index in order]
@@ -126,15 +147,13 @@ class ActiveFT(Selector):
     def solve(self, evidence: Evidence, budget: int, rng: np.random.Generator, weights_N: Float32 | None) -> Solution:
         """The centroids that the loss ends at, from a start drawn anew."""
         features_ND, candidates, population = evidence.features_ND, evidence.candidates, evidence.population
-        shares = None
-        if weights_N is not None:
-            shares = weights_N[candidates] / weights_N[candidates].sum(dtype=np.float64)
-        start = rng.choice(candidates, budget, replace=False, p=shares)
+        weights = None if weights_N is None else weights_N[candidates]
+        start = evidence.shard.drawn(candidates, budget, rng, weights)
         whole = len(population) == len(features_ND)
         return minimise(
             features_ND if whole else features_ND[population],
-            features_ND[start],
-            features_ND[evidence.labelled],
+            evidence.shard.rows(features_ND, start),
+            evidence.labelled_rows_LD,
             loss=LOSSES[self.loss](self.temperature, self.balance),
             optimiser=self.optimiser,
             lr=self.lr,
@@ -142,4 +161,5 @@ class ActiveFT(Selector):
             update=self.update,
             weights_N=None if weights_N is None else weights_N[population],
             device=evidence.device,
+            shard=evidence.shard,
         )

@@ -13,11 +13,14 @@ Cost: that of the method chosen. Not ordered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from activetune.base.arrays import IntArray
+from activetune.features.distances import Float32
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors.activeft import ActiveFT
@@ -32,10 +35,22 @@ class Auto(Selector):
     """Chooses a method by the number of labels per class. Score: the chosen method's."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"answers_L", "probs_NC"})
+    shares_rows: ClassVar[bool] = True  # without answers, when it is activeft
+    refines: ClassVar[bool] = True
 
     def in_order(self) -> Selector:
         """MaxHerding, the best of the ordered methods."""
         return MaxHerding()
+
+    def refined(
+        self,
+        evidence: Evidence,
+        picks: IntArray,
+        rng: np.random.Generator,
+        rows: Callable[[IntArray], Float32],
+    ) -> IntArray:
+        """See :class:`Selector`; by ``activeft``."""
+        return ActiveFT().refined(evidence, picks, rng, rows)
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; ``notes`` say which method was chosen and why."""

@@ -22,13 +22,16 @@ class KCenter(Selector):
     """Farthest-first traversal on features of unit length; no settings. Score: the distance when picked."""
 
     ordered: ClassVar[bool] = True
+    shares_rows: ClassVar[bool] = True
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; equal distances go to the lower position."""
-        first = None if len(evidence.labelled) else int(rng.choice(evidence.candidates))
-        positions, scores = farthest_first(
-            evidence.features_ND, evidence.candidates, evidence.labelled, budget, first=first
-        )
+        shard, candidates, centres = evidence.shard, evidence.candidates, evidence.labelled_everywhere
+        first = None
+        if not len(centres):
+            total = shard.count(len(candidates))
+            first = int(shard.at(candidates, np.array([shard.agreed(lambda: int(rng.choice(total)))]))[0])
+        positions, scores = farthest_first(evidence.features_ND, candidates, centres, budget, first=first, shard=shard)
         reasons = [f"farthest from all earlier picks: distance {score:.3f}" for score in scores]
         if first is not None:
             reasons[0] = "random start"

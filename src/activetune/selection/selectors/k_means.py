@@ -10,12 +10,13 @@ Cost: 2 N (K + L) D operations for every tenth of up to 100 iterations, 32 N D f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.features.clusters import cluster, members
-from activetune.features.distances import Float32, first_best
+from activetune.features.clusters import cluster
+from activetune.features.distances import Float32, first_best_of_each
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 
@@ -28,11 +29,14 @@ class KMeans(Selector):
         iterations: most iterations of Lloyd's algorithm.
     """
 
+    shares_rows: ClassVar[bool] = True
+
     iterations: int = 100
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        count = min(budget + len(evidence.labelled), len(evidence.population))
+        shard = evidence.shard
+        count = min(budget + shard.count(len(evidence.labelled)), shard.count(len(evidence.population)))
         _, owner, similarity = cluster(
             evidence.features_ND,
             count,
@@ -40,13 +44,15 @@ class KMeans(Selector):
             population=evidence.population,
             iterations=self.iterations,
             device=evidence.device,
+            shard=shard,
         )
         positions, values, sizes = _nearest_of_each(evidence, owner, similarity, count)
         order = np.argsort(-sizes, kind="stable")[:budget]
         positions, values, sizes = positions[order], values[order], sizes[order]
         if len(positions) < budget:  # duplicates in the pool leave clusters empty; a random one fills up
-            free = np.setdiff1d(evidence.candidates, positions, assume_unique=True)
-            more = rng.choice(free, budget - len(positions), replace=False)
+            taken = shard.own(positions, len(evidence.features_ND))
+            free = np.setdiff1d(evidence.candidates, taken, assume_unique=True)
+            more = shard.drawn(free, budget - len(positions), rng)
             positions = np.concatenate([positions, more])
             sizes = np.concatenate([sizes, np.zeros(len(more), dtype=sizes.dtype)])
             values = np.concatenate([values, np.zeros(len(more), dtype=np.float32)])
@@ -63,14 +69,11 @@ def _nearest_of_each(
     evidence: Evidence, owner: IntArray, similarity: Float32, count: int
 ) -> tuple[IntArray, Float32, IntArray]:
     """For each cluster without a labelled item: its candidate nearest to the centroid, similarity and size."""
-    covered = set(owner[evidence.labelled].tolist())
-    open_ = np.zeros(len(owner), dtype=bool)
-    open_[evidence.candidates] = True
-    positions, sizes = [], []
-    for number, group in enumerate(members(owner, count)):
-        choice = group[open_[group]]
-        if number not in covered and len(choice):
-            positions.append(choice[first_best(similarity[choice])])
-            sizes.append(len(group))
-    found = np.asarray(positions, dtype=np.int64)
-    return found, similarity[found], np.asarray(sizes, dtype=np.int64)
+    shard, open_ = evidence.shard, evidence.candidates
+    counts_2K = np.stack(
+        [np.bincount(owner[which], minlength=count) for which in (evidence.population, evidence.labelled)]
+    )
+    sizes_K, labelled_K = shard.added(counts_2K)
+    positions_K, values_K = first_best_of_each(similarity[open_], owner[open_], open_, count, shard=shard)
+    found = (positions_K >= 0) & (labelled_K == 0)
+    return positions_K[found], values_K[found], sizes_K[found]

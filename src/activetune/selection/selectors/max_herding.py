@@ -33,6 +33,7 @@ class MaxHerding(Selector):
 
     ordered: ClassVar[bool] = True
     randomised: ClassVar[bool] = False
+    shares_rows: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"released": {"bandwidth": 0.5**0.5}}
 
     bandwidth: float = 1.0
@@ -42,12 +43,16 @@ class MaxHerding(Selector):
         if self.bandwidth <= 0 or self.jury < 0:
             raise UsageError("max_herding: bandwidth must be above zero, jury at least 0 (all items)")
 
+    def unshared(self) -> str:
+        """See :class:`Selector`."""
+        return "" if self.jury else "jury=0, which judges by all items"
+
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
         return greedy_picks(
             evidence,
             budget,
-            population=jury_of(evidence.population, self.jury, rng),
+            population=jury_of(evidence.population, self.jury, rng, evidence.shard),
             kernel=gaussian(self.bandwidth),
             reason="adds {:.2%} of coverage",
         )

@@ -45,6 +45,7 @@ class ODS(ActiveFT):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features_ND", "losses_N"})
+    refines: ClassVar[bool] = False  # by equal weights it would undo what the losses have done
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"loss": "paper", "ensemble": 5, **AS_PUBLISHED},
         "plain": {"ensemble": 1},  # the default; a name of earlier versions
@@ -69,9 +70,8 @@ class ODS(ActiveFT):
         if self.ensemble == 1:
             return solutions[0]
         centroids_KD = without_the_start([solution.centroids_KD for solution in solutions])
-        fixed_LD = evidence.features_ND[evidence.labelled]
         rows = evidence.features_ND[evidence.population]
-        assignment_N, _ = nearest_centroid(rows, np.concatenate([centroids_KD, fixed_LD]))
+        assignment_N, _ = nearest_centroid(rows, np.concatenate([centroids_KD, evidence.labelled_rows_LD]))
         evaluations = sum(solution.evaluations for solution in solutions)
         return Solution(centroids_KD, assignment_N, solutions[0].losses, evaluations)
 
@@ -82,11 +82,13 @@ def relative_losses(evidence: Evidence) -> Float32 | None:
     Raises:
         UsageError: a loss that is negative or no number.
     """
-    losses_N = given(evidence.losses_N).astype(np.float64)
-    if not np.isfinite(losses_N[evidence.population]).all() or losses_N[evidence.population].min(initial=0) < 0:
+    shard, losses_N = evidence.shard, given(evidence.losses_N).astype(np.float64)
+    among = losses_N[evidence.population]
+    if shard.count(int(not np.isfinite(among).all() or among.min(initial=0) < 0)):
         raise UsageError("ods: losses must be numbers of at least 0; some are negative or not finite")
-    mean = losses_N[evidence.population].mean()
-    if mean == 0 or np.ptp(losses_N[evidence.population]) <= 1e-9 * mean:
+    mean = shard.total(float(among.sum())) / shard.count(len(among))
+    spread = float(shard.largest(np.array([among.max(initial=-np.inf), -among.min(initial=np.inf)])).sum())
+    if mean == 0 or spread <= 1e-9 * mean:
         return None
     found: Float32 = np.maximum(losses_N / mean, SMALLEST_WEIGHT).astype(np.float32)
     return found

@@ -20,8 +20,9 @@ class Random(Selector):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     ordered: ClassVar[bool] = True
+    shares_rows: ClassVar[bool] = True
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; every score is 1."""
-        chosen = rng.permutation(evidence.candidates)[:budget]
+        chosen = evidence.shard.shuffled(evidence.candidates, budget, rng)
         return Picks(chosen, np.ones(budget), ["drawn at random"] * budget)

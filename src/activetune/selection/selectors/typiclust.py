@@ -12,13 +12,13 @@ Not ordered: the clusters depend on the budget.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
 from activetune.features.clusters import cluster, mean_distance_to_nearest, members
-from activetune.features.distances import DISTANCE_ROUNDING, first_best
+from activetune.features.distances import DISTANCE_ROUNDING, Float32, first_best_of_each
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 
@@ -31,6 +31,8 @@ class TypiClust(Selector):
         clusters: most clusters. smallest: a cluster of fewer items is left out. neighbours: that typicality looks at.
     """
 
+    shares_rows: ClassVar[bool] = True
+
     clusters: int = 500
     smallest: int = 6
     neighbours: int = 20
@@ -41,32 +43,80 @@ class TypiClust(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        count = min(len(evidence.labelled) + budget, self.clusters, len(evidence.population))
-        _, owner, _ = cluster(evidence.features_ND, count, rng, population=evidence.population, device=evidence.device)
-        labelled = np.bincount(owner[evidence.labelled], minlength=count)
-        open_ = np.zeros(len(owner), dtype=bool)
-        open_[evidence.candidates] = True
-        left = [np.setdiff1d(group, evidence.labelled, assume_unique=True) for group in members(owner, count)]
-        queue = sorted(range(count), key=lambda number: (labelled[number], -len(left[number]), number))
-        large = [number for number in queue if len(left[number]) + labelled[number] >= self.smallest]
+        shard, labelled = evidence.shard, evidence.labelled
+        most = min(shard.count(len(labelled)) + budget, self.clusters)
+        groups = _Groups(evidence, min(most, shard.count(len(evidence.population))), rng)
+        queue = np.lexsort((-groups.left_K, groups.labelled_K)).tolist()
+        large = [number for number in queue if groups.left_K[number] + groups.labelled_K[number] >= self.smallest]
         positions: list[int] = []
         scores: list[float] = []
         reasons: list[str] = []
         while len(positions) < budget:
-            visited = [number for number in large if open_[left[number]].any()]
-            visited = visited or [number for number in queue if open_[left[number]].any()]
+            visited = [number for number in large if groups.open_K[number]]
+            visited = visited or [number for number in queue if groups.open_K[number]]
             for number in visited[: budget - len(positions)]:
-                typicality = self._typicality(evidence, left[number])
-                best = first_best(np.where(open_[left[number]], typicality, -np.inf), DISTANCE_ROUNDING)
-                positions.append(int(left[number][best]))
-                scores.append(float(typicality[best]))
-                reasons.append(f"typicality {typicality[best]:.3f} in a cluster of {len(left[number]):,} items")
-                left[number] = np.delete(left[number], best)
+                pick, typicality = groups.most_typical(number, self.neighbours)
+                reasons.append(f"typicality {typicality:.3f} in a cluster of {groups.left_K[number]:,} items")
+                groups.take(number, pick)
+                positions.append(pick)
+                scores.append(typicality)
         return Picks(np.asarray(positions), np.asarray(scores), reasons)
 
-    def _typicality(self, evidence: Evidence, group: IntArray) -> np.ndarray:
-        """1 / mean distance of each item of a group to its nearest ones; equal items have a large, finite one."""
-        count = min(self.neighbours, len(group) // 2)
+
+class _Groups:
+    """The clusters' items that have no label: those of this process (``left``), and how many there are in all.
+
+    Attributes:
+        left_K: items without a label that are not picked. open_K: those of them that may be picked. labelled_K: the
+            labelled ones.
+    """
+
+    def __init__(self, evidence: Evidence, count: int, rng: np.random.Generator):
+        self.shard, self.features_ND, self.count = evidence.shard, evidence.features_ND, count
+        _, owner, _ = cluster(
+            self.features_ND,
+            count,
+            rng,
+            population=evidence.population,
+            device=evidence.device,
+            shard=self.shard,
+        )
+        self.left = [np.setdiff1d(group, evidence.labelled, assume_unique=True) for group in members(owner, count)]
+        self.is_open_N = np.zeros(len(owner), dtype=bool)
+        self.is_open_N[evidence.candidates] = True
+        numbers_of = (owner[evidence.labelled], owner[evidence.candidates])
+        sizes = np.array([len(group) for group in self.left])
+        counts = [sizes, *(np.bincount(numbers, minlength=count) for numbers in numbers_of)]
+        self.left_K, self.labelled_K, self.open_K = self.shard.added(np.stack(counts))
+
+    def most_typical(self, number: int, neighbours: int) -> tuple[int, float]:
+        """The global position of the most typical item that may be picked, and its typicality."""
+        group = self.left[number]
+        open_ = self.is_open_N[group]
+        typicality = self._typicality(number, neighbours)[open_]
+        one = np.zeros(len(typicality), dtype=np.int64)
+        found = first_best_of_each(typicality, one, group[open_], 1, rounding=DISTANCE_ROUNDING, shard=self.shard)
+        return int(found[0][0]), float(found[1][0])
+
+    def take(self, number: int, pick: int) -> None:
+        """Count an item as picked."""
+        own = self.shard.own(np.array([pick]), len(self.features_ND))
+        self.left[number] = np.setdiff1d(self.left[number], own, assume_unique=True)
+        self.left_K[number] -= 1
+        self.open_K[number] -= 1
+
+    def _typicality(self, number: int, neighbours: int) -> Float32:
+        """1 / mean distance of this process's items of a group to the nearest of the whole group.
+
+        Equal items have a large, finite one. The group's rows, and no others, go to all processes.
+        """
+        group = self.left[number]
+        count = min(neighbours, int(self.left_K[number]) // 2)
         if not count:
-            return np.ones(len(group))
-        return 1 / np.maximum(mean_distance_to_nearest(evidence.features_ND[group], count), 1e-6)
+            return np.ones(len(group), dtype=np.float32)
+        lengths = self.shard.joined(np.array([len(group)]))
+        start = int(lengths[: self.shard.rank].sum())
+        rows = self.shard.joined(self.features_ND[group])
+        distance = mean_distance_to_nearest(rows, count, slice(start, start + len(group)))
+        found: Float32 = 1 / np.maximum(distance, 1e-6)
+        return found
