@@ -105,18 +105,28 @@ def holds_output(
         @functools.wraps(stage)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
             out = signature.bind(*args, **kwargs).arguments.get(parameter)
-            if out is None:
-                return stage(*args, **kwargs)
-            if out == "":
-                raise UsageError(
-                    f"{parameter} is an empty text; give a folder or file, or '.' for the folder you are in"
-                )
-            with locked(Path(out), folder=folder):
+            with locked_output(out, parameter, folder=folder):
                 return stage(*args, **kwargs)
 
         return run
 
     return decorate
+
+
+@contextlib.contextmanager
+def locked_output(out: str | os.PathLike[str] | None, parameter: str = "out", *, folder: bool) -> Iterator[None]:
+    """Hold the lock of an output as it was given; without one nothing is locked.
+
+    Raises:
+        InUse: another run holds it. UsageError: it is an empty text.
+    """
+    if out is None:
+        yield
+        return
+    if out == "":
+        raise UsageError(f"{parameter} is an empty text; give a folder or file, or '.' for the folder you are in")
+    with locked(Path(out), folder=folder):
+        yield
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -168,31 +168,41 @@ def image_loader(
     Raises:
         ReadingFault: an image can't be read at present; the batches before it have been given.
     """
-    positions = range(first_batch * batch_size, len(pool))
-    count = choose_workers(workers, len(positions))
-    loader: DataLoader[Item] = DataLoader(
-        PoolImages(
-            pool,
-            prepare,
-            about=about,
-            digests=contents is not None,
-            told=None if contents is None else contents.told(),
-        ),
-        batch_size=batch_size,
-        sampler=positions,
-        num_workers=count,
-        collate_fn=_collate,
-        prefetch_factor=4 if count else None,
-        worker_init_fn=start_worker,
+    first = first_batch * batch_size
+    images = PoolImages(
+        pool,
+        prepare,
+        about=about,
+        digests=contents is not None,
+        told=None if contents is None else contents.told(),
     )
-    with signals_held():
-        batches = iter(loader)
-    for batch in batches:
+    cut = (range(start, min(start + batch_size, len(pool))) for start in range(first, len(pool), batch_size))
+    for batch in batch_loader(images, cut, choose_workers(workers, len(pool) - first)):
         if contents is not None:
             contents.note(batch.read, batch.digests)
         if all_usable and batch.rejected:
             raise _changed(pool, *batch.rejected[0])
         yield batch
+
+
+def batch_loader(images: PoolImages, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Loaded]:
+    """The images of batches of positions, in their order.
+
+    Args:
+        batches: each is asked for when a process that decodes has nothing left to do, a few before it is given.
+        workers: processes that decode; 0: this one.
+    """
+    loader: DataLoader[Item] = DataLoader(
+        images,
+        batch_sampler=map(list, batches),
+        num_workers=workers,
+        collate_fn=_collate,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=start_worker,
+    )
+    with signals_held():
+        loaded = iter(loader)
+    yield from loaded
 
 
 def _collate(items: list[Item]) -> Loaded:

@@ -22,7 +22,7 @@ from activetune.base.progress import progress
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.identity import Contents
 from activetune.data.images import decode_image, to_rgb
-from activetune.data.loading import image_loader
+from activetune.data.loading import Loaded, image_loader
 from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
 from activetune.networks.adapters import ADAPTER_FILES
@@ -151,11 +151,10 @@ def predictions(
     runtime: Runtime,
     batch_size: int = 64,
     workers: int = -1,
-    first_batch: int = 0,
     contents: Contents | None = None,
     quiet: bool = False,
 ) -> Iterator[Prediction]:
-    """Run a model over a pool, batch by batch, in the pool's order, from batch ``first_batch`` on.
+    """Run a model over a pool, batch by batch, in the pool's order.
 
     Args:
         contents: of the pool; takes note of the images' digests.
@@ -170,14 +169,22 @@ def predictions(
         batch_size=batch_size,
         about=prepare.enough,
         workers=workers,
-        first_batch=first_batch,
         contents=contents,
     )
-    with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
+    with progress(len(pool), "predicting", quiet=quiet) as meter:
         for batch in loader:
-            outputs = _outputs(network, batch.images, runtime) if len(batch.images) else None
-            yield Prediction(outputs, batch.positions, batch.sizes, batch.rejected)
+            yield predicted(network, batch, runtime)
             meter.advance(len(batch.images) + len(batch.rejected))
+
+
+def predicted(network: Network, batch: Loaded, runtime: Runtime) -> Prediction:
+    """What a network, on its device, says of a batch.
+
+    Raises:
+        ActivetuneError: the outputs are not finite.
+    """
+    outputs = _outputs(network, batch.images, runtime) if len(batch.images) else None
+    return Prediction(outputs, batch.positions, batch.sizes, batch.rejected)
 
 
 def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> Any:
