@@ -42,7 +42,7 @@ def lines(place: Path, out: Path) -> list[list[str]]:
     return [
         embedding(place, out / "pooled"),
         embedding(place, out / "tokens", "--tokens", "--quiet"),
-        embedding(place, out / "pooled", "--quiet"),
+        embedding(place, out / "pooled", "--resume", "--quiet"),
         [*predict, "--out", str(out / "p.csv"), "--quiet"],
         [*predict, "--out", str(out / "p.jsonl"), "--quiet"],
         [*masks, "--out", str(out / "m"), "--draw", str(out / "drawn"), "--quiet"],

@@ -69,7 +69,7 @@ def test_wrong_plans_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shards.check_seen()
     monkeypatch.setattr("activetune.base.shards.SEEN_SECONDS", 0.0)
     (tmp_path / PLAN).write_text("{}")
-    with pytest.raises(ActivetuneError, match="does not see .* need the same files under the same names"):
+    with pytest.raises(ActivetuneError, match=r"does not see .* need the same files under the same names"):
         shards.check_seen()
     with pytest.raises(ActivetuneError, match=r"plan\.json is damaged; start again with --overwrite"):
         Shards.begun(tmp_path)

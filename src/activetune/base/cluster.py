@@ -14,7 +14,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from activetune.base.launch import launched
 from activetune.base.progress import note
 from activetune.base.runtime import resolve_runtime, usable_cores
 from activetune.base.shards import Shards
+from activetune.base.torchvision_ import import_torchvision
 
 ENGINES = ("ray",)
 PORT = 6379  # of Ray's head
@@ -33,6 +34,8 @@ LOOK_SECONDS = 0.5
 ROUNDS = 3  # in which processes die and not one shard is finished, before that is an error
 WAIT_SECONDS = 30  # for the first shard to be taken, before a note says what is waited for
 START_SECONDS = 120  # for a cluster on this machine
+_UNTOLD = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray's makers are told nothing of this run
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_raylet_start_wait_time_s": str(START_SECONDS)}  # on loopback
 _LONG = 40  # characters of a temporary folder: Ray's sockets lie below, and may have 107 in all
 
 
@@ -78,13 +81,19 @@ class Engine:
             raise UsageError(f"--engine ray starts processes itself, and {launched().world} were started; give either")
 
     @contextlib.contextmanager
-    def cluster(self) -> Iterator[Cluster | None]:
-        """The cluster, for as long as it is needed; None without an engine."""
+    def cluster(self, device: str) -> Iterator[Cluster | None]:
+        """The cluster, for as long as it is needed; None without an engine.
+
+        Args:
+            device: that was asked for.
+        """
         if self.name is None:
             yield None
             return
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"the processes of Ray compute on cuda, each on its own GPU, or on cpu, not on {device!r}")
         with _connected(self.address) as ray:
-            yield Cluster(ray, self.processes)
+            yield Cluster(ray, self.processes, gpus=device != "cpu")
 
 
 class Cluster:
@@ -92,26 +101,29 @@ class Cluster:
 
     Args:
         ray: the package, connected. processes: how many; None: one per GPU, or one per machine where there are none.
+        gpus: compute on GPUs where the cluster has some.
     """
 
-    def __init__(self, ray: Any, processes: int | None = None):
+    def __init__(self, ray: Any, processes: int | None = None, *, gpus: bool = True):
         self._ray = ray
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpus = sum(int(one.get("GPU", 0)) for one in machines)
-        self.gpus = 1 if gpus else 0
-        self.processes = processes or gpus or len(machines)
-        if gpus and self.processes > gpus:
-            raise UsageError(f"{self.processes} processes need a GPU each, and the cluster has {gpus}; give fewer")
+        found = sum(int(one.get("GPU", 0)) for one in machines) if gpus else 0
+        self.gpus = 1 if found else 0
+        self.processes = processes or found or len(machines)
+        if found and self.processes > found:
+            raise UsageError(f"{self.processes} processes need a GPU each, and the cluster has {found}; give fewer")
         self.beside = -(-self.processes // len(machines))
         cores = min((int(one.get("CPU", 1)) for one in machines), default=1)
         self.cores = max(1, cores // self.beside)
 
     def precision(self, device: str, precision: str) -> str:
-        """The precision in which the processes compute: that of the first one.
+        """The precision in which the processes compute; ``auto`` is that of the first one.
 
         Raises:
-            UsageError: a device or precision that it has not.
+            UsageError: a device that it has not.
         """
+        if precision != "auto":
+            return precision
         asked = self._ray.remote(_precision).options(num_cpus=1, num_gpus=self.gpus)
         with self._explained():
             found: str = self._ray.get(asked.remote(device, precision))
@@ -149,9 +161,9 @@ class Cluster:
     ) -> tuple[list[dict[str, Any]], int]:
         """Start the processes and wait until they have ended, or nothing is left; figures, and how many died."""
         options = {"num_cpus": self.cores, "num_gpus": self.gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
-        place = self._ray.put((str(Path.cwd()), list(pending), "cuda" if self.gpus else "", self.beside))
+        given = ([work], str(Path.cwd()), list(pending), "cuda" if self.gpus else "", self.beside)
         workers = [self._ray.remote(_Worker).options(**options).remote() for _ in range(self.processes)]
-        running = [worker.run.remote(work, place) for worker in workers]
+        running = [worker.run.remote(given) for worker in workers]
         figures, died, faults = list[dict[str, Any]](), 0, list[ActivetuneError]()
         started, told = time.monotonic(), quiet
         try:
@@ -200,6 +212,11 @@ class Cluster:
             ) from None
         except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError) as error:
             raise _Died(first_line(error)) from None
+        except errors.RayError as error:
+            raise ActivetuneError(
+                f"Ray: {first_line(error)}; what was finished is kept: go on with --resume (is the same version of "
+                "activetune installed on all machines?)"
+            ) from None
 
 
 class _Died(ActivetuneError):
@@ -209,10 +226,14 @@ class _Died(ActivetuneError):
 class _Worker:
     """A process of the cluster; it lives as long as its round."""
 
-    def run(self, work: Task, place: tuple[str, list[int], str, int]) -> dict[str, Any]:
+    def run(self, given: tuple[list[Any], str, list[int], str, int]) -> dict[str, Any]:
         """Work through the shards that nobody else takes; returns its figures."""
-        folder, pending, device, beside = place
+        import ray
+
+        (sent,), folder, pending, device, beside = given
+        import_torchvision()  # before what needs it is unpacked
         _go_to(folder)
+        work: Task = ray.get(sent)
         work.shards.check_seen()
         return {"host": socket.gethostname(), **work.run(pending, device=device, beside=beside)}
 
@@ -247,19 +268,17 @@ def _connected(address: str | None) -> Iterator[Any]:
     Raises:
         MissingExtra: it is not installed. UsageError: there is no such cluster.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_SECONDS))
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtra("ray", "ray") from None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "fatal", "include_dashboard": None}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "fatal"}
     with contextlib.ExitStack() as held:
+        held.enter_context(_environment(_UNTOLD if address is not None else {**_UNTOLD, **_ALONE}))
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtra("ray", "ray") from None
         if address is None:
-            options |= {"address": "local", "num_cpus": usable_cores(), "_node_ip_address": "127.0.0.1"}
-            options |= {"include_dashboard": False, "_temp_dir": held.enter_context(_short_folder())}
+            folder = held.enter_context(_short_folder())
+            options |= {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False, "_temp_dir": folder}
         else:
             options["address"] = address if address == "auto" or ":" in address else f"{address}:{PORT}"
         try:
@@ -273,6 +292,21 @@ def _connected(address: str | None) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Variables of the environment, which Ray's own processes inherit, for as long as it runs."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def predict(
         journal = None if out is None else Journal(Path(out), form, given.ids, key, contents)
         rows = from_first(lambda: _kept(journal, run))
         if rows is None:
-            cluster = held.enter_context(chosen.cluster())
+            cluster = held.enter_context(chosen.cluster(run.device))
             precision = shared_precision(run.device, run.precision, cluster)  # a device that is not there: no trace
             plan = Plan.of(key, len(given), BATCH, shard_size)
             if journal is None:

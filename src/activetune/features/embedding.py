@@ -82,8 +82,8 @@ def embed(
     with shared_run(run, out, folder=True) as (run, held):
         given = pool if isinstance(pool, Pool) else together(lambda: open_pool(pool, quiet=run.quiet))
         network = backbone if isinstance(backbone, Backbone) else in_turn(lambda: load_backbone(backbone, weights))
-        cluster = held.enter_context(chosen.cluster())
         asked = (options or EmbedOptions()).within(run)
+        cluster = held.enter_context(chosen.cluster(asked.device))
         asked = replace(asked, precision=shared_precision(asked.device, asked.precision, cluster))
         wanted = _Wanted(given, network, asked, use_cache=use_cache, quiet=run.quiet)
         agreed(wanted.run_key, "the processes see different images, backbones or options; give all of them the same")
