@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, first_line
-from activetune.base.files import remove
+from activetune.base.connection import connected
+from activetune.base.errors import ActivetuneError, UsageError, first_line
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.launch import launched
 from activetune.base.progress import note
-from activetune.base.runtime import resolve_runtime, usable_cores
+from activetune.base.runtime import resolve_runtime
 from activetune.base.shards import Shards
 from activetune.base.torchvision_ import import_torchvision
 
 ENGINES = ("ray",)
-PORT = 6379  # of Ray's head
 LOOK_SECONDS = 0.5
 ROUNDS = 3  # in which processes die and not one shard is finished, before that is an error
 WAIT_SECONDS = 30  # for the first shard to be taken, before a note says what is waited for
-START_SECONDS = 120  # for a cluster on this machine
-_UNTOLD = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray's makers are told nothing of this run
-_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_raylet_start_wait_time_s": str(START_SECONDS)}  # on loopback
-_LONG = 40  # characters of a temporary folder: Ray's sockets lie below, and may have 107 in all
 
 
 class Task(Protocol):
@@ -92,7 +85,7 @@ class Engine:
             return
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"the processes of Ray compute on cuda, each on its own GPU, or on cpu, not on {device!r}")
-        with _connected(self.address) as ray:
+        with connected(self.address) as ray:
             yield Cluster(ray, self.processes, gpus=device != "cpu")
 
 
@@ -256,80 +249,3 @@ def _go_to(folder: str) -> None:
 def _precision(device: str, precision: str) -> str:
     """The precision in which this process computes."""
     return resolve_runtime(device, precision).precision
-
-
-# The connection ---------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected to a cluster; it says nothing of this run to anybody, and nothing to stderr.
-
-    Raises:
-        MissingExtra: it is not installed. UsageError: there is no such cluster.
-    """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "fatal"}
-    with contextlib.ExitStack() as held:
-        held.enter_context(_environment(_UNTOLD if address is not None else {**_UNTOLD, **_ALONE}))
-        try:
-            import ray
-        except ImportError:
-            raise MissingExtra("ray", "ray") from None
-        if address is None:
-            folder = held.enter_context(_short_folder())
-            options |= {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False, "_temp_dir": folder}
-        else:
-            options["address"] = address if address == "auto" or ":" in address else f"{address}:{PORT}"
-        try:
-            ray.init(**options)
-        except Exception as error:
-            ray.shutdown()
-            raise _no_cluster(address, error) from None
-        try:
-            for number, handler in handlers.items():  # Ray answers SIGTERM in its own way
-                signal.signal(number, handler)
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-@contextlib.contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Variables of the environment, which Ray's own processes inherit, for as long as it runs."""
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _short_folder() -> Iterator[str | None]:
-    """A temporary folder for Ray's own files, removed afterwards; None, which is Ray's default, if its name is long."""
-    folder = tempfile.mkdtemp(prefix="ray-")
-    try:
-        yield folder if len(folder) <= _LONG else None
-    finally:
-        with contextlib.suppress(OSError):
-            remove(Path(folder))
-
-
-def _no_cluster(address: str | None, error: Exception) -> ActivetuneError:
-    why = first_line(error)
-    if address is None:
-        return ActivetuneError(f"Ray can't be started on this machine ({why}); compute without --engine ray")
-    if address == "auto":
-        return UsageError(
-            "there is no Ray cluster on this machine; start one with 'ray start --head' (and join other machines to it "
-            "with 'ray start --address HOST:6379'), or leave --address out to have one for this run alone"
-        )
-    return UsageError(
-        f"there is no Ray cluster at {address} that this machine is part of ({why}); run 'ray start --head' there and "
-        f"'ray start --address {address if ':' in address else f'{address}:{PORT}'}' here"
-    )
