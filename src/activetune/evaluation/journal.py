@@ -59,8 +59,8 @@ class Journal:
         refused = set(listed["id"]) if tuple(listed) == REJECTED else set()
         return self.form.read(self.path, [item for item in self.ids if item not in refused])
 
-    def begin(self, plan: Plan, *, overwrite: bool, resume: bool, quiet: bool) -> list[int]:
-        """Make ready for a run, or go on with one: the shards that are still to be made.
+    def begin(self, plan: Plan, *, overwrite: bool, resume: bool, quiet: bool) -> tuple[Plan, list[int]]:
+        """Make ready for a run, or go on with one: how it is cut, and the shards that are still to be made.
 
         Raises:
             UsageError: the output exists, or was begun from something else.
@@ -70,6 +70,7 @@ class Journal:
             shards = Shards.begun(self.work)
             if (shards.plan.key, shards.plan.items) != (plan.key, plan.items):
                 raise UsageError(begun_otherwise(self.path))
+            plan = shards.plan
             pending = unfinished(shards, self.contents, begun_otherwise(self.path), quiet=quiet)
         else:
             cut_off = cut_off or self._earlier.is_file()
@@ -82,7 +83,7 @@ class Journal:
             pending = list(range(len(plan)))
         self.form.sweep(self.path)
         self._note.unlink(missing_ok=True)  # what an earlier run finished here is being replaced
-        return pending
+        return plan, pending
 
     def finish(self, rows: Rows, rejected: Rejects) -> None:
         """Write the output and the list of rejects; one that an earlier run left goes."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Unpack
@@ -62,8 +63,7 @@ def predict(
         draw: a folder for pictures, PNG, of the images with their answers drawn in, and ``pictures.csv``, which lists
             them; needs ``out``. Other files there are never replaced.
         shard_size: images of a shard, the unit of work, in whole batches of 64; None: 1024.
-        engine, address, processes: ``ray``, its cluster, and how many of its processes; see
-            :class:`activetune.base.cluster.Engine`.
+        engine, address, processes: of Ray, see :class:`activetune.base.cluster.Engine`.
         run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
 
     Returns:
@@ -90,34 +90,10 @@ def predict(
         if rows is None:
             cluster = held.enter_context(chosen.cluster(run.device))
             precision = shared_precision(run.device, run.precision, cluster)  # a device that is not there: no trace
-            plan = Plan.of(key, len(given), BATCH, shard_size)
-            if journal is None:
-                place = Path(from_first(lambda: held.enter_context(tempfile.TemporaryDirectory(prefix="activetune-"))))
-                pending = from_first(lambda: list(range(len(Shards.begin(place, plan).plan))))
-            else:
-                place = journal.work
-                pending = from_first(
-                    lambda: journal.begin(plan, overwrite=run.overwrite, resume=run.resume, quiet=run.quiet)
-                )
-            rows = _answered(
-                _Answering(
-                    given,
-                    Shards.begun(place),
-                    run.workers,
-                    run.device,
-                    precision,
-                    contents.told(),
-                    SAVE_EVERY_SECONDS,
-                    loaded,
-                    form,
-                    None if journal is None else journal.path,
-                ),
-                pending,
-                journal,
-                contents,
-                cluster,
-                run,
-            )
+            shards, pending = _begun(journal, Plan.of(key, len(given), BATCH, shard_size), run, held)
+            common = (given, shards, run.workers, run.device, precision, contents.told(), SAVE_EVERY_SECONDS)
+            work = _Answering(*common, loaded, form, None if journal is None else journal.path)
+            rows = _answered(work, pending, journal, contents, cluster, run)
         if journal is not None and draw is not None:
             from_first(lambda: _draw(given, rows, form, journal.path, Path(draw), run.quiet))
     return rows
@@ -156,8 +132,31 @@ def _kept(journal: Journal | None, run: Run) -> Rows | None:
     return kept
 
 
+def _begun(journal: Journal | None, plan: Plan, run: Run, held: contextlib.ExitStack) -> tuple[Shards, Sequence[int]]:
+    """The shards, begun or gone on with, and those that are still to be made; without an output in a temporary folder.
+
+    Args:
+        held: what the first process holds until the run ends.
+    """
+    if journal is not None:
+        begin = {"overwrite": run.overwrite, "resume": run.resume, "quiet": run.quiet}
+        plan, pending = from_first(lambda: journal.begin(plan, **begin))
+        return Shards(journal.work, plan), pending
+
+    def begun() -> Path:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="activetune-")))
+        return Shards.begin(folder, plan).folder
+
+    return Shards(from_first(begun), plan), range(len(plan))
+
+
 def _answered(
-    work: _Answering, pending: list[int], journal: Journal | None, contents: Contents, cluster: Cluster | None, run: Run
+    work: _Answering,
+    pending: Sequence[int],
+    journal: Journal | None,
+    contents: Contents,
+    cluster: Cluster | None,
+    run: Run,
 ) -> Rows:
     """The rows of all images; call it in all processes that share the run."""
     worked_through(work, pending, cluster, quiet=run.quiet)

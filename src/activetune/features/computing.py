@@ -21,7 +21,7 @@ from activetune.base.cluster import Cluster
 from activetune.base.errors import ActivetuneError
 from activetune.base.ranks import from_first
 from activetune.base.runtime import Runtime
-from activetune.base.shards import Shards
+from activetune.base.shards import Plan, Shards
 from activetune.base.tables import write_csv
 from activetune.base.unfinished import WORK
 from activetune.data.identity import Contents, item_digest
@@ -40,6 +40,7 @@ def compute(
     options: EmbedOptions,
     contents: Contents,
     folder: Path,
+    plan: Plan,
     pending: Sequence[int],
     *,
     cluster: Cluster | None = None,
@@ -50,7 +51,8 @@ def compute(
 
     Args:
         contents: of the pool; the first process takes note of the images' digests.
-        pending: the shards that are not finished. cluster: of Ray, that computes; None: this process or its launch.
+        plan: how the work that has begun is cut. pending: the shards that are not finished.
+        cluster: of Ray, that computes; None: this process or its launch.
         save_every: seconds after which finished batches are written to disk.
 
     Returns:
@@ -64,7 +66,7 @@ def compute(
     started = time.perf_counter()
     work = _Embedding(
         pool,
-        Shards.begun(folder / WORK),
+        Shards(folder / WORK, plan),
         options.workers,
         options.device,
         options.precision,

@@ -63,18 +63,15 @@ def embed(
         out: the artefact's folder; None keeps it in the cache only (in memory with ``use_cache=False``).
         options: what is computed; its ``workers``, ``device`` and ``precision`` go before those of the run.
         use_cache: reuse the features of the same pool, weights and transform where they are known.
-        shard_size: images of a shard, the unit of work, in whole batches; None: 1024. A run that is gone on with keeps
-            the shards that it has.
-        engine, address, processes: ``ray``, its cluster, and how many of its processes; see
-            :class:`activetune.base.cluster.Engine`.
+        shard_size: images of a shard, the unit of work, in whole batches; None: 1024, or as the run began.
+        engine, address, processes: of Ray, see :class:`activetune.base.cluster.Engine`.
         run_options: see :class:`activetune.RunOptions`; nothing is drawn here, so no ``seed``.
 
     Returns:
         Embeddings of the images that can be decoded, in the pool's order.
 
     Raises:
-        UsageError: ``out`` holds something else, or an unfinished run and ``resume`` is off; processes that see
-            different pools or backbones.
+        UsageError: ``out`` holds something else, or an unfinished run and ``resume`` is off.
         ActivetuneError: no image could be decoded; features beyond the range of float16.
     """
     run = Run.of("embed", run_options, seed=NO_CHANCE)
@@ -165,8 +162,8 @@ class _Wanted:
 
     def computed(self, folder: Path, plan: Plan, cluster: Cluster | None) -> Embeddings:
         """Compute them into a folder that is ready, and remember them; call it in all processes that share the run."""
-        pending = from_first(lambda: self._pending(folder, plan))
-        given = (self.pool, self.backbone, self.options, self.contents, folder, pending)
+        begun, pending = from_first(lambda: self._pending(folder, plan))
+        given = (self.pool, self.backbone, self.options, self.contents, folder, begun, pending)
         made = compute(*given, cluster=cluster, quiet=self.quiet)
         if made is not None and self.use_cache and not self.options.tokens:
             cache.add(self.entry(), folder, EMBEDDING_FILES)
@@ -185,8 +182,8 @@ class _Wanted:
         copy_cached(cached, self.entry(), folder, self.pool, self.backbone, plan)
         return True
 
-    def _pending(self, folder: Path, plan: Plan) -> list[int]:
-        """The shards that are still to be made; the folder is begun where it is not.
+    def _pending(self, folder: Path, plan: Plan) -> tuple[Plan, list[int]]:
+        """How the work is cut, and the shards that are still to be made; the folder is begun where it is not.
 
         Raises:
             UsageError: the run that was begun there is another one.
@@ -200,7 +197,7 @@ class _Wanted:
                 f"{folder} holds an unfinished embedding of another pool, backbone or transform; "
                 "give the same ones to go on with --resume, or --overwrite to start again"
             )
-        return unfinished(shards, self.contents, changed(f"embedding in {folder}"), quiet=self.quiet)
+        return shards.plan, unfinished(shards, self.contents, changed(f"embedding in {folder}"), quiet=self.quiet)
 
 
 def _tell_skipped(embeddings: Embeddings, images: int, quiet: bool) -> None:

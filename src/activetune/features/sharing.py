@@ -203,6 +203,7 @@ def worked_through(work: Work, pending: Sequence[int], cluster: Cluster | None, 
     if world == 1:
         with progress(plan.items, work.label, done=done, quiet=quiet) as meter:
             return [work.run(pending, advance=meter.advance)]
+    together(work.shards.check_seen)
     device, beside = together(lambda: device_of_rank(work.device)), launched().local_world
     with progress(plan.items, work.label, done=done, quiet=quiet or rank > 0) as meter:
         told = _Watched(work.shards, pending, meter).advance if is_first() else meter.advance
