@@ -282,7 +282,7 @@ def test_the_processes_of_ray_make_the_files_of_one(
     on_ray = ["--engine", "ray", "--processes", "2"]
     code = run([*embedding(place, tmp_path / "pooled"), *on_ray])
     said = capfd.readouterr().err
-    if "Ray can't be started on this machine" in said:
+    if "this machine can't start Ray" in said:
         pytest.skip(said.strip())
     assert code == 0, said
     same_files(tmp_path / "pooled", alone / "pooled")

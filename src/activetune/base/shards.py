@@ -28,7 +28,7 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json, remove, write_json
 from activetune.base.fingerprint import digest_file
 
-SHARD = 1024  # items, where nothing else is asked for
+SHARD, MOST = 1024, 10_000  # items of a shard, and shards, where nothing else is asked for
 PLAN = "plan.json"
 SEEN_SECONDS = 10.0  # until a network share must show what another machine has written
 _SEAL = re.compile(r"(\d{6,})\.json")
@@ -57,7 +57,7 @@ class Plan:
         """
         if shard_size is not None and shard_size < 1:
             raise UsageError(f"shard_size must be at least 1, not {shard_size}")
-        batches = -(-(shard_size or SHARD) // batch_size)
+        batches = -(-(shard_size or max(SHARD, -(-items // MOST))) // batch_size)
         return cls(key, items, batch_size, batches * batch_size)
 
     def __len__(self) -> int:
