@@ -92,7 +92,7 @@ if __name__ == "__main__":
         run(["finetune", str(digits), "--out", str(results / "linear_probe"), "--recipe", "linear_probe"]),
         run(["finetune", str(digits), "--out", str(results / "new"), "--nonsense", "1"]),
         run(["finetune", str(digits), "--out", str(results / "new"), "--device", "mps"]),
-        run(["embed", str(digits), "--out", str(results / "embedded")]),
+        run(["evaluate", str(results / "linear_probe"), str(digits)]),
         run(["finetune", str(digits), "--out", str(results / "new"), "--recipe", "linear_probe"]),
     ]
     (results / f"told-{launched().rank}.json").write_text(json.dumps(told))

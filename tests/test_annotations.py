@@ -215,7 +215,7 @@ def test_a_turned_photo_is_annotated_as_it_is_shown(tmp_path: Path) -> None:
     pool = open_pool(tmp_path / "pool", quiet=True)
     upright = coco(tmp_path / "c.json", {"1.jpg": [{"bbox": [0, 0, 20, 30]}]}, size=(30, 20))
     assert len(read_annotations(upright, pool, "detection").answers[0]) == 1
-    with pytest.raises(UsageError, match="images of another size .* sizes are those of the photo as it is shown"):
+    with pytest.raises(UsageError, match=r"images of another size .* sizes are those of the photo as it is shown"):
         read_annotations(coco(tmp_path / "c.json", {"1.jpg": []}, size=(20, 30)), pool, "detection")
 
 

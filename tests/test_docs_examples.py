@@ -113,6 +113,8 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/deploy.md", "$ curl"): "asks a server; test_serve.py does",
     ("docs/deploy.md", "$ activetune export-model model/ --to onnx --int8"): "test_export_model.py runs it",
     ("docs/check.md", "@dataclass"): "an outline of a file; the contract tests of test_check.py run every check",
+    ("docs/scaling.md", "$ torchrun"): "several processes; test_shared_runs.py starts them",
+    ("docs/scaling.md", "$ activetune embed"): "needs a Ray cluster; test_shared_runs.py starts one",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
 }
 RUN_HERE = {  # the blocks that the tests of this file run

@@ -63,7 +63,7 @@ def names(folder: Path) -> set[str]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def read_rows(path: Path) -> list[list[str]]:
@@ -77,7 +77,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     calls: list[object] = []
     compute = embedding.compute
 
-    def counting(*arguments: object, **options: object) -> Embeddings:
+    def counting(*arguments: object, **options: object) -> Embeddings | None:
         calls.append(arguments[0])
         return compute(*arguments, **options)  # type: ignore[arg-type]
 
@@ -557,6 +557,11 @@ def whole(few: Path, bundled: Backbone, tmp_path: Path) -> bytes:
     return (tmp_path / "undisturbed" / "features.npy").read_bytes()
 
 
+def partial_of(folder: Path) -> Path:
+    """The features of the one shard of an unfinished run."""
+    return folder / ".unfinished" / "000000" / "features.partial"
+
+
 def cut_off(pool: Path, backbone: Backbone, out: Path, interrupt: Callable[[int], None], batch: int) -> None:
     interrupt(batch)
     with pytest.raises(KeyboardInterrupt):
@@ -607,7 +612,7 @@ def test_a_torn_write_at_the_end_is_cut_away(
     few: Path, bundled: Backbone, tmp_path: Path, whole: bytes, interrupt: Callable[[int], None], torn: int
 ) -> None:
     cut_off(few, bundled, tmp_path / "emb", interrupt, 3)
-    with (tmp_path / "emb" / "features.partial").open("ab") as file:
+    with partial_of(tmp_path / "emb").open("ab") as file:
         file.write(b"\xff" * torn)
     run(few, bundled, tmp_path / "emb", resume=True)
     assert (tmp_path / "emb" / "features.npy").read_bytes() == whole
@@ -617,7 +622,7 @@ def test_rows_that_never_reached_the_disk_are_not_made_up(
     few: Path, bundled: Backbone, tmp_path: Path, interrupt: Callable[[int], None]
 ) -> None:
     cut_off(few, bundled, tmp_path / "emb", interrupt, 4)
-    partial = tmp_path / "emb" / "features.partial"
+    partial = partial_of(tmp_path / "emb")
     partial.write_bytes(partial.read_bytes()[:-3000])
     try:
         made = run(few, bundled, tmp_path / "emb", resume=True)
@@ -759,7 +764,7 @@ def test_a_killed_process_is_resumed_to_the_same_bytes(few: Path, tmp_path: Path
 
     arguments = embed_arguments(few, tmp_path / "emb")
     kill_in_fourth_batch(arguments, "0")
-    assert json.loads((tmp_path / "emb" / "progress.json").read_text())["rows"] == 12
+    assert json.loads(partial_of(tmp_path / "emb").with_name("progress.json").read_text())["rows"] == 12
     assert run_command([*arguments, "--resume"]) == 0
     assert (tmp_path / "emb" / "features.npy").read_bytes() == whole
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import activetune
 from activetune.base.errors import UsageError
-from activetune.base.launch import Place, launched
+from activetune.base.launch import SHARED, Place, launched
 from activetune.base.ranks import device_of_rank
 from activetune.networks.heads import make_head
 from activetune.networks.network import Network
@@ -45,12 +45,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start_two(command: Sequence[str], folder: Path, **more: str) -> list[subprocess.Popen[str]]:
-    """Start a command twice, as ``torchrun`` does."""
+def start_two(command: Sequence[str], folder: Path, count: int = 2, **more: str) -> list[subprocess.Popen[str]]:
+    """Start a command twice, or more often, as ``torchrun`` does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
     cache = {"ACTIVETUNE_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     return [
         subprocess.Popen(
@@ -61,7 +61,7 @@ def start_two(command: Sequence[str], folder: Path, **more: str) -> list[subproc
             text=True,
             cwd=ROOT,
         )
-        for rank in range(2)
+        for rank in range(count)
     ]
 
 
@@ -171,8 +171,8 @@ def test_an_error_of_the_command_is_said_once(by_two: tuple[Path, list[tuple[str
     assert "No such option: --nonsense" in errors[1]
     assert "on cuda, each on its own GPU, or on cpu, not on 'mps'" in errors[2]
     assert errors[3] == (
-        "error: embed runs in one process, and 2 were started; start it without torchrun or accelerate launch, which "
-        "are for finetune and visft alone"
+        "error: evaluate runs in one process, and 2 were started; start it without torchrun or accelerate launch, "
+        f"which are for {', '.join(SHARED[:-1])} and {SHARED[-1]} alone"
     )
     assert not [line for line in by_two[1][1][1].splitlines() if line.startswith("error: ")]
 

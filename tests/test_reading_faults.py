@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import activetune
 from activetune import evaluate, finetune, open_pool, predict
 from activetune.base.errors import ActivetuneError, ReadingFault, RejectedImage
 from activetune.data.identity import Place
-from activetune.data.loading import image_loader, read_usable, rejected_items
+from activetune.data.loading import batch_loader, image_loader, read_usable, rejected_items
 from activetune.data.pool import Patience, Pool, check_complete
 from activetune.data.reading import read_image_file
 from activetune.features.artefact import load_embeddings, seal_embeddings
@@ -264,8 +265,8 @@ def test_a_loader_that_leaves_images_out_is_noticed_by_every_stage(
     few: Path, tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = probe(few, tmp_path / "model")
-    for place in ("activetune.features.computing", "activetune.evaluation.model"):
-        monkeypatch.setattr(f"{place}.image_loader", without_the_last)
+    monkeypatch.setattr("activetune.features.sharing.batch_loader", without_the_last(batch_loader))
+    monkeypatch.setattr("activetune.evaluation.model.image_loader", without_the_last(image_loader))
     for stage in (
         lambda: embed(few, backbone=tiny, out=tmp_path / "emb", options=OPTIONS, use_cache=False, quiet=True),
         lambda: evaluate(model, few, out=tmp_path / "s.json", workers=0, quiet=True),
@@ -276,8 +277,13 @@ def test_a_loader_that_leaves_images_out_is_noticed_by_every_stage(
     assert not any((tmp_path / name).exists() for name in ("emb/manifest.json", "s.json", "p.csv"))
 
 
-def without_the_last(*arguments: object, **options: object) -> Iterator[object]:
-    batches = list(image_loader(*arguments, **options))  # type: ignore[arg-type]
-    yield from batches[:-1]
-    last = batches[-1]
-    yield replace(last, images=last.images[:-1], positions=last.positions[:-1], digests=last.digests[:-1])
+def without_the_last(loader: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """A loader that leaves the last image out."""
+
+    def load(*arguments: object, **options: object) -> Iterator[object]:
+        batches = list(loader(*arguments, **options))
+        yield from batches[:-1]
+        last = batches[-1]
+        yield replace(last, images=last.images[:-1], positions=last.positions[:-1], digests=last.digests[:-1])
+
+    return load

@@ -113,13 +113,18 @@ def test_lines_in_a_file(
     assert len(lines(before.decode())) == 41
     assert run(line) == 2 and "exists already" in capsys.readouterr().err
     assert run([*line, "--overwrite"]) == 0 and out.read_bytes() == before
-    assert run([*line, "--resume"]) == 2 and "when it streams" in capsys.readouterr().err
+    assert run([*line, "--resume"]) == 0 and out.read_bytes() == before
+    streamed = ["predict", "m", "digits", "--out", "-", *OPTIONS]
+    assert run([*streamed, "--resume"]) == 2 and "when it streams" in capsys.readouterr().err
+    assert run([*streamed, "--shard-size", "9"]) == 2 and "given one by one" in capsys.readouterr().err
     assert run([*line, "--draw", str(tmp_path / "d")]) == 2 and "leave --draw out" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("mine")
     other = [*line[:4], str(tmp_path / "mine.txt"), "--format", "jsonl", "--overwrite", *OPTIONS]
     assert run(other) == 2 and (tmp_path / "mine.txt").read_text() == "mine"
     assert run(["predict", "m", "digits", "--pool", "digits", "--out", "-", *OPTIONS]) == 2
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["mine.txt", "p.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == [
+        *(".p.jsonl.json", "mine.txt", "p.jsonl")
+    ]
 
 
 def test_a_run_without_pool_and_ids() -> None:

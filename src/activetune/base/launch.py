@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from activetune.base.errors import ActivetuneError, UsageError
 
-SHARED = ("finetune", "select", "visft")  # the stages that several processes can run together
+SHARED = ("embed", "finetune", "predict", "select", "visft")  # the stages that several processes can run together
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

@@ -105,7 +105,7 @@ def holds_output(
         @functools.wraps(stage)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
             out = signature.bind(*args, **kwargs).arguments.get(parameter)
-            with locked_output(out, folder=folder, parameter=parameter):
+            with locked_output(out, parameter, folder=folder):
                 return stage(*args, **kwargs)
 
         return run
@@ -114,11 +114,11 @@ def holds_output(
 
 
 @contextlib.contextmanager
-def locked_output(out: str | os.PathLike[str] | None, *, folder: bool, parameter: str = "out") -> Iterator[None]:
-    """Hold the lock of an output as it was given; None: there is none.
+def locked_output(out: str | os.PathLike[str] | None, parameter: str = "out", *, folder: bool) -> Iterator[None]:
+    """Hold the lock of an output as it was given; without one nothing is locked.
 
     Raises:
-        UsageError: an empty text. InUse: another run holds it.
+        InUse: another run holds it. UsageError: it is an empty text.
     """
     if out is None:
         yield

@@ -16,6 +16,8 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -25,6 +27,8 @@ from torch import Tensor, distributed, nn
 from activetune.base.connections import looked_after
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.launch import OthersEnded, OthersLost, launched
+from activetune.base.locks import locked_output
+from activetune.base.run import Run
 
 Value = TypeVar("Value")
 
@@ -32,9 +36,12 @@ GLOO = "gloo/transport"  # in the path of its source, which its errors name
 PATIENCE = timedelta(days=30)  # while the first process computes features the others wait
 
 
+_together, _alone = 0, 0  # how deep this process is in what it was given to do by together(), or does on its own
+
+
 def rank_and_world() -> tuple[int, int]:
-    """Number of this process, and how many there are."""
-    if distributed.is_available() and distributed.is_initialized():
+    """Number of this process, and how many there are; what a process does alone it does as if it were the only one."""
+    if not _alone and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
@@ -65,6 +72,37 @@ def joined() -> Iterator[None]:
                 "what was finished is kept: go on with --resume"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[bool]:
+    """Run a stage that the processes of the launch share; yields whether they do.
+
+    A stage within another one belongs to the process that has come to it: the others may never come there. It runs as
+    in a process alone.
+    """
+    global _alone
+    with joined():
+        if rank_and_world()[1] > 1 and not _together:
+            yield True
+            return
+        _alone += 1
+        try:
+            yield False
+        finally:
+            _alone -= 1
+
+
+@contextlib.contextmanager
+def shared_run(run: Run, out: str | os.PathLike[str] | None, *, folder: bool) -> Iterator[tuple[Run, ExitStack]]:
+    """A stage that is shared, with the lock of its output, which the first process alone holds.
+
+    Yields:
+        The run's options, of which the other processes are quiet, and what the first one holds until the stage ends.
+    """
+    with shared(), ExitStack() as held:
+        from_first(lambda: held.enter_context(locked_output(out, folder=folder)))
+        yield (run if is_first() else replace(run, quiet=True)), held
 
 
 def device_of_rank(device: str) -> str:
@@ -116,6 +154,7 @@ def from_first(find: Callable[[], Value]) -> Value:
     Raises:
         OthersEnded: in the others, where it raised an error in the first.
     """
+    global _alone
     rank, world = rank_and_world()
     if world == 1:
         return find()
@@ -125,27 +164,48 @@ def from_first(find: Callable[[], Value]) -> Value:
         if told[1] is not None:
             raise OthersEnded(told[1])
         return told[0]  # type: ignore[no-any-return]
+    _alone += 1
     try:
         value = find()
     except Exception as error:
         with contextlib.suppress(RuntimeError):
             distributed.broadcast_object_list([None, str(error) or type(error).__name__], src=0)
         raise
+    finally:
+        _alone -= 1
     distributed.broadcast_object_list([value, None], src=0)
     return value
 
 
 def together(find: Callable[[], Value]) -> Value:
     """The value that ``find`` gives in each process; an error in one of them is raised in all."""
+    global _together
     if rank_and_world()[1] == 1:
         return find()
     value, fault = None, None
+    _together += 1
     try:
         value = find()
     except ActivetuneError as error:
         fault = error
+    finally:
+        _together -= 1
     raise_shared(fault)
     return value  # type: ignore[return-value]
+
+
+def agreed(value: Value, refusal: str) -> Value:
+    """A value that all processes must have found alike.
+
+    Args:
+        refusal: what is said where they have not.
+
+    Raises:
+        UsageError: they have not.
+    """
+    if any(other != value for other in gathered(value)):
+        raise UsageError(refusal)
+    return value
 
 
 def in_turn(find: Callable[[], Value]) -> Value:

@@ -154,6 +154,27 @@ ClassLabels = Annotated[
 ]
 
 
+ShardSize = Annotated[
+    int | None, typer.Option(help="Images of a shard, the unit of work; default: 1024.", min=1, show_default=False)
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="ray: share the work out to the processes of a Ray cluster.", show_default=False),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST",
+        help="Of the Ray cluster: the one of this machine, or its head; default: one is started for this run.",
+        show_default=False,
+    ),
+]
+RayProcesses = Annotated[
+    int | None,
+    typer.Option(help="Ray's; default: one per GPU, without GPUs one per machine.", min=1, show_default=False),
+]
+
+
 def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str:
     """What a stage gets as its pool: the path, or the pool itself where it is opened in another way than usual."""
     if not follow_links:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
@@ -12,18 +12,23 @@ import typer
 
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError
+from activetune.base.launch import refuse_company
 from activetune.base.printing import say
 from activetune.base.progress import note
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
+    Address,
+    EngineOption,
     FollowLinks,
     LabelsOption,
     NoCache,
     Out,
     PoolArgument,
     Preset,
+    RayProcesses,
     Set,
+    ShardSize,
     Track,
     Weights,
     class_list,
@@ -181,15 +186,22 @@ def predict(
     draw: Annotated[
         Path | None, typer.Option(help="A folder for pictures of the images with their answers drawn in.")
     ] = None,
+    shard_size: ShardSize = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    processes: RayProcesses = None,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Predict the answer to every image of a pool, or of those that are named on stdin."""
     if ids_of is not None and pool != STDIN:
         raise UsageError(f"--pool says whose ids come on stdin; give - in place of {pool!r}, or leave --pool out")
-    if format_ is Format.jsonl or str(out) == STDIN or out.suffix.lower() == ".jsonl":
+    shares = {"shard_size": shard_size, "engine": engine, "address": address, "processes": processes}
+    lines = format_ is Format.jsonl or out.suffix.lower() == ".jsonl"
+    if str(out) == STDIN or (lines and pool == STDIN):
         if draw is not None:
             raise UsageError("pictures are not drawn of JSON lines; leave --draw out, or give --out another name")
+        _refuse_sharing(shares)
         _stream(model, pool, ids_of, out, follow_links, run_options)
         return
     from activetune.data.listed import pool_of_names
@@ -197,11 +209,32 @@ def predict(
 
     given: Pool | str
     if pool == STDIN:
+        refuse_company("predict of names on stdin")
         given = pool_of_names(_stdin(), _whose(ids_of, follow_links, run_options))
     else:
         given = opened(pool, follow_links, run_options)
-    rows = run(model, given, out=out, draw=draw, **run_options)
-    say(f"{out}: {len(rows):,} predictions")
+    rows = run(model, given, out=out, format=format_.value, draw=draw, **shares, **run_options)  # type: ignore[arg-type]
+    errors = sum("error" in row[1] for row in rows) if lines else 0
+    say(f"{out}: {_told(len(rows), errors)}")
+
+
+def _refuse_sharing(shares: Mapping[str, object]) -> None:
+    """Refuse to share out answers that are given as they come.
+
+    Raises:
+        UsageError: it is asked for.
+    """
+    refuse_company("predict that streams")
+    for name, value in shares.items():
+        if value is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for a pool whose answers go to a file, and these are given one by one; "
+                "leave it out, or give --out a file"
+            )
+
+
+def _told(count: int, errors: int) -> str:
+    return f"{count:,} predictions" + (f", {errors:,} images without one" if errors else "")
 
 
 def _stream(model: Path, pool: str, ids_of: str | None, out: Path, follow_links: bool, run_options: RunOptions) -> None:
@@ -220,7 +253,7 @@ def _stream(model: Path, pool: str, ids_of: str | None, out: Path, follow_links:
         count, errors = write_lines(records, sys.stdout.buffer)
     else:
         count, errors = write_lines_file(records, out, overwrite=overwrite)
-    told = f"{count:,} predictions" + (f", {errors:,} images without one" if errors else "")
+    told = _told(count, errors)
     if to_stdout:
         note(told, run_options.get("quiet", False))
     else:

@@ -13,13 +13,17 @@ from activetune.base.printing import say
 from activetune.base.run import Run, RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
+    Address,
     Backbone,
+    EngineOption,
     FollowLinks,
     NoCache,
     Out,
     PoolArgument,
     Preset,
+    RayProcesses,
     Set,
+    ShardSize,
     Weights,
     opened,
     with_run_options,
@@ -40,6 +44,10 @@ def embed(
     tokens: Annotated[bool, typer.Option("--tokens", help="Patch tokens instead of pooled features.")] = False,
     dtype: Annotated[str, typer.Option(help="float16 or float32 on disk.")] = "float16",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 32,
+    shard_size: ShardSize = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    processes: RayProcesses = None,
     no_cache: NoCache = False,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
@@ -56,6 +64,10 @@ def embed(
         out=out,
         options=options,
         use_cache=not no_cache,
+        shard_size=shard_size,
+        engine=engine,
+        address=address,
+        processes=processes,
         **run_options,
     )
     shape = " x ".join(f"{size:,}" for size in embeddings.features_ND.shape)

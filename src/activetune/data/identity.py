@@ -90,6 +90,18 @@ def reason_digest(reason: str) -> bytes:
     return content_digest(f"no bytes: {reason}".encode())
 
 
+def item_digest(items: Items, position: int) -> bytes:
+    """The digest of an item, which is read.
+
+    Raises:
+        ReadingFault: it can't be read at present.
+    """
+    try:
+        return items.digest(position) if items.tells else content_digest(items.read(position))
+    except RejectedImage as error:
+        return reason_digest(str(error))
+
+
 class Contents:
     """The digests of a pool's items, as far as they are known: remembered, or noted by whoever reads the images.
 
@@ -146,13 +158,20 @@ class Contents:
             self.known_N[rows] = True
             self._kept_N[rows] = False
 
-    def read(self, until: int | None = None, *, quiet: bool = True) -> None:
-        """Read the items whose digest is not known, or those of them before ``until``, and remember their digests.
+    def read(self, among: int | Sequence[int] | None = None, *, quiet: bool = True) -> None:
+        """Read the items whose digest is not known, and remember their digests.
+
+        Args:
+            among: those before this position, or these; None: all.
 
         Raises:
             ReadingFault: a file can't be read at present.
         """
-        missing = np.flatnonzero(~self.known_N[:until])
+        if among is None or isinstance(among, int):
+            missing = np.flatnonzero(~self.known_N[:among])
+        else:
+            missing = np.asarray(among, dtype=np.int64)
+            missing = missing[~self.known_N[missing]]
         if not len(missing):
             return
         parts = np.array_split(missing, -(-len(missing) // PIECE))
@@ -197,13 +216,7 @@ class Contents:
         self.known_N[rows[known]] = self._kept_N[rows[known]] = True
 
     def _digests_of(self, positions: IntArray) -> list[bytes]:
-        return [self._digest_of(position) for position in positions.tolist()]
-
-    def _digest_of(self, position: int) -> bytes:
-        try:
-            return self._items.digest(position) if self._items.tells else content_digest(self._items.read(position))
-        except RejectedImage as error:
-            return reason_digest(str(error))
+        return [item_digest(self._items, position) for position in positions.tolist()]
 
 
 def _bytes_of(text: str) -> Digests:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -49,15 +49,16 @@ class Loaded:
         return sorted([*self.positions, *(position for position, _ in self.rejected)])
 
 
-def choose_workers(workers: int, items: int, *, beside: int = 1) -> int:
+def choose_workers(workers: int, items: int, *, beside: int = 1, one_reader: bool = False) -> int:
     """-1: one process a core, at most 8, and none for a pool so small that starting them costs more.
 
     Args:
         beside: processes on this machine that decode at the same time, this one included.
+        one_reader: several would fetch the same bytes, each for itself.
     """
     if workers >= 0:
         return workers
-    return 0 if items < 256 else min(8, max(1, usable_cores() // beside))
+    return 0 if items < 256 else min(1 if one_reader else 8, max(1, usable_cores() // beside))
 
 
 def start_worker(worker: int) -> None:
@@ -185,33 +186,41 @@ def image_loader(
     Raises:
         ReadingFault: an image can't be read at present; the batches before it have been given.
     """
-    positions = range(first_batch * batch_size, len(pool))
-    count = choose_workers(workers, len(positions))
-    if workers < 0 and pool.one_reader:
-        count = min(count, 1)
-    loader: DataLoader[Item] = DataLoader(
-        PoolImages(
-            pool,
-            prepare,
-            about=about,
-            digests=contents is not None,
-            told=None if contents is None else contents.told(),
-        ),
-        batch_size=batch_size,
-        sampler=positions,
-        num_workers=count,
-        collate_fn=_collate,
-        prefetch_factor=4 if count else None,
-        worker_init_fn=start_worker,
+    first = first_batch * batch_size
+    images = PoolImages(
+        pool,
+        prepare,
+        about=about,
+        digests=contents is not None,
+        told=None if contents is None else contents.told(),
     )
-    with signals_held():
-        batches = iter(loader)
-    for batch in batches:
+    cut = (range(start, min(start + batch_size, len(pool))) for start in range(first, len(pool), batch_size))
+    for batch in batch_loader(images, cut, choose_workers(workers, len(pool) - first, one_reader=pool.one_reader)):
         if contents is not None:
             contents.note(batch.read, batch.digests)
         if all_usable and batch.rejected:
             raise _changed(pool, *batch.rejected[0])
         yield batch
+
+
+def batch_loader(images: PoolImages, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Loaded]:
+    """The images of batches of positions, in their order.
+
+    Args:
+        batches: each is asked for when a process that decodes has nothing left to do, a few before it is given.
+        workers: processes that decode; 0: this one.
+    """
+    loader: DataLoader[Item] = DataLoader(
+        images,
+        batch_sampler=map(list, batches),
+        num_workers=workers,
+        collate_fn=_collate,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=start_worker,
+    )
+    with signals_held():
+        loaded = iter(loader)
+    yield from loaded
 
 
 def _collate(items: list[Item]) -> Loaded:

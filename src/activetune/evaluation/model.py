@@ -24,7 +24,7 @@ from activetune.base.progress import progress
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.identity import Contents
 from activetune.data.images import decode_image, to_rgb
-from activetune.data.loading import image_loader
+from activetune.data.loading import Loaded, image_loader
 from activetune.data.pool import Pool
 from activetune.data.reading import read_image_file
 from activetune.networks.backbones import Backbone, ImageSettings
@@ -139,14 +139,13 @@ class Prediction:
     Attributes:
         outputs: as its head gives them for B items; None where all were rejected. positions: of these in the pool.
         sizes: height and width of their images. rejected: position and reason of each image that can't be used, in
-            order with them. last: whether nothing of its batch follows.
+            order with them.
     """
 
     outputs: Any
     positions: Sequence[int]
     sizes: Sequence[tuple[int, int]]
     rejected: Sequence[tuple[int, str]]
-    last: bool = True
 
 
 def predictions(
@@ -156,11 +155,10 @@ def predictions(
     runtime: Runtime,
     batch_size: int = 64,
     workers: int = -1,
-    first_batch: int = 0,
     contents: Contents | None = None,
     quiet: bool = False,
 ) -> Iterator[Prediction]:
-    """Run a model over a pool, batch by batch, in the pool's order, from batch ``first_batch`` on.
+    """Run a model over a pool, batch by batch, in the pool's order.
 
     Args:
         contents: of the pool; takes note of the images' digests.
@@ -175,21 +173,29 @@ def predictions(
         batch_size=batch_size,
         about=prepare.enough,
         workers=workers,
-        first_batch=first_batch,
         contents=contents,
     )
     portions = Portions(runtime.device, quiet)
-    with progress(len(pool), "predicting", done=first_batch * batch_size, quiet=quiet) as meter:
+    with progress(len(pool), "predicting", quiet=quiet) as meter:
         for batch in loader:
-            if not len(batch.images):
-                yield Prediction(None, (), (), batch.rejected)
-            rejected = list(batch.rejected)
-            for part, outputs in portions.of(len(batch.images), partial(_portion, network, runtime, batch.images)):
-                last = part.stop == len(batch.images)
-                among = [one for one in rejected if last or one[0] < batch.positions[part.stop]]
-                rejected = rejected[len(among) :]
-                yield Prediction(outputs, batch.positions[part], batch.sizes[part], among, last)
+            yield from predicted(network, batch, runtime, portions)
             meter.advance(len(batch.images) + len(batch.rejected))
+
+
+def predicted(network: Network, batch: Loaded, runtime: Runtime, portions: Portions) -> Iterator[Prediction]:
+    """What a network, on its device, says of a batch, in as many portions as its memory asks for.
+
+    Raises:
+        ActivetuneError: the outputs are not finite, or memory does not suffice for one image.
+    """
+    if not len(batch.images):
+        yield Prediction(None, (), (), batch.rejected)
+    rejected = list(batch.rejected)
+    for part, outputs in portions.of(len(batch.images), partial(_portion, network, runtime, batch.images)):
+        last = part.stop == len(batch.images)
+        among = [one for one in rejected if last or one[0] < batch.positions[part.stop]]
+        rejected = rejected[len(among) :]
+        yield Prediction(outputs, batch.positions[part], batch.sizes[part], among)
 
 
 def _portion(network: Network, runtime: Runtime, images: torch.Tensor, part: slice) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from activetune.base.errors import UsageError
-from activetune.base.files import parse_json, prepare_file, replacing
+from activetune.base.files import prepare_file, replacing
 from activetune.base.locks import locked
 from activetune.base.names import as_known
 from activetune.base.run import NO_CHANCE, Idle, Run, RunOptions
@@ -18,7 +18,7 @@ from activetune.data.listed import as_they_come, pool_of_paths
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.model import Model, Prediction, load, predictions
-from activetune.tasks import Form
+from activetune.tasks import Form, holds_lines
 
 BATCH = 64  # images
 STREAMED = Idle("gives each answer once, as a line, when it streams")
@@ -83,20 +83,9 @@ def write_lines_file(records: Iterable[Record], path: Path, *, overwrite: bool) 
         UsageError: it is there, and ``overwrite`` is off or it holds something else.
     """
     with locked(path, folder=False):
-        prepare_file(path, own=_holds_lines, overwrite=overwrite)
+        prepare_file(path, own=holds_lines, overwrite=overwrite)
         with replacing(path) as partial, partial.open("wb") as file:
             return write_lines(records, file)
-
-
-def _holds_lines(path: Path) -> bool:
-    """Whether a file begins with a line of ours, or is empty."""
-    with path.open("rb") as file:
-        first = file.readline()
-    try:
-        found = parse_json(first) if first else {"id": ""}
-    except ValueError:
-        return False
-    return isinstance(found, dict) and "id" in found
 
 
 def _of_pool(model: Model, pool: Pool, runtime: Runtime, *, workers: int, quiet: bool) -> Iterator[Record]:

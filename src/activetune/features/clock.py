@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from activetune.base.progress import note
 from activetune.data.loading import Loaded
 
 
@@ -50,8 +49,8 @@ class Clock:
         self.saved = now
         return True
 
-    def figures(self, quiet: bool) -> dict[str, Any]:
-        """Rates for the manifest, and one sentence for the user.
+    def figures(self) -> dict[str, Any]:
+        """Images and rates.
 
         Decoding is the bottleneck where it costs over a tenth of the run: as time spent waiting for images, or, where
         model and decoding share one processor, as its part of all the cores' time.
@@ -59,20 +58,25 @@ class Clock:
         seconds = max(time.perf_counter() - self.started, 1e-9)
         waiting = self.wait / max(self.wait + self.compute, 1e-9)
         share = self.decoding / (seconds * torch.get_num_threads()) if self.on_processor else 0.0
-        bound = "decoding" if max(waiting, share) > 0.1 else "model"
-        rate, alone = self.images / seconds, self.images / max(self.compute, 1e-9)
-        shared = f", {100 * share:.0f} % of the processor decodes" if self.on_processor else ""
-        note(
-            f"{self.images:,} images in {seconds:.1f} s: {rate:,.0f} images/s, in the model {alone:,.0f} images/s; "
-            f"bottleneck: {'decoding' if bound == 'decoding' else 'the model'} (waiting for images "
-            f"{100 * waiting:.0f} % of the time{shared})",
-            quiet,
-        )
         return {
+            "images": self.images,
             "seconds": round(seconds, 3),
-            "images_per_second": round(rate, 1),
-            "model_images_per_second": round(alone, 1),
+            "images_per_second": round(self.images / seconds, 1),
+            "model_images_per_second": round(self.images / max(self.compute, 1e-9), 1),
             "waiting_share": round(waiting, 4),
             "decoding_share": round(share, 4),
-            "bound": bound,
+            "bound": "decoding" if max(waiting, share) > 0.1 else "model",
         }
+
+    @staticmethod
+    def sentence(figures: Mapping[str, Any]) -> str:
+        """The figures of one process in words."""
+        decodes = figures["decoding_share"]
+        shared = f", {100 * decodes:.0f} % of the processor decodes" if decodes else ""
+        return (
+            f"{figures['images']:,} images in {figures['seconds']:.1f} s: "
+            f"{figures['images_per_second']:,.0f} images/s, "
+            f"in the model {figures['model_images_per_second']:,.0f} images/s; "
+            f"bottleneck: {'decoding' if figures['bound'] == 'decoding' else 'the model'} (waiting for images "
+            f"{100 * figures['waiting_share']:.0f} % of the time{shared})"
+        )

@@ -1,31 +1,38 @@
 """A pool's images through a backbone: batch by batch, resumable after any kill, sealed when each is accounted for.
 
-Images that can't be decoded take no row and are listed in ``rejected.csv``. How features survive a kill: ``writer.py``.
+Images that can't be decoded take no row and are listed in ``rejected.csv``. How the work is shared out and survives:
+``sharing.py``; how a shard's features grow: ``writer.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 
+from activetune.base.cluster import Cluster
 from activetune.base.errors import ActivetuneError
 from activetune.base.memory import Portions
-from activetune.base.progress import note, progress
-from activetune.base.runtime import resolve_runtime
+from activetune.base.ranks import from_first
+from activetune.base.runtime import Runtime
+from activetune.base.shards import Plan, Shards
 from activetune.base.tables import write_csv
-from activetune.data.identity import Contents
-from activetune.data.loading import image_loader
+from activetune.base.unfinished import WORK
+from activetune.data.identity import Contents, item_digest
+from activetune.data.loading import Loaded
 from activetune.data.pool import Pool, check_complete
 from activetune.features.artefact import Embeddings, origin, save_items, seal_embeddings
-from activetune.features.clock import Clock
 from activetune.features.options import Computation, EmbedOptions
-from activetune.features.writer import PROGRESS, FeatureWriter, Progress
+from activetune.features.sharing import SAVE_EVERY_SECONDS, Work, all_sealed, rates, tell_rates, worked_through
+from activetune.features.writer import FEATURES, FeatureWriter, join
 from activetune.networks.backbones import Backbone
-
-SAVE_EVERY_SECONDS = 2.0
 
 
 def compute(
@@ -34,79 +41,122 @@ def compute(
     options: EmbedOptions,
     contents: Contents,
     folder: Path,
+    plan: Plan,
+    pending: Sequence[int],
     *,
+    cluster: Cluster | None = None,
     save_every: float = SAVE_EVERY_SECONDS,
     quiet: bool = False,
-) -> Embeddings:
-    """Compute the features of a pool into a folder, from where an unfinished run in it stopped.
+) -> Embeddings | None:
+    """Compute the features of a pool into a folder in which the work has begun; call it in all processes that share it.
 
     Args:
-        contents: of the pool; takes note of the images' digests.
+        contents: of the pool; the first process takes note of the images' digests.
+        plan: how the work that has begun is cut. pending: the shards that are not finished.
+        cluster: of Ray, that computes; None: this process or its launch.
         save_every: seconds after which finished batches are written to disk.
 
+    Returns:
+        The embeddings, in the first process.
+
     Raises:
-        UsageError: the folder's unfinished run is of other images or another backbone.
+        UsageError: a shard that was begun is of other images.
         ReadingFault: an image can't be read at present; what is finished is kept.
         ActivetuneError: no image can be used; features beyond the range of float16.
     """
-    runtime = resolve_runtime(options.device, options.precision)
-    backbone = backbone.to(runtime.device).eval()
-    computation = Computation.of(backbone, options)
-    clock = Clock(on_processor=runtime.device.type == "cpu", save_every=save_every)
-    run = computation.run_key(pool.ids)
-    with FeatureWriter(folder, run, batch_size=options.batch_size, dtype=options.dtype) as writer:
-        begun = writer.progress
-        if begun.images:
-            note(f"going on after {begun.images:,} of {len(pool):,} images", quiet)
-            contents.read(begun.images, quiet=quiet)
-        writer.check(contents.digests_N[: begun.images].tobytes())
-        with torch.inference_mode(), runtime.autocast():
-            _append_rest(writer, pool, backbone, options, contents, runtime.device, clock, quiet)
-        done = writer.progress
-        check_complete(len(pool), done.rows, len(done.rejected), str(folder))
-        if not done.rows:
-            item, reason = done.rejected[0]
-            raise ActivetuneError(
-                f"none of the {len(pool):,} images of {pool.name} can be used; the first: {item}: {reason}"
-            )
-        writer.finish()
-    contents.save()
-    return _seal(pool, backbone, computation, contents.fingerprint, done, clock.figures(quiet), folder)
-
-
-def _append_rest(
-    writer: FeatureWriter,
-    pool: Pool,
-    backbone: Backbone,
-    options: EmbedOptions,
-    contents: Contents,
-    device: torch.device,
-    clock: Clock,
-    quiet: bool,
-) -> None:
-    """Compute the features of the images that the writer has not dealt with yet."""
-    begun = writer.progress
-    loader = image_loader(
+    started = time.perf_counter()
+    work = _Embedding(
         pool,
-        options.prepare or backbone.prepare,
-        batch_size=begun.batch_size,
-        about=backbone.settings.enough if options.prepare is None else options.prepare.enough,
-        workers=options.workers,
-        first_batch=begun.batches,
-        contents=contents,
+        Shards(folder / WORK, plan),
+        options.workers,
+        options.device,
+        options.precision,
+        contents.told(),
+        save_every,
+        backbone,
+        options,
     )
-    portions = Portions(device, quiet)
-    with progress(len(pool), "embedding", done=begun.images, quiet=quiet) as meter:
-        for batch in clock.waiting(loader):
-            features = None
-            if len(batch.images):
-                features = _forward(backbone, batch.images, options, portions)
-                clock.computed(len(features))
-            rejected = [(pool.ids[position], reason) for position, reason in batch.rejected]
-            writer.append(features, rejected, batch.digests)
-            meter.advance(len(batch.images) + len(batch.rejected))
-            if clock.time_to_save():
-                writer.save()
+    found = worked_through(work, pending, cluster, quiet=quiet)
+    seconds = time.perf_counter() - started
+    tell_rates(found, seconds, quiet)
+    made: list[Embeddings] = []
+    from_first(lambda: made.append(_seal(work, contents, folder, rates(found, seconds))))
+    return made[0] if made else None
+
+
+@dataclass(frozen=True)
+class _Embedding(Work):
+    """The features of every image."""
+
+    backbone: Backbone
+    options: EmbedOptions
+
+    label: ClassVar[str] = "embedding"
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """See :class:`Work`."""
+        return self.backbone
+
+    @property
+    def prepare(self) -> Callable[[Image.Image], torch.Tensor]:
+        """See :class:`Work`."""
+        return self.options.prepare or self.backbone.prepare
+
+    @property
+    def about(self) -> int:
+        """See :class:`Work`."""
+        return self.backbone.settings.enough if self.options.prepare is None else self.options.prepare.enough
+
+    def context(self, runtime: Runtime) -> contextlib.AbstractContextManager[object]:
+        """See :class:`Work`."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(runtime.autocast())
+        return stack
+
+    def open(self, shard: int, runtime: Runtime, portions: Portions) -> _Features:
+        """See :class:`Work`."""
+        return _Features(self, shard, portions)
+
+
+class _Features:
+    """The features of one shard; see :class:`activetune.features.sharing.Growing`."""
+
+    def __init__(self, work: _Embedding, shard: int, portions: Portions):
+        plan, folder = work.shards.plan, work.shards.place(shard)
+        folder.mkdir(exist_ok=True)
+        self._work, self._shard, self._portions = work, shard, portions
+        self._writer = FeatureWriter(folder, plan.key, batch_size=plan.batch_size, dtype=work.options.dtype)
+        begun = plan.bounds(shard)[: self._writer.progress.images]
+        self._digests = [item_digest(work.pool, position) for position in begun]
+        self._writer.check(b"".join(self._digests))
+
+    @property
+    def batches(self) -> int:
+        return self._writer.progress.batches
+
+    def add(self, batch: Loaded) -> int:
+        work, features = self._work, None
+        if len(batch.images):
+            features = _forward(work.backbone, batch.images, work.options, self._portions)
+        rejected = [(work.pool.ids[position], reason) for position, reason in batch.rejected]
+        self._writer.append(features, rejected, batch.digests)
+        self._digests += batch.digests
+        return len(batch.images)
+
+    def save(self) -> None:
+        self._writer.save()
+
+    def seal(self) -> None:
+        done, shards = self._writer.progress, self._work.shards
+        check_complete(len(shards.plan.bounds(self._shard)), done.rows, len(done.rejected), str(shards.folder.parent))
+        result = self._writer.finish()
+        told = {"rows": done.rows, "rejected": done.rejected, "digests": b"".join(self._digests).hex()}
+        shards.seal(self._shard, result, told)
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, portions: Portions) -> np.ndarray:
@@ -130,27 +180,36 @@ def _read(backbone: Backbone, images: torch.Tensor, options: EmbedOptions) -> to
     return found
 
 
-def _seal(
-    pool: Pool,
-    backbone: Backbone,
-    computation: Computation,
-    pool_fingerprint: str,
-    done: Progress,
-    figures: dict[str, Any],
-    folder: Path,
-) -> Embeddings:
-    """Write items, rejects and, last, the manifest beside the finished features."""
-    rejected = {item for item, _ in done.rejected}
+def _seal(work: _Embedding, contents: Contents, folder: Path, figures: dict[str, Any]) -> Embeddings:
+    """Join the shards, write items and rejects beside them and, last, the manifest.
+
+    Raises:
+        ActivetuneError: no image can be used.
+    """
+    pool, shards = work.pool, work.shards
+    seals = all_sealed(shards, contents)
+    refused = [(str(item), str(reason)) for seal in seals for item, reason in seal["rejected"]]
+    rows = sum(int(seal["rows"]) for seal in seals)
+    check_complete(len(pool), rows, len(refused), str(folder))
+    if not rows:
+        item, reason = refused[0]
+        raise ActivetuneError(
+            f"none of the {len(pool):,} images of {pool.name} can be used; the first: {item}: {reason}"
+        )
+    join([shards.result(seal) for seal in seals if seal["rows"]], folder / FEATURES)
+    contents.save()
+    rejected = {item for item, _ in refused}
     kept = [index for index, item in enumerate(pool.ids) if item not in rejected]
     labels = None if pool.labels is None else [pool.labels[index] for index in kept]
-    write_csv(folder / "rejected.csv", ("id", "reason"), done.rejected)
+    write_csv(folder / "rejected.csv", ("id", "reason"), refused)
     save_items(folder / "items.parquet", [pool.ids[index] for index in kept], labels)
+    computation = Computation.of(work.backbone, work.options)
     manifest = {
-        "key": computation.key(pool_fingerprint),
+        "key": computation.key(contents.fingerprint),
         "run": computation.run_key(pool.ids),
         **origin(pool),
-        **backbone.asked_for,
-        "pool_fingerprint": pool_fingerprint,
+        **work.backbone.asked_for,
+        "pool_fingerprint": contents.fingerprint,
         **computation.content,
         "images": len(pool),
         "rejected": len(rejected),
@@ -158,5 +217,5 @@ def _seal(
         "figures": figures,
     }
     embeddings = seal_embeddings(folder, manifest)
-    (folder / PROGRESS).unlink()
+    shards.clear()
     return embeddings

@@ -76,7 +76,7 @@ class Computation:
 
     @classmethod
     def of(cls, backbone: Backbone, options: EmbedOptions) -> Computation:
-        """Of a backbone and options."""
+        """Of a backbone and options; a precision that is given is taken as it is, for it may be another machine's."""
         prepared_for = {} if options.prepare is None else {"prepared_for": options.prepare.name}
         return cls(
             {
@@ -86,7 +86,7 @@ class Computation:
                 "transform": {**backbone.settings.as_dict(), **prepared_for},
                 "tokens": options.tokens,
                 "dtype": options.dtype,
-                "precision": resolve_runtime(options.device, options.precision).precision,
+                "precision": options.precision if options.precision != "auto" else _native(options.device),
             }
         )
 
@@ -101,3 +101,7 @@ class Computation:
     def run_key(self, ids: Sequence[str]) -> str:
         """The key of a run over items of these ids, whose images are checked one by one when it goes on."""
         return digest_json({**self.content, "items": digest_stream(ids)})
+
+
+def _native(device: str) -> str:
+    return resolve_runtime(device).precision

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from activetune.base.artefact import MANIFEST
 from activetune.base.errors import ActivetuneError
-from activetune.base.files import write_json
 from activetune.base.progress import note
+from activetune.base.shards import Plan, Shards
+from activetune.base.unfinished import WORK, clear
 from activetune.data.pool import Pool
 from activetune.features import cache
 from activetune.features.artefact import Embeddings, load_embeddings, origin, save_items, seal_embeddings
-from activetune.features.writer import FEATURES, PARTIAL, PROGRESS, Progress
+from activetune.features.writer import FEATURES
 from activetune.networks.backbones import Backbone
 
 
@@ -38,25 +38,23 @@ def refresh(folder: Path, pool: Pool) -> Embeddings:
     relabelled = _relabelled(found, pool)
     if relabelled.labels != found.labels:
         save_items(folder / "items.parquet", relabelled.ids, relabelled.labels)
-    (folder / PROGRESS).unlink(missing_ok=True)
+    clear(folder)
     return relabelled
 
 
-def copy_cached(
-    found: Embeddings, entry: Path, folder: Path, pool: Pool, backbone: Backbone, run: Progress
-) -> Embeddings:
+def copy_cached(found: Embeddings, entry: Path, folder: Path, pool: Pool, backbone: Backbone, plan: Plan) -> Embeddings:
     """Fill an output folder from a cache entry.
 
     Args:
-        run: the unfinished run that the folder is for as long as this takes, so that it can be gone on with.
+        plan: of the unfinished run that the folder is for as long as this takes, so that it can be gone on with.
     """
-    write_json(folder / PROGRESS, asdict(run))
-    (folder / PARTIAL).unlink(missing_ok=True)
+    clear(folder)
+    shards = Shards.begin(folder / WORK, plan)
     for name in (FEATURES, "rejected.csv"):
         shutil.copyfile(entry / name, folder / name)
     save_items(folder / "items.parquet", found.ids, found.labels)
     sealed = seal_embeddings(folder, {**found.manifest, **origin(pool), **backbone.asked_for, "cache": "hit"})
-    (folder / PROGRESS).unlink()
+    shards.clear()
     return sealed
 
 

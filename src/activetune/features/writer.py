@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 
 from activetune.base.errors import UsageError, first_line
-from activetune.base.files import read_json, write_json
+from activetune.base.files import read_json, replacing, write_json
 
 FEATURES, PARTIAL, PROGRESS = "features.npy", "features.partial", "progress.json"
 HEADER_BYTES = 128
@@ -79,6 +80,10 @@ class FeatureWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Make everything appended so far sure, and close the file."""
         try:
             if not self._file.closed:
                 self.save()
@@ -96,10 +101,7 @@ class FeatureWriter:
         """
         self._content.update(digests)
         if self.progress.images and self._content.hexdigest() != self.progress.content:
-            raise UsageError(
-                f"images that the unfinished {self._called} in {self._folder} is made from were changed since; "
-                "start again with --overwrite instead of --resume"
-            )
+            raise UsageError(changed(f"{self._called} in {self._folder}"))
 
     def append(self, features: np.ndarray | None, rejected: list[tuple[str, str]], digests: Sequence[bytes]) -> None:
         """One batch: features (B, D) or (B, T, D), None where it has no usable image; (id, reason) of the others; the
@@ -139,7 +141,7 @@ class FeatureWriter:
     def _cut(self) -> None:
         """Drop whatever lies beyond the rows that are sure."""
         if self.progress.rows:
-            self._row_shape = _row_shape(self._partial)
+            self._row_shape = _shape_and_dtype(self._partial)[0][1:]
         row_bytes = int(np.prod(self._row_shape)) * self._dtype.itemsize
         size = HEADER_BYTES + self.progress.rows * row_bytes
         if self.progress.rows and self._partial.stat().st_size < size:
@@ -150,15 +152,46 @@ class FeatureWriter:
         self._file.seek(0, os.SEEK_END)
 
     def _write_header(self, rows: int) -> None:
-        buffer = io.BytesIO()
-        description = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, *self._row_shape)}
-        np.lib.format.write_array_header_1_0(buffer, description)
-        header = buffer.getvalue()
-        if len(header) != HEADER_BYTES:
-            raise AssertionError(f"NumPy wrote a header of {len(header)} bytes, {HEADER_BYTES} are kept for it")
         self._file.seek(0)
-        self._file.write(header)
+        self._file.write(_header(self._dtype, (rows, *self._row_shape)))
         self._file.seek(0, os.SEEK_END)
+
+
+def changed(what: str) -> str:
+    """What is said of an unfinished run that can't be gone on with."""
+    return (
+        f"images that the unfinished {what} is made from were changed since; start again with --overwrite instead of "
+        "--resume"
+    )
+
+
+def join(parts: Sequence[Path], path: Path) -> None:
+    """Write finished features one after another as one file, in one step; it has the bytes of one that grew whole.
+
+    Args:
+        parts: at least one, of one kind of rows.
+
+    Raises:
+        UsageError: they are not.
+    """
+    shapes, dtypes = zip(*map(_shape_and_dtype, parts), strict=True)
+    if len({shape[1:] for shape in shapes}) > 1 or len(set(dtypes)) > 1:
+        raise UsageError(f"shards in {parts[0].parent.parent} have features of different kinds; start with --overwrite")
+    with replacing(path) as partial, partial.open("wb") as whole:
+        whole.write(_header(dtypes[0], (sum(shape[0] for shape in shapes), *shapes[0][1:])))
+        for part in parts:
+            with part.open("rb") as file:
+                file.seek(HEADER_BYTES)
+                shutil.copyfileobj(file, whole, 2**20)
+
+
+def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype.str, "fortran_order": False, "shape": shape})
+    header = buffer.getvalue()
+    if len(header) != HEADER_BYTES:
+        raise AssertionError(f"NumPy wrote a header of {len(header)} bytes, {HEADER_BYTES} are kept for it")
+    return header
 
 
 def _read_progress(folder: Path, key: str, called: str) -> Progress:
@@ -176,13 +209,13 @@ def _read_progress(folder: Path, key: str, called: str) -> Progress:
     return found
 
 
-def _row_shape(path: Path) -> tuple[int, ...]:
+def _shape_and_dtype(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     try:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
-            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # a header is a Python literal: on a damaged one NumPy raises nearly anything
         raise UsageError(
             f"{path} is damaged ({first_line(error)}); start again with --overwrite instead of --resume"
         ) from None
-    return tuple(shape[1:])
+    return tuple(shape), dtype

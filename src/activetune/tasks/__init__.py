@@ -10,6 +10,7 @@ from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, Row, picture_name, refuse_others
+from activetune.tasks._lines import Lines, holds_lines
 from activetune.tasks._pictures import with_answer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ClassTask",
     "Crops",
     "Form",
+    "Lines",
     "Loss",
     "Measured",
     "Metric",
@@ -26,6 +28,7 @@ __all__ = [
     "Scorer",
     "Task",
     "augmentation",
+    "holds_lines",
     "make_task",
     "picture_name",
     "refuse_others",

@@ -33,7 +33,13 @@ Row = tuple[Any, ...]  # an item's id, then what is told of it
 
 
 class Form(ABC):
-    """Base class of the forms."""
+    """Base class of the forms.
+
+    Attributes:
+        lists_rejects: whether images that can't be used are listed in a file of their own, and not in the output.
+    """
+
+    lists_rejects: ClassVar[bool] = True
 
     @abstractmethod
     def file(self, out: Path) -> Path:
@@ -73,6 +79,10 @@ class Form(ABC):
         Args:
             file: of the output; None where nothing is written.
         """
+
+    def refused(self, item: str, reason: str) -> Row | None:
+        """What the output holds of an image that can't be used; nothing by default."""
+        return None
 
     @abstractmethod
     def record(self, item: str, answer: Any) -> dict[str, Any]:

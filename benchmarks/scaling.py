@@ -1,0 +1,94 @@
+"""What several processes cost and bring: `embed` by one process, under torchrun and by Ray, in one run.
+
+python benchmarks/scaling.py --pool POOL --images 2000
+
+Each way embeds the same images from a fresh start, in turn, several times; medians are compared. `images_per_second`
+is of the work itself, from the first shard to the last, as the manifest has it; `seconds` is the whole command, with
+the start of Python, of the launcher or of the cluster. One thread a process: otherwise one would use what two do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from machine import keep_row
+
+import activetune
+from activetune.base.tables import write_csv
+
+PLAIN = [sys.executable, "-m", "activetune"]
+WAYS: dict[str, tuple[list[str], list[str]]] = {  # what starts the command, and its options
+    "one process": (PLAIN, []),
+    **{
+        f"torchrun, {count}": (
+            [*PLAIN[:1], *f"-m torch.distributed.run --standalone --nproc-per-node={count} -m activetune".split()],
+            [],
+        )
+        for count in (1, 2)
+    },
+    **{f"Ray, {count}": (PLAIN, ["--engine", "ray", "--processes", str(count)]) for count in (1, 2)},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--backbone", default="bundled")
+    parser.add_argument("--images", type=int, default=2000, help="images of the pool that are used")
+    parser.add_argument("--shard-size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", default=";".join(WAYS), help="some of them, divided by semicolons")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"), help="file for the figures")
+    options = parser.parse_args()
+    ways = options.ways.split(";")
+
+    pool = activetune.open_pool(options.pool)
+    drawn = np.sort(np.random.default_rng(0).permutation(len(pool))[: options.images])
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "pool.csv"
+        write_csv(listed, ("path",), [(str((options.pool / pool.ids[row]).resolve()),) for row in drawn])
+        for number in range(options.rounds):
+            for way in ways:
+                found[way].append(embedded(way, listed, Path(folder) / f"{number}-{ways.index(way)}", options))
+                print(f"{way}: {found[way][-1][0]:.0f} images/s, {found[way][-1][1]:.1f} s in all", flush=True)
+    bare = statistics.median(rate for rate, _ in found[ways[0]])
+    for way in ways:
+        rate = statistics.median(one for one, _ in found[way])
+        figures = {
+            "way": way,
+            "backbone": options.backbone,
+            "pool": options.pool.stem,
+            "images": len(drawn),
+            "images_per_second": round(rate, 1),
+            "of_one_process": round(rate / bare, 3),
+            "seconds": round(statistics.median(whole for _, whole in found[way]), 1),
+        }
+        print(json.dumps(figures))
+        keep_row(options.out, figures, ("way", "backbone", "pool"))
+
+
+def embedded(way: str, pool: Path, out: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Embed a pool in one of the ways; images per second of the work, and seconds of the whole command."""
+    start, more = WAYS[way]
+    command = [*start, "embed", str(pool), "--out", str(out), "--backbone", options.backbone, "--no-cache", "--quiet"]
+    command += ["--workers", "0", "--shard-size", str(options.shard_size), *more]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    return float(activetune.load_embeddings(out).manifest["figures"]["images_per_second"]), seconds
+
+
+if __name__ == "__main__":
+    main()
