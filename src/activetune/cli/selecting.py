@@ -78,6 +78,17 @@ def embed(
 Audit = Annotated[
     int, typer.Option(help="Random items beside the budget, to score models on: never picked, never trained on.")
 ]
+Labelled = Annotated[
+    Path | None, typer.Option(help="File with the ids (and, where known, labels) of what is labelled already.")
+]
+Balance = Annotated[str | None, typer.Option(metavar="COLUMN", help="Equal shares for its values: label, predicted, …")]
+Answers = Annotated[Path | None, typer.Option(help="Answers to the items, which N/class and --balance label count.")]
+ByModel = Annotated[
+    Path | None, typer.Option(metavar="MODEL", help="A finetuned model, for methods that select by its doubt.")
+]
+ItsPool = Annotated[
+    str | None, typer.Option(metavar="POOL", help="Where its images are, if not where they were embedded.")
+]
 Images = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the picks there, as image files.")]
 
 
@@ -90,27 +101,17 @@ def select(
     method: Annotated[str, typer.Option(help="See 'activetune list selectors'.")] = "auto",
     preset: Preset = None,
     set_: Set = None,
-    labelled: Annotated[
-        Path | None, typer.Option(help="File with the ids (and, where known, labels) of what is labelled already.")
-    ] = None,
+    labelled: Labelled = None,
     exclude: Annotated[Path | None, typer.Option(help="File with ids to treat as if they were not there.")] = None,
     candidates: Annotated[Path | None, typer.Option(help="File with the only ids that may be picked.")] = None,
     min_distance: Annotated[float | None, typer.Option(help="Least distance between picks, 0 to 2.")] = None,
-    balance: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Equal shares for its values: label, predicted, …")
-    ] = None,
+    balance: Balance = None,
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods and top_loss.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Answers to the items, which N/class and --balance label count.")
-    ] = None,
+    labels: Answers = None,
     task: Annotated[str | None, typer.Option(help="What --labels answer; see 'activetune list tasks'.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="A finetuned model, for methods that select by its doubt.")
-    ] = None,
-    pool: Annotated[
-        str | None, typer.Option(metavar="POOL", help="Where its images are, if not where they were embedded.")
-    ] = None,
+    model: ByModel = None,
+    pool: ItsPool = None,
     audit: Audit = 0,
     levels: Annotated[int, typer.Option(help="1, or 2 for a pool beyond memory: part by part.", min=1, max=2)] = 1,
     parts: Annotated[int | None, typer.Option(help="Parts of --levels 2; default: one per 50,000 items.")] = None,

@@ -6,32 +6,27 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import FloatArray
 from activetune.base.artefact import holds, prepare_folder
-from activetune.base.errors import UsageError
-from activetune.base.fingerprint import digest_array, digest_stream
 from activetune.base.locks import locked_output
 from activetune.base.progress import note
-from activetune.base.ranks import device_of_rank, from_first, is_first, joined, rank_and_world, together
+from activetune.base.ranks import device_of_rank, from_first, is_first, joined, together
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
-from activetune.base.settings import flatten
 from activetune.data.label_notes import describe_names
 from activetune.data.labels import Labels
-from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.data.presence import Presence
 from activetune.evaluation.doubt import Doubt
-from activetune.evaluation.model import Model, load
-from activetune.features.artefact import Embeddings, load_embeddings, map_features
-from activetune.features.distances import Float32, coverage
+from activetune.evaluation.model import Model
+from activetune.features.artefact import Embeddings, map_features
+from activetune.features.distances import coverage
 from activetune.features.shard import Shard
 from activetune.networks.network import CLASSIFICATION
 from activetune.selection.artefact import (
@@ -42,29 +37,22 @@ from activetune.selection.artefact import (
     save_selection,
     write_blank_labels,
 )
-from activetune.selection.audit import set_aside
 from activetune.selection.budget import parse_budget
 from activetune.selection.carrying_out import BudgetResult, carry_out
 from activetune.selection.constraints import (
-    PREDICTED,
     Answers,
     Ids,
-    Limits,
     Losses,
     Metadata,
-    read_limits,
-    read_losses,
-    with_labels,
 )
 from activetune.selection.evidence import gather
-from activetune.selection.images import items_of
 from activetune.selection.levels import Kinds, Levels, Stored, by_size, covering, pick_in_parts, refined
-from activetune.selection.model_doubt import TOLD, doubt_of, refuse_unread
+from activetune.selection.model_doubt import doubt_of
 from activetune.selection.problem import Evidence, Picks
-from activetune.selection.resolved_budget import ResolvedBudget, needs_order, resolve_budget
-from activetune.selection.selectors import Selector, make_selector, selectors
-from activetune.selection.sharing import deal, refuse_apart, refuse_settings, rows_of
-from activetune.tasks import make_task
+from activetune.selection.request import Given, Request
+from activetune.selection.resolved_budget import ResolvedBudget
+from activetune.selection.selectors import Selector
+from activetune.selection.sharing import deal, rows_of
 
 __all__ = ["parse_budget", "select"]
 
@@ -126,157 +114,36 @@ def select(
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
     run, apart = Run.of("select", run_options, precision=FULL_PRECISION), Levels.asked(levels, parts, refine)
-    asked = {"method": method, "preset": preset, "budget": str(budget), "seed": run.seed}
-    shape: dict[str, Any] = {"budget": budget, "min_distance": min_distance, "balance": balance, "metadata": metadata}
-
-    def read() -> _Given:
-        found, presence = _with_labels(_loaded(embeddings), labels, task, run.quiet)
-        selector = _selector(found, method, preset, dict(settings or {}))
-        guide = _guide_of(model, pool, selector, method, balance)
-        limits = read_limits(found, labelled, exclude, candidates, presence, None if guide is None else guide.classes)
-        return _given(found, selector, asked, guide, limits, losses, audit, _place(embeddings), apart, **shape)
-
+    request = Request(
+        embeddings,
+        budget,
+        method,
+        preset,
+        settings or {},
+        labelled,
+        exclude,
+        candidates,
+        min_distance,
+        balance,
+        metadata,
+        losses,
+        labels,
+        task,
+        model,
+        pool,
+        audit,
+        apart,
+        run.seed,
+    )
     with joined(), contextlib.ExitStack() as held:
         from_first(lambda: held.enter_context(locked_output(out, folder=True)))
         run = run if is_first() else replace(run, quiet=True)
-        given = together(lambda: read() if is_first() else None)
+        given = together(lambda: request.read(quiet=run.quiet) if is_first() else None)
         return _select(given, embeddings, out, run, run.workers if threads is None else threads)
 
 
-def _place(embeddings: Embeddings | str | os.PathLike[str]) -> str | None:
-    """Where embeddings lie; None: in memory."""
-    return None if isinstance(embeddings, Embeddings) else str(Path(embeddings).absolute())
-
-
-@dataclass(frozen=True)
-class _Given:
-    """The inputs of a selection, read and checked.
-
-    Attributes:
-        guide: the model whose doubt the method reads, where one is given.
-        asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
-            instead of what was asked for. aside: positions of the audit. source: where the embeddings lie; None: in
-            memory. levels: how the pool is parted; None: it is selected from as a whole.
-    """
-
-    embeddings: Embeddings
-    limits: Limits
-    budget: ResolvedBudget
-    losses_N: Float32 | None
-    guide: _Guide | None
-    selector: Selector
-    asked: Mapping[str, Any]
-    notes: Mapping[str, str]
-    aside: IntArray
-    source: str | None
-    levels: Levels | None
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """The fields of the evidence that are gathered."""
-        wanted = _wanted(self.selector, self.limits, guided=self.guide is not None)
-        return wanted | ({"probs_NC"} if self.budget.column == PREDICTED else frozenset())
-
-
-def _given(
-    embeddings: Embeddings,
-    selector: Selector,
-    asked: Mapping[str, Any],
-    guide: _Guide | None,
-    limits: Limits,
-    losses: Losses | None,
-    audit: int,
-    source: str | None,
-    levels: Levels | None,
-    *,
-    budget: int | float | str,
-    **shape: Any,
-) -> _Given:
-    """What is selected from and how many; see :func:`select`.
-
-    Args:
-        shape: distances and equal shares that the picks keep.
-    """
-    method = asked["method"]
-    limits, aside = set_aside(limits, audit, asked["seed"])
-    losses_N = None if losses is None else _losses_for(selector, method, embeddings, losses)
-    resolved = resolve_budget(embeddings, limits, budget, **shape)
-    selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, method, budget)
-    asked = {**asked, "options": flatten(selector)}
-    given = _Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source, levels)
-    refuse_settings(selector, method, levels)
-    if levels is not None or rank_and_world()[1] > 1:
-        told = {"losses_N"} if losses_N is not None else set()
-        refuse_apart(method, given.wanted - told, resolved, guided=guide is not None, parted=levels is not None)
-        if embeddings.features_ND.ndim == 3 and levels is not None:
-            raise UsageError("two levels read pooled features (N x D), not patch tokens; embed without --tokens")
-    return given
-
-
-def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
-    """The method that picks one by one in place of a selector, and a note where that is another one.
-
-    Raises:
-        UsageError: there is none.
-    """
-    ordered = selector.in_order()
-    if ordered is None:
-        raise needs_order(method, budget)
-    if ordered is selector:
-        return selector, {}
-    name = next(name for name, cls in selectors().items() if type(ordered) is cls)
-    return ordered, {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
-
-
-def _losses_for(selector: Selector, method: str, embeddings: Embeddings, losses: Losses) -> Float32:
-    """The losses (N,) that a method reads.
-
-    Raises:
-        UsageError: it reads none, or they are not those of these items.
-    """
-    if "losses_N" not in selector.needs | selector.uses:
-        readers = ", ".join(name for name, cls in selectors().items() if "losses_N" in cls.needs | cls.uses)
-        raise UsageError(f"{method} reads no losses; leave them out, or choose a method that does: {readers}")
-    return read_losses(embeddings, losses)
-
-
-@dataclass(frozen=True)
-class _Guide:
-    """The model that is selected by, and where the images are that it looks at; None: where the embeddings say."""
-
-    model: Model
-    pool: Pool | None
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Those that the model knows."""
-        return self.model.classes
-
-
-def _guide_of(
-    model: Model | str | os.PathLike[str] | None,
-    pool: Pool | str | os.PathLike[str] | None,
-    selector: Selector,
-    method: str,
-    balance: str | None,
-) -> _Guide | None:
-    """The model that is selected by, where one is given.
-
-    Raises:
-        UsageError: nothing here reads it, it is damaged, or a pool is given without it.
-    """
-    if model is None:
-        if pool is not None:
-            raise UsageError("a pool is for a model to look at, and there is none; give --model too, or leave it out")
-        return None
-    if balance != PREDICTED or selector.needs & TOLD:
-        refuse_unread(selector, method)
-    opened = pool if pool is None or isinstance(pool, Pool) else open_pool(pool, quiet=True)
-    return _Guide(model if isinstance(model, Model) else load(model), opened)
-
-
 def _select(
-    given: _Given | None,
+    given: Given | None,
     embeddings: Embeddings | str | os.PathLike[str],
     out: str | os.PathLike[str] | None,
     run: Run,
@@ -296,13 +163,13 @@ def _select(
     return from_first(lambda: _saved(_known(given), result, figures, folder, run))
 
 
-def _known(given: _Given | None) -> _Given:
+def _known(given: Given | None) -> Given:
     """What was given, in the first process."""
     assert given is not None
     return given
 
 
-def _kept(given: _Given, folder: Path | None, run: Run) -> Selection | None:
+def _kept(given: Given, folder: Path | None, run: Run) -> Selection | None:
     """The selection that the folder holds already, where it is this one and shall be kept; else None.
 
     Raises:
@@ -319,19 +186,19 @@ def _kept(given: _Given, folder: Path | None, run: Run) -> Selection | None:
     return None
 
 
-def _as_read(given: _Given) -> dict[str, Any]:
+def _as_read(given: Given) -> dict[str, Any]:
     """What makes this selection, as a manifest holds it."""
-    found: dict[str, Any] = json.loads(json.dumps({**given.asked, **_request_of(given)}, default=str))
+    found: dict[str, Any] = json.loads(json.dumps({**given.asked, **given.entries}, default=str))
     return found
 
 
-def _saved(given: _Given, result: BudgetResult, figures: Mapping[str, Any], folder: Path | None, run: Run) -> Selection:
+def _saved(given: Given, result: BudgetResult, figures: Mapping[str, Any], folder: Path | None, run: Run) -> Selection:
     """The selection, in its folder where there is one."""
     picks, notes = result.picks, {**given.notes, **result.picks.notes, **result.notes}
     where = {name: given.embeddings.manifest.get(name) for name in ("pool", "pool_path")}
     where["embeddings_path"] = given.source
     where["made_by"] = made_by(given.embeddings.manifest)
-    request = {**given.asked, **_request_of(given)}
+    request = {**given.asked, **given.entries}
     figures = {**figures, **_classes_met(given, picks)}
     manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [given.embeddings.ids[row] for row in picks.positions], ""
@@ -362,14 +229,14 @@ class _Told:
     total: int
 
     @classmethod
-    def of(cls, given: _Given) -> _Told:
+    def of(cls, given: Given) -> _Told:
         """What the first process tells."""
         method, seed = given.asked["method"], int(given.asked["seed"])
         return cls(given.selector, given.budget, given.levels, method, seed, len(given.embeddings))
 
 
 def _compute(
-    given: _Given | None, embeddings: Embeddings | str | os.PathLike[str], device: str, run: Run
+    given: Given | None, embeddings: Embeddings | str | os.PathLike[str], device: str, run: Run
 ) -> tuple[BudgetResult, dict[str, Any]]:
     """Gather the evidence, pick, and measure the picks."""
     told = from_first(lambda: _Told.of(_known(given)))
@@ -388,7 +255,7 @@ def _compute(
     return result, {**result.picks.figures, **result.figures, **near, **_spent(seconds, shard)}
 
 
-def _kinds(given: _Given) -> Kinds:
+def _kinds(given: Given) -> Kinds:
     limits = given.limits
     return Kinds.of(limits.total, limits.labelled, limits.excluded, limits.closed, given.losses_N)
 
@@ -417,39 +284,10 @@ def _spent(seconds: float, shard: Shard) -> dict[str, float]:
     return {"seconds": round(seconds, 4), "peak_memory_mb": round(memory, 1)}
 
 
-def _with_labels(
-    embeddings: Embeddings,
-    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
-    task: str,
-    quiet: bool,
-) -> tuple[Embeddings, Presence | None]:
-    """See :func:`with_labels`, of labels however they are given."""
-    if labels is None and task != CLASSIFICATION:
-        raise UsageError(f"the task {task} says what the labels answer, and there are none; give labels too")
-    if labels is None or isinstance(labels, Labels):
-        return with_labels(embeddings, labels)
-    return with_labels(embeddings, make_task(task).labels_of(labels, items_of(embeddings), quiet=quiet))
-
-
-def _loaded(embeddings: Embeddings | str | os.PathLike[str]) -> Embeddings:
-    return embeddings if isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
-
-
 # Evidence ---------------------------------------------------------------------------------------------------------
 
 
-def _selector(embeddings: Embeddings, method: str, preset: str | None, settings: dict[str, Any]) -> Selector:
-    """The selector, for embeddings of the shape that it reads."""
-    selector = make_selector(method, preset, settings)
-    tokens = embeddings.features_ND.ndim == 3
-    if tokens and selector.needs and "tokens_NTD" not in selector.needs:
-        raise UsageError(f"{method} reads pooled features (N x D), not patch tokens; embed without --tokens")
-    if not tokens and "tokens_NTD" in selector.needs:
-        raise UsageError(f"{method} reads patch tokens (N x T x D), not pooled features; embed with --tokens")
-    return selector
-
-
-def _evidence(source: FloatArray, given: _Given | None, device: str, shard: Shard, own: slice) -> Evidence:
+def _evidence(source: FloatArray, given: Given | None, device: str, shard: Shard, own: slice) -> Evidence:
     """The evidence that needs no training, of this process's rows."""
     labelled, excluded, closed, losses_N = shard.dealt(
         lambda: deal(_known(given).limits, _known(given).losses_N, shard.world)
@@ -467,7 +305,7 @@ def _evidence(source: FloatArray, given: _Given | None, device: str, shard: Shar
     )
 
 
-def _gathered(evidence: Evidence, given: _Given, run: Run) -> Evidence:
+def _gathered(evidence: Evidence, given: Given, run: Run) -> Evidence:
     """The evidence with what a model tells, given or learned from the answers."""
     if given.guide is not None:
         evidence = _by_guide(evidence, doubt_of(given.guide.model, given.embeddings, run, given.guide.pool))
@@ -480,21 +318,10 @@ def _by_guide(evidence: Evidence, doubt: Doubt) -> Evidence:
     return replace(evidence, probs_NC=doubt.shares_NC, losses_N=losses_N)
 
 
-def _wanted(selector: Selector, limits: Limits, *, guided: bool) -> frozenset[str]:
-    """The fields that the method gets: those it needs, and those it uses where two classes are known to learn from.
-
-    Args:
-        guided: whether a model tells what there is to tell, so that nothing is learned from answers.
-    """
-    if guided:
-        return selector.needs
-    return selector.needs | (selector.uses - {"tokens_NTD"} if len(limits.classes) >= 2 else frozenset())
-
-
 # Figures and manifest ---------------------------------------------------------------------------------------------
 
 
-def _classes_met(given: _Given, picks: Picks) -> dict[str, int]:
+def _classes_met(given: Given, picks: Picks) -> dict[str, int]:
     """How many classes the picks show, of those that are known."""
     embeddings = given.embeddings
     if (presence := given.budget.presence) is not None:
@@ -506,37 +333,4 @@ def _classes_met(given: _Given, picks: Picks) -> dict[str, int]:
     return {
         "classes_met": met,
         "classes_known": len({embeddings.labels[row] for row in given.limits.population} - {None}),
-    }
-
-
-def _request_of(given: _Given) -> dict[str, Any]:
-    """The inputs of a selection beside its method, as the manifest keeps them; None: not asked for."""
-    embeddings, limits, resolved = given.embeddings, given.limits, given.budget
-
-    def digest_of(rows: IntArray) -> str | None:
-        return digest_stream(embeddings.ids[row] for row in rows) if len(rows) else None
-
-    answers = (
-        None if limits.answers_L is None else [limits.classes[row] if row >= 0 else "" for row in limits.answers_L]
-    )
-    values = None if resolved.column is None or resolved.groups is None else resolved.groups
-    return {
-        "n": len(embeddings),
-        "labelled": len(limits.labelled),
-        "labelled_ids": digest_stream(embeddings.ids[row] for row in limits.labelled),
-        "answers": None if answers is None else digest_stream(answers),
-        "excluded": len(limits.excluded) or None,
-        "excluded_ids": digest_of(limits.excluded),
-        "closed": len(limits.closed) or None,
-        "closed_ids": digest_of(limits.closed),
-        "audit": len(given.aside) or None,
-        "levels": None if given.levels is None else given.levels.entry,
-        "min_distance": resolved.min_distance or None,
-        "balance_by": resolved.column,
-        "balance_values": values and digest_stream([*values.names, "", *map(str, values.numbers_N)]),
-        "classes_shown": None if resolved.presence is None else resolved.presence.fingerprint,
-        "losses": None if given.losses_N is None else digest_array(given.losses_N),
-        "model": None if given.guide is None else given.guide.model.fingerprint,
-        "embeddings": embeddings.fingerprint,
-        "pool_fingerprint": embeddings.manifest.get("pool_fingerprint"),
     }

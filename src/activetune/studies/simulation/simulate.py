@@ -39,7 +39,7 @@ from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Q
 from activetune.studies.simulation.processes import choose_processes, run_chains
 from activetune.studies.simulation.records import record
 from activetune.tasks import Task, task_of
-from activetune.training.trackers import asked_trackers
+from activetune.training.trackers import Tracker, asked_trackers
 from activetune.training.tracking import TRACKING
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
@@ -131,10 +131,7 @@ def simulate(
         note(f"the settings of {name!r} change nothing: it is not asked for", run.quiet)
     parts = open_parts(pool, test, splits, asked.seeds, run.quiet, question)
     setup = Setup.of(parts, Path(out), run, backbone, weights, head, use_cache=use_cache, keep_models=keep_models)
-    simulation = _simulate(asked, setup, run)
-    described = read_manifest(simulation.folder, "simulation")
-    record(simulation.rows, told_scores(question.task), trackers, simulation.folder, described, quiet=run.quiet)
-    return simulation
+    return _recorded(_simulate(asked, setup, run), question.task, trackers, run)
 
 
 def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
@@ -169,6 +166,12 @@ def _simulate(asked: Asked, setup: Setup, run: Run) -> Simulation:
     content = {**features.figures(plan.seeds), "made_from": made_from, "score": score}
     content["seconds"] = round(time.perf_counter() - started, 3)
     _finish(simulation, plan, content, run.quiet)
+    return simulation
+
+
+def _recorded(simulation: Simulation, task: Task, trackers: Mapping[str, type[Tracker]], run: Run) -> Simulation:
+    described = read_manifest(simulation.folder, "simulation")
+    record(simulation.rows, told_scores(task), trackers, simulation.folder, described, quiet=run.quiet)
     return simulation
 
 
