@@ -90,8 +90,8 @@ class Request:
         }
         resolved = resolve_budget(embeddings, limits, self.budget, **shape)
         selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, self.method, self.budget)
-        asked = {"method": self.method, "preset": self.preset, "budget": str(self.budget), "seed": self.seed}
-        asked["options"] = flatten(selector)
+        asked: dict[str, Any] = {"method": self.method, "preset": self.preset}
+        asked |= {"budget": str(self.budget), "seed": self.seed, "options": flatten(selector)}
         source = _place(self.embeddings)
         given = Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source, self.levels)
         refuse_settings(selector, self.method, self.levels)
