@@ -169,7 +169,7 @@ def test_an_error_of_the_command_is_said_once(by_two: tuple[Path, list[tuple[str
     assert "on cuda, each on its own GPU, or on cpu, not on 'mps'" in errors[2]
     assert errors[3] == (
         "error: embed runs in one process, and 2 were started; start it without torchrun or accelerate launch, which "
-        "are for finetune alone"
+        "are for finetune, select alone"
     )
     assert not [line for line in by_two[1][1][1].splitlines() if line.startswith("error: ")]
 
