@@ -108,6 +108,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/visft.md", "$ activetune merge"): "needs a published file; test_visft.py makes one of its layout",
     ("docs/visft.md", "$ activetune compare"): "needs Caltech-101 and CamVid; test_compare.py has data of its own",
     ("docs/select.md", "$ activetune embed recordings"): "needs videos; test_video.py makes some",
+    ("docs/select.md", "$ torchrun"): "test_select_ranks.py starts processes",
     ("docs/deploy.md", "$ activetune predict"): "pipes of a shell; test_streaming.py gives the same on stdin",
     ("docs/deploy.md", "$ activetune serve"): "runs until a signal; test_serve.py starts it",
     ("docs/deploy.md", "$ curl"): "asks a server; test_serve.py does",

@@ -23,16 +23,21 @@ class Assigned:
     Attributes:
         features_ND: of unit length. owner_N: index of each item's centroid. similarity_N: to that centroid.
         weights_N: how strongly each item pulls, their mean being 1; None: all alike.
-        total: items of all processes, which a mean runs over. leads: whether this process adds what is of the
-            centroids alone: the sum of the processes' losses and gradients is then that of all items.
+        everywhere: items of all processes, which a mean runs over; None: all are here. leads: whether this process
+            adds what is of the centroids alone: the processes' losses and gradients then add up to those of all items.
     """
 
     features_ND: Tensor
     owner_N: Tensor
     similarity_N: Tensor
-    weights_N: Tensor | None
-    total: int
+    weights_N: Tensor | None = None
+    everywhere: int | None = None
     leads: bool = True
+
+    @property
+    def total(self) -> int:
+        """Items that a mean runs over."""
+        return len(self.features_ND) if self.everywhere is None else self.everywhere
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,8 @@ def weight_of_each(evidence: Evidence, picks: IntArray, weights_N: Float32 | Non
     cover_MD = np.concatenate([shard.rows(evidence.features_ND, picks), evidence.labelled_rows_LD])
     owner_N, _ = nearest_centroid(evidence.features_ND, cover_MD)
     weights = None if weights_N is None else weights_N[population]
-    held_M = shard.added(np.bincount(owner_N[population], weights, minlength=len(cover_MD)))
-    return held_M[: len(picks)].astype(np.float64)
+    held_M = np.bincount(owner_N[population], weights, minlength=len(cover_MD)).astype(np.float64)
+    return shard.added(held_M)[: len(picks)]
 
 
 def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, iterations: int = SETTLING) -> IntArray:
