@@ -274,7 +274,7 @@ def test_an_image_that_two_pools_name_otherwise_is_held_out_of_both_and_scores_t
         scored[label] = counts = [total]
         yield SimpleNamespace(advance=counts.append)
 
-    original = run_module.train_jointly
+    original = joint_module.train_jointly
     monkeypatch.setattr(run_module, "train_jointly", joint)
     monkeypatch.setattr(joint_module, "progress", progress)
     given = {**config, "stage1_steps": 1, "steps": 1, "tasks": tasks}

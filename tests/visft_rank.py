@@ -25,7 +25,8 @@ def config_of(folder: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     folder, results = map(Path, sys.argv[1:])
     told: dict[str, Any] = {}
-    drawn, begin = [], Draws.begin
+    drawn: list[Any] = []
+    begin = Draws.begin
 
     def followed(self: Draws, *given: Any) -> Any:
         found = begin(self, *given)
