@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -43,7 +44,7 @@ class Portions:
         start = 0
         while start < count:
             part = slice(start, min(count, start + (self.most or count)))
-            found = fitting(lambda part=part: compute(part))  # type: ignore[misc]
+            found = fitting(partial(compute, part))
             if found is None:
                 self._halve(part.stop - part.start)
                 continue
