@@ -132,6 +132,7 @@ CLAIMS = {
         ),
     ],
     "docs/select.md": [
+        "N = 100,000,000, D = 384 (77 GB in float16), K = 10,000, R = 8 processes",
         Claim("`top_loss`, `ods` | {} / {} |", lambda: helper("probe")),
         Claim("20 draws of it | `bald` | {} / {} |", lambda: helper("dropout")),
         Claim("500 steps together | `learn_loss`, `ta_vaal` | {} / {} |", lambda: helper("loss prediction")),
@@ -180,6 +181,8 @@ GIVEN = {
     "docs/check.md": ["each have the setting `common` = 0.2"],
     "docs/deploy.md": ["(0.01, one point of a share)"],
     "docs/exchange.md": ["come back to within 0.0001", 'uploaded as "CVAT 1.1"'],  # tests/property/test_exchange.py
+    "docs/other_tools.md": ["states two million images on a laptop", "shows up to 100,000 points"],
+    "docs/security.md": ["takes more than five seconds or 3 GB"],
     "docs/report.md": ["boxes by F1 at an IoU of 0.5"],
     "docs/visft.md": [
         "with 1/64 = 0.015625",

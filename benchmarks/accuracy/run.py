@@ -216,7 +216,8 @@ class Run:
             features_ND = unit_rows(self.bench.pool.features_ND)
             picks_KD = features_ND[[self.bench.pool.position[item] for item in chosen.ids]]
             owner_N, similarity_N = nearest_centroid(features_ND, picks_KD)
-            assigned = Assigned(*map(torch.from_numpy, (features_ND, owner_N, similarity_N)))
+            features, owners, similarity = map(torch.from_numpy, (features_ND, owner_N, similarity_N))
+            assigned = Assigned(features, owners, similarity)
             loss, _ = PaperLoss(0.07, 1.0)(torch.from_numpy(picks_KD), assigned)
             manifest = {**chosen.manifest, "figures": {**figures, "paper_loss": loss}}
             figures = save_selection(replace(chosen, manifest=manifest), folder).manifest["figures"]

@@ -110,11 +110,14 @@ def split(path: Path, seed: int) -> Iterator[tuple[str, str]]:
 
 def score(classifier: Any, pool: Embeddings, test: Embeddings, picks: Sequence[str]) -> float | None:
     """Top-1 on the test set of a classifier that knows the picks' labels alone; None: they are all of one class."""
-    names = sorted(set(pool.labels or ()))
+    names = sorted({str(label) for label in pool.labels or ()})
     number = {name: place for place, name in enumerate(names)}
     known = set(picks)
     labels = np.array(
-        [number[label] if item in known else UNKNOWN for item, label in zip(pool.ids, pool.labels or (), strict=True)]
+        [
+            number[str(label)] if item in known else UNKNOWN
+            for item, label in zip(pool.ids, pool.labels or (), strict=True)
+        ]
     )
     if len(set(labels.tolist()) - {UNKNOWN}) < 2:
         return None

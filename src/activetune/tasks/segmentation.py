@@ -140,7 +140,7 @@ class Segmentation(Task):
     ) -> list[Mask]:
         """See :class:`Task`: masks of the images' own sizes."""
         logits = logits_of(outputs)
-        masks = []
+        masks: list[Mask] = []
         for index, size in enumerate(sizes):
             bands = [band.argmax(0).to(torch.int32) for _, band in bands_on_image(logits, index, size, settings.size)]
             masks.append(ArrayMask(torch.cat(bands).cpu().numpy()))

@@ -86,7 +86,11 @@ def _options(protocol: str) -> dict[str, Any]:
         from fsspec.config import conf
 
         asked = conf.get(protocol, {}).get("config_kwargs", {})
-        own = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENT_SECONDS, "max_pool_connections": 64}
+        own: dict[str, Any] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": SILENT_SECONDS,
+            "max_pool_connections": 64,
+        }
         own["retries"] = {"total_max_attempts": 1}
         options |= {"config_kwargs": {**own, **asked}, "max_concurrency": 1}  # 1: no question of size before each read
     elif protocol in ("http", "https"):

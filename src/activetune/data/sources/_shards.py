@@ -33,7 +33,7 @@ def shards_at(path: Location, suffixes: Sequence[str], options: OpenOptions) -> 
 def below(path: Location, root: Location) -> str:
     """A file's path relative to a folder that it lies in, with ``/``."""
     if isinstance(path, Path):
-        return os.path.relpath(path, root).replace(os.sep, "/")  # type: ignore[arg-type]
+        return os.path.relpath(path, str(root)).replace(os.sep, "/")
     return str(path).removeprefix(str(root)).lstrip("/")
 
 

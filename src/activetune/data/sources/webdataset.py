@@ -81,7 +81,7 @@ class _Files:
 
     def _file(self, shard: int) -> int:
         if shard not in self._open:
-            self._open[shard] = os.open(self.paths[shard], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._open[shard] = os.open(str(self.paths[shard]), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         return self._open[shard]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from activetune.base.arrays import FloatArray
 from activetune.base.errors import UsageError
 from activetune.features.clusters import cluster, mean_distance_to_nearest, members
-from activetune.features.distances import DISTANCE_ROUNDING, Float32, first_best_of_each
+from activetune.features.distances import DISTANCE_ROUNDING, first_best_of_each
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors._base import Selector
 
@@ -105,7 +106,7 @@ class _Groups:
         self.left_K[number] -= 1
         self.open_K[number] -= 1
 
-    def _typicality(self, number: int, neighbours: int) -> Float32:
+    def _typicality(self, number: int, neighbours: int) -> FloatArray:
         """1 / mean distance of this process's items of a group to the nearest of the whole group.
 
         Equal items have a large, finite one. The group's rows, and no others, go to all processes.
@@ -118,5 +119,5 @@ class _Groups:
         start = int(lengths[: self.shard.rank].sum())
         rows = self.shard.joined(self.features_ND[group])
         distance = mean_distance_to_nearest(rows, count, slice(start, start + len(group)))
-        found: Float32 = 1 / np.maximum(distance, 1e-6)
+        found: FloatArray = 1 / np.maximum(distance, 1e-6)
         return found
