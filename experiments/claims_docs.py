@@ -132,7 +132,6 @@ CLAIMS = {
         ),
     ],
     "docs/select.md": [
-        "N = 100,000,000, D = 384 (77 GB in float16), K = 10,000, R = 8 processes",
         Claim("`top_loss`, `ods` | {} / {} |", lambda: helper("probe")),
         Claim("20 draws of it | `bald` | {} / {} |", lambda: helper("dropout")),
         Claim("500 steps together | `learn_loss`, `ta_vaal` | {} / {} |", lambda: helper("loss prediction")),
@@ -203,6 +202,7 @@ GIVEN = {
     ],
     "docs/formats.md": ["more than 64 times as long as wide"],
     "docs/select.md": [
+        "N = 100,000,000, D = 384 (77 GB in float16), K = 10,000, R = 8 processes",
         "a ball around an item holds 1 % of the other items",
         "a ball holds `share`, 1 %, of the items",
         "the largest at which 95 % of the balls hold one",
