@@ -9,8 +9,7 @@ from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
-from activetune.tasks._forms import Form, Row, picture_name, refuse_others
-from activetune.tasks._lines import Lines, holds_lines
+from activetune.tasks._forms import Form, Lines, Row, holds_lines, picture_name, refuse_others
 from activetune.tasks._pictures import with_answer
 
 __all__ = [

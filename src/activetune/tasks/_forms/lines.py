@@ -11,7 +11,7 @@ from PIL import Image
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, replacing
-from activetune.tasks._forms import Form, Row
+from activetune.tasks._forms._form import Form, Row
 
 
 class Lines(Form):
