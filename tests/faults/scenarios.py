@@ -80,10 +80,15 @@ def _masked(*lines: str) -> Prepare:
 
 
 def taught(*lines: str) -> Prepare:
-    """With masks, and a config of two tasks."""
+    """With masks, the same images upside down to test on, and a config of two tasks."""
 
     def prepare(place: Path) -> None:
         _masked()(place)
+        for path in (place / "pool").rglob("*.png"):
+            turned = place / "turned" / path.relative_to(place / "pool")
+            turned.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as image:
+                image.transpose(Image.Transpose.ROTATE_180).save(turned)
         (place / "tasks.toml").write_text(TASKS.format(TINY, WEIGHTS), encoding="utf-8")
         (place / "suite.toml").write_text(SUITE, encoding="utf-8")
         _do(place, *(lines or (VISFT.replace("--out taught", "--out other"),)))
@@ -150,7 +155,7 @@ SUITE = """
 [[probes]]
 probe = "classification"
 pool = "pool"
-test = "pool"
+test = "turned"
 shots = [1]
 repeats = 1
 """
