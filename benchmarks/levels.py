@@ -25,11 +25,11 @@ from activetune.features.distances import unit_rows
 WAYS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     "activeft, one level": {"method": "activeft"},
-    "activeft, 4 parts": {"method": "activeft", "levels": 2, "parts": 4},
-    "activeft, 16 parts": {"method": "activeft", "levels": 2, "parts": 16},
-    "activeft, 16 parts, refined": {"method": "activeft", "levels": 2, "parts": 16, "refine": True},
+    "activeft, 4 partitions": {"method": "activeft", "levels": 2, "partitions": 4},
+    "activeft, 16 partitions": {"method": "activeft", "levels": 2, "partitions": 16},
+    "activeft, 16 partitions, refined": {"method": "activeft", "levels": 2, "partitions": 16, "refine": True},
     "k_center, one level": {"method": "k_center"},
-    "k_center, 16 parts": {"method": "k_center", "levels": 2, "parts": 16},
+    "k_center, 16 partitions": {"method": "k_center", "levels": 2, "partitions": 16},
 }
 
 

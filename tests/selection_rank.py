@@ -14,7 +14,7 @@ import activetune
 from activetune.base.errors import ActivetuneError
 from activetune.base.launch import launched
 from activetune.cli import run as run_command
-from activetune.features.shard import Shard
+from activetune.features.holding import Holding
 
 ITEMS = 401  # which two can't share evenly
 BUDGET = 24
@@ -45,10 +45,10 @@ CASES: dict[str, dict[str, Any]] = {
     "max_herding by a jury": {"method": "max_herding", "settings": {"jury": 90}},
     "max_herding of a point": {"method": "max_herding", "settings": {"bandwidth": 0.01}},
     "with an audit": {"method": "k_center", "audit": 20},
-    "levels": {"method": "activeft", "levels": 2, "parts": 4},
-    "levels of any method": {"method": "probcover", "levels": 2, "parts": 3, **LIMITS},
-    "levels by losses": {"method": "ods", "levels": 2, "parts": 3},
-    "levels refined": {"method": "auto", "levels": 2, "parts": 4, "refine": True, **LIMITS},
+    "levels": {"method": "activeft", "levels": 2, "partitions": 4},
+    "levels of any method": {"method": "probcover", "levels": 2, "partitions": 3, **LIMITS},
+    "levels by losses": {"method": "ods", "levels": 2, "partitions": 3},
+    "levels refined": {"method": "auto", "levels": 2, "partitions": 4, "refine": True, **LIMITS},
 }
 REFUSED: dict[str, dict[str, Any]] = {
     "bilaf": {"method": "bilaf"},
@@ -97,19 +97,19 @@ def told(selection: activetune.Selection) -> dict[str, Any]:
     }
 
 
-def draws(shard: Shard, own: slice) -> dict[str, Any]:
-    """Answers of a shard of 100 rows."""
+def draws(holding: Holding, own: slice) -> dict[str, Any]:
+    """Answers of a holding of 100 rows."""
     mine = np.arange(own.stop - own.start)
     values = np.arange(100.0)[own]
     weights = (1 + np.arange(100, dtype=np.float32) % 7)[own]
     return {
-        "drawn": shard.drawn(mine[::2], 20, np.random.default_rng(1)).tolist(),
-        "by weight": shard.drawn(mine, 60, np.random.default_rng(1), weights).tolist(),
-        "shuffled": shard.shuffled(mine, 30, np.random.default_rng(1)).tolist(),
-        "joined": shard.joined(values).tolist(),
-        "rows": shard.rows(values, np.array([99, 0, 50, 49])).tolist(),
-        "first": list(shard.first_of(float((values % 10).max()), int((values % 10).argmax()))),
-        "total": shard.total(float(values.sum())),
+        "drawn": holding.drawn(mine[::2], 20, np.random.default_rng(1)).tolist(),
+        "by weight": holding.drawn(mine, 60, np.random.default_rng(1), weights).tolist(),
+        "shuffled": holding.shuffled(mine, 30, np.random.default_rng(1)).tolist(),
+        "joined": holding.joined(values).tolist(),
+        "rows": holding.rows(values, np.array([99, 0, 50, 49])).tolist(),
+        "first": list(holding.first_of(float((values % 10).max()), int((values % 10).argmax()))),
+        "total": holding.total(float(values.sum())),
     }
 
 
@@ -118,7 +118,7 @@ def main(out: Path) -> None:
 
     found: dict[str, Any] = {"cases": {}, "refused": {}}
     with joined():
-        found["draws"] = draws(*Shard.of(100))
+        found["draws"] = draws(*Holding.of(100))
         for name, options in CASES.items():
             found["cases"][name] = told(selected(options))
         for name, options in REFUSED.items():
@@ -135,7 +135,7 @@ def main(out: Path) -> None:
         run_command([*command, "--out", str(out / "by_command"), "--method=activeft"]),
         run_command([*command, "--out", str(out / "by_command"), "--method=activeft"]),
         run_command([*command, "--out", str(out / "refused"), "--method=usl"]),
-        run_command([*command, "--out", str(out / "refused"), "--parts=3"]),
+        run_command([*command, "--out", str(out / "refused"), "--partitions=3"]),
     ]
     (out / f"told-{launched().rank}.json").write_text(json.dumps(found))
 

@@ -1,4 +1,4 @@
-"""Two levels: parts, shares, and exactly the budget."""
+"""Two levels: partitions, shares, and exactly the budget."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from activetune import Embeddings, UsageError, select
 from activetune.base.errors import ActivetuneError
 from activetune.cli import run as ran
-from activetune.features.shard import WHOLE
-from activetune.selection.levels import CLOSED, EXCLUDED, LABELLED, Kinds, Stored, part_pool, proportional
+from activetune.features.holding import WHOLE
+from activetune.selection.levels import CLOSED, EXCLUDED, LABELLED, Kinds, Stored, partition_pool, proportional
 
 DIGITS = load_digits().data.astype(np.float16)[:700]
 QUIET: dict[str, Any] = {"quiet": True, "threads": 1, "device": "cpu"}
@@ -26,8 +26,8 @@ QUIET: dict[str, Any] = {"quiet": True, "threads": 1, "device": "cpu"}
     st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1e3)), min_size=1, max_size=12),
     st.integers(0, 200),
 )
-def test_shares_add_up_and_keep_to_their_room(parts: list[tuple[int, float]], count: int) -> None:
-    room, weights = np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
+def test_shares_add_up_and_keep_to_their_room(partitions: list[tuple[int, float]], count: int) -> None:
+    room, weights = np.array([part[0] for part in partitions]), np.array([part[1] for part in partitions])
     shares = proportional(count, weights, room)
     assert shares.sum() == min(count, room.sum())
     assert (shares >= 0).all() and (shares <= room).all()
@@ -44,31 +44,31 @@ def test_shares_of_sizes_are_within_one_of_their_proportion(sizes: list[int], da
 @given(
     seed=st.integers(0, 99),
     budget=st.integers(1, 90),
-    parts=st.integers(2, 9),
+    partitions=st.integers(2, 9),
     method=st.sampled_from(["k_center", "k_means", "random", "typiclust"]),
 )
-def test_two_levels_pick_exactly_the_budget(seed: int, budget: int, parts: int, method: str) -> None:
+def test_two_levels_pick_exactly_the_budget(seed: int, budget: int, partitions: int, method: str) -> None:
     embeddings = Embeddings.from_numpy(DIGITS[:200])
     order = [str(row) for row in np.random.default_rng(seed).permutation(200)]
-    options: dict[str, Any] = {"method": method, "levels": 2, "parts": parts, "budget": budget, "seed": seed}
+    options: dict[str, Any] = {"method": method, "levels": 2, "partitions": partitions, "budget": budget, "seed": seed}
     limits = {"labelled": order[:10], "exclude": order[10:25], "candidates": order[5:150]}
     found, again = (select(embeddings, **options, **limits, **QUIET) for _ in range(2))
     assert len(set(found.ids)) == len(found.ids) == budget
     assert set(found.ids) <= set(order[25:150])
     assert list(found.ids) == list(again.ids)
-    assert found.manifest["parted"]["parts"] <= parts
+    assert found.manifest["partitioned"]["partitions"] <= partitions
 
 
 def test_the_parts_are_nearest_centroids_and_large_ones_are_divided() -> None:
     stored = Stored(DIGITS, slice(0, len(DIGITS)))
     none = np.empty(0, dtype=np.int64)
     kinds = Kinds.of(len(DIGITS), none, none, none)
-    parts = part_pool(stored, kinds, 5, 0, WHOLE)
-    assert set(parts.tolist()) == set(range(5))
-    small = part_pool(stored, kinds, 5, 0, WHOLE, most=60)
+    partitions = partition_pool(stored, kinds, 5, 0, WHOLE)
+    assert set(partitions.tolist()) == set(range(5))
+    small = partition_pool(stored, kinds, 5, 0, WHOLE, most=60)
     assert np.bincount(small).max() <= 60
     for part in range(int(small.max()) + 1):
-        assert len(set(parts[small == part].tolist())) == 1
+        assert len(set(partitions[small == part].tolist())) == 1
 
 
 def test_kinds_of_items() -> None:
@@ -79,35 +79,35 @@ def test_kinds_of_items() -> None:
 def test_figures_are_those_of_the_picks_and_refining_brings_the_pool_nearer() -> None:
     embeddings = Embeddings.from_numpy(DIGITS)
     options: dict[str, Any] = {"budget": 40, "method": "activeft", **QUIET}
-    parted = select(embeddings, levels=2, parts=8, **options)
-    refined = select(embeddings, levels=2, parts=8, refine=True, **options)
+    partitioned = select(embeddings, levels=2, partitions=8, **options)
+    refined = select(embeddings, levels=2, partitions=8, refine=True, **options)
     whole, chance = select(embeddings, **options), select(embeddings, **{**options, "method": "random"})
-    emd = [found.manifest["figures"]["emd"] for found in (whole, refined, parted, chance)]
+    emd = [found.manifest["figures"]["emd"] for found in (whole, refined, partitioned, chance)]
     assert emd[1] < emd[2] < emd[3]
     assert emd[1] < 1.03 * emd[0]
     assert sum(refined.scores) == len(DIGITS)
-    assert parted.manifest["levels"] == {"levels": 2, "parts": 8, "refine": False}
+    assert partitioned.manifest["levels"] == {"levels": 2, "partitions": 8, "refine": False}
 
 
 def test_a_pool_that_stays_on_the_disk(tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", DIGITS)
     options = ["select", str(tmp_path / "features.npy"), "--budget=30", "--device=cpu", "--quiet"]
-    parted = [*options, "--levels=2", "--parts=3", "--method=k_means", "--out"]
-    assert ran([*parted, str(tmp_path / "a")]) == 0
-    assert ran([*parted, str(tmp_path / "a"), "--resume"]) == 0
+    partitioned = [*options, "--levels=2", "--partitions=3", "--method=k_means", "--out"]
+    assert ran([*partitioned, str(tmp_path / "a")]) == 0
+    assert ran([*partitioned, str(tmp_path / "a"), "--resume"]) == 0
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert manifest["k"] == 30
-    assert manifest["levels"] == {"levels": 2, "parts": 3, "refine": False}
+    assert manifest["levels"] == {"levels": 2, "partitions": 3, "refine": False}
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"levels": 3}, "levels can't be 3"),
-        ({"parts": 4}, "--parts is for a pool that is parted"),
-        ({"refine": True}, "--refine is for a pool that is parted"),
-        ({"levels": 2, "parts": 1}, "parts can't be 1"),
-        ({"levels": 2, "refine": True, "method": "k_center"}, "k_center can't refine the picks of all parts"),
+        ({"partitions": 4}, "--partitions is for a pool that is partitioned"),
+        ({"refine": True}, "--refine is for a pool that is partitioned"),
+        ({"levels": 2, "partitions": 1}, "partitions can't be 1"),
+        ({"levels": 2, "refine": True, "method": "k_center"}, "k_center can't refine the picks of all partitions"),
         ({"levels": 2, "min_distance": 0.2}, "--min-distance compares all picks"),
         ({"levels": 2, "budget": "coverage:0.5", "method": "k_center"}, "two levels share out a number or a share"),
         ({"levels": 2, "method": "ods"}, "ods over two levels reads losses that are known"),
@@ -123,4 +123,4 @@ def test_features_that_are_not_finite_are_refused() -> None:
     rows[3, 3] = np.inf
     embeddings = Embeddings([str(row) for row in range(len(rows))], rows)
     with pytest.raises(ActivetuneError, match="NaN or infinite"):
-        select(embeddings, budget=5, method="k_means", levels=2, parts=2, **QUIET)
+        select(embeddings, budget=5, method="k_means", levels=2, partitions=2, **QUIET)

@@ -17,8 +17,8 @@ import torch
 from activetune.base.arrays import IntArray
 from activetune.base.runtime import one_thread
 from activetune.features.distances import Float32, distances_from, pieces
+from activetune.features.holding import WHOLE, Holding
 from activetune.features.nearest import NEIGHBOURS, AssignedSums, NearestCentroid
-from activetune.features.shard import WHOLE, Shard
 
 SAMPLE, SAMPLE_PER_SEED = 8_192, 8  # items that k-means++ sees: at least so many, and so many per seed
 MANY = 2_000  # seeds from which on greedy trials cost more than they bring
@@ -35,14 +35,14 @@ def cluster(
     device: str = "cpu",
     start_KD: Float32 | None = None,
     around: int = NEIGHBOURS,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> tuple[Float32, IntArray, Float32]:
     """Spherical k-means of the population (default: all rows).
 
     Args:
         start_KD: centroids to start from; None draws them by k-means++.
         around: centroids among which an item looks for its nearest between two exact assignments.
-        shard: the part of the rows that this process holds; N counts these, and the centroids are all processes'.
+        holding: the part of the rows that this process holds; N counts these, and the centroids are all processes'.
 
     Returns:
         centroids of unit length (K, D), and for all N rows their cluster and the similarity to its centroid; rows
@@ -50,20 +50,22 @@ def cluster(
     """
     whole = population is None or len(population) == len(features_ND)
     rows_ND = features_ND if whole else features_ND[population]
-    centroids = torch.from_numpy(seeds(rows_ND, count, rng, shard=shard) if start_KD is None else start_KD).to(device)
+    centroids = torch.from_numpy(seeds(rows_ND, count, rng, holding=holding) if start_KD is None else start_KD).to(
+        device
+    )
     rows = torch.from_numpy(rows_ND).to(device)
     nearest, assigned = NearestCentroid(rows, around), AssignedSums(rows, count)
     owner, similarity = nearest.exact(centroids)
     last = -np.inf
     for number in range(iterations):
-        sums = shard.added(assigned.of(owner).clone())
-        _revive(sums, rows, owner, similarity, shard)
+        sums = holding.added(assigned.of(owner).clone())
+        _revive(sums, rows, owner, similarity, holding)
         lengths = sums.norm(dim=1, keepdim=True)
         centroids = torch.where(lengths > 0, sums / lengths.clamp_min(1e-12), centroids)
         exact = number % REFRESH == REFRESH - 1
         owner, similarity = (nearest.exact if exact else nearest.near)(centroids)
         if exact:
-            total = shard.total(float(similarity.sum(dtype=torch.float64)))
+            total = holding.total(float(similarity.sum(dtype=torch.float64)))
             if total - last < 3e-4 * abs(total):
                 break
             last = total
@@ -83,7 +85,7 @@ def seeds(
     *,
     sample: int = SAMPLE,
     many: int = MANY,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> Float32:
     """k-means++ on a sample that is large enough for its seeds (K, D) to lie as they would in the whole.
 
@@ -91,11 +93,11 @@ def seeds(
         sample: items that it has at least. many: seeds above which each is drawn once, without greedy trials.
     """
     size = max(sample, SAMPLE_PER_SEED * count)
-    if shard.count(len(rows_ND)) <= size:
-        drawn = shard.joined(rows_ND)
+    if holding.count(len(rows_ND)) <= size:
+        drawn = holding.joined(rows_ND)
     else:
-        drawn = shard.rows(rows_ND, np.sort(shard.drawn(np.arange(len(rows_ND)), size, rng)))
-    chosen = shard.agreed(lambda: _plus_plus(drawn, count, rng, many))
+        drawn = holding.rows(rows_ND, np.sort(holding.drawn(np.arange(len(rows_ND)), size, rng)))
+    chosen = holding.agreed(lambda: _plus_plus(drawn, count, rng, many))
     found: Float32 = drawn[chosen]
     return found
 
@@ -117,17 +119,17 @@ def _plus_plus(rows_SD: Float32, count: int, rng: np.random.Generator, many: int
 
 
 def _revive(
-    sums: torch.Tensor, rows: torch.Tensor, owner: torch.Tensor, similarity: torch.Tensor, shard: Shard
+    sums: torch.Tensor, rows: torch.Tensor, owner: torch.Tensor, similarity: torch.Tensor, holding: Holding
 ) -> None:
     """Give each empty cluster one of the items that are least like their own centroid (in place)."""
-    empty = torch.nonzero(shard.added(torch.bincount(owner, minlength=len(sums))) == 0).ravel()
+    empty = torch.nonzero(holding.added(torch.bincount(owner, minlength=len(sums))) == 0).ravel()
     if len(empty):
         unlike = torch.where(rows.any(dim=1), similarity, torch.inf)  # a zero vector gives no direction
         worst = torch.topk(unlike, min(len(empty), len(similarity)), largest=False)
         found = rows[worst.indices]
-        if shard.world > 1:
-            order = shard.joined(worst.values.cpu().numpy()).argsort(kind="stable")[: len(empty)]
-            found = torch.from_numpy(shard.joined(found.cpu().numpy())[order]).to(sums)
+        if holding.world > 1:
+            order = holding.joined(worst.values.cpu().numpy()).argsort(kind="stable")[: len(empty)]
+            found = torch.from_numpy(holding.joined(found.cpu().numpy())[order]).to(sums)
         sums[empty[: len(found)]] = found
 
 

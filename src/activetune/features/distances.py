@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.features.shard import NOWHERE, WHOLE, Shard
+from activetune.features.holding import NOWHERE, WHOLE, Holding
 
 Float32 = npt.NDArray[np.float32]
 ROUNDING = 2e-6  # by which sums of float32 products differ where they are added up in another order
@@ -86,7 +86,7 @@ def first_best_of_each(
     count: int,
     *,
     rounding: float = ROUNDING,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> tuple[IntArray, Float32]:
     """What :func:`first_best` is of each of some groups: global positions and values, (G,); -1 and -inf: of none.
 
@@ -95,16 +95,16 @@ def first_best_of_each(
     """
     top_G = np.full(count, -np.inf, dtype=np.float32)
     np.maximum.at(top_G, groups_M, values_M)
-    top_G = shard.largest(top_G)
+    top_G = holding.largest(top_G)
     least_G = (top_G - rounding * np.maximum(1.0, np.abs(top_G, dtype=np.float64))).astype(np.float32)
     near = np.flatnonzero(values_M >= least_G[groups_M])
     first_G = np.full(count, NOWHERE)
-    np.minimum.at(first_G, groups_M[near], positions_M[near] + shard.start)
-    first_G = shard.least(first_G)
-    mine = near[positions_M[near] + shard.start == first_G[groups_M[near]]]
+    np.minimum.at(first_G, groups_M[near], positions_M[near] + holding.start)
+    first_G = holding.least(first_G)
+    mine = near[positions_M[near] + holding.start == first_G[groups_M[near]]]
     values_G = np.full(count, -np.inf, dtype=np.float32)
     values_G[groups_M[mine]] = values_M[mine]
-    return np.where(first_G == NOWHERE, -1, first_G), shard.largest(values_G)
+    return np.where(first_G == NOWHERE, -1, first_G), holding.largest(values_G)
 
 
 def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntArray, Float32]:
@@ -122,7 +122,7 @@ def nearest_centroid(features_ND: Float32, centroids_KD: Float32) -> tuple[IntAr
 
 
 def coverage(
-    features_ND: Float32, chosen: IntArray, population: IntArray | None = None, shard: Shard = WHOLE
+    features_ND: Float32, chosen: IntArray, population: IntArray | None = None, holding: Holding = WHOLE
 ) -> dict[str, float]:
     """How well chosen items stand for a population (default: all N).
 
@@ -133,15 +133,15 @@ def coverage(
         ``emd``: mean over the population of the distance to the nearest chosen item, the Earth Mover's Distance of
         ActiveFT's section 3.4, in [0, 2]; ``radius``: the largest such distance, the k-center objective.
     """
-    distance_N, _ = distance_to_nearest(features_ND, shard.rows(features_ND, chosen))
-    distance_N[shard.own(chosen, len(features_ND))] = 0  # a zero vector is similar to nothing, not even to itself
-    return covered(distance_N if population is None else distance_N[population], shard)
+    distance_N, _ = distance_to_nearest(features_ND, holding.rows(features_ND, chosen))
+    distance_N[holding.own(chosen, len(features_ND))] = 0  # a zero vector is similar to nothing, not even to itself
+    return covered(distance_N if population is None else distance_N[population], holding)
 
 
-def covered(distance_N: npt.NDArray[np.float64], shard: Shard = WHOLE) -> dict[str, float]:
+def covered(distance_N: npt.NDArray[np.float64], holding: Holding = WHOLE) -> dict[str, float]:
     """The figures of :func:`coverage`, from each item's distance to the nearest chosen one."""
-    mean = shard.total(float(distance_N.sum())) / shard.count(len(distance_N))
-    largest = shard.largest(np.array([distance_N.max(initial=0)]))[0]
+    mean = holding.total(float(distance_N.sum())) / holding.count(len(distance_N))
+    largest = holding.largest(np.array([distance_N.max(initial=0)]))[0]
     return {"emd": round(mean, DECIMALS), "radius": round(float(largest), DECIMALS)}
 
 
@@ -163,7 +163,7 @@ def distance_to_nearest(features_ND: Float32, chosen_KD: Float32) -> tuple[npt.N
 
 
 def distinct_nearest(
-    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, depth: int = 16, shard: Shard = WHOLE
+    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, depth: int = 16, holding: Holding = WHOLE
 ) -> tuple[IntArray, Float32]:
     """One distinct candidate a centroid, by similarity: the most similar pair of all is joined first, then the next.
 
@@ -181,9 +181,9 @@ def distinct_nearest(
     similarity = np.empty(len(centroids_KD), dtype=np.float32)
     free = candidates
     while (waiting := np.flatnonzero(taken < 0)).size:
-        available = shard.count(len(free))
+        available = holding.count(len(free))
         count = min(depth, available)
-        items, values = _top_of_all(centroids_KD[waiting], features_ND, free, count, shard)
+        items, values = _top_of_all(centroids_KD[waiting], features_ND, free, count, holding)
         owners = np.repeat(waiting, count)
         unseen = dict.fromkeys(waiting.tolist(), count)
         used: set[int] = set()
@@ -197,19 +197,19 @@ def distinct_nearest(
                 used.add(item)
             elif not unseen[owner] and count < available:
                 break  # its next candidate is not listed and may come before every pair that is left
-        free = np.setdiff1d(free, shard.own(taken[taken >= 0], len(features_ND)), assume_unique=True)
+        free = np.setdiff1d(free, holding.own(taken[taken >= 0], len(features_ND)), assume_unique=True)
         depth *= 2
     return taken, similarity
 
 
 def _top_of_all(
-    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, count: int, shard: Shard
+    centroids_KD: Float32, features_ND: Float32, candidates: IntArray, count: int, holding: Holding
 ) -> tuple[IntArray, Float32]:
     """:func:`_top_candidates` of all processes, as global positions."""
     items, values = _top_candidates(centroids_KD, features_ND, candidates, min(count, len(candidates)))
-    if shard.world == 1:
+    if holding.world == 1:
         return items, values
-    items, values = shard.joined(items.T + shard.start).T, shard.joined(values.T).T
+    items, values = holding.joined(items.T + holding.start).T, holding.joined(values.T).T
     best = _largest(values, count) if values.shape[1] > count else np.argsort(items, axis=1)
     return np.take_along_axis(items, best, 1), np.take_along_axis(values, best, 1)
 

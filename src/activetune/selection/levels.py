@@ -1,15 +1,15 @@
-"""Two levels: a pool is parted by k-means, each part is selected from by itself, and the picks are put together.
+"""Two levels: a pool is partitioned by k-means, each partition is selected from by itself, the picks are put together.
 
-For pools beyond memory. The features stay on the disk, in whatever precision they have there: the parts' centroids are
-learned from a sample, items go to the nearest one block by block, and of the rows of unit length that a selector needs
-no more than one part's are held. What is lost is that no part knows another one's picks, which matters at the parts'
-borders (figures: docs/select.md). Of several processes each takes every R-th part.
-A part's share of the budget is proportional to its size (by the losses it holds, for a method that reads them), by
+For pools beyond memory. The features stay on the disk, in whatever precision they have there: the partitions' centroids
+are learned from a sample, items go to the nearest one block by block, and of the rows of unit length that a selector
+needs no more than one partition's are held. What is lost is that no partition knows another one's picks, which matters
+at the borders (figures: docs/select.md). Of several processes each takes every R-th partition.
+A partition's share of the budget is proportional to its size (by the losses it holds, for a method that reads them), by
 largest remainders, so that the shares add up to the budget exactly.
-Cost: k-means on the sample, 2 N P D to part, the selector's on each part, 2 N K D for the figures. Memory: O(S D) for
-the sample, the selector's own for one part at a time, three bytes per item. Several processes tell each other the parts
-of their items, two bytes per item in all, once, and their picks.
-Shape legend: N items, D feature size, P parts, K picks, S sampled items.
+Cost: k-means on the sample, 2 N P D to partition, the selector's on each partition, 2 N K D for the figures. Memory:
+O(S D) for the sample, the selector's own for one partition at a time, three bytes per item. Several processes tell each
+other the partitions of their items, two bytes per item in all, once, and their picks.
+Shape legend: N items, D feature size, P partitions, K picks, S sampled items.
 """
 
 from __future__ import annotations
@@ -27,51 +27,53 @@ from activetune.base.progress import progress
 from activetune.base.ranks import gathered, together
 from activetune.features.clusters import cluster
 from activetune.features.distances import Float32, covered, distance_to_nearest, nearest_centroid, pieces, unit_rows
-from activetune.features.shard import Shard
+from activetune.features.holding import Holding
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import Selector
 
-PART = 50_000  # items of a part, about
-SAMPLE, SAMPLE_PER_PART = (
-    50_000,
-    64,
-)  # items that the centroids are learned from: at least so many, and so many per part
+PARTITION = 50_000  # items of a partition, about
+# items that the centroids are learned from: at least so many, and so many per partition
+SAMPLE, SAMPLE_PER_PARTITION = 50_000, 64
 ITERATIONS = 20
-MOST_PARTS = 60_000
+MOST_PARTITIONS = 60_000
 LABELLED, EXCLUDED, CLOSED = 1, 2, 3  # kinds of items, beside 0, which may be picked
 
 
 @dataclass(frozen=True)
 class Levels:
-    """How a pool is parted. Attributes: parts: P; None: chosen. refine: whether all picks are swapped in the end."""
+    """How a pool is partitioned.
 
-    parts: int | None = None
+    Attributes:
+        partitions: P; None: chosen. refine: whether all picks are swapped in the end.
+    """
+
+    partitions: int | None = None
     refine: bool = False
 
     @classmethod
-    def asked(cls, levels: int, parts: int | None, refine: bool) -> Levels | None:
+    def asked(cls, levels: int, partitions: int | None, refine: bool) -> Levels | None:
         """What is asked for; None: one level.
 
         Raises:
             UsageError: values that are impossible, or that change nothing.
         """
         if levels not in (1, 2):
-            raise UsageError(f"levels can't be {levels}; give 1 (the whole pool at once) or 2 (part by part)")
-        if levels == 1 and (parts is not None or refine):
-            what = "--parts" if parts is not None else "--refine"
-            raise UsageError(f"{what} is for a pool that is parted; give --levels 2 too, or leave it out")
-        if parts is not None and not 2 <= parts <= MOST_PARTS:
-            raise UsageError(f"parts can't be {parts}; give 2 to {MOST_PARTS:,}, or leave it out")
-        return None if levels == 1 else cls(parts, refine)
+            raise UsageError(f"levels can't be {levels}; give 1 (the whole pool at once) or 2 (partition by partition)")
+        if levels == 1 and (partitions is not None or refine):
+            what = "--partitions" if partitions is not None else "--refine"
+            raise UsageError(f"{what} is for a pool that is partitioned; give --levels 2 too, or leave it out")
+        if partitions is not None and not 2 <= partitions <= MOST_PARTITIONS:
+            raise UsageError(f"partitions can't be {partitions}; give 2 to {MOST_PARTITIONS:,}, or leave it out")
+        return None if levels == 1 else cls(partitions, refine)
 
     @property
     def entry(self) -> dict[str, Any]:
         """What the manifest says."""
-        return {"levels": 2, "parts": self.parts, "refine": self.refine}
+        return {"levels": 2, "partitions": self.partitions, "refine": self.refine}
 
     def count(self, total: int) -> int:
         """P of a pool of ``total`` items."""
-        return min(self.parts or max(2, round(total / PART)), total, MOST_PARTS)
+        return min(self.partitions or max(2, round(total / PARTITION)), total, MOST_PARTITIONS)
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ class Stored:
         Args:
             columns: of the products that are made with them.
         """
-        for part in pieces(self.own.stop - self.own.start, max(columns, self.source_ND.shape[1])):
-            where = slice(self.own.start + part.start, self.own.start + part.stop)
+        for piece in pieces(self.own.stop - self.own.start, max(columns, self.source_ND.shape[1])):
+            where = slice(self.own.start + piece.start, self.own.start + piece.stop)
             yield where, _finite(unit_rows(self.source_ND[where]))
 
 
@@ -128,7 +130,7 @@ def _finite(rows_ND: Float32) -> Float32:
     return rows_ND
 
 
-def pick_in_parts(
+def pick_in_partitions(
     levels: Levels,
     stored: Stored,
     kinds: Kinds,
@@ -137,48 +139,51 @@ def pick_in_parts(
     *,
     seed: int = 0,
     device: str = "cpu",
-    shard: Shard,
+    holding: Holding,
     quiet: bool = True,
 ) -> tuple[Picks, dict[str, Any]]:
-    """Exactly ``budget`` distinct picks, and entries of the manifest on the parts.
+    """Exactly ``budget`` distinct picks, and entries of the manifest on the partitions.
 
     Args:
-        selector: reads features alone, and losses where ``kinds`` has them. Each part has a generator of its own, of
+        selector: reads features alone, and losses where ``kinds`` has them. Each partition has its own generator, of
             the seed and its number, so that the number of processes changes nothing.
     """
-    parts_N = part_pool(stored, kinds, levels.count(len(kinds.of_N)), seed, shard, quiet=quiet)
-    count = int(parts_N.max()) + 1
-    room_P = np.bincount(parts_N[kinds.of_N == 0], minlength=count)
+    partitions_N = partition_pool(stored, kinds, levels.count(len(kinds.of_N)), seed, holding, quiet=quiet)
+    count = int(partitions_N.max()) + 1
+    room_P = np.bincount(partitions_N[kinds.of_N == 0], minlength=count)
     weights = None if "losses_N" not in selector.needs else kinds.losses_N
     among = kinds.of_N != EXCLUDED
-    size_P = np.bincount(parts_N[among], None if weights is None else weights[among], minlength=count)
+    size_P = np.bincount(partitions_N[among], None if weights is None else weights[among], minlength=count)
     shares_P = proportional(budget, size_P if size_P.sum() > 0 else room_P, room_P)
 
     def pick_mine() -> dict[int, Picks]:
-        wanted = [int(part) for part in np.flatnonzero(shares_P) if part % shard.world == shard.rank]
+        wanted = [int(partition) for partition in np.flatnonzero(shares_P) if partition % holding.world == holding.rank]
         found = {}
-        with progress(len(wanted), "parts", unit="parts", quiet=quiet) as meter:
-            for part in wanted:
-                rng = np.random.default_rng([seed, part])
-                members = np.flatnonzero((parts_N == part) & among)
-                found[part] = _pick_part(stored, kinds, members, selector, int(shares_P[part]), rng, device)
+        with progress(len(wanted), "partitions", unit="partitions", quiet=quiet) as meter:
+            for partition in wanted:
+                rng = np.random.default_rng([seed, partition])
+                members = np.flatnonzero((partitions_N == partition) & among)
+                found[partition] = _pick_partition(
+                    stored, kinds, members, selector, int(shares_P[partition]), rng, device
+                )
                 meter.advance()
         return found
 
-    by_part: dict[int, Picks] = {}
+    by_partition: dict[int, Picks] = {}
     for told in gathered(together(pick_mine)):
-        by_part |= told
-    sizes = np.bincount(parts_N, minlength=count)
-    entries = {"parted": {"parts": count, "smallest": int(sizes.min()), "largest": int(sizes.max())}}
+        by_partition |= told
+    sizes = np.bincount(partitions_N, minlength=count)
+    entries = {"partitioned": {"partitions": count, "smallest": int(sizes.min()), "largest": int(sizes.max())}}
     notes = {}
     if missed := int(((shares_P == 0) & (room_P > 0)).sum()):
         notes["levels"] = (
-            f"{missed:,} of {count:,} parts are too small for a share of {budget:,} picks; fewer --parts miss less"
+            f"{missed:,} of {count:,} partitions are too small for a share of {budget:,} picks; "
+            "fewer --partitions miss less"
         )
-    return replace(merged(by_part), notes=notes), entries
+    return replace(merged(by_partition), notes=notes), entries
 
 
-def _pick_part(
+def _pick_partition(
     stored: Stored,
     kinds: Kinds,
     members: IntArray,
@@ -187,7 +192,7 @@ def _pick_part(
     rng: np.random.Generator,
     device: str,
 ) -> Picks:
-    """The picks of one part, as positions in the pool."""
+    """The picks of one partition, as positions in the pool."""
     kind_M = kinds.of_N[members]
     evidence = Evidence(
         stored.rows(members),
@@ -200,43 +205,51 @@ def _pick_part(
     return replace(picks, positions=members[picks.positions], figures={}, notes={})
 
 
-def merged(by_part: Mapping[int, Picks]) -> Picks:
-    """The parts' picks as one list: every prefix takes about the same share of each part's, in the part's own order."""
-    numbers = sorted(by_part)
-    parts = [by_part[number] for number in numbers]
-    place = np.concatenate([(np.arange(len(part.positions)) + 0.5) / len(part.positions) for part in parts])
-    of_part = np.repeat(numbers, [len(part.positions) for part in parts])
-    order = np.lexsort((of_part, place))
-    reasons = [f"part {number + 1}: {reason}" for number in numbers for reason in by_part[number].reasons]
-    positions = np.concatenate([part.positions for part in parts])
-    scores = np.concatenate([part.scores for part in parts])
+def merged(by_partition: Mapping[int, Picks]) -> Picks:
+    """The partitions' picks as one list: every prefix takes about the same share of each one's, in its own order."""
+    numbers = sorted(by_partition)
+    partitions = [by_partition[number] for number in numbers]
+    counts = [len(partition.positions) for partition in partitions]
+    place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    of_partition = np.repeat(numbers, counts)
+    order = np.lexsort((of_partition, place))
+    reasons = [f"partition {number + 1}: {reason}" for number in numbers for reason in by_partition[number].reasons]
+    positions = np.concatenate([partition.positions for partition in partitions])
+    scores = np.concatenate([partition.scores for partition in partitions])
     return Picks(positions[order], scores[order], [reasons[index] for index in order])
 
 
-# Parts and shares -------------------------------------------------------------------------------------------------
+# Partitions and shares ----------------------------------------------------------------------------------------------
 
 
-def part_pool(
-    stored: Stored, kinds: Kinds, count: int, seed: int, shard: Shard, *, most: int = 2 * PART, quiet: bool = True
+def partition_pool(
+    stored: Stored,
+    kinds: Kinds,
+    count: int,
+    seed: int,
+    holding: Holding,
+    *,
+    most: int = 2 * PARTITION,
+    quiet: bool = True,
 ) -> npt.NDArray[np.uint16]:
-    """(N,) the number of each item's part, the same in all processes.
+    """(N,) the number of each item's partition, the same in all processes.
 
     Args:
-        count: parts asked for; one that holds more than ``most`` items is divided evenly in the pool's order.
+        count: partitions asked for; one that holds more than ``most`` items is divided evenly in the pool's order.
     """
 
     def learned() -> Float32:
         rng = np.random.default_rng([seed, 2])
         there = np.flatnonzero(kinds.of_N != EXCLUDED)
-        size = min(len(there), max(SAMPLE, SAMPLE_PER_PART * count))
+        size = min(len(there), max(SAMPLE, SAMPLE_PER_PARTITION * count))
         rows_SD = stored.rows(np.sort(rng.choice(there, size, replace=False)))
         return cluster(rows_SD, min(count, size), rng, iterations=ITERATIONS)[0]
 
-    centroids_PD = shard.agreed(learned)
+    centroids_PD = holding.agreed(learned)
 
     def near() -> npt.NDArray[np.uint16]:
         found = np.empty(stored.own.stop - stored.own.start, dtype=np.uint16)
-        with progress(len(found), "parting", unit="items", quiet=quiet) as meter:
+        with progress(len(found), "partitioning", unit="items", quiet=quiet) as meter:
             for where, rows in stored.blocks(len(centroids_PD)):
                 found[where.start - stored.own.start : where.stop - stored.own.start] = nearest_centroid(
                     rows, centroids_PD
@@ -245,19 +258,19 @@ def part_pool(
         return found
 
     found = together(near)
-    parts_N = shard.joined(found.view(np.uint8).reshape(-1, 2)).reshape(-1).view(np.uint16).copy()
-    return _divided(parts_N, most)
+    partitions_N = holding.joined(found.view(np.uint8).reshape(-1, 2)).reshape(-1).view(np.uint16).copy()
+    return _divided(partitions_N, most)
 
 
-def _divided(parts_N: npt.NDArray[np.uint16], most: int) -> npt.NDArray[np.uint16]:
-    """The parts without gaps in their numbers, those of more than ``most`` items divided."""
-    sizes = np.bincount(parts_N)
-    cuts = -(-sizes // most)  # 0 for a part without an item
+def _divided(partitions_N: npt.NDArray[np.uint16], most: int) -> npt.NDArray[np.uint16]:
+    """The partitions without gaps in their numbers, those of more than ``most`` items divided."""
+    sizes = np.bincount(partitions_N)
+    cuts = -(-sizes // most)  # 0 for a partition without an item
     first = np.concatenate([[0], cuts.cumsum()[:-1]])
-    divided = first[parts_N].astype(np.uint16)
-    for part in np.flatnonzero(cuts > 1):
-        members = np.flatnonzero(parts_N == part)
-        divided[members] += (np.arange(len(members)) % cuts[part]).astype(np.uint16)
+    divided = first[partitions_N].astype(np.uint16)
+    for partition in np.flatnonzero(cuts > 1):
+        members = np.flatnonzero(partitions_N == partition)
+        divided[members] += (np.arange(len(members)) % cuts[partition]).astype(np.uint16)
     return divided
 
 
@@ -288,7 +301,7 @@ def proportional(count: int, weight_P: npt.NDArray[Any], room_P: IntArray) -> In
 # The whole --------------------------------------------------------------------------------------------------------
 
 
-def refined(stored: Stored, kinds: Kinds, selector: Selector, picks: Picks, seed: int, shard: Shard) -> Picks:
+def refined(stored: Stored, kinds: Kinds, selector: Selector, picks: Picks, seed: int, holding: Holding) -> Picks:
     """The picks after swaps for items of the whole pool; the first process makes them, and reads a sample alone."""
 
     def swapped() -> IntArray:
@@ -296,12 +309,12 @@ def refined(stored: Stored, kinds: Kinds, selector: Selector, picks: Picks, seed
         evidence = Evidence(stored.source_ND, *positions)  # type: ignore[arg-type]  # of which no row is read but by rows
         return selector.refined(evidence, picks.positions, np.random.default_rng([seed, 3]), stored.rows)
 
-    found = shard.agreed(lambda: swapped())
+    found = holding.agreed(lambda: swapped())
     return replace(picks, positions=found)
 
 
 def covering(
-    stored: Stored, kinds: Kinds, picks: IntArray, shard: Shard
+    stored: Stored, kinds: Kinds, picks: IntArray, holding: Holding
 ) -> tuple[dict[str, float], npt.NDArray[np.float64]]:
     """EMD and radius of picks and labelled items, read block by block, and how many items each pick is nearest to."""
     cover = np.concatenate([picks, np.flatnonzero(kinds.of_N == LABELLED)])
@@ -318,9 +331,9 @@ def covering(
         return distance_N, counts_M
 
     distance_N, counts_M = together(measured)
-    distance_N[shard.own(cover, len(distance_N))] = 0
-    figures = covered(distance_N[kinds.of_N[stored.own] != EXCLUDED], shard)
-    return figures, shard.added(counts_M)[: len(picks)].astype(np.float64)
+    distance_N[holding.own(cover, len(distance_N))] = 0
+    figures = covered(distance_N[kinds.of_N[stored.own] != EXCLUDED], holding)
+    return figures, holding.added(counts_M)[: len(picks)].astype(np.float64)
 
 
 def by_size(picks: Picks, sizes_K: npt.NDArray[np.float64]) -> Picks:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
-from activetune.features.shard import WHOLE, Shard
+from activetune.features.holding import WHOLE, Holding
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Evidence:
         likeness_N: (N,) probability in [0, 1], by a discriminator, that an item is one of the labelled.
         ranked_likeness_N: (N,) the same from a discriminator that also sees the ranks of the predicted losses.
         tokens_NTD: (N, T, D) patch tokens, not normalised, possibly a memory map.
-        shard: the part of the rows that is here. Where several processes hold a part each, the fields above are those
+        holding: the part of the rows that is here. Where several processes hold a part each, the fields above are those
             of this one's rows and count within them, and selectors that can ask all processes return global positions.
     """
 
@@ -55,7 +55,7 @@ class Evidence:
     likeness_N: npt.NDArray[np.float32] | None = None
     ranked_likeness_N: npt.NDArray[np.float32] | None = None
     tokens_NTD: FloatArray | None = None
-    shard: Shard = WHOLE
+    holding: Holding = WHOLE
 
     @cached_property
     def candidates(self) -> IntArray:
@@ -75,12 +75,12 @@ class Evidence:
     @property
     def labelled_everywhere(self) -> IntArray:
         """(L,) global positions of all processes' labelled items, ascending."""
-        return self.shard.joined(self.labelled + self.shard.start)
+        return self.holding.joined(self.labelled + self.holding.start)
 
     @property
     def labelled_rows_LD(self) -> npt.NDArray[np.float32]:
         """Their features."""
-        return self.shard.joined(self.features_ND[self.labelled])
+        return self.holding.joined(self.features_ND[self.labelled])
 
 
 class Classifier(Protocol):

@@ -108,7 +108,7 @@ class Given:
         guide: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
             instead of what was asked for. aside: positions of the audit. source: where the embeddings lie; None: in
-            memory. levels: how the pool is parted; None: it is selected from as a whole.
+            memory. levels: how the pool is partitioned; None: it is selected from as a whole.
     """
 
     embeddings: Embeddings
@@ -130,16 +130,16 @@ class Given:
         return wanted | ({"probs_NC"} if self.budget.column == PREDICTED else frozenset())
 
     def refuse_apart(self) -> None:
-        """Refuse what several processes, or the parts of a pool, can't be asked for.
+        """Refuse what several processes, or the partitions of a pool, can't be asked for.
 
         Raises:
             UsageError: it is such.
         """
         told = {"losses_N"} if self.losses_N is not None else set()
-        parted = self.levels is not None
-        how = {"guided": self.guide is not None, "parted": parted}
+        partitioned = self.levels is not None
+        how = {"guided": self.guide is not None, "partitioned": partitioned}
         refuse_apart(self.asked["method"], self.wanted - told, self.budget, **how)
-        if self.embeddings.features_ND.ndim == 3 and parted:
+        if self.embeddings.features_ND.ndim == 3 and partitioned:
             raise UsageError("two levels read pooled features (N x D), not patch tokens; embed without --tokens")
 
     @property

@@ -27,7 +27,7 @@ from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.model import Model
 from activetune.features.artefact import Embeddings, map_features
 from activetune.features.distances import coverage
-from activetune.features.shard import Shard
+from activetune.features.holding import Holding
 from activetune.networks.network import CLASSIFICATION
 from activetune.selection.artefact import (
     SELECTION_FILES,
@@ -46,7 +46,7 @@ from activetune.selection.constraints import (
     Metadata,
 )
 from activetune.selection.evidence import gather
-from activetune.selection.levels import Kinds, Levels, Stored, by_size, covering, pick_in_parts, refined
+from activetune.selection.levels import Kinds, Levels, Stored, by_size, covering, pick_in_partitions, refined
 from activetune.selection.model_doubt import doubt_of
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.request import Given, Request
@@ -77,7 +77,7 @@ def select(
     pool: Pool | str | os.PathLike[str] | None = None,
     audit: int = 0,
     levels: int = 1,
-    parts: int | None = None,
+    partitions: int | None = None,
     refine: bool = False,
     out: str | os.PathLike[str] | None = None,
     threads: int | None = None,
@@ -100,8 +100,9 @@ def select(
         model: a finetuned model, or its folder, whose doubt the method reads in place of that of a classifier learned
             from ``labelled``. pool: where the images are that it looks at; None: where the embeddings say.
         audit: random items, beside the budget, that are set aside to score models on: never picked, never trained on.
-        levels: 1, or 2 for pools beyond memory: the pool is parted by k-means and each part selected from by itself.
-        parts: how many, 2 or more; None: so many that one holds 50,000 items or so.
+        levels: 1, or 2 for pools beyond memory: the pool is partitioned by k-means, and each partition
+            selected from by itself.
+        partitions: how many, 2 or more; None: so many that one holds 50,000 items or so.
         refine: after two levels swap picks wherever that brings the whole pool nearer to them.
         out: folder for ``selection.csv``, ``manifest.json`` and a ``labels.csv`` (kept if filled in), or ``overwrite``.
         threads: processor threads used, -1 for all: what ``workers`` means here.
@@ -113,7 +114,7 @@ def select(
     Raises:
         UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
     """
-    run, apart = Run.of("select", run_options, precision=FULL_PRECISION), Levels.asked(levels, parts, refine)
+    run, apart = Run.of("select", run_options, precision=FULL_PRECISION), Levels.asked(levels, partitions, refine)
     request = Request(
         embeddings,
         budget,
@@ -240,19 +241,19 @@ def _compute(
 ) -> tuple[BudgetResult, dict[str, Any]]:
     """Gather the evidence, pick, and measure the picks."""
     told = from_first(lambda: _Told.of(_known(given)))
-    shard, own = together(lambda: Shard.of(told.total))
+    holding, own = together(lambda: Holding.of(told.total))
     source = together(lambda: map_features(embeddings) if given is None else given.embeddings.features_ND)
     if told.levels is not None:
         kinds = from_first(lambda: _kinds(_known(given)))
-        return _compute_in_parts(told, told.levels, kinds, Stored(source, own), device, shard, run.quiet)
-    evidence = _evidence(source, given, device, shard, own)
+        return _compute_in_partitions(told, told.levels, kinds, Stored(source, own), device, holding, run.quiet)
+    evidence = _evidence(source, given, device, holding, own)
     started = time.perf_counter()
-    gathered = evidence if given is None or shard.world > 1 else _gathered(evidence, given, run)
+    gathered = evidence if given is None or holding.world > 1 else _gathered(evidence, given, run)
     result = together(lambda: carry_out(told.budget, told.selector, gathered, told.seed))
     seconds = time.perf_counter() - started
     cover = np.concatenate([result.picks.positions, evidence.labelled_everywhere])
-    near = coverage(evidence.features_ND, cover, evidence.population, shard)
-    return result, {**result.picks.figures, **result.figures, **near, **_spent(seconds, shard)}
+    near = coverage(evidence.features_ND, cover, evidence.population, holding)
+    return result, {**result.picks.figures, **result.figures, **near, **_spent(seconds, holding)}
 
 
 def _kinds(given: Given) -> Kinds:
@@ -260,37 +261,37 @@ def _kinds(given: Given) -> Kinds:
     return Kinds.of(limits.total, limits.labelled, limits.excluded, limits.closed, given.losses_N)
 
 
-def _compute_in_parts(
-    told: _Told, levels: Levels, kinds: Kinds, stored: Stored, device: str, shard: Shard, quiet: bool
+def _compute_in_partitions(
+    told: _Told, levels: Levels, kinds: Kinds, stored: Stored, device: str, holding: Holding, quiet: bool
 ) -> tuple[BudgetResult, dict[str, Any]]:
-    """Pick from the parts of a pool, and measure the picks."""
+    """Pick from the partitions of a pool, and measure the picks."""
     budget, seed, started = told.budget.asked, told.seed, time.perf_counter()
     assert budget is not None
-    how: dict[str, Any] = {"seed": seed, "device": device, "shard": shard, "quiet": quiet}
-    picks, entries = pick_in_parts(levels, stored, kinds, told.selector, budget, **how)
+    how: dict[str, Any] = {"seed": seed, "device": device, "holding": holding, "quiet": quiet}
+    picks, entries = pick_in_partitions(levels, stored, kinds, told.selector, budget, **how)
     if levels.refine:
-        picks = refined(stored, kinds, told.selector, picks, seed, shard)
+        picks = refined(stored, kinds, told.selector, picks, seed, holding)
     seconds = time.perf_counter() - started
-    near, sizes_K = covering(stored, kinds, picks.positions, shard)
+    near, sizes_K = covering(stored, kinds, picks.positions, holding)
     if levels.refine:
         picks = by_size(picks, sizes_K)
     result = BudgetResult(picks, {"asked": budget, "k": len(picks.positions), **entries})
-    return result, {**near, **_spent(seconds, shard)}
+    return result, {**near, **_spent(seconds, holding)}
 
 
-def _spent(seconds: float, shard: Shard) -> dict[str, float]:
+def _spent(seconds: float, holding: Holding) -> dict[str, float]:
     """Figures on the cost; the memory is that of the process that took most."""
-    memory = float(shard.largest(np.array([peak_memory_mb()]))[0])
+    memory = float(holding.largest(np.array([peak_memory_mb()]))[0])
     return {"seconds": round(seconds, 4), "peak_memory_mb": round(memory, 1)}
 
 
 # Evidence ---------------------------------------------------------------------------------------------------------
 
 
-def _evidence(source: FloatArray, given: Given | None, device: str, shard: Shard, own: slice) -> Evidence:
+def _evidence(source: FloatArray, given: Given | None, device: str, holding: Holding, own: slice) -> Evidence:
     """The evidence that needs no training, of this process's rows."""
-    labelled, excluded, closed, losses_N = shard.dealt(
-        lambda: deal(_known(given).limits, _known(given).losses_N, shard.world)
+    labelled, excluded, closed, losses_N = holding.dealt(
+        lambda: deal(_known(given).limits, _known(given).losses_N, holding.world)
     )
     return Evidence(
         together(lambda: rows_of(source[own])),
@@ -298,10 +299,10 @@ def _evidence(source: FloatArray, given: Given | None, device: str, shard: Shard
         excluded,
         closed,
         device=device,
-        answers_L=None if given is None or shard.world > 1 else given.limits.answers_L,
+        answers_L=None if given is None or holding.world > 1 else given.limits.answers_L,
         losses_N=losses_N,
         tokens_NTD=source if source.ndim == 3 else None,
-        shard=shard,
+        holding=holding,
     )
 
 

@@ -1,4 +1,4 @@
-"""What several processes, or several parts of a pool, can select from, and what each of them gets.
+"""What several processes, or several partitions of a pool, can select from, and what each of them gets.
 
 Shape legend: N items, T tokens, D feature size.
 """
@@ -26,7 +26,7 @@ from activetune.selection.selectors import Selector, selectors
 def refuse_settings(selector: Selector, method: str, levels: Levels | None) -> None:
     """Refuse a method that several processes can't share the rows of, where there are several.
 
-    Two levels give each process parts of its own, so that every method can be shared.
+    Two levels give each process partitions of its own, so that every method can be shared.
 
     Raises:
         UsageError: it is so.
@@ -34,7 +34,9 @@ def refuse_settings(selector: Selector, method: str, levels: Levels | None) -> N
     world = rank_and_world()[1]
     if levels is not None and levels.refine and not selector.refines:
         able = ", ".join(sorted(name for name, cls in selectors().items() if cls.refines))
-        raise UsageError(f"{method} can't refine the picks of all parts; leave out --refine, or choose one of: {able}")
+        raise UsageError(
+            f"{method} can't refine the picks of all partitions; leave out --refine, or choose one of: {able}"
+        )
     if world == 1 or levels is not None:
         return
     if not selector.shares_rows:
@@ -50,18 +52,20 @@ def refuse_settings(selector: Selector, method: str, levels: Levels | None) -> N
         )
 
 
-def refuse_apart(method: str, wanted: AbstractSet[str], budget: ResolvedBudget, *, guided: bool, parted: bool) -> None:
+def refuse_apart(
+    method: str, wanted: AbstractSet[str], budget: ResolvedBudget, *, guided: bool, partitioned: bool
+) -> None:
     """Refuse what needs the whole pool in one place, where it is in several.
 
     Args:
         wanted: the fields of the evidence that have yet to be gathered. guided: whether a model is given.
-        parted: whether the pool is parted, not only shared.
+        partitioned: whether the pool is partitioned, not only shared.
 
     Raises:
         UsageError: there is something.
     """
-    where = "two levels" if parted else "several processes"
-    way_out = "leave out --levels" if parted else "start it without torchrun or accelerate launch"
+    where = "two levels" if partitioned else "several processes"
+    way_out = "leave out --levels" if partitioned else "start it without torchrun or accelerate launch"
     if budget.asked is None or budget.each is not None:
         raise UsageError(
             f"{where} share out a number or a share of the items; give a budget like 500 or 5%, or {way_out}"

@@ -33,7 +33,7 @@ class Selector(Settings, ABC):
             simulation goes through its budgets in rounds then, as with methods that need labels.
         randomised: whether the seed changes the answer (for most pools).
         shares_rows: whether it can select from features of which each of several processes holds a part; see
-            :mod:`activetune.features.shard`.
+            :mod:`activetune.features.holding`.
         refines: whether it can bring picks of another hand nearer to the pool, see :meth:`refined`.
         presets: named settings, for instance ``paper``.
     """

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.features.distances import Float32, pieces
+from activetune.features.holding import WHOLE, Holding
 from activetune.features.nearest import NearestCentroid
-from activetune.features.shard import WHOLE, Shard
 from activetune.selection.selectors._losses import Assigned, CentroidLoss
 
 REFRESH = 10  # evaluations between two exact assignments of the descent
@@ -50,7 +50,7 @@ def minimise(
     weights_N: Float32 | None = None,
     device: str = "cpu",
     tolerance: float = TOLERANCE,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> Solution:
     """Move the free centroids. Fixed ones take items and repel like any other, but stay.
 
@@ -60,7 +60,7 @@ def minimise(
         update: whether items go to their nearest centroid again and again (otherwise to the start's, for ever).
         weights_N: how strongly each item pulls, their mean being 1; None: all alike.
         tolerance: share of all that the descent has won; it ends where it won less since the last refresh.
-        shard: the part of the items that this process holds. Values and gradients are added up, so that all processes
+        holding: the part of the items that this process holds. Values and gradients are added up, so that all processes
             move the same centroids: M D numbers an evaluation.
 
     Cost of an evaluation: 2 N M D (Adam) or 2 N R D (descent, R = 16 neighbours) + 6 M^2 D operations.
@@ -71,7 +71,7 @@ def minimise(
     free /= _lengths(free)
     weights = None if weights_N is None else torch.from_numpy(weights_N).to(device)
     nearest = NearestCentroid(features)
-    total = shard.count(len(features))
+    total = holding.count(len(features))
     held = None if update else nearest.exact(torch.cat([free, fixed]))[0]
 
     def evaluate(rows: Tensor, exact: bool) -> tuple[float, Tensor]:
@@ -80,8 +80,8 @@ def minimise(
             found = held, _own_similarity(features, centroids, held)
         else:
             found = (nearest.exact if exact else nearest.near)(centroids)
-        value, gradient = loss(centroids, Assigned(features, *found, weights, total, leads=shard.rank == 0))
-        return shard.total(value), shard.added(gradient)[: len(rows)]
+        value, gradient = loss(centroids, Assigned(features, *found, weights, total, leads=holding.rank == 0))
+        return holding.total(value), holding.added(gradient)[: len(rows)]
 
     if optimiser == "adam":
         free, losses, evaluations = _adam(evaluate, free, lr, iterations, loss.unit_steps)

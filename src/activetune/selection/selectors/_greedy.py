@@ -20,7 +20,7 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.features.distances import Float32, distances_from, pieces
-from activetune.features.shard import NOWHERE, WHOLE, Shard
+from activetune.features.holding import NOWHERE, WHOLE, Holding
 from activetune.selection.problem import Evidence, Picks
 
 FRONT = 4_096  # items whose distances are kept up to date between two products over all
@@ -36,7 +36,7 @@ def farthest_first(
     *,
     first: int | None = None,
     front: int = FRONT,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate farthest from all centres and picks so far, again and again.
 
@@ -55,14 +55,14 @@ def farthest_first(
     scores: list[float] = []
     if first is not None:
         picks, scores, pending = [first], [2.0], [first]
-        similarity_N[shard.own(np.array(picks), len(features_ND))] = np.inf
+        similarity_N[holding.own(np.array(picks), len(features_ND))] = np.inf
     else:
         pending = centres.tolist()
     while len(picks) < budget:
-        _catch_up(features_ND, similarity_N, candidates, shard.rows(features_ND, np.asarray(pending)))
-        certain = _Front.of(features_ND, similarity_N, candidates, front, shard)
-        pending, similarity = certain.followed(budget - len(picks), shard)
-        similarity_N[shard.own(np.asarray(pending), len(features_ND))] = np.inf
+        _catch_up(features_ND, similarity_N, candidates, holding.rows(features_ND, np.asarray(pending)))
+        certain = _Front.of(features_ND, similarity_N, candidates, front, holding)
+        pending, similarity = certain.followed(budget - len(picks), holding)
+        similarity_N[holding.own(np.asarray(pending), len(features_ND))] = np.inf
         picks += pending
         scores += distances_from(np.asarray(similarity)).tolist()
     return np.asarray(picks, dtype=np.int64), np.asarray(scores)
@@ -98,25 +98,27 @@ class _Front:
     similarity: float
 
     @classmethod
-    def of(cls, features_ND: Float32, similarity_N: Float32, candidates: IntArray, size: int, shard: Shard) -> _Front:
+    def of(
+        cls, features_ND: Float32, similarity_N: Float32, candidates: IntArray, size: int, holding: Holding
+    ) -> _Front:
         """The ``size`` farthest candidates."""
         stale = similarity_N[candidates]
-        positions, outside = _farthest(stale, candidates + shard.start, size)
-        if shard.world > 1:
-            outside = float(shard.least(np.array([outside]))[0])
-            positions, among = shard.joined(positions), shard.joined(similarity_N[positions - shard.start])
+        positions, outside = _farthest(stale, candidates + holding.start, size)
+        if holding.world > 1:
+            outside = float(holding.least(np.array([outside]))[0])
+            positions, among = holding.joined(positions), holding.joined(similarity_N[positions - holding.start])
             positions, left_out = _farthest(among, positions, size)
             outside = min(outside, left_out)
         best = int(stale.argmin()) if len(stale) else 0
         own = (-float(stale[best]), int(candidates[best])) if len(stale) else (-np.inf, NOWHERE)
-        least, pick = shard.first_of(*own)
-        row_D = shard.rows(features_ND, np.array([pick]))[0]
-        rows_BD, similarity_B = shard.rows(features_ND, positions), shard.rows(similarity_N, positions)
+        least, pick = holding.first_of(*own)
+        row_D = holding.rows(features_ND, np.array([pick]))[0]
+        rows_BD, similarity_B = holding.rows(features_ND, positions), holding.rows(similarity_N, positions)
         return cls(positions, rows_BD, similarity_B, outside, pick, row_D, -least)
 
-    def followed(self, budget: int, shard: Shard) -> tuple[list[int], list[np.float32]]:
+    def followed(self, budget: int, holding: Holding) -> tuple[list[int], list[np.float32]]:
         """The picks that are certain as long as only the front is kept up to date, and their similarities."""
-        return shard.agreed(lambda: self._followed(budget))
+        return holding.agreed(lambda: self._followed(budget))
 
     def _followed(self, budget: int) -> tuple[list[int], list[np.float32]]:
         picks, similarities = [self.pick], [np.float32(self.similarity)]
@@ -154,7 +156,7 @@ def greedy_coverage(
     weights_N: Float32 | None = None,
     device: str = "cpu",
     at_once: int = LAZY_BLOCK,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate that adds most to ``sum_i w_i max_(picks, centres) kernel(f_i . f_pick)``, again and again.
 
@@ -169,12 +171,12 @@ def greedy_coverage(
         left to gain. Equal gains go to the lower position. Cost: 2 C J D operations for the first gains, then about
         K (2 B J D); O(J D + B J) memory.
     """
-    items_JD = torch.from_numpy(shard.rows(features_ND, population)).to(device)
+    items_JD = torch.from_numpy(holding.rows(features_ND, population)).to(device)
     weights_J = torch.ones(len(population))
     if weights_N is not None:
-        weights_J = torch.from_numpy(shard.rows(weights_N, population))
+        weights_J = torch.from_numpy(holding.rows(weights_N, population))
     weights_J = (weights_J / weights_J.sum().clamp_min(1e-12)).to(device)
-    covered_J = shard.largest(_covered(features_ND, centres, items_JD, kernel))
+    covered_J = holding.largest(_covered(features_ND, centres, items_JD, kernel))
 
     def gains(which: IntArray) -> npt.NDArray[np.float64]:
         found = np.empty(len(which))
@@ -184,10 +186,10 @@ def greedy_coverage(
         return found
 
     def take(pick: int) -> None:
-        cover = kernel(items_JD @ torch.from_numpy(shard.rows(features_ND, np.array([pick]))[0]).to(device))
+        cover = kernel(items_JD @ torch.from_numpy(holding.rows(features_ND, np.array([pick]))[0]).to(device))
         torch.maximum(covered_J, cover, out=covered_J)
 
-    return lazy_greedy(gains, take, candidates, budget, at_once=at_once, shard=shard)
+    return lazy_greedy(gains, take, candidates, budget, at_once=at_once, holding=holding)
 
 
 def lazy_greedy(
@@ -197,7 +199,7 @@ def lazy_greedy(
     budget: int,
     *,
     at_once: int,
-    shard: Shard = WHOLE,
+    holding: Holding = WHOLE,
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """Pick the candidate of the largest gain, again and again, where no gain ever grows by other picks.
 
@@ -226,12 +228,12 @@ def lazy_greedy(
             block = min(2 * block, LARGEST_BLOCK)
             continue
         own = (float(bounds[best]), int(candidates[best])) if best >= 0 else (-np.inf, NOWHERE)
-        gain, pick = shard.first_of(*own)
+        gain, pick = holding.first_of(*own)
         if gain <= SMALLEST_GAIN:
             break
         picks.append(pick)
         won.append(gain)
-        if best >= 0 and pick == own[1] + shard.start:
+        if best >= 0 and pick == own[1] + holding.start:
             bounds[best], computed[best] = -np.inf, budget
         block = at_once
         take(pick)
@@ -247,11 +249,11 @@ def _covered(features_ND: Float32, centres: IntArray, items_JD: Tensor, kernel: 
     return covered_J
 
 
-def jury_of(population: IntArray, most: int, rng: np.random.Generator, shard: Shard = WHOLE) -> IntArray:
+def jury_of(population: IntArray, most: int, rng: np.random.Generator, holding: Holding = WHOLE) -> IntArray:
     """All of the population, or ``most`` of it at random (0: always all), as global positions in ascending order."""
-    if not most or shard.count(len(population)) <= most:
-        return population if shard.world == 1 else shard.joined(population + shard.start)
-    return np.sort(shard.drawn(population, most, rng))
+    if not most or holding.count(len(population)) <= most:
+        return population if holding.world == 1 else holding.joined(population + holding.start)
+    return np.sort(holding.drawn(population, most, rng))
 
 
 def gaussian(bandwidth: float) -> Kernel:
@@ -282,7 +284,7 @@ def greedy_picks(
         budget=budget,
         weights_N=weights_N,
         device=evidence.device,
-        shard=evidence.shard,
+        holding=evidence.holding,
     )
     return and_farthest(evidence, budget, positions, gains, [reason.format(gain) for gain in gains])
 
@@ -296,12 +298,12 @@ def and_farthest(
     figures: Mapping[str, float] | None = None,
 ) -> Picks:
     """Picks in the order of their gains; where nothing was left to gain, the candidates farthest from all follow."""
-    missing, shard, features_ND = budget - len(positions), evidence.shard, evidence.features_ND
+    missing, holding, features_ND = budget - len(positions), evidence.holding, evidence.features_ND
     if missing:
-        left = np.setdiff1d(evidence.candidates, shard.own(positions, len(features_ND)), assume_unique=True)
+        left = np.setdiff1d(evidence.candidates, holding.own(positions, len(features_ND)), assume_unique=True)
         centres = np.concatenate([evidence.labelled_everywhere, positions])
-        first = None if len(centres) else int(shard.at(left, np.array([0]))[0])
-        rest, distances = farthest_first(features_ND, left, centres, missing, first=first, shard=shard)
+        first = None if len(centres) else int(holding.at(left, np.array([0]))[0])
+        rest, distances = farthest_first(features_ND, left, centres, missing, first=first, holding=holding)
         positions, gains = np.concatenate([positions, rest]), np.concatenate([gains, np.zeros(missing)])
         reasons = reasons + [f"all is covered; farthest from earlier picks: distance {gap:.3f}" for gap in distances]
     return Picks(positions, gains, reasons, figures or {})

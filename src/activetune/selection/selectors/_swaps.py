@@ -82,30 +82,30 @@ def swapped(
 
     Cost: 2 J T D and some J a swap for each pass; O((J + M) D) memory.
     """
-    shard, features_ND = evidence.shard, evidence.features_ND
-    if len(picks) == shard.count(len(evidence.candidates)):
+    holding, features_ND = evidence.holding, evidence.features_ND
+    if len(picks) == holding.count(len(evidence.candidates)):
         return picks
-    jury = jury_of(evidence.population, jurors, rng, shard)
+    jury = jury_of(evidence.population, jurors, rng, holding)
     everyone = np.concatenate([picks, evidence.labelled_everywhere])
-    weights_J = None if weights_N is None else shard.rows(weights_N, jury)
-    read = rows or (lambda positions: shard.rows(features_ND, positions))
+    weights_J = None if weights_N is None else holding.rows(weights_N, jury)
+    read = rows or (lambda positions: holding.rows(features_ND, positions))
     search = _Search(read, jury, everyone, len(picks), power, weights_J)
     for _ in range(passes):
         before = search.total
-        search.run_pass(shard.shuffled(evidence.candidates, max(trials[0], trials[1] * len(picks)), rng))
-        if shard.agreed(lambda before=before: search.total > (1 - least_gain) * before):  # type: ignore[misc]
+        search.run_pass(holding.shuffled(evidence.candidates, max(trials[0], trials[1] * len(picks)), rng))
+        if holding.agreed(lambda before=before: search.total > (1 - least_gain) * before):  # type: ignore[misc]
             break
-    return shard.agreed(lambda: search.picks[: len(picks)])
+    return holding.agreed(lambda: search.picks[: len(picks)])
 
 
 def weight_of_each(evidence: Evidence, picks: IntArray, weights_N: Float32 | None = None) -> npt.NDArray[np.float64]:
     """The items of the population that each pick is nearest to, counted or weighed (K,); labelled items keep theirs."""
-    shard, population = evidence.shard, evidence.population
-    cover_MD = np.concatenate([shard.rows(evidence.features_ND, picks), evidence.labelled_rows_LD])
+    holding, population = evidence.holding, evidence.population
+    cover_MD = np.concatenate([holding.rows(evidence.features_ND, picks), evidence.labelled_rows_LD])
     owner_N, _ = nearest_centroid(evidence.features_ND, cover_MD)
     weights = None if weights_N is None else weights_N[population]
     held_M = np.bincount(owner_N[population], weights, minlength=len(cover_MD)).astype(np.float64)
-    return shard.added(held_M)[: len(picks)]
+    return holding.added(held_M)[: len(picks)]
 
 
 def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, iterations: int = SETTLING) -> IntArray:
@@ -114,7 +114,7 @@ def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, i
     Labelled items keep what is nearest to them and stay. A centroid without a candidate of its own takes the most
     similar one that is left.
     """
-    features_ND, population, shard = evidence.features_ND, evidence.population, evidence.shard
+    features_ND, population, holding = evidence.features_ND, evidence.population, evidence.holding
     rows = torch.from_numpy(features_ND if len(population) == len(features_ND) else features_ND[population])
     rows = rows.to(evidence.device)
     free = torch.from_numpy(centroids_KD).to(evidence.device)
@@ -123,19 +123,19 @@ def _settle(evidence: Evidence, centroids_KD: Float32, assignment_N: IntArray, i
     nearest, assigned = NearestCentroid(rows), AssignedSums(rows, len(free) + len(fixed))
     nearest.start_from(owner, torch.cat([free, fixed]))
     for _ in range(iterations):
-        sums = shard.added(assigned.of(owner))
+        sums = holding.added(assigned.of(owner))
         lengths = sums[: len(free)].norm(dim=1, keepdim=True)
         free = torch.where(lengths > 1e-6, sums[: len(free)] / lengths.clamp_min(1e-6), free)
         owner, similarity = nearest.near(torch.cat([free, fixed]))
     value_N, owner_N = similarity.cpu().numpy(), owner.cpu().numpy()
     open_ = np.flatnonzero(np.isin(population, evidence.candidates, assume_unique=True))
     best_M, _ = first_best_of_each(
-        value_N[open_], owner_N[open_], population[open_], len(free) + len(fixed), shard=shard
+        value_N[open_], owner_N[open_], population[open_], len(free) + len(fixed), holding=holding
     )
     picks = best_M[: len(free)].copy()
     found = picks >= 0
-    left = np.setdiff1d(evidence.candidates, shard.own(picks[found], len(features_ND)))
-    picks[~found] = distinct_nearest(free.cpu().numpy()[~found], features_ND, left, shard=shard)[0]
+    left = np.setdiff1d(evidence.candidates, holding.own(picks[found], len(features_ND)))
+    picks[~found] = distinct_nearest(free.cpu().numpy()[~found], features_ND, left, holding=holding)[0]
     return picks
 
 

@@ -131,7 +131,7 @@ class ActiveFT(Selector):
             )
         else:
             positions, _ = distinct_nearest(
-                solution.centroids_KD, evidence.features_ND, evidence.candidates, shard=evidence.shard
+                solution.centroids_KD, evidence.features_ND, evidence.candidates, holding=evidence.holding
             )
         sizes = weight_of_each(evidence, positions, weights_N)
         order = np.lexsort((positions, -sizes))
@@ -148,11 +148,11 @@ class ActiveFT(Selector):
         """The centroids that the loss ends at, from a start drawn anew."""
         features_ND, candidates, population = evidence.features_ND, evidence.candidates, evidence.population
         weights = None if weights_N is None else weights_N[candidates]
-        start = evidence.shard.drawn(candidates, budget, rng, weights)
+        start = evidence.holding.drawn(candidates, budget, rng, weights)
         whole = len(population) == len(features_ND)
         return minimise(
             features_ND if whole else features_ND[population],
-            evidence.shard.rows(features_ND, start),
+            evidence.holding.rows(features_ND, start),
             evidence.labelled_rows_LD,
             loss=LOSSES[self.loss](self.temperature, self.balance),
             optimiser=self.optimiser,
@@ -161,5 +161,5 @@ class ActiveFT(Selector):
             update=self.update,
             weights_N=None if weights_N is None else weights_N[population],
             device=evidence.device,
-            shard=evidence.shard,
+            holding=evidence.holding,
         )

@@ -26,12 +26,14 @@ class KCenter(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; equal distances go to the lower position."""
-        shard, candidates, centres = evidence.shard, evidence.candidates, evidence.labelled_everywhere
+        holding, candidates, centres = evidence.holding, evidence.candidates, evidence.labelled_everywhere
         first = None
         if not len(centres):
-            total = shard.count(len(candidates))
-            first = int(shard.at(candidates, np.array([shard.agreed(lambda: int(rng.choice(total)))]))[0])
-        positions, scores = farthest_first(evidence.features_ND, candidates, centres, budget, first=first, shard=shard)
+            total = holding.count(len(candidates))
+            first = int(holding.at(candidates, np.array([holding.agreed(lambda: int(rng.choice(total)))]))[0])
+        positions, scores = farthest_first(
+            evidence.features_ND, candidates, centres, budget, first=first, holding=holding
+        )
         reasons = [f"farthest from all earlier picks: distance {score:.3f}" for score in scores]
         if first is not None:
             reasons[0] = "random start"

@@ -35,8 +35,8 @@ class KMeans(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        shard = evidence.shard
-        count = min(budget + shard.count(len(evidence.labelled)), shard.count(len(evidence.population)))
+        holding = evidence.holding
+        count = min(budget + holding.count(len(evidence.labelled)), holding.count(len(evidence.population)))
         _, owner, similarity = cluster(
             evidence.features_ND,
             count,
@@ -44,15 +44,15 @@ class KMeans(Selector):
             population=evidence.population,
             iterations=self.iterations,
             device=evidence.device,
-            shard=shard,
+            holding=holding,
         )
         positions, values, sizes = _nearest_of_each(evidence, owner, similarity, count)
         order = np.argsort(-sizes, kind="stable")[:budget]
         positions, values, sizes = positions[order], values[order], sizes[order]
         if len(positions) < budget:  # duplicates in the pool leave clusters empty; a random one fills up
-            taken = shard.own(positions, len(evidence.features_ND))
+            taken = holding.own(positions, len(evidence.features_ND))
             free = np.setdiff1d(evidence.candidates, taken, assume_unique=True)
-            more = shard.drawn(free, budget - len(positions), rng)
+            more = holding.drawn(free, budget - len(positions), rng)
             positions = np.concatenate([positions, more])
             sizes = np.concatenate([sizes, np.zeros(len(more), dtype=sizes.dtype)])
             values = np.concatenate([values, np.zeros(len(more), dtype=np.float32)])
@@ -69,11 +69,11 @@ def _nearest_of_each(
     evidence: Evidence, owner: IntArray, similarity: Float32, count: int
 ) -> tuple[IntArray, Float32, IntArray]:
     """For each cluster without a labelled item: its candidate nearest to the centroid, similarity and size."""
-    shard, open_ = evidence.shard, evidence.candidates
+    holding, open_ = evidence.holding, evidence.candidates
     counts_2K = np.stack(
         [np.bincount(owner[which], minlength=count) for which in (evidence.population, evidence.labelled)]
     )
-    sizes_K, labelled_K = shard.added(counts_2K)
-    positions_K, values_K = first_best_of_each(similarity[open_], owner[open_], open_, count, shard=shard)
+    sizes_K, labelled_K = holding.added(counts_2K)
+    positions_K, values_K = first_best_of_each(similarity[open_], owner[open_], open_, count, holding=holding)
     found = (positions_K >= 0) & (labelled_K == 0)
     return positions_K[found], values_K[found], sizes_K[found]

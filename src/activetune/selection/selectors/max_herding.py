@@ -52,7 +52,7 @@ class MaxHerding(Selector):
         return greedy_picks(
             evidence,
             budget,
-            population=jury_of(evidence.population, self.jury, rng, evidence.shard),
+            population=jury_of(evidence.population, self.jury, rng, evidence.holding),
             kernel=gaussian(self.bandwidth),
             reason="adds {:.2%} of coverage",
         )

@@ -82,12 +82,12 @@ def relative_losses(evidence: Evidence) -> Float32 | None:
     Raises:
         UsageError: a loss that is negative or no number.
     """
-    shard, losses_N = evidence.shard, given(evidence.losses_N).astype(np.float64)
+    holding, losses_N = evidence.holding, given(evidence.losses_N).astype(np.float64)
     among = losses_N[evidence.population]
-    if shard.count(int(not np.isfinite(among).all() or among.min(initial=0) < 0)):
+    if holding.count(int(not np.isfinite(among).all() or among.min(initial=0) < 0)):
         raise UsageError("ods: losses must be numbers of at least 0; some are negative or not finite")
-    mean = shard.total(float(among.sum())) / shard.count(len(among))
-    spread = float(shard.largest(np.array([among.max(initial=-np.inf), -among.min(initial=np.inf)])).sum())
+    mean = holding.total(float(among.sum())) / holding.count(len(among))
+    spread = float(holding.largest(np.array([among.max(initial=-np.inf), -among.min(initial=np.inf)])).sum())
     if mean == 0 or spread <= 1e-9 * mean:
         return None
     found: Float32 = np.maximum(losses_N / mean, SMALLEST_WEIGHT).astype(np.float32)

@@ -24,5 +24,5 @@ class Random(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; every score is 1."""
-        chosen = evidence.shard.shuffled(evidence.candidates, budget, rng)
+        chosen = evidence.holding.shuffled(evidence.candidates, budget, rng)
         return Picks(chosen, np.ones(budget), ["drawn at random"] * budget)

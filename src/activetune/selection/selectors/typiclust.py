@@ -44,9 +44,9 @@ class TypiClust(Selector):
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`."""
-        shard, labelled = evidence.shard, evidence.labelled
-        most = min(shard.count(len(labelled)) + budget, self.clusters)
-        groups = _Groups(evidence, min(most, shard.count(len(evidence.population))), rng)
+        holding, labelled = evidence.holding, evidence.labelled
+        most = min(holding.count(len(labelled)) + budget, self.clusters)
+        groups = _Groups(evidence, min(most, holding.count(len(evidence.population))), rng)
         queue = np.lexsort((-groups.left_K, groups.labelled_K)).tolist()
         large = [number for number in queue if groups.left_K[number] + groups.labelled_K[number] >= self.smallest]
         positions: list[int] = []
@@ -73,14 +73,14 @@ class _Groups:
     """
 
     def __init__(self, evidence: Evidence, count: int, rng: np.random.Generator):
-        self.shard, self.features_ND, self.count = evidence.shard, evidence.features_ND, count
+        self.holding, self.features_ND, self.count = evidence.holding, evidence.features_ND, count
         _, owner, _ = cluster(
             self.features_ND,
             count,
             rng,
             population=evidence.population,
             device=evidence.device,
-            shard=self.shard,
+            holding=self.holding,
         )
         self.left = [np.setdiff1d(group, evidence.labelled, assume_unique=True) for group in members(owner, count)]
         self.is_open_N = np.zeros(len(owner), dtype=bool)
@@ -88,7 +88,7 @@ class _Groups:
         numbers_of = (owner[evidence.labelled], owner[evidence.candidates])
         sizes = np.array([len(group) for group in self.left])
         counts = [sizes, *(np.bincount(numbers, minlength=count) for numbers in numbers_of)]
-        self.left_K, self.labelled_K, self.open_K = self.shard.added(np.stack(counts))
+        self.left_K, self.labelled_K, self.open_K = self.holding.added(np.stack(counts))
 
     def most_typical(self, number: int, neighbours: int) -> tuple[int, float]:
         """The global position of the most typical item that may be picked, and its typicality."""
@@ -96,12 +96,12 @@ class _Groups:
         open_ = self.is_open_N[group]
         typicality = self._typicality(number, neighbours)[open_]
         one = np.zeros(len(typicality), dtype=np.int64)
-        found = first_best_of_each(typicality, one, group[open_], 1, rounding=DISTANCE_ROUNDING, shard=self.shard)
+        found = first_best_of_each(typicality, one, group[open_], 1, rounding=DISTANCE_ROUNDING, holding=self.holding)
         return int(found[0][0]), float(found[1][0])
 
     def take(self, number: int, pick: int) -> None:
         """Count an item as picked."""
-        own = self.shard.own(np.array([pick]), len(self.features_ND))
+        own = self.holding.own(np.array([pick]), len(self.features_ND))
         self.left[number] = np.setdiff1d(self.left[number], own, assume_unique=True)
         self.left_K[number] -= 1
         self.open_K[number] -= 1
@@ -115,9 +115,9 @@ class _Groups:
         count = min(neighbours, int(self.left_K[number]) // 2)
         if not count:
             return np.ones(len(group), dtype=np.float32)
-        lengths = self.shard.joined(np.array([len(group)]))
-        start = int(lengths[: self.shard.rank].sum())
-        rows = self.shard.joined(self.features_ND[group])
+        lengths = self.holding.joined(np.array([len(group)]))
+        start = int(lengths[: self.holding.rank].sum())
+        rows = self.holding.joined(self.features_ND[group])
         distance = mean_distance_to_nearest(rows, count, slice(start, start + len(group)))
         found: FloatArray = 1 / np.maximum(distance, 1e-6)
         return found

@@ -30,7 +30,7 @@ NOWHERE = np.iinfo(np.int64).max  # a position behind all others
 
 
 @dataclass(frozen=True)
-class Shard:
+class Holding:
     """A part of the rows; positions count within it, global ones from its ``start`` on.
 
     Attributes:
@@ -43,11 +43,11 @@ class Shard:
     world: int = 1
 
     @classmethod
-    def of(cls, total: int) -> tuple[Shard, slice]:
+    def of(cls, total: int) -> tuple[Holding, slice]:
         """The part of ``total`` rows that this process holds, and which it is.
 
-        >>> Shard.of(10)  # in one process
-        (Shard(start=0, rank=0, world=1), slice(0, 10, None))
+        >>> Holding.of(10)  # in one process
+        (Holding(start=0, rank=0, world=1), slice(0, 10, None))
         """
         rank, world = rank_and_world()
         bounds = [total * number // world for number in range(world + 1)]
@@ -193,4 +193,4 @@ class Shard:
         return told[0]
 
 
-WHOLE = Shard()
+WHOLE = Holding()
