@@ -100,6 +100,7 @@ def test_the_lock_has_the_versions_of_the_constraints(tmp_path: Path) -> None:
     assert all(" --hash=sha256:" in line and len(line.rpartition(":")[2]) == 64 for line in lines)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_demo_uses_no_network(tmp_path: Path) -> None:
     import os
