@@ -241,7 +241,8 @@ def test_a_process_that_is_killed_costs_its_shard_and_any_number_goes_on(
     codes, said = ended(start_two([*script, str(out), "--quiet"], tmp_path, KILLED=str(tmp_path / "killed")))
     assert codes == [1, -signal.SIGKILL], said
     assert said[0][1].splitlines() == [
-        "error: another of the 2 processes of this run has ended, or its host can't be reached; what was finished is kept: go on with --resume"
+        "error: another of the 2 processes of this run has ended, or its host can't be reached; what was finished is "
+        "kept: go on with --resume"
     ]
     assert len(list((out / ".unfinished").glob("0*.json"))) == 3  # of 4
     assert not (out / ".lock").exists()

@@ -196,7 +196,8 @@ def test_a_process_that_is_killed_leaves_a_run_that_one_alone_goes_on_with(
     os.close(hold)
     assert codes == [1, -signal.SIGKILL], said
     assert said[0][1].splitlines()[-1] == (
-        "error: another of the 2 processes of this run has ended, or its host can't be reached; what was finished is kept: go on with --resume"
+        "error: another of the 2 processes of this run has ended, or its host can't be reached; what was finished is "
+        "kept: go on with --resume"
     )
     alone = subprocess.run(
         [sys.executable, "-m", "activetune", *arguments, "--resume"],
