@@ -95,6 +95,8 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("README.md", "$ make demo"): "installs; make test is what runs this",
     ("README.md", "$ pip install ."): "installs",
     ("README.md", "$ activetune embed"): "fetches published weights; test_docs.py checks its options",
+    ("docs/security.md", "$ make fuzz"): "takes hours, installs or loads the machine; tests/security runs short forms",
+    ("docs/visft.md", "$ torchrun"): "needs several GPUs; test_visft_ranks.py starts processes",
     ("docs/report.md", "$ activetune report SEL"): "an outline; test_report.py makes the pages of all kinds of folder",
     ("docs/report.md", "$ activetune report MODEL"): "an outline; test_report.py makes it",
     ("docs/report.md", "activetune.write_report"): "an outline; test_report.py makes all of them",

@@ -212,7 +212,7 @@ def test_a_run_that_replaces_another_ones_predictions_and_is_cut_off_leaves_no_f
         models.pool, task="segmentation", labels=labels, out=other, weights=weights, seed=5, **given, **ON
     )
     with monkeypatch.context() as patch:
-        patch.setattr(module, "predictions", killed)
+        patch.setattr(module, "predicted", killed)
         with pytest.raises(KeyboardInterrupt):
             predict(other, models.pool, out=out, overwrite=True, **ON)
     with pytest.raises(UsageError, match="was begun with another model or pool"):

@@ -37,6 +37,7 @@ RECIPES = sorted(recipes())
 QUICK = {"epochs": 2, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 6, "rank": 2, "validation_least": 1}
 QUICK |= {"batches": 4, "loops": 2, "measurements": 1, "budget": "50%", "captions": "none", "validation": 0.25}
 FROZEN = ("frozen_map", "linear_probe", "pool_probe")
+TIMED = ("seconds", "peak_memory_mb", "batches_in_all")
 COLUMNS = {"phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds", "strength", "head"}
 COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds"}
 
@@ -84,7 +85,7 @@ def reported(folder: Path) -> dict[str, Any]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(part) for key, part in value.items() if key not in ("seconds", "peak_memory_mb")}
+        return {key: _timeless(part) for key, part in value.items() if key not in TIMED}
     return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -117,15 +116,6 @@ def _by(recipe: str, settings: str) -> tuple[str, Prepare]:
     return line, _warmed(line)
 
 
-def _project(place: Path) -> None:
-    """A project whose first round is answered."""
-    _pooled(NEXT)(place)
-    file = place / "project" / "rounds" / "001" / "labels.csv"
-    with file.open(newline="") as lines:
-        ids = [row["id"] for row in csv.DictReader(lines)]
-    file.write_text("id,label\n" + "".join(f"{item},{item[0]}\n" for item in ids))
-
-
 NEXT = f"next project --pool pool --budget 6 --workers 0 {BACKBONE}"
 EXPORT_MODEL = "export-model model --to torch-export --out exported"
 PREDICT = "predict model pool --out p.csv --workers 0"
@@ -183,7 +173,7 @@ SCENARIOS: dict[str, tuple[list[str], Prepare]] = {
         ),
         *((f"finetune_{recipe}", *_by(recipe, settings)) for recipe, settings in RECIPES.items()),
         ("export_model", EXPORT_MODEL, _pooled(FINETUNE)),
-        ("next", NEXT, _project),
+        ("next", NEXT, _warmed(NEXT)),
         ("evaluate", "evaluate model pool --workers 0", _pooled(FINETUNE)),
         ("predict", PREDICT, _pooled(FINETUNE)),
         ("predict_over_another", f"{PREDICT} --overwrite", _rejects_gone),

@@ -14,8 +14,8 @@ import pytest
 
 import activetune
 from activetune.base.errors import ActivetuneError
-from activetune.data.loading import image_loader
-from activetune.features import computing
+from activetune.data.loading import batch_loader
+from activetune.features import computing, sharing
 from tests.conftest import tiny_backbone, write_digits
 
 QUIET: dict[str, Any] = {"workers": 0, "quiet": True, "device": "cpu", "precision": "fp32"}
@@ -81,13 +81,13 @@ def test_an_image_that_changes_during_a_run_is_noticed_when_it_goes_on(
     first, second = sorted(pool.rglob("*.png"))[:2]
 
     def changing(*given: Any, **more: Any) -> Any:
-        batches = iter(image_loader(*given, **more))
+        batches = batch_loader(*given, **more)
         yield next(batches)
         first.write_bytes(second.read_bytes())
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(computing, "image_loader", changing)
+        patched.setattr(sharing, "batch_loader", changing)
         with pytest.raises(KeyboardInterrupt):
             activetune.embed(pool, **options)
     with pytest.raises(ActivetuneError, match=r"were changed since; start again with --overwrite"):

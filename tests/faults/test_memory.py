@@ -141,7 +141,7 @@ def test_an_error_that_is_none_of_memory_passes() -> None:
 def test_memory_that_runs_out_elsewhere_is_a_sentence(
     pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import activetune.selection.select as stage
+    import activetune.selection.request as stage
 
     def short(*given: Any, **options: Any) -> Any:
         raise KINDS["of a GPU"]

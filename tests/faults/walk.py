@@ -42,7 +42,9 @@ TERMINATED = -signal.SIGTERM  # as a fault
 MOST = 3  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
-VOLATILE = re.compile(r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|^history\.csv$|pid|since|started")
+VOLATILE = re.compile(
+    r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|^(?:history|results|curves)\.csv$|pid|since|started"
+)
 
 REMEMBERED = re.compile(r"/cache/")  # costs time where it is missing, never the result
 NEUTRAL = re.compile(r"os\.chmod|\.lock$|open .*\.partial$|remove .*\.partial$|sqlite")

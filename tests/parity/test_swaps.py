@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from activetune.features.distances import unit_rows
+from activetune.base.arrays import IntArray
+from activetune.features.distances import Float32, unit_rows
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors import _swaps
 from activetune.selection.selectors._swaps import _Search, _settle, picks_of_centroids, swapped
@@ -19,6 +20,11 @@ from tests.conftest import InPieces
 SEEDS = range(3)
 POWERS = pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
 NOBODY = np.empty(0, dtype=np.int64)
+
+
+def rows_of(features: Float32) -> Callable[[IntArray], Float32]:
+    """Gives features by position."""
+    return lambda positions: features[positions]
 
 
 def sphere(count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -137,7 +143,7 @@ def test_after_a_pass_without_swaps_no_single_swap_gains(
     order = rng.permutation(50)
     weights = rng.uniform(0, 1, 50).astype(np.float32) if weighed else np.ones(50, dtype=np.float32)
     cost = costs(features, power) * weights[:, None]
-    search = _Search(features, np.arange(len(features)), order[: free + fixed], free, power, weights)
+    search = _Search(rows_of(features), np.arange(len(features)), order[: free + fixed], free, power, weights)
     candidates = np.setdiff1d(order, order[free : free + fixed])
     for _ in range(30):
         before = search.picks.copy()
@@ -190,7 +196,7 @@ def test_what_a_trial_gains_is_what_recomputing_says(power: float, seed: int) ->
     features = sphere(40, 4, seed)
     cost = costs(features, power)
     picks = np.random.default_rng(seed).choice(40, 7, replace=False)
-    search = _Search(features, np.arange(len(features)), picks, 5, power)
+    search = _Search(rows_of(features), np.arange(len(features)), picks, 5, power)
     for trial in np.setdiff1d(np.arange(40), picks):
         totals = []
         for slot in range(5):
@@ -253,7 +259,7 @@ def test_bookkeeping_after_every_pass(free: int, fixed: int, power: float, seed:
     rng = np.random.default_rng(seed)
     order = rng.permutation(60)
     jury = np.sort(rng.choice(60, 40, replace=False))
-    search = _Search(features, jury, order[: free + fixed], free, power)
+    search = _Search(rows_of(features), jury, order[: free + fixed], free, power)
     assert_books_are_right(search, features, jury)
     totals, start = [search.total], search.picks.copy()
     for _ in range(3):
@@ -271,7 +277,7 @@ def test_bookkeeping_of_an_odd_pool(power: float, seed: int) -> None:
     features = odd_pool(seed)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(features))
-    search = _Search(features, np.arange(len(features)), order[:8], 6, power)
+    search = _Search(rows_of(features), np.arange(len(features)), order[:8], 6, power)
     assert_books_are_right(search, features, np.arange(40))
     for _ in range(3):
         search.run_pass(rng.permutation(np.setdiff1d(order, order[6:8])))
@@ -286,7 +292,7 @@ def test_bookkeeping_in_pieces(numbers: int, in_pieces: InPieces) -> None:
     whole = lowered(features, start)
     in_pieces(numbers)
     assert lowered(features, start).tolist() == whole.tolist()
-    search = _Search(features, np.arange(len(features)), start, 6, 1.0)
+    search = _Search(rows_of(features), np.arange(len(features)), start, 6, 1.0)
     search.run_pass(np.arange(60))
     assert_books_are_right(search, features, np.arange(60))
 
@@ -299,7 +305,7 @@ def test_a_picked_zero_vector_costs_nothing() -> None:
     for seed in range(20):
         picks = np.random.default_rng(seed).permutation(np.arange(1, 8))[:3]
         picks = np.concatenate([[0], picks])
-        search = _Search(features, np.arange(len(features)), picks, 4, 1.0)
+        search = _Search(rows_of(features), np.arange(len(features)), picks, 4, 1.0)
         search.run_pass(np.arange(8))
         assert total(cost, search.picks) <= total(cost, picks) + rounding(1, 8)
 

@@ -19,9 +19,9 @@ from activetune import UsageError, open_pool
 from activetune.base.names import whole_number
 from activetune.data.annotations import read_annotations, tasks_at
 from activetune.data.annotations._legend import legend_of_names, read_legend
-from activetune.evaluation.journal import Journal
+from activetune.evaluation.journal import _line, _whole
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
-from activetune.features.writer import _row_shape
+from activetune.features.writer import _shape_and_dtype
 from activetune.handover.given import given_at
 from activetune.labelling.label_file import LabelFile
 from activetune.labelling.sheet import Sheet
@@ -30,7 +30,6 @@ from activetune.report.panels.map import _kept
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.serving.guards import Guards
 from activetune.studies.rounds.project import Project, ProjectSettings
-from activetune.tasks import make_task
 
 NO_NUMBERS = ("²", "١²", "9" * 5000, "-1", "1_0", "")
 
@@ -54,7 +53,7 @@ def test_array_headers_that_are_no_python(text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is damaged"):
         load_embeddings(tmp_path / "emb")
     with pytest.raises(UsageError, match="is damaged"):
-        _row_shape(tmp_path / "emb" / "features.npy")
+        _shape_and_dtype(tmp_path / "emb" / "features.npy")
     assert _kept(tmp_path / "emb" / "features.npy", np.arange(3)) is None
 
 
@@ -194,18 +193,6 @@ def test_items_of_another_kind(ids: pa.Array, labels: pa.Array, tmp_path: Path) 
         load_embeddings(tmp_path / "emb")
 
 
-class Images:
-    """Contents that are always what they were."""
-
-    fingerprint = "x"
-
-    def read(self, count: int) -> None:
-        """Nothing to read."""
-
-    def digest_of(self, start: int, stop: int) -> str:
-        return f"{start}-{stop}"
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -218,18 +205,8 @@ class Images:
         lambda line: line[:-4],
     ],
 )
-def test_a_damaged_line_of_predictions_is_made_again(damage: Any, tmp_path: Path) -> None:
-    def opened() -> Journal:
-        form = make_task("classification").form(["cat", "dog"])
-        return Journal(tmp_path / "p.csv", form, ["a", "b", "c"], "key", Images())  # type: ignore[arg-type]
-
-    journal = opened()
-    journal.begin(overwrite=False, resume=False)
-    journal.add([("a", "cat", 0.5)], [], 0)
-    journal.add([("b", "cat", 0.5)], [("c", "empty: 0 bytes")], 1)
-    assert opened().begin(overwrite=False, resume=True)[2] == 2
-    (file,) = tmp_path.glob(".p.csv.partial.jsonl")
-    lines = file.read_bytes().splitlines()
-    file.write_bytes(b"\n".join([*lines[:2], damage(lines[2]), b""]))
-    rows, rejected, batches = opened().begin(overwrite=False, resume=True)
-    assert (rows, rejected, batches) == ([("a", "cat", 0.5)], [], 1)
+def test_a_damaged_line_of_predictions_is_made_again(damage: Any) -> None:
+    batches = [[[["a", "cat", 0.5]], [], ["00"]], [[["b", "cat", 0.5]], [["c", "empty: 0 bytes"]], ["01", "02"]]]
+    lines = [_line(batch).rstrip() for batch in batches]
+    assert _whole(lines) == batches
+    assert _whole([lines[0], damage(lines[1])]) == batches[:1]

@@ -174,21 +174,24 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     _refuse_pool(path)
     manifest = read_manifest(path, "embeddings")
     features = _read(path / "features.npy", lambda file: np.load(file, mmap_mode="r", allow_pickle=False))
-    table = _read(
-        path / "items.parquet",
-        lambda file: pq.read_table(file, columns=["id", "label"], page_checksum_verification=True),
-    )
-    ids = table.column("id").to_pylist()
+    ids, names, items = _read(path / "items.parquet", _items)
     found = {"shape": list(features.shape), "features": digest_array(features)}
     same = {
         "features.npy": all(manifest.get(name) == value for name, value in found.items()),
-        "items.parquet": digest_stream(ids) == manifest.get("items"),
+        "items.parquet": items == manifest.get("items"),
         REJECTED: "rejected_list" not in manifest or _read(path / REJECTED, digest_file) == manifest["rejected_list"],
     }
     if foreign := [str(path / name) for name, is_same in same.items() if not is_same]:
         raise UsageError(f"{' and '.join(foreign)} do not belong to its manifest; embed again with --overwrite")
-    labels = class_names(column_values(table.column("label")), str(path / "items.parquet"), ids)
+    labels = class_names(names, str(path / "items.parquet"), ids)
     return Embeddings(ids, features, labels if any(name is not None for name in labels) else None, manifest)
+
+
+def _items(file: Path) -> tuple[list[str], list[Any], str]:
+    """Ids, labels, and the digest of the ids."""
+    table = pq.read_table(file, columns=["id", "label"], page_checksum_verification=True)
+    ids = table.column("id").to_pylist()
+    return ids, column_values(table.column("label")), digest_stream(ids)
 
 
 def _read(file: Path, read: Callable[[Path], Any]) -> Any:

@@ -114,6 +114,7 @@ class Work(ABC):
         device: str = "",
         beside: int = 1,
         advance: Callable[[int], object] = lambda images: None,
+        quiet: bool = True,
     ) -> dict[str, Any]:
         """Work through the shards that nobody else takes.
 
@@ -122,6 +123,7 @@ class Work(ABC):
             device: of this process; "" for the one that was asked for.
             beside: processes on this machine that do the same, this one included.
             advance: is told how many images were dealt with, batch by batch.
+            quiet: do not say that fewer images go through the network at a time than were asked for.
 
         Returns:
             Figures: images, seconds, and where the time went.
@@ -132,7 +134,7 @@ class Work(ABC):
         with self.context(runtime), contextlib.ExitStack() as kept:
             clock = Clock(on_processor=runtime.device.type == "cpu", save_every=self.save_every)
             images = PoolImages(self.pool, self.prepare, about=self.about, digests=True, told=self.told)
-            portions = Portions(runtime.device, quiet=beside > 1)
+            portions = Portions(runtime.device, quiet)
             batches = self._claimed(pending, lambda shard: self.open(shard, runtime, portions), opened, kept)
             left = sum(len(self.shards.plan.bounds(shard)) for shard in pending)
             workers = choose_workers(self.workers, left, beside=beside, one_reader=self.pool.one_reader)
@@ -207,12 +209,13 @@ def worked_through(work: Work, pending: Sequence[int], cluster: Cluster | None, 
     rank, world = rank_and_world()
     if world == 1:
         with progress(plan.items, work.label, done=done, quiet=quiet) as meter:
-            return [work.run(pending, advance=meter.advance)]
+            return [work.run(pending, advance=meter.advance, quiet=quiet)]
     together(work.shards.check_seen)
     device, beside = together(lambda: device_of_rank(work.device)), launched().local_world
     with progress(plan.items, work.label, done=done, quiet=quiet or rank > 0) as meter:
         told = _Watched(work.shards, pending, meter).advance if is_first() else meter.advance
-        figures = together(lambda: work.run(pending, device=device, beside=beside, advance=told))
+        how: dict[str, Any] = {"device": device, "beside": beside, "advance": told, "quiet": quiet or rank > 0}
+        figures = together(lambda: work.run(pending, **how))
     return gathered(figures)
 
 

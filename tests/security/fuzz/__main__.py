@@ -87,7 +87,7 @@ def _process(wanted: Mapping[str, int], folder: Path, seed: int) -> subprocess.C
     }
     names = [f"{name}={cases}" for name, cases in wanted.items()]
     command = [sys.executable, "-m", "tests.security.fuzz.loop", str(folder), str(seed), *names]
-    return subprocess.run(command, env=environment, capture_output=True, check=False)
+    return subprocess.run(command, env=environment, cwd=Path(__file__).parents[3], capture_output=True, check=False)
 
 
 def _quick() -> str | None:

@@ -9,7 +9,7 @@ import math
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
@@ -163,8 +163,11 @@ def _of_yaml(content: bytes, where: str) -> list[Any]:
     """``names`` as a list, or by number; all as it is written, as YAML takes names such as ``no`` for false."""
     import yaml
 
+    class AsWritten(yaml.SafeLoader):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # nothing but text without a tag that says otherwise
+
     try:
-        found = yaml.load(content, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+        found = yaml.load(content, Loader=AsWritten)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(f"{where} is no YAML that can be read ({first_line(error)})") from None
     names = found.get("names") if isinstance(found, dict) else None

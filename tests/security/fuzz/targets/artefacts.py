@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import pickle
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +15,7 @@ import numpy as np
 import activetune
 from activetune.base.artefact import read_manifest
 from activetune.base.errors import ActivetuneError
+from activetune.evaluation.journal import _line, _whole
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.labelling.journal import JOURNAL, Entry, Journal
 from activetune.labelling.label_file import LabelFile
@@ -135,41 +135,13 @@ def _read_journal(folder: Path) -> None:
 
 
 def _predictions_journal(folder: Path) -> list[Case]:
-    lines = [
-        "key",
-        json.dumps([[["a", "cat", 0.5]], [["b", "empty: 0 bytes"]], "digest"]),
-        json.dumps([[["c", "dog", 0.5]], [], "digest"]),
-    ]
-    return [{"p.lines": ("\n".join(lines) + "\n").encode()}]
-
-
-class _Images:
-    """Contents that are always what they were."""
-
-    fingerprint = "x"
-
-    def read(self, count: int) -> None:
-        assert isinstance(count, int)
-
-    def digest_of(self, start: int, stop: int) -> str:
-        return "digest"
+    batches = [[[["a", "cat", 0.5]], [["b", "empty: 0 bytes"]], ["00", "00"]], [[["c", "dog", 0.5]], [], ["00"]]]
+    return [{"p.lines": b"".join(map(_line, batches))}]
 
 
 def _read_predictions_journal(folder: Path) -> None:
-    import os
-    import shutil
-
-    from activetune.evaluation.journal import Journal as Predictions
-    from activetune.tasks import make_task
-
-    place = Path(os.environ["ACTIVETUNE_CACHE"]).parent / "predictions"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    shutil.copy(folder / "p.lines", place / ".p.csv.partial.jsonl")
-    form = make_task("classification").form(["cat", "dog"])
-    journal = Predictions(place / "p.csv", form, ["a", "b", "c"], "key", _Images())  # type: ignore[arg-type]
-    rows, rejected, _ = journal.begin(overwrite=False, resume=True)
-    journal.finish(rows, rejected)
+    for rows, refused, digests in _whole((folder / "p.lines").read_bytes().splitlines()):
+        assert [list, list, list] == [type(rows), type(refused), type(digests)]
 
 
 def targets() -> Iterator[Target]:
