@@ -85,7 +85,7 @@ def reported(folder: Path) -> dict[str, Any]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(part) for key, part in value.items() if key not in TIMED}
+        return {key: _timeless(part) for key, part in value.items() if not key.endswith(TIMED)}
     return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 

@@ -43,7 +43,7 @@ MOST = 3  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
 VOLATILE = re.compile(
-    r"seconds|created|memory|per_second|share$|^bound$|^cache$|^lr$|^(?:history|results|curves)\.csv$|pid|since|started"
+    r"seconds|created|memory|per_second|share$|in_all$|^bound$|^cache$|^lr$|^(?:history|results|curves)\.csv$|pid|since|started"
 )
 
 REMEMBERED = re.compile(r"/cache/")  # costs time where it is missing, never the result
