@@ -259,11 +259,13 @@ def _about(schema: pa.Schema, path: Path) -> dict[str, Any]:
         about = parse_json(text)
     except ValueError as error:
         told = first_line(error)
-        raise UsageError(f"{path} can't be read as annotations: its metadata are damaged ({told})") from None
+        raise UsageError(
+            f"{path} can't be read as annotations: its metadata are damaged ({told}); save them again"
+        ) from None
     good = isinstance(about, dict) and about.get("kind") == KIND and about.get("task") in COLUMNS
     names = about.get("classes") if good else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise UsageError(f"{path} can't be read as annotations: its metadata are damaged; write it again")
+        raise UsageError(f"{path} can't be read as annotations: its metadata are damaged; save them again")
     if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
         raise UsageError(f"{path} was made by a newer activetune; update to read it")
     return dict(about)
