@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -279,7 +281,8 @@ class DyingOnce:
 def test_the_processes_of_ray_make_the_files_of_one(
     place: Path, alone: Path, tiny: Backbone, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("ray", reason="needs Ray: pip install 'activetune[ray]'")
+    if importlib.util.find_spec("ray") is None:  # not imported: several runs of one process import it themselves
+        pytest.skip("needs Ray: pip install 'activetune[ray]'")
     on_ray = ["--engine", "ray", "--processes", "2"]
     code = run([*embedding(place, tmp_path / "pooled"), *on_ray])
     said = capfd.readouterr().err
@@ -297,3 +300,17 @@ def test_the_processes_of_ray_make_the_files_of_one(
     embed(place / "digits", tiny, tmp_path / "survived", **given)
     assert "1 of Ray's processes died; " in capfd.readouterr().err
     assert (tmp_path / "survived" / "features.npy").read_bytes() == (alone / "pooled" / "features.npy").read_bytes()
+
+
+@SLOW
+@pytest.mark.thorough
+def test_a_program_that_has_imported_ray_before_computes_on_it_too(place: Path, alone: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs Ray: pip install 'activetune[ray]'")
+    line = [*embedding(place, tmp_path / "pooled"), "--engine", "ray", "--processes", "2"]
+    code = f"import ray; from activetune.cli import run; raise SystemExit(run({line!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "this machine can't start Ray (" in done.stderr and "GCS" not in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    same_files(tmp_path / "pooled", alone / "pooled")

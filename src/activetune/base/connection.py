@@ -27,6 +27,7 @@ ANSWER_SECONDS = 10  # for the head to answer
 START_SECONDS = 120  # for a cluster on this machine
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # to Ray's makers, and on stderr
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_raylet_start_wait_time_s": str(START_SECONDS)}  # on loopback
+_token: dict[str, str] = {}  # of the clusters that this process starts, where it has imported Ray here
 _LONG = 40  # characters of a temporary folder: Ray's sockets lie below, and may have 107 in all
 
 
@@ -83,8 +84,14 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 def _own_token() -> dict[str, str]:
-    """A password for a cluster of this run alone; without one Ray would write one into the user's home."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """A password for clusters of this process alone; without one Ray would write one into the user's home.
+
+    A program that has imported Ray before has also decided how its processes know each other: Ray reads that then.
+    """
+    if "ray" in sys.modules and not _token:
+        return {}
+    _token.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps that of its first cluster in this process
+    return {"RAY_AUTH_MODE": "token", **_token}
 
 
 def _known_token() -> dict[str, str]:
