@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -15,9 +14,8 @@ import numpy as np
 
 from activetune.base.arrays import FloatArray
 from activetune.base.artefact import holds, prepare_folder
-from activetune.base.locks import locked_output
 from activetune.base.progress import note
-from activetune.base.ranks import device_of_rank, from_first, is_first, joined, together
+from activetune.base.ranks import device_of_rank, from_first, is_first, shared_run, together
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
 from activetune.data.label_notes import describe_names
@@ -136,9 +134,7 @@ def select(
         apart,
         run.seed,
     )
-    with joined(), contextlib.ExitStack() as held:
-        from_first(lambda: held.enter_context(locked_output(out, folder=True)))
-        run = run if is_first() else replace(run, quiet=True)
+    with shared_run(run, out, folder=True) as (run, _):
         given = together(lambda: request.read(quiet=run.quiet) if is_first() else None)
         return _select(given, embeddings, out, run, run.workers if threads is None else threads)
 

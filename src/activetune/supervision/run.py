@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,13 +13,12 @@ from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import sweep_all, write_bytes
 from activetune.base.fingerprint import digest, digest_file, digest_json, record_of
-from activetune.base.locks import locked
 from activetune.base.ranks import (
     device_of_rank,
     from_first,
     in_turn,
     is_first,
-    joined,
+    shared_run,
     together,
     with_weights_of_first,
 )
@@ -119,9 +117,7 @@ def visft(
     """
     run = Run.of(KIND, run_options)
     asked, trackers = read_config(config, preset, dict(settings or {})), asked_trackers(track)
-    with joined(), contextlib.ExitStack() as held:
-        from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
-        run = run if is_first() else Run(**{**vars(run), "quiet": True})
+    with shared_run(run, out, folder=True) as (run, _):
         return _Stages(asked, Path(out), run, use_cache, trackers).finished()
 
 

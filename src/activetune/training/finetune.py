@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ from activetune.base.config import field_defaults
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
-from activetune.base.locks import locked
 from activetune.base.memory import Portions
 from activetune.base.progress import note
 from activetune.base.ranks import (
@@ -25,7 +23,7 @@ from activetune.base.ranks import (
     from_first,
     in_turn,
     is_first,
-    joined,
+    shared_run,
     together,
     with_weights_of_first,
 )
@@ -105,9 +103,7 @@ def finetune(
     chosen = make_recipe(recipe, preset, dict(settings or {}))
     of_task, trackers = _task(task, head, recipe, chosen), asked_trackers(track)
     asked = _Asked(of_task, head or "", labels, classes, backbone, weights, recipe, use_cache, trackers)
-    with joined(), contextlib.ExitStack() as held:
-        from_first(lambda: held.enter_context(locked(Path(out), folder=True)))
-        run = run if is_first() else replace(run, quiet=True)
+    with shared_run(run, out, folder=True) as (run, _):
         opened = together(lambda: pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet))
         return _finetuned(opened, asked, chosen, Path(out), run)
 
