@@ -31,8 +31,7 @@ from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.journal import Journal, Lines, Rejects, Rows, all_lines
 from activetune.evaluation.model import Model, Prepare, load, predicted
 from activetune.features.sharing import SAVE_EVERY_SECONDS, Work, shared_precision, worked_through
-from activetune.tasks import Form, Row, picture_name, refuse_others
-from activetune.tasks import Lines as LinesOfJson
+from activetune.tasks import Form, JsonLines, Row, picture_name, refuse_others
 
 BATCH = 64  # images
 FORMATS = ("auto", "jsonl")
@@ -113,7 +112,7 @@ def _form(model: Model, out: str | os.PathLike[str] | None, format: str, draw: o
         return form
     if draw is not None:
         raise UsageError("pictures are not drawn of JSON lines; leave --draw out, or give --out another name")
-    return LinesOfJson(form)
+    return JsonLines(form)
 
 
 def _refuse(form: Form, pool: Pool, out: str | os.PathLike[str] | None, draw: str | os.PathLike[str] | None) -> None:

@@ -9,7 +9,7 @@ from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
 from activetune.tasks._classes import ClassTask
-from activetune.tasks._forms import Form, Lines, Row, holds_lines, picture_name, refuse_others
+from activetune.tasks._forms import Form, JsonLines, Row, holds_lines, picture_name, refuse_others
 from activetune.tasks._pictures import with_answer
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "ClassTask",
     "Crops",
     "Form",
-    "Lines",
+    "JsonLines",
     "Loss",
     "Measured",
     "Metric",

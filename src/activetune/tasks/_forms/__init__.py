@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from activetune.tasks._forms._form import Form, Row
 from activetune.tasks._forms.coco_results import CocoResults
-from activetune.tasks._forms.lines import Lines, holds_lines
+from activetune.tasks._forms.lines import JsonLines, holds_lines
 from activetune.tasks._forms.masks import Masks, picture_name, refuse_others
 from activetune.tasks._forms.tables import NameTable, SentenceTable, Table
 
 __all__ = [
     "CocoResults",
     "Form",
-    "Lines",
+    "JsonLines",
     "Masks",
     "NameTable",
     "Row",

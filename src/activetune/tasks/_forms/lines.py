@@ -14,7 +14,7 @@ from activetune.base.files import parse_json, replacing
 from activetune.tasks._forms._form import Form, Row
 
 
-class Lines(Form):
+class JsonLines(Form):
     """A line of JSON per image: its answer as the task's form records it, or ``error`` where it can't be used.
 
     Args:
