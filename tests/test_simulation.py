@@ -27,8 +27,8 @@ from activetune.report.panels.learning_curves import common_bounds, curves
 from activetune.report.simulation_results import Results, best_rows, difference_rows, efficiency_rows, table_rows
 from activetune.studies.simulation import cells as cells_module
 from activetune.studies.simulation.budgets import Stock, read_budgets
+from activetune.studies.simulation.parts import open_parts
 from activetune.studies.simulation.plan import Entry, Plan, Split, read_methods, read_recipes, read_start
-from activetune.studies.simulation.pools import open_parts
 from tests.conftest import write_digits
 
 pytestmark = pytest.mark.slow
@@ -548,12 +548,16 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
     assert not made.failures
     rows = rows_of(tmp_path / "sim")
     assert len(rows) == 8
-    assert {(row["method"], row["batches"], row["budget"], row["scored"] == "0") for row in rows} == {
-        ("random", "4", "20%", True),  # drawing looks at nothing
-        ("ods:ensemble=2", "4", "20%", False),
-        ("random", "4", "100%", True),
-        ("ods:ensemble=2", "4", "100%", True),
+    assert {row["batches"] for row in rows} == {"4"}
+    scored = {(row["method"], row["budget"]): int(row["scored"]) for row in rows}
+    probe = scored["random", "100%"]  # the first head is fitted on the features of all: one pass; drawing needs no other
+    assert scored == {
+        ("random", "20%"): probe,
+        ("ods:ensemble=2", "20%"): 2 * probe,  # the second loop's losses
+        ("random", "100%"): probe,
+        ("ods:ensemble=2", "100%"): probe,
     }
+    assert 0 < probe < 100  # the items to learn from, without those for validation
     curves = read_table(tmp_path / "sim" / "curves.csv")
     assert curves["batches"] == ["2", "4"] * 8
     page = (tmp_path / "sim" / "report.html").read_text()

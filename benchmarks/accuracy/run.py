@@ -43,7 +43,10 @@ from activetune.networks.backbones import Backbone
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.selection.selectors._losses import Assigned, PaperLoss
 from activetune.studies.simulation.budgets import Stock, read_budgets
-from activetune.studies.simulation.cells import CELLS, SELECTIONS, Bench, Row, Setup, kept_cell
+from activetune.studies.simulation.cells import Bench
+from activetune.studies.simulation.features import POOL, TEST
+from activetune.studies.simulation.kept import CELLS, SELECTIONS, Row, kept_cell
+from activetune.studies.simulation.parts import ONE, Parts
 from activetune.studies.simulation.plan import (
     Chain,
     Entry,
@@ -53,8 +56,8 @@ from activetune.studies.simulation.plan import (
     read_recipes,
     read_start,
 )
-from activetune.studies.simulation.pools import ONE, POOL, TEST, Parts
-from activetune.studies.simulation.simulate import results_header
+from activetune.studies.simulation.setup import Setup
+from activetune.studies.simulation.tables import results_header
 from activetune.tasks import make_task
 
 COLUMNS = (*results_header(make_task()), "paper_loss")

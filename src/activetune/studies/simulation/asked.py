@@ -8,6 +8,7 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.studies.simulation.budgets import Stock, read_budgets
+from activetune.studies.simulation.parts import Parts
 from activetune.studies.simulation.plan import (
     Entry,
     Plan,
@@ -20,7 +21,6 @@ from activetune.studies.simulation.plan import (
     split_list,
     together,
 )
-from activetune.studies.simulation.pools import Parts
 
 USUAL = "linear_probe"  # the recipe, unless others are asked for
 FIRST = "random"  # makes the first selection of methods that learn from labels, unless another one is asked for

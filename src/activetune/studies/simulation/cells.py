@@ -10,7 +10,7 @@ import importlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ import numpy as np
 
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.errors import ActivetuneError, UsageError, is_disk_full
-from activetune.base.files import read_json, write_json
-from activetune.base.run import Run
+from activetune.base.files import write_json
 from activetune.base.runtime import resolve_runtime
 from activetune.base.settings import flatten
 from activetune.base.tables import read_table
@@ -32,72 +31,30 @@ from activetune.features.artefact import Embeddings
 from activetune.features.distances import coverage, unit_rows
 from activetune.networks.network import CLASSIFICATION
 from activetune.networks.regression import LinearHead
-from activetune.selection.artefact import Selection, load_selection, save_selection
+from activetune.selection.artefact import Selection, save_selection
 from activetune.selection.budget import parse_budget
 from activetune.selection.select import select
 from activetune.selection.selectors import make_selector
 from activetune.studies.simulation.budgets import Budget
+from activetune.studies.simulation.features import Features
+from activetune.studies.simulation.kept import (
+    CELLS,
+    MODELS,
+    SELECTIONS,
+    Row,
+    joined,
+    keep_last_loop,
+    kept_cell,
+    kept_selection,
+)
 from activetune.studies.simulation.plan import Cell, Chain, Entry, Round
-from activetune.studies.simulation.pools import Features, Parts
 from activetune.studies.simulation.scoring import score_head, score_on_features, scored_row
+from activetune.studies.simulation.setup import Setup
 from activetune.tasks import Scored
 from activetune.training.finetune import finetune
 from activetune.training.recipe import Recipe, make_recipe
 
-CELLS, SELECTIONS, MODELS = "cells", "selections", "models"
 GUIDE = "linear_probe"  # the recipe of the model that methods select by, where the task is not one class per image
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Everything that a process needs to run chains; it can be sent to another one.
-
-    Attributes:
-        folder: of the simulation, with the embeddings of pool and test set in it.
-        parts: pool and test set of each seed. images: the pool's images without labels, for recipes that train.
-        head: the kind of head that models get; empty: the one that the task prefers.
-        workers: decoding processes. keep_models: whether the models of such recipes stay.
-    """
-
-    folder: Path
-    parts: Parts
-    images: Pool
-    head: str
-    backbone: str
-    weights: str | None
-    device: str
-    precision: str
-    workers: int
-    use_cache: bool
-    keep_models: bool
-
-    @property
-    def where(self) -> dict[str, Any]:
-        """The options of a stage that runs a network."""
-        return {"device": self.device, "precision": self.precision, "workers": self.workers}
-
-    @classmethod
-    def of(
-        cls,
-        parts: Parts,
-        folder: Path,
-        run: Run,
-        backbone: str,
-        weights: str | Path | None,
-        head: str | None,
-        *,
-        use_cache: bool,
-        keep_models: bool,
-    ) -> Setup:
-        """The setup of a run's processes."""
-        images = replace(parts.whole, labels=None)
-        file = None if weights is None else str(weights)
-        where = run.device, run.precision, run.workers
-        return cls(
-            folder, parts, images, head or "", backbone, file, *where, use_cache=use_cache, keep_models=keep_models
-        )
 
 
 class Bench:
@@ -141,7 +98,7 @@ class Bench:
     def _selection(self, chain: Chain, round_: Round, before: Selection | None) -> Selection:
         """The kept selection of this key, or a new one: the earlier picks, and those that the round adds."""
         folder = self.setup.folder / SELECTIONS / round_.name
-        kept = _kept_selection(folder, round_.key)
+        kept = kept_selection(folder, round_.key)
         if kept is not None:
             return kept
         chosen = select(
@@ -155,11 +112,11 @@ class Bench:
             quiet=True,
             **self._known(round_, before, chain.seed),
         )
-        joined = _joined(before, chosen, {"key": round_.key, "budget": round_.budget.text, "seed": chain.seed})
+        whole = joined(before, chosen, {"key": round_.key, "budget": round_.budget.text, "seed": chain.seed})
         if round_.by.tokens:  # measured on pooled features, as the other methods' picks are
-            joined.manifest["figures"].update(self._coverage(joined))
+            whole.manifest["figures"].update(self._coverage(whole))
         (folder / MANIFEST).unlink(missing_ok=True)
-        return save_selection(joined, folder)
+        return save_selection(whole, folder)
 
     def _features(self, round_: Round, seed: int) -> Embeddings:
         """What the round's method reads."""
@@ -288,7 +245,7 @@ class Bench:
         columns = read_table(folder / "history.csv")
         curve = training_curve(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         if cell.recipe.selects:
-            _keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
+            keep_last_loop(folder / "selections.csv", setup.folder / SELECTIONS / cell.name)
         test = setup.parts.sides(seed)[1]
         scores = self._scores(model, test, seed)
         if not setup.keep_models:
@@ -324,31 +281,11 @@ class Bench:
         )
 
 
-def _keep_last_loop(path: Path, folder: Path) -> None:
-    """Keep the last selection of a recipe that selects itself, for the report's map."""
-    columns = read_table(path)
-    rows = [row for row, loop in enumerate(columns["loop"]) if loop == columns["loop"][-1]]
-    ids, reasons = ([columns[name][row] for row in rows] for name in ("id", "reason"))
-    scores = [float(columns["score"][row]) for row in rows]
-    (folder / MANIFEST).unlink(missing_ok=True)
-    save_selection(Selection(ids, scores, reasons, {"k": len(ids), "loop": int(columns["loop"][-1])}), folder)
-
-
 def fit_head(recipe: Recipe, pool: Embeddings, labels: Labels, seed: int) -> LinearHead | None:
     """The classifier of a recipe that leaves the backbone as it is, from features that are there already."""
     positions_L = np.asarray([pool.position[item] for item in labels.ids])
     held_out = recipe.hold_out(labels.indices, seed)
     return recipe.fit_on_features(pool.features_ND, positions_L, labels.indices, held_out=held_out, seed=seed)
-
-
-def kept_cell(folder: Path, cell: Cell) -> Row | None:
-    """The row of a cell that is finished, made from the same, and did not fail."""
-    path = folder / CELLS / f"{cell.name}.json"
-    try:
-        found = read_json(path) if path.is_file() else {}
-    except ActivetuneError:  # damaged: it is made again
-        return None
-    return found if found.pop("key", None) == cell.key and "error" not in found else None
 
 
 def explain(error: Exception) -> str:
@@ -361,24 +298,3 @@ def explain(error: Exception) -> str:
         return "not enough memory; try fewer workers or a smaller budget"
     told = str(error).strip().splitlines() or [""]
     return f"unexpected {type(error).__name__}: {told[0][:300]}"
-
-
-def _kept_selection(folder: Path, key: str) -> Selection | None:
-    if not (folder / MANIFEST).is_file():
-        return None
-    try:
-        found = load_selection(folder)
-    except ActivetuneError:
-        return None
-    return found if found.manifest.get("key") == key else None
-
-
-def _joined(before: Selection | None, new: Selection, made_from: Row) -> Selection:
-    """All picks so far; seconds are those of all rounds, distances are to all picks."""
-    manifest = {**new.manifest, **made_from}
-    if before is None:
-        return Selection(new.ids, new.scores, new.reasons, manifest)
-    figures = dict(new.manifest["figures"])
-    figures["seconds"] = round(figures["seconds"] + before.manifest["figures"]["seconds"], 4)
-    manifest |= {"k": len(before) + len(new), "figures": figures}
-    return Selection([*before.ids, *new.ids], [*before.scores, *new.scores], [*before.reasons, *new.reasons], manifest)

@@ -13,8 +13,10 @@ import torch
 
 from activetune.base.processes import process_pool
 from activetune.base.runtime import limited_threads, usable_cores
-from activetune.studies.simulation.cells import Bench, Row, Setup
+from activetune.studies.simulation.cells import Bench
+from activetune.studies.simulation.kept import Row
 from activetune.studies.simulation.plan import Chain
+from activetune.studies.simulation.setup import Setup
 
 
 def choose_processes(workers: int, chains: int, device: torch.device) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from activetune.studies.simulation.cells import Row
+from activetune.studies.simulation.kept import Row
 from activetune.training.trackers import Tracker
 from activetune.training.tracking import tracked
 

@@ -1,9 +1,10 @@
 """Labelled pool -> learning curves of selectors x recipes x budgets x seeds.
 
 The pool's labels are hidden and revealed for picked items alone; models are scored on a test set that chooses nothing.
-The parts: ``pools.py`` opens, splits and embeds pool and test set, ``asked.py`` holds what is asked for, ``budgets.py``
-counts budgets out, ``plan.py`` lists the selections and models to make, ``cells.py`` makes and scores them,
-``processes.py`` runs several at once, ``report/simulation.py`` writes the page.
+The parts: ``parts.py`` opens and splits pool and test set, ``features.py`` embeds them, ``asked.py`` holds what is
+asked for, ``budgets.py`` counts budgets out, ``plan.py`` lists the selections and models to make, ``cells.py`` makes
+and scores them, ``kept.py`` reads what is finished, ``processes.py`` runs several at once, ``tables.py`` writes the
+results.
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ from activetune.networks.network import CLASSIFICATION
 from activetune.report import write_report
 from activetune.report.simulation_results import CURVES, FAILED, PER_CLASS, RESULTS, table
 from activetune.studies.simulation.asked import Asked
-from activetune.studies.simulation.cells import CELLS, MODELS, SELECTIONS, Row, Setup, kept_cell
+from activetune.studies.simulation.features import SPLIT, Features, embed_parts
+from activetune.studies.simulation.kept import CELLS, MODELS, SELECTIONS, Row, kept_cell
+from activetune.studies.simulation.parts import ONE, Answers, Question, open_parts
 from activetune.studies.simulation.plan import Plan, unused_settings
-from activetune.studies.simulation.pools import ONE, SPLIT, Answers, Features, Question, embed_parts, open_parts
 from activetune.studies.simulation.processes import choose_processes, run_chains
 from activetune.studies.simulation.records import record
+from activetune.studies.simulation.setup import Setup
+from activetune.studies.simulation.tables import told_scores, write_tables
 from activetune.tasks import Task, task_of
 from activetune.training.trackers import Tracker, asked_trackers
 from activetune.training.tracking import TRACKING
@@ -46,9 +50,6 @@ MARKER, MADE_BY = "simulation.json", "activetune simulate"
 TABLES = (RESULTS, PER_CLASS, CURVES, FAILED, SPLIT)
 FILES = (*TABLES, "report.html", "map.npy", MARKER)
 FOLDERS = (CELLS, SELECTIONS, MODELS, TRACKING, "embeddings")
-CELL = ("method", "recipe", "budget", "seed")
-FURTHER = ("emd", "radius", "select_seconds", "train_seconds", "started_by", "batches", "scored", "split")
-CURVE_HEADER = (*CELL, "batches", "scored", "seconds", "val_top1")  # of recipes that select, which classify
 
 
 @dataclass(frozen=True)
@@ -256,32 +257,8 @@ def _run(plan: Plan, setup: Setup, processes: int, quiet: bool) -> Simulation:
         finally:
             rows = [{**row, "split": row["seed"] if setup.parts.per_seed else ONE} for row in rows]
             simulation = _sorted(plan, setup.folder, [*rows, *plan.shared(rows)])
-            _write_tables(simulation, setup.parts.task)
+            write_tables(simulation.folder, simulation.rows, setup.parts.task)
     return simulation
-
-
-def told_scores(task: Task) -> tuple[str, ...]:
-    """The scores of a task's models that are told: the primary one first."""
-    return task.primary, *([name for name in task.shown if name != task.primary] or ["balanced_accuracy"])
-
-
-def results_header(task: Task) -> tuple[str, ...]:
-    """The columns of ``results.csv``: the task's primary score, and its others, among those that all tasks have."""
-    primary, *further = told_scores(task)
-    return (*CELL, primary, "seconds", "k", *further, "classes_met", *FURTHER)
-
-
-def _write_tables(simulation: Simulation, task: Task) -> None:
-    """Write the tables of the cells, of their classes, and of the points of their training curves."""
-    rows = simulation.rows
-    classes = [{**row, "class": name, **found} for row in rows for name, found in row.get("per_class", {}).items()]
-    points = [{**row, **point} for row in rows for point in row.get("curve", ())]
-    of_a_class = dict.fromkeys(name for row in rows for found in row.get("per_class", {}).values() for name in found)
-    class_header = (*CELL, "class", *of_a_class)
-    tables = ((RESULTS, results_header(task), rows), (PER_CLASS, class_header, classes), (CURVES, CURVE_HEADER, points))
-    for name, header, lines in tables:
-        if lines or name == RESULTS:
-            write_csv(simulation.folder / name, header, [[line.get(column, "") for column in header] for line in lines])
 
 
 def _sorted(plan: Plan, folder: Path, rows: Iterable[Row]) -> Simulation:
