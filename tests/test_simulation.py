@@ -550,7 +550,7 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
     assert len(rows) == 8
     assert {row["batches"] for row in rows} == {"4"}
     scored = {(row["method"], row["budget"]): int(row["scored"]) for row in rows}
-    probe = scored["random", "100%"]  # the first head is fitted on the features of all: one pass; drawing needs no other
+    probe = scored["random", "100%"]  # one pass, for the features of the first head
     assert scored == {
         ("random", "20%"): probe,
         ("ods:ensemble=2", "20%"): 2 * probe,  # the second loop's losses
