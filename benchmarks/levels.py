@@ -3,7 +3,7 @@
 python benchmarks/levels.py NAME=EMB ... [--budget 200] [--seeds 3] [--out benchmarks/levels.json]
 
 EMB is a folder of ``activetune embed`` with labels. A fifth of its items, drawn by the seed, is held out to score on.
-Prints the table of README.md.
+Prints the table of docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from machine import machine
 
 import activetune
 from activetune.base.runtime import limited_threads
@@ -46,7 +50,7 @@ def main() -> None:
         embeddings = activetune.load_embeddings(folder)
         for seed in range(options.seeds):
             rows += [{"pool": name, **row} for row in measured(embeddings, options.budget, seed)]
-            options.out.write_text(json.dumps(rows, indent=1) + "\n")
+            options.out.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
 
 

@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from machine import keep_row
 import activetune
 from activetune.base.tables import write_csv
 
+KEY = ("way", "backbone", "pool")  # of a row of the results
 PLAIN = [sys.executable, "-m", "activetune"]
 WAYS: dict[str, tuple[list[str], list[str]]] = {  # what starts the command, and its options
     "one process": (PLAIN, []),
@@ -60,23 +63,31 @@ def main() -> None:
         listed = Path(folder) / "pool.csv"
         write_csv(listed, ("path",), [(str((options.pool / pool.ids[row]).resolve()),) for row in drawn])
         for number in range(options.rounds):
+            loads = []
             for way in ways:
                 found[way].append(embedded(way, listed, Path(folder) / f"{number}-{ways.index(way)}", options))
+                loads.append(os.getloadavg()[0])
                 print(f"{way}: {found[way][-1][0]:.0f} images/s, {found[way][-1][1]:.1f} s in all", flush=True)
-    bare = statistics.median(rate for rate, _ in found[ways[0]])
-    for way in ways:
-        rate = statistics.median(one for one, _ in found[way])
-        figures = {
-            "way": way,
-            "backbone": options.backbone,
-            "pool": options.pool.stem,
-            "images": len(drawn),
-            "images_per_second": round(rate, 1),
-            "of_one_process": round(rate / bare, 3),
-            "seconds": round(statistics.median(whole for _, whole in found[way]), 1),
+            about = {"backbone": options.backbone, "pool": options.pool.stem, "images": len(drawn)}
+            for way, figures in compared(found).items():
+                keep_row(options.out, {"way": way, **about, **figures, "load": round(max(loads), 1)}, KEY)
+    print(options.out.read_text(encoding="utf-8"))
+
+
+def compared(found: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, dict[str, Any]]:
+    """Medians over the rounds; the ratio to one process is taken within each round, as machines are noisy."""
+    bare = [rate for rate, _ in next(iter(found.values()))]
+    return {
+        way: {
+            "rounds": len(rows),
+            "images_per_second": round(statistics.median(rate for rate, _ in rows), 1),
+            "of_one_process": round(
+                statistics.median(rate / one for (rate, _), one in zip(rows, bare, strict=True)), 3
+            ),
+            "seconds": round(statistics.median(whole for _, whole in rows), 1),
         }
-        print(json.dumps(figures))
-        keep_row(options.out, figures, ("way", "backbone", "pool"))
+        for way, rows in found.items()
+    }
 
 
 def embedded(way: str, pool: Path, out: Path, options: argparse.Namespace) -> tuple[float, float]:

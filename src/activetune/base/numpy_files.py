@@ -32,8 +32,11 @@ def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_array(path: Path) -> Array:
+def load_array(path: Path, again: str = "") -> Array:
     """The array of a ``.npy`` file, mapped into memory.
+
+    Args:
+        again: of a file of our own, how it is made again: ``embed again with --overwrite``.
 
     Raises:
         UsageError: no array of plain values.
@@ -41,6 +44,8 @@ def load_array(path: Path) -> Array:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a header is a Python literal: on a damaged one NumPy raises nearly anything
+        if again:
+            raise UsageError(f"{path} is damaged ({first_line(error)}); {again}") from None
         raise _unreadable(path, error) from error
     if not isinstance(found, np.ndarray):
         raise UsageError(f"{path} is an archive of arrays; name it .npz")

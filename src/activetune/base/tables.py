@@ -15,13 +15,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError, first_line, repeated, some
 from activetune.base.files import replacing
+from activetune.base.parquet import open_parquet, read_cells
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 SEPARATORS = ",\t;"  # the first wins where a header could be read with several
@@ -35,8 +34,6 @@ OTHER_NAMES = {
 }
 
 SEVERAL = ("labels", "names", "tags", "classes")  # what a column of several names may be called
-
-CELL_BYTES = 56  # of a text as a Python value, and its place in a list
 
 Columns = dict[str, list[Any]]
 
@@ -88,6 +85,25 @@ def read_table(path: str | os.PathLike[str]) -> Columns:
         )
     text = decode_text(path, "CSV or Parquet")
     return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else _read_csv(path, text)
+
+
+def read_own_table(path: Path, names: Sequence[str], again: str) -> Columns:
+    """A table that activetune has written.
+
+    Args:
+        names: columns that it has. again: how it is made again: ``select again with --overwrite``.
+
+    Raises:
+        UsageError: it is missing, damaged, or lacks one of these columns.
+    """
+    try:
+        columns = read_table(path)
+    except UsageError as error:
+        told = first_line(error)
+        raise UsageError(f"{told if str(path) in told else f'{path}: {told}'}; if it is damaged, {again}") from None
+    if missing := [name for name in names if name not in columns]:
+        raise UsageError(f"{path} is damaged: it has no column {missing[0]!r}; {again}")
+    return columns
 
 
 def header_of(path: Path) -> tuple[str, ...]:
@@ -241,40 +257,13 @@ def _told(error: csv.Error, line: int, last: int) -> str:
 
 def _read_parquet(path: Path) -> Columns:
     try:
-        _refuse_endless(path)
-        table = pq.read_table(path, partitioning=None)
-        twice = repeated(table.column_names)
-        if twice:
+        file = open_parquet(path)
+        names = file.schema_arrow.names
+        if twice := repeated(names):
             raise UsageError(f"{path} names the column {twice[0]!r} twice; give each its own name")
-        return {name: column_values(table.column(name)) for name in table.column_names}
+        return read_cells(file, names, path)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} can't be read as CSV or Parquet ({first_line(error)}); write it again") from None
-
-
-def _refuse_endless(path: Path) -> None:
-    """Refuse a table whose cells would fill the memory: equal ones take no space in a file, and some bytes each here.
-
-    Raises:
-        UsageError: so many.
-    """
-    about = pq.read_metadata(path)
-    cells, free = about.num_rows * max(1, about.num_columns), psutil.virtual_memory().available
-    if cells * CELL_BYTES > free:
-        raise UsageError(
-            f"{path} holds {about.num_rows:,} rows, which take at least {cells * CELL_BYTES / 2**30:,.1f} GB as a "
-            f"table, and {free / 2**30:,.1f} GB of memory are free; give a part of them"
-        )
-
-
-def column_values(column: pa.ChunkedArray) -> list[Any]:
-    """A column as Python values; those that Python has no type for stay Arrow's."""
-    if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):  # as Python's, 0.1 would be 0.10000000149
-        return [None if np.isnan(value) else value for value in column.to_numpy()]
-    try:
-        values: list[Any] = column.to_pylist()
-    except (pa.ArrowException, ValueError, OverflowError):  # a time that Python has no type for, among others
-        values = list(column)  # as Arrow's own scalars
-    return values
 
 
 def _read_json_lines(path: Path, text: str) -> Columns:

@@ -24,7 +24,7 @@ from activetune.base.errors import UsageError, first_line, repeated, some
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_array, digest_file, digest_stream
 from activetune.base.numpy_files import load_archive, load_array, write_array
-from activetune.base.tables import column_values
+from activetune.base.parquet import open_parquet, read_cells
 from activetune.data.answers import class_names
 from activetune.data.formats import is_image_name
 from activetune.data.frame_rate import split_rate
@@ -111,6 +111,7 @@ def _label_count(labels: Sequence[object] | None) -> str:
 
 LOOKED_AT = 100  # entries of a folder, to tell a pool from embeddings
 REJECTED = "rejected.csv"
+AGAIN = "embed again with --overwrite"
 EMBEDDING_FILES = ("features.npy", "items.parquet", REJECTED)
 FOREIGN = ("features", "ids", "labels")  # arrays of an archive made elsewhere
 
@@ -144,8 +145,8 @@ def seal_embeddings(folder: Path, manifest: Mapping[str, Any]) -> Embeddings:
     Raises:
         ActivetuneError: rows and items differ in number, or with the rejected ones they are not all ``images``.
     """
-    features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
-    ids = pq.read_table(folder / "items.parquet", columns=["id"]).column("id").to_pylist()
+    features = load_array(folder / "features.npy", AGAIN)
+    ids, *_ = _read(folder / "items.parquet", _items)
     check_complete(len(ids), len(features), 0, str(folder))
     if "images" in manifest:
         check_complete(manifest["images"], len(features), manifest["rejected"], str(folder))
@@ -173,7 +174,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         return _load_foreign(path)
     _refuse_pool(path)
     manifest = read_manifest(path, "embeddings")
-    features = _read(path / "features.npy", lambda file: np.load(file, mmap_mode="r", allow_pickle=False))
+    features = load_array(path / "features.npy", AGAIN)
     ids, names, items = _read(path / "items.parquet", _items)
     found = {"shape": list(features.shape), "features": digest_array(features)}
     same = {
@@ -182,16 +183,17 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         REJECTED: "rejected_list" not in manifest or _read(path / REJECTED, digest_file) == manifest["rejected_list"],
     }
     if foreign := [str(path / name) for name, is_same in same.items() if not is_same]:
-        raise UsageError(f"{' and '.join(foreign)} do not belong to its manifest; embed again with --overwrite")
+        do = "does" if len(foreign) == 1 else "do"
+        raise UsageError(f"{' and '.join(foreign)} {do} not belong to its manifest; {AGAIN}")
     labels = class_names(names, str(path / "items.parquet"), ids)
     return Embeddings(ids, features, labels if any(name is not None for name in labels) else None, manifest)
 
 
 def _items(file: Path) -> tuple[list[str], list[Any], str]:
     """Ids, labels, and the digest of the ids."""
-    table = pq.read_table(file, columns=["id", "label"], page_checksum_verification=True)
-    ids = table.column("id").to_pylist()
-    return ids, column_values(table.column("label")), digest_stream(ids)
+    with open_parquet(file, page_checksum_verification=True) as opened:
+        columns = read_cells(opened, ("id", "label"), file)
+    return columns["id"], columns["label"], digest_stream(columns["id"])
 
 
 def _read(file: Path, read: Callable[[Path], Any]) -> Any:
@@ -202,8 +204,8 @@ def _read(file: Path, read: Callable[[Path], Any]) -> Any:
     """
     try:
         return read(file)
-    except Exception as error:  # a header of NumPy is a Python literal: on a damaged one it raises nearly anything
-        raise UsageError(f"{file} is damaged ({first_line(error)}); embed again with --overwrite") from None
+    except Exception as error:  # on a damaged file Arrow raises nearly anything
+        raise UsageError(f"{file} is damaged ({first_line(error)}); {AGAIN}") from None
 
 
 def map_features(embeddings: Embeddings | str | os.PathLike[str]) -> FloatArray:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from activetune.base.errors import UsageError, first_line
 from activetune.base.files import replacing
 
 
@@ -30,3 +32,19 @@ def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     """
     with replacing(path) as partial:
         save_file(plain(state), partial, metadata={"format": "pt"})
+
+
+def read_tensors(path: Path, again: str) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file that activetune has written.
+
+    Args:
+        again: how it is made again: ``finetune again``.
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UsageError(f"{path} is damaged ({first_line(error)}); {again}") from None
+    return found

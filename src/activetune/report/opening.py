@@ -110,9 +110,11 @@ def _check(subject: Subject) -> Opening:
 def _project(subject: Subject) -> Opening:
     made, answered = subject.manifest, len(subject.known or ())
     rounds = len((subject.ledger or {}).get("round", ()))
+    told = {name: made[name] for name in ("recipe", "backbone") if name in made}  # people may write the settings
+    trained = f"; {' on '.join(map(str, told.values()))}" if told else ""
     return (
         f"{subject.folder.resolve().name}: {answered:,} labels after {rounds:,} round{'' if rounds == 1 else 's'}",
-        f"{_short(made['pool'])}, labelled round by round; {made['recipe']} on {made['backbone']}.",
+        f"{_short(made.get('pool'))}, labelled round by round{trained}.",
     )
 
 

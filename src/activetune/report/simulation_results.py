@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from activetune.base.artefact import read_manifest
-from activetune.base.tables import read_table
+from activetune.base.tables import read_own_table
 from activetune.evaluation.curves import Point, first_at
 from activetune.evaluation.metrics import Scale, scale_of
 from activetune.evaluation.statistics import mean_and_spread
 
 RESULTS, PER_CLASS, CURVES, FAILED = "results.csv", "per_class.csv", "curves.csv", "failed.csv"
+AGAIN = "simulate again with --overwrite"
+POINT = ("batches", "scored", "seconds", "val_top1")  # columns of a training curve
 EVERYTHING = "everything"  # the row of training on everything, beside a recipe's selections
 TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)  # accuracies whose first time is told
 
@@ -37,16 +39,17 @@ class Results:
     @classmethod
     def read(cls, folder: Path) -> Results:
         """The results in a finished folder."""
-        columns = read_table(folder / RESULTS)
         manifest = read_manifest(folder, "simulation")
         scored = _score(manifest)["name"]
+        columns = read_own_table(folder / RESULTS, ("recipe", "method", "budget", "seed", scored), AGAIN)
         cells: dict[tuple[str, str, str], dict[str, list[float]]] = {}
         for row, key in enumerate(zip(columns["recipe"], columns["method"], columns["budget"], strict=True)):
             cell = cells.setdefault(key, {})
             for name in ("seed", scored, "balanced_accuracy", "select_seconds"):
                 if name in columns:
                     cell.setdefault(name, []).append(float(columns[name][row]))
-        return cls(folder, manifest, cells, read_table(folder / FAILED), _read_curves(folder / CURVES))
+        failed = read_own_table(folder / FAILED, (), AGAIN)
+        return cls(folder, manifest, cells, failed, _read_curves(folder / CURVES))
 
     @property
     def score(self) -> str:
@@ -182,11 +185,13 @@ def _score(manifest: dict[str, Any]) -> dict[str, str]:
 
 def _read_curves(path: Path) -> dict[tuple[str, str, str], list[list[Point]]]:
     """Points of the training curves by (recipe, method, budget) and seed, of recipes that count batches."""
-    columns = read_table(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    columns = read_own_table(path, ("recipe", "method", "budget", "seed", *POINT), AGAIN)
     found: dict[tuple[str, str, str], dict[str, list[Point]]] = {}
-    for row, seed in enumerate(columns.get("seed", ())):
+    for row, seed in enumerate(columns["seed"]):
         key = (columns["recipe"][row], columns["method"][row], columns["budget"][row])
-        point = {name: float(columns[name][row]) for name in ("batches", "scored", "seconds", "val_top1")}
+        point = {name: float(columns[name][row]) for name in POINT}
         found.setdefault(key, {}).setdefault(seed, []).append(point)
     return {key: list(seeds.values()) for key, seeds in found.items()}
 

@@ -5,7 +5,6 @@ An artefact that is not there is None. Panels name those that they need, and sta
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import Any
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json
 from activetune.base.run import Run
-from activetune.base.tables import read_table
+from activetune.base.tables import read_own_table, read_table
 from activetune.data.labels import Labels, labels_of
 from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE, Pool
@@ -46,6 +45,8 @@ USED = {  # what each kind of report reads beside its folder
 KINDS = tuple(USED)  # of folders, by their manifests
 REMARKS = ("suggestion", "round", "state")  # columns of labels.csv that items are coloured by
 FINDINGS = "findings.csv"
+FOUND = ("id", "kind", "other", "why")  # columns of it that the page tells
+NEXT = "run activetune next again, which writes it anew"
 SETTINGS, LEDGER, ADVICE, CONFLICTS = "project.toml", "ledger.csv", "advice.json", "conflicts.csv"  # of a project
 SCORES, HISTORY, LABEL_ERRORS = "scores.json", "history.csv", "label_errors.csv"
 
@@ -207,7 +208,8 @@ class Subject:
     def history(self) -> Mapping[str, Sequence[str]] | None:
         """The rows of a training, by columns."""
         path = self.folder / HISTORY
-        found = read_table(path) if self.kind in (MODEL, VISFT) and path.is_file() else {}
+        again = "train again, or remove it: the report stands without it"
+        found = read_own_table(path, (), again) if self.kind in (MODEL, VISFT) and path.is_file() else {}
         return found if any(len(column) for column in found.values()) else None
 
     @cached_property
@@ -257,36 +259,43 @@ class Subject:
     def label_errors(self) -> Mapping[str, Sequence[Any]] | None:
         """The rows of ``label_errors.csv``, by columns: likely label errors, the likeliest first."""
         path = self.folder / LABEL_ERRORS
-        found = read_table(path) if path.is_file() else {}
+        again = "list them again (activetune label-errors --overwrite), or remove it: the report stands without it"
+        found = read_own_table(path, ("id",), again) if path.is_file() else {}
         return found if found.get("id") else None
 
     @cached_property
     def ledger(self) -> Mapping[str, Sequence[Any]] | None:
         """What each round of a project has asked for and got, by columns."""
         path = self.folder / LEDGER
-        return read_table(path) if self.kind == PROJECT and path.is_file() else None
+        return read_own_table(path, ("round",), NEXT) if self.kind == PROJECT and path.is_file() else None
 
     @cached_property
     def conflicts(self) -> Mapping[str, Sequence[Any]] | None:
         """A project's items with different answers, by columns."""
         path = self.folder / CONFLICTS
-        return read_table(path) if self.kind == PROJECT and path.is_file() else None
+        return read_own_table(path, ("open",), NEXT) if self.kind == PROJECT and path.is_file() else None
 
     @cached_property
     def advice(self) -> Sequence[Mapping[str, Any]] | None:
         """What was said after each round of a project."""
         path = self.folder / ADVICE
-        return read_json(path)["rounds"] if self.kind == PROJECT and path.is_file() else None
+        if self.kind != PROJECT or not path.is_file():
+            return None
+        rounds = read_json(path).get("rounds")
+        if not isinstance(rounds, list) or not all(isinstance(one, dict) for one in rounds):
+            raise UsageError(f"{path} is damaged: it holds no list of rounds; {NEXT}")
+        return rounds
 
     @cached_property
     def findings(self) -> Mapping[str, Sequence[Mapping[str, str]]] | None:
         """The rows of a check's ``findings.csv``, by kind."""
         if self.kind != CHECK:
             return None
+        columns = read_own_table(self.folder / FINDINGS, FOUND, "check again with --overwrite")
         found: dict[str, list[Mapping[str, str]]] = {}
-        with (self.folder / FINDINGS).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                found.setdefault(row["kind"], []).append(row)
+        for cells in zip(*columns.values(), strict=True):
+            row = dict(zip(columns, cells, strict=True))
+            found.setdefault(row["kind"], []).append(row)
         return found
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 from activetune.base.artefact import check_files, read_manifest, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_stream
-from activetune.base.tables import read_table, write_csv
+from activetune.base.tables import read_own_table, read_table, write_csv
 from activetune.selection.audit import AUDIT, read_audit, write_audit
 
 
@@ -40,7 +39,8 @@ class Selection:
 
 
 CONTACT_SHEET = "picks.html"
-SELECTION_FILES = ("selection.csv", AUDIT, CONTACT_SHEET)
+PICKS, AGAIN = "selection.csv", "select again with --overwrite"
+SELECTION_FILES = (PICKS, AUDIT, CONTACT_SHEET)
 ANSWERS = "labels.csv"  # for people to fill in; not a file that is replaced
 
 
@@ -54,11 +54,11 @@ def save_selection(selection: Selection, folder: Path) -> Selection:
     """Write ``selection.csv`` (id, rank, score, reason), ``audit.csv`` (id) and the manifest into a prepared folder."""
     columns = zip(selection.ids, selection.scores, selection.reasons, strict=True)
     rows = ((item, rank, f"{score:.6g}", reason) for rank, (item, score, reason) in enumerate(columns, start=1))
-    write_csv(folder / "selection.csv", ("id", "rank", "score", "reason"), rows)
+    write_csv(folder / PICKS, ("id", "rank", "score", "reason"), rows)
     write_audit(selection.audit, folder)
     aside = {"audit_ids": digest_stream(selection.audit)} if selection.audit else {}
     content = {**selection.manifest, **aside, "picks": digest_stream(selection.ids)}
-    return replace(selection, manifest=write_manifest(folder, "selection", content, files=("selection.csv", AUDIT)))
+    return replace(selection, manifest=write_manifest(folder, "selection", content, files=(PICKS, AUDIT)))
 
 
 def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
@@ -101,18 +101,16 @@ def load_selection(path: str | os.PathLike[str]) -> Selection:
     """
     path = Path(path)
     manifest = read_manifest(path, "selection")
-    try:
-        with (path / "selection.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        ids = [row["id"] for row in rows]
-        scores = [float(row["score"]) for row in rows]
-        reasons = [row["reason"] for row in rows]
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UsageError(f"{path / 'selection.csv'} can't be read ({error}); select again") from None
+    columns = read_own_table(path / PICKS, ("id", "score", "reason"), AGAIN)
+    ids = columns["id"]
     if digest_stream(ids) != manifest.get("picks"):
-        raise UsageError(f"{path / 'selection.csv'} was changed after it was made; select again with --overwrite")
+        raise UsageError(f"{path / PICKS} was changed after it was made; {AGAIN}")
+    try:
+        scores = [float(score) for score in columns["score"]]
+    except ValueError as error:
+        raise UsageError(f"{path / PICKS} is damaged ({error}); {AGAIN}") from None
     audit = read_audit(path)
     if "audit_ids" in manifest and digest_stream(audit) != manifest["audit_ids"]:
-        raise UsageError(f"{path / AUDIT} was changed after it was made; select again with --overwrite")
+        raise UsageError(f"{path / AUDIT} was changed after it was made; {AGAIN}")
     check_files(path, manifest)
-    return Selection(ids, scores, reasons, manifest, audit)
+    return Selection(ids, scores, columns["reason"], manifest, audit)

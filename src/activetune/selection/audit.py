@@ -57,7 +57,7 @@ def read_audit(folder: Path) -> list[str]:
         UsageError: a damaged file.
     """
     path = folder / AUDIT
-    return ids_of(read_table(path).get("id", ())) if path.is_file() else []
+    return ids_of(read_own_table(path, ("id",), "select again with --overwrite")["id"]) if path.is_file() else []
 
 
 def audit_beside(labels: object) -> frozenset[str]:

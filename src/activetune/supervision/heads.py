@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.artefact import check_files, read_manifest
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, first_line
 from activetune.base.files import read_json, write_json
 from activetune.base.ranks import together
 from activetune.base.settings import flatten
@@ -28,7 +27,7 @@ from activetune.networks.backbones import ImageSettings
 from activetune.networks.heads import Head, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import Network
-from activetune.networks.tensors import write_tensors
+from activetune.networks.tensors import read_tensors, write_tensors
 from activetune.supervision.config import Entry, Visft
 from activetune.tasks import Task
 from activetune.training.batches import Batches
@@ -200,14 +199,23 @@ def taken_head(folder: Path, lesson: Lesson, made_with: Mapping[str, Any]) -> He
 
 
 def load_head(folder: Path) -> Head:
-    """The head that a folder holds."""
-    described = dict(read_json(folder / CONFIG)["head"])
-    options = described.get("options", {})
-    head = make_head(
-        described["kind"], described["size"], described["outputs"], described.get("room", "classes"), **options
-    )
-    state: dict[str, Tensor] = load_file(folder / WEIGHTS)
-    head.load_state_dict(state)
+    """The head that a folder holds.
+
+    Raises:
+        UsageError: one of its files is damaged.
+    """
+    again = "copy the folder again, or start again with --overwrite"
+    described, state = read_json(folder / CONFIG), read_tensors(folder / WEIGHTS, again)
+    try:
+        told = described["head"]
+        options = told.get("options", {})
+        head = make_head(told["kind"], told["size"], told["outputs"], told.get("room", "classes"), **options)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{folder / CONFIG} is damaged ({first_line(error)}); {again}") from None
+    try:
+        head.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(f"{folder / WEIGHTS} does not fit {CONFIG} ({first_line(error)}); {again}") from None
     return head
 
 

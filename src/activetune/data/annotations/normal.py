@@ -32,6 +32,7 @@ from PIL import Image
 
 from activetune.base.errors import RejectedImage, UsageError, first_line, some, unknown_name
 from activetune.base.files import parse_json, prepare_file, replacing
+from activetune.base.parquet import open_parquet, parts_of, values_of
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import Legend
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, size_from
@@ -231,7 +232,7 @@ def read(files: Files, asked: Asked) -> Labels:
     assert files.single is not None
     path = files.single
     try:
-        file = pq.ParquetFile(path)
+        file = open_parquet(path)
         about = _about(file.schema_arrow, path)
         task = str(about.get("task", "detection"))
         if asked.task != task and (task, asked.task) != ("detection", "multilabel"):
@@ -244,10 +245,15 @@ def read(files: Files, asked: Asked) -> Labels:
         if task == "segmentation":
             return _masks(file, path, about.get("classes", []), asked)
         names = [name for name in file.schema_arrow.names if name in dict(COLUMNS[task])]
-        columns = {name: file.read(columns=[name]).column(0).to_pylist() for name in names}
+        columns = {name: _cells(file, name, path) for name in names}
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} can't be read as annotations ({first_line(error)}); save them again") from None
     return answers_of(Found(list(_listed(columns, task, asked)), about.get("classes")), asked)
+
+
+def _cells(file: pq.ParquetFile, name: str, path: Path) -> list[Any]:
+    """A column; corners in float32 as Python's floats."""
+    return [cell for part in parts_of(file, name) for cell in values_of(part, path, small_floats=True)]
 
 
 def _about(schema: pa.Schema, path: Path) -> dict[str, Any]:
@@ -305,7 +311,7 @@ def _thing(cells: Mapping[str, Any], task: str, place: str, asked: Asked) -> Thi
 
 def _masks(file: pq.ParquetFile, path: Path, classes: Sequence[str], asked: Asked) -> Labels:
     """The masks, read from the file when they are used."""
-    ids = [str(item) for item in file.read(columns=["id"]).column(0).to_pylist()]
+    ids = [str(item) for item in _cells(file, "id", path)]
     rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     codes = {value: value for value in range(len(classes))} | {_void(len(classes)): VOID}
     legend = Legend(tuple(classes), codes)

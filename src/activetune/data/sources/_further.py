@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from activetune.base.errors import UsageError, first_line
 from activetune.base.names import by_comparable
-from activetune.base.tables import column_values
+from activetune.base.parquet import read_cells, schema_of
 from activetune.data.pool import ImageSource
 from activetune.data.remote.location import Location
 from activetune.data.sources._class_labels import class_label_names
@@ -48,7 +48,7 @@ class ParquetColumns:
                 found += [None] * sum(shard.rows)
                 continue
             with _explained(shard):
-                found += column_values(parquet_file(shard.path).read(columns=[name]).column(0))
+                found += read_cells(parquet_file(shard.path), [name], shard.path)[name]
         return found
 
     def class_names(self, name: str, field: str = "") -> list[str] | None:
@@ -82,7 +82,7 @@ class ParquetColumns:
 
     def _schema(self, shard: Shard) -> pa.Schema:
         with _explained(shard):
-            return parquet_file(shard.path).schema_arrow
+            return schema_of(parquet_file(shard.path))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import ActivetuneError, RejectedImage, first_line
+from activetune.base.parquet import open_parquet
 from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
 from activetune.data.remote.location import Location
@@ -113,7 +114,7 @@ class ParquetSource:
 
 def parquet_file(path: Location) -> pq.ParquetFile:
     """An open Parquet file; of one elsewhere the parts alone are read that are asked for."""
-    return pq.ParquetFile(path, memory_map=True) if isinstance(path, Path) else pq.ParquetFile(opened(path))
+    return open_parquet(path, memory_map=True) if isinstance(path, Path) else open_parquet(opened(path))
 
 
 def _read_beside(parquet: Location, name: str) -> bytes:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError, repeated
-from activetune.base.tables import column_values
+from activetune.base.parquet import parts_of, read_cells, schema_of, values_of
 from activetune.data.answers import class_names
 from activetune.data.remote.location import Location
 from activetune.data.sources import _listing as reasons
@@ -66,14 +66,14 @@ def find(path: Location, options: OpenOptions) -> Listing | None:
 def _read(path: Location) -> _Table | None:
     """A file's columns but for the images; None where it has no images."""
     file = parquet_file(path)
-    column = image_column(file.schema_arrow)
+    column = image_column(schema_of(file))
     if column is None:
         return None
     if twice := repeated(file.schema_arrow.names):
         raise UsageError(f"{path} names the column {twice[0]!r} twice; give each its own name")
     rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     labels, notes = _labels(file, path)
-    return _Table(Shard(path, column, rows), _paths(file, column) or [None] * sum(rows), labels, notes)
+    return _Table(Shard(path, column, rows), _paths(file, path, column) or [None] * sum(rows), labels, notes)
 
 
 def image_column(schema: pa.Schema) -> str | None:
@@ -90,13 +90,14 @@ def image_column(schema: pa.Schema) -> str | None:
     return next((name for name in IMAGE_COLUMNS if name in found), found[0] if found else None)
 
 
-def _paths(file: pq.ParquetFile, column: str) -> list[str | None] | None:
+def _paths(file: pq.ParquetFile, path: Location, column: str) -> list[str | None] | None:
     """The images' own paths, None where there are none."""
-    struct = file.schema_arrow.field(column).type
+    struct = schema_of(file).field(column).type
     place = struct.get_field_index("path") if pa.types.is_struct(struct) else -1
     if place < 0 or str(struct.field(place).type) not in ("string", "large_string", "string_view"):
         return None
-    return [cell and cell["path"] for cell in file.read(columns=[f"{column}.path"]).column(0).to_pylist()]
+    parts = (part.flatten()[0] for part in parts_of(file, f"{column}.path"))  # None where the struct is
+    return [cell for part in parts for cell in values_of(part, path)]
 
 
 def _may_name_files(table: _Table) -> bool:
@@ -129,11 +130,11 @@ def _ids(path: Location, tables: Sequence[_Table]) -> list[str]:
 
 def _labels(file: pq.ParquetFile, path: Location) -> tuple[list[str | None] | None, list[str]]:
     """Class names, through the ``ClassLabel`` feature that Hugging Face keeps in the schema's metadata, and notes."""
-    schema = file.schema_arrow
+    schema = schema_of(file)
     column = next((name for name in LABEL_COLUMNS if name in schema.names and _is_plain(schema, name)), None)
     if column is None:
         return None, []
-    values = column_values(file.read(columns=[column]).column(0))
+    values = read_cells(file, [column], path)[column]
     names, damaged = class_label_names(schema, column)
     notes = [f"{path}: its Hugging Face metadata is damaged ({damaged}); labels are the numbers"] if damaged else []
     return class_names(values, f"{path}, column {column!r}", names=names), notes

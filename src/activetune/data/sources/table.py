@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from activetune.base.errors import UsageError
-from activetune.base.tables import JSON_LINES, column_values, need_columns, read_table
+from activetune.base.parquet import open_parquet, read_cells
+from activetune.base.tables import JSON_LINES, need_columns, read_table
 from activetune.data.answers import class_names
 from activetune.data.remote.files import RemoteFiles
 from activetune.data.remote.location import Location, RemotePath
@@ -76,7 +75,7 @@ def _columns(path: Location) -> Mapping[str, Sequence[Any]]:
         if not any(name in columns for name in PATH_COLUMNS):
             need_columns(columns, ["path"], path)
         return columns
-    file = pq.ParquetFile(path if isinstance(path, Path) else opened(path))
+    file = open_parquet(path if isinstance(path, Path) else opened(path))
     names = file.schema_arrow.names
     if not any(name in names for name in PATH_COLUMNS):
         if not file.metadata.num_rows:
@@ -86,8 +85,7 @@ def _columns(path: Location) -> Mapping[str, Sequence[Any]]:
             f"its columns are: {', '.join(names)}"
         )
     wanted = [name for name in (*PATH_COLUMNS, "label", "id") if name in names]
-    table = file.read(columns=wanted)
-    return {name: column_values(table.column(name)) for name in wanted}
+    return read_cells(file, wanted, path)
 
 
 def _texts(values: Sequence[object], path: Location, column: str) -> list[str]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from activetune.base.errors import UsageError, first_line
 from activetune.base.files import read_json, write_bytes, write_json
 from activetune.recipes.vecaf.language import Moved
 from activetune.selection.problem import Picks
@@ -70,15 +72,26 @@ class LoopRecord:
 
     @classmethod
     def read(cls, folder: Path, loop: int) -> LoopRecord:
-        """The record that was kept."""
+        """The record that was kept.
+
+        Raises:
+            UsageError: it is damaged.
+        """
         words, numbers = _files(folder, loop)
-        state, arrays = read_json(words), load_file(numbers)
-        moved = None
-        if "steps" in arrays:
-            moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
-        picks = Picks(arrays["positions"], arrays["scores"], state["reasons"])
-        seen = (arrays["seen"], arrays["seen_losses"]) if "seen" in arrays else None
-        return cls(picks, arrays.get("losses"), moved, state["captions"], state["told"], seen)
+        state = read_json(words)
+        try:
+            arrays = load_file(numbers)
+            moved = None
+            if "steps" in arrays:
+                moved = Moved(np.sort(arrays["positions"]), arrays["steps"], arrays["texts"])
+            picks = Picks(arrays["positions"], arrays["scores"], state["reasons"])
+            seen = (arrays["seen"], arrays["seen_losses"]) if "seen" in arrays else None
+            return cls(picks, arrays.get("losses"), moved, state["captions"], state["told"], seen)
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise UsageError(
+                f"{numbers}, or {words.name} beside it, is damaged ({first_line(error)}); start again with --overwrite "
+                "instead of --resume"
+            ) from None
 
 
 def selections_csv(records: Sequence[LoopRecord], ids: Sequence[str]) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from activetune.base.fingerprint import digest, digest_stream
+from activetune.base.numpy_files import load_array
 from activetune.base.progress import note, progress
 from activetune.base.run import Run
 from activetune.data.identity import Contents
@@ -60,7 +61,7 @@ class Pass:
         self.contents.save()
         rejected = {item for item, _ in done.rejected}
         kept = [place for place, item in enumerate(self.pool.ids) if item not in rejected]
-        read = np.load(self.folder / FEATURES, allow_pickle=False)
+        read = load_array(self.folder / FEATURES, "start again with --overwrite instead of --resume")
         rows = np.zeros(len(kept), dtype=measuring.row_type)
         if read.size:  # there may be no image that can be used, or no measure asked for
             rows[:] = read.reshape(-1).view(measuring.row_type)
