@@ -10,7 +10,6 @@ the start of Python, of the launcher or of the cluster. One thread a process: ot
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess

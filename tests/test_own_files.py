@@ -1,4 +1,4 @@
-"""Files that activetune itself has written, damaged: a sentence that names them, also where no digest has found it before.
+"""Files that activetune itself has written, damaged: a sentence names them, also where no digest has found it before.
 
 Manifests of earlier versions hold no digests, and some files stand beside a manifest that does not know them.
 """

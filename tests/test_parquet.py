@@ -1,4 +1,4 @@
-"""Parquet files as values: what pyarrow itself makes of them, in memory that does not grow with how often a value stands."""
+"""Parquet as values: those that pyarrow itself gives, in memory that does not grow with how often a value stands."""
 
 from __future__ import annotations
 
@@ -35,6 +35,28 @@ COLUMNS: dict[str, pa.Array] = {
 def written(path: Path, columns: dict[str, pa.Array], **options: Any) -> Path:
     pq.write_table(pa.table(columns), path, **options)
     return path
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_a_bit_anywhere_ends_in_values_or_in_an_error(store_schema: bool, tmp_path: Path) -> None:
+    """In rows that name no value of their dictionary, too: Arrow would read past its end."""
+    texts, structs = pa.array(["aaaa", "bbbb", "cccc"] * 8), pa.array([{"b": b"xxxx"}, {"b": b"yyyy"}] * 12)
+    path = written(
+        tmp_path / "table.parquet", {"t": texts, "s": structs}, compression="none", store_schema=store_schema
+    )
+    content, wild = path.read_bytes(), 0
+    for place in range(4, min(300, len(content))):  # the pages, which stand before all that describes them
+        path.write_bytes(content[:place] + bytes([content[place] ^ 3]) + content[place + 1 :])
+        try:
+            with open_parquet(path) as file:
+                found = read_cells(file, ["t", "s"], path)
+        except pa.ArrowException as error:
+            wild += "not there" in str(error)
+        except (OSError, ValueError, UsageError):
+            pass
+        else:
+            assert all(isinstance(cell, str | None) for cell in found["t"])
+    assert wild
 
 
 def repeated(value: Any, kind: pa.DataType, rows: int) -> pa.Array:

@@ -9,7 +9,6 @@ first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,14 +31,11 @@ def open_parquet(source: Any, **options: Any) -> pq.ParquetFile:
     """
     file = pq.ParquetFile(source, **options)
     about = file.metadata
-    groups = [about.row_group(group) for group in range(about.num_row_groups)]
-    leaves = []
-    for column in range(about.num_columns):
-        leaf = about.schema.column(column)
-        fits = all(group.column(column).total_uncompressed_size <= MOST_AT_ONCE for group in groups)
-        if leaf.physical_type == "BYTE_ARRAY" and fits:
-            leaves.append(leaf.path)
-    if not leaves:
+    # What is told of single columns is not asked for: where it is damaged, pyarrow ends the whole process.
+    fits = all(about.row_group(group).total_byte_size <= MOST_AT_ONCE for group in range(about.num_row_groups))
+    columns = [about.schema.column(place) for place in range(about.num_columns)]
+    leaves = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    if not fits or not leaves:
         return file
     if hasattr(source, "seek"):
         source.seek(0)
@@ -84,7 +80,41 @@ def read_cells(file: pq.ParquetFile, names: Sequence[str], where: object) -> dic
 def parts_of(file: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:
     """A column, row group by row group: of several at once Arrow can't read dictionaries inside of structs."""
     for group in range(file.num_row_groups):
-        yield file.read_row_group(group, columns=[name]).column(0)
+        table = file.read_row_groups([group], columns=[name])
+        if not table.num_columns:
+            raise pa.ArrowInvalid(f"it has no column {name!r}")
+        yield sound(table.column(0))
+
+
+def sound(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column whose rows have numbers that its dictionaries hold: Arrow itself takes them from the file unchecked.
+
+    Raises:
+        ArrowInvalid: others.
+    """
+    for chunk in column.chunks:
+        _refuse_wild(chunk)
+    return column
+
+
+def _refuse_wild(array: pa.Array) -> None:
+    if pa.types.is_dictionary(array.type):
+        ends = pc.min_max(array.indices)
+        low, high = ends["min"].as_py(), ends["max"].as_py()
+        if low is not None and (low < 0 or high >= len(array.dictionary)):
+            raise pa.ArrowInvalid("damaged: rows name values that are not there")
+    for inner in _parts(array):
+        _refuse_wild(inner)
+
+
+def _parts(array: pa.Array) -> list[pa.Array]:
+    """The arrays inside of a struct or a list."""
+    if pa.types.is_struct(array.type):
+        return [array.field(place) for place in range(array.type.num_fields)]
+    if pa.types.is_map(array.type):
+        return [array.keys, array.items]
+    nested = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+    return [array.flatten()] if nested else []
 
 
 def values_of(column: pa.ChunkedArray, where: object, *, small_floats: bool = False) -> list[Any]:
@@ -126,11 +156,7 @@ def _unpacked(array: pa.Array) -> int:
             return 0
         lengths = pc.cast(pc.binary_length(array.dictionary), pa.int64())
         return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
-    if pa.types.is_struct(array.type):
-        return sum(_unpacked(array.field(place)) for place in range(array.type.num_fields))
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        return _unpacked(array.flatten())
-    return 0
+    return sum(map(_unpacked, _parts(array)))
 
 
 def _has_length(kind: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
-from activetune.base.tables import header_of, read_table, write_csv
+from activetune.base.tables import header_of, read_own_table, write_csv
 from activetune.data.ids import ids_of
 from activetune.selection.constraints import Limits
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import ActivetuneError, RejectedImage, first_line
-from activetune.base.parquet import open_parquet
+from activetune.base.parquet import open_parquet, sound
 from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
 from activetune.data.remote.location import Location
@@ -102,7 +102,7 @@ class ParquetSource:
                 while len(self._files) > OPEN_FILES:
                     self._files.popitem(last=False)
             file = self._files[number]
-            self._groups[part] = file.read_row_group(group, columns=[self.shards[number].column]).column(0)
+            self._groups[part] = sound(file.read_row_group(group, columns=[self.shards[number].column]).column(0))
             while len(self._groups) > 1 and sum(g.nbytes for g in self._groups.values()) > ROW_GROUP_CACHE_BYTES:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(part)
