@@ -19,6 +19,7 @@ from typing import Any
 
 import experiment_tables
 import numpy as np
+import scale_tables
 from stored import ROOT, brief, lines, read
 
 from activetune.evaluation.statistics import mean_and_spread
@@ -194,6 +195,7 @@ TABLES = {
     "benchmarks/README.md": benchmarks,
     "docs/bundled_backbone.md": bundled_backbone,
     **experiment_tables.TABLES,
+    **scale_tables.TABLES,
 }
 
 

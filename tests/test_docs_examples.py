@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -118,6 +120,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/check.md", "@dataclass"): "an outline of a file; the contract tests of test_check.py run every check",
     ("docs/scaling.md", "$ torchrun"): "several processes; test_shared_runs.py starts them",
     ("docs/scaling.md", "$ activetune embed"): "needs a Ray cluster; test_shared_runs.py starts one",
+    ("docs/operations.md", "while activetune"): "waits until nothing kills it; test_walk.py kills and resumes",
     ("docs/vil.md", "$ activetune embed"): "needs a checkpoint of the publisher",
 }
 RUN_HERE = {  # the blocks that the tests of this file run
@@ -131,6 +134,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(
         ("docs/select.md", "$ activetune select"),
         ("docs/check.md", "$ activetune"),
+        ("docs/operations.md", "$ "),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,k"),
         ("docs/simulate.md", "$ activetune simulate POOL --test 30% --splits per-seed"),
         ("docs/simulate.md", "$ activetune simulate FRAMES"),
@@ -170,6 +174,21 @@ def test_a_pool_is_checked_and_selected_from(photos: Path) -> None:
     for line in "".join(blocks("docs/check.md", "console")).splitlines():
         assert run([*line.removeprefix("$ activetune ").split(), "--quiet", "--workers", "0"]) == 0, line
     assert (photos / "SEL/selection.csv").is_file()
+
+
+def test_what_to_do_when_a_run_stops(photos: Path) -> None:
+    """The console examples of docs/operations.md, in their order; each line ends with 0."""
+    lines = [line.removeprefix("$ ") for line in "".join(blocks("docs/operations.md", "console")).splitlines()]
+    assert "rm -r" in "".join(lines) and os.environ["ACTIVETUNE_CACHE"].startswith(str(photos))
+    programs = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    for line in lines:
+        if line.startswith("cat emb/.lock"):
+            (photos / "emb" / ".lock").write_text("{}")  # as a run has it, or a dead one has left it
+        if line.startswith("activetune "):
+            assert run([*shlex.split(line)[1:], "--quiet"] if "doctor" not in line else ["doctor"]) == 0, line
+        else:
+            subprocess.run(line, shell=True, check=True, env={**os.environ, **programs})
+    assert (photos / "sel/report.html").is_file() and not (photos / "photos").exists()
 
 
 def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:
