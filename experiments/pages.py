@@ -14,6 +14,7 @@ import claims_benchmarks
 import claims_docs
 import claims_experiments
 import claims_pool
+import claims_scale
 import claims_stopping
 import claims_vecaf
 import claims_visft
@@ -21,7 +22,10 @@ from claims import Claim
 from figures import BEGIN, END, FIGURE
 from stored import ROOT
 
-MODULES = (claims_benchmarks, claims_docs, claims_experiments, claims_pool, claims_stopping, claims_vecaf, claims_visft)
+MODULES = (
+    *(claims_benchmarks, claims_docs, claims_experiments, claims_pool, claims_scale),
+    *(claims_stopping, claims_vecaf, claims_visft),
+)
 CLAIMS: dict[str, list[Claim]] = {page: claims for module in MODULES for page, claims in module.CLAIMS.items()}
 GIVEN: dict[str, list[str]] = {page: pieces for module in MODULES for page, pieces in module.GIVEN.items()}
 FIGURES = re.compile(

@@ -11,7 +11,7 @@ from stored import ROOT, lines, read
 D_MILLION = {"192 (ViT-Tiny)": 192, "384 (ViT-Small)": 384, "512 (bundled)": 512, "768 (ViT-Base)": 768}
 NUMBER = 2  # bytes of a number in float16
 DISK, NETWORK = 1e9, 1e9  # bytes per second that are assumed on paper
-PROCESSES, POOL, SIZE = 64, 100_000_000, 384
+MACHINES, PROCESSES, POOL, SIZE = 8, 64, 100_000_000, 384
 
 
 # Operations ---------------------------------------------------------------------------------------------------------
@@ -131,12 +131,23 @@ def plan() -> str:
     features = POOL * SIZE * NUMBER
     shards = 10_000
     listing = named["seconds_a_million"] * POOL / 1e6
+    images = POOL * 0.1e6
     rows = [
-        ["listing files in folders, by every process", "1 M in the time measured", _hours(listing), "-"],
-        ["computing", f"N / ({PROCESSES} x {rate:,.0f} images/s)", _hours(POOL / PROCESSES / rate), "-"],
-        ["reading images of 0.1 MB", f"{rate * 0.1e6 / 1e9:.1f} GB/s per process", "within it", _size(POOL * 0.1e6)],
-        ["writing shards", f"2 N D, {shards:,} shards of {POOL // shards:,}", "within it", _size(features)],
-        ["joining them, by the first process", "2 N D read and written", _hours(2 * features / DISK), _size(2 * features)],
+        ["listing files in folders, by every process", "as measured", _hours(listing), "-"],
+        ["reading images", f"by {MACHINES} machines at once", _hours(images / MACHINES / NETWORK), _size(images)],
+        [
+            "decoding and computing, meanwhile",
+            f"N / ({PROCESSES} x {rate:,.0f} images/s)",
+            _hours(POOL / PROCESSES / rate),
+            "-",
+        ],
+        ["writing shards, meanwhile", f"2 N D, {shards:,} shards of {POOL // shards:,}", "-", _size(features)],
+        [
+            "joining them, by the first process",
+            "2 N D read and written",
+            _hours(2 * features / DISK),
+            _size(2 * features),
+        ],
         ["digest of the whole", "2 N D read", _hours(features / DISK), _size(features)],
     ]
     return lines(["step", "formula", "time", "traffic"], rows)

@@ -191,6 +191,17 @@ def test_what_to_do_when_a_run_stops(photos: Path) -> None:
     assert (photos / "sel/report.html").is_file() and not (photos / "photos").exists()
 
 
+def test_the_sentences_that_operators_look_up_are_said_somewhere() -> None:
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    table = text.partition("| the sentence | section |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")]
+    told = [one for row in rows for one in re.findall("`([^`]+)`", row)]
+    assert len(told) >= 10
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
+    source = re.sub(r'"\s*f?"', "", source)  # pieces of one text
+    assert [one for one in told if one not in source] == []
+
+
 def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:
     """The config and the commands of docs/visft.md, with a tiny network, small heads and few steps."""
     write_digits(photos / "coco/images", 16)

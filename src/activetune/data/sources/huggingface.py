@@ -27,6 +27,7 @@ from activetune.data.sources._metadata import LABEL_COLUMNS
 from activetune.data.sources._parquet import ParquetSource, Shard, parquet_file
 from activetune.data.sources._shards import below, each, shards_at
 
+LONGEST = 4_096  # characters of a path
 ABOUT = ".parquet in Hugging Face image schema (image{bytes,path}, label), a folder or a pattern of such shards"
 SUFFIXES = (".parquet",)
 FOLDERS = True
@@ -109,13 +110,14 @@ def _may_name_files(table: _Table) -> bool:
         return False  # elsewhere such files are not read
     with os.scandir(table.shard.path.parent) as entries:
         there = {entry.name for entry in entries} | {""}  # "": an absolute path
-    return any(path and posixpath.normpath(path).partition("/")[0] in there for path in table.paths)
+    paths = {path for path in table.paths if path and len(path) <= LONGEST}
+    return any(posixpath.normpath(path).partition("/")[0] in there for path in paths)
 
 
 def _ids(path: Location, tables: Sequence[_Table]) -> list[str]:
     """The images' own paths where all are there and distinct; row numbers, behind the file's name, otherwise."""
     count = sum(len(table.paths) for table in tables)
-    names = [name for table in tables for name in table.paths if name and "\0" not in name]
+    names = [name for table in tables for name in table.paths if name and len(name) <= LONGEST and "\0" not in name]
     if len(set(names)) == count:
         return names
     if len(tables) == 1:

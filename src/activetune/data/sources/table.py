@@ -29,6 +29,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 FOLDERS = False
 ELSEWHERE = True
 HOW = "absolute, or relative to the manifest's folder"
+LONGEST = 4_096  # characters of a path or id: no system has longer paths
 PATH_COLUMNS = ("path", "file_name")
 
 
@@ -99,6 +100,9 @@ def _texts(values: Sequence[object], path: Location, column: str) -> list[str]:
             raise UsageError(f"{path}: row {row:,} has an empty {column!r}; give one or remove the row")
         if not isinstance(text, str | int) or isinstance(text, bool):
             raise UsageError(f"{path}: row {row:,} has a {type(text).__name__} as its {column!r}; give text")
+        if isinstance(text, str) and len(text) > LONGEST:
+            told = f"has {len(text):,} characters, {LONGEST:,} are allowed; shorten it"
+            raise UsageError(f"{path}: the {column!r} of row {row:,} {told}")
         if "\0" in str(text):
             raise UsageError(f"{path}: the {column!r} of row {row:,} holds a zero character; remove it")
         found.append(str(text).strip())

@@ -6,6 +6,7 @@ the fewest labelled items first, of equal ones the largest; each visit takes the
 ``1 / mean distance to the min(20, n / 2) nearest items`` of what the cluster still holds.
 Deviations: spherical k-means in place of scikit-learn's; where no cluster is large enough, all are visited.
 Cost: k-means (``features/clusters.py``) with at most 500 clusters, and for each pick 2 n^2 D, n items in its cluster.
+Several processes send each other these n rows for each pick: n D numbers, where other methods send what K bounds.
 Not ordered: the clusters depend on the budget.
 """
 
