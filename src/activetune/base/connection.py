@@ -144,7 +144,9 @@ def _short_folder() -> Iterator[str | None]:
 def _no_cluster(address: str | None, error: Exception) -> ActivetuneError:
     why = first_line(error)
     if address is None:
-        return ActivetuneError(f"this machine can't start Ray ({why}); compute without --engine ray")
+        return ActivetuneError(
+            f"this machine can't start Ray ({why}); try again when it is less busy, or compute without --engine ray"
+        )
     if address == "auto":
         return UsageError(
             "there is no Ray cluster on this machine; start one with 'ray start --head' (and join other machines to it "
