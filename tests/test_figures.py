@@ -79,7 +79,10 @@ def test_a_sentence_that_differs_or_has_no_values_is_found(tmp_path: Path, monke
     assert pages.differing("page.md") == ["It takes 3.3 s"]
 
 
-@pytest.mark.parametrize("page", sorted(figures.TABLES))
+MIXED = {"docs/operations.md", "docs/scaling.md"}  # have tables of options and of what to do, too
+
+
+@pytest.mark.parametrize("page", sorted(set(figures.TABLES) - MIXED))
 def test_every_table_of_a_page_of_figures_is_made(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     made = re.sub(rf"{figures.BEGIN}.*?{figures.END}", "", text, flags=re.DOTALL)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
-from activetune import UsageError, open_pool
+from activetune import ActivetuneError, UsageError, open_pool
+from activetune.base.config import check_settings
 from activetune.base.names import whole_number
 from activetune.data.annotations import read_annotations, tasks_at
 from activetune.data.annotations._legend import legend_of_names, read_legend
@@ -23,10 +26,12 @@ from activetune.evaluation.journal import _line, _whole
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.features.writer import _shape_and_dtype
 from activetune.handover.given import given_at
+from activetune.labelling.journal import Journal
 from activetune.labelling.label_file import LabelFile
 from activetune.labelling.sheet import Sheet
 from activetune.networks.backbones._size import split_size
 from activetune.report.panels.map import _kept
+from activetune.report.panels.per_class import _row
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.serving.guards import Guards
 from activetune.studies.rounds.project import Project, ProjectSettings
@@ -60,7 +65,7 @@ def test_array_headers_that_are_no_python(text: str, tmp_path: Path) -> None:
 def test_a_field_that_is_too_long_in_a_selection(tmp_path: Path) -> None:
     save_selection(Selection(["a"], [0.0], [""], {}), tmp_path / "sel")
     (tmp_path / "sel" / "selection.csv").write_text("id,rank,score,reason\n" + "x" * 10**7 + ",1,0,\n")
-    with pytest.raises(UsageError, match="can't be read"):
+    with pytest.raises(UsageError, match=r"is damaged .* select again"):
         load_selection(tmp_path / "sel")
 
 
@@ -210,3 +215,54 @@ def test_a_damaged_line_of_predictions_is_made_again(damage: Any) -> None:
     lines = [_line(batch).rstrip() for batch in batches]
     assert _whole(lines) == batches
     assert _whole([lines[0], damage(lines[1])]) == batches[:1]
+
+
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN", "[Infinity, 0, 0]"])
+def test_values_of_masks_that_are_no_whole_numbers(value: str) -> None:
+    with pytest.raises(UsageError, match="give a value from 0 to 65,535"):
+        read_legend(f'{{"dog": {value}}}'.encode(), "classes.json", "classes.json")
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")])
+def test_settings_of_any_length(value: float) -> None:
+    with pytest.raises(UsageError, match="allowed: 1 or more"):
+        check_settings("visft", ("steps", value, 1, float("inf")))
+
+
+@pytest.mark.parametrize("column", ["content", "client", "at"])
+@pytest.mark.parametrize("value", [None, b"\xff", 3.5, "[1]"])
+def test_rows_of_a_journal_that_are_no_answers(column: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "labels.sqlite"
+    row = {"number": 1, "client": "a", "sequence": 1, "content": "{}", "at": 1.0, column: value}
+    journal = Journal(path)
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE events")
+        connection.execute("CREATE TABLE events (number, client, sequence, content, at)")
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", tuple(row.values()))
+    journal = Journal(path)
+    with contextlib.closing(journal):
+        if (column, value) in (("at", 3.5), ("client", "[1]")):
+            assert len(list(journal.events())) == 1
+            return
+        with pytest.raises(UsageError, match=r"is damaged .* labels\.csv beside it holds the answers"):
+            list(journal.events())
+
+
+def test_a_journal_whose_words_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "labels.sqlite"
+    Journal(path).close()
+    content = path.read_bytes()
+    start, told = content.index(b"CREATE TABLE events"), 0
+    for place in range(start - 16, start + 60):
+        path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+        try:
+            Journal(path).close()
+        except ActivetuneError as error:
+            told += "codec can't decode" in str(error)
+    assert told
+
+
+def test_scores_of_a_class_that_are_no_numbers() -> None:
+    row = {"f1": 10**400, "precision": "x", "recall": None, "n": float("nan")}
+    assert _row("dog", row, ["f1", "precision", "recall", "n"])[:5] == ["dog", "-", "-", "-", "-"]

@@ -188,6 +188,13 @@ def check_settings(what: str, *settings: tuple[str, float, float, float]) -> Non
         UsageError: a value out of its range, or not a finite number.
     """
     for name, value, least, most in settings:
-        if not (least <= value <= most and math.isfinite(value)):
+        if not (least <= value <= most and _is_finite(value)):
             allowed = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
             raise UsageError(f"{what}: {name} can't be {value}; allowed: {allowed}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # whole numbers may have any length
+        return False

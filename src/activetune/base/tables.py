@@ -96,11 +96,13 @@ def read_own_table(path: Path, names: Sequence[str], again: str) -> Columns:
     Raises:
         UsageError: it is missing, damaged, or lacks one of these columns.
     """
+    if not path.is_file():
+        raise UsageError(f"{path} is missing; {again}")
     try:
         columns = read_table(path)
     except UsageError as error:
-        told = first_line(error)
-        raise UsageError(f"{told if str(path) in told else f'{path}: {told}'}; if it is damaged, {again}") from None
+        told = first_line(error).removeprefix(str(path)).lstrip(": ").partition(";")[0]
+        raise UsageError(f"{path} is damaged ({told}); {again}") from None
     if missing := [name for name in names if name not in columns]:
         raise UsageError(f"{path} is damaged: it has no column {missing[0]!r}; {again}")
     return columns

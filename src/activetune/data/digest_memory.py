@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from activetune.base.databases import DAMAGED
 from activetune.base.files import cache_folder
 
 WAIT_SECONDS = 10.0  # for another process that is writing
@@ -65,7 +66,7 @@ class DigestMemory:
                 work(connection)
         except (OSError, sqlite3.OperationalError):  # can't be written, locked for long, no space, no table yet
             return
-        except sqlite3.DatabaseError:  # damaged
+        except DAMAGED:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activetune.base.databases import DAMAGED
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import parse_json
 
@@ -66,6 +67,19 @@ class Event:
     at: float
 
 
+def _event(number: object, client: object, content: object, at: object) -> Event:
+    """A row as an event; SQLite keeps any value in any column.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(number, int) and isinstance(client, str) and isinstance(at, int | float):
+        found = parse_json(content) if isinstance(content, str | bytes) else None
+        if isinstance(found, dict):
+            return Event(number, client, found, float(at))
+    raise ValueError(f"row {number!r} is no answer")
+
+
 class Journal:
     """The journal in a file; used by one thread at a time."""
 
@@ -87,7 +101,7 @@ class Journal:
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.OperationalError as error:
             raise ActivetuneError(f"{path} can't be written ({error}); make its folder writable") from None
-        except sqlite3.DatabaseError as error:
+        except DAMAGED as error:
             raise UsageError(
                 f"{path} is damaged ({error}); move it away: labels.csv beside it holds the answers, and is taken up"
             ) from None
@@ -105,7 +119,7 @@ class Journal:
         try:
             with self._transaction():
                 return [event for entry in entries if (event := self._insert(entry)) is not None]
-        except sqlite3.DatabaseError as error:
+        except DAMAGED as error:
             raise ActivetuneError(
                 f"the answers can't be written to {self.path} ({error}); nothing that was saved is lost: "
                 "free some space, or make the folder writable, and send them again"
@@ -149,8 +163,8 @@ class Journal:
         try:
             rows = self._connection.execute("SELECT number, client, content, at FROM events ORDER BY number")
             for number, client, content, at in rows:
-                yield Event(number, client, parse_json(content), at)
-        except (sqlite3.DatabaseError, ValueError) as error:
+                yield _event(number, client, content, at)
+        except (*DAMAGED, ValueError) as error:
             raise UsageError(
                 f"{self.path} is damaged ({error}); move it away: labels.csv beside it holds the answers"
             ) from None

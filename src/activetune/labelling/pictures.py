@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from activetune.base.databases import DAMAGED
 from activetune.base.errors import ActivetuneError, RejectedImage
 from activetune.base.files import cache_folder
 from activetune.base.fingerprint import digest
@@ -96,7 +97,7 @@ class Pictures:
                 found = connection.execute("SELECT picture FROM thumbnails WHERE key = ?", (key,)).fetchone()
         except sqlite3.OperationalError:  # no table yet, locked for long
             return None
-        except sqlite3.DatabaseError:  # damaged
+        except DAMAGED:
             with contextlib.suppress(OSError):
                 self._cache.unlink(missing_ok=True)
             return None
@@ -110,5 +111,5 @@ class Pictures:
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.execute(TABLE)
                 connection.execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (key, picture))
-        except (OSError, sqlite3.DatabaseError):
+        except (OSError, *DAMAGED):
             return  # it is made again

@@ -244,7 +244,7 @@ def _key(value: Any, where: str) -> Key:
         return red, green, blue
     try:
         parts = [int(part) for part in value] if isinstance(value, list | tuple) else int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON knows Infinity
         parts = []
     if isinstance(parts, int) and 0 <= parts <= LARGEST:
         return parts

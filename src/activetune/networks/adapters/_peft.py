@@ -117,7 +117,10 @@ def _sorted(
 
 def _factor(told: Mapping[str, Any], layer: str, rank: int, path: Path) -> float:
     """Alpha / R of a layer, or alpha / √R."""
-    alpha = float(_by_pattern(told.get("alpha_pattern") or {}, layer, told["lora_alpha"]))
+    try:
+        alpha = float(_by_pattern(told.get("alpha_pattern") or {}, layer, told["lora_alpha"]))
+    except OverflowError:  # JSON's whole numbers may have any length
+        alpha = math.inf
     if not math.isfinite(alpha):
         raise UsageError(f"{path}: the alpha of {layer} can't be {alpha}; give additions with a finite one, or --scale")
     return alpha / (math.sqrt(rank) if told.get("use_rslora") else rank)

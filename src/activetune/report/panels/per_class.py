@@ -63,16 +63,26 @@ def _of_classes(confusion: Confusion, page: Page) -> None:
 
 
 def _row(name: str, row: Mapping[str, Any], names: list[str]) -> list[Cell]:
-    share = _number(row.get(names[0]))
     cells = [_told(column, row.get(column)) for column in names]
-    return [name, *cells, Share(share if math.isfinite(share) else 0.0)]
+    return [name, *cells, Share(max(0.0, _number(row.get(names[0]))))]
 
 
 def _told(column: str, value: Any) -> str:
-    if value is None or not math.isfinite(float(value)):
+    number = _finite(value)
+    if number is None:
         return "-"
-    return f"{int(value):,}" if column in WHOLE else f"{100 * float(value):.1f}"
+    return f"{int(number):,}" if column in WHOLE else f"{100 * number:.1f}"
 
 
 def _number(value: Any) -> float:
-    return float(value) if value is not None and math.isfinite(float(value)) else -1.0
+    number = _finite(value)
+    return -1.0 if number is None else number
+
+
+def _finite(value: Any) -> float | None:
+    """What a scores file holds, as a number; None where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
