@@ -200,7 +200,7 @@ def saved(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("shape", [(4, 3), (3, 3), (4, 2)])
 def test_changed_features_are_refused(saved: Path, shape: tuple[int, int]) -> None:
     np.save(saved / "features.npy", np.ones(shape, dtype=np.float16))
-    with pytest.raises(UsageError, match="do not belong to its manifest; embed again"):
+    with pytest.raises(UsageError, match="does not belong to its manifest; embed again"):
         load_embeddings(saved)
 
 
@@ -208,14 +208,14 @@ def test_one_changed_value_is_noticed(saved: Path) -> None:
     content = bytearray((saved / "features.npy").read_bytes())
     content[-1] ^= 1
     (saved / "features.npy").write_bytes(content)
-    with pytest.raises(UsageError, match="do not belong to its manifest"):
+    with pytest.raises(UsageError, match="does not belong to its manifest"):
         load_embeddings(saved)
 
 
 def test_changed_items_are_refused(saved: Path) -> None:
     table = pq.read_table(saved / "items.parquet")
     pq.write_table(table.take([1, 0, 2, 3]), saved / "items.parquet")
-    with pytest.raises(UsageError, match="do not belong to its manifest"):
+    with pytest.raises(UsageError, match="does not belong to its manifest"):
         load_embeddings(saved)
 
 

@@ -65,7 +65,7 @@ def test_array_headers_that_are_no_python(text: str, tmp_path: Path) -> None:
 def test_a_field_that_is_too_long_in_a_selection(tmp_path: Path) -> None:
     save_selection(Selection(["a"], [0.0], [""], {}), tmp_path / "sel")
     (tmp_path / "sel" / "selection.csv").write_text("id,rank,score,reason\n" + "x" * 10**7 + ",1,0,\n")
-    with pytest.raises(UsageError, match=r"is damaged .* select again"):
+    with pytest.raises(UsageError, match="can't be read"):
         load_selection(tmp_path / "sel")
 
 
@@ -194,7 +194,7 @@ def test_a_body_of_no_length(declared: str) -> None:
 def test_items_of_another_kind(ids: pa.Array, labels: pa.Array, tmp_path: Path) -> None:
     save_embeddings(Embeddings(["a"], np.ones((1, 2), dtype=np.float32)), tmp_path / "emb")
     pq.write_table(pa.table({"id": ids, "label": labels}), tmp_path / "emb" / "items.parquet")
-    with pytest.raises(UsageError, match=r"is damaged|do not belong|one label an image"):
+    with pytest.raises(UsageError, match=r"is damaged|does not belong|one label an image"):
         load_embeddings(tmp_path / "emb")
 
 

@@ -97,14 +97,14 @@ def read_own_table(path: Path, names: Sequence[str], again: str) -> Columns:
         UsageError: it is missing, damaged, or lacks one of these columns.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is missing; {again}")
+        raise UsageError(f"{path} can't be read (there is no such file); {again}")
     try:
         columns = read_table(path)
     except UsageError as error:
         told = first_line(error).removeprefix(str(path)).lstrip(": ").partition(";")[0]
-        raise UsageError(f"{path} is damaged ({told}); {again}") from None
+        raise UsageError(f"{path} can't be read ({told}); {again}") from None
     if missing := [name for name in names if name not in columns]:
-        raise UsageError(f"{path} is damaged: it has no column {missing[0]!r}; {again}")
+        raise UsageError(f"{path} can't be read (it has no column {missing[0]!r}); {again}")
     return columns
 
 

@@ -103,12 +103,12 @@ def load_selection(path: str | os.PathLike[str]) -> Selection:
     manifest = read_manifest(path, "selection")
     columns = read_own_table(path / PICKS, ("id", "score", "reason"), AGAIN)
     ids = columns["id"]
-    if digest_stream(ids) != manifest.get("picks"):
-        raise UsageError(f"{path / PICKS} was changed after it was made; {AGAIN}")
     try:
         scores = [float(score) for score in columns["score"]]
     except ValueError as error:
-        raise UsageError(f"{path / PICKS} is damaged ({error}); {AGAIN}") from None
+        raise UsageError(f"{path / PICKS} can't be read ({error}); {AGAIN}") from None
+    if digest_stream(ids) != manifest.get("picks"):
+        raise UsageError(f"{path / PICKS} was changed after it was made; {AGAIN}")
     audit = read_audit(path)
     if "audit_ids" in manifest and digest_stream(audit) != manifest["audit_ids"]:
         raise UsageError(f"{path / AUDIT} was changed after it was made; {AGAIN}")
