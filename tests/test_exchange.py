@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -115,6 +116,38 @@ def test_an_image_that_is_moved_to_another_class_has_that_one(pool: Path, labels
     (out / "cat" / "a.png").rename(out / "dog" / "a.png")
     found = activetune.import_labels(out, pool=pool, format="imagefolder", quiet=True)
     assert dict(zip(found.ids, found.answers, strict=True))["a.png"] == "dog"
+
+
+def test_names_of_folders_are_no_classes_where_the_answers_name_others(
+    pool: Path, labels: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"pool": pool, "format": "imagefolder", "quiet": True}  # its folders are called "day 1" …
+    out = activetune.export_labels(labels, out=tmp_path / "out", **given)
+    assert json.loads((out / "manifest.json").read_text())["classes"] == ["cat", "dog"]
+    assert sorted(path.name for path in out.iterdir()) == ["cat", "dog", "manifest.json"]  # and no folder is empty
+    labels.write_text("id,label\na.png,day 1\n")
+    out = activetune.export_labels(labels, out=tmp_path / "other", **given)
+    assert json.loads((out / "manifest.json").read_text())["classes"] == ["day 1", "day 2"]
+
+
+def test_voc_names_its_classes_as_cvat_asks_for(pool: Path, boxes: Path, tmp_path: Path) -> None:
+    out = activetune.export_labels(boxes, pool=pool, format="voc", out=tmp_path / "out", quiet=True)
+    assert (out / "labelmap.txt").read_text() == "# label:color_rgb:parts:actions\ncat:::\ndog:::\n"
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_parquet_tells_the_library_datasets_that_its_images_are_images(
+    task: str, pool: Path, labels: Path, boxes: Path, tmp_path: Path
+) -> None:
+    given = labels if task == "classification" else boxes
+    out = activetune.export_labels(given, pool=pool, format="parquet", out=tmp_path / "x.parquet", quiet=True)
+    told = json.loads((pq.read_schema(out).metadata or {})[b"huggingface"])["info"]["features"]
+    text = {"dtype": "string", "_type": "Value"}
+    assert (told["id"], told["image"]) == (text, {"_type": "Image"})
+    if task == "classification":
+        assert told["label"] == text
+    else:
+        assert told["objects"]["category"] == {"feature": text, "_type": "Sequence"}
 
 
 def test_links_lead_to_the_pools_own_files(pool: Path, labels: Path, tmp_path: Path) -> None:

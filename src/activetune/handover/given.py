@@ -79,9 +79,14 @@ def given_at(
 
 
 def _with_classes(found: Given, pool: Pool, classes: Sequence[str] | None) -> Given:
-    """The same with the classes that are asked for, or else those that are known; those that occur are among them."""
-    known = list(classes) if classes is not None else list(found.classes) or _of_pool(found.task, pool)
+    """The same with the classes that are asked for, or else those that are known; those that occur are among them.
+
+    The names of a pool's folders are classes where the answers name no others: else they may be days or cameras.
+    """
     occurring = {name for answer in found.answers.values() for name in _names(answer)}
+    of_pool = _of_pool(found.task, pool) if classes is None and not found.classes else []
+    known = list(classes) if classes is not None else list(found.classes)
+    known = known or (of_pool if occurring <= set(of_pool) else [])
     missing = sorted(occurring - set(known))
     if classes is not None and missing:
         raise UsageError(f"the answers name {missing[0]!r}, which --classes does not; give all classes")

@@ -41,9 +41,13 @@ def class_folders(files: Files, asked: Asked) -> Labels:
 
 
 def write_class_folders(sheet: Sheet, folder: Path, below: str = "") -> Mapping[str, str]:
-    """Copy or link the images into folders of their classes; all classes have one, to move images to."""
+    """Copy or link the images into folders of their classes.
+
+    Where images wait for an answer, all classes have a folder to move them to; else none is empty, which some trainers
+    refuse.
+    """
     homes = {name: posixpath.join(below, home) for name, home in folders_of(sheet.classes).items()}
-    for home in homes.values():
+    for home in homes.values() if any(item not in sheet.answers for item in sheet.ids) else ():
         (folder / home).mkdir(parents=True, exist_ok=True)
     waiting = posixpath.join(below, WAITING)
     return sheet.copied(

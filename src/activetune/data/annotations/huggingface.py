@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,6 +78,8 @@ def write(sheet: Sheet, path: Path) -> None:
     columns = COLUMNS[sheet.task]
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("id", pa.string()), ("image", image), *columns])
+    features = {field.name: _feature(field.type) for field in schema} | {"image": {"_type": "Image"}}
+    schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     with pq.ParquetWriter(path, schema) as writer:
         rows: list[dict[str, object]] = []
         for item, height, width in sheet.sized():
@@ -90,3 +94,12 @@ def write(sheet: Sheet, path: Path) -> None:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    """A column's type as the library ``datasets`` names it, which else takes an image for a pair of bytes and text."""
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "Sequence"}
+    return {"dtype": "float64" if kind == pa.float64() else str(kind), "_type": "Value"}

@@ -130,7 +130,8 @@ def _listed_alone(path: Path, problems: Problems) -> Files:
 # Writing --------------------------------------------------------------------------------------------------------------
 
 WRITES = ("detection",)
-PARTS = ("Annotations", "ImageSets", "JPEGImages")
+LABEL_MAP = "labelmap.txt"
+PARTS = ("Annotations", "ImageSets", "JPEGImages", LABEL_MAP)
 
 
 def holds(files: Files) -> Sequence[str]:
@@ -139,9 +140,9 @@ def holds(files: Files) -> Sequence[str]:
 
 
 def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
-    """Write ``JPEGImages``, an XML file per image in ``Annotations``, and ``ImageSets/Main/default.txt``.
+    """Write ``JPEGImages``, an XML file per image in ``Annotations``, ``ImageSets/Main/default.txt`` and ``labelmap.txt``.
 
-    An image that nobody has answered has no XML file.
+    An image that nobody has answered has no XML file. The last file names the classes, as CVAT and Datumaro ask for.
     """
     places = sheet.copied(folder, "JPEGImages")
     (folder / "Annotations").mkdir(exist_ok=True)
@@ -152,6 +153,8 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
             write_bytes(folder / "Annotations" / f"{posixpath.splitext(name)[0]}.xml", content)
     stems = [posixpath.splitext(posixpath.basename(places[item]))[0] for item in sheet.ids if item in places]
     write_bytes(folder / "ImageSets" / "Main" / "default.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    named = "".join(f"{name}:::\n" for name in sheet.classes if not {":", "\n"} & set(name))  # which it can't hold
+    write_bytes(folder / LABEL_MAP, f"# label:color_rgb:parts:actions\n{named}".encode())
     return places
 
 
