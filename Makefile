@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast test-all test-gpu test-processors lint format bench clean docs
+.PHONY: install demo test test-fast test-all test-gpu test-processors test-label-studio lint format bench clean docs
 .PHONY: faults test-faults test-hosts fuzz test-load licences sbom lock install-locked
 
 install: $(BIN)/.installed
@@ -40,6 +40,14 @@ test-processors: install
 # Kill every stage before each of its file operations, and fill the disk there; `make test` does so at a few.
 faults: install
 	ACTIVETUNE_FAULTS=all $(BIN)/python -m pytest -n auto tests/faults
+
+# Labelling in a real Label Studio, which is installed into an environment of its own (1 GB).
+STUDIO := build/label-studio
+
+test-label-studio: install
+	test -x $(STUDIO)/bin/label-studio || $(PYTHON) -m venv $(STUDIO)
+	test -x $(STUDIO)/bin/label-studio || $(STUDIO)/bin/pip install --disable-pip-version-check -q label-studio==1.23.2
+	ACTIVETUNE_LABEL_STUDIO=$(STUDIO)/bin/label-studio $(BIN)/python -m pytest tests/test_label_studio_real.py
 
 # Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
 CASES ?= 100000

@@ -263,6 +263,33 @@ def test_json_min_has_a_row_per_annotation(pool: Path, tmp_path: Path) -> None:
     assert studio(tmp_path, pool, rows, quiet=True) == {"a.png": "cat", "day 2/ü.png": "dog"}
 
 
+MIN = {"annotator": 1, "annotation_id": 5, "created_at": "2026-01-01", "lead_time": None}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "task", "want"),
+    [
+        ("answer", ["cat", "dog"], None, ["cat", "dog"]),  # the field of our own config
+        ("kind of cell", ["cat", "dog"], None, ["cat", "dog"]),  # of somebody's config
+        ("answer", ["A cat that sleeps", "A dog that barks"], None, [("A cat that sleeps",), ("A dog that barks",)]),
+        ("answer", ["a cat", "a dog"], "captioning", [("a cat",), ("a dog",)]),
+        ("answer", [{"text": ["a", "b"]}, ["c", "d"]], None, [("a", "b"), ("c", "d")]),
+    ],
+)
+def test_json_min_names_its_columns_as_the_config(
+    column: str, values: list[Any], task: str | None, want: list[Any], pool: Path, tmp_path: Path
+) -> None:
+    ids = ["a.png", "day 1/ü.png"]
+    rows = [
+        {"image": item, "patient": "x", "item": item, "id": number, column: value, **MIN}
+        for number, (item, value) in enumerate(zip(ids, values, strict=True))
+    ]
+    (tmp_path / "min.json").write_text(json.dumps(rows))
+    found = activetune.import_labels(tmp_path / "min.json", pool=pool, task=task, quiet=True)
+    said = dict(zip(found.ids, (getattr(answer, "texts", answer) for answer in found.answers), strict=True))
+    assert said == dict(zip(ids, want, strict=True))
+
+
 def test_good_results_of_a_bad_export_are_kept(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tasks = [
         7,

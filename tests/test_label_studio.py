@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import Image
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.cli import run
-from activetune.labelling.label_studio import Server, label_in_studio
+from activetune.labelling.label_studio import label_in_studio
+from activetune.labelling.studio_server import Server
 from activetune.selection.artefact import Selection, save_selection
 
 TOKEN = "0123456789abcdef"
@@ -28,7 +30,7 @@ class Studio(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
     def answer(self, code: int, content: Any, **headers: str) -> None:
-        body = json.dumps(content).encode()
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -55,8 +57,16 @@ class Studio(BaseHTTPRequestHandler):
             self.server.config = content["label_config"]
             self.answer(201, {"id": 7})
         elif self.path == "/api/projects/7/import":
+            if len(self.server.tasks) >= self.server.most:
+                self.answer(500, {"detail": "database is locked"})
+                return
             self.server.tasks += content
             self.answer(201, {"task_count": len(content)})
+        elif self.path == "/api/storages/localfiles":
+            self.server.storages.append(content["path"])
+            self.answer(201, {"id": 1})
+        elif self.path.startswith("/data/local-files/?d=pool/") and self.server.storages:
+            self.answer(200, b"an image", **{"Content-Type": "image/jpeg"})
         elif self.path == "/api/projects/7/export?exportType=JSON":
             self.answer(200, self.server.tasks)
         else:
@@ -66,7 +76,7 @@ class Studio(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Any]:
     found: Any = ThreadingHTTPServer(("127.0.0.1", 0), Studio)
-    found.tasks, found.config = [], ""
+    found.tasks, found.storages, found.config, found.most = [], [], "", 100
     found.url = f"http://127.0.0.1:{found.server_address[1]}"
     thread = threading.Thread(target=found.serve_forever, daemon=True)
     thread.start()
@@ -116,6 +126,40 @@ def test_picks_are_pushed_with_suggestions_and_their_answers_pulled(
     assert (picks / "labels.csv").read_text() == "id,label\n2 ü.jpg,cat\n1.jpg,dog\n"  # nobody gave another answer
 
 
+def test_images_are_shown_from_the_pool_or_a_note_says_what_to_do(
+    server: Any, pool: Path, picks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"url": server.url, "token": TOKEN, "classes": ["a"]}
+    label_in_studio(picks, pool=pool, **options)
+    assert server.storages == [str(pool)] and "can't show" not in capsys.readouterr().err
+    label_in_studio(picks, pool=pool.rename(tmp_path / "moved"), out=tmp_path / "again", **options)
+    assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={tmp_path}" in capsys.readouterr().err
+    with zipfile.ZipFile(tmp_path / "pool.zip", "w") as packed:
+        for path in (tmp_path / "moved").iterdir():
+            packed.write(path, path.name)
+    with pytest.raises(UsageError, match="give --image-url"):
+        label_in_studio(picks, pool=tmp_path / "pool.zip", out=tmp_path / "zip", **options)
+
+
+def test_a_push_that_was_cut_off_goes_on(server: Any, pool: Path, picks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activetune.labelling.label_studio.PIECE", 1)
+    options: dict[str, Any] = {"pool": pool, "url": server.url, "token": TOKEN, "classes": ["a"], "quiet": True}
+    server.most = 1
+    with pytest.raises(ActivetuneError, match="database is locked"):
+        label_in_studio(picks, **options)
+    server.most = 2
+    assert label_in_studio(picks, **options).pushed == 2
+    assert [task["data"]["item"] for task in server.tasks] == ["2 ü.jpg", "1.jpg"]  # each once, in one project
+
+
+def test_what_is_asked_is_the_tasks(server: Any, pool: Path, picks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
+    there = ["label", str(picks), "--in", "label-studio", "--url", server.url, "--pool", str(pool), "--quiet"]
+    assert run([*there, "--task", "detection", "--classes", "cat", "--image-url", "https://host/"]) == 0
+    assert "<RectangleLabels" in server.config and not server.storages
+    assert server.tasks[1]["data"]["image"] == "https://host/1.jpg"
+
+
 def test_a_personal_access_token_is_exchanged_first(server: Any) -> None:
     assert Server.at(server.url, "a.b.c").header == "Bearer fresh"
     with pytest.raises(ActivetuneError, match="gives no access"):
@@ -153,7 +197,9 @@ def test_the_command_pushes_and_pulls(
     assert run(there) == 0
     assert "nobody has answered yet" in capsys.readouterr().out
     assert run([*there, "--no-suggestions"]) == 2
-    assert "--no-suggestions are of the local page" in capsys.readouterr().err
+    assert "--no-suggestions is of the local page" in capsys.readouterr().err
+    assert run(["label", str(picks), "--task", "detection"]) == 2
+    assert "--task is of label-studio; leave it out, or give --in label-studio" in capsys.readouterr().err
     assert run(["label", str(picks), "--in", "elsewhere", "--url", server.url]) == 2
     assert "--in label-studio and --url ADDRESS" in capsys.readouterr().err
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import Annotated, Any, Unpack
 
 import typer
 
@@ -15,6 +15,16 @@ from activetune.cli._app import app
 from activetune.cli._options import class_list, with_run_options
 
 STUDIO = "label-studio"
+Task = Annotated[
+    str | None,
+    typer.Option(help="Of --in: classification (default), multilabel, detection, segmentation, captioning."),
+]
+Guesses = Annotated[
+    Path | None, typer.Option("--suggestions", metavar="PREDICTIONS", help="Of --in: what it shows first.")
+]
+ImageUrl = Annotated[
+    str | None, typer.Option(help="Of --in: in front of an image's id; default: the pool's folder as a local storage.")
+]
 
 
 @app.command()
@@ -52,20 +62,27 @@ def label(
         typer.Option("--in", metavar=STUDIO, help="Label there: the first call pushes the picks, later ones pull."),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Of the Label Studio that --in names.")] = None,
+    task: Task = None,
+    guesses: Guesses = None,
+    image_url: ImageUrl = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Label the selected images on a local page, until Ctrl-C. Answers go to SEL/labels.csv."""
-    from activetune.base.artefact import MANIFEST
     from activetune.labelling.label import label as run
 
+    of_studio = {"task": task, "suggestions": guesses, "image_url": image_url}
     if inside is not None or url is not None:
         idle = {"--model": model, "--embeddings": embeddings, "--no-suggestions": no_suggestions, "--port": port}
-        _in_studio(selection, inside, url, pool, classes, multilabel, idle, run_options)
+        _refuse([name for name, value in idle.items() if value], "the local page", f"leave out --in {STUDIO}")
+        asked = of_studio | {"task": task or ("multilabel" if multilabel else "classification"), "pool": pool}
+        _in_studio(selection, inside, url, asked | {"classes": _classes(classes)}, run_options)
         return
-    a_model = classes is not None and (Path(classes) / MANIFEST).is_file()
+    _refuse(
+        [f"--{name.replace('_', '-')}" for name, value in of_studio.items() if value], STUDIO, f"give --in {STUDIO}"
+    )
     run(
         selection,
-        classes=Path(classes) if a_model and classes else class_list(classes),
+        classes=_classes(classes),
         model=model,
         embeddings=embeddings,
         pool=pool,
@@ -77,15 +94,24 @@ def label(
     )
 
 
+def _classes(given: str | None) -> list[str] | Path | None:
+    """Names, or the folder of a model that has them."""
+    from activetune.base.artefact import MANIFEST
+
+    a_model = given is not None and (Path(given) / MANIFEST).is_file()
+    return Path(given) if a_model and given else class_list(given)
+
+
+def _refuse(given: Sequence[str], place: str, else_: str) -> None:
+    """Refuse options of the other place to label in."""
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} {'are' if len(given) > 1 else 'is'} of {place}; leave it out, or {else_}"
+        )
+
+
 def _in_studio(
-    selection: Path,
-    inside: str | None,
-    url: str | None,
-    pool: str | None,
-    classes: str | None,
-    multilabel: bool,
-    idle: Mapping[str, object],
-    run_options: RunOptions,
+    selection: Path, inside: str | None, url: str | None, asked: dict[str, Any], run_options: RunOptions
 ) -> None:
     """Push a selection to Label Studio, or pull its answers."""
     from activetune.labelling.label_studio import label_in_studio
@@ -94,11 +120,7 @@ def _in_studio(
         raise UsageError(
             f"labelling elsewhere takes --in {STUDIO} and --url ADDRESS, for instance --url http://127.0.0.1:8080"
         )
-    if given := [name for name, value in idle.items() if value]:
-        raise UsageError(f"{' and '.join(given)} are of the local page; leave them out, or leave out --in {STUDIO}")
-    task = "multilabel" if multilabel else "classification"
-    quiet = bool(run_options.get("quiet"))
-    done = label_in_studio(selection, pool=pool, url=url, task=task, classes=class_list(classes), quiet=quiet)
+    done = label_in_studio(selection, url=url, quiet=bool(run_options.get("quiet")), **asked)
     if done.pushed:
         say(f"{done.address}: {done.pushed:,} tasks; when they are labelled, run the same command again")
     elif done.file is not None:

@@ -24,7 +24,7 @@ from activetune.cli._options import (
 if TYPE_CHECKING:
     from activetune.studies.rounds.next_round import NextRound
 
-CONFLICTS = 5  # that are shown; conflicts.csv lists all
+SHOWN = 5  # conflicts; the file lists all
 
 
 @app.command("next")
@@ -80,16 +80,17 @@ def next_(
 
 def _tell(found: NextRound) -> None:
     """Where the project stands; the last line says what to do."""
+    from activetune.report.subject import CONFLICTS
     from activetune.studies.rounds.ledger import told
 
     if found.merged:
         say(f"{found.merged:,} answers taken over; {found.labels:,} labels to learn from")
     if found.conflicts:
         say(
-            f"{len(found.conflicts):,} items have different answers ({found.project / 'conflicts.csv'}); the most "
+            f"{len(found.conflicts):,} items have different answers ({found.project / CONFLICTS}); the most "
             "given counts, of equals the last; to settle one, correct it in its round or give --labels"
         )
-        for one in found.conflicts[:CONFLICTS]:
+        for one in found.conflicts[:SHOWN]:
             say(f"  {one_line(one)}")
     if found.ledger:
         say(told(found.ledger))

@@ -117,7 +117,7 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
         raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
     model = None if asked.model is None else _model(asked.model)
     given = asked.classes if asked.classes is not None else () if model is None else list(model.classes)
-    names, pool = _names(given), _pool_of(selected, asked.pool, run.quiet)
+    names, pool = names_of(given), _pool_of(selected, asked.pool, run.quiet)
     given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
     desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.to_label)
     shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
@@ -153,7 +153,7 @@ def _model(given: Model | str | os.PathLike[str]) -> Model:
     return model_that_suggests(given)
 
 
-def _names(given: Sequence[str] | str | os.PathLike[str]) -> list[str]:
+def names_of(given: Sequence[str] | str | os.PathLike[str]) -> list[str]:
     """The names of classes: listed, or those of a model's folder.
 
     Raises:

@@ -1,8 +1,7 @@
 """Labelling in a running Label Studio: images are pushed as tasks, answers are pulled back.
 
-The first call makes a project of a selection's picks and remembers it in ``SEL/label_studio.json``; each later one
-pulls what people have answered since. It speaks Label Studio's HTTP API: ``POST /api/projects``, ``POST
-/api/projects/ID/import``, ``GET /api/projects/ID/export``, and ``POST /api/token/refresh`` for personal access tokens.
+The first call makes a project of a selection's picks, and remembers it in ``SEL/label_studio.json``; where it was cut
+off the next call goes on; each later one pulls what people have answered since.
 """
 
 from __future__ import annotations
@@ -10,16 +9,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from http.client import HTTPException
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activetune.base.errors import ActivetuneError, UsageError, first_line
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import parse_json, read_json, write_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note, progress
@@ -29,14 +24,15 @@ from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.handover.exchange import export_labels, import_labels
 from activetune.labelling.journal import JOURNAL
+from activetune.labelling.label import names_of
+from activetune.labelling.studio_server import TOKEN, Server
 from activetune.selection.artefact import ANSWERS, load_selection
 from activetune.selection.images import pool_of
 
-TOKEN = "LABEL_STUDIO_API_KEY"  # the environment variable with the access token
 PROJECT = "label_studio.json"  # in the selection's folder
 PIECE = 250  # tasks that are sent at a time
-TIMEOUT = 120  # seconds that an answer may take
-MOST = 2**30  # bytes of an answer
+SERVING = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"  # environment variables of the server
+ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
 
 
 @dataclass(frozen=True)
@@ -63,18 +59,23 @@ def label_in_studio(
     out: str | os.PathLike[str] | None = None,
     token: str | None = None,
     task: str = "classification",
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | str | os.PathLike[str] | None = None,
     suggestions: str | os.PathLike[str] | None = None,
     image_url: str | None = None,
     quiet: bool = False,
 ) -> Studio:
     """Push the picks of a selection to a running Label Studio, or pull the answers where they were pushed before.
 
+    Images are shown from the pool's folder, which the project gets as a local storage; a note says what to do where the
+    server can't show them.
+
     Args:
-        selection: a folder of ``select``. pool: its images; None: where they were embedded. url: of the server, ``http://127.0.0.1:8080``.
+        selection: a folder of ``select``. pool: its images; None: where they were embedded. url: of the server,
+            ``http://127.0.0.1:8080``.
         out: the folder of the project's file and the answers; None: the selection's.
         token: an access token; None: that of the environment variable ``LABEL_STUDIO_API_KEY``.
-        task, classes, suggestions, image_url: as in :func:`activetune.export_labels`.
+        classes: their names, or the folder of a model that has them.
+        task, suggestions, image_url: as in :func:`activetune.export_labels`.
 
     Returns:
         What was done. Answers lie in ``labels.csv``, those of other kinds in ``annotations.parquet``.
@@ -91,24 +92,46 @@ def label_in_studio(
         )
     server = Server.at(url, token if token is not None else os.environ.get(TOKEN, ""))
     pool = _opened(selection, pool, quiet)
-    if (folder / PROJECT).is_file():
-        about = read_json(folder / PROJECT)
-        if about.get("url") != server.url:
-            raise UsageError(
-                f"{folder / PROJECT} names a project at {about.get('url')}, not at {server.url}; give that --url, or "
-                "remove the file to push the selection again"
-            )
+    about = _remembered(folder, server)
+    if about is not None and about.get("sent", about.get("tasks")) == about.get("tasks"):
         return _pull(server, about, folder, pool, quiet)
-    shown: dict[str, Any] = {"classes": classes, "suggestions": suggestions, "image_url": image_url, "quiet": quiet}
+    if image_url is None and not Path(pool.name).is_dir():
+        raise UsageError(
+            f"{pool.name} is no folder of images, which Label Studio could show as local files; put the images where "
+            "it can fetch them, and give --image-url ADDRESS, in front of each id"
+        )
+    task = task if about is None else str(about.get("task", task))
+    names = None if classes is None else names_of(classes)
+    shown: dict[str, Any] = {"classes": names, "suggestions": suggestions, "image_url": image_url, "quiet": quiet}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / "tasks"
         made = export_labels(selection, pool=pool, format="label_studio", out=place, task=task, **shown)
         tasks = parse_json((made / "tasks.json").read_bytes())
         config = (made / "config.xml").read_text(encoding="utf-8")
     title = f"activetune {folder.name} ({len(load_selection(Path(selection)).to_label):,} images)"[:50]
-    number = _push(server, title, config, tasks, quiet)
-    write_json(folder / PROJECT, {"url": server.url, "project": number, "task": task, "tasks": len(tasks)})
-    return Studio(server.page(number), len(tasks), 0, None)
+    if about is None:
+        number = _number(server.ask("POST", "/api/projects", {"title": title, "label_config": config}), server)
+        about = {"url": server.url, "project": number, "task": task, "tasks": len(tasks), "sent": 0}
+        write_json(folder / PROJECT, about)
+    _push(server, about, tasks, folder, quiet)
+    if image_url is None:
+        _show_images(server, about["project"], Path(pool.name).resolve(), tasks, quiet)
+    return Studio(server.page(about["project"]), len(tasks), 0, None)
+
+
+def _remembered(folder: Path, server: Server) -> dict[str, Any] | None:
+    """The project that a selection was pushed to; None: none yet."""
+    if not (folder / PROJECT).is_file():
+        return None
+    about = read_json(folder / PROJECT)
+    if about.get("url") != server.url:
+        raise UsageError(
+            f"{folder / PROJECT} names a project at {about.get('url')}, not at {server.url}; give that --url, or "
+            "remove the file to push the selection again"
+        )
+    if not isinstance(about.get("project"), int):
+        raise UsageError(f"{folder / PROJECT} is damaged; remove it to push the selection again")
+    return about
 
 
 def _opened(selection: str | os.PathLike[str], pool: Pool | str | os.PathLike[str] | None, quiet: bool) -> Pool:
@@ -117,16 +140,33 @@ def _opened(selection: str | os.PathLike[str], pool: Pool | str | os.PathLike[st
     return pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
 
 
-def _push(server: Server, title: str, config: str, tasks: Sequence[Any], quiet: bool) -> int:
-    """Make a project of tasks; returns its number."""
-    project = server.ask("POST", "/api/projects", {"title": title, "label_config": config})
-    number = _number(project, server)
+def _push(server: Server, about: dict[str, Any], tasks: Sequence[Any], folder: Path, quiet: bool) -> None:
+    """Send the tasks that a project does not have yet, and remember after each piece how many it has."""
     with progress(len(tasks), "sending tasks", quiet=quiet) as meter:
-        for start in range(0, len(tasks), PIECE):
+        meter.advance(int(about["sent"]))
+        for start in range(int(about["sent"]), len(tasks), PIECE):
             piece = tasks[start : start + PIECE]
-            server.ask("POST", f"/api/projects/{number}/import", piece)
+            server.ask("POST", f"/api/projects/{about['project']}/import", piece)
+            about["sent"] = start + len(piece)
+            write_json(folder / PROJECT, about)
             meter.advance(len(piece))
-    return number
+
+
+def _show_images(server: Server, number: int, images: Path, tasks: Sequence[Any], quiet: bool) -> None:
+    """Add the pool's folder to a project as a local storage, and say what to do where its images are not shown."""
+    storage = {"project": number, "title": images.name, "path": str(images), "use_blob_urls": True}
+    why = "their address leads to no image"
+    try:
+        server.ask("POST", "/api/storages/localfiles", storage)
+    except ActivetuneError as error:
+        why = str(error)
+    if tasks and not server.shows(tasks[0]["data"]["image"]):
+        note(
+            f"{server.page(number)} can't show the images yet ({why}); start Label Studio with {SERVING}=true and "
+            f"{ROOT}={images.parent} where it sees {images}, and add that folder to the project as a local storage; or "
+            f"remove {PROJECT} and push again with --image-url",
+            quiet,
+        )
 
 
 def _number(project: Any, server: Server) -> int:
@@ -138,9 +178,7 @@ def _number(project: Any, server: Server) -> int:
 
 def _pull(server: Server, about: dict[str, Any], folder: Path, pool: Pool, quiet: bool) -> Studio:
     """Write the answers that a project has by now; an export without one leaves earlier answers as they are."""
-    number, task = about.get("project"), str(about.get("task", "classification"))
-    if not isinstance(number, int):
-        raise UsageError(f"{folder / PROJECT} is damaged; remove it to push the selection again")
+    number, task = about["project"], str(about.get("task", "classification"))
     found = server.ask("GET", f"/api/projects/{number}/export?exportType=JSON")
     tasks = found if isinstance(found, list) else []
     answered = [one for one in tasks if isinstance(one, dict) and _finished(one)]
@@ -173,86 +211,3 @@ def _finished(task: dict[str, Any]) -> bool:
     return any(
         isinstance(one, dict) and not one.get("was_cancelled") for one in (given if isinstance(given, list) else ())
     )
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection, which would take the token to another server."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Refuse it."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running Label Studio.
-
-    Attributes:
-        url: without a slash at its end. header: what tells who asks; not shown.
-    """
-
-    url: str
-    header: str = field(repr=False)
-
-    @classmethod
-    def at(cls, url: str, token: str) -> Server:
-        """A server by its address and an access token: a legacy one, or a personal one, which is exchanged first.
-
-        Raises:
-            UsageError: no address of a server, or no token. ActivetuneError: it can't be reached, or refuses the token.
-        """
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-            raise UsageError(f"{url!r} is no address of a server; give one such as http://127.0.0.1:8080")
-        if not token or not token.isascii() or not token.isprintable():
-            raise UsageError(f"Label Studio asks for an access token: copy it from Account & Settings, and set {TOKEN}")
-        plain = cls(url.rstrip("/"), "")
-        if token.count(".") != 2:
-            return cls(plain.url, f"Token {token}")
-        found = plain.ask("POST", "/api/token/refresh", {"refresh": token})
-        access = found.get("access") if isinstance(found, dict) else None
-        if not isinstance(access, str):
-            raise ActivetuneError(f"{plain.url} gives no access for the token in {TOKEN}; copy it again")
-        return cls(plain.url, f"Bearer {access}")
-
-    def page(self, project: int) -> str:
-        """The address of a project's page."""
-        return f"{self.url}/projects/{project}"
-
-    def ask(self, method: str, path: str, content: Any = None) -> Any:
-        """What the server answers to a request, from JSON.
-
-        Raises:
-            ActivetuneError: it can't be reached, or refuses.
-        """
-        body = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(f"{self.url}{path}", body, method=method)
-        request.add_header("Content-Type", "application/json")
-        if self.header:
-            request.add_header("Authorization", self.header)
-        opener = urllib.request.build_opener(_NoRedirect)
-        try:
-            with opener.open(request, timeout=TIMEOUT) as answer:
-                return parse_json(answer.read(MOST) or b"null")
-        except urllib.error.HTTPError as error:
-            raise ActivetuneError(_refusal(error, f"{self.url}{path}")) from None
-        except (OSError, HTTPException) as error:
-            reason = first_line(getattr(error, "reason", error))
-            raise ActivetuneError(f"{self.url} can't be reached ({reason}); is Label Studio running there?") from None
-        except ValueError as error:
-            raise ActivetuneError(f"{self.url}{path} answers with no JSON ({error}); is it Label Studio?") from None
-
-
-def _refusal(error: urllib.error.HTTPError, address: str) -> str:
-    """Why a server refuses, in a sentence."""
-    if error.code in (401, 403):
-        return (
-            f"{address} refuses the access token ({error.code}); copy it again from Account & Settings, and set {TOKEN}"
-        )
-    if error.code == 404:
-        return f"{address} is not there (404); was the project deleted, or is it no Label Studio?"
-    if 300 <= error.code < 400:
-        return (
-            f"{address} leads on to {error.headers.get('Location')}, which is not followed; give that address as --url"
-        )
-    told = " ".join(error.read(2000).decode("utf-8", "replace").split())
-    return f"{address} refuses with {error.code}: {told[:300] or error.reason}"

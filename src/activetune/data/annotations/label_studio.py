@@ -18,14 +18,26 @@ from activetune.data.annotations._listed import Asked, Found, Listed, answers_of
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._studio_page import BESIDE as BESIDE
 from activetune.data.annotations._studio_page import FILE as FILE
+from activetune.data.annotations._studio_page import NAME
 from activetune.data.annotations._studio_page import WRITES as WRITES
 from activetune.data.annotations._studio_page import companions as companions
 from activetune.data.annotations._studio_page import write as write
-from activetune.data.annotations._studio_results import CHOICES, KINDS, TEXTS, image_name, is_list_of_tasks, things
+from activetune.data.annotations._studio_results import (
+    CHOICES,
+    IMAGE,
+    ITEM,
+    KINDS,
+    TEXTS,
+    image_name,
+    is_list_of_tasks,
+    things,
+)
 from activetune.data.labels import Labels
 
 ABOUT = "Label Studio: its export as JSON or JSON_MIN, a .json with a list of tasks"
 TASKS = ("captioning", "detection", "multilabel", "segmentation")
+EITHER = "either"  # the mark of a text that may be a choice as well
+SENTENCE = 4  # words; texts that are longer as a rule are no names of classes
 
 
 def find(files: Files, task: str) -> bool:
@@ -41,17 +53,19 @@ def _candidates(files: Files) -> list[str]:
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first, by the results that occur."""
     met: Counter[str] = Counter()
-    several = False
+    several, spoken = False, 0
     for task in _tasks(files, Problems("")):
         for answer in _answers(task):
             for result in answer["result"]:
                 met[str(result.get("type"))] += 1
+                if result.get(EITHER):
+                    spoken += 1 if len(result["value"]["text"][0].split()) >= SENTENCE else -1
                 chosen = (result.get("value") or {}).get("choices") if isinstance(result.get("value"), dict) else None
                 several |= isinstance(chosen, list) and len(chosen) != 1
             several |= not answer["result"]
     found = [task for kind, task in KINDS.items() if kind in met]
     if "choices" in met and not several:
-        found.insert(0, "classification")
+        found.insert(1 if spoken > 0 else 0, "classification")
     return list(dict.fromkeys(found))
 
 
@@ -109,25 +123,46 @@ def _joined(tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if key not in rows:
             rows[key] = {"data": task, "annotations": []}
             found.append(rows[key])
-        results = [result for name, value in task.items() for result in _of_row(name, value)]
+        told = _told(task)
+        results = [result for name, value in task.items() for result in _of_row(name, value, told)]
         about = {name: task.get(name) for name in ("updated_at", "created_at", "was_cancelled")}
         if results or task.get("annotation_id") is not None:
             rows[key]["annotations"].append({"result": results, "id": task.get("annotation_id"), **about})
     return found
 
 
-def _of_row(name: str, value: Any) -> list[dict[str, Any]]:
-    """What a column of JSON_MIN says, as results: regions, ``{"choices": […]}``, one choice, or texts."""
+def _told(row: Mapping[str, Any]) -> str:
+    """The column of JSON_MIN with a text that a person has chosen or written.
+
+    It is called as the field of the labelling config, for which people choose any name, but stands between ``id`` and
+    ``annotator``, behind all that was imported. Where anything else stands there, none is taken.
+    """
+    if NAME in row:
+        return NAME
+    names = list(row)
+    if "id" not in row or "annotator" not in row:
+        return ""
+    between = names[names.index("id") + 1 : names.index("annotator")]
+    alone = len(between) == 1 and between[0] not in (IMAGE, ITEM) and isinstance(row[between[0]], str)
+    return between[0] if alone else ""
+
+
+def _of_row(name: str, value: Any, told: str) -> list[dict[str, Any]]:
+    """What a column of JSON_MIN says, as results: regions, choices, texts; one text may be either."""
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         kinds = [next((kind for kind in KINDS if kind in one), None) for one in value]
         return [{"type": kind, "value": one, **one} for kind, one in zip(kinds, value, strict=True) if kind]
-    if isinstance(value, dict) and isinstance(value.get("choices"), list):
-        return [{"type": "choices", "value": value}]
-    if name in CHOICES and isinstance(value, str):
-        return [{"type": "choices", "value": {"choices": [value]}}]
-    if name in TEXTS and value:
-        return [{"type": "textarea", "value": {"text": value if isinstance(value, list) else [value]}}]
-    return []
+    if isinstance(value, dict):
+        known = {"choices": "choices", "text": "textarea"}
+        return [{"type": kind, "value": value} for key, kind in known.items() if isinstance(value.get(key), list)]
+    texts = [value] if isinstance(value, str) and value else value if isinstance(value, list) else []
+    choice = {"type": "choices", "value": {"choices": texts}}
+    text = {"type": "textarea", "value": {"text": texts}}
+    if not texts or name not in {*CHOICES, *TEXTS, told}:
+        return []
+    if name in CHOICES or name in TEXTS:
+        return [choice if name in CHOICES else text]
+    return [choice, {**text, EITHER: True}] if isinstance(value, str) else [text]
 
 
 def _answers(task: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -140,7 +140,7 @@ def holds(files: Files) -> Sequence[str]:
 
 
 def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
-    """Write ``JPEGImages``, an XML file per image in ``Annotations``, ``ImageSets/Main/default.txt`` and ``labelmap.txt``.
+    """Write ``JPEGImages``, an XML file per image in ``Annotations``, a list in ``ImageSets``, and ``labelmap.txt``.
 
     An image that nobody has answered has no XML file. The last file names the classes, as CVAT and Datumaro ask for.
     """

@@ -9,7 +9,7 @@ from activetune.evaluation.metrics import told_score
 from activetune.report.charts import Axis, Line, line_chart
 from activetune.report.page import Page
 from activetune.report.panels._base import Panel
-from activetune.report.subject import PROJECT, Subject
+from activetune.report.subject import CONFLICTS, PROJECT, Subject
 
 
 class Rounds(Panel):
@@ -32,7 +32,7 @@ class Rounds(Panel):
         page.table([*ledger], list(zip(*(map(_cell, column) for column in ledger.values()), strict=True)), texts=2)
         conflicts = (subject.conflicts or {}).get("open", ())
         if waiting := sum(str(one) == "yes" for one in conflicts):
-            page.warning(f"{waiting:,} items have answers that contradict each other: conflicts.csv lists them.")
+            page.warning(f"{waiting:,} items have answers that contradict each other: {CONFLICTS} lists them.")
 
 
 def _advice(latest: Mapping[str, Any], page: Page) -> None:

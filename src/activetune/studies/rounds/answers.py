@@ -25,12 +25,13 @@ from activetune.base.names import as_known, whole_number
 from activetune.base.tables import need_columns, read_table, write_csv
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of, refuse_unknown
+from activetune.report.subject import CONFLICTS
 
 LABELLED, OPEN = "labelled", ""
 PASSED = ("skipped", "unsure", "none")  # states of items that were looked at and got no class
 BETWEEN = ";"  # of the classes of one image
 FILE = ("id", "label", "state", "round", "by", "answered", "places", "conflict", "audit")
-CONFLICTS = ("id", "counts", "answers", "open")
+CONFLICT_COLUMNS = ("id", "counts", "answers", "open")
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def write_decisions(
         for item, one in decisions.items()
         if one.conflict
     ]
-    write_csv(folder / "conflicts.csv", CONFLICTS, listed)
+    write_csv(folder / CONFLICTS, CONFLICT_COLUMNS, listed)
 
 
 def _told(answer: Answer) -> str:
