@@ -199,7 +199,7 @@ def test_a_place_that_can_t_be_an_output_is_a_sentence(tmp_path: Path, place: st
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which no file system makes another one")
 def test_a_place_where_no_folder_can_be_made_is_not_said_to_be_in_use() -> None:
-    told = pytest.raises(ActivetuneError, match="nothing can be written to /proc/out; choose another --out")
+    told = pytest.raises(ActivetuneError, match="nothing can be written to /proc/out; choose another output")
     with told, locked(Path("/proc/out"), folder=True):
         pass
 
@@ -250,7 +250,7 @@ def test_an_output_below_a_file_is_a_sentence_and_leaves_the_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     assert run([*line.split(), "--out", "file/below/it.csv", "--overwrite"]) == 2
-    assert "file is a file; --out must name a folder, or a file in one" in capsys.readouterr().err
+    assert "file is a file, where a folder is expected; give a folder, or a file in one" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in tmp_path.rglob("*")] == [("file", "mine")]
 
 

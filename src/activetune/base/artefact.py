@@ -21,6 +21,7 @@ from activetune.base.fingerprint import digest_file
 
 REPORT, REPORT_FILES = "report.html", "report_files"  # the page of a folder, and what it shows and does not hold
 FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
+MADE_BY = {"embeddings": "embed", "selection": "select", "model": "finetune"}  # the commands that people give by hand
 
 
 def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False, key: str = "") -> Path:
@@ -145,18 +146,18 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         UsageError: no such folder, no manifest (unfinished or foreign), or another kind.
     """
     if not folder.exists():
-        raise UsageError(f"{folder} does not exist; expected {_article(kind)} folder made by activetune")
+        raise UsageError(f"{folder} does not exist; {_wanted(kind)}")
     if folder.is_dir() and all(entry.name.endswith(LOCK) for entry in folder.iterdir()):  # the lock is this run's own
-        raise UsageError(f"{folder} does not exist or is empty; expected {_article(kind)} folder made by activetune")
+        raise UsageError(f"{folder} does not exist or is empty; {_wanted(kind)}")
     if not (folder / MANIFEST).is_file():
         raise UsageError(
             f"{folder} is not {_article(kind)} artefact: it has no {MANIFEST} (unfinished, or made by something else); "
-            "give the folder of a finished run, or finish this one with --resume"
+            f"{_wanted(kind)}, or finish this run with --resume"
         )
     manifest = read_json(folder / MANIFEST)
     if manifest.get("kind") != kind:
         raise UsageError(
-            f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected; give such a folder"
+            f"{folder} holds {manifest.get('kind', 'something else')!r}, where {kind!r} is expected; {_wanted(kind)}"
         )
     version = manifest.get("format", 0)
     if not isinstance(version, int):
@@ -176,6 +177,12 @@ def holds(folder: Path, kind: str, wanted: Mapping[str, Any]) -> bool:
         return False
     manifest = read_manifest(folder, kind)
     return all(manifest.get(name) == value for name, value in wanted.items())
+
+
+def _wanted(kind: str) -> str:
+    """What to give, and the command that makes it."""
+    maker = f", as 'activetune {MADE_BY[kind]}' makes it" if kind in MADE_BY else ""
+    return f"give {_article(kind)} folder{maker}"
 
 
 def _article(kind: str) -> str:

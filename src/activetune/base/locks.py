@@ -194,7 +194,7 @@ def _held_by_this_thread(name: str, path: Path) -> bool:
             _held[name] = this
             return False
     if holder != this:
-        raise InUse(f"{path} is in use by another thread of this process; wait for it, or choose another --out")
+        raise InUse(f"{path} is in use by another thread of this process; wait for it, or choose another output")
     return True
 
 
@@ -215,7 +215,7 @@ def _open(lock: Path, path: Path, made: list[Path]) -> int | None:
         except FileNotFoundError:
             if tries_left:  # another run has just removed the folder that it had made
                 continue
-            raise ActivetuneError(f"nothing can be written to {lock.parent}; choose another --out") from None  # /proc
+            raise ActivetuneError(f"nothing can be written to {lock.parent}; choose another output") from None  # /proc
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and lock.parent.is_dir():
                 return None
@@ -235,7 +235,7 @@ def _open(lock: Path, path: Path, made: list[Path]) -> int | None:
             with contextlib.suppress(OSError):
                 os.close(handle)
             raise
-    raise InUse(f"{path} is in use by another run of activetune; wait for it to end, or choose another --out")
+    raise InUse(f"{path} is in use by another run of activetune; wait for it to end, or choose another output")
 
 
 def _make_folders(folder: Path, made: list[Path]) -> None:
@@ -249,7 +249,7 @@ def _make_folders(folder: Path, made: list[Path]) -> None:
         missing.append(folder)
         folder = folder.parent
     if not folder.is_dir():
-        raise UsageError(f"{folder} is a file; --out must name a folder, or a file in one")
+        raise UsageError(f"{folder} is a file, where a folder is expected; give a folder, or a file in one")
     for place in reversed(missing):
         place.mkdir(exist_ok=True)
         made.append(place)
@@ -324,13 +324,13 @@ def _release(lock: Path, handle: int) -> None:
 
 def _in_use(path: Path, lock: Path, holder: Holder | None) -> InUse:
     if holder is None:
-        return InUse(f"{path} is in use by another run of activetune; wait for it to end, or choose another --out")
+        return InUse(f"{path} is in use by another run of activetune; wait for it to end, or choose another output")
     where = f"process {holder.pid} on {holder.host}, since {holder.since}"
     if holder.foreign:
         return InUse(
-            f"{path} is in use by another run of activetune ({where}); wait for it to end, or choose another --out. "
+            f"{path} is in use by another run of activetune ({where}); wait for it to end, or choose another output. "
             f"If that run is gone, remove {lock} and try again"
         )
     return InUse(
-        f"{path} is in use by another run of activetune ({where}); wait for it to end, end it, or choose another --out"
+        f"{path} is in use by another run of activetune ({where}); wait for it to end, end it, or choose another output"
     )

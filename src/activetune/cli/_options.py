@@ -185,11 +185,21 @@ def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str
 
 
 def class_list(text: str | None) -> list[str] | None:
-    """``a,b,c``, or the lines of a file."""
+    """``a,b,c``, or the lines of a file.
+
+    Raises:
+        UsageError: a file that is not there, or no name.
+    """
     from activetune.base.tables import decode_text
 
     if text is None:
         return None
-    a_file = "," not in text and Path(text).is_file()
+    path = None if "," in text else Path(text)
+    if path is not None and path.suffix.lower() in (".txt", ".csv") and not path.exists():
+        raise UsageError(f"there is no file {text} of class names; give one with a name per line, or --classes a,b,c")
+    a_file = path is not None and path.is_file()
     names = decode_text(Path(text)).splitlines() if a_file else text.split(",")
-    return [name.strip() for name in names if name.strip()]
+    found = [name.strip() for name in names if name.strip()]
+    if not found:
+        raise UsageError(f"{f'the file {text}' if a_file else f'--classes {text}'} names no class; give --classes a,b,c")
+    return found
