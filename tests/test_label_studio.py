@@ -200,6 +200,10 @@ def test_the_command_pushes_and_pulls(
     assert "--no-suggestions is of the local page" in capsys.readouterr().err
     assert run(["label", str(picks), "--task", "detection"]) == 2
     assert "--task is of label-studio; leave it out, or give --in label-studio" in capsys.readouterr().err
+    assert run(["label", str(picks), "--classes", "missing.txt"]) == 2
+    assert "there is no file missing.txt of class names; give one with a name per line" in capsys.readouterr().err
+    assert run(["label", str(picks), "--classes", ","]) == 2
+    assert "names no class; give --classes a,b,c" in capsys.readouterr().err
     assert run(["label", str(picks), "--in", "elsewhere", "--url", server.url]) == 2
     assert "--in label-studio and --url ADDRESS" in capsys.readouterr().err
 

@@ -191,7 +191,7 @@ def test_what_can_be_done_without_the_lock_is_told_that_it_is_taken(tmp_path: Pa
 def test_a_place_that_can_t_be_an_output_is_a_sentence(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(ActivetuneError, match=r"is a file; --out must name a folder|NUL"),
+        pytest.raises(ActivetuneError, match=r"is a file, where a folder is expected|NUL"),
         locked(tmp_path / place, folder=True),
     ):
         pass

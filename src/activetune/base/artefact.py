@@ -149,6 +149,8 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         raise UsageError(f"{folder} does not exist; {_wanted(kind)}")
     if folder.is_dir() and all(entry.name.endswith(LOCK) for entry in folder.iterdir()):  # the lock is this run's own
         raise UsageError(f"{folder} does not exist or is empty; {_wanted(kind)}")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; {_wanted(kind)}")
     if not (folder / MANIFEST).is_file():
         raise UsageError(
             f"{folder} is not {_article(kind)} artefact: it has no {MANIFEST} (unfinished, or made by something else); "

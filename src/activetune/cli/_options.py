@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 import typer
 
 from activetune.base.config import read_config
+from activetune.base.errors import UsageError
 from activetune.base.run import Run, RunOptions
 from activetune.cli._app import commands
 
@@ -201,5 +202,7 @@ def class_list(text: str | None) -> list[str] | None:
     names = decode_text(Path(text)).splitlines() if a_file else text.split(",")
     found = [name.strip() for name in names if name.strip()]
     if not found:
-        raise UsageError(f"{f'the file {text}' if a_file else f'--classes {text}'} names no class; give --classes a,b,c")
+        raise UsageError(
+            f"{f'the file {text}' if a_file else f'--classes {text}'} names no class; give --classes a,b,c"
+        )
     return found

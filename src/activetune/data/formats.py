@@ -38,6 +38,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "TGA": (".tga", ".icb", ".vda", ".vst"),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+COMMON = (".jpg", ".png", ".tif", ".webp")  # which a sentence names, where all are too many
 START = 32  # bytes that tell an image without a suffix
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STARTS = (

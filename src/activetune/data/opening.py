@@ -8,7 +8,7 @@ from pathlib import Path
 
 from activetune.base.errors import ActivetuneError, UsageError, first_line, repeated, some
 from activetune.base.progress import note
-from activetune.data.formats import IMAGE_SUFFIXES
+from activetune.data.formats import COMMON, IMAGE_SUFFIXES
 from activetune.data.frame_rate import FrameRate, split_rate
 from activetune.data.pool import Pool
 from activetune.data.remote.location import Location, RemotePath, patience_with
@@ -108,8 +108,8 @@ def _find(path: Location, options: OpenOptions) -> Listing:
         ) from error
     besides = f"; left out: {nothing.left_out}" if nothing and str(nothing.left_out) else ""
     raise UsageError(
-        f"the pool {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){besides}; "
-        "give the folder that they lie in"
+        f"the pool {path} holds no image ({', '.join(COMMON)} and {len(IMAGE_SUFFIXES) - len(COMMON)} other kinds)"
+        f"{besides}; give the folder that they lie in"
     )
 
 

@@ -31,7 +31,7 @@ from activetune.data.annotations import (
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.handover.given import CLASSIFICATION, Given, given_at, one_name
+from activetune.handover.given import CLASSIFICATION, Given, given_at, one_name, own_folders
 
 IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
 LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
@@ -166,6 +166,7 @@ def import_labels(
     if target is not None:
         _refuse_target(target, overwrite or resume)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
+    format = format or own_folders(path, pool)
     chosen = task or _task_for(path, format, target, quiet)
     if chosen not in (CLASSIFICATION, *TASKS):
         raise UsageError(f"there is no task {chosen!r}; give one of {', '.join((CLASSIFICATION, *TASKS))}")

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -255,10 +256,19 @@ def _corners(box: Any, path: Path) -> list[float]:
 
 def _annotated(path: Path, pool: Pool, task: str | None, classes: Sequence[str] | None, quiet: bool) -> Given:
     """Answers in any format."""
-    asked = task or tasks_at(path)[0]
+    own = own_folders(path, pool)
+    asked = task or tasks_at(path, own)[0]
+    read: dict[str, Any] = {"classes": classes, "format": own, "quiet": quiet}
     if asked != CLASSIFICATION:
-        return _of_labels(read_annotations(path, pool, asked, classes=classes, quiet=quiet), asked)
-    return _of_labels(one_name(read_annotations(path, pool, "multilabel", classes=classes, quiet=quiet)), asked)
+        return _of_labels(read_annotations(path, pool, asked, **read), asked)
+    return _of_labels(one_name(read_annotations(path, pool, "multilabel", **read)), asked)
+
+
+def own_folders(path: str | os.PathLike[str], pool: Pool) -> str | None:
+    """The format of a pool's own folders where these name classes: its images are no masks, whatever their kind."""
+    if pool.labels is None or not Path(path).is_dir() or os.path.realpath(path) != os.path.realpath(pool.name):
+        return None
+    return "imagefolder"
 
 
 def one_name(labels: Labels) -> Labels[str]:

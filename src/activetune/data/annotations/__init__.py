@@ -137,7 +137,9 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
     (module,) = found.values()
     tasks = list(module.holds(the_file(files, module)))
     if not tasks:
-        raise UsageError(f"{path} holds no answers to any task: none of its columns or files is about one")
+        raise UsageError(
+            f"{path} holds no answers to any task: none of its columns or files is about one; give {module.ABOUT}"
+        )
     return tasks
 
 
@@ -294,5 +296,6 @@ def _unknown(files: Files, task: str) -> UsageError:
     known = "; ".join(module.ABOUT for module in formats().values() if task in module.TASKS)
     lost = ", and JPEG does not keep the values of masks" if task == "segmentation" and files.ending(*JPEG) else ""
     return UsageError(
-        f"{files.path} holds no answers for {task} in a format that is known: it is {held}{lost}. Known are {known}"
+        f"{files.path} holds no answers for {task} in a format that is known: it is {held}{lost}. Known are {known}; "
+        "give one of these"
     )

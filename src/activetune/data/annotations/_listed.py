@@ -217,7 +217,10 @@ def refuse_nothing(count: int, asked: Asked) -> None:
     """Raise where no answer was read at all."""
     if not count:
         told = asked.problems.told()
-        raise UsageError(f"{asked.problems.where} holds no answer for {asked.task}{f': {told}' if told else ''}")
+        raise UsageError(
+            f"{asked.problems.where} holds no answer for {asked.task}{f': {told}' if told else ''}; give a file "
+            "that has some, or say with --task what is answered there"
+        )
 
 
 def _classes(found: Found, asked: Asked) -> list[str]:
