@@ -109,6 +109,8 @@ def test_select_shows_its_picks_and_leaves_a_file_for_their_labels(
     places = [page.index(f"{rank}. {row['id']}") for rank, row in enumerate(picks, start=1)]
     assert places == sorted(places)
     assert all(row["reason"] in page for row in picks)
+    for command in ("label", "finetune", "report"):  # what to do with the picks
+        assert f"activetune {command} " in page
 
 
 def test_the_page_needs_nothing_else_fits_a_phone_and_the_dark(embedded: Path, tmp_path: Path) -> None:

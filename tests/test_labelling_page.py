@@ -248,6 +248,8 @@ def test_the_page_fits_its_window_in_both_schemes(serve: Callable[..., Running],
                 page.set_viewport_size({"width": width, "height": 800})
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 assert page.locator("main").bounding_box()["height"] > 200
+                narrow = page.locator(".search .rename").is_visible()  # a class can be renamed by a finger, too
+                assert narrow != page.locator(".class .more").first.is_visible() and narrow == (width == 390)
                 boxes = page.evaluate(
                     "[...document.querySelectorAll('header button, .actions button, .class .give')]"
                     ".map((button) => button.getBoundingClientRect()).map(({left, right}) => [left, right])"

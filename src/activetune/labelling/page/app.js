@@ -46,6 +46,12 @@ export class App extends EventTarget {
     return this.rows[this.cursor] ?? 0;
   }
 
+  /** How many images the view has: of all images also those that are still being listed. */
+  get shown() {
+    const { loaded, total } = this.items;
+    return (this.filter === "all" && loaded < total ? total : this.rows.length).toLocaleString("en");
+  }
+
   /** Show what has changed, once in the next frame, however often it is asked for. */
   draw() {
     if (this.drawing) return;

@@ -48,7 +48,7 @@ export class Grid {
     const option = (value, text, chosen) => html`<option value=${value} ?selected=${value === chosen}>${text}</option>`;
     const position = SIZES.indexOf(this.size);
     render(
-      html`<span class="count">${app.selected.size ? `${app.selected.size.toLocaleString("en")} selected` : `${app.rows.length.toLocaleString("en")} images`}</span>
+      html`<span class="count">${app.selected.size ? `${app.selected.size.toLocaleString("en")} selected` : `${app.shown} images`}</span>
         <label>order <select @change=${(event) => app.show({ sort: event.target.value })}>
           ${Object.entries(SORTS).map(([value, text]) => (app.possible(value) ? option(value, text, app.sort) : ""))}
         </select></label>

@@ -91,6 +91,8 @@ export class Panel {
         <input type="search" placeholder="search  /" aria-label="search a class" autocomplete="off" spellcheck="false" .value=${this.search}
           @input=${(event) => this.look(event.target.value)} @keydown=${(event) => this.typed(event)} />
         <button title="a new class (Shift+N)" aria-label="a new class" @click=${() => this.ask("add")}>+</button>
+        <button class="rename" title="rename a class, or merge it with another (Shift+R)" aria-label="rename or merge a class"
+          ?disabled=${!items.classes.length} @click=${() => this.ask("rename", items.answers[app.row]?.labels[0] ?? items.classes[0])}>⋯</button>
       </div>
       <div class="list">
         ${found.slice(0, LISTED).map(({ name, position }) => {
@@ -98,7 +100,7 @@ export class Panel {
           const count = items.counts.get(name) ?? 0;
           return html`<div class="class ${suggested.has(name) ? "suggested" : ""} ${given.has(name) ? "given" : ""}">
             <button class="give" aria-keyshortcuts=${key || nothing} aria-pressed=${given.has(name)} @click=${() => this.give(name)}>
-              <kbd>${key}</kbd><span class="name">${name}</span><span class="count">${count.toLocaleString("en")}</span>
+              <kbd>${key}</kbd><span class="name" title=${name}>${name}</span><span class="count">${count.toLocaleString("en")}</span>
               <meter max=${most} .value=${count} aria-hidden="true"></meter>
             </button>
             <button class="more" aria-label=${`rename or merge ${name}`} title="rename or merge" @click=${() => this.ask("rename", name)}>⋯</button>

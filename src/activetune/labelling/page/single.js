@@ -88,7 +88,7 @@ export class Single {
     const given = app.choice || answer.state === "labelled" ? labels.join(", ") || "no class" : app.told(answer);
     render(
       html`<p class="caption">
-          <span class="place">${app.cursor + 1} / ${app.rows.length}</span>
+          <span class="place">${(app.cursor + 1).toLocaleString("en")} / ${app.shown}</span>
           <span class="id" title=${items.ids[row]}>${items.ids[row]}</span>
           ${app.others.has(row) ? html`<span class="other">another tab is here too</span>` : nothing}
         </p>
