@@ -257,6 +257,12 @@ def test_the_page_fits_its_window_in_both_schemes(serve: Callable[..., Running],
                 assert len(boxes) >= 12
                 assert all(left >= 0 and right <= width for left, right in boxes)
             page.keyboard.press("Shift+G")
+        page.set_viewport_size({"width": 390, "height": 500})
+        page.keyboard.press("?")
+        page.wait_for_selector("dialog[open]")
+        assert page.evaluate("document.querySelector('dialog').scrollTop") == 0  # all keys, from the first one on
+        assert page.locator("dialog dd").first.bounding_box()["width"] > 250
+        page.keyboard.press("Escape")
         ink, paper = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
         assert contrast(ink, paper) > 7
         unnamed = page.evaluate(

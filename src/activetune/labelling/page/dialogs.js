@@ -36,7 +36,7 @@ export class Dialogs {
       act?.(new FormData(event.target));
     };
     return html`<form @submit=${submit}>
-      <h2 id="dialog-title">${title}</h2>
+      <h2 id="dialog-title" tabindex="-1" ?autofocus=${!act}>${title}</h2>
       ${body}
       <p class="buttons">
         <button type="button" @click=${() => this.shut()}>${act ? "cancel" : "close"} <kbd>Esc</kbd></button>
