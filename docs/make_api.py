@@ -20,7 +20,7 @@ PAGE = Path(__file__).with_name("api.md")
 GROUPS = {
     "Pools and labels": ("open_pool", "Pool", "read_labels", "Labels", "corrupt", "caption"),
     "Answers beyond one class an image": ("read_annotations", "pool_annotations", "save_annotations"),
-    "Other tools": ("export_labels", "import_labels"),
+    "Other tools": ("export_labels", "import_labels", "label_in_studio"),
     "Embeddings": ("embed", "EmbedOptions", "Embeddings", "load_embeddings", "load_backbone", "Backbone"),
     "Selection": ("select", "Selection", "load_selection", "contact_sheet", "write_report", "save_images", "label"),
     "Models": ("finetune", "load", "Model", "evaluate", "evaluate_shifts", "Scores", "predict"),

@@ -18,7 +18,15 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 
 Counts = npt.NDArray[np.int64]
 TOP = 5
-TOLD = {"top1": "top-1", "miou": "mean IoU", "map": "mAP", "map50": "mAP at IoU 0.5", "cider": "CIDEr-D"}
+TOLD = {
+    "top1": "top-1",
+    "miou": "mean IoU",
+    "map": "mAP",
+    "map50": "mAP at IoU 0.5",
+    "map75": "mAP at IoU 0.75",
+    "ar": "average recall",
+    "cider": "CIDEr-D",
+}
 BINS = 15  # of the calibration error: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
 
 
