@@ -15,7 +15,7 @@ from html import escape
 from activetune.report.page import as_script
 
 BROAD, NARROW = (760, 340), (360, 300)  # width and height in units of a pixel of text
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 28, 44
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 28, 44
 SPREAD = 8  # the largest over the smallest place, from which an axis is logarithmic
 COLOURS = 12
 DECADES = 4  # of a logarithmic axis, beyond which powers of ten alone are told
