@@ -117,6 +117,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/deploy.md", "$ activetune serve"): "runs until a signal; test_serve.py starts it",
     ("docs/deploy.md", "$ curl"): "asks a server; test_serve.py does",
     ("docs/deploy.md", "$ activetune export-model model/ --to onnx --int8"): "test_export_model.py runs it",
+    ("docs/exchange.md", "$ export LABEL_STUDIO"): "asks a server; test_label_studio.py and _real.py have one",
     ("docs/check.md", "@dataclass"): "an outline of a file; the contract tests of test_check.py run every check",
     ("docs/scaling.md", "$ torchrun"): "several processes; test_shared_runs.py starts them",
     ("docs/scaling.md", "$ activetune embed"): "needs a Ray cluster; test_shared_runs.py starts one",
@@ -127,6 +128,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/commands.md", "seed = 1"), ("docs/simulate.md", "[simulate]"), ("docs/finetune.md", "import json, torch")),
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
+    ("docs/exchange.md", "$ activetune embed"),
     *(("docs/deploy.md", start) for start in ("import ", "$ activetune export-model model/ --to onnx --out")),
     *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed"), ("docs/tour.md", "$ activetune")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
@@ -200,6 +202,17 @@ def test_the_sentences_that_operators_look_up_are_said_somewhere() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
     source = re.sub(r'"\s*f?"', "", source)  # pieces of one text
     assert [one for one in told if one not in source] == []
+
+
+def test_answers_go_to_other_tools_and_back(photos: Path) -> None:
+    """The first example of docs/exchange.md."""
+    write_digits(photos / "images", 12)
+    ids = sorted(path.relative_to(photos / "images").as_posix() for path in (photos / "images").glob("*/*"))
+    rows = "".join(f"{item},{'cat' if number % 2 else 'dog'}\n" for number, item in enumerate(ids))
+    (photos / "labels.csv").write_text(f"id,label\n{rows}")
+    for line in blocks("docs/exchange.md", "console")[0].splitlines():
+        assert run([*line.removeprefix("$ activetune ").split(), "--quiet"]) == 0, line
+    assert sorted((photos / "back.csv").read_text().splitlines()) == sorted(f"id,label\n{rows}".splitlines())
 
 
 def test_from_a_coco_file_to_a_backbone(photos: Path) -> None:

@@ -10,7 +10,14 @@ from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import MODEL, Subject
 
-FURTHER = {"ece": "calibration error", "top5": "top-5", "macro_f1": "macro F1"}
+FURTHER = {
+    "ece": "calibration error",
+    "top5": "top-5",
+    "macro_f1": "macro F1",
+    "f1_micro": "micro F1",
+    "f1_macro": "macro F1",
+    "bleu4": "BLEU-4",
+}
 
 
 class Scores(Panel):
