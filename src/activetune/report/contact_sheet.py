@@ -83,8 +83,8 @@ def contact_sheet(
 def _next(folder: Path, pool: str) -> list[str]:
     """What to do with the picks: for one class per image, and for every other task."""
     return [
-        f"One class per image: activetune label {quote(str(folder))} --classes a,b,c opens a page to label on (or write "
-        f"each pick's class into the column label of {folder / 'labels.csv'}), then: "
+        f"One class per image: activetune label {quote(str(folder))} --classes a,b,c opens a page to label on (or "
+        f"write each pick's class into the column label of {folder / 'labels.csv'}), then: "
         f"activetune finetune {quote(pool)} --labels {quote(str(folder / 'labels.csv'))} --out MODEL",
         f"Masks, boxes, several classes or captions: activetune.save_images({str(folder)!r}, out='to_label') in Python "
         "(or --images to_label of activetune select) writes the picks out as image files; label these with any tool, "
