@@ -291,7 +291,7 @@ def _intervals_svg(
         place = (left, level - 12, "start") if narrow else (left - 8, level + 4, "end")
         parts.append(
             f'<g><title>{told}</title><text class="name" x="{place[0]}" y="{place[1]:.1f}" text-anchor="{place[2]}">'
-            f"{escape(_cut(name, 52))}</text>"
+            f"{escape(_cut(name, 52 if narrow else 46))}</text>"
             f'<line x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{level:.1f}" y2="{level:.1f}" stroke-width="2" '
             f'style="stroke:{colour}"/><circle class="dot" cx="{at(centre):.1f}" cy="{level:.1f}" r="4.5" '
             f'style="fill:{colour}"/></g>'
