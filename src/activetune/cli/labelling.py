@@ -15,6 +15,13 @@ from activetune.cli._app import app
 from activetune.cli._options import class_list, with_run_options
 
 STUDIO = "label-studio"
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="Names: a,b,c, a file with one per line, or a model's folder; more can be added on the page.",
+        show_default=False,
+    ),
+]
 Task = Annotated[
     str | None,
     typer.Option(help="Of --in: classification (default), multilabel, detection, segmentation, captioning."),
@@ -31,13 +38,7 @@ ImageUrl = Annotated[
 @with_run_options(idle=("overwrite", "workers"))
 def label(
     selection: Annotated[Path, typer.Argument(metavar="SEL", help="A folder of 'select'.")],
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Names: a,b,c, a file with one per line, or a model's folder; more can be added on the page.",
-            show_default=False,
-        ),
-    ] = None,
+    classes: Classes = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="MODEL", help="A finetuned model that suggests; default: a probe on the labels so far."),
