@@ -46,7 +46,7 @@ class Studio(BaseHTTPRequestHandler):
 
     def handle_all(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        content = json.loads(body) if body else None
+        content: Any = json.loads(body) if body else None
         if self.path == "/api/token/refresh":
             self.answer(200, {"access": "fresh"} if content == {"refresh": "a.b.c"} else {})
         elif self.path.startswith("/moved"):
