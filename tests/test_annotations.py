@@ -1159,7 +1159,9 @@ def test_paths_that_hold_no_answers(tmp_path: Path, pool: Pool) -> None:
     with pytest.raises(UsageError, match=r"is no|can't be read as a zip"):
         read_annotations(write(tmp_path / "x.zip", "no zip"), pool, "detection")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"in a format that is known: it is no file\. Known are COCO: .*YOLO"):
+    with pytest.raises(
+        UsageError, match=r"in a format that is known: it is no file\. Known are box tables: .*COCO: .*YOLO"
+    ):
         read_annotations(tmp_path / "empty", pool, "detection")
     write(tmp_path / "notes" / "readme.txt", "hello")
     write(tmp_path / "notes" / "1.doc", "hello")

@@ -265,6 +265,17 @@ def test_single_items_are_in_no_fold_and_all_others_in_one(indices: np.ndarray, 
 
 
 @given(INDICES, st.integers(2, 6), st.integers(0, 100))
+def test_single_items_are_dealt_too_where_that_is_asked_for(indices: np.ndarray, folds: int, seed: int) -> None:
+    plain, dealt = (
+        stratified_folds(indices, folds, np.random.default_rng(seed), alone_too=alone_too)
+        for alone_too in (False, True)
+    )
+    assert (dealt[plain >= 0] == plain[plain >= 0]).all()
+    sizes = np.bincount(dealt, minlength=folds)
+    assert len(sizes) == folds and sizes.max() - sizes.min() <= 1
+
+
+@given(INDICES, st.integers(2, 6), st.integers(0, 100))
 def test_folds_are_balanced_and_stratified(indices: np.ndarray, folds: int, seed: int) -> None:
     fold = stratified_folds(indices, folds, np.random.default_rng(seed))
     for chosen in (fold >= 0, *((fold >= 0) & (indices == number) for number in range(8))):

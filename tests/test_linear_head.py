@@ -8,7 +8,9 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from activetune.evaluation.metrics import margins_of, smoothed_accuracy
+from activetune.data.presence import rarest
+from activetune.evaluation.metrics import Measured, margins_of, smoothed_accuracy
+from activetune.evaluation.multilabel import measure_map
 from activetune.networks.regression import (
     DEFAULT_STRENGTH,
     STRENGTHS,
@@ -185,6 +187,22 @@ def test_held_out_items_decide() -> None:
     assert best_trial(choose_strength(features, wrong, STRENGTHS, [held_out])).strength == 0.1
     fitted = fit_best(features[kept], indices[kept], rng=rng(), held_out=np.arange(6))
     assert fitted.strength == 1000.0
+
+
+def test_images_alone_in_their_rarest_class_are_validated_on_too() -> None:
+    """Their other classes are told by other images; of a class that no fit has seen nothing is scored."""
+    shown = np.zeros((30, 4), dtype=np.int64)
+    shown[::2, 0] = shown[1::3, 1] = shown[4, 2] = 1
+    features = np.eye(30, 8, dtype=np.float32) + shown[:, :2].repeat(4, axis=1)
+    scored = set()
+
+    def measure(logits: np.ndarray, truth: np.ndarray) -> Measured:
+        scored.add(truth.shape)
+        return measure_map(logits, truth)
+
+    trials = fit_best(features, shown, rng=rng(), measure=measure, strata=rarest(shown)).trials
+    assert {trial.n for trial in trials} == {30}
+    assert scored == {(30, 2)}  # neither the class of one image nor that of none
 
 
 def test_cross_validation_where_nothing_is_held_out() -> None:

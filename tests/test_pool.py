@@ -888,6 +888,45 @@ def test_another_file_names_what_is_expected(tmp_path: Path, name: str) -> None:
         open_pool(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "told"),
+    [
+        ("selection", "labels.csv", "train on its picks: activetune finetune '.*my photos' --labels .*made/labels.csv"),
+        ("embeddings", "features.npy", "select from it: activetune select .*made --budget 100 --out SEL"),
+        ("model", "model.safetensors", "let it answer: activetune predict .*made '.*my photos' --out ANSWERS"),
+        ("simulation", "results.csv", "look at it: activetune report .*made"),
+        (
+            "comparison",
+            "table.csv",
+            "made is no pool but a result \\(comparison\\) that activetune made; give the pool",
+        ),
+    ],
+)
+def test_what_was_made_from_a_pool_and_given_in_its_place_says_so(
+    kind: str, file: str, told: str, tmp_path: Path
+) -> None:
+    made, photos = tmp_path / "made", tmp_path / "my photos"
+    made.mkdir()
+    photos.mkdir()
+    (made / file).write_text("id,label\n")
+    (made / "manifest.json").write_text(json.dumps({"kind": kind, "activetune": "0.1.0", "pool": str(photos)}))
+    with pytest.raises(UsageError, match=told):
+        open_pool(made)
+    with pytest.raises(UsageError, match=f"{file} is no pool but a file of .*made, "):
+        open_pool(made / file)
+
+
+def test_another_programs_manifest_and_pictures_that_were_made_are_no_such_thing(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"kind": "selection"}')
+    with pytest.raises(UsageError, match="holds no image"):
+        open_pool(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"kind": "images", "activetune": "0.1.0"}')
+    with pytest.raises(UsageError, match="holds no image"):
+        open_pool(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    assert open_pool(tmp_path, quiet=True).ids == ["1.png"]
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.parquet"])
 def test_a_file_that_is_not_what_its_suffix_says_is_wrong_use(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"neither a zip nor a Parquet file")

@@ -84,6 +84,20 @@ def test_a_model_of_any_task_selects(task: str, bench: Bench) -> None:
         assert len(set(chosen.ids)) == 4 and chosen.manifest["model"] == bench.models[task].fingerprint
 
 
+def test_answers_are_read_for_the_models_own_task(bench: Bench, tmp_path: Path) -> None:
+    """Whoever gives a model need not say again what its answers are about."""
+    path = tmp_path / "names.csv"
+    names = [";".join(sorted({"even" if row % 2 else "odd", "low" if row < 20 else "high"})) for row in range(40)]
+    path.write_text(
+        "id,labels\n" + "".join(f"{item},{cell}\n" for item, cell in zip(bench.pool.ids, names, strict=True))
+    )
+    given: dict[str, Any] = {"budget": "2/class", "method": "margin", "labels": path, **ON}
+    for model in (bench.models["multilabel"], bench.folder / "multilabel"):
+        chosen = select(bench.embeddings, model=model, **given)
+        assert list(chosen.ids) == list(select(bench.embeddings, model=model, task="multilabel", **given).ids)
+        assert {"even", "odd", "low", "high"} == set(chosen.manifest["balance"])
+
+
 def test_without_a_method_the_model_is_followed(bench: Bench) -> None:
     found = [
         select(bench.embeddings, budget=5, method=method, model=bench.models["multilabel"], **ON)

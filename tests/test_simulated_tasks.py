@@ -14,6 +14,7 @@ import activetune
 from activetune import UsageError, open_pool, simulate
 from activetune.data.labels import Labels, in_order
 from activetune.data.pool import Pool
+from activetune.evaluation.metrics import capital
 from activetune.selection.artefact import load_selection
 from activetune.tasks import make_task
 from tests.conftest import tiny_backbone, write_digits
@@ -63,7 +64,7 @@ def test_each_task_has_its_scores_in_the_table_and_the_report(
     assert all(0 <= float(row[SCORES[task]]) <= 10 for row in rows)
     told = make_task(task).shown[SCORES[task]]
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert f"{told[:1].upper()}{told[1:]} on the test set" in page and "op-1" not in page
+    assert f"<h2>{capital(told)} on the test set" in page and "op-1" not in page
     assert found.table().splitlines()[1].split()[0] == "random"
 
 

@@ -364,6 +364,27 @@ class TestTable(FormatContract):
         return True
 
 
+class TestBoxTable(FormatContract):
+    """As TensorFlow's examples and Roboflow write it."""
+
+    format = "box_table"
+
+    def make(self, folder: Path, task: str, content: Mapping[str, Content]) -> Path:
+        lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+        for name, entry in content.items():
+            for label, box in entry.objects:
+                lines.append(",".join(map(str, (name, WIDTH, HEIGHT, label, *box))))
+            if not entry.objects:
+                lines.append(f"{name},{WIDTH},{HEIGHT},,,,,")
+        (folder / "_annotations.csv").write_text("\n".join(lines) + "\n")
+        return folder / "_annotations.csv"
+
+    def damage(self, path: Path, task: str) -> bool:
+        wrong = f"c.png,{WIDTH},{HEIGHT},,0,0,16,8"
+        path.write_text(path.read_text().replace(f"c.png,{WIDTH},{HEIGHT},cat,0,0,16,8", wrong))
+        return True
+
+
 class TestHuggingFace(FormatContract):
     format = "huggingface"
     columns: ClassVar[dict[str, tuple[str, pa.DataType]]] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.command import typed_command
-from activetune.base.errors import UsageError, some
+from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import BEGUN, LOCK, read_json, remove, replacing, write_json
 from activetune.base.files import MANIFEST as MANIFEST
 from activetune.base.fingerprint import digest_file
@@ -167,6 +167,16 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     if version > FORMATS.get(kind, 1):
         raise UsageError(f"{folder} was made by a newer activetune ({manifest.get('activetune')}); update to read it")
     return manifest
+
+
+def artefact_at(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The folder and the manifest of the artefact that a path is, or lies in as one of its files; None otherwise."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except (ActivetuneError, OSError):
+        return None
+    return (folder, manifest) if isinstance(manifest.get("kind"), str) and "activetune" in manifest else None
 
 
 def holds(folder: Path, kind: str, wanted: Mapping[str, Any]) -> bool:

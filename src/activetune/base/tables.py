@@ -35,6 +35,8 @@ OTHER_NAMES = {
 
 SEVERAL = ("labels", "names", "tags", "classes")  # what a column of several names may be called
 
+HEADER_BYTES = 10_000  # of a file, in which its first line ends
+
 Columns = dict[str, list[Any]]
 
 
@@ -84,7 +86,7 @@ def read_table(path: str | os.PathLike[str]) -> Columns:
             f"{path} is JSON; give JSON lines (one object a line, in a file ending in .jsonl), CSV or Parquet"
         )
     text = decode_text(path, "CSV or Parquet")
-    return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else _read_csv(path, text)
+    return _read_json_lines(path, text) if path.suffix.lower() in JSON_LINES else csv_columns(path, text)
 
 
 def read_own_table(path: Path, names: Sequence[str], again: str) -> Columns:
@@ -113,10 +115,28 @@ def header_of(path: Path) -> tuple[str, ...]:
     try:
         if path.suffix.lower() == ".parquet":
             return tuple(pq.read_schema(path).names)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return tuple(next(csv.reader([file.readline(10_000)], strict=True), []))
-    except (OSError, ValueError, csv.Error, pa.ArrowException):
+        with path.open("rb") as file:
+            start = file.read(HEADER_BYTES)
+    except (OSError, ValueError, pa.ArrowException):
         return ()
+    return header_in(start, json_lines=path.suffix.lower() in JSON_LINES)
+
+
+def header_in(content: bytes, *, json_lines: bool = False) -> tuple[str, ...]:
+    r"""The names of the columns of CSV, or of the first of some JSON lines, by how it begins; none where it is neither.
+
+    >>> header_in(b"id;label\n1.jpg;cat\n")
+    ('id', 'label')
+    """
+    text = content[:HEADER_BYTES].decode(_encoding_of(content), "ignore").lstrip("\ufeff")
+    first = _first_line(text)
+    try:
+        if not json_lines:
+            return tuple(name.strip() for name in next(csv.reader([first], delimiter=_separator(first)), []))
+        row = json.loads(first)
+    except (ValueError, RecursionError, csv.Error):
+        return ()
+    return tuple(row) if isinstance(row, dict) else ()
 
 
 def need_columns(
@@ -206,10 +226,25 @@ def _encoding_of(content: bytes) -> str:
 # CSV --------------------------------------------------------------------------------------------------------------
 
 
-def _read_csv(path: Path, text: str) -> Columns:
-    names = (text.lstrip().splitlines() or [""])[0][:10_000]
-    separator = max(SEPARATORS, key=lambda sign: len(next(csv.reader([names], delimiter=sign), [])))
-    numbered = _rows(path, text, separator)
+def _first_line(text: str) -> str:
+    return (text.lstrip().splitlines() or [""])[0][:HEADER_BYTES]
+
+
+def _separator(names: str) -> str:
+    """What stands between the fields of a first line."""
+    return max(SEPARATORS, key=lambda sign: len(next(csv.reader([names], delimiter=sign), [])))
+
+
+def csv_columns(path: object, text: str) -> Columns:
+    """The columns of a text in CSV, as texts.
+
+    Args:
+        path: what it is called in messages.
+
+    Raises:
+        UsageError: it is damaged; the line is named.
+    """
+    numbered = _rows(path, text, _separator(_first_line(text)))
     header = [name.strip() for name in next(numbered, (1, []))[1]]
     twice = [name for name in repeated(header) if name]
     if twice:
@@ -228,7 +263,7 @@ def _read_csv(path: Path, text: str) -> Columns:
     return {name: [row[index] for row in rows] for index, name in enumerate(header)}
 
 
-def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: object, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, each with the number of the line that it begins in."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1

@@ -109,7 +109,9 @@ def select(
     metadata: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and columns to balance.")] = None,
     losses: Annotated[Path | None, typer.Option(help="CSV or Parquet with id and loss, for ods and top_loss.")] = None,
     labels: Answers = None,
-    task: Annotated[str | None, typer.Option(help="What --labels answer; see 'activetune list tasks'.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What --labels answer; default: the task of --model, or classification.")
+    ] = None,
     model: ByModel = None,
     pool: ItsPool = None,
     audit: Audit = 0,
@@ -124,7 +126,7 @@ def select(
     from activetune.selection.select import select as run
 
     together(lambda: _refuse_images(images, run_options) if is_first() else None)
-    known = together(lambda: _known_labels(embeddings, labels, task, run_options) if is_first() else None)
+    known = together(lambda: _known_labels(embeddings, labels, task, model, run_options) if is_first() else None)
     selection = run(
         embeddings,
         budget=budget,
@@ -172,18 +174,20 @@ def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -
     say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels{aside}")
 
 
-def _known_labels(embeddings: str, labels: Path | None, task: str | None, run_options: RunOptions) -> Labels | None:
+def _known_labels(
+    embeddings: str, labels: Path | None, task: str | None, model: Path | None, run_options: RunOptions
+) -> Labels | None:
     """The answers to the pool that embeddings were made from; None where none are given."""
     from activetune.features.artefact import load_embeddings
     from activetune.selection.images import items_of
-    from activetune.tasks import DEFAULT, make_task
+    from activetune.selection.request import asked_task
 
     if labels is None:
         if task is not None:
             raise UsageError(f"--task {task} says what --labels answer, and there are none; give --labels too")
         return None
     pool = items_of(load_embeddings(embeddings))
-    return make_task(task or DEFAULT).labels_of(labels, pool, quiet=run_options.get("quiet", False))
+    return asked_task(task, model).labels_of(labels, pool, quiet=run_options.get("quiet", False))
 
 
 def _refuse_images(folder: Path | None, run_options: RunOptions) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from activetune.base.artefact import artefact_at
 from activetune.base.errors import ActivetuneError, UsageError, first_line, repeated, some
 from activetune.base.progress import note
 from activetune.data.formats import COMMON, IMAGE_SUFFIXES
@@ -15,6 +17,18 @@ from activetune.data.remote.location import Location, RemotePath, patience_with
 from activetune.data.sources import finders, suffixes, video
 from activetune.data.sources._listing import Listing, OpenOptions
 from activetune.data.sources._patterns import files_of_pattern, is_pattern
+
+POOLS = ("images", "corruptions", "export")  # artefacts that hold images
+MADE = {  # what else one may be, and what is done with it
+    "embeddings": ("a folder of embeddings", "; to select from it: activetune select {folder} --budget 100 --out SEL"),
+    "selection": (
+        "a selection",
+        "; to train on its picks: activetune finetune {pool} --labels {folder}/labels.csv, or --labels with your "
+        "masks, boxes or captions",
+    ),
+    "model": ("a model", "; to let it answer: activetune predict {folder} {pool} --out ANSWERS"),
+    "simulation": ("a simulation", "; to look at it: activetune report {folder}"),
+}
 
 
 def open_pool(
@@ -60,7 +74,7 @@ def open_pool(
     there = _looked_at(asked)
     if there is None:
         raise UsageError(f"the pool {asked} does not exist; give a folder, table, zip or video that does")
-    found = _find(there, OpenOptions(follow_links=follow_links, frame_rate=rate, quiet=quiet))
+    found = _found(there, OpenOptions(follow_links=follow_links, frame_rate=rate, quiet=quiet))
     if rate is not None and not found.rated:
         raise UsageError(f"{there} holds images, and only videos have a frame rate; leave out @{rate}")
     for text in found.notes:
@@ -84,6 +98,34 @@ def _looked_at(path: Location) -> Location | None:
         return path if path.exists() or files_of_pattern(path) else None
     except (OSError, ValueError) as error:  # a name that is too long, a zero character
         raise UsageError(f"the pool {str(path)!r} can't be looked for ({error}); give another name") from None
+
+
+def _found(path: Location, options: OpenOptions) -> Listing:
+    """The listing of a pool; what was made from one and given in its place is told apart from a folder by mistake."""
+    try:
+        return _find(path, options)
+    except UsageError as error:
+        if isinstance(path, Path) and (told := _no_pool_but(path)):
+            raise UsageError(told) from error
+        raise
+
+
+def _no_pool_but(path: Path) -> str:
+    """What activetune made there instead of a pool, and what to do with it; empty where it made nothing."""
+    folder, manifest = artefact_at(path) or (path, {})
+    kind = manifest.get("kind")
+    if kind is None or kind in POOLS:
+        return ""
+    what, use = MADE.get(kind, (f"a result ({kind})", ""))
+    known = next((str(name) for name in (manifest.get("pool"), manifest.get("pool_path")) if _is_there(name)), "")
+    given = {"folder": shlex.quote(str(folder)), "pool": shlex.quote(known or "POOL")}
+    of = "" if path == folder else f"a file of {folder}, "
+    pool = f" that it was made from, {known}" if known else ", the images themselves"
+    return f"{path} is no pool but {of}{what} that activetune made; give the pool{pool}{use.format(**given)}"
+
+
+def _is_there(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and Path(name).exists()
 
 
 def _find(path: Location, options: OpenOptions) -> Listing:

@@ -37,10 +37,14 @@ def carve_validation(
     return np.sort(np.asarray(held if len(held) >= least else [], dtype=np.int64))
 
 
-def stratified_folds(strata: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
+def stratified_folds(strata: IntArray, folds: int, rng: np.random.Generator, *, alone_too: bool = False) -> IntArray:
     """The fold (L,) in which each labelled item is held out; -1 for the only item of a stratum, never held out.
 
     No stratum ever leaves training: its items are dealt to different folds.
+
+    Args:
+        alone_too: deal items that are alone in their stratum too, as one more group: where a stratum is not all that
+            an item tells.
     """
     fold = np.full(len(strata), -1, dtype=np.int64)
     dealt = 0
@@ -49,6 +53,9 @@ def stratified_folds(strata: IntArray, folds: int, rng: np.random.Generator) -> 
         if len(members) > 1:
             fold[members] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
+    if alone_too:
+        alone = rng.permutation(np.flatnonzero(fold < 0))
+        fold[alone] = (dealt + np.arange(len(alone))) % folds
     return fold
 
 
@@ -62,19 +69,22 @@ def pilot_part(strata: IntArray, seed: int, *, least: int) -> IntArray:
     return found if len(found) >= least else NO_INDICES
 
 
-def validation_splits(strata: IntArray, held_out: IntArray, folds: int, rng: np.random.Generator) -> list[IntArray]:
+def validation_splits(
+    strata: IntArray, held_out: IntArray, folds: int, rng: np.random.Generator, *, alone_too: bool = False
+) -> list[IntArray]:
     """The parts (positions) that are validated on, one after the other, each by what the other items teach.
 
     Args:
         strata: (L,) the group of each item. held_out: a part carved out before, the only one then; empty:
-            cross-validation over ``folds``, in which items that are alone in their group always stay in training.
+            cross-validation over ``folds``, in which items that are alone in their group always stay in training,
+            but for ``alone_too``.
 
     Returns:
         Empty where every group has a single item.
     """
     if len(held_out):
         return [held_out]
-    fold = stratified_folds(strata, folds, rng)
+    fold = stratified_folds(strata, folds, rng, alone_too=alone_too)
     return [found for number in range(folds) if len(found := np.flatnonzero(fold == number))]
 
 

@@ -60,6 +60,15 @@ def told(metric: str) -> str:
     return TOLD.get(metric, metric.replace("_", " "))
 
 
+def capital(text: str) -> str:
+    """A text as a sentence begins with it; names that have their capital inside stay.
+
+    >>> capital("mean IoU"), capital("mAP")
+    ('Mean IoU', 'mAP')
+    """
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def told_value(metric: str, value: float, digits: int = 2) -> str:
     """A score as a person reads it; see :func:`scale_of`.
 

@@ -237,6 +237,15 @@ def save_model(network: Network, classes: Sequence[str], folder: Path, details: 
     return Model(network, list(classes), config)
 
 
+def task_at(path: str | os.PathLike[str]) -> str:
+    """The name of the task that the model in a folder was trained for; no weight is read.
+
+    Raises:
+        UsageError: not a finished model.
+    """
+    return str(read_manifest(Path(path), "model").get("task", CLASSIFICATION))
+
+
 def load(path: str | os.PathLike[str]) -> Model:
     """Load a ``MODEL`` folder.
 

@@ -22,7 +22,7 @@ from activetune.base.errors import ActivetuneError, UsageError, unknown_name
 from activetune.base.files import parse_json, read_json
 from activetune.base.names import as_known
 from activetune.base.tables import Columns, header_of, read_table
-from activetune.data.annotations import TASKS, read_annotations, tasks_at
+from activetune.data.annotations import TASKS, box_table, read_annotations, tasks_at
 from activetune.data.ids import ids_of, refuse_unknown
 from activetune.data.kinds import Boxes, Names, Sentences
 from activetune.data.labels import Labels, answers_of, pool_labels
@@ -146,7 +146,7 @@ def _table(path: Path, pool: Pool, task: str | None, unanswered: str) -> Given |
     header = set(header_of(path)) if path.suffix.lower() in (".csv", ".parquet") else set(read_table(path))
     if "id" not in header or header & OTHER_ANSWERS or (path.suffix.lower() == ".parquet" and _ours(path)):
         return None
-    if "caption" in header and "label" not in header:
+    if ("caption" in header and "label" not in header) or box_table.is_one(path):
         return None
     columns = read_table(path)
     ids = _known(ids_of(columns["id"]), path, pool)

@@ -141,7 +141,8 @@ def fit_best(
     views_VLD = _as_views(features_LD)
     trials: Sequence[Trial] = ()
     if len(strengths) > 1:
-        splits = validation_splits(indices if strata is None else strata, held_out, folds, rng)
+        groups = indices if strata is None else strata
+        splits = validation_splits(groups, held_out, folds, rng, alone_too=indices.ndim == 2)
         trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance, measure=measure, quiet=quiet)
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
@@ -204,8 +205,25 @@ def choose_strength(
             for strength, head in zip(ordered, path, strict=True):
                 logits[strength].append(head.logits(views_VLD[0, split]))
                 meter.advance()
-    tried = indices[np.concatenate(splits)]
-    return [Trial.of(measure(np.concatenate(logits[strength]), tried), strength) for strength in strengths]
+    return [Trial.of(measured_apart(logits[strength], indices, splits, measure), strength) for strength in strengths]
+
+
+def measured_apart(
+    logits: Sequence[FloatArray], indices: IntArray, splits: Sequence[IntArray], measure: Measure
+) -> Measured:
+    """How good logits are, all parts together, of items that their fit did not see.
+
+    Where an item has several classes, those count that every fit has seen an item of: no fit finds another.
+
+    Args:
+        logits: (S, C) of each part. indices: (L,) or (L, C) of all items. splits: the parts.
+    """
+    found_SC, truth = np.concatenate(logits), indices[np.concatenate(splits)]
+    if indices.ndim == 2:
+        seen_C = np.all([np.delete(indices, split, axis=0).any(axis=0) for split in splits], axis=0)
+        if seen_C.any():
+            return measure(found_SC[:, seen_C], truth[:, seen_C])
+    return measure(found_SC, truth)
 
 
 def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTrial:

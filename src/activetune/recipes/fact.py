@@ -32,7 +32,7 @@ from torch import nn
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
-from activetune.data.splits import pilot_part, validation_splits
+from activetune.data.splits import pilot_part
 from activetune.networks.regression import CROSS_VALIDATED
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
@@ -181,7 +181,7 @@ class Fact(Recipe):
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""
         if "full" in self.phases and not len(job.held_out):
             return []
-        return validation_splits(job.strata, job.held_out, self.probe.folds, np.random.default_rng(job.seed))
+        return job.splits(self.probe.folds, np.random.default_rng(job.seed))
 
 
 def _present(job: Job) -> nn.Module:

@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
-from activetune.data.splits import validation_splits
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import CROSS_VALIDATED, Regression
 from activetune.tasks import Crops
@@ -50,8 +49,7 @@ class FrozenMap(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        rng = np.random.default_rng(job.seed)
-        splits = validation_splits(job.strata, job.held_out, self.folds, rng)
+        splits = job.splits(self.folds, np.random.default_rng(job.seed))
         groups = self.light, self.regression, self.imbalance, self.crops
         outcome, _ = run_head(job, *groups, splits=splits, auto=Candidate("map"))
         return outcome

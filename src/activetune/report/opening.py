@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-from activetune.evaluation.metrics import told_score
+from activetune.evaluation.metrics import capital, told_score
 from activetune.report.subject import (
     CHECK,
     COMPARISON,
@@ -51,8 +51,8 @@ def _model(subject: Subject) -> Opening:
     figure = ""
     if scores is not None:
         on = f" of {_short(str(scores['pool']))}" if scores.get("pool") else ""
-        figure = f" {told_score(scores['primary'], scores[scores['primary']], 1)} on {scores['n']:,} images{on}."
-        figure = figure[:1] + figure[1:2].upper() + figure[2:]
+        score = capital(told_score(scores["primary"], scores[scores["primary"]], 1))
+        figure = f" {score} on {scores['n']:,} images{on}."
     task = made.get("task", "classification")
     return (
         f"{task.capitalize()} model, {subject.folder.resolve().name}",
@@ -63,10 +63,10 @@ def _model(subject: Subject) -> Opening:
 def _simulation(subject: Subject) -> Opening:
     assert subject.results is not None
     made, own = subject.manifest, subject.results.split_per_seed
-    seeds = len(made["seeds"])
+    seeds, of_classes = len(made["seeds"]), f" of {made['classes']:,} classes" if made["classes"] else ""
     return (
         f"activetune simulate: {made['pool_name']}",
-        f"{made['pool_items']:,} images of {made['classes']:,} classes to choose from, {made['test_items']:,} held out "
+        f"{made['pool_items']:,} images{of_classes} to choose from, {made['test_items']:,} held out "
         f"({made['test_name']}{', others for each seed' if own else ''}), {seeds} seed{'s' if seeds > 1 else ''}; "
         f"backbone: {made['made_from']['backbone']}.",
     )

@@ -17,7 +17,7 @@ from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.data.presence import Presence
-from activetune.evaluation.model import Model, load
+from activetune.evaluation.model import Model, load, task_at
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.distances import Float32
 from activetune.networks.network import CLASSIFICATION
@@ -39,7 +39,7 @@ from activetune.selection.model_doubt import TOLD, refuse_unread
 from activetune.selection.resolved_budget import ResolvedBudget, needs_order, resolve_budget
 from activetune.selection.selectors import Selector, make_selector, selectors
 from activetune.selection.sharing import refuse_apart, refuse_settings
-from activetune.tasks import make_task
+from activetune.tasks import Task, make_task
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Request:
     metadata: Metadata | None
     losses: Losses | None
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None
-    task: str
+    task: str | None
     model: Model | str | os.PathLike[str] | None
     pool: Pool | str | os.PathLike[str] | None
     audit: int
@@ -72,7 +72,7 @@ class Request:
         Raises:
             UsageError: what is unknown, impossible or of the wrong shape; labels that are needed and not known.
         """
-        found, presence = _with_labels(_loaded(self.embeddings), self.labels, self.task, quiet)
+        found, presence = _with_labels(_loaded(self.embeddings), self.labels, self.task, self.model, quiet)
         selector = _selector(found, self.method, self.preset, dict(self.settings))
         guide = _guide_of(self.model, self.pool, selector, self.method, self.balance)
         classes = None if guide is None else guide.classes
@@ -223,15 +223,27 @@ def _loaded(embeddings: Embeddings | str | os.PathLike[str]) -> Embeddings:
 def _with_labels(
     embeddings: Embeddings,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
-    task: str,
+    task: str | None,
+    model: Model | str | os.PathLike[str] | None,
     quiet: bool,
 ) -> tuple[Embeddings, Presence | None]:
     """See :func:`with_labels`, of labels however they are given."""
-    if labels is None and task != CLASSIFICATION:
+    if labels is None and task not in (None, CLASSIFICATION):
         raise UsageError(f"the task {task} says what the labels answer, and there are none; give labels too")
     if labels is None or isinstance(labels, Labels):
         return with_labels(embeddings, labels)
-    return with_labels(embeddings, make_task(task).labels_of(labels, items_of(embeddings), quiet=quiet))
+    return with_labels(embeddings, asked_task(task, model).labels_of(labels, items_of(embeddings), quiet=quiet))
+
+
+def asked_task(task: str | None, model: Model | str | os.PathLike[str] | None) -> Task:
+    """The task that labels answer: the one asked for, or else the model's own, or one class per image.
+
+    Raises:
+        UsageError: unknown task, or no such model.
+    """
+    if task is not None or model is None:
+        return make_task(task or CLASSIFICATION)
+    return model.task if isinstance(model, Model) else make_task(task_at(model))
 
 
 def _selector(embeddings: Embeddings, method: str, preset: str | None, settings: dict[str, Any]) -> Selector:

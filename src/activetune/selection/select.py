@@ -26,7 +26,6 @@ from activetune.evaluation.model import Model
 from activetune.features.artefact import Embeddings, map_features
 from activetune.features.distances import coverage
 from activetune.features.holding import Holding
-from activetune.networks.network import CLASSIFICATION
 from activetune.selection.artefact import (
     SELECTION_FILES,
     Selection,
@@ -70,7 +69,7 @@ def select(
     metadata: Metadata | None = None,
     losses: Losses | None = None,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
-    task: str = CLASSIFICATION,
+    task: str | None = None,
     model: Model | str | os.PathLike[str] | None = None,
     pool: Pool | str | os.PathLike[str] | None = None,
     audit: int = 0,
@@ -94,7 +93,8 @@ def select(
         balance: a column (``label``, ``predicted``, or one of ``metadata``) whose values get equal shares.
         metadata: a CSV/Parquet file with a column ``id``, or its columns as a mapping.
         losses: ``{id: loss}`` by the current model, or a file (id, loss), for ``ods``; None: expected from the labels.
-        labels: answers to ``task``, or a file of them: ``"2/class"`` and ``balance="label"`` count what an image shows.
+        labels: answers to items, or a file of them: ``"2/class"`` and ``balance="label"`` count what an image shows.
+        task: what ``labels`` answer; None: the task of ``model``, without one classification.
         model: a finetuned model, or its folder, whose doubt the method reads in place of that of a classifier learned
             from ``labelled``. pool: where the images are that it looks at; None: where the embeddings say.
         audit: random items, beside the budget, that are set aside to score models on: never picked, never trained on.

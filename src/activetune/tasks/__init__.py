@@ -7,10 +7,12 @@ from activetune.base.errors import unknown_name
 from activetune.evaluation.metrics import Measured
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
-from activetune.tasks._base import Batch, Metric, Sample, Scored, Scorer, Task
+from activetune.tasks._base import Task
+from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, JsonLines, Row, holds_lines, picture_name, refuse_others
 from activetune.tasks._pictures import with_answer
+from activetune.tasks._scorer import Metric, Scored, Scorer
 
 __all__ = [
     "Batch",

@@ -3,7 +3,7 @@
 A task says how answers are read, moved with their image, put into batches, predicted by a head, scored and given back.
 Nothing here supposes that an image has one class: targets are whatever a task makes of an answer (a class index, a
 mask, boxes), outputs whatever its head gives.
-Shape legend: B images of a batch, L labelled items.
+Shape legend: B images of a batch (``_batch.py``), L labelled items.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -29,121 +28,15 @@ from activetune.data.pool import Pool
 from activetune.data.truth import refuse_foreign
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt
-from activetune.evaluation.metrics import Measured, told
+from activetune.evaluation.metrics import told
 from activetune.networks.backbones import Backbone, ImageSettings, evaluation_transform
 from activetune.networks.heads import Head, Room, heads, make_head, parse_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops, augmentation
+from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._forms import Form
-
-
-class Sample(NamedTuple):
-    """One image (3, H, W) uint8, its target, the item's position among the labels, and the image's own size."""
-
-    image: Tensor
-    target: Any
-    position: int
-    size: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images that go through the network together.
-
-    Attributes:
-        images: (B, 3, H, W) uint8. targets: as the task's loss and metric take them. positions: (B,) among the labels.
-        weight: how many units the loss is a mean over (images, or pixels, or boxes); 0: the batch teaches nothing.
-        sizes: height and width of each image before it was prepared.
-    """
-
-    images: Tensor
-    targets: Any
-    positions: Tensor
-    weight: float
-    sizes: Sequence[tuple[int, int]] = ()
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample], targets: Any) -> Batch:
-        """A batch of samples in which a unit is an image."""
-        return cls(
-            torch.stack([sample.image for sample in samples]),
-            targets,
-            torch.tensor([sample.position for sample in samples]),
-            float(len(samples)),
-            [sample.size for sample in samples],
-        )
-
-    @classmethod
-    def untaught(cls, positions: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Batch:
-        """A batch of outputs that are scored: of its images only positions and sizes are known."""
-        return cls(torch.empty(0), None, torch.tensor(positions), float(len(positions)), sizes)
-
-    def some(self, part: slice) -> Batch:
-        """Some of its images."""
-        return replace(
-            self,
-            images=self.images[part],
-            targets=self.targets[part],
-            positions=self.positions[part],
-            sizes=self.sizes[part],
-        )
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        return replace(
-            self,
-            images=self.images.to(device, non_blocking=True),
-            targets=_moved(self.targets, device),
-            positions=self.positions.to(device, non_blocking=True),
-        )
-
-
-class Scored(Protocol):
-    """A model's scores on held-out items.
-
-    Attributes:
-        primary: the name of the score that models are compared by. value: that score. n: items.
-    """
-
-    @property
-    def primary(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def n(self) -> int: ...
-
-    def as_dict(self) -> dict[str, Any]:
-        """The content of ``scores.json``."""
-
-    def table(self) -> str:
-        """The scores as aligned text."""
-
-
-class Scorer(Protocol):
-    """Gathers a finished model's outputs batch by batch; batches have no targets."""
-
-    def update(self, outputs: Any, batch: Batch) -> None:
-        """Take the outputs of a batch."""
-
-    def scores(self) -> Scored:
-        """All that is told of the model, of at least one item."""
-
-
-class Metric(ABC):
-    """Gathers outputs batch by batch; its state can be gathered from several processes."""
-
-    @abstractmethod
-    def update(self, outputs: Any, batch: Batch) -> None:
-        """Take the outputs of a batch."""
-
-    @abstractmethod
-    def state(self) -> Any:
-        """All that was taken, as plain values or arrays."""
-
-    @abstractmethod
-    def measured(self, states: Sequence[Any]) -> Measured:
-        """The result of several states, in any order: each item is in one of them, once."""
+from activetune.tasks._scorer import Metric, Scored, Scorer
 
 
 @dataclass(frozen=True)
@@ -402,14 +295,3 @@ class Task(ABC):
 @lru_cache(maxsize=16)
 def _as_evaluated(settings: ImageSettings) -> Any:
     return evaluation_transform(settings)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Tensors in containers, on a device."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {key: _moved(part, device) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_moved(part, device) for part in value)
-    return value

@@ -20,7 +20,9 @@ from activetune.data.labels import Labels
 from activetune.evaluation.metrics import Measured
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Metric, Sample, Task
+from activetune.tasks._base import Task
+from activetune.tasks._batch import Batch, Sample
+from activetune.tasks._scorer import Metric
 
 
 class ClassTask(Task):

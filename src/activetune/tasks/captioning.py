@@ -30,9 +30,11 @@ from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.networks.vocabulary import PAD, Vocabulary
 from activetune.tasks._augmentation import Crops
-from activetune.tasks._base import Batch, Metric, Sample, Task
+from activetune.tasks._base import Task
+from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._canvas import fitted, varied
 from activetune.tasks._forms import Form, SentenceTable
+from activetune.tasks._scorer import Metric
 
 PRIMARY = "cider"
 HIGHEST = 10.0  # CIDEr-D of sentences that are all as they should be

@@ -33,9 +33,11 @@ from activetune.networks.heads import Room, heads
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
-from activetune.tasks._base import Batch, Metric, Sample, Task
+from activetune.tasks._base import Task
+from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._canvas import Fit, Size, fitted, varied
 from activetune.tasks._forms import CocoResults, Form
+from activetune.tasks._scorer import Metric
 
 PRIMARY = "map"
 

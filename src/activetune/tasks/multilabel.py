@@ -26,9 +26,10 @@ from activetune.networks.backbones import ImageSettings
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
-from activetune.tasks._base import Batch, Scorer
+from activetune.tasks._batch import Batch
 from activetune.tasks._classes import ClassTask
 from activetune.tasks._forms import Form, NameTable
+from activetune.tasks._scorer import Scorer
 
 
 @dataclass(frozen=True)

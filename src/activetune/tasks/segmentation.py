@@ -32,9 +32,11 @@ from activetune.networks.heads import Head, Room
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.loss import Loss
 from activetune.tasks._augmentation import Crops
-from activetune.tasks._base import Batch, Metric, Sample, Task
+from activetune.tasks._base import Task
+from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._canvas import Fit, Size, bands_on_image, fitted, on_image, varied
 from activetune.tasks._forms import Form, Masks
+from activetune.tasks._scorer import Metric
 
 LEAST = 1600  # pixels of the masks that the loss reads, where the canvas has as many
 

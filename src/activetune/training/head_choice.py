@@ -24,7 +24,15 @@ from activetune.evaluation.metrics import measure_top1
 from activetune.networks.frofa import OPERATIONS, ScopedOperation
 from activetune.networks.heads import ClassHead, heads, make_class_head
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.regression import STRENGTHS, Measure, Trial, best_trial, choose_strength, fit_linear
+from activetune.networks.regression import (
+    STRENGTHS,
+    Measure,
+    Trial,
+    best_trial,
+    choose_strength,
+    fit_linear,
+    measured_apart,
+)
 from activetune.training.head_training import PLAIN, ClassLesson, HeadTraining, head_logits, train_head
 from activetune.training.views import Views
 
@@ -127,7 +135,7 @@ class LightHeads:
         for split in splits:
             head = self.fit(candidate, np.setdiff1d(np.arange(len(self.targets)), split), 0.0)
             logits.append(head_logits(head, self.views, split))
-        return Trial.of(self.measure(np.concatenate(logits), self.targets[np.concatenate(splits)]), 0.0)
+        return Trial.of(measured_apart(logits, self.targets, splits, self.measure), 0.0)
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
         if candidate.kind == "keep" or candidate.augmentation:

@@ -22,6 +22,7 @@ from activetune.data.identity import Contents
 from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.data.splits import validation_splits
 from activetune.networks.backbones import Backbone
 from activetune.networks.heads import Head
 from activetune.networks.network import Network
@@ -129,6 +130,14 @@ class Job:
     def strata(self) -> IntArray:
         """(L,) the stratum of each labelled item, of which splits keep the shares; see :meth:`Task.strata`."""
         return self.task.strata(self.labels)
+
+    def splits(self, folds: int, rng: np.random.Generator) -> list[IntArray]:
+        """The parts that a head is validated on, see :func:`~activetune.data.splits.validation_splits`.
+
+        Of an image with several classes the rarest is not all: it is held out too where no other image shows that one.
+        """
+        several = isinstance(self.task, ClassTask) and self.targets.ndim == 2
+        return validation_splits(self.strata, self.held_out, folds, rng, alone_too=several)
 
     @property
     def not_held_out(self) -> IntArray:

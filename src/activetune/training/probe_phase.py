@@ -14,7 +14,6 @@ from activetune.base.progress import note
 from activetune.base.ranks import from_first
 from activetune.base.settings import Settings
 from activetune.data.pool import check_complete
-from activetune.data.splits import validation_splits
 from activetune.evaluation.estimate import PROBE, estimate_by
 from activetune.evaluation.metrics import measure_top1
 from activetune.features.artefact import Embeddings
@@ -185,7 +184,7 @@ def _fitted(
 def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, features_LD: FloatArray) -> dict[str, Any]:
     """``estimate``: the probe's accuracy on items that it was not fitted on; nothing where there are none."""
     trials = list(probe.trials)
-    splits = validation_splits(job.strata, job.held_out, options.folds, np.random.default_rng(job.seed))
+    splits = job.splits(options.folds, np.random.default_rng(job.seed))
     if not trials:  # one strength, which no trial had to choose
         trials = choose_strength(
             features_LD,

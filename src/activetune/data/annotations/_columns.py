@@ -108,8 +108,9 @@ def column_answers(table: FurtherColumns, names: Sequence[str], asked: Asked) ->
         there = [name for name in needed if name in table.names()]
         if there:
             raise UsageError(_without_masks(table, there, asked.problems.where))
+        boxes = ", or per row a box (xmin, ymin, xmax, ymax) and its class" if asked.task == "detection" else ""
         raise UsageError(
-            f"{asked.problems.where} has no column for {asked.task}: it needs one of {', '.join(needed)}; "
+            f"{asked.problems.where} has no column for {asked.task}: it needs one of {', '.join(needed)}{boxes}; "
             f"it has {some(sorted(table.names()), 8) or 'none'}"
         )
     source = table.images(column) if asked.task == "segmentation" and column != OBJECTS else None

@@ -18,7 +18,7 @@ from activetune.base.progress import progress
 from activetune.data.annotations._export import Export
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, may_show, rectangle
+from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, are_shares, drawn, may_show, rectangle
 from activetune.data.answers import class_names
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes, Names, Sentences, fingerprint_of
@@ -149,6 +149,7 @@ def answers_of(found: Found, asked: Asked) -> Labels:
     """
     problems, classes = asked.problems, _classes(found, asked)
     _refuse_other_objects(found, classes, asked)
+    _refuse_shares(found, asked)
     make = _makers(asked, classes)[asked.task]
     matched = match([listed.name for listed in found.listed], asked.pool, problems)
     answers: dict[str, Answer] = {}
@@ -196,6 +197,18 @@ def _refuse_other_objects(found: Found, classes: Sequence[str], asked: Asked) ->
         f"{asked.problems.where}: none of its {len(things):,} objects has what {asked.task} needs, {needed}"
         f"{f'; {told}' if told else ''}"
     )
+
+
+def _refuse_shares(found: Found, asked: Asked) -> None:
+    """Raise where all boxes fit into one pixel: they are in shares of the image, where pixels are meant."""
+    if asked.task != "detection":
+        return
+    boxes = [thing.box for listed in found.listed if not listed.relative for thing in listed.things if thing.box]
+    if are_shares(boxes):
+        raise UsageError(
+            f"{asked.problems.where}: its {len(boxes):,} boxes are shares of the image from 0 to 1, and pixels are "
+            "expected; multiply them by its width and height"
+        )
 
 
 def refuse_other_classes(names: Collection[str], classes: Sequence[str], asked: Asked) -> None:

@@ -23,6 +23,12 @@ Corners = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 
+def are_shares(boxes: Sequence[Box]) -> bool:
+    """Whether boxes are in shares of the image: none reaches beyond 1, and not all numbers are whole."""
+    numbers = [side for box in boxes for side in box]
+    return bool(numbers) and all(0 <= side <= 1 for side in numbers) and any(0 < side < 1 for side in numbers)
+
+
 class Shape(Protocol):
     """A region of an image."""
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
-from activetune.base.tables import need_columns, read_table, write_csv
-from activetune.data.annotations import normal
-from activetune.data.annotations._columns import SEPARATOR, column_answers
+from activetune.base.tables import header_of, need_columns, read_table, write_csv
+from activetune.data.annotations import box_table, normal
+from activetune.data.annotations._columns import CAPTIONS, SEPARATOR, column_answers
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._sheet import Sheet, short
@@ -59,6 +59,8 @@ def find(files: Files, task: str) -> bool:
     single = files.single
     if single is None or single.suffix.lower() not in SUFFIXES:
         return False
+    if box_table.find(files, task):
+        return task == "captioning" and bool(set(CAPTIONS) & set(header_of(single)))
     if single.suffix.lower() != ".parquet":
         return True
     try:

@@ -32,6 +32,7 @@ OTHERS = ("readme", "license", "train.", "val.", "valid.", "test.", "classes.", 
 ASKED = 100  # files that are looked at to tell what they are
 MOST = 100_000  # classes without a list of their names
 MAX_BYTES = 2**24  # of a text or of a YAML file
+LARGEST = 2.0  # share, beyond which no box or corner touches its image
 
 
 def find(files: Files, task: str) -> bool:
@@ -112,6 +113,11 @@ def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> T
     if number < 0 or number != int(number) or (names and number >= len(names)):
         known = f"number from 0 to {len(names) - 1}" if names else "whole number from 0 on"
         problems.add(f"lines whose class is no {known}, left out", f"{place}, {number:g}")
+        return None
+    if max(map(abs, rest)) > LARGEST:
+        problems.add(
+            "lines in pixels, where YOLO has shares of the image's width and height from 0 to 1, left out", place
+        )
         return None
     name = names[int(number)] if names else str(int(number))
     if len(rest) == 4:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from activetune.base.tables import read_table
+from activetune.evaluation.metrics import capital
 from activetune.evaluation.statistics import spread
 from activetune.report.charts import Axis, Line, line_chart, wide_apart
 from activetune.report.demo_results import SCORES, summarise, told
@@ -41,7 +42,8 @@ class LearningCurves(Panel):
             page.heading(f"Learning curves: {recipe}")
             page.add(curves(results, recipe, bounds))
         page.note(
-            f"Mean {results.score_told} on the test set; bands are ± one sample standard deviation over the seeds, "
+            f"{capital(results.score_told)} on the test set, the mean over the seeds; bands are ± one sample "
+            "standard deviation, "
             + (
                 "each with a split of its own: they hold the difference between splits"
                 if results.split_per_seed

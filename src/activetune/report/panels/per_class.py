@@ -12,7 +12,15 @@ from activetune.report.panels._base import Panel
 from activetune.report.subject import MODEL, Subject
 
 WHOLE = frozenset({"n", "pixels", "images", "objects", "items", "truths"})  # counts, not shares
-TOLD = {"iou": "IoU", "ap": "AP", "ap50": "AP at IoU 0.5", "map": "AP", "map50": "AP at IoU 0.5", "f1": "F1"}
+TOLD = {
+    "iou": "IoU",
+    "ap": "AP",
+    "ap50": "AP at IoU 0.5",
+    "map": "AP",
+    "map50": "AP at IoU 0.5",
+    "f1": "F1",
+    "n": "count",
+}
 
 
 class PerClass(Panel):

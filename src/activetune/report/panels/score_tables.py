@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from activetune.base.tables import read_table
-from activetune.evaluation.metrics import SHARE
+from activetune.evaluation.metrics import SHARE, capital
 from activetune.evaluation.statistics import mean_and_spread
 from activetune.report.demo_results import SCORES, summarise
 from activetune.report.page import Page
@@ -36,13 +36,14 @@ class ScoreTables(Panel):
 
 
 def _scores(results: Results, page: Page) -> None:
-    page.heading(f"{_capital(results.score_told)} on the test set")
+    page.heading(f"{capital(results.score_told)} on the test set")
     for recipe in results.recipes:
         page.subheading(recipe)
         header, rows = table_rows(results, recipe)
         page.table([*header[:-2], header[-1]], [[*row[:-2], row[-1]] for row in rows], best_rows(results, recipe))
+    unit = "Percent" if results.scale == SHARE else f"{capital(results.score_told)}, {results.scale.unit}"
     page.note(
-        "Percent, mean ± sample standard deviation over the seeds; rows that are best at some budget are set off. "
+        f"{unit}; mean ± sample standard deviation over the seeds; rows that are best at some budget are set off. "
         "Select: mean seconds of a selection."
     )
     manifest = results.manifest
@@ -54,11 +55,11 @@ def _scores(results: Results, page: Page) -> None:
 
 
 def _differences(results: Results, page: Page) -> None:
-    page.heading(f"{_capital(results.score_told)} against {results.reference}")
+    page.heading(f"{capital(results.score_told)} against {results.reference}")
     for recipe in results.recipes:
         page.subheading(recipe)
         page.table(*difference_rows(results, recipe))
-    points = "Points" if results.scale == SHARE else _capital(results.score_told)
+    points = "Points" if results.scale == SHARE else capital(results.score_told)
     hard = "seed (and its split)" if results.split_per_seed else "seed"
     page.note(
         f"{points} more than {results.reference} has, mean ± sample standard deviation of the differences seed by "
@@ -75,8 +76,8 @@ def _ranks(results: Results, page: Page) -> None:
     ordered = sorted(ranks.items(), key=lambda pair: pair[1])
     page.table(["selector", "mean rank"], [[name, f"{rank:.1f}"] for name, rank in ordered])
     page.note(
-        f"In every recipe and budget the methods are ranked by mean {results.score_told}, 1 being the best, equal "
-        "ones sharing theirs; shown is the mean over recipes and budgets, for methods that finished all of them."
+        f"In every recipe and budget the methods are ranked by {results.score_told}, the mean over the seeds; 1 is the "
+        "best, equal ones share theirs. Shown is the mean over recipes and budgets, of methods that finished all."
     )
 
 
@@ -98,7 +99,7 @@ def _balanced(results: Results, page: Page) -> None:
 def _of_demo(subject: Subject, page: Page) -> None:
     rows, budgets = summarise(read_table(subject.folder / "results.csv")), subject.manifest["budgets"]
     for score, name in SCORES.items():
-        page.heading(f"{_capital(name)} on held-out images")
+        page.heading(f"{capital(name)} on held-out images")
         page.table(
             ["selector", *[f"{budget} labels" for budget in budgets], "selection, s"],
             [
@@ -112,7 +113,3 @@ def _of_demo(subject: Subject, page: Page) -> None:
         "accuracy is the mean over classes: a rare class counts as much as a frequent one. random_per_class draws as "
         "many of each class, which can only be done where the labels are known before."
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -9,6 +9,7 @@ from activetune.evaluation.metrics import told, told_value
 from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import MODEL, Subject
+from activetune.tasks import DEFAULT, make_task
 
 FURTHER = {
     "ece": "calibration error",
@@ -39,7 +40,8 @@ class Scores(Panel):
                 f"trained on: activetune report {subject.folder} --pool POOL, with --labels FILE where POOL has none."
             )
             return
-        page.figures(_figures(scores))
+        shown = make_task(subject.manifest.get("task", DEFAULT)).shown
+        page.figures(_figures(scores, {**FURTHER, **shown}))
         if subject.answered is None:
             page.note(
                 f"As activetune evaluate has left them in {subject.folder.name}/scores.json. The pictures of the "
@@ -55,10 +57,9 @@ def _estimated(estimate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{100 * interval['level']:.0f} % interval", f"{low} to {high}"
 
 
-def _figures(scores: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _figures(scores: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The primary score, the others, and the number of items."""
     primary = str(scores["primary"])
-    names = [primary, *(name for name, value in scores.items() if isinstance(value, float) and name != primary)]
-    for name in names:
-        yield FURTHER.get(name, told(name)), told_value(name, float(scores[name]), 1)
+    for name in dict.fromkeys([primary, *(name for name, value in scores.items() if isinstance(value, float))]):
+        yield names.get(name, told(name)), told_value(name, float(scores[name]), 1)
     yield "items", f"{scores['n']:,}"

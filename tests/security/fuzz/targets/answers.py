@@ -59,6 +59,15 @@ def _tables(folder: Path) -> list[Case]:
     return [{"answers.csv": text.encode()} for text in TABLES.values()]
 
 
+def _box_tables(folder: Path) -> list[Case]:
+    tensorflow = "filename,width,height,class,xmin,ymin,xmax,ymax\n1.png,16,8,cat,1,1,6,5\n2.png,16,8,dog,0,0,3,x\n"
+    images = "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\ncat/1,/m/1,0.25,0.5,0,1,1\ncat/1,/m/2,0,1,0,0.5,0\n"
+    lines = json.dumps({"id": IDS[0], "x": 1, "y": 2, "width": 3, "height": 4, "label": "cat"}) + "\n"
+    texts = {"_annotations.csv": tensorflow, "boxes.tsv": images.replace(",", "\t"), "boxes.jsonl": lines}
+    alone = [{name: text.encode()} for name, text in texts.items()]
+    return [*alone, {f"cat/{name}": text.encode() for name, text in texts.items()}]
+
+
 def _hub(folder: Path) -> list[Case]:
     from tests.security.fuzz.targets.pools import _huggingface
 
@@ -89,7 +98,10 @@ def _extended_coco(folder: Path) -> list[Case]:
     return [{"answers.json": json.dumps(one).encode()} for one in (content, panoptic)]
 
 
-READ_ALONE = {"normal": _normal, "masks": _masks, "table": _tables, "huggingface": _hub, "coco": _extended_coco}
+READ_ALONE = {
+    **{"box_table": _box_tables, "coco": _extended_coco, "huggingface": _hub},
+    **{"masks": _masks, "normal": _normal, "table": _tables},
+}
 
 
 def _only(folder: Path) -> Path:
