@@ -10,6 +10,7 @@ from collections.abc import Iterable
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST_SENTENCE = 3_000  # signs: what is wrong stands at its beginning, what to do at its end
+LONGEST_CAUSE = 300  # signs of what another library says
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, of processors and Apple's GPUs
 _WRAPPED = (*_FULL, errno.EACCES, errno.EROFS)
 
@@ -93,7 +94,8 @@ def first_line(error: BaseException) -> str:
     'these do not fit: a size of 3'
     """
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
-    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
+    told = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
+    return told if len(told) <= LONGEST_CAUSE else f"{told[:LONGEST_CAUSE].rpartition(' ')[0] or told[:LONGEST_CAUSE]} …"
 
 
 def repeated(names: Iterable[str]) -> list[str]:
