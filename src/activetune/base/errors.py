@@ -95,7 +95,10 @@ def first_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     told = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
-    return told if len(told) <= LONGEST_CAUSE else f"{told[:LONGEST_CAUSE].rpartition(' ')[0] or told[:LONGEST_CAUSE]} …"
+    if len(told) <= LONGEST_CAUSE:
+        return told
+    kept = told[:LONGEST_CAUSE]
+    return f"{kept.rpartition(' ')[0] or kept} …"
 
 
 def repeated(names: Iterable[str]) -> list[str]:
