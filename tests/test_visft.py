@@ -27,11 +27,12 @@ from activetune.networks.network import Network
 from activetune.supervision import joint as joint_module
 from activetune.supervision import run as run_module
 from activetune.supervision.config import Visft, read_config
-from activetune.supervision.cost import costs
+from activetune.supervision.cost import _of_head, costs, told
 from activetune.supervision.drift import Features
 from activetune.supervision.heads import Stretches, held_out, load_head
 from activetune.tasks import make_task
 from activetune.training.job import Job
+from activetune.training.network_state import fused_attention
 from activetune.training.steps import Steps
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
@@ -386,8 +387,8 @@ def test_a_dry_run_counts_weights_and_writes_nothing(
         )
     assert [one.stage for one in found] == [*(f"stage 1, {name}" for name in HEADS), "stage 2"]
     joint = found[-1]
-    assert joint.weights == 4 * sum(counts.values()) and joint.trained == 12 * counts["additions"] and not joint.cast
-    assert joint.total == joint.weights + joint.trained + joint.activations
+    assert joint.weights == 4 * sum(counts.values()) and joint.trained == 12 * counts["additions"]
+    assert joint.total == joint.weights + joint.copies + joint.trained + joint.activations
     more, fewer, again = (
         costs(read_config(config, None, changed), precision="fp32")[0][-1]
         for changed in ({"batch_size": 8}, {"accumulation": 4}, {"checkpointing": True})
@@ -395,11 +396,53 @@ def test_a_dry_run_counts_weights_and_writes_nothing(
     assert more.activations == 2 * joint.activations == 8 * fewer.activations
     assert again.activations < joint.activations
     half = costs(asked, precision="bf16")[0][-1]
-    assert half.cast == half.weights // 2 and half.activations == joint.activations // 2
+    assert half.activations == joint.activations // 2
+    heads = [counts[name] for name in HEADS]
+    assert half.copies == 2 * (counts["backbone"] + counts["additions"] + max(heads))  # a step is of one task
     (tmp_path / "c.toml").write_text('[[tasks]]\ntask = "classification"\npool = "pool"\nweight = 1\n')
     write_digits(tmp_path / "pool", 20)
-    assert command(["visft", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert (
+        command(["visft", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"), "--dry-run", "--precision=fp16"])
+        == 0
+    )
     assert "stage 1, classification" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_vit2"])
+def test_a_dry_run_counts_what_a_step_keeps(name: str, config: dict[str, Any]) -> None:
+    counted = costs(read_config({**config, "backbone": name, "weights": None}, None, {}), precision="fp32")[0][-1]
+    backbone = load_backbone(name, pretrained=False)
+    inject(backbone.network.requires_grad_(False), LowRank(rank=QUICK["rank"], alpha=8), seed=0)
+    for layer in fused_attention(backbone):
+        layer.fused_attn = False
+    own = {value.untyped_storage()._cdata for value in (*backbone.parameters(), *backbone.buffers())}
+    kept: dict[int, Any] = {}
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        storage = value.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes(), value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        backbone.reader.last(backbone.network.train(), torch.zeros(4, 3, *backbone.settings.size))
+    head = max(
+        _of_head(make_task(task).head(backbone, config["tasks"][number]["labels"], kind), backbone).each
+        for number, (task, kind) in enumerate(HEADS.items())
+    )
+    assert counted.copies + counted.activations == sum(size for size, _ in kept.values()) + 4 * 4 * head
+
+
+def test_a_dry_run_for_several_devices_counts_the_share_of_one(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = read_config(config, None, {"batch_size": 8})
+    alone = costs(asked, precision="fp16")[0][-1]  # for a card that this machine need not have
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    found, counts = costs(asked, precision="fp16")
+    assert found[-1].activations * 4 == alone.activations and found[-1].weights == alone.weights
+    assert "on each of 4 devices" in told(found, counts, "fp16")
 
 
 # The config ---------------------------------------------------------------------------------------------------------

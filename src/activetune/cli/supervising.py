@@ -39,7 +39,7 @@ def visft(
     if weights is not None:
         raise UsageError(f'visft reads the file of weights from {tasks}: write weights = "{weights}" below backbone')
     if dry_run:
-        say(_costs(tasks, preset, set_ or (), run_options.get("precision", "auto")))
+        say(_costs(tasks, preset, set_ or (), run_options))
         return
     from activetune.supervision.joint import told
     from activetune.supervision.run import visft as run
@@ -58,13 +58,17 @@ def visft(
     say(f"{out}: a backbone for every command, --backbone {out}")
 
 
-def _costs(config: Path, preset: str | None, settings: Sequence[str], precision: str) -> str:
-    """What a run would need, as text."""
+def _costs(config: Path, preset: str | None, settings: Sequence[str], run_options: RunOptions) -> str:
+    """What a run would need, as text; it may be for a device that this machine does not have."""
+    from activetune.base.run import check_precision
     from activetune.base.runtime import resolve_runtime
     from activetune.supervision.config import read_config
     from activetune.supervision.cost import costs, told
 
-    precision = resolve_runtime("auto", precision).precision
+    precision = run_options.get("precision", "auto")
+    check_precision(precision)
+    if precision == "auto":
+        precision = resolve_runtime(run_options.get("device", "auto"), precision).precision
     return told(*costs(read_config(config, preset, parse_settings(settings)), precision=precision), precision)
 
 

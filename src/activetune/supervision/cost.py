@@ -1,15 +1,17 @@
 """What a ViSFT run would need, before anything is loaded: weights, activations, and what the optimiser keeps.
 
-The backbone is built without memory (torch's device ``meta``), shown one image, and what its backward pass would read
-is counted tensor by tensor. Heads are small and are counted in the same way on random features. Left out: what the loss
-itself keeps, the images, and what the allocator keeps beside these.
+The backbone is built without memory (torch's device ``meta``), shown two images and then three, and what its backward pass
+would read is counted tensor by tensor. Heads are small and are counted in the same way on random features. Left out:
+what the loss itself keeps, the images, and what the allocator keeps beside these. The attention of each layer is
+counted as processors keep it, with its matrix, which the fused kernels of GPUs compute again: there less is needed.
 Shape legend: H x W places, D feature size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.artefact import read_manifest
-from activetune.base.runtime import resolve_runtime
+from activetune.base.launch import launched
 from activetune.data.labels import Labels
 from activetune.networks.adapters import inject
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.heads import Head
 from activetune.networks.vocabulary import BEGIN
-from activetune.supervision.config import Config
+from activetune.supervision.config import Config, HeadStage, JointStage, Visft
 from activetune.supervision.heads import KIND
 from activetune.supervision.run import opened
 
 FULL, HALF = 4, 2  # bytes of a number
 STATES = 2  # that AdamW keeps per weight
-SENTENCES = (1, 5, 17)  # of an image, and words in each, that a captioning head is taught
+SENTENCES = (5, 17)  # of an image, and words in each, that a captioning head is taught
 
 
 @dataclass(frozen=True)
@@ -38,68 +40,96 @@ class Cost:
 
     Attributes:
         stage: ``stage 1, detection``, ``stage 2``. weights: of the backbone and of the heads that are in memory.
-        cast: their copies in half precision, where products are computed in it.
+        copies: of the weights that a step computes with: in half precision where products are computed in it, in
+            single precision where a layer computes with the sum of its weights and its additions (EVA).
         trained: gradients and AdamW's states. activations: of the images that go through together.
     """
 
     stage: str
     weights: int
-    cast: int
+    copies: int
     trained: int
     activations: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.cast + self.trained + self.activations
+        return self.weights + self.copies + self.trained + self.activations
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Numbers that are kept for the backward pass: of each image, and once for however many images."""
+
+    each: int
+    once: int
 
 
 def costs(config: Config, *, precision: str, quiet: bool = True) -> tuple[list[Cost], Mapping[str, int]]:
-    """What each stage of a run needs on one device, and how many weights there are.
+    """What each stage of a run needs on each of its devices, and how many weights there are.
+
+    Every process holds all weights, and its share of a batch.
 
     Args:
-        precision: ``fp32``, ``bf16`` or ``fp16``; weights are kept in fp32 and cast for products.
+        precision: ``fp32``, ``bf16`` or ``fp16``; weights are kept in fp32 and copied for products.
     """
-    precision = resolve_runtime("auto", precision).precision if precision == "auto" else precision
-    size = FULL if precision == "fp32" else HALF
     with torch.device("meta"):
         backbone = load_backbone(config.backbone, pretrained=False)
     if config.heads is not None:
         read_manifest(Path(config.heads), KIND)  # refuses a folder that holds none
-    places = [(asked.entry, *opened(asked, quiet)[1:]) for asked in config.tasks]
-    heads = {entry.called: _head(backbone, task, labels, entry.head) for entry, task, _, labels in places}
-    own, counts = _weights(backbone), {name: _weights(head) for name, head in heads.items()}
-    found = []
-    for entry, *_ in places if config.heads is None else ():
-        stage, name = entry.stage(config.options.heads), entry.called
-        if not stage.steps:
-            continue  # its head stays as it starts
-        together = -(-stage.batch_size // stage.accumulation)
-        frozen = own + counts[name]
-        spent = _of_head(heads[name], backbone) * together * size
-        found.append(
-            Cost(f"stage 1, {name}", frozen * FULL, _cast(frozen, size), counts[name] * FULL * (1 + STATES), spent)
-        )
-    options, joint = config.options, config.options.joint
-    blocks = _blocks(backbone)
+    lessons = {asked.entry.called: opened(asked, quiet) for asked in config.tasks}
+    heads = {name: _head(backbone, task, labels, entry.head) for name, (entry, task, _, labels) in lessons.items()}
+    size = FULL if precision == "fp32" else HALF
+    stages = [entry.stage(config.options.heads) for entry, *_ in lessons.values()] if config.heads is None else []
+    found = [
+        _first_stage(name, stage, backbone, heads[name], size)
+        for name, stage in zip(lessons, stages, strict=False)
+        if stage.steps  # otherwise its head stays as it starts
+    ]
+    counts = {"backbone": _weights(backbone), **{name: _weights(head) for name, head in heads.items()}}
+    second, added = _second_stage(config.options, backbone, list(heads.values()), size)
+    return [*found, second], {**counts, "additions": added}
+
+
+def _first_stage(name: str, stage: HeadStage, backbone: Backbone, head: Head, size: int) -> Cost:
+    """A step of a head on the frozen backbone, which goes through layer by layer and keeps nothing."""
+    own, trained = _weights(backbone), _weights(head)
+    return Cost(
+        f"stage 1, {name}",
+        weights=(own + trained) * FULL,
+        copies=0 if size == FULL else (trained + max(value.numel() for value in backbone.parameters())) * size,
+        trained=trained * FULL * (1 + STATES),
+        activations=_of_head(head, backbone).each * _together(stage) * size,
+    )
+
+
+def _second_stage(options: Visft, backbone: Backbone, heads: Sequence[Head], size: int) -> tuple[Cost, int]:
+    """A step of the additions, under the head of which most is kept, and how many weights they have."""
+    own, blocks = _weights(backbone), _blocks(backbone)
     with torch.device("meta"):
         inject(backbone.network, options.additions, seed=0)
     added = sum(value.numel() for value in backbone.parameters() if value.requires_grad)
-    numbers = _of_backbone(backbone)
-    if joint.checkpointing:
-        numbers = _tokens(backbone) * blocks + numbers // blocks
-    together = -(-joint.batch_size // joint.accumulation)
-    heaviest = max(_of_head(head, backbone) for head in heads.values())
-    every = own + added + sum(counts.values())
-    activations = (numbers + heaviest) * together * size
-    found.append(Cost("stage 2", every * FULL, _cast(every, size), added * FULL * (1 + STATES), activations))
-    return found, {"backbone": own, **counts, "additions": added}
+    kept = _of_backbone(backbone)
+    numbers, copied = kept.each, kept.once if size == FULL else own
+    if options.joint.checkpointing:  # of all blocks their input, and the rest of one block at a time
+        numbers, copied = _tokens(backbone) * blocks + numbers // blocks, copied // blocks
+    numbers += max(_of_head(head, backbone).each for head in heads)
+    if size != FULL:
+        copied += added + max(map(_weights, heads))
+    weights = own + added + sum(map(_weights, heads))
+    activations = numbers * _together(options.joint) * size
+    return Cost("stage 2", weights * FULL, copied * size, added * FULL * (1 + STATES), activations), added
+
+
+def _together(stage: HeadStage | JointStage) -> int:
+    """Images that go through a device at once: those of a process, in their parts."""
+    return -(-stage.batch_size // (stage.accumulation * launched().world))
 
 
 def told(found: list[Cost], counts: Mapping[str, int], precision: str) -> str:
     """The costs as aligned text."""
-    header = ("", "weights", f"as {precision}", "gradients, AdamW", "activations", "in all")
-    parts = [(one.weights, one.cast, one.trained, one.activations, one.total) for one in found]
+    header = ("", "weights", "copies", "gradients, AdamW", "activations", "in all")
+    parts = [(one.weights, one.copies, one.trained, one.activations, one.total) for one in found]
     rows = [(one.stage, *map(_size, bytes_)) for one, bytes_ in zip(found, parts, strict=True)]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [
@@ -110,15 +140,14 @@ def told(found: list[Cost], counts: Mapping[str, int], precision: str) -> str:
         for row in (header, *rows)
     ]
     weights = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return "\n".join([f"weights: {weights}", *(line.rstrip() for line in lines)])
+    world = launched().world
+    device = "on one device" if world == 1 else f"on each of {world:,} devices"
+    about = f"a step in {precision} holds, {device}:"
+    return "\n".join([f"weights: {weights}", about, *(line.rstrip() for line in lines)])
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
-
-
-def _cast(weights: int, size: int) -> int:
-    return 0 if size == FULL else weights * size
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB" if count else "0"
 
 
 def _weights(module: nn.Module) -> int:
@@ -140,23 +169,42 @@ def _tokens(backbone: Backbone) -> int:
     return (backbone.grid.prefix + backbone.grid.height * backbone.grid.width) * backbone.token_size
 
 
-def _of_backbone(backbone: Backbone) -> int:
-    """Numbers that the backward pass of one image reads."""
-    image = torch.empty((1, 3, *backbone.settings.size), device="meta")
-    return _saved(backbone, lambda: backbone.network.train() and backbone.reader.last(backbone.network, image))
+def _of_backbone(backbone: Backbone) -> Kept:
+    """What the backward pass through the backbone reads."""
+    backbone.network.train()
+
+    def last(count: int) -> Any:
+        images = torch.empty((count, 3, *backbone.settings.size), device="meta")
+        return backbone.reader.last(backbone.network, images)
+
+    return _kept(backbone, last)
 
 
-def _of_head(head: Head, backbone: Backbone) -> int:
-    """The same of a head, on the map of one image."""
-    grid = backbone.grid
+def _of_head(head: Head, backbone: Backbone) -> Kept:
+    """The same of a head, on the backbone's map."""
+    grid, generator = backbone.grid, torch.Generator().manual_seed(0)
     shape = {
-        "map": (1, grid.height, grid.width, head.size),
-        "tokens": (1, grid.prefix + grid.height * grid.width, head.size),
-        "pooled": (1, head.size),
+        "map": (grid.height, grid.width, head.size),
+        "tokens": (grid.prefix + grid.height * grid.width, head.size),
+        "pooled": (head.size,),
     }[head.reads]
-    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    taught = (torch.full(SENTENCES, BEGIN),) if hasattr(head, "vocabulary") else ()
-    return _saved(head, lambda: head.eval()(features, *taught))
+    head.eval()
+
+    def outputs(count: int) -> Any:
+        taught = (torch.full((count, *SENTENCES), BEGIN),) if hasattr(head, "vocabulary") else ()
+        return head(torch.randn((count, *shape), generator=generator), *taught)
+
+    return _kept(head, outputs)
+
+
+def _kept(module: nn.Module, forward: Callable[[int], Any]) -> Kept:
+    """What is kept of a module's forward pass.
+
+    Args:
+        forward: of so many images.
+    """
+    two, three = (_saved(module, partial(forward, count)) for count in (2, 3))  # some copies of one are none
+    return Kept(each=three - two, once=3 * two - 2 * three)
 
 
 def _saved(module: nn.Module, forward: Callable[[], Any]) -> int:
@@ -167,10 +215,8 @@ def _saved(module: nn.Module, forward: Callable[[], Any]) -> int:
     def pack(value: Tensor) -> Tensor:
         storage = value.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = (
-                storage.nbytes() // value.element_size(),
-                value,
-            )  # held, so that no address comes again
+            held = value  # so that no other storage comes to its address
+            kept[storage._cdata] = storage.nbytes() // value.element_size(), held
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value), torch.enable_grad():
