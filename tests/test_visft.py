@@ -236,6 +236,49 @@ def test_a_run_of_other_settings_is_not_gone_on_with(
         activetune.visft(config, out=tmp_path / "out", **QUIET)
 
 
+def test_heads_are_kept_where_stage_two_fails_and_gets_other_settings(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**config, "tasks": config["tasks"][1:]}
+    options: dict[str, Any] = {"out": tmp_path / "out", **QUIET}
+    lost, trained = Steps._lost, []
+
+    def lost_of(self: Steps, *given: Any) -> float:
+        trained.append(self.phase)
+        return float("nan") if self.phase == "joint" and self.options.lr > 1 else lost(self, *given)
+
+    monkeypatch.setattr(Steps, "_lost", lost_of)
+    with pytest.raises(
+        activetune.ActivetuneError, match=r"lower --set lr=… \(it is 9\) with --resume, which keeps the heads"
+    ):
+        activetune.visft(config, settings={"lr": 9.0}, **options)
+    heads = {name: data for name, data in contents(tmp_path / "out").items() if name.startswith("heads/")}
+    with pytest.raises(UsageError, match="unfinished run with another"):
+        activetune.visft(config, settings={"stage1_lr": 0.1}, resume=True, **options)
+    trained.clear()
+    tasks = [{**one, "weight": 1.0} for one in config["tasks"]]
+    found = activetune.visft({**config, "tasks": tasks}, settings={"alpha": 2, "steps": 4}, resume=True, **options)
+    assert trained == ["joint"] * 4 and heads.items() <= contents(tmp_path / "out").items()
+    anew = activetune.visft(
+        {**config, "tasks": tasks}, settings={"alpha": 2, "steps": 4}, out=tmp_path / "anew", **QUIET
+    )
+    assert contents(found.folder) == contents(anew.folder)
+
+
+def test_a_loss_of_stage_one_that_is_not_finite_names_its_own_rate(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Steps, "_lost", lambda *_: float("nan"))
+    with pytest.raises(activetune.ActivetuneError, match=r"lower --set stage1_lr=… .*, with --overwrite"):
+        activetune.visft(config, settings={"stage1_lr": 9.0}, out=tmp_path / "out", **QUIET)
+
+
+def test_a_task_may_be_called_as_a_stage(config: dict[str, Any], tmp_path: Path) -> None:
+    tasks = [{**config["tasks"][1], "name": "joint"}]
+    found = activetune.visft({**config, "tasks": tasks}, out=tmp_path / "out", **QUIET)
+    assert {"seconds", "peak_memory_mb"} == set(found.figures["stage2"])
+
+
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -1,9 +1,9 @@
 """What a ViSFT run would need, before anything is loaded: weights, activations, and what the optimiser keeps.
 
-The backbone is built without memory (torch's device ``meta``), shown two images and then three, and what its backward pass
-would read is counted tensor by tensor. Heads are small and are counted in the same way on random features. Left out:
-what the loss itself keeps, the images, and what the allocator keeps beside these. The attention of each layer is
-counted as processors keep it, with its matrix, which the fused kernels of GPUs compute again: there less is needed.
+The backbone is built without memory (torch's device ``meta``), shown two images and then three, and what its backward
+pass would read is counted tensor by tensor. Heads are small and are counted in the same way on random features. Left
+out: what the loss itself keeps, the images, what stays in single precision where products are in half of it, and what
+the allocator keeps beside these. Attention is counted with its matrix, which the fused kernels of GPUs compute again.
 Shape legend: H x W places, D feature size.
 """
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from activetune.networks.heads import Head, make_head
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.network import Network
 from activetune.networks.tensors import read_tensors, write_tensors
-from activetune.supervision.config import Entry, Visft
+from activetune.supervision.config import Entry, HeadStage, Visft
 from activetune.tasks import Task
 from activetune.training.batches import Batches
 from activetune.training.job import Job, Outcome
@@ -63,13 +62,13 @@ class Lesson:
         """That of its head."""
         return self.entry.called
 
-    def stream(self, batch_size: int, accumulation: int, seed: int) -> Stream:
+    def stream(self, batch_size: int, accumulation: int, seed: int, *, weight: float = 1.0) -> Stream:
         """Its batches, one endless sequence."""
         positions = np.setdiff1d(np.arange(len(self.labels)), self.held_out)
         strata = self.task.strata(self.labels)
         batches = Batches(positions, strata, batch_size, seed + self.number, accumulation=accumulation, count=1)
         task = self.task.prepared(self.labels, positions, Imbalance())
-        return Stream(task, self.pool, self.labels, batches, NO_INDICES, self.entry.weight, self.name)
+        return Stream(task, self.pool, self.labels, batches, NO_INDICES, weight, self.name)
 
     def as_evaluated(self, position: int, settings: ImageSettings) -> Tensor:
         """An image as it is evaluated, uint8 (3, H, W)."""
@@ -87,11 +86,11 @@ class Stretches(Course):
 
     Args:
         steps: in all. schedule: steps after which the cosine would reach zero, at least ``steps``.
-        warmup: share of the schedule that the rise takes. every: steps of a stretch. label: see :class:`Course`.
+        warmup: share of the schedule that the rise takes. every: steps of a stretch. label, rate: see :class:`Course`.
     """
 
-    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int, label: str = ""):
-        self.label = label
+    def __init__(self, steps: int, schedule: int, *, warmup: float, every: int, label: str = "", rate: str = "lr"):
+        self.label, self.rate = label, rate
         every = min(every, steps)
         super().__init__(every, -(-steps // every), warmup=round(warmup * schedule), total=schedule)
         self.wanted = steps
@@ -142,7 +141,8 @@ def train_head(job: Job, lesson: Lesson, options: Visft) -> tuple[Head, Outcome]
     if not stage.steps:
         return head, Outcome([])
     label = f"stage 1, {lesson.name}"
-    course = Stretches(stage.steps, stage.steps, warmup=stage.warmup, every=options.save_every, label=label)
+    every, rate = options.save_every, HeadStage.flat_names["lr"]
+    course = Stretches(stage.steps, stage.steps, warmup=stage.warmup, every=every, label=label, rate=rate)
     stream = lesson.stream(stage.batch_size, stage.accumulation, job.seed)
     outcome = fit(job, [stream], course, stage.optimisation(head.lr), phase=f"head_{lesson.name}")
     return head, outcome
@@ -219,20 +219,18 @@ def load_head(folder: Path) -> Head:
     return head
 
 
-def job_of(
-    lesson: Lesson,
-    network: Network,
-    options: Visft,
-    shared: Mapping[str, Any],
-    more: Mapping[str, Any] = MappingProxyType({}),
-) -> Job:
+def settings_of_head(entry: Entry, options: Visft) -> dict[str, Any]:
+    """All settings that stage 1 of a task depends on."""
+    own = {f"task_{name}": value for name, value in flatten(entry).items() if name != "weight"}
+    return {**flatten(options.heads), "validation": options.validation, "save_every": options.save_every, **own}
+
+
+def job_of(lesson: Lesson, network: Network, settings: Mapping[str, Any], shared: Mapping[str, Any]) -> Job:
     """What the loop gets for a task.
 
     Args:
-        shared: what is the same for all of them. more: that a checkpoint must have been made with, beside the settings.
+        settings: that a checkpoint must have been made with. shared: what is the same for all tasks.
     """
-    own = {f"task_{name}": value for name, value in flatten(lesson.entry).items()}
-    settings = {**flatten(options), **own, **more}
     return Job(
         pool=lesson.pool,
         labels=lesson.labels,

@@ -10,24 +10,27 @@ from activetune.base.ranks import rank_and_world, together
 from activetune.evaluation.metrics import told_score
 from activetune.networks.adapters import inject
 from activetune.networks.network import Network
-from activetune.supervision.config import Visft
+from activetune.supervision.config import HeadStage, Visft
 from activetune.supervision.drift import Features, weight_drift
 from activetune.supervision.heads import Lesson, Stretches
 from activetune.training.batches import derive
+from activetune.training.finite import settings_to_change
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
 from activetune.training.validation import validated
 
 SEEN = 128  # images by which the drift of features is told
-REMEDY = "lower lr, or alpha"
+KEPT = "the heads of stage 1"  # by a run that goes on with other settings of stage 2
 
 
 class Joint(Stretches):
     """The course of stage 2: its history tells how far the weights have moved.
 
     Args:
-        network: with additions. head_dropout: see :class:`~activetune.supervision.config.JointStage`.
+        network: with additions.
     """
+
+    kept = KEPT
 
     def __init__(self, network: Network, options: Visft):
         stage = options.joint
@@ -59,15 +62,20 @@ def train_jointly(
     """
     network = job.network
     network.requires_grad_(False)
-    before = job.once("before", lambda: scores(job, lessons), shared=True)
+    precision, heads = job.runtime.precision, options.heads
+    remedy = settings_to_change(precision, {HeadStage.flat_names["lr"]: heads.lr} if heads.lr else {})
+    before = job.once("before", lambda: scores(job, lessons, remedy), shared=True)
     settings = job.backbone.settings
     shown = together(lambda: [lesson.as_evaluated(position, settings) for lesson, position in _some(lessons)])
     start = Features.of(job.backbone, shown, job.runtime)
     inject(job.backbone.network, options.additions, seed=derive(job.seed, 0, -1))
     stage = options.joint
-    streams = [lesson.stream(stage.batch_size, stage.accumulation, job.seed) for lesson in drawn]
+    streams = [
+        lesson.stream(stage.batch_size, stage.accumulation, job.seed, weight=lesson.entry.weight) for lesson in drawn
+    ]
     outcome = fit(job, streams, Joint(network, options), stage.optimisation(), phase="joint")
-    after = scores(job, lessons)
+    rates = {"lr": stage.lr, "alpha": options.additions.alpha}
+    after = scores(job, lessons, settings_to_change(precision, rates, kept=KEPT))
     figures = {
         "in_domain": {name: {"frozen": before[name], "joint": after[name]} for name in after},
         "weight_drift": weight_drift(job.backbone),
@@ -76,14 +84,18 @@ def train_jointly(
     return outcome, figures
 
 
-def scores(job: Job, lessons: Sequence[Lesson]) -> dict[str, Any]:
-    """The primary metric and the loss of each task on its held-out images."""
+def scores(job: Job, lessons: Sequence[Lesson], remedy: str) -> dict[str, Any]:
+    """The primary metric and the loss of each task on its held-out images.
+
+    Args:
+        remedy: what to change where a head's outputs are not finite.
+    """
     found = {}
     for lesson in lessons:
         if not len(lesson.held_out):
             continue
         stream, settings = lesson.held_out_stream(job.seed), job.backbone.settings
-        about, count = (f"of the task {lesson.name}", REMEDY), len(lesson.held_out) // rank_and_world()[1]
+        about, count = (f"of the task {lesson.name}", remedy), len(lesson.held_out) // rank_and_world()[1]
         with progress(count, f"scoring {lesson.name}", quiet=job.quiet) as meter:
             measured = validated(job.network, stream, settings, job.runtime, about=about, advance=meter.advance)
         found[lesson.name] = {lesson.task.primary: measured.value, "loss": measured.loss, "n": len(lesson.held_out)}

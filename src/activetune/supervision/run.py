@@ -44,6 +44,7 @@ from activetune.supervision.heads import (
     job_of,
     load_head,
     save_head,
+    settings_of_head,
     taken_head,
     train_head,
 )
@@ -56,11 +57,13 @@ from activetune.training.trackers import Tracker, asked_trackers
 from activetune.training.tracking import TRACKING, tracked
 
 LORA, BACKBONE, REJECTED = "lora", "backbone.safetensors", "rejected"
+STAGE_2 = "stage-2"  # the folder that it works in; no task can have the name
 OUTPUT = Output(
     KIND,
     called="backbone",
     files=(HEADS, LORA, BACKBONE, CONFIG, "history.csv", REJECTED, TRACKING, WORK, RUN),
     inputs="backbone, tasks, labels, settings or seed",
+    second_stage=(STAGE_2,),
 )
 
 
@@ -140,7 +143,7 @@ class _Stages:
         together(lambda: check_additions(backbone.network, self.asked.options.additions))  # before hours of stage 1
         made_from = from_first(lambda: self._made_from(given, backbone))
         this = digest_json(made_from)
-        if from_first(lambda: self._is_there(this)):
+        if from_first(lambda: self._is_there(this, self._first_stage(made_from))):
             return Supervised(folder, read_manifest(folder, KIND)["figures"])
         told = {name: value for name, value in made_from.items() if name not in ("options", "tasks")}
         with tracked(self.trackers, folder, {**told, **flatten(self.asked.options)}, quiet=run.quiet) as self.tracking:
@@ -166,7 +169,7 @@ class _Stages:
         """Stage 1: every head that is not there yet."""
         history: list[Mapping[str, Any]] = []
         for lesson in lessons:  # one that can't be made is refused before the first is trained
-            together(job_of(lesson, network, self.asked.options, self._shared(lesson.name)).fresh_head)
+            together(self._job_of_head(lesson, network).fresh_head)
         for lesson in lessons:
             head, found = self._head(network, lesson)
             network.put_head(head, lesson.name)
@@ -177,7 +180,7 @@ class _Stages:
     def _head(self, network: Network, lesson: Lesson) -> tuple[Head, dict[str, Any]]:
         """A task's head, trained or read, and what its training told."""
         started, place = time.perf_counter(), self.folder / HEADS / lesson.name
-        job = job_of(lesson, Network(network.backbone), self.asked.options, self._shared(lesson.name))
+        job = self._job_of_head(lesson, Network(network.backbone))
         if from_first((place / CONFIG).is_file):
             return together(lambda: load_head(place)), job.once("done", dict)
         head, outcome = self._trained(job, lesson)
@@ -185,6 +188,10 @@ class _Stages:
         found = job.once("done", lambda: {"history": rows, "spent": spent(started)})
         together(lambda: save_head(head, lesson, place) if is_first() else None)
         return head, found
+
+    def _job_of_head(self, lesson: Lesson, network: Network) -> Job:
+        """What the loop gets for a task of stage 1; settings of stage 2 change nothing of it."""
+        return job_of(lesson, network, settings_of_head(lesson.entry, self.asked.options), self._shared(lesson.name))
 
     def _trained(self, job: Job, lesson: Lesson) -> tuple[Head, Outcome]:
         """A head, trained here or taken from an earlier run."""
@@ -198,8 +205,8 @@ class _Stages:
         """Stage 2."""
         started = time.perf_counter()
         drawn = [lesson for lesson in lessons if lesson.entry.weight]
-        heads = {"network": network.fingerprint}
-        job = job_of(drawn[0], network, self.asked.options, self._shared("joint"), heads)
+        settings = {**flatten(self.asked.options), "network": network.fingerprint}
+        job = job_of(drawn[0], network, settings, self._shared(STAGE_2))
         outcome, figures = train_jointly(job, lessons, drawn, self.asked.options)
         stage = job.once("done", lambda: spent(started))
         self.figures |= {"stage2": stage, **figures, "trainable_parameters": outcome.figures["trainable_parameters"]}
@@ -234,10 +241,19 @@ class _Stages:
             "precision": self.runtime.precision,
         }
 
-    def _is_there(self, this: str) -> bool:
+    def _first_stage(self, made_from: Mapping[str, Any]) -> str:
+        """Digest of what the heads alone are made from."""
+        entries, options = [one.entry for one in self.asked.tasks], self.asked.options
+        tasks = [
+            {**settings_of_head(entry, options), **{name: one[name] for name in one if name not in record_of(entry)}}
+            for entry, one in zip(entries, made_from["tasks"], strict=True)
+        ]
+        return digest_json({**made_from, "options": None, "tasks": tasks})
+
+    def _is_there(self, this: str, first_stage: str) -> bool:
         """Whether the folder holds the result already; if not, it is made ready for it."""
         sweep_all(self.folder)
-        return OUTPUT.is_there(self.folder, this, self.run)
+        return OUTPUT.is_there(self.folder, this, self.run, first_stage=first_stage)
 
     def _lessons(self, given: Sequence[tuple[Entry, Task, Pool, Labels]]) -> list[Lesson]:
         """The tasks with the images that can be decoded."""

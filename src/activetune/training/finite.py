@@ -19,14 +19,21 @@ class NotFinite(ActivetuneError):
     everywhere = True  # processes that train together have the same weights
 
 
-def settings_to_change(precision: str, rates: Mapping[str, float]) -> str:
+def settings_to_change(precision: str, rates: Mapping[str, float], *, kept: str = "") -> str:
     """The end of a sentence on numbers that are not finite: the settings to change, and how to run again.
 
     >>> settings_to_change("fp16", {"lr": 0.5})
     'give a lower --set lr=… (it is 0.5), or --precision bf16 or fp32 (it is fp16), with --overwrite'
+
+    Args:
+        kept: what a run with other rates keeps under --resume; empty: nothing.
     """
     lower = [f"a lower --set {name}=… (it is {rate:g})" for name, rate in rates.items()]
     precise = {"fp16": "--precision bf16 or fp32 (it is fp16)", "bf16": "--precision fp32 (it is bf16)"}
+    if kept and lower:
+        lower = [f"{', or '.join(lower)} with --resume, which keeps {kept}"]
+        if precision not in precise:
+            return f"give {lower[0]}"
     remedies = [*lower, *([precise[precision]] if precision in precise else [])]
     return f"give {', or '.join(remedies) or 'other weights'}, with --overwrite"
 

@@ -244,7 +244,8 @@ class Steps:
     @property
     def remedy(self) -> str:
         """The setting to change where numbers are no longer finite."""
-        return settings_to_change(self.job.runtime.precision, {"lr": self.options.lr})
+        rates = {self.course.rate: self.options.lr}
+        return settings_to_change(self.job.runtime.precision, rates, kept=self.course.kept)
 
     @property
     def rate(self) -> float:

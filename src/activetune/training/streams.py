@@ -159,9 +159,12 @@ class Course:
             the others. warmup: batches of the linear rise to the learning rate.
         patience: see :class:`Training`.
         label: what its progress lines begin with; empty: the name of the phase.
+        rate: the setting of its learning rate. kept: what --resume keeps where that has changed; empty: nothing.
     """
 
     label: str = ""
+    rate: str = "lr"
+    kept: str = ""
 
     def __init__(self, steps: int, epochs: int, *, warmup: int, patience: int = 0, total: int | None = None):
         self.steps, self.epochs, self.warmup, self.patience = steps, epochs, warmup, patience
