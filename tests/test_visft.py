@@ -684,6 +684,20 @@ def test_additions_that_do_not_fit_are_a_sentence(made: activetune.Supervised, t
         np.savez(file, a=np.ones(3))
     with pytest.raises(UsageError, match=r"can't be read|more than tensors"):
         activetune.merge(tmp_path / "x.pt", backbone="bundled", scale=1.0, out=tmp_path / "m", quiet=True)
+    half, other = {"blocks.0.attn.qkv.lora_A": torch.zeros(2, 4)}, [torch.zeros(1)]
+    for content, words in (
+        (half, "alone for 'blocks.0.attn.qkv'"),
+        (other, "holds no pairs"),
+        ({"a": Path()}, "more than"),
+    ):
+        torch.save(content, tmp_path / "y.pt")
+        with pytest.raises(UsageError, match=words):
+            read_additions(tmp_path / "y.pt", 1.0)
+    torch.save(half, tmp_path / "y.pt")
+    for content, words in (((tmp_path / "y.pt").read_bytes()[:300], "cut off|can't be read"), (b"text", "cut off")):
+        (tmp_path / "z.pt").write_bytes(content)
+        with pytest.raises(UsageError, match=words):
+            read_additions(tmp_path / "z.pt", 1.0)
     with pytest.raises(UsageError, match=r"there is no .*gone.pt"):
         activetune.merge(tmp_path / "gone.pt", backbone="bundled", scale=1.0, out=tmp_path / "m", quiet=True)
     assert not (tmp_path / "m").exists() or not any((tmp_path / "m").glob("*.safetensors"))

@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -105,10 +106,12 @@ def _of_publication(path: Path, scale: float) -> Additions:
     state = {name.removeprefix(PUBLISHED): value.float() for name, value in _tensors(path).items()}
     lowered = {name.removesuffix(".lora_A"): value for name, value in state.items() if name.endswith(".lora_A")}
     raised = {name.removesuffix(".lora_B"): value for name, value in state.items() if name.endswith(".lora_B")}
-    if not lowered or lowered.keys() != raised.keys():
+    if not lowered and not raised:
         raise UsageError(
             f"{path} holds no pairs of lora_A and lora_B; give a published file of ViSFT or a folder of peft"
         )
+    if alone := sorted(lowered.keys() ^ raised.keys()):
+        raise UsageError(f"{path} holds one of lora_A and lora_B alone for {some(alone)}; get the file again")
     if strange := sorted(name for name in state if not name.endswith((".lora_A", ".lora_B"))):
         raise UsageError(
             f"{path} holds {some(strange)} beside pairs of lora_A and lora_B, which merge does not know; leave them "
@@ -156,12 +159,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-        return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    except (OSError, SafetensorError, RuntimeError, ValueError, AttributeError, EOFError) as error:
-        raise UsageError(
-            f"the additions in {path} can't be read ({first_line(error)}); copy the folder again"
-        ) from None
-    except Exception as error:  # pickle's own, of what is no tensor
-        raise UsageError(
-            f"{path} holds more than tensors ({first_line(error)}); it is not loaded: give a .safetensors file"
-        ) from None
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"the additions in {path} can't be read ({first_line(error)}); copy them again") from None
+    except Exception as error:  # of a damaged file, or pickle's own; torch's advice is to load it all the same
+        if not is_zipfile(path):
+            raise UsageError(f"{path} is no file of torch.save, or it is cut off; copy it again") from None
+        if isinstance(error, RuntimeError | ValueError):
+            raise UsageError(f"the additions in {path} can't be read ({first_line(error)}); copy it again") from None
+        raise UsageError(f"{path} holds more than tensors; it is not loaded: give a .safetensors file") from None
+    named = found if isinstance(found, Mapping) else {}
+    return {str(name): value for name, value in named.items() if isinstance(value, Tensor)}
