@@ -18,17 +18,21 @@ from safetensors.torch import save_file
 
 import activetune
 from activetune import UsageError, load_backbone, open_pool
+from activetune.base.numpy_files import read_own_archive
+from activetune.base.progress import note
 from activetune.base.run import Run
 from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run as command
 from activetune.data.kinds import Boxes, Detections
 from activetune.evaluation.boxes import BoxScorer, BoxState
+from activetune.evaluation.model import Model
 from activetune.evaluation.pixels import PixelCounts
 from activetune.networks.backbones import save_backbone
+from activetune.networks.network import Network
 from activetune.report import write_report
 from activetune.studies.compare import compare as stage
-from activetune.studies.compare import tested
+from activetune.studies.compare import taught, tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
 from activetune.studies.compare.attention import maps
 from activetune.studies.compare.compare import read_suite
@@ -47,6 +51,8 @@ from activetune.studies.compare.sampled import (
     smallest_p,
 )
 from activetune.studies.compare.side import Side
+from activetune.studies.compare.taught import Taught
+from activetune.studies.compare.tested import Answered
 from activetune.tasks import make_task
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
@@ -81,7 +87,7 @@ def suite(place: Path, *names: str) -> dict[str, Any]:
 
 
 def compared(place: Path, out: Path, *names: str, **more: Any) -> activetune.Comparison:
-    return activetune.compare("bundled", "bundled", suite=suite(place, *names), out=out, **QUIET, **more)
+    return activetune.compare("bundled", "bundled", suite=suite(place, *names), out=out, **{**QUIET, **more})
 
 
 # Bootstrap ----------------------------------------------------------------------------------------------------------
@@ -234,6 +240,57 @@ def test_rows_that_are_kept_are_those_that_were_told(tmp_path: Path) -> None:
         for side in row.sides:
             assert side.n == 4 and vars(side).keys() == vars(figure).keys()
             assert all(np.array_equal(array, vars(figure)[name]) for name, array in vars(side).items())
+
+
+def test_damaged_work_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = str(write_digits(tmp_path / "digits", 30))
+    asked = {"probes": [{"probe": "classification", "pool": pool, "shots": [1], "repeats": 1}]}
+    options = {"suite": asked, "out": tmp_path / "out", **QUIET}
+    table, told = stage._rows, []
+
+    def cut_off(*given: Any) -> None:
+        told.extend(table(*given))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(stage, "_rows", cut_off)
+        activetune.compare("bundled", "bundled", **options)
+    kept = sorted((tmp_path / "out" / ".unfinished").rglob("*.npz"))
+    whole = [file.read_bytes() for file in kept]
+    for file, content in zip(kept, (b"", whole[1][:-30], b"PK\x03\x04" + bytes(99)), strict=False):
+        file.write_bytes(content)
+    assert all(read_own_archive(file) is None for file in kept[:3])
+    assert activetune.compare("bundled", "bundled", resume=True, **options).rows == told
+
+
+def test_head_probes_show_their_progress_and_give_no_advice(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advising(*_: object, **options: Any) -> None:
+        assert not options["quiet"]
+        note("give more labels")
+        raise UsageError("enough")
+
+    monkeypatch.setattr(taught, "finetune", advising)
+    with pytest.raises(UsageError, match="probe detection: enough"):
+        compared(place, tmp_path / "out", "detection", quiet=False)
+    said = capsys.readouterr().err
+    assert "probe detection" in said and "give more labels" not in said
+    note("afterwards")
+    assert "afterwards" in capsys.readouterr().err
+
+
+def test_an_image_that_can_no_longer_be_decoded_is_a_sentence(place: Path, tmp_path: Path) -> None:
+    pool, task = open_pool(write_digits(tmp_path / "digits", 6)), make_task("segmentation")
+    labels = task.labels_of(ANSWERS["segmentation"](pool, tmp_path / "labels"), pool)
+    side = Side("bundled", None, resolve_runtime("cpu", "fp32"), Run.of("compare", QUIET), tmp_path / "work")
+    network = Network(side.backbone)
+    network.put_head(task.head(side.backbone, labels, "linear"), "segmentation")
+    one = Taught(task, Model(network, labels.classes, {"task": "segmentation"}), side, Answered(pool, labels))
+    for item in pool.ids:
+        (tmp_path / "digits" / item).write_bytes(b"no image any more")
+    with pytest.raises(activetune.ActivetuneError, match=r"can't be decoded .* the pool was changed meanwhile"):
+        list(one.answers())
 
 
 def test_holm_by_hand() -> None:

@@ -32,6 +32,17 @@ def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
+def read_own_archive(path: Path) -> dict[str, Array] | None:
+    """All arrays of a file that :func:`write_archive` wrote; None where there is none, or a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except Exception:  # zipfile, zlib and NumPy raise nearly anything on damaged bytes
+        return None
+
+
 def load_array(path: Path, again: str = "") -> Array:
     """The array of a ``.npy`` file, mapped into memory.
 

@@ -6,11 +6,14 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
 from activetune.base.interrupts import raise_if_interrupted
 from activetune.base.printing import tell
+
+_withheld = ContextVar("notes_withheld", default=False)
 
 
 class Meter(Protocol):
@@ -102,5 +105,15 @@ def progress(total: int, label: str, *, unit: str = "images", done: int = 0, qui
 
 def note(text: str, quiet: bool = False) -> None:
     """One plain sentence on stderr."""
-    if not quiet:
+    if not quiet and not _withheld.get():
         tell(text)
+
+
+@contextlib.contextmanager
+def notes_withheld() -> Iterator[None]:
+    """Say no notes in a block, but show its progress: they advise on a stage that nobody has asked for by itself."""
+    before = _withheld.set(True)
+    try:
+        yield
+    finally:
+        _withheld.reset(before)

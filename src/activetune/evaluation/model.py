@@ -156,12 +156,13 @@ def predictions(
     batch_size: int = 64,
     workers: int = -1,
     contents: Contents | None = None,
+    all_usable: bool = False,
     quiet: bool = False,
 ) -> Iterator[Prediction]:
     """Run a model over a pool, batch by batch, in the pool's order.
 
     Args:
-        contents: of the pool; takes note of the images' digests.
+        contents: of the pool; takes note of the images' digests. all_usable: see :func:`image_loader`.
 
     Raises:
         ActivetuneError: the outputs are not finite.
@@ -174,6 +175,7 @@ def predictions(
         about=prepare.enough,
         workers=workers,
         contents=contents,
+        all_usable=all_usable,
     )
     portions = Portions(runtime.device, quiet)
     with progress(len(pool), "predicting", quiet=quiet) as meter:

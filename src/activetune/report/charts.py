@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import accumulate
 
 from activetune.report.page import as_script
 
 BROAD, NARROW = (760, 340), (360, 300)  # width and height in units of a pixel of text
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 28, 44
+NAME_SIGNS, LINE = 44, 15  # of a row's name: signs that fit in a line, and the height of each further one
 SPREAD = 8  # the largest over the smallest place, from which an axis is logarithmic
 COLOURS = 12
 DECADES = 4  # of a logarithmic axis, beyond which powers of ten alone are told
@@ -274,7 +277,10 @@ def _intervals_svg(
     width = size[0]
     narrow = size == NARROW
     left, step = (12, 42) if narrow else (320, 26)
-    height = TOP + step * len(rows) + BOTTOM
+    names = [textwrap.wrap(name, NAME_SIGNS) or [""] for name, *_ in rows]
+    heights = [step + LINE * (len(lines) - 1) for lines in names]
+    tops = list(accumulate(heights, initial=TOP))
+    height = tops[-1] + BOTTOM
     bottom, right = height - BOTTOM, width - RIGHT
     at = _scale(axis, left + 8, right - 8)
     parts = []
@@ -284,14 +290,15 @@ def _intervals_svg(
             f'<text x="{at(tick):.1f}" y="{bottom + 17}" text-anchor="middle">{escape(axis.told(tick))}</text>'
         )
     parts.append(_rule(at(0), TOP, at(0), bottom))
-    for number, (name, centre, low, high, clear) in enumerate(rows):
-        level = TOP + step * (number + 0.5) + (9 if narrow else 0)
+    for (name, centre, low, high, clear), lines, top, tall in zip(rows, names, tops, heights, strict=False):
+        level = top + tall - step / 2 + 9 if narrow else top + tall / 2
         colour = "var(--c0)" if clear else "var(--c7)"
         told = escape(f"{name}: {centre:+.1f} {unit}, {low:+.1f} to {high:+.1f}")
-        place = (left, level - 12, "start") if narrow else (left - 8, level + 4, "end")
+        above = LINE * (len(lines) - 1)
+        x, y, anchor = (left, level - 12 - above, "start") if narrow else (left - 8, level + 4 - above / 2, "end")
+        spans = [f'<tspan x="{x}" y="{y + LINE * row:.1f}">{escape(line)}</tspan>' for row, line in enumerate(lines)]
         parts.append(
-            f'<g><title>{told}</title><text class="name" x="{place[0]}" y="{place[1]:.1f}" text-anchor="{place[2]}">'
-            f"{escape(_cut(name, 52 if narrow else 46))}</text>"
+            f'<g><title>{told}</title><text class="name" text-anchor="{anchor}">{"".join(spans)}</text>'
             f'<line x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{level:.1f}" y2="{level:.1f}" stroke-width="2" '
             f'style="stroke:{colour}"/><circle class="dot" cx="{at(centre):.1f}" cy="{level:.1f}" r="4.5" '
             f'style="fill:{colour}"/></g>'
@@ -302,7 +309,3 @@ def _intervals_svg(
         f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(axis.title)}">'
         f"{''.join(parts)}</svg>"
     )
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

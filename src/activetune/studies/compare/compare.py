@@ -199,12 +199,13 @@ def _shown(name: str, probe: Probe, seed: int) -> list[str]:
 def _measured(name: str, probe: Probe, sides: Sequence[Side], work: Path, run: Run) -> list[Row]:
     """The figures of a probe; those that an earlier run has told are read."""
     kept = work / f"probe-{digest(name)}.npz"  # a name may be any text, and on some disks A and a are one file
-    if not kept.is_file():
+    rows = read_rows(kept)
+    if rows is None:
         note(f"probe {name}", run.quiet)
         with _told_of(name):
             rows = probe.rows(sides[0], sides[1], run.seed)
         write_rows(kept, rows)
-    return read_rows(kept)
+    return rows
 
 
 def _rows(found: Mapping[str, Sequence[Row]], run: Run, draws: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from activetune.base.numpy_files import write_archive
+from activetune.base.numpy_files import read_own_archive, write_archive
 from activetune.studies.compare.probe import Row
 from activetune.studies.compare.sampled import BoxMeans, GroupMeans, Means, PixelMeans, Sampled
 
@@ -34,15 +34,16 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     write_archive(path, {WORDS: np.asarray(json.dumps(words)), **arrays})
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a probe that were kept."""
-    with np.load(path, allow_pickle=False) as found:
-        arrays = {name: found[name] for name in found.files}
-    return [
-        Row(words["what"], words["metric"], (sides[0], sides[1]), words["note"])
-        for number, words in enumerate(json.loads(str(arrays[WORDS])))
-        for sides in [[_figure(arrays, f"{number}-{place}-", kind) for place, kind in enumerate(words["kinds"])]]
-    ]
+def read_rows(path: Path) -> list[Row] | None:
+    """The rows of a probe that were kept; None where there are none, or the file is damaged."""
+    arrays = read_own_archive(path)
+    if arrays is None or WORDS not in arrays:
+        return None
+    rows = []
+    for number, words in enumerate(json.loads(str(arrays[WORDS]))):
+        a, b = (_figure(arrays, f"{number}-{place}-", kind) for place, kind in enumerate(words["kinds"]))
+        rows.append(Row(words["what"], words["metric"], (a, b), words["note"]))
+    return rows
 
 
 def _figure(arrays: dict[str, np.ndarray], begin: str, kind: str) -> Sampled:

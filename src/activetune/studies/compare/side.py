@@ -22,7 +22,7 @@ from torch import Tensor
 from activetune.base.arrays import FloatArray
 from activetune.base.fingerprint import digest
 from activetune.base.memory import Portions
-from activetune.base.numpy_files import write_archive
+from activetune.base.numpy_files import read_own_archive, write_archive
 from activetune.base.progress import progress
 from activetune.base.run import Run
 from activetune.base.runtime import Runtime
@@ -101,9 +101,9 @@ class Side:
 
     def _kept(self, made_from: str, batches: Any, count: int) -> Mapping[str, FloatArray]:
         path = self.work / f"{digest(self.backbone.fingerprint, made_from, self.runtime.precision)}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as found:
-                return dict(found)
+        kept = read_own_archive(path)
+        if kept is not None:
+            return kept
         parts: dict[str, list[FloatArray]] = {}
         portions = Portions(self.runtime.device, self.run.quiet)
         with progress(count, f"features by {Path(self.given).name}", quiet=self.run.quiet) as meter:

@@ -12,6 +12,7 @@ import numpy as np
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_json, record_of
+from activetune.base.progress import notes_withheld
 from activetune.base.run import RunOptions
 from activetune.evaluation.model import Model, predictions
 from activetune.studies.compare.probe import Probe, Row, rows_of
@@ -35,8 +36,8 @@ class Taught:
         """Id, truth, and what the model says, of each test image."""
         pool, labels = self.test
         truth = dict(zip(labels.ids, labels.answers, strict=True))
-        run = self.side.run
-        for batch in predictions(self.model, pool, runtime=self.side.runtime, workers=run.workers, quiet=run.quiet):
+        options = {"workers": self.side.run.workers, "quiet": self.side.run.quiet, "all_usable": True}
+        for batch in predictions(self.model, pool, runtime=self.side.runtime, **options):
             settings = self.model.backbone.settings
             found = self.task.decode(batch.outputs, batch.sizes, settings, self.model.classes)
             for position, answer in zip(batch.positions, found, strict=True):
@@ -100,15 +101,16 @@ class HeadProbe(Probe):
     def _model(self, side: Side, known: Answered, seed: int) -> Model:
         """A head on a frozen backbone; one that an earlier run has trained is read."""
         options: RunOptions = {**side.run.within(), "seed": seed, "resume": True}
-        return finetune(
-            known.pool,
-            task=self.task,
-            labels=known.labels,
-            head=self.head,
-            backbone=side.at(self.size),
-            weights=side.weights,
-            recipe="linear_probe",
-            settings={"head_steps": self.steps} if self.steps else None,
-            out=side.work / f"{self.task}-{digest_json(record_of(self))}",  # another probe has a head of its own
-            **options,
-        )
+        with notes_withheld():
+            return finetune(
+                known.pool,
+                task=self.task,
+                labels=known.labels,
+                head=self.head,
+                backbone=side.at(self.size),
+                weights=side.weights,
+                recipe="linear_probe",
+                settings={"head_steps": self.steps} if self.steps else None,
+                out=side.work / f"{self.task}-{digest_json(record_of(self))}",  # another probe has a head of its own
+                **options,
+            )
