@@ -246,14 +246,14 @@ def test_damaged_work_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pool = str(write_digits(tmp_path / "digits", 30))
     asked = {"probes": [{"probe": "classification", "pool": pool, "shots": [1], "repeats": 1}]}
     options = {"suite": asked, "out": tmp_path / "out", **QUIET}
-    table, told = stage._rows, []
+    table, told = stage._table, []
 
     def cut_off(*given: Any) -> None:
         told.extend(table(*given))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(stage, "_rows", cut_off)
+        patched.setattr(stage, "_table", cut_off)
         activetune.compare("bundled", "bundled", **options)
     kept = sorted((tmp_path / "out" / ".unfinished").rglob("*.npz"))
     whole = [file.read_bytes() for file in kept]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Sequence
 
 KEPT = frozenset("\n\t")
 STEERING = frozenset({"Cc", "Cs", "Co", "Zl", "Zp"})  # control, lone surrogate, private use, line and paragraph ends
@@ -23,6 +24,23 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(sign if _is_shown(sign) else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
+    """Rows of cells as lines of text: the first ``texts`` columns begin below each other, the others end so.
+
+    >>> aligned([("probe", "n"), ("words", "1,200")])
+    ['probe      n', 'words  1,200']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def one_line(text: str) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from activetune.base.artefact import read_manifest
 from activetune.base.launch import launched
+from activetune.base.printing import aligned
 from activetune.data.labels import Labels
 from activetune.networks.adapters import inject
 from activetune.networks.backbones import Backbone, load_backbone
@@ -131,19 +132,11 @@ def told(found: list[Cost], counts: Mapping[str, int], precision: str) -> str:
     header = ("", "weights", "copies", "gradients, AdamW", "activations", "in all")
     parts = [(one.weights, one.copies, one.trained, one.activations, one.total) for one in found]
     rows = [(one.stage, *map(_size, bytes_)) for one, bytes_ in zip(found, parts, strict=True)]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if not place else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (header, *rows)
-    ]
     weights = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     world = launched().world
     device = "on one device" if world == 1 else f"on each of {world:,} devices"
     about = f"a step in {precision} holds, {device}:"
-    return "\n".join([f"weights: {weights}", about, *(line.rstrip() for line in lines)])
+    return "\n".join([f"weights: {weights}", about, *aligned([header, *rows])])
 
 
 def _size(count: int) -> str:

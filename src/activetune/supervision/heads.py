@@ -62,10 +62,14 @@ class Lesson:
         """That of its head."""
         return self.entry.called
 
+    @property
+    def trained_on(self) -> IntArray:
+        """Positions among the labels that are not held out."""
+        return np.setdiff1d(np.arange(len(self.labels)), self.held_out)
+
     def stream(self, batch_size: int, accumulation: int, seed: int, *, weight: float = 1.0) -> Stream:
         """Its batches, one endless sequence."""
-        positions = np.setdiff1d(np.arange(len(self.labels)), self.held_out)
-        strata = self.task.strata(self.labels)
+        positions, strata = self.trained_on, self.task.strata(self.labels)
         batches = Batches(positions, strata, batch_size, seed + self.number, accumulation=accumulation, count=1)
         task = self.task.prepared(self.labels, positions, Imbalance())
         return Stream(task, self.pool, self.labels, batches, NO_INDICES, weight, self.name)
@@ -152,9 +156,8 @@ def _adapt(job: Job, head: Head, lesson: Lesson) -> None:
     """Show a head that reads the scale of its features some of them."""
     if type(head).adapt is Head.adapt:
         return
-    positions = np.setdiff1d(np.arange(len(lesson.labels)), lesson.held_out)[:SHOWN]
     found = []
-    for position in positions.tolist():
+    for position in lesson.trained_on[:SHOWN].tolist():
         image = lesson.as_evaluated(position, job.backbone.settings)
         with torch.inference_mode(), job.runtime.autocast():
             last = job.backbone.eval().last(image[None].to(job.runtime.device))

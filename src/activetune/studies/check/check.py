@@ -13,6 +13,7 @@ from activetune.base.artefact import REPORT, holds, read_manifest, write_manifes
 from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_json
 from activetune.base.locks import holds_output
+from activetune.base.printing import aligned
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, PROCESSOR_ONLY, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
@@ -61,13 +62,8 @@ class Checked:
     def table(self) -> str:
         """The summary as aligned text, with what there is to say of the pool below it."""
         rows = [("check", "findings", "of images", "excluded"), *map(_cells, self.summary)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = []
-        for first, *rest in rows:
-            cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]))
         told = [(row["kind"], row["skipped"] or row["remark"]) for row in self.summary]
-        return "\n".join([*lines, *(f"{kind}: {text}" for kind, text in told if text)])
+        return "\n".join([*aligned(rows), *(f"{kind}: {text}" for kind, text in told if text)])
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

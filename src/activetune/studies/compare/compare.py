@@ -17,6 +17,7 @@ from activetune.base.errors import RejectedImage, UsageError, repeated, unknown_
 from activetune.base.files import replacing
 from activetune.base.fingerprint import digest, digest_json, record_of
 from activetune.base.locks import holds_output
+from activetune.base.printing import aligned
 from activetune.base.progress import note, progress
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
@@ -62,19 +63,10 @@ class Comparison:
     def table(self) -> str:
         """The rows as aligned text, shares in percent."""
         header = ("probe", "what", "metric", "n", "A", "B", "B - A", "95 %", "p (Holm)")
-        lines = [header, *(_told(row) for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-        table = [
-            "  ".join(
-                cell.ljust(width) if column < 3 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        return "\n".join([*table, *notes_of(self.rows)])
+        return "\n".join([*aligned([header, *map(_cells, self.rows)], texts=3), *notes_of(self.rows)])
 
 
-def _told(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     share = [f"{100 * float(row[name]):.1f}" for name in ("a", "b")]
     change = f"{100 * float(row['difference']):+.1f}"
     interval = f"{100 * float(row['low']):+.1f} to {100 * float(row['high']):+.1f}"
@@ -130,9 +122,9 @@ def compare(
         return _finished(folder)
     found = {name: _measured(name, probe, sides, folder / WORK, run) for name, _, probe in asked}
     draws = draws_for(sum(map(len, found.values())))
-    rows = _rows(found, run, draws)
+    rows = _table(found, run, draws)
     write_csv(folder / TABLE, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
-    _look(asked, sides, folder)
+    _draw_attention(asked, sides, folder)
     names = {"names": {"a": a, "b": b}, "figures": {"rows": rows, "draws": draws}}
     write_manifest(folder, KIND, {**made_from, "run": this, **names}, files=(TABLE,))
     return _finished(folder)
@@ -183,7 +175,7 @@ def _name_of(given: Any, number: int) -> str:
 
 
 @contextlib.contextmanager
-def _told_of(name: str) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     """An error in here is told with the probe's name."""
     try:
         yield
@@ -192,7 +184,7 @@ def _told_of(name: str) -> Iterator[None]:
 
 
 def _shown(name: str, probe: Probe, seed: int) -> list[str]:
-    with _told_of(name):
+    with _naming(name):
         return probe.shown(seed)
 
 
@@ -202,13 +194,13 @@ def _measured(name: str, probe: Probe, sides: Sequence[Side], work: Path, run: R
     rows = read_rows(kept)
     if rows is None:
         note(f"probe {name}", run.quiet)
-        with _told_of(name):
+        with _naming(name):
             rows = probe.rows(sides[0], sides[1], run.seed)
         write_rows(kept, rows)
     return rows
 
 
-def _rows(found: Mapping[str, Sequence[Row]], run: Run, draws: int) -> list[dict[str, Any]]:
+def _table(found: Mapping[str, Sequence[Row]], run: Run, draws: int) -> list[dict[str, Any]]:
     """All rows, with p-values that are corrected for their number."""
     asked = [(name, row) for name, rows in found.items() for row in rows]
     table: list[dict[str, Any]] = []
@@ -225,7 +217,7 @@ def _rows(found: Mapping[str, Sequence[Row]], run: Run, draws: int) -> list[dict
     return table
 
 
-def _look(asked: Sequence[tuple[str, str, Probe]], sides: Sequence[Side], folder: Path) -> None:
+def _draw_attention(asked: Sequence[tuple[str, str, Probe]], sides: Sequence[Side], folder: Path) -> None:
     """A picture of where both class tokens look in some images of the first probe that has a pool."""
     place = next((getattr(probe, "pool", "") for *_, probe in asked if getattr(probe, "pool", "")), "")
     if not place or any(last_attention(side.backbone) is None for side in sides):
