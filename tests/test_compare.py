@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from activetune.evaluation.pixels import PixelCounts
 from activetune.networks.backbones import save_backbone
 from activetune.networks.network import Network
 from activetune.report import write_report
+from activetune.report.charts import interval_chart
 from activetune.studies.compare import compare as stage
 from activetune.studies.compare import taught, tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
@@ -278,6 +280,15 @@ def test_head_probes_show_their_progress_and_give_no_advice(
     assert "probe detection" in said and "give more labels" not in said
     note("afterwards")
     assert "afterwards" in capsys.readouterr().err
+
+
+def test_a_chart_shows_whole_names() -> None:
+    name = "retrieval: sentences by an image, ridge to minilm, class token, among the first five (recall@5)"
+    lines = re.findall(
+        r"<tspan [^>]*>([^<]*)</tspan>", interval_chart([(name, 1.0, -1.0, 2.0, True)], "B - A", "points")
+    )
+    assert " ".join(lines) == f"{name} {name}"  # for broad and for narrow pages
+    assert max(map(len, lines)) <= 44
 
 
 def test_an_image_that_can_no_longer_be_decoded_is_a_sentence(place: Path, tmp_path: Path) -> None:
