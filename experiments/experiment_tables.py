@@ -184,18 +184,24 @@ BEFOREHAND = {"random": ("35.5", "37.9", "41.1"), "every_nth": ("34.9", "36.5", 
 
 
 def segmentation() -> list[str]:
-    """CamVid: selectors under a linear head; at 10 % under other heads and recipes too; under the mask transformer."""
+    """CamVid: selectors under a linear head; at 10 % under other heads and recipes too; the others by budget."""
     linear = dense("segmentation", ("here_camvid-1",), "miou", BEFOREHAND)
-    return [linear, at_ten_percent(), dense("segmentation", ("here_camvid-2", "here_camvid-8"), "miou")]
+    others = [dense("segmentation", named(*numbers), "miou") for numbers in ((3, 6, 9), (2, 8, 10))]
+    return [linear, at_ten_percent(), *others]
+
+
+def named(*numbers: int) -> list[str]:
+    """The results files of some runs on CamVid."""
+    return [f"here_camvid-{number}" for number in numbers]
 
 
 def at_ten_percent() -> str:
     """Selectors by head and recipe, a column each, with the seconds of training below."""
     columns = {
         "linear, frozen": (1,),
-        "segmenter, frozen": (2,),
+        "segmenter, frozen": (2, 10),
         "linear, LoRA": (3, 6),
-        "segmenter, LoRA": (7,),
+        "segmenter, LoRA": (7, 12),
         "linear, FACT": (4,),
     }
     found: dict[str, dict[str, Any]] = {}
@@ -240,8 +246,10 @@ def stored_rows(folder: str, name: str) -> list[dict[str, Any]]:
 
 
 def dense(folder: str, names: Sequence[str], score: str, beforehand: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Selectors by budget, with what was measured beforehand below them; seconds of training at each budget."""
+    """Selectors by budget, with what was measured beforehand below them; seconds of training if one machine has all."""
     stored = [row for name in names for row in stored_rows(folder, name)]
+    paths = [f"experiments/{folder}/results/{name}.json" for name in names]
+    timed = len({read(path)["machine"] for path in paths if (ROOT / path).is_file()}) == 1
     cells = {(row["method"], row["budget"]): row for row in stored}
     budgets = sorted({row["budget"] for row in stored}, key=lambda share: float(share.rstrip("%")))
     rows = []
@@ -251,10 +259,10 @@ def dense(folder: str, names: Sequence[str], score: str, beforehand: Mapping[str
             continue
         scores = [mean_and_spread(cell[score], factor=100) if cell else "" for cell in found]
         spent = [f"{np.median(cell['train_seconds']):.0f}" for cell in found if cell]
-        rows.append([told_as, *scores, " / ".join(spent)])
+        rows.append([told_as, *scores, *([" / ".join(spent)] if timed else [])])
         if beforehand and method in beforehand:
-            rows.append(["", *beforehand[method], ""])
-    return lines(["", *(budget.replace("%", " %") for budget in budgets), "seconds"], rows)
+            rows.append(["", *beforehand[method], *([""] if timed else [])])
+    return lines(["", *(budget.replace("%", " %") for budget in budgets), *(["seconds"] if timed else [])], rows)
 
 
 # What pages had told before their values were kept ------------------------------------------------------------------
