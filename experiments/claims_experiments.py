@@ -464,7 +464,6 @@ CLAIMS = {
 }  # fmt: skip
 GIVEN = {
     SEGMENTATION: [
-        "those of 10 % on a busier day",
         "(30 epochs, `peers.py`)",
         "trained on the same 37 frames",  # a setting
         "to learn from 37 frames. lightly-train (0.18) has no row: its trainers of masks take DINOv2, DINOv3,",
