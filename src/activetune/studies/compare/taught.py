@@ -36,8 +36,9 @@ class Taught:
         """Id, truth, and what the model says, of each test image."""
         pool, labels = self.test
         truth = dict(zip(labels.ids, labels.answers, strict=True))
-        options = {"workers": self.side.run.workers, "quiet": self.side.run.quiet, "all_usable": True}
-        for batch in predictions(self.model, pool, runtime=self.side.runtime, **options):
+        run, runtime = self.side.run, self.side.runtime
+        told = predictions(self.model, pool, runtime=runtime, workers=run.workers, quiet=run.quiet, all_usable=True)
+        for batch in told:
             settings = self.model.backbone.settings
             found = self.task.decode(batch.outputs, batch.sizes, settings, self.model.classes)
             for position, answer in zip(batch.positions, found, strict=True):
