@@ -420,7 +420,7 @@ def test_lists_of_a_config_file_are_what_is_typed_with_commas(
 def test_a_model_that_does_not_exist_is_said_to_be_missing(
     here: Path, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "gone does not exist or is empty; expected a 'model' folder" in wrong(line, capsys)
+    assert "gone does not exist or is empty; give a 'model' folder" in wrong(line, capsys)
     assert not Path("gone").exists()
 
 
