@@ -136,12 +136,12 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_does_not_exist_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist; expected an 'embeddings' folder"):
+    with pytest.raises(UsageError, match="does not exist; give an 'embeddings' folder"):
         read_manifest(tmp_path / "gone", "embeddings")
 
 
 def test_a_folder_without_manifest_is_unfinished_or_foreign(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"does not exist or is empty; expected an 'embeddings' folder"):
+    with pytest.raises(UsageError, match=r"does not exist or is empty; give an 'embeddings' folder"):
         read_manifest(tmp_path, "embeddings")
     (tmp_path / "features.npy").write_bytes(b"")
     with pytest.raises(UsageError, match=r"no manifest\.json \(unfinished"):
