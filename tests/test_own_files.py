@@ -40,8 +40,7 @@ GUARDED = {  # modules that answer for these readers themselves
     "activetune.data.sources.webdataset": "json.loads, of members of a tar; damage is an item without an answer",
     "activetune.networks.backbones.hf": "json.loads, of what transformers has read, or raises about",
     "activetune.selection.select": "json.loads, of what json.dumps gave",
-    "activetune.studies.compare.kept": "np.load and json.loads, inside of one that tells of damage",
-    "activetune.studies.compare.side": "np.load, inside of one that tells of damage",
+    "activetune.studies.compare.kept": "json.loads, inside of one that tells of damage",
 }
 
 
