@@ -111,7 +111,7 @@ def _of_publication(path: Path, scale: float) -> Additions:
             f"{path} holds no pairs of lora_A and lora_B; give a published file of ViSFT or a folder of peft"
         )
     if alone := sorted(lowered.keys() ^ raised.keys()):
-        raise UsageError(f"{path} holds one of lora_A and lora_B alone for {some(alone)}; get the file again")
+        raise UsageError(f"{path} holds one of lora_A and lora_B alone for {some(alone)}; give the whole file")
     if strange := sorted(name for name in state if not name.endswith((".lora_A", ".lora_B"))):
         raise UsageError(
             f"{path} holds {some(strange)} beside pairs of lora_A and lora_B, which merge does not know; leave them "
