@@ -21,7 +21,7 @@ import activetune
 from activetune import UsageError, load_backbone, open_pool
 from activetune.base.numpy_files import read_own_archive
 from activetune.base.progress import note
-from activetune.base.run import Run
+from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run as command
@@ -235,7 +235,8 @@ def test_rows_that_are_kept_are_those_that_were_told(tmp_path: Path) -> None:
     ]
     rows = [Row(f"row {number}", "top-1", (one, one), "é" * number) for number, one in enumerate(figures)]
     write_rows(tmp_path / "rows.npz", rows)
-    found = read_rows(tmp_path / "rows.npz")
+    found = read_rows(tmp_path / "rows.npz") or []
+    assert len(found) == len(rows)
     assert [(row.what, row.metric, row.note) for row in found] == [(row.what, row.metric, row.note) for row in rows]
     for row, figure in zip(found, figures, strict=True):
         assert [type(side) for side in row.sides] == [type(figure)] * 2
@@ -294,7 +295,8 @@ def test_a_chart_shows_whole_names() -> None:
 def test_an_image_that_can_no_longer_be_decoded_is_a_sentence(place: Path, tmp_path: Path) -> None:
     pool, task = open_pool(write_digits(tmp_path / "digits", 6)), make_task("segmentation")
     labels = task.labels_of(ANSWERS["segmentation"](pool, tmp_path / "labels"), pool)
-    side = Side("bundled", None, resolve_runtime("cpu", "fp32"), Run.of("compare", QUIET), tmp_path / "work")
+    run = Run.of("compare", RunOptions(**QUIET))
+    side = Side("bundled", None, resolve_runtime("cpu", "fp32"), run, tmp_path / "work")
     network = Network(side.backbone)
     network.put_head(task.head(side.backbone, labels, "linear"), "segmentation")
     one = Taught(task, Model(network, labels.classes, {"task": "segmentation"}), side, Answered(pool, labels))

@@ -694,8 +694,8 @@ def test_additions_that_do_not_fit_are_a_sentence(made: activetune.Supervised, t
         with pytest.raises(UsageError, match=words):
             read_additions(tmp_path / "y.pt", 1.0)
     torch.save(half, tmp_path / "y.pt")
-    for content, words in (((tmp_path / "y.pt").read_bytes()[:300], "cut off|can't be read"), (b"text", "cut off")):
-        (tmp_path / "z.pt").write_bytes(content)
+    for damaged, words in (((tmp_path / "y.pt").read_bytes()[:300], "cut off|can't be read"), (b"text", "cut off")):
+        (tmp_path / "z.pt").write_bytes(damaged)
         with pytest.raises(UsageError, match=words):
             read_additions(tmp_path / "z.pt", 1.0)
     with pytest.raises(UsageError, match=r"there is no .*gone.pt"):
