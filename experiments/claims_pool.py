@@ -55,4 +55,6 @@ CLAIMS = {
         ),
     ],
 }
-GIVEN: dict[str, list[str]] = {PAGE: []}
+GIVEN: dict[str, list[str]] = {
+    PAGE: ["`semilearn` (0.3.2)", "whose latest release (2.11.1) does not load beside the torch (2.13)"]  # releases
+}
