@@ -412,7 +412,9 @@ def test_a_pool_without_any_image_left_has_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["image", "answers", "other images"])
+@pytest.mark.parametrize(
+    "what", ["image", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("answers", "other images"))]
+)
 def test_a_comparison_of_other_data_is_not_gone_on_with(
     what: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

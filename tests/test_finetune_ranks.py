@@ -28,6 +28,8 @@ from tests.finetune_rank import ON, RECIPES, SMALL
 
 ROOT = Path(__file__).parents[1]
 SLOW = pytest.mark.slow  # by two processes
+QUICK = ("linear_probe", "fact", "pool_fact", "vecaf")  # whose phases are those of all others
+THOROUGH = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def told(by_two: tuple[Path, list[tuple[str, str]]], rank: int) -> dict[str, Any
 
 
 @SLOW
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [pytest.param(one, marks=() if one in QUICK else THOROUGH) for one in RECIPES])
 def test_two_processes_make_the_model_of_one(
     recipe: str, by_two: tuple[Path, list[tuple[str, str]]], pool: Path, weights: Path, tmp_path: Path
 ) -> None:

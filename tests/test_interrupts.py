@@ -151,7 +151,6 @@ class Stopped:
     [
         ("corrupt", signal.SIGINT),
         ("simulate", signal.SIGKILL),
-        ("embed", signal.SIGTERM),
         *(
             pytest.param(stage, number, marks=pytest.mark.thorough)
             for stage, number in (
@@ -159,6 +158,7 @@ class Stopped:
                 ("corrupt", signal.SIGTERM),
                 ("simulate", signal.SIGTERM),
                 ("embed", signal.SIGKILL),
+                ("embed", signal.SIGTERM),
             )
         ),
     ],

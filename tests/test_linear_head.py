@@ -289,3 +289,12 @@ def test_the_weakest_of_equals_is_the_simplest_model() -> None:
     assert best_trial(trials).strength == 100.0
     assert best_trial(trials, by="strength").strength == 10.0
     assert best_trial(trials[::-1], by="strength").strength == 10.0
+
+
+def test_a_fit_on_items_that_are_all_alike_gives_their_answer() -> None:
+    features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    shown = np.array([[1, 0], [0, 1], [1, 0]])
+    trials = choose_strength(features, shown, (0.1, 10.0), [np.array([1])], measure=measure_map)
+    assert [trial.strength for trial in trials] == [0.1, 10.0]
+    head = fit_linear(features[[0, 2]], shown[[0, 2]], 1.0)
+    assert (head.logits(features) > 0).tolist() == [[True, False]] * 3

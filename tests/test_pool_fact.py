@@ -174,6 +174,7 @@ def test_what_judges_is_not_learned(
     assert list(told["pilot"]["stages"]) == ["full", "pool", "student 1", "pool 1"]
 
 
+@pytest.mark.thorough
 def test_a_pool_that_does_harm_is_left_out(
     digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,6 +235,7 @@ def test_two_processes_make_the_files_of_one(place: Path, alone: Path, tmp_path:
 
 
 @SLOW
+@pytest.mark.thorough
 def test_a_process_that_is_killed_costs_its_shard_and_any_number_goes_on(
     place: Path, alone: Path, tmp_path: Path
 ) -> None:

@@ -140,9 +140,9 @@ def test_a_trained_backbone_is_scored_on_the_images(
 def test_tokens_that_the_disk_has_no_room_for_are_not_kept(
     pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from activetune.studies.simulation import pools
+    from activetune.studies.simulation import features
 
-    monkeypatch.setattr(pools, "BYTES", 10**12)
+    monkeypatch.setattr(features, "BYTES", 10**12)
     found = simulated(pool, "segmentation", labels["segmentation"], tmp_path / "out", budgets="8", methods="random")
     assert not found.failures and not (tmp_path / "out" / "embeddings" / "test_tokens").exists()
 

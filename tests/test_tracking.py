@@ -184,6 +184,7 @@ def test_a_run_that_goes_on_has_each_step_once(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_of_two_processes_the_first_alone_records(pool: Path, tmp_path: Path) -> None:
     needs("tensorboard")
     backbone, weights = tiny_backbone()

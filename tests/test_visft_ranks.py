@@ -176,6 +176,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 def test_a_process_that_is_killed_leaves_a_run_that_one_alone_goes_on_with(
     folder: Path, by_one: Path, tmp_path: Path
 ) -> None:

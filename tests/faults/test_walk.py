@@ -36,7 +36,7 @@ def walker() -> Iterator[Walker]:
 def marked(scenario: str) -> Any:
     """A scenario; what replaces another result does so alike at every stage, so two of these stand for all."""
     often = scenario.endswith("_over_another") and scenario not in ("embed_over_another", "predict_over_another")
-    often = often or scenario == "simulate_per_seed" or scenario.removeprefix("finetune_") in RECIPES
+    often = often or scenario in ("simulate_per_seed", "export_model") or scenario.removeprefix("finetune_") in RECIPES
     return pytest.param(scenario, marks=pytest.mark.thorough if often else ())
 
 

@@ -307,8 +307,9 @@ def _fit_each(
     paths = [_fit_path(views_VLD, columns[row], strengths, 2, iterations, balance) for row in mixed]
     size = views_VLD.shape[2]
     always = np.where(shown_LC.all(axis=0), -FAR_BELOW, FAR_BELOW)
-    for pairs in zip(*paths, strict=True):
+    for _ in strengths:  # also where no class is mixed: items that are all alike tell one constant answer
         weight_CD, bias_C = np.zeros((len(columns), size), dtype=np.float32), always.astype(np.float32)
-        for row, pair in zip(mixed, pairs, strict=True):
+        for row, path in zip(mixed, paths, strict=True):
+            pair = next(path)
             weight_CD[row], bias_C[row] = np.diff(pair.weight_CD, axis=0)[0], np.diff(pair.bias_C)[0]
         yield LinearHead(weight_CD, bias_C)
