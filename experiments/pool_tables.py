@@ -14,6 +14,7 @@ from activetune.evaluation.statistics import mean_and_spread
 FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
 RECIPES = ("linear_probe", "pool_probe")
+SEEDS = 3
 PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
 
 
@@ -27,8 +28,8 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 
 def tables() -> list[str]:
-    """Of the sets that settings were chosen on, of the others, and of all beside scikit-learn's classifiers."""
-    return [frozen("design"), frozen("confirm"), beside_peers()]
+    """Of the sets that settings were chosen on, of the others, of all beside peers, and of two backbones together."""
+    return [frozen("design"), frozen("confirm"), beside_peers(), of_two_backbones()]
 
 
 def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
@@ -80,6 +81,35 @@ def beside_peers() -> str:
                 rows.append([f"{METHODS[method]}, {told}", *figures])
     columns = max(map(len, rows), default=1)
     return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
+
+
+def of_two_backbones() -> str:
+    """The probe with the pool by what reads the images: one backbone or two, as they are or whitened."""
+    found: dict[str, dict[tuple[str, str], list[str]]] = {}
+    budgets: dict[str, list[str]] = {}
+    for row in read(f"{FOLDER}/results/ensembles.json")["rows"]:
+        if row["recipe"] == "pool_probe":
+            told = mean_and_spread(row["top1"], factor=100) if len(row["top1"]) == SEEDS else ""
+            found.setdefault(row["set"], {}).setdefault((row["method"], row["features"]), []).append(told)
+            budgets.setdefault(row["set"], []).append(f"**{row['budget']:,}**")
+    rows = []
+    for name, cells in found.items():
+        rows.append([f"**{name}**", *dict.fromkeys(budgets[name])])
+        for method in ("random", "activeft"):
+            rows += [[f"{METHODS[method]}, {way}", *told] for (picked, way), told in cells.items() if picked == method]
+    columns = max(map(len, rows))
+    return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
+
+
+def over_one_backbone(features: str, name: str) -> list[float]:
+    """Points by which a way to read images is above ViT-Tiny as it is, of each selector and budget of a set."""
+    rows = [
+        row
+        for row in read(f"{FOLDER}/results/ensembles.json")["rows"]
+        if row["recipe"] == "pool_probe" and row["set"] == name and len(row["top1"]) == SEEDS
+    ]
+    top1 = {(row["features"], row["method"], row["budget"]): 100 * float(np.mean(row["top1"])) for row in rows}
+    return [value - top1["ViT-Tiny", *key] for (way, *key), value in top1.items() if way == features]
 
 
 def leads(peer: str) -> list[float]:
