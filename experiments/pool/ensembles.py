@@ -65,12 +65,13 @@ def measured(name: str, data: Path, out: Path) -> list[dict[str, Any]]:
     second = bundled(name, data, out)
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for seed in range(SEEDS):
-        for features, pool, test in readings(*sides(out / FOLDERS[name], seed), second):
+        parts = sides(out / FOLDERS[name], seed)
+        for way, pool, test in readings(parts[0], parts[1], second):
             for budget in BUDGETS[name]:
                 for method in METHODS:
                     picks = select(pool, budget=budget, method=method, seed=seed, quiet=True).ids
                     for recipe, right in scores(pool, test, picks, seed).items():
-                        key = {"set": name, "features": features, "method": method, "recipe": recipe, "budget": budget}
+                        key = {"set": name, "features": way, "method": method, "recipe": recipe, "budget": budget}
                         row = found.setdefault(tuple(key.values()), {**key, "top1": []})
                         row["top1"].append(right)
                         print(*key.values(), seed, f"{100 * right:.1f}", flush=True)
