@@ -322,16 +322,10 @@ def peer_heads() -> tuple[str, ...]:
 
 def fact_on_masks() -> tuple[str, ...]:
     """What FACT has over a frozen backbone, and over LoRA, on random and on every n-th frame."""
-    rows = {
-        number: {
-            row["method"]: mean(row["miou"])
-            for row in read(f"experiments/segmentation/results/here_camvid-{number}.json")["rows"]
-        }
-        for number in (3, 4)
-    }
-    names = ("random", "every_nth")
-    over_frozen = [f"{rows[4][name] - mean(camvid()[name, '10%']):.1f}" for name in names]
-    over_lora = [f"{rows[4][name] - rows[3][name]:.1f}" for name in names]
+    frozen, lora, fact = (on_camvid(number) for number in (1, 3, 4))
+    keys = [(name, "10%") for name in ("random", "every_nth")]
+    over_frozen = [f"{fact[key] - frozen[key]:.1f}" for key in keys]
+    over_lora = [f"{fact[key] - lora[key]:.1f}" for key in keys]
     return (*over_frozen, *over_lora)
 
 

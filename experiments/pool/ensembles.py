@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers import FOLDERS, sides
+from peers import FOLDERS, sides, whole
 
 from activetune.base.arrays import FloatArray
 from activetune.data.labels import Labels
@@ -84,7 +84,7 @@ def bundled(name: str, data: Path, out: Path) -> dict[str, FloatArray]:
     for place in IMAGES[name]:
         path = place.replace("$DATA", str(data)).replace("$OUT", str(out))
         embeddings = embed(path, backbone="bundled")
-        found |= dict(zip(embeddings.ids, np.asarray(embeddings.features_ND, dtype=np.float32), strict=True))
+        found |= dict(zip(embeddings.ids, whole(embeddings), strict=True))
     return found
 
 
@@ -92,7 +92,7 @@ def readings(
     pool: Embeddings, test: Embeddings, second: dict[str, FloatArray]
 ) -> Iterator[tuple[str, Embeddings, Embeddings]]:
     """Pool and test set under each way to read an image."""
-    plain = [[features(side), joined(side, second)] for side in (pool, test)]
+    plain = [[whole(side), joined(side, second)] for side in (pool, test)]
     own, other = ([unit_rows(side[place]) for side in plain] for place in (0, 1))
     whitened = [whitened_by(*part) for part in (own, other)]
     ways = {
@@ -103,10 +103,6 @@ def readings(
     }
     for name, (pool_ND, test_ND) in ways.items():
         yield name, replace(pool, features_ND=pool_ND), replace(test, features_ND=test_ND)
-
-
-def features(side: Embeddings) -> FloatArray:
-    return np.asarray(side.features_ND, dtype=np.float32)
 
 
 def joined(side: Embeddings, by_item: dict[str, FloatArray]) -> FloatArray:
