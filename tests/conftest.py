@@ -23,7 +23,8 @@ from PIL import Image
 from activetune.features.distances import pieces_of
 
 TINY = "timm/test_vit@32"  # a network of 0.4 million numbers: what a recipe keeps can be tested without a good one
-SHARED = Path(__file__).parents[2] / "shared"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +99,15 @@ def write_digits(folder: Path, count: int) -> Path:
 
 
 def load_script(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A script of ``benchmarks`` or ``experiments`` as a module; what it imports beside itself is found as when run."""
+    """A script of ``benchmarks`` or ``experiments`` as a module; what it imports beside itself is found as when run.
+
+    Scripts of several folders share a name: what another script imported is forgotten first, what this one imports
+    is forgotten when the test ends.
+    """
     monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
+    for name in {script.stem for folder in ("benchmarks", "experiments") for script in (ROOT / folder).rglob("*.py")}:
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name))  # noted, so that the end of the test restores it
+        del sys.modules[name]
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

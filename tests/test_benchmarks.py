@@ -36,6 +36,14 @@ def test_what_a_script_imports_is_there(path: Path, monkeypatch: pytest.MonkeyPa
     assert module.__doc__
 
 
+def test_scripts_that_share_a_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = []
+    for path in ("benchmarks/accuracy/run.py", "experiments/pool/ensembles.py"):  # each imports a ``peers`` of its own
+        load_script(ROOT / path, monkeypatch)
+        imported.append(Path(str(sys.modules["peers"].__file__)))
+    assert imported == [ROOT / "benchmarks/peers.py", ROOT / "experiments/pool/peers.py"]
+
+
 def test_a_listing_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, out = load_script(ROOT / "benchmarks/listing.py", monkeypatch), tmp_path / "listing.json"
     for words in (["--files", "40"], ["--files", "40", "--no-suffix"], ["--files", "40"]):
