@@ -92,7 +92,7 @@ def test_what_would_have_to_be_made_for_each_row_is_counted_first(
     path = written(tmp_path / "names.parquet", {"labels": pa.array(cells)})
     memory = psutil.virtual_memory()._replace(available=20 * len(LARGE))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    with pytest.raises(UsageError, match=r"unpacks to 0\.0 GB of text, and .* are free"):
+    with pytest.raises(UsageError, match=r"unpacks to 0\.0 GB, and .* are free"):
         read_table(path)
 
 

@@ -7,6 +7,8 @@ import errno
 import os
 from collections.abc import Iterable
 
+import psutil
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST_SENTENCE = 3_000  # signs: what is wrong stands at its beginning, what to do at its end
@@ -144,6 +146,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch is not loaded for this
         or (isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY))
     )
+
+
+def refuse_beyond_memory(what: str, size: int, instead: str) -> None:
+    """Refuse what unpacks to more than fits.
+
+    Args:
+        what: is unpacked. size: to so many bytes. instead: what to do.
+
+    Raises:
+        UsageError: less memory is free.
+    """
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise UsageError(
+            f"{what} unpacks to {size / 2**30:,.1f} GB, and {free / 2**30:,.1f} GB of memory are free; {instead}"
+        )
 
 
 def is_disk_full(error: BaseException) -> bool:

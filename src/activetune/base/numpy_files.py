@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import psutil
 
-from activetune.base.errors import UsageError, first_line, some
+from activetune.base.errors import UsageError, first_line, refuse_beyond_memory, some
 from activetune.base.files import replacing
 
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's own; others may unpack to gigabytes at once
@@ -92,12 +91,7 @@ def load_archive(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
 def _refuse(path: Path, name: str, member: zipfile.ZipInfo) -> None:
     if member.compress_type not in PACKINGS:
         raise UsageError(f"{path}: {name} is packed in a way that NumPy does not write; save it with numpy.savez")
-    free = psutil.virtual_memory().available
-    if member.file_size > free:
-        raise UsageError(
-            f"{path}: {name} unpacks to {member.file_size / 2**30:,.1f} GB, and {free / 2**30:,.1f} GB of memory are "
-            "free; save the features as .npy, which is read from the disk"
-        )
+    refuse_beyond_memory(f"{path}: {name}", member.file_size, "save the features as .npy, which is read from the disk")
 
 
 def _array(path: Path, name: str, file: IO[bytes], size: int) -> Array:

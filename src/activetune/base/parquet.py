@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import refuse_beyond_memory
 
 CELL_BYTES = 56  # of a text as a Python value, and its place in a list
 MOST_AT_ONCE = 2**31 - 2**20  # bytes that a dictionary of Arrow's can hold
@@ -68,12 +67,10 @@ def read_cells(file: pq.ParquetFile, names: Sequence[str], where: object) -> dic
     Raises:
         UsageError: they would take more memory than is free.
     """
-    cells, free = file.metadata.num_rows * max(1, len(names)), psutil.virtual_memory().available
-    if cells * CELL_BYTES > free:
-        raise UsageError(
-            f"{where} holds {file.metadata.num_rows:,} rows, which take at least {cells * CELL_BYTES / 2**30:,.1f} GB "
-            f"as a table, and {free / 2**30:,.1f} GB of memory are free; give a part of them"
-        )
+    rows = file.metadata.num_rows
+    refuse_beyond_memory(
+        f"{where} holds {rows:,} rows and", rows * max(1, len(names)) * CELL_BYTES, "give a part of it"
+    )
     return {name: [cell for part in parts_of(file, name) for cell in values_of(part, where)] for name in names}
 
 
@@ -130,12 +127,7 @@ def values_of(column: pa.ChunkedArray, where: object, *, small_floats: bool = Fa
         return [None if np.isnan(value) else value for value in column.to_numpy()]
     if pa.types.is_dictionary(column.type):
         return [value for chunk in column.chunks for value in _shared(chunk, where)]
-    size, free = sum(map(_unpacked, column.chunks)), psutil.virtual_memory().available
-    if size > free:
-        raise UsageError(
-            f"{where} unpacks to {size / 2**30:,.1f} GB of text, and {free / 2**30:,.1f} GB of memory are free; "
-            "give a part of it"
-        )
+    refuse_beyond_memory(where, sum(map(_unpacked, column.chunks)), "give a part of it")
     try:
         values: list[Any] = column.to_pylist()
     except (pa.ArrowException, ValueError, OverflowError):  # a time that Python has no type for, among others
