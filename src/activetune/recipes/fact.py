@@ -21,7 +21,6 @@ what was learned; sometimes it is the better one (``interpolation``; experiments
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -31,16 +30,15 @@ from torch import nn
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
-from activetune.base.progress import note
 from activetune.data.splits import pilot_part
 from activetune.networks.regression import CROSS_VALIDATED
 from activetune.recipes.full import PAPER
 from activetune.training.head_choice import Candidate
 from activetune.training.head_phase import Choice, LightHead, run_head
 from activetune.training.head_training import BY_STEPS
-from activetune.training.job import Job, Outcome, untold
+from activetune.training.job import Job, Outcome
 from activetune.training.loop import train
-from activetune.training.network_state import copied
+from activetune.training.phases import Phases, pilot
 from activetune.training.probe_phase import FIRST_PROBE, Probe, run_probe
 from activetune.training.recipe import Recipe
 from activetune.training.settings import HoldOut, Training
@@ -96,19 +94,16 @@ class Fact(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
-        rows: list[Mapping[str, Any]] = []
-        figures: dict[str, Any] = {}
-        chosen = _Chosen()
         left_out = self.left_out(job)
-        if len(left_out):
-            started = time.perf_counter()
-            rows, chosen, told = self._pilot(job, left_out)
-            figures["pilot"] = {"n_validation": len(left_out), "seconds": round(time.perf_counter() - started, 3)}
-        outcome, _ = self._run_phases(job, chosen)
-        figures |= outcome.figures
-        if len(left_out) and told:  # what it answered is nearer to the model than the probe's cross-validation
-            figures["estimate"] = {**told, "by": f"a pilot trained on the other {len(job.labels) - len(left_out):,}"}
-        return Outcome([*rows, *outcome.history], figures)
+        if not len(left_out):
+            return self._run_phases(job, _Chosen())[0]
+        with pilot(job, left_out, held_out=left_out) as run:
+            tried, chosen = self._run_phases(run.job, _Chosen(), only_choose=True)
+        done, _ = self._run_phases(job, chosen)
+        figures = {"pilot": run.figures, **done.figures}
+        if "estimate" in tried.figures:  # what it answered is nearer to the model than the probe's cross-validation
+            figures["estimate"] = {**tried.figures["estimate"], "by": run.by}
+        return Outcome([*run.rows(tried.history), *done.history], figures)
 
     def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not needed, or where they are too few."""
@@ -116,66 +111,44 @@ class Fact(Recipe):
             return NO_INDICES
         return pilot_part(job.strata, job.seed, least=self.validation.least)
 
-    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], _Chosen, Mapping[str, Any] | None]:
-        """Run the phases without some items, choose by these, and put the backbone back as it was.
-
-        Returns:
-            Rows of the history, what was chosen, and the figure that the items left out gave.
-        """
-        note(f"pilot: {len(left_out)} of {len(job.labels)} labels are left out to choose by", job.quiet)
-        work = job.work / "pilot"
-        work.mkdir(exist_ok=True)
-        before = copied(job.backbone.state_dict())
-        part = replace(job, held_out=left_out, work=work, track=untold)
-        outcome, chosen = self._run_phases(part, _Chosen(), only_choose=True)
-        job.network.remove_heads()
-        job.backbone.load_state_dict(before)
-        rows: list[Mapping[str, Any]] = [{**row, "phase": f"pilot {row['phase']}"} for row in outcome.history]
-        return rows, chosen, outcome.figures.get("estimate")
-
     def _run_phases(self, job: Job, chosen: _Chosen, *, only_choose: bool = False) -> tuple[Outcome, _Chosen]:
-        rows: list[Mapping[str, Any]] = []
-        phases: dict[str, Any] = {}
+        phases = Phases()
         epochs, share, choice = chosen.epochs, chosen.interpolation, chosen.choice
-        imbalance, crops = self.training.imbalance, self.training.crops
+        tunes = "full" in self.phases
         if "probe" in self.phases:
-            started = time.perf_counter()
-            tunes = "full" in self.phases
-            by_steps = BY_STEPS if job.has_linear_probe else self.light.training
-            probe = run_probe(job, self.probe, imbalance, crops, training=by_steps, keep_held_out=tunes)
-            rows += probe.history
-            phases["probe"] = {**probe.figures, "seconds": round(time.perf_counter() - started, 3)}
-        if "full" in self.phases:
-            if "probe" not in self.phases:
-                job.new_head()
-            started = time.perf_counter()
-            training = self.training if share is None else replace(self.training, interpolation=(share,))
-            if share == 0:  # the pilot has found that nothing is better than the probe
-                tuned = Outcome([], {"kept_epoch": 0, "interpolation": share})
-            else:
-                tuned = train(job, training, phase="full", stop_after=epochs)
-            rows += tuned.history
-            phases["full"] = {**tuned.figures, "seconds": round(time.perf_counter() - started, 3)}
-            epochs, share = int(tuned.figures["kept_epoch"]), tuned.figures.get("interpolation")
+            phases.run("probe", lambda: self._probe(job, keep_held_out=tunes))
+        if tunes:
+            tuned = phases.run("full", lambda: self._full(job, epochs, share))
+            epochs, share = int(tuned["kept_epoch"]), tuned.get("interpolation")
+
+        def head() -> Outcome:
+            nonlocal choice
+            imbalance, crops = self.training.imbalance, self.training.crops
+            options: dict[str, Any] = {"splits": self._splits(job), "choice": choice, "put": not only_choose}
+            options |= {"auto": DEFAULT if tunes else Candidate("linear"), "present": _present(job) if tunes else None}
+            outcome, choice = run_head(job, self.light, self.probe.regression, imbalance, crops, **options)
+            return outcome
+
         if "head" in self.phases:
-            tuned_here = "full" in self.phases
-            light, choice = run_head(
-                job,
-                self.light,
-                self.probe.regression,
-                imbalance,
-                crops,
-                splits=self._splits(job),
-                choice=choice,
-                auto=DEFAULT if tuned_here else Candidate("linear"),
-                present=_present(job) if tuned_here else None,
-                put=not only_choose,
-            )
-            rows += light.history
-            phases["head"] = light.figures
-        told = [figures.pop("estimate") for figures in phases.values() if "estimate" in figures]
+            phases.run("head", head)
+        told = [figures.pop("estimate") for figures in phases.figures.values() if "estimate" in figures]
         last = {"estimate": told[-1]} if told else {}
-        return Outcome(rows, {"phases": phases, **last}), _Chosen(epochs, share, choice)
+        return Outcome(phases.history, {"phases": phases.figures, **last}), _Chosen(epochs, share, choice)
+
+    def _probe(self, job: Job, *, keep_held_out: bool) -> Outcome:
+        """Phase 1."""
+        by_steps = BY_STEPS if job.has_linear_probe else self.light.training
+        imbalance, crops = self.training.imbalance, self.training.crops
+        return run_probe(job, self.probe, imbalance, crops, training=by_steps, keep_held_out=keep_held_out)
+
+    def _full(self, job: Job, epochs: int | None, share: float | None) -> Outcome:
+        """Phase 2, of so many epochs, and so far from its start, where a pilot has chosen them."""
+        if "probe" not in self.phases:
+            job.new_head()
+        if share == 0:  # nothing was better than the probe
+            return Outcome([], {"kept_epoch": 0, "interpolation": share})
+        training = self.training if share is None else replace(self.training, interpolation=(share,))
+        return train(job, training, phase="full", stop_after=epochs)
 
     def _splits(self, job: Job) -> list[IntArray]:
         """What the light head is chosen by: items that the backbone was not trained on, all of them if it is frozen."""

@@ -21,6 +21,7 @@ from activetune.tasks import Crops
 from activetune.training.head_choice import Candidate
 from activetune.training.head_phase import LightHead, run_head
 from activetune.training.job import Job, Outcome
+from activetune.training.phases import Phases
 from activetune.training.recipe import Recipe
 
 
@@ -50,6 +51,6 @@ class FrozenMap(Recipe):
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
         splits = job.splits(self.folds, np.random.default_rng(job.seed))
-        groups = self.light, self.regression, self.imbalance, self.crops
-        outcome, _ = run_head(job, *groups, splits=splits, auto=Candidate("map"))
-        return outcome
+        groups, phases = (self.light, self.regression, self.imbalance, self.crops), Phases()
+        figures = phases.run("head", lambda: run_head(job, *groups, splits=splits, auto=Candidate("map"))[0])
+        return Outcome(phases.history, figures)

@@ -15,8 +15,7 @@ without a fifth of the labels and tells by these after which one to stop.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -34,9 +33,9 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
 from activetune.networks.network import CLASSIFICATION
 from activetune.networks.regression import LinearHead
-from activetune.training.job import Job, Outcome, untold
+from activetune.training.job import Job, Outcome
 from activetune.training.loop import course_of, fit, train
-from activetune.training.network_state import copied
+from activetune.training.phases import Phases, pilot
 from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
 from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
 from activetune.training.pseudo_labels import PseudoLabels
@@ -111,7 +110,7 @@ class PoolFact(Recipe):
         stages = _Stages(self, job, last)
         stages.run()
         figures["stage"] = self.names[last]
-        return Outcome([*rows, *stages.rows], {**figures, "phases": stages.figures})
+        return Outcome([*rows, *stages.phases.history], {**figures, "phases": stages.phases.figures})
 
     def within(self, minutes: float, job: Job, an_image: float) -> PoolFact:
         """The recipe with as many pseudo-labels as there is time for, and without a limit.
@@ -146,32 +145,24 @@ class PoolFact(Recipe):
         return pilot_part(job.strata, job.seed, least=LEAST) if self.pilot else NO_INDICES
 
     def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], dict[str, Any], int]:
-        """Run all stages without some items, and put the backbone back as it was.
+        """Run all stages without some items.
 
         Returns:
             Rows of the history, figures, and the stage to stop after.
         """
-        note(f"pilot: {len(left_out)} of {len(job.labels)} labels are left out to choose by", job.quiet)
-        started = time.perf_counter()
-        work = job.work / "pilot"
-        work.mkdir(exist_ok=True)
-        before = copied(job.backbone.state_dict())
         kept = np.setdiff1d(np.arange(len(job.labels)), left_out)
         ids, judged = ([job.labels.ids[row] for row in rows] for rows in (kept, left_out))
-        part = replace(job, labels=in_order(job.labels, ids), pool=job.pool.subset(ids), work=work, track=untold)
-        stages = _Stages(self, part, len(self.names) - 1, judged)
-        stages.run()
-        job.network.remove_heads()
-        job.backbone.load_state_dict(before)
+        with pilot(job, left_out, labels=in_order(job.labels, ids), pool=job.pool.subset(ids)) as run:
+            stages = _Stages(self, run.job, len(self.names) - 1, judged)
+            stages.run()
         truth = job.targets[left_out]
         found = [job.measure(logits, truth) for logits in stages.logits]
         counts_V = _counts(truth, even=self.evens_classes)
         last = last_not_worse([(logits.argmax(axis=1) == truth) * counts_V for logits in stages.logits])
         told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
-        about = {"n_validation": len(left_out), "stages": told, "seconds": round(time.perf_counter() - started, 3)}
-        rows: list[Mapping[str, Any]] = [{**row, "phase": f"pilot {row['phase']}"} for row in stages.rows]
-        return rows, {"pilot": about, **_estimate(job, found[last], len(left_out))}, last
+        rows = run.rows(stages.phases.history)
+        return rows, {"pilot": {**run.figures, "stages": told}, **_estimate(job, found[last], run.by)}, last
 
 
 def last_not_worse(right: Sequence[FloatArray]) -> int:
@@ -198,8 +189,7 @@ def _told(job: Job, values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {told_score(metric, value, 1)}" for name, value in values.items())
 
 
-def _estimate(job: Job, found: Measured, count: int) -> dict[str, Any]:
-    by = f"a pilot trained on the other {len(job.labels) - count:,}"
+def _estimate(job: Job, found: Measured, by: str) -> dict[str, Any]:
     options = {"of": "the trained network", "by": by, "chose": "the stage", "metric": job.task.primary}
     return estimate_by(found, job.labels.classes, **options)
 
@@ -210,7 +200,7 @@ class _Stages:
 
     Attributes:
         last: the number of the stage to stop after. judged: ids of items whose answers are kept from all stages.
-        logits: by stage, (V, C) of the judged items. rows, figures: of the phases, for history and manifest.
+        logits: by stage, (V, C) of the judged items. phases: those that have run.
     """
 
     recipe: PoolFact
@@ -218,8 +208,7 @@ class _Stages:
     last: int
     judged: Sequence[str] = ()
     logits: list[FloatArray] = field(default_factory=list)
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
 
     def __post_init__(self) -> None:
         """Choose the images of the pool that are looked at."""
@@ -232,23 +221,16 @@ class _Stages:
     def run(self) -> None:
         """Train the network; it ends with the head of the last stage."""
         job, training = self.job, self.recipe.training
-        self._do("probe", lambda: run_probe(job, self.recipe.probe, training.imbalance, training.crops))
-        self._do("full", lambda: train(job, training, phase="full"))
+        self.phases.run("probe", lambda: run_probe(job, self.recipe.probe, training.imbalance, training.crops))
+        self.phases.run("full", lambda: train(job, training, phase="full"))
         for stage in range(self.last + 1):
             name = self.recipe.names[stage]
             if stage % 2:
-                self._do(name, self._learn_from_pool)
+                self.phases.run(name, self._learn_from_pool)
             elif stage:
-                self._do(name, partial(self._teach, name))
+                self.phases.run(name, partial(self._teach, name))
             if self.judged or stage < self.last:
                 self._look(stage)
-
-    def _do(self, name: str, phase: Callable[[], Outcome]) -> None:
-        """Run a phase, and note what it tells."""
-        started = time.perf_counter()
-        done = phase()
-        self.rows += done.history
-        self.figures[name] = {**done.figures, "seconds": round(time.perf_counter() - started, 3)}
 
     def _look(self, stage: int) -> None:
         """Features by the network of an even stage, and what the stage answers to the judged items."""

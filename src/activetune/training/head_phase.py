@@ -6,7 +6,6 @@ candidates, and fits the one that is chosen (``head_training.py``).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,13 +145,12 @@ def run_head(
         only = regression.strengths[0] if len(regression.strengths) == 1 else DEFAULT_STRENGTH
         choice = Choice(options.unchosen(auto), only)
     if choice is not None and choice.candidate.kind == "keep":
-        return Outcome([], {"head": "keep", "seconds": 0.0}), choice
+        return Outcome([], {"head": "keep"}), choice
 
     def found() -> tuple[Outcome, Choice, Head | None]:
-        started = time.perf_counter()
         views = embed_views(job, options.views, crops, tokens=options.needs_tokens or job.task.placed)
         light = light_heads(job, views, options.training, imbalance, regression.strengths, present=present)
-        return _found(job, options, light, splits, choice, put, started)
+        return _found(job, options, light, splits, choice, put)
 
     outcome, choice, head = from_first(found)
     if head is not None:
@@ -167,7 +165,6 @@ def _found(
     splits: Sequence[IntArray],
     choice: Choice | None,
     put: bool,
-    started: float,
 ) -> tuple[Outcome, Choice, Head | None]:
     """The light head that is chosen, fitted on every labelled item where it is to be put on the network."""
     present = light.present
@@ -189,7 +186,7 @@ def _found(
     if put:
         head = light.fit(choice.candidate, np.arange(len(job.labels)), choice.strength).cpu()
         figures["trainable_parameters"] = sum(value.numel() for value in head.parameters())
-    figures |= {"head": str(choice.candidate), "seconds": round(time.perf_counter() - started, 3)}
+    figures["head"] = str(choice.candidate)
     return Outcome(rows, figures), choice, head
 
 
