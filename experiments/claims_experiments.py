@@ -272,25 +272,37 @@ def leader(found: Mapping[tuple[str, str], float], budget: str) -> tuple[str, st
     return SELECTORS[best], f"{values[best] - values['random']:.1f}"
 
 
+SHARES = ("5%", "10%", "20%")
+
+
+def added(found: Mapping[tuple[str, str], float], to: Mapping[tuple[str, str], float]) -> list[str]:
+    """The least and the most that some runs are above others, by the share of frames."""
+    told: list[str] = []
+    for share in SHARES:
+        told += ordered([value - to[key] for key, value in found.items() if key[1] == share])
+    return told
+
+
 def lora_by_frames() -> tuple[str, ...]:
     """What LoRA adds to the frozen backbone by the share of frames, and the highest row of each."""
     found = on_camvid(3, 6, 9)
-    told: list[str] = []
-    for share in ("5%", "10%", "20%"):
-        told += ordered([value - mean(camvid()[key]) for key, value in found.items() if key[1] == share])
-    for share in ("5%", "10%", "20%"):
-        told += leader(found, share)
+    leaders = [told for share in SHARES for told in leader(found, share)]
     pooled = [found["random", "20%"] - found[name, "20%"] for name in ("k_means", "activeft")]
-    return (*told, *ordered(pooled))
+    return (*added(found, on_camvid(1)), *leaders, *ordered(pooled))
+
+
+def segmenter_lora_by_frames() -> tuple[str, ...]:
+    """What LoRA adds to the mask transformer, how far below the linear head it is, and the highest row of each."""
+    found, linear = on_camvid(7, 11, 12), on_camvid(3, 6, 9)
+    leaders = [told for share in SHARES for told in leader(found, share)]
+    below = ordered([linear[key] - value for key, value in found.items()])
+    return (*added(found, on_camvid(2, 8, 10)), *below, *leaders)
 
 
 def segmenter_by_frames() -> tuple[str, ...]:
     """How far the mask transformer is below the linear head by the share of frames, and its highest row at each end."""
     found = on_camvid(2, 8, 10)
-    told: list[str] = []
-    for share in ("5%", "10%", "20%"):
-        below = [mean(camvid()[key]) - value for key, value in found.items() if key[1] == share]
-        told += ordered(below)
+    told = added(on_camvid(1), found)
     for share in ("5%", "20%"):
         over = [
             value - found["random", share] for (name, one), value in found.items() if one == share and name != "random"

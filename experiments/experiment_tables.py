@@ -186,7 +186,7 @@ BEFOREHAND = {"random": ("35.5", "37.9", "41.1"), "every_nth": ("34.9", "36.5", 
 def segmentation() -> list[str]:
     """CamVid: selectors under a linear head; at 10 % under other heads and recipes too; the others by budget."""
     linear = dense("segmentation", ("here_camvid-1",), "miou", BEFOREHAND)
-    others = [dense("segmentation", named(*numbers), "miou") for numbers in ((3, 6, 9), (2, 8, 10))]
+    others = [dense("segmentation", named(*numbers), "miou") for numbers in ((3, 6, 9), (2, 8, 10), (7, 11, 12))]
     return [linear, at_ten_percent(), *others]
 
 
