@@ -206,7 +206,7 @@ def replace_settings(settings: ImageSettings) -> Any:
 # timm's layout --------------------------------------------------------------------------------------------------------
 
 
-def test_plain_timm_opens_the_hub_folder(probe: Path, pool: Pool, tmp_path: Path) -> None:
+def test_plain_timm_and_transformers_open_the_hub_folder(probe: Path, pool: Pool, tmp_path: Path) -> None:
     report = activetune.export_model(probe, to="hub", out=tmp_path / "hub", pool=pool, **GIVEN)
     code = (
         "import sys, torch, importlib.util\n"
@@ -233,6 +233,13 @@ def test_plain_timm_opens_the_hub_folder(probe: Path, pool: Pool, tmp_path: Path
     torch.testing.assert_close(torch.load(tmp_path / "found.pt", weights_only=True), wanted, atol=1e-5, rtol=1e-5)
     assert str(model.classes) in ended.stdout.replace("(", "[").replace(")", "]")
     assert "size=33" in ended.stdout  # 32 / 0.95
+    from transformers import AutoModelForImageClassification
+
+    theirs: Any = AutoModelForImageClassification.from_pretrained(tmp_path / "hub")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.eval()(torch.randn(3, 3, 32, 32)).logits, wanted, atol=1e-5, rtol=1e-5)
+    assert list(theirs.config.id2label.values()) == list(model.classes)
     card = (tmp_path / "hub/README.md").read_text()
     assert "`linear_probe`" in card and "40 labelled images" in card
     assert f"{100 * report['scores']['exported']['top1']:.2f} %" in card

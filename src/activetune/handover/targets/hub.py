@@ -1,7 +1,7 @@
 """``hub``: timm's layout of a model on a hub, which plain timm opens by ``timm.create_model("local-dir:FOLDER")``.
 
 ``model.safetensors`` and ``config.json`` (architecture, class names, size, mean, std, interpolation, crop) are what
-timm's ``save_for_hf`` writes; ``README.md`` is the model card: data, recipe, figures, limits.
+timm's ``save_for_hf`` writes, and transformers reads; ``README.md`` is the model card: data, recipe, figures, limits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.errors import UsageError
-from activetune.base.files import write_bytes
+from activetune.base.files import read_json, write_bytes, write_json
 from activetune.evaluation.model import Model
 from activetune.handover.card import card_of
 from activetune.handover.graph import Graph
@@ -57,6 +57,9 @@ class Hub(Target):
         save_for_hf(
             network, str(folder), model_config=config, model_args=model.backbone.options, safe_serialization=True
         )
+        written = read_json(folder / CONFIG)
+        written.get("model_args", {}).pop("num_classes", None)  # stands beside them, and transformers refuses it twice
+        write_json(folder / CONFIG, written)
 
     def open(self, folder: Path) -> Answer:
         """See :class:`Target`."""
