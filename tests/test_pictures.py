@@ -11,7 +11,7 @@ from PIL import Image
 
 from activetune.data.kinds import VOID, ArrayMask, Boxes, Names
 from activetune.tasks._forms import CocoResults
-from activetune.tasks._pictures import PAPER, colours, with_answer, with_boxes
+from activetune.tasks._pictures import PAPER, _ink_on, bright_colours, with_answer, with_boxes
 
 GREY = Image.new("RGB", (400, 300), (120, 120, 120))
 CLASSES = ["ground", "car", "tree"]
@@ -26,7 +26,7 @@ def test_a_mask_is_a_veil_with_the_names_of_the_classes_that_it_shows() -> None:
     pixels = np.zeros((300, 400), dtype=np.int32)
     pixels[:150, :200] = 2
     page = with_answer(GREY, ArrayMask(pixels), CLASSES)
-    tree, car = tuple(colours(3)[2].tolist()), tuple(colours(3)[1].tolist())
+    car, tree = (tuple(colour) for colour in bright_colours(3)[1:].tolist())
     assert page.width == 400 and page.height > 300
     assert page.getpixel((10, 10)) == tuple(round((120 + part) / 2) for part in tree)
     assert page.getpixel((390, 290)) != (120, 120, 120)
@@ -45,10 +45,19 @@ def test_a_first_class_is_seen_and_a_background_and_void_are_not() -> None:
         assert (page.height > GREY.height) is seen
 
 
+def test_the_colours_of_21_classes_are_told_apart_and_letters_on_them_are_read() -> None:
+    colours_C3 = bright_colours(21).astype(int)
+    apart_CC = np.abs(colours_C3[:, None] - colours_C3[None]).sum(axis=2) + 1000 * np.eye(21, dtype=int)
+    assert apart_CC.min() > 90
+    for colour in colours_C3.tolist():
+        ink = _ink_on(tuple(colour))
+        assert abs(sum(ink) - sum(colour)) > 150 or max(abs(a - b) for a, b in zip(ink, colour, strict=True)) > 120
+
+
 def test_names_of_boxes_are_not_written_over_each_other() -> None:
     """The surest one, which comes last, has its place; the other is a frame alone."""
-    near = [("one", (50.0, 60.0, 100.0, 80.0), 1), ("two", (52.0, 61.0, 100.0, 80.0), 2)]
-    far = [near[0], ("two", (252.0, 200.0, 100.0, 80.0), 2)]
+    near = [("one", (50.0, 60.0, 100.0, 80.0), 2), ("two", (52.0, 61.0, 100.0, 80.0), 5)]  # both with light letters
+    far = [near[0], ("two", (252.0, 200.0, 100.0, 80.0), 5)]
 
     def letters(boxes: list[tuple[str, Sequence[float], int]]) -> int:
         return int((np.asarray(with_boxes(GREY, boxes)) > 180).all(axis=2).sum())
@@ -62,7 +71,7 @@ def test_many_classes_take_several_rows_and_stay_within_the_picture() -> None:
     one, many = (with_answer(GREY, ArrayMask(np.minimum(pixels, most)), names) for most in (1, 12))
     assert many.height > one.height + 80 and many.width == one.width == 400
     below = shown(many.crop((0, 300, 400, many.height)))
-    for number, colour in enumerate(colours(len(names))[1:].tolist()):
+    for number, colour in enumerate(bright_colours(len(names))[1:].tolist()):
         assert tuple(colour) in below, names[number + 1]
 
 

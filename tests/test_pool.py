@@ -243,7 +243,7 @@ def test_what_is_left_out_is_one_sentence(tmp_path: Path, capsys: pytest.Capture
     write_folder(tmp_path, ["1.png", "a.txt", "b.txt", "c.heic", ".hidden.png"])
     assert open_pool(tmp_path).left_out == {"files that are no images": 3, "hidden entries": 1}
     told = capsys.readouterr().err
-    assert told == f"left out of {tmp_path}: 3 files that are no images (.txt 2, .heic 1), 1 hidden entries\n"
+    assert told == f"left out of {tmp_path}: 3 files that are no images (.txt 2, .heic 1), 1 hidden entry\n"
     open_pool(tmp_path, quiet=True)
     assert capsys.readouterr().err == ""
 

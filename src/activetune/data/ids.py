@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from activetune.base.errors import UsageError, some
 from activetune.base.names import as_known
-from activetune.base.tables import need_columns, read_table
+from activetune.base.tables import header_of, need_columns, read_table
+from activetune.data.pool import Pool
+
+IMAGE_TABLE = "images.csv"  # of a folder that ``select --images`` made: the images under the pool's own ids
 
 
 def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
@@ -41,6 +45,23 @@ def refuse_unknown(ids: Sequence[str], known: Collection[str], where: object, wh
     raise UsageError(
         f"{where}: {len(unknown):,} of {len(ids):,} ids are not in {what}: {some(unknown)}; {_advice(unknown, known)}"
     )
+
+
+def refuse_foreign_ids(ids: Sequence[str], pool: Pool, where: object) -> None:
+    """Raise a :class:`UsageError` where ids are not in a pool.
+
+    A folder that ``select --images`` made has the images below other ids than its table, which is then the pool meant.
+    """
+    unknown = [item for item in ids if item not in pool.position]
+    if not unknown:
+        return
+    table = Path(pool.name) / IMAGE_TABLE
+    if {"id", "path"} <= set(header_of(table)) and set(unknown) <= set(ids_of(read_table(table)["id"])):
+        raise UsageError(
+            f"{where}: {len(unknown):,} of {len(ids):,} ids are not in the pool {pool.name}: {some(unknown)}; "
+            f"give the pool {table}, which has the images under these ids"
+        )
+    refuse_unknown(ids, pool.position, where, f"the pool {pool.name}")
 
 
 def _advice(unknown: Sequence[str], known: Collection[str]) -> str:

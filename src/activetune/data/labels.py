@@ -21,7 +21,7 @@ from activetune.base.errors import ActivetuneError, UsageError, repeated, some
 from activetune.base.names import as_known
 from activetune.base.tables import Columns, need_columns, read_table
 from activetune.data.answers import class_names
-from activetune.data.ids import ids_of, refuse_unknown
+from activetune.data.ids import ids_of, refuse_foreign_ids
 from activetune.data.pool import Pool
 
 Answer = TypeVar("Answer")
@@ -127,7 +127,7 @@ def labels_of(given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
             f"none of the {count:,} given labels is answered; give class names" if count else "no label was given"
         )
     found = replace(found, ids=as_known(found.ids, pool.position))
-    refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
+    refuse_foreign_ids(found.ids, pool, "the given labels")
     return found
 
 
@@ -148,7 +148,7 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
     need_columns(columns, ["id"], path, pool.position)
     ids = as_known(ids_of(columns["id"]), pool.position)
     columns = {**columns, "id": ids}
-    refuse_unknown(ids, pool.position, path, f"the pool {pool.name}")
+    refuse_foreign_ids(ids, pool, path)
     if "label" not in columns:
         if pool.labels is None:
             need_columns(columns, ["label"], path, more=f", and the pool {pool.name} has no labels of its own")

@@ -167,7 +167,8 @@ def import_labels(
         _refuse_target(target, overwrite or resume)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     format = format or own_folders(path, pool)
-    chosen = task or _task_for(path, format, target, quiet)
+    told = [] if task else tasks_at(path, format)
+    chosen = task or _task_for(path, told, target)
     if chosen not in (CLASSIFICATION, *TASKS):
         raise UsageError(f"there is no task {chosen!r}; give one of {', '.join((CLASSIFICATION, *TASKS))}")
     if target is not None and target.suffix.lower() == ".csv" and chosen not in IN_CSV:
@@ -176,6 +177,8 @@ def import_labels(
         )
     asked = "multilabel" if chosen == CLASSIFICATION else chosen
     labels = read_annotations(path, pool, asked, classes=classes, format=format, quiet=quiet)
+    if told and chosen != told[0]:
+        note(f"{path} holds answers of {told[0]}, of which {target} keeps the classes; .parquet keeps all", quiet)
     if chosen == CLASSIFICATION:
         several = any(len(answer.names) > 1 for answer in labels.answers)
         chosen = "multilabel" if several and task is None else chosen
@@ -197,16 +200,13 @@ def _idle() -> dict[str, Idle]:
     return {"seed": NO_CHANCE, "device": PROCESSOR_ONLY, "precision": FULL_PRECISION, "workers": ONE_PROCESS}
 
 
-def _task_for(path: str | os.PathLike[str], format: str | None, target: Path | None, quiet: bool) -> str:
-    """The likeliest task of the answers at a path that the output can hold."""
-    told = tasks_at(path, format)
+def _task_for(path: str | os.PathLike[str], told: Sequence[str], target: Path | None) -> str:
+    """The first of the tasks that are answered at a path, the likeliest first, which the output can hold."""
     if not told:
         raise UsageError(f"{path} holds no answers, nothing was written; if it does, say of what kind with --task")
     held = told if target is None or target.suffix.lower() != ".csv" else [one for one in told if one in IN_CSV]
     if not held:
         raise UsageError(f"{path} holds answers of {some(told)}, which are written as .parquet; choose another --out")
-    if held[0] != told[0]:
-        note(f"{path} holds answers of {told[0]}, of which {target} keeps the classes; .parquet keeps all", quiet)
     return held[0]
 
 

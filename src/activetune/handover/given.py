@@ -23,7 +23,7 @@ from activetune.base.files import parse_json, read_json
 from activetune.base.names import as_known
 from activetune.base.tables import Columns, header_of, read_table
 from activetune.data.annotations import TASKS, box_table, read_annotations, tasks_at
-from activetune.data.ids import ids_of, refuse_unknown
+from activetune.data.ids import ids_of, refuse_foreign_ids
 from activetune.data.kinds import Boxes, Names, Sentences
 from activetune.data.labels import Labels, answers_of, pool_labels
 from activetune.data.pool import Pool
@@ -131,7 +131,7 @@ def _selected(path: Path, pool: Pool, task: str | None, unanswered: str) -> Give
 def _known(ids: Sequence[str], path: Path, pool: Pool) -> list[str]:
     """Distinct ids as the pool spells them."""
     found = list(dict.fromkeys(as_known(ids, pool.position)))
-    refuse_unknown(found, pool.position, path, f"the pool {pool.name}")
+    refuse_foreign_ids(found, pool, path)
     return found
 
 
@@ -232,7 +232,7 @@ def _boxes_predicted(path: Path, pool: Pool) -> Given | None:
     numbers: dict[str, int] = {}
     for one in content:
         item, name = as_known([str(one["image_id"])], pool.position)[0], str(one["category"])
-        refuse_unknown([item], pool.position, path, f"the pool {pool.name}")
+        refuse_foreign_ids([item], pool, path)
         boxes.setdefault(item, []).append((name, _corners(one["bbox"], path), _number(one["score"], path)))
         numbers[name] = one.get("category_id", 0)
         if not isinstance(numbers[name], int):

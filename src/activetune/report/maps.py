@@ -64,12 +64,13 @@ class Colouring:
 
     @classmethod
     def by_number(cls, name: str, values_M: FloatArray, told: Callable[[float], str]) -> Colouring:
-        """By numbers, in shades of as many items each."""
-        edges = np.unique(np.quantile(values_M, np.linspace(0, 1, BINS + 1)))
+        """By numbers, in shades of as many items each, so far as their limits are told apart."""
+        limits = np.unique(np.quantile(values_M, np.linspace(0, 1, BINS + 1)))
+        edges = np.asarray(list({told(float(limit)): limit for limit in limits[::-1]}.values()))[::-1]
         codes = np.clip(np.searchsorted(edges, values_M, side="right") - 1, 0, max(0, len(edges) - 2))
         if len(edges) < 2:
             return cls(name, [told(float(edges[0]))], codes, "scale")
-        names = [f"{told(low)} to {told(high)}" for low, high in pairwise(edges)]
+        names = [f"{told(float(low))} to {told(float(high))}" for low, high in pairwise(edges)]
         return cls(name, names, codes, "scale")
 
 

@@ -20,6 +20,7 @@ from activetune.base.progress import progress
 from activetune.base.tables import write_csv
 from activetune.base.urls import is_address
 from activetune.data.frame_rate import split_rate
+from activetune.data.ids import IMAGE_TABLE
 from activetune.data.image_files import image_file
 from activetune.data.images import decode_image
 from activetune.data.opening import open_pool, refuse_in_pool
@@ -27,7 +28,7 @@ from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings
 from activetune.selection.artefact import Selection, load_selection
 
-IMAGES, LIST = "images", "images.csv"
+IMAGES, LIST = "images", IMAGE_TABLE
 
 
 @holds_output(folder=True)

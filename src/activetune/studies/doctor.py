@@ -171,7 +171,7 @@ def _accelerators(torch: Any) -> Iterator[str]:
 def _cache() -> Iterator[Finding]:
     folder = cache_folder("")
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    size = f"{_size(sum(path.stat().st_size for path in files))} in {len(files):,} files"
+    size = f"{_size(sum(path.stat().st_size for path in files))} in {len(files):,} file{'' if len(files) == 1 else 's'}"
     above = next(place for place in (folder, *folder.parents) if place.is_dir())
     if os.access(above, os.W_OK):
         yield Finding("cache", str(folder), size)

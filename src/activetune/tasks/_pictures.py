@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +18,13 @@ LEAST = 320  # pixels of the longer side, below which an image is enlarged, so t
 MANY = 12  # boxes from which on frames are thin
 BACKGROUND = ("background", "bg", "unlabelled", "unlabeled", "none", "nothing", "void", "ignore")
 PAPER, INK = (255, 255, 255), (20, 20, 20)
+GOLDEN = 0.618  # of the circle of hues: so far apart, any number of them lie as evenly as can be
+TONES = ((0.9, 1.0), (0.55, 0.95), (1.0, 0.65))  # saturation and value, in turn: hues come near each other again
+LIGHT = 140  # of 255, from which on a colour takes dark text
 
 
 def colours(count: int) -> np.ndarray:
-    """(C, 3) distinct colours, uint8: the bits of a class's number dealt to the channels, as PASCAL VOC's.
+    """(C, 3) colours of mask files, uint8: the bits of a class's number dealt to the channels, as in PASCAL VOC.
 
     >>> colours(3).tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
@@ -31,6 +35,16 @@ def colours(count: int) -> np.ndarray:
         for channel in range(3):
             found[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return found
+
+
+def bright_colours(count: int) -> np.ndarray:
+    """(C, 3) distinct colours to draw in, uint8, up to 21 of them far apart: VOC's are dark, and alike over an image.
+
+    >>> bright_colours(2).tolist()
+    [[255, 25, 25], [109, 148, 242]]
+    """
+    found = [colorsys.hsv_to_rgb(number * GOLDEN % 1, *TONES[number % len(TONES)]) for number in range(count)]
+    return (255 * np.asarray(found).reshape(-1, 3)).round().astype(np.uint8)
 
 
 def with_text(image: Image.Image, text: str) -> Image.Image:
@@ -77,12 +91,19 @@ def with_boxes(image: Image.Image, boxes: Sequence[tuple[str, Sequence[float], i
             continue  # names over each other can't be read; the frame's colour tells the class
         written.append(box)
         draw.rectangle(box, fill=colour)
-        draw.text(place, text, PAPER, font=font)
+        draw.text(place, text, _ink_on(colour), font=font)
     return page
 
 
-def _colour_of(number: int) -> tuple[int, ...]:
-    return tuple(colours(number + 2)[-1].tolist())
+def _colour_of(number: int) -> tuple[int, int, int]:
+    red, green, blue = bright_colours(number + 1)[-1].tolist()
+    return red, green, blue
+
+
+def _ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The colour of text that can be read on another, by its luma (ITU-R BT.601)."""
+    red, green, blue = colour
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue >= LIGHT else PAPER
 
 
 def with_mask(image: Image.Image, numbers_HW: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> Image.Image:
@@ -93,8 +114,7 @@ def with_mask(image: Image.Image, numbers_HW: npt.NDArray[np.integer[Any]], clas
     Args:
         numbers_HW: classes' positions, negative where there is none.
     """
-    colours_C3 = colours(len(classes) + 1)
-    colours_C3[0] = colours_C3[-1]  # the first one is black, in which nothing can be seen
+    colours_C3 = bright_colours(max(1, len(classes)))
     first = 1 if classes and classes[0].strip("_ ").lower() in BACKGROUND else 0
     known_HW = (numbers_HW >= first) & (numbers_HW < len(classes))
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)

@@ -33,7 +33,7 @@ from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.annotations.table import cell_of_names as cell_of_names
 from activetune.data.formats import suffix_of
-from activetune.data.ids import refuse_unknown
+from activetune.data.ids import refuse_foreign_ids
 from activetune.data.kinds import ArrayMask, Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -89,9 +89,23 @@ def read_annotations(
     files = files_at(path)
     asked = Asked(pool, task, Problems(str(files.path)), classes, quiet, exported(files))
     module, files = _format_of(files, task, format, asked.export)
-    labels: Labels = module.read(files, asked)
+    try:
+        labels: Labels = module.read(files, asked)
+    except UsageError as error:
+        raise (_of_another_format(files, module) or error) from None
     asked.problems.tell(quiet)
     return labels
+
+
+def _of_another_format(files: Files, named: ModuleType) -> UsageError | None:
+    """The error for a path that holds another format than the one that was named, and not this one."""
+    if any(named.find(files, task) for task in named.TASKS):
+        return None
+    other = next((module for task in TASKS for module in _found(files, task).values()), None)
+    if other is None:
+        return None
+    meant, given = (module.ABOUT.partition(":")[0] for module in (other, named))
+    return UsageError(f"{files.path} holds no {given}, but {meant}; leave --from out, or give the files of {given}")
 
 
 def _format_of(files: Files, task: str, name: str | None, export: Export | None) -> tuple[ModuleType, Files]:
@@ -137,7 +151,7 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
     (module,) = found.values()
     tasks = list(module.holds(the_file(files, module)))
     if not tasks:
-        raise UsageError(
+        raise _of_another_format(files, module) or UsageError(
             f"{path} holds no answers to any task: none of its columns or files is about one; give {module.ABOUT}"
         )
     return tasks
@@ -228,7 +242,7 @@ def annotations_of(
             "give those, or another --task"
         )
     found = replace(found, ids=as_known(found.ids, pool.position))
-    refuse_unknown(found.ids, pool.position, "the given labels", f"the pool {pool.name}")
+    refuse_foreign_ids(found.ids, pool, "the given labels")
     _refuse_other_sizes(found, pool)
     return found
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from activetune.base.errors import UsageError
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing
 from activetune.data.annotations._sheet import Sheet, folders_of
 from activetune.data.answers import class_name
 from activetune.data.formats import is_image_name

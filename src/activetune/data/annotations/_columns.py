@@ -20,7 +20,8 @@ from typing import Any
 
 from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, sentence, size_from
+from activetune.data.annotations._answers import answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, sentence, size_from
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems

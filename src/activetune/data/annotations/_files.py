@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from activetune.base.errors import RejectedImage, UsageError, first_line
+from activetune.base.tables import header_in, header_of
 from activetune.data.pool import ImageSource
 from activetune.data.sources._files import FileSource
 from activetune.data.sources._walk import walk
@@ -67,6 +68,13 @@ class Files:
         except UsageError:
             return b""
 
+    def header(self, name: str) -> tuple[str, ...]:
+        """The names of a table's columns, none where it is no table; looked at once."""
+        if name not in self._headers:
+            single = self.single
+            self._headers[name] = header_in(self.peek(name)) if single is None else header_of(single)
+        return self._headers[name]
+
     def source(self, names: Sequence[str]) -> ImageSource:
         """A picklable source of some of the files."""
         if not self.members:
@@ -77,6 +85,10 @@ class Files:
         """The same without all other files."""
         kept = [name for name in names if name in self._position]
         return Files(self.root, self.root, kept, [self.members[self._position[name]] for name in kept if self.members])
+
+    @cached_property
+    def _headers(self) -> dict[str, tuple[str, ...]]:
+        return {}
 
     @cached_property
     def _all(self) -> ImageSource:

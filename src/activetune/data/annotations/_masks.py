@@ -20,6 +20,7 @@ from PIL import Image
 from activetune.base.errors import RejectedImage, UsageError, first_line, some
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import note, progress
+from activetune.data.annotations._answers import checked_classes, refuse_nothing, refuse_other_classes
 from activetune.data.annotations._legend import (
     LARGEST,
     Legend,
@@ -27,7 +28,8 @@ from activetune.data.annotations._legend import (
     legend_of_names,
     legend_of_values,
 )
-from activetune.data.annotations._listed import Asked, checked_classes, refuse_nothing, refuse_other_classes, size_of
+from activetune.data.annotations._listed import Asked
+from activetune.data.annotations._placed import size_of
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import Indices, Mask
 from activetune.data.labels import Labels

@@ -19,18 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
-from activetune.base.tables import JSON_LINES, Columns, csv_columns, header_in, header_of, read_table, text_of
+from activetune.base.tables import JSON_LINES, Columns, csv_columns, read_table, text_of
 from activetune.data.annotations import normal
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files, files_at
-from activetune.data.annotations._listed import (
-    Asked,
-    Found,
-    Listed,
-    Thing,
-    answers_of,
-    crowd_from,
-    size_from,
-)
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
 from activetune.data.annotations._shapes import Box, are_shares
 from activetune.data.answers import class_name, is_missing
 from activetune.data.ids import ids_of
@@ -114,11 +107,11 @@ def _tables(files: Files, task: str) -> Iterator[str]:
     single = files.single
     if single is not None:
         known = single.suffix.lower() in SUFFIXES and not _is_of_another_format(files, single)
-        if known and fits(_layout(header_of(single))):
+        if known and fits(_layout(files.header(single.name))):
             yield single.name
         return
     for name in files.ending(*CSV)[:ASKED]:
-        if fits(_layout(header_in(files.peek(name)))):
+        if fits(_layout(files.header(name))):
             yield name
 
 

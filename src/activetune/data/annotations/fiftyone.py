@@ -13,8 +13,9 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json, write_bytes
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, size_from
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
 from activetune.data.annotations._sheet import Sheet

@@ -13,8 +13,9 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._listed import Asked, Found, Listed, answers_of, sentence
+from activetune.data.annotations._listed import Asked, Found, Listed, sentence
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._studio_page import BESIDE as BESIDE
 from activetune.data.annotations._studio_page import FILE as FILE

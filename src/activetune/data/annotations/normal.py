@@ -33,9 +33,10 @@ from PIL import Image
 from activetune.base.errors import RejectedImage, UsageError, first_line, some, unknown_name
 from activetune.base.files import parse_json, prepare_file, replacing
 from activetune.base.parquet import open_parquet, parts_of, values_of
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import Legend
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, crowd_from, size_from
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
 from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.kinds import VOID, Boxes, Mask, Names, Sentences

@@ -16,8 +16,9 @@ from pathlib import Path
 from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
 from activetune.base.tables import decode_text
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files, files_at
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of, size_from
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing, size_from
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet, short_text
 from activetune.data.answers import class_name

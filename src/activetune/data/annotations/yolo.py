@@ -15,9 +15,10 @@ from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
 from activetune.base.names import whole_number
 from activetune.base.tables import text_of
+from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._class_folders import class_folders, write_class_folders
 from activetune.data.annotations._files import Files, files_at
-from activetune.data.annotations._listed import Asked, Found, Listed, Thing, answers_of
+from activetune.data.annotations._listed import Asked, Found, Listed, Thing
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
 from activetune.data.annotations._sheet import Sheet

@@ -23,6 +23,20 @@ NAMES_NOTHING = "rows of metadata that name no image of the pool"
 NO_IMAGES = "Parquet files without images"
 CUT_OFF = "files that are cut off"
 NO_VIDEO = "videos that can't be read"
+ONE = {  # how a single one of them is told
+    HIDDEN: "hidden entry",
+    SYSTEM: "folder that a system made (@eaDir, __MACOSX)",
+    SPECIAL: "pipe, socket or device",
+    DANGLING: "link that leads nowhere",
+    LINK_OUT: "linked folder that leads out of the pool (--follow-links takes it)",
+    LINK_AGAIN: "linked folder whose images are listed where they lie",
+    OUTSIDE: "name that leads out of the archive",
+    OTHER: "file that is no image",
+    NAMES_NOTHING: "row of metadata that names no image of the pool",
+    NO_IMAGES: "Parquet file without images",
+    CUT_OFF: "file that is cut off",
+    NO_VIDEO: "video that can't be read",
+}
 
 
 @dataclass(frozen=True)
@@ -61,15 +75,16 @@ class LeftOut:
         return {**({OTHER: files} if files else {}), **{name: count for name, count in self.reasons.items() if count}}
 
     def __str__(self) -> str:
-        """``12 files that are no images (.txt 10, .csv 2), 3 hidden entries``, or nothing."""
+        """``12 files that are no images (.txt 10, .csv 2), 1 hidden entry``, or nothing."""
         told = []
         for reason, count in self.counts().items():
-            kinds = ""
+            kinds, name = "", ONE.get(reason, reason) if count == 1 else reason
             if reason == OTHER:
                 shown = [f"{suffix} {files:,}" for suffix, files in self.suffixes.most_common(KINDS_TOLD)]
                 more = len(self.suffixes) - len(shown)
-                kinds = f" ({', '.join(shown)}{f' and {more} more kinds' if more > 0 else ''})"
-            told.append(f"{count:,} {reason}{kinds}")
+                others = f" and {more} more kind{'' if more == 1 else 's'}" if more > 0 else ""
+                kinds = f" ({', '.join(shown)}{others})"
+            told.append(f"{count:,} {name}{kinds}")
         return ", ".join(told)
 
 

@@ -43,10 +43,14 @@ def _of_selection(subject: Subject) -> list[Step]:
 
 def _of_model(subject: Subject) -> list[Step]:
     folder = quote(str(subject.folder))
-    return [
-        ("Score it on images that it was not trained on:", f"activetune evaluate {folder} POOL --labels FILE"),
-        ("Let it answer:", f"activetune predict {folder} POOL --out ANSWERS"),
-    ]
+    steps = [("Let it answer:", f"activetune predict {folder} POOL --out ANSWERS --draw PICTURES")]
+    if subject.answered is None:
+        seen = f"activetune report {folder} --pool POOL --labels FILE --overwrite"
+        steps.insert(0, ("See its mistakes on images that it was not trained on:", seen))
+    if subject.scores is None:
+        scored = f"activetune evaluate {folder} POOL --labels FILE"
+        steps.insert(0, ("Score it on images that it was not trained on:", scored))
+    return steps
 
 
 _STEPS: Mapping[str, Callable[[Subject], list[Step]]] = {

@@ -44,8 +44,8 @@ class Scores(Panel):
         page.figures(_figures(scores, {**FURTHER, **shown}))
         if subject.answered is None:
             page.note(
-                f"As activetune evaluate has left them in {subject.folder.name}/scores.json. The pictures of the "
-                "mistakes, a calibration curve and a map need the images: give --pool POOL."
+                f"As activetune evaluate has left them in {subject.folder.name}/scores.json. Pictures of the mistakes "
+                "and a map of the images need --pool POOL, and --labels where POOL has none."
             )
 
 

@@ -21,6 +21,8 @@ from activetune.data.kinds import VOID, Mask
 from activetune.tasks._forms._form import Form, Row
 from activetune.tasks._pictures import colours, with_mask
 
+FILES = (".csv", ".json", ".jsonl", ".npy", ".npz", ".parquet", ".tar", ".tsv", ".txt", ".zip")
+
 
 class Masks(Form):
     """A folder of PNG masks beside the images' names, with ``classes.csv`` and ``masks.csv`` (id, file).
@@ -40,7 +42,7 @@ class Masks(Form):
 
     def file(self, out: Path) -> Path:
         """See :class:`Form`."""
-        if out.suffix:
+        if out.suffix.lower() in FILES or is_image_name(out.name):  # others, as of "run_0.25", are part of a name
             raise UsageError(f"{out}: masks are written to a folder; give one, for instance {out.with_suffix('')}")
         return out / "masks.csv"
 
