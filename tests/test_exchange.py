@@ -336,6 +336,19 @@ def test_brushes_are_packed_as_they_are_unpacked() -> None:
 # What is refused ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("task", ["detection", None])
+def test_a_format_that_is_named_wrongly_is_told_with_the_one_that_lies_there(
+    task: str | None, pool: Path, boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And no note tells of answers before any were read."""
+    out = activetune.export_labels(boxes, pool=pool, format="voc", out=tmp_path / "out", quiet=True)
+    with pytest.raises(UsageError, match=r"out holds no YOLO, but Pascal VOC; leave --from out"):
+        activetune.import_labels(
+            out, pool=pool, format="yolo", task=task, out=tmp_path / "read.csv" if task is None else None
+        )
+    assert "holds answers of" not in capsys.readouterr().err
+
+
 def test_entities_in_xml_are_never_unpacked(pool: Path, tmp_path: Path) -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><annotations><image name="&b;"/></annotations>'
     (tmp_path / "bomb.xml").write_text(bomb)

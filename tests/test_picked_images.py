@@ -22,6 +22,7 @@ from activetune import (
     select,
 )
 from activetune.cli import run
+from activetune.data.labels import labels_of
 
 
 def picture(shade: int, kind: str = "PNG") -> bytes:
@@ -121,6 +122,12 @@ def test_select_writes_them_on_the_command_line(
     line = ["select", str(tmp_path / "emb"), "--budget", "2", "--method", "every_nth", "--out", str(tmp_path / "sel")]
     assert run([*line, "--images", str(tmp_path / "picked")]) == 0
     assert f"{tmp_path / 'picked' / 'images.csv'}: 2 images" in capsys.readouterr().out
-    assert list(open_pool(tmp_path / "picked" / "images.csv").ids) == list(load_selection(tmp_path / "sel").ids)
+    picks = load_selection(tmp_path / "sel").ids
+    assert list(open_pool(tmp_path / "picked" / "images.csv").ids) == list(picks)
+    for folder in ("picked", "picked/images"):
+        with pytest.raises(
+            UsageError, match=r"give the pool .*picked/images\.csv, which has the images under these ids"
+        ):
+            labels_of({picks[0]: "cat"}, open_pool(tmp_path / folder))
     assert run([*line, "--resume", "--images", str(tmp_path / "sel")]) == 2  # the selection's own folder
     assert "holds 'selection'" in capsys.readouterr().err

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from activetune.base.errors import UsageError
 from activetune.data.kinds import VOID, ArrayMask, Boxes, Names
 from activetune.tasks._forms import CocoResults
+from activetune.tasks._forms.masks import Masks
 from activetune.tasks._pictures import PAPER, _ink_on, bright_colours, with_answer, with_boxes
 
 GREY = Image.new("RGB", (400, 300), (120, 120, 120))
@@ -73,6 +76,12 @@ def test_many_classes_take_several_rows_and_stay_within_the_picture() -> None:
     below = shown(many.crop((0, 300, 400, many.height)))
     for number, colour in enumerate(bright_colours(len(names))[1:].tolist()):
         assert tuple(colour) in below, names[number + 1]
+
+
+@pytest.mark.parametrize(("name", "taken"), [("run_0.25", True), ("masks", True), ("m.csv", False), ("m.PNG", False)])
+def test_masks_go_to_a_folder_whose_name_may_hold_a_dot(name: str, taken: bool) -> None:
+    with nullcontext() if taken else pytest.raises(UsageError, match=r"for instance m$"):
+        assert Masks(CLASSES).file(Path(name)) == Path(name) / "masks.csv"
 
 
 @pytest.mark.parametrize(("score", "drawn"), [(0.29, False), (0.3, True), (0.9, True)])

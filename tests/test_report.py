@@ -194,7 +194,7 @@ def test_a_colouring_by_numbers_has_shades_of_as_many_items() -> None:
     assert np.bincount(one.codes_M).tolist() == [10] * 12
     assert maps.Colouring.by_number("n", np.ones(5), "{:.0f}".format).names == ["1"]
     few = maps.Colouring.by_number("n", np.asarray([0.317, 0.322, 0.328, 0.331, 0.358]), "{:.2f}".format)
-    assert few.names == ["0.32 to 0.33", "0.33 to 0.36"] and few.codes_M.tolist() == [0, 0, 1, 1, 1]
+    assert few.names == ["0.32 to 0.33", "0.33 to 0.34", "0.35 to 0.36"] and few.codes_M.tolist() == [0, 0, 1, 1, 2]
 
 
 def test_distances_to_the_first_picks_are_those_of_their_definition() -> None:

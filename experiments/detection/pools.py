@@ -15,7 +15,7 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of bccd.zip")
     parser.add_argument("--out", type=Path, default=Path("build/detection"))
     options = parser.parse_args()
     with zipfile.ZipFile(options.data / "bccd.zip") as archive:

@@ -19,7 +19,7 @@ from subsets import CAMVID
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of camvid.zip")
     parser.add_argument("--out", type=Path, default=Path("build/segmentation"))
     options = parser.parse_args()
     with zipfile.ZipFile(options.data / "camvid.zip") as archive:

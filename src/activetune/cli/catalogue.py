@@ -33,7 +33,8 @@ def catalogue(what: str) -> Iterator[str]:
         for name in sorted(tasks()):
             task = make_task(name)
             yield f"{name}: {_about(type(task))}"
-            yield f"    chosen and scored by {told(task.primary)}; heads: {', '.join(task.head_kinds())}"
+            kinds = ", ".join(task.head_kinds())
+            yield f"    chosen and scored by {told(task.primary)}; heads, the default first: {kinds}"
     elif what == "backbones":
         from activetune.networks.backbones import backbone_names, sources
 
@@ -41,10 +42,12 @@ def catalogue(what: str) -> Iterator[str]:
         yield from backbone_names()
     elif what == "heads":
         from activetune.networks.heads import ROOMS, heads, options_of
+        from activetune.tasks import tasks
 
         for room in ROOMS:
+            answers = ", ".join(name for name, task in tasks().items() if task.room == room)
             for name, cls in heads(room).items():
-                yield f"{name}: {_about(cls)}" if room == "classes" else f"{name} ({room}): {_about(cls)}"
+                yield f"{name} ({answers}): {_about(cls)}"
                 options = ", ".join(f"{option}={default}" for option, default in options_of(cls).items())
                 yield from [f"    options: {options}"] if options else []
     else:

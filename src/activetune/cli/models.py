@@ -61,7 +61,13 @@ def finetune(
         str | None,
         typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur."),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="See 'activetune list heads'.", show_default=False)] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME, or NAME:OPTION=VALUE;…: see 'activetune list heads'; default: the task's first.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -184,7 +190,10 @@ def predict(
         typer.Option("--pool", help="The pool whose ids come on stdin; without it they are paths.", metavar="POOL"),
     ] = None,
     draw: Annotated[
-        Path | None, typer.Option(help="A folder for pictures of the images with their answers drawn in.")
+        Path | None,
+        typer.Option(
+            help="A folder for pictures of the images with their answers drawn in; boxes from a score of 0.3 on."
+        ),
     ] = None,
     shard_size: ShardSize = None,
     engine: EngineOption = None,

@@ -50,17 +50,18 @@ def refuse_unknown(ids: Sequence[str], known: Collection[str], where: object, wh
 def refuse_foreign_ids(ids: Sequence[str], pool: Pool, where: object) -> None:
     """Raise a :class:`UsageError` where ids are not in a pool.
 
-    A folder that ``select --images`` made has the images below other ids than its table, which is then the pool meant.
+    A folder that ``select --images`` made, or that of its images, has them under other ids than its table, which is
+    then the pool that is meant.
     """
     unknown = [item for item in ids if item not in pool.position]
     if not unknown:
         return
-    table = Path(pool.name) / IMAGE_TABLE
-    if {"id", "path"} <= set(header_of(table)) and set(unknown) <= set(ids_of(read_table(table)["id"])):
-        raise UsageError(
-            f"{where}: {len(unknown):,} of {len(ids):,} ids are not in the pool {pool.name}: {some(unknown)}; "
-            f"give the pool {table}, which has the images under these ids"
-        )
+    for table in (folder / IMAGE_TABLE for folder in (Path(pool.name), Path(pool.name).parent)):
+        if {"id", "path"} <= set(header_of(table)) and set(unknown) <= set(ids_of(read_table(table)["id"])):
+            raise UsageError(
+                f"{where}: {len(unknown):,} of {len(ids):,} ids are not in the pool {pool.name}: {some(unknown)}; "
+                f"give the pool {table}, which has the images under these ids"
+            )
     refuse_unknown(ids, pool.position, where, f"the pool {pool.name}")
 
 

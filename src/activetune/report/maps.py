@@ -71,7 +71,8 @@ class Colouring:
         if len(edges) < 2:
             return cls(name, [told(float(edges[0]))], codes, "scale")
         names = [f"{told(float(low))} to {told(float(high))}" for low, high in pairwise(edges)]
-        return cls(name, names, codes, "scale")
+        used, codes = np.unique(codes, return_inverse=True)  # of few items, some shades have none
+        return cls(name, [names[number] for number in used], codes, "scale")
 
 
 # Places -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from activetune.data.kinds import Answer, Boxes, Mask, Names
+from activetune.data.kinds import Answer, Boxes, Mask, Names, Sentences
 
 VEIL = 0.5  # share of a mask's colour in a pixel
 LEAST = 320  # pixels of the longer side, below which an image is enlarged, so that text fits
@@ -168,7 +168,7 @@ def with_answer(image: Image.Image, answer: Answer, classes: Sequence[str]) -> I
         )
     if isinstance(answer, Names):
         return with_text(image, ", ".join(answer.names) or "nothing")
-    return with_text(image, answer if isinstance(answer, str) else " / ".join(answer.texts))
+    return with_text(image, " / ".join(answer.texts) if isinstance(answer, Sentences) else str(answer))
 
 
 def _enlarged(image: Image.Image) -> tuple[Image.Image, int]:
