@@ -103,4 +103,4 @@ def test_the_size_of_the_cache_is_that_of_its_files(
     (tmp_path / "here/embeddings").mkdir(parents=True)
     (tmp_path / "here/embeddings/a").write_bytes(bytes(2_500_000))
     found = [finding for finding in activetune.doctor().findings if finding.part == "cache"]
-    assert [(finding.name, finding.value) for finding in found] == [(str(tmp_path / "here"), "2.5 MB in 1 files")]
+    assert [(finding.name, finding.value) for finding in found] == [(str(tmp_path / "here"), "2.5 MB in 1 file")]

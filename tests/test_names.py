@@ -91,7 +91,7 @@ def test_linked_folders_outside_are_followed_on_the_command_line_when_asked(
     assert run([*embed, "--out", str(tmp_path / "a"), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert run([*embed, "--out", str(tmp_path / "b")]) == 0
-    assert "1 linked folders that lead out of the pool (--follow-links takes them)" in capsys.readouterr().err
+    assert "1 linked folder that leads out of the pool (--follow-links takes it)" in capsys.readouterr().err
     assert run([*embed, "--out", str(tmp_path / "c"), "--follow-links"]) == 0
     printed = capsys.readouterr()
     assert "left out" not in printed.err

@@ -101,7 +101,7 @@ def test_a_tar_that_was_cut_off_gives_the_images_before(tmp_path: Path, capsys: 
     path.write_bytes(path.read_bytes()[: 5 * 1024 + 520])  # the header of the sixth image, and 8 bytes of it
     pool = open_pool(path)
     assert list(pool.ids) == [f"{number}.png" for number in range(5)]
-    assert "1 files that are cut off" in capsys.readouterr().err
+    assert "1 file that is cut off" in capsys.readouterr().err
 
 
 def test_a_pool_of_shards_is_embedded_as_the_folder_is(tmp_path: Path) -> None:
