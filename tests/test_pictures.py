@@ -59,7 +59,10 @@ def test_the_colours_of_21_classes_are_told_apart_and_letters_on_them_are_read()
 
 def test_names_of_boxes_are_not_written_over_each_other() -> None:
     """The surest one, which comes last, has its place; the other is a frame alone."""
-    near = [("one", (50.0, 60.0, 100.0, 80.0), 2), ("two", (52.0, 61.0, 100.0, 80.0), 5)]  # both with light letters
+    near: list[tuple[str, Sequence[float], int]] = [
+        ("one", (50.0, 60.0, 100.0, 80.0), 2),
+        ("two", (52.0, 61.0, 100.0, 80.0), 5),
+    ]  # both with light letters
     far = [near[0], ("two", (252.0, 200.0, 100.0, 80.0), 5)]
 
     def letters(boxes: list[tuple[str, Sequence[float], int]]) -> int:
