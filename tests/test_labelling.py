@@ -279,8 +279,12 @@ def test_classes_are_added_renamed_and_merged_on_the_way(sel: Path) -> None:
         assert client.change(5, kind="rename", name="cat", to="kitten").json() == {"saved": [5]}  # a retry
         assert client.answer(6, "03.png", "cat").status_code == 200  # a tab that does not know yet
         assert client.change(7, kind="rename", name="dog", to="bird").json() == {"saved": [7]}
-        state = client.get("/api/state")
+        state = client.get("/api/state", since=5)
         assert state["classes"] == [{"name": "kitten", "count": 2}, {"name": "bird", "count": 2}]
+        assert state["renames"] == [
+            {"client": "one", "name": name, "to": to} for name, to in (("cat", "kitten"), ("dog", "bird"))
+        ]
+        assert [(one["id"], one["label"]) for one in state["changes"]] == [("03.png", "kitten"), ("02.png", "bird")]
         for wrong in (
             {"kind": "add", "name": "bird"},
             {"kind": "add", "name": " "},
@@ -292,6 +296,21 @@ def test_classes_are_added_renamed_and_merged_on_the_way(sel: Path) -> None:
     with Client(sel) as client:  # the names of the command line that were given up stay so
         assert [one["name"] for one in client.get("/api/state")["classes"]] == ["kitten", "bird"]
         assert labels_in(sel) == expected
+
+
+def test_a_name_that_is_given_again_takes_no_answer_of_its_first_bearer(sel: Path) -> None:
+    with Client(sel, classes=["x", "cat", "dog"]) as client:
+        client.answer(1, "00.png", "x", by="Ada", suggestion="dog")
+        client.answer(2, "01.png", "cat", by="Ada")
+        client.change(3, kind="rename", name="x", to="cat")
+        client.change(4, kind="rename", name="cat", to="kitten")
+        client.change(5, kind="add", name="cat")
+        client.answer(6, "02.png", "cat", by="Ada")
+        client.answer(7, "03.png", "x", by="Ada")  # of a tab that knows of neither
+        before = rows_of(sel)
+        assert labels_in(sel) == {"00.png": "kitten", "01.png": "kitten", "02.png": "cat", "03.png": "kitten"}
+    with Client(sel):  # nothing was changed by hand: who gave an answer, when and on what suggestion stays
+        assert rows_of(sel) == before
 
 
 def test_not_any_of_these_is_kept_with_its_reason_and_can_be_taken_back(sel: Path) -> None:
@@ -350,6 +369,34 @@ def test_what_was_written_by_hand_is_taken_up_and_other_columns_and_rows_stay(se
     assert labels_in(sel)["01.png"] == "cat"
     with Client(sel) as client:  # and it is no news the next time
         assert client.page.desk.sheet.answer("01.png").number == int(rows_of(sel)[1]["event"])
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"label": "bird"}, ("bird",)),
+        ({"label": "dog;bird"}, ("bird", "dog")),
+        ({"label": ""}, None),
+        ({"labels": "dog"}, ("dog",)),
+        ({"labels": ""}, ("cat", "dog")),
+        ({"label": "bird", "labels": '["dog"]'}, ("dog",)),
+        ({"label": None}, ("cat", "dog")),  # the column was taken out
+    ],
+)
+def test_of_two_columns_of_names_the_one_that_was_changed_by_hand_counts(
+    sel: Path, written: dict[str, str | None], expected: tuple[str, ...] | None
+) -> None:
+    with Client(sel, multilabel=True) as client:
+        client.post("one", {"sequence": 1, "id": "00.png", "labels": ["cat", "dog"]})
+    rows = [{**row, **(written if row["id"] == "00.png" else {})} for row in rows_of(sel)]
+    names = [name for name in rows[0] if rows[0][name] is not None]
+    with (sel / "labels.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, names, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
+    with Client(sel, multilabel=True) as client:
+        answer = client.page.desk.sheet.answer("00.png")
+        assert (answer.labels if answer.state == "labelled" else None) == expected
 
 
 def test_a_label_file_that_can_not_be_read_is_told_and_left_alone(sel: Path) -> None:

@@ -136,7 +136,8 @@ def test_classes_are_searched_added_and_renamed_by_keyboard(
     page.wait_for_selector("dialog[open]")
     page.keyboard.type("quince")
     page.keyboard.press("Enter")
-    page.keyboard.press("4")
+    # the fourth key as a keyboard sends it whose digits are typed with Shift
+    page.evaluate("() => dispatchEvent(new KeyboardEvent('keydown', {key: '4', code: 'Digit4', shiftKey: true}))")
     done(page, 2)
     page.keyboard.press("Shift+R")
     page.wait_for_selector("dialog[open]")
@@ -198,6 +199,14 @@ def test_two_tabs_see_each_other_and_begin_apart(
     for page in (one, two):
         done(page, 11)
     assert list(labels_of(sel)) == [HOSTILE, *(f"{row:03d}.png" for row in (*range(1, 6), *range(30, 35)))]
+    one.keyboard.press("Shift+R")  # apple and plum become one: the keys behind apple are others'
+    one.locator("dialog select").select_option("apple")
+    one.locator("dialog input[name=to]").fill("plum")
+    one.keyboard.press("Enter")
+    two.wait_for_function("() => document.querySelectorAll('.class').length === 2")
+    two.keyboard.press("1")  # was meant for apple
+    assert "keys have moved" in two.locator("#told").inner_text()
+    assert two.locator(".progress b").inner_text() == "11"
 
 
 def test_answers_wait_while_the_server_is_gone(sel: Path, serve: Callable[..., Running], browser: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from activetune import UsageError, next_round
 from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
+from activetune.cli._options import class_list
 from activetune.selection.artefact import load_selection
 from activetune.studies.rounds import next_round as module
 from activetune.studies.rounds.advice import agreement
@@ -160,12 +162,25 @@ def test_an_answer_that_is_corrected_or_taken_back_stays_in_the_history(pool: Pa
     assert step(pool).merged == 0
 
 
+def test_a_label_file_that_was_moved_away_takes_no_answer_back(pool: Path) -> None:
+    start(pool)
+    path = answer(pool, 1, only=5)
+    assert step(pool).ledger[0].open == 3
+    path.unlink()
+    assert step(pool).merged == 0 and step(pool).merged == 0  # written anew by the first, and read by the second
+    found = rows_of(path)
+    assert len(found) == 8 and [row["label"] for row in found[:5]] == [true_class(row["id"]) for row in found[:5]]
+
+
 def test_several_classes_an_image(pool: Path) -> None:
-    start(pool, task="multilabel", classes=["even", "odd", "low"])
-    answer(pool, 1, lambda item: f"{('even', 'odd')[int(item[0]) % 2]}{'; low' if item[0] < '5' else ''}")
+    low = "low; 0|4, or so"  # a name with every sign that stands between names
+    start(pool, task="multilabel", classes=["even", "odd"])
+    answer(pool, 1, lambda item: json.dumps([("even", "odd")[int(item[0]) % 2], *([low] if item[0] < "5" else [])]))
     found = step(pool)
-    assert found.round == 2 and "--classes even,odd,low --multilabel" in found.to_do
-    assert json.loads((pool.parent / "project/models/001/config.json").read_text())["classes"] == ["even", "odd", "low"]
+    assert found.round == 2 and f"""--classes 'even,odd,"{low}"' --multilabel""" in found.to_do
+    assert json.loads((pool.parent / "project/models/001/config.json").read_text())["classes"] == ["even", "odd", low]
+    told = shlex.split(found.to_do)
+    assert class_list(told[told.index("--classes") + 1]) == ["even", "odd", low]
 
 
 def test_a_pool_that_has_grown_is_embedded_again(pool: Path) -> None:

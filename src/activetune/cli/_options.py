@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -13,6 +14,7 @@ import typer
 from activetune.base.config import read_config
 from activetune.base.errors import UsageError
 from activetune.base.run import Run, RunOptions
+from activetune.base.tables import csv_line
 from activetune.cli._app import commands
 
 if TYPE_CHECKING:
@@ -26,13 +28,13 @@ LISTS = frozenset({"set", "settings"})  # options that are repeated; the others 
 
 
 def typed(value: Any) -> str:
-    """A value of a config file as the text that is typed: ``a,b`` for a list.
+    """A value of a config file as the text that is typed: ``a,b`` for a list, ``"a, b",c`` where a text holds a comma.
 
     click converts text for every option, and tells in a sentence what it can't read; of a number or a truth value
     where it awaits something else its versions differ, down to a traceback.
     """
     if isinstance(value, list):
-        return ",".join(map(typed, value))
+        return csv_line([typed(one) for one in value]).rstrip("\n")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -186,7 +188,7 @@ def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str
 
 
 def class_list(text: str | None) -> list[str] | None:
-    """``a,b,c``, or the lines of a file.
+    """``a,b,c``, a name that holds a comma in double quotes (``"tench, Tinca tinca",b``), or the lines of a file.
 
     Raises:
         UsageError: a file that is not there, or no name.
@@ -199,7 +201,7 @@ def class_list(text: str | None) -> list[str] | None:
     if path is not None and path.suffix.lower() in (".txt", ".csv") and not path.exists():
         raise UsageError(f"there is no file {text} of class names; give one with a name per line, or --classes a,b,c")
     a_file = path is not None and path.is_file()
-    names = decode_text(Path(text)).splitlines() if a_file else text.split(",")
+    names = decode_text(Path(text)).splitlines() if a_file else next(csv.reader([text], skipinitialspace=True), [])
     found = [name.strip() for name in names if name.strip()]
     if not found:
         raise UsageError(

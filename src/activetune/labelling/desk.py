@@ -10,15 +10,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from activetune.base.progress import note
 from activetune.labelling.journal import Entry, Journal
 from activetune.labelling.label_file import LabelFile
-from activetune.labelling.sheet import LABELLED, OPEN, Sheet
+from activetune.labelling.sheet import LABELLED, OPEN, Sheet, Told, swapped
 from activetune.labelling.suggestions import Known
 
 START, FILE = "start", "labels.csv"  # clients of the program itself
@@ -52,12 +53,14 @@ class Desk:
         self._seconds = 0.0  # that the file took last
         self._since = 0.0  # when the first unwritten answer came
         self._failed = False
-        given: dict[int, tuple[str, list[str]]] = {}
+        self._given: dict[int, Told] = {}  # what each answer of the journal says, by the names of today
         for event in self._journal.events():
             self.sheet.apply(event)
-            if event.content["kind"] == "answer":
-                given[event.number] = event.content["state"], event.content["labels"]
-        self._given = {number: (state, self.sheet.todays(names)) for number, (state, names) in given.items()}
+            content, kind = event.content, event.content["kind"]
+            if kind == "answer":
+                self._given[event.number] = content["state"], self.sheet.todays(content["labels"])
+            elif kind == "rename":
+                self._given = {number: renamed(told, content) for number, told in self._given.items()}
         self._path = labels
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
@@ -182,6 +185,12 @@ class Desk:
         self._failed = False
         self._seconds = time.monotonic() - started
         self._unwritten = set()
+
+
+def renamed(told: Told, content: Mapping[str, Any]) -> Told:
+    """What an answer says once a class has got another name."""
+    state, names = told
+    return state, swapped(names, content["name"], content["to"])
 
 
 def _resolve(request: _Request, result: list[int] | Exception) -> None:

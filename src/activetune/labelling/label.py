@@ -174,7 +174,7 @@ def _pool_of(selection: Selection, given: Pool | str | os.PathLike[str] | None, 
     """Where the images are.
 
     Raises:
-        UsageError: no pool there, or one that lacks a pick.
+        UsageError: no pool there, or one that has none of the picks.
     """
     if given is not None:
         pool = given if isinstance(given, Pool) else open_pool(given, quiet=quiet)
@@ -184,8 +184,11 @@ def _pool_of(selection: Selection, given: Pool | str | os.PathLike[str] | None, 
         except UsageError as error:
             raise UsageError(f"the images can't be shown: {error}; give --pool") from None
     missing = [item for item in selection.to_label if item not in pool.position]
+    told = f"{len(missing):,} of the {len(selection.to_label):,} items are not in {pool.name} ({some(missing)})"
+    if missing and len(missing) == len(selection.to_label):
+        raise UsageError(f"{told}; give the pool that they were selected from: --pool POOL")
     if missing:
-        raise UsageError(f"{len(missing):,} of {len(selection):,} picks are not in {pool.name}: {some(missing)}")
+        note(f"{told}: the page has no picture of them", quiet)
     return pool
 
 

@@ -22,7 +22,7 @@ from activetune.base.names import as_known, whole_number
 from activetune.base.tables import csv_line, need_columns, read_table
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of
-from activetune.labelling.sheet import LABELLED, NONE, OPEN, SKIPPED, STATES, UNSURE, Answer, Sheet
+from activetune.labelling.sheet import LABELLED, NONE, OPEN, SKIPPED, STATES, UNSURE, Answer, Sheet, Told
 
 OWN = ("id", "label", "labels", "state", "reason", "suggestion", "by", "answered", "event")
 SEVERAL = "labels"
@@ -53,7 +53,7 @@ class LabelFile:
         for position, item in enumerate(ids):
             self._found[item] = {name: cells[position] for name, cells in columns.items()}
 
-    def by_hand(self, answers: Mapping[int, tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    def by_hand(self, answers: Mapping[int, Told]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         """Items with the state and the class names that somebody has written into the file.
 
         Args:
@@ -63,35 +63,48 @@ class LabelFile:
             UsageError: a cell that is no label.
         """
         for item, row in self._found.items():
-            state, labels = self._told(item, row)
             number = whole_number(str(row.get("event") or "").strip())
             known = None if number is None else answers.get(number)
+            state, labels = self._told(item, row, known)
             current = tuple(sorted({self.sheet.current(name) or name for name in labels}))
-            if (state, current) != (known or (OPEN, ())):
+            stands = self.sheet.answer(item)
+            if (state, current) not in (known or (OPEN, ()), (stands.state, stands.labels)):
                 yield item, state, current
 
-    def _told(self, item: str, row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-        """State and class names of a row."""
+    def _told(self, item: str, row: Mapping[str, Any], known: Told | None) -> Told:
+        """State and class names of a row.
+
+        Args:
+            known: what the journal says of its event; of two columns that say different things, the one that says
+                something else was changed by hand.
+        """
         where = f"{self.path}: the label of {item!r}"
-        text = row.get(SEVERAL)
-        names: list[str]
-        if self.sheet.multilabel and isinstance(text, str) and text.strip():
-            try:
-                listed = parse_json(text) if text.strip().startswith("[") else text.replace("|", ";").split(";")
-                names = [name for cell in listed if (name := class_name(cell)) is not None]
-            except (ValueError, TypeError, UsageError):
-                raise UsageError(f"{where} can't be read ({text!r}); give names with ; between them") from None
-            return LABELLED, tuple(sorted(set(names)))
+        if (listed := self._listed(row, where)) is not None:
+            one = str(row.get("label") or "").strip()
+            as_before = "label" not in row or known is None or one == ";".join(known[1])
+            if as_before or (LABELLED, self.sheet.todays(listed)) != known:
+                return LABELLED, listed
         try:
             name = class_name(row.get("label"))
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
         if name is not None:
-            several = self.sheet.multilabel and SEVERAL not in row
+            several = self.sheet.multilabel and (SEVERAL not in row or known is not None)
             parts = [part.strip() for part in name.split(";")] if several else [name]
             return LABELLED, tuple(sorted({part for part in parts if part}))
         state = str(row.get("state") or "").strip()
         return (state if state in STATES and state in (SKIPPED, UNSURE, NONE) else OPEN), ()
+
+    def _listed(self, row: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
+        """The class names in the column of several; None where there is none, or it is blank."""
+        text = row.get(SEVERAL)
+        if not (self.sheet.multilabel and isinstance(text, str) and text.strip()):
+            return None
+        try:
+            cells = parse_json(text) if text.strip().startswith("[") else text.replace("|", ";").split(";")
+            return tuple(sorted({name for cell in cells if (name := class_name(cell)) is not None}))
+        except (ValueError, TypeError, UsageError):
+            raise UsageError(f"{where} can't be read ({text!r}); give names with ; between them") from None
 
     def write(self, changed: Sequence[str] | None = None) -> None:
         """Write the file in one step.

@@ -136,7 +136,7 @@ class Page:
         others = self._others(client, _number(request, "at", 0)) if client else []
         with self.desk.lock:
             sheet, suggested = self.desk.sheet, self._today()
-            again = sheet.reshaped > since
+            renames = [one[1:] for one in sheet.renames if one[0] > since]
             return {
                 "name": self.name,
                 "key": self.key,
@@ -145,8 +145,8 @@ class Page:
                 "multilabel": sheet.multilabel,
                 "classes": [{"name": name, "count": sheet.counts[name]} for name in sheet.classes],
                 "states": dict(sheet.states),
-                "again": again,
-                "changes": [] if again else [_item(sheet, suggested, row) for row in sheet.changed_since(since)],
+                "renames": [{"client": by, "name": name, "to": to} for by, name, to in renames],
+                "changes": [_item(sheet, suggested, row) for row in sheet.changed_since(since)],
                 "recent": sheet.changed_since(0, RECENT),
                 "others": others,
                 "suggestions": {"version": suggested.version, "by": suggested.by},

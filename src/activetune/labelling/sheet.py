@@ -22,6 +22,7 @@ from activetune.base.errors import UsageError, some
 from activetune.labelling.journal import Event
 
 LABELLED, SKIPPED, UNSURE, NONE, OPEN = "labelled", "skipped", "unsure", "none", "open"
+Told = tuple[str, tuple[str, ...]]  # the state and the class names of an answer
 STATES = (LABELLED, SKIPPED, UNSURE, NONE, OPEN)
 
 
@@ -68,18 +69,13 @@ class Sheet:
         self.number = 0  # of the last event
         self.changes: list[tuple[int, int]] = []  # (number of the event, row)
         self.reshaped = 0  # number of the last event that changed a class
+        self.renames: list[tuple[int, str, str, str]] = []  # (number of the event, client, name, to)
         self.states: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
     def current(self, name: str) -> str | None:
         """The class that a name stands for today; None where it stands for none."""
-        followed: set[str] = set()
-        while name not in self.classes:
-            if name in followed or name not in self.renamed:
-                return None
-            followed.add(name)
-            name = self.renamed[name]
-        return name
+        return name if name in self.classes else self.renamed.get(name)
 
     def todays(self, names: Sequence[str]) -> tuple[str, ...]:
         """The classes that names stand for today, in ascending order."""
@@ -144,6 +140,7 @@ class Sheet:
             self.reshaped = event.number
         else:
             self._rename(content["name"], content["to"])
+            self.renames.append((event.number, event.client, content["name"], content["to"]))
             self.reshaped = event.number
 
     def _put(self, item: str, answer: Answer) -> None:
@@ -163,12 +160,11 @@ class Sheet:
             self.classes.remove(old)
         else:
             self.classes[self.classes.index(old)] = new
+        self.renamed = {name: new if to == old else to for name, to in self.renamed.items() if name != new}
         self.renamed[old] = new
-        self.renamed.pop(new, None)
         for item, answer in self.answers.items():
             if old in answer.labels:
-                labels = tuple(sorted({new if name == old else name for name in answer.labels}))
-                self.answers[item] = replace(answer, labels=labels)
+                self.answers[item] = replace(answer, labels=swapped(answer.labels, old, new))
         known = [self.answers[item] for item in self.ids if item in self.answers]
         self.counts = Counter(name for answer in known for name in answer.labels)
 
@@ -180,3 +176,8 @@ class Sheet:
                 break
             found[row] = None
         return list(found)
+
+
+def swapped(names: Sequence[str], old: str, new: str) -> tuple[str, ...]:
+    """Class names, ascending, of which one has got another name."""
+    return tuple(sorted({new if name == old else name for name in names}))

@@ -7,6 +7,7 @@ import { get } from "/page/server.js";
 
 const POLL = 2000; // milliseconds between two looks at what others do
 const UNDOS = 500;
+const REST = 1500; // milliseconds in which keys that have moved to other classes give none
 
 export const FILTERS = {
   all: ["all images", () => true],
@@ -37,6 +38,8 @@ export class App extends EventTarget {
     this.reasons = [];
     this.suggestions = { version: 0, by: "" };
     this.ordered = false;
+    this.reshaped = -Infinity; // when this tab last changed the classes
+    this.moved = -Infinity; // when others last moved the keys of classes
     this.name = "";
     this.by = localStorage.getItem("activetune:by") ?? "";
     this.choice = null; // of an image that may have several classes, while it is not saved
@@ -96,17 +99,15 @@ export class App extends EventTarget {
   async look(first = false) {
     const { items } = this;
     const asked = performance.now();
+    const reshaping = this.outbox.reshapes;
     const state = await get("/api/state", { since: first ? 2 ** 40 : items.number, client: this.outbox.client, at: this.row });
     for (const name of ["name", "others", "recent", "reasons", "ordered"]) this[name] = state[name];
     this.others = new Set(state.others);
     items.total = state.total;
     items.multilabel = state.multilabel;
     const names = state.classes.map((one) => one.name);
-    if (!this.outbox.entries.some((entry) => entry.kind)) items.classes = names;
-    if (state.again && !first) {
-      items.loaded = 0;
-      await items.load(() => {});
-    }
+    for (const { client, name, to } of state.renames) if (client !== this.outbox.client) items.swap(name, to);
+    if (!reshaping && !this.outbox.reshapes && !(this.reshaped > asked)) this.follow(names);
     const pending = items.pending();
     for (const item of state.changes) if (!pending.has(item.id) && !(this.touched.get(item.row) > asked)) items.take(item);
     items.number = state.number;
@@ -119,6 +120,22 @@ export class App extends EventTarget {
       this.suggestions = state.suggestions;
     }
     this.draw();
+  }
+
+  /** Take over the classes as they stand; keys that others have moved rest for a moment, so that no hand errs. */
+  follow(names) {
+    const before = this.items.classes;
+    this.items.classes = names;
+    if (names.some((name, position) => before.includes(name) && before[position] !== name)) {
+      this.moved = performance.now();
+      this.tell("somebody has changed the classes, and keys have moved");
+    }
+    if (this.filter.startsWith("=") && !names.includes(this.filter.slice(1))) this.show({ filter: "all" });
+  }
+
+  /** Whether keys stand for other classes than a moment ago. */
+  get unsettled() {
+    return performance.now() - this.moved < REST;
   }
 
   // Which items are shown ---------------------------------------------------------------------------------------
@@ -296,13 +313,16 @@ export class App extends EventTarget {
     name = name.trim().normalize("NFC");
     if (!name || this.items.classes.includes(name)) return;
     this.items.classes.push(name);
+    this.reshaped = performance.now();
     this.outbox.push([{ kind: "add", name }]);
   }
 
   renameClass(name, to) {
     to = to.trim().normalize("NFC");
     if (!to || to === name) return;
+    if (!this.items.classes.includes(name)) return this.tell(`${name} is no class any more`);
     this.items.rename(name, to);
+    this.reshaped = performance.now();
     this.outbox.push([{ kind: "rename", name, to }]);
     this.undos = []; // they hold answers by the names of before
     if (this.filter === `=${name}`) this.show({ filter: `=${to}` });

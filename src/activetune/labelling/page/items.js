@@ -85,6 +85,11 @@ export class Items {
     const position = this.classes.indexOf(name);
     if (this.classes.includes(to)) this.classes.splice(position, 1);
     else this.classes[position] = to;
+    this.swap(name, to);
+  }
+
+  /** Put a name in the place of another, in all answers and suggestions. */
+  swap(name, to) {
     const swap = (labels) => (labels.includes(name) ? [...new Set(labels.map((one) => (one === name ? to : one)))].sort() : labels);
     this.answers.forEach((answer, row) => {
       if (answer.labels.includes(name)) this.put(row, { ...answer, labels: swap(answer.labels) });

@@ -73,7 +73,9 @@ function act(event, app, dialogs, panel, single, grid, pressed) {
   const command = (event.shiftKey && shifted[key.toLowerCase()]) || (Object.hasOwn(commands, key) && commands[key]);
   if (command) return done(command());
   const { classes } = app.items;
-  const position = classOf(event.shiftKey ? "" : key.toLowerCase(), classes.length);
+  const digit = key >= "1" && key <= "9"; // which some keyboards type with Shift
+  const position = classOf(event.shiftKey && !digit ? "" : key.toLowerCase(), classes.length);
+  if (position >= 0 && app.unsettled) return done(app.tell("keys have moved to other classes: look, and press again"));
   if (position >= 0) return done(timed(single, pressed, () => app.give(classes[position])));
   if (beginsSearch(key, classes.length)) {
     panel.input.focus();

@@ -25,6 +25,11 @@ export class Outbox {
     this.tries = 0;
   }
 
+  /** Whether a change of a class is on its way. */
+  get reshapes() {
+    return this.entries.some((entry) => entry.kind);
+  }
+
   /** Take entries: answers, or changes of classes (those have a `kind`). */
   push(entries) {
     for (const entry of entries) this.entries.push({ ...entry, client: this.client, sequence: ++this.sequence });

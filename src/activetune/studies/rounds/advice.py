@@ -28,7 +28,7 @@ from activetune.evaluation.scores import PRIMARY
 from activetune.evaluation.statistics import wilson_interval
 from activetune.features.artefact import Embeddings
 from activetune.selection.evidence.probe import fit_head
-from activetune.studies.rounds.answers import BETWEEN
+from activetune.studies.rounds.answers import apart
 
 WATCHED = 2_000  # items of the pool whose answers are compared from round to round
 SETTLED = 0.99  # kappa
@@ -167,4 +167,4 @@ def _told(found: Mapping[str, Any]) -> str:
 
 def split(answers: Answers) -> dict[str, list[str]]:
     """The classes of each image, where it may show several."""
-    return {item: [name for name in text.split(BETWEEN) if name] for item, text in answers.items()}
+    return {item: apart(text) for item, text in answers.items()}

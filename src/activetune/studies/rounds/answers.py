@@ -13,6 +13,7 @@ each other, and where they differ there is a conflict:
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
@@ -29,7 +30,7 @@ from activetune.report.subject import CONFLICTS
 
 LABELLED, OPEN = "labelled", ""
 PASSED = ("skipped", "unsure", "none")  # states of items that were looked at and got no class
-BETWEEN = ";"  # of the classes of one image
+BETWEEN = re.compile(r"[;|]")  # of the classes of one image
 FILE = ("id", "label", "state", "round", "by", "answered", "places", "conflict", "audit")
 CONFLICT_COLUMNS = ("id", "counts", "answers", "open")
 
@@ -39,7 +40,7 @@ class Answer:
     """One answer to one item.
 
     Attributes:
-        label: the class, or several with ``;`` between them; empty unless the state is ``labelled``.
+        label: the class, or several as one text (:func:`together`); empty unless the state is ``labelled``.
         state: ``labelled``, ``skipped``, ``unsure``, ``none`` (none of the classes), or empty: taken back.
         source: the file, relative to the project, or ``given/DIGEST/NAME``. row: which row of the item there.
         by, answered: who, and when, where the file says it. merged: when it was taken over (UTC).
@@ -125,7 +126,7 @@ def _read(cells: Mapping[str, Any], where: str, multilabel: bool) -> tuple[str, 
         raise UsageError(f"{where} can't be read ({error}); give a class name, or leave it empty") from None
     known = sorted({name for name in names if name is not None})
     if known or (multilabel and state == LABELLED):
-        return BETWEEN.join(known), LABELLED
+        return together(known) if multilabel else known[0], LABELLED
     return "", state if state in PASSED else OPEN
 
 
@@ -133,9 +134,31 @@ def _several(cells: Mapping[str, Any]) -> list[str | None]:
     """The class names of an image that may show several: a list in ``labels``, or text with ``;`` or ``|``."""
     value = cells.get("labels") or cells.get("label")
     if isinstance(value, str):
-        text = value.strip()
-        value = parse_json(text) if text.startswith("[") else text.replace("|", BETWEEN).split(BETWEEN)
+        value = apart(value)
     return [class_name(one) for one in value or ()]
+
+
+def together(names: Sequence[str]) -> str:
+    """Several class names as one text: with ``;`` between them, as JSON where a name holds such a sign itself.
+
+    >>> together(["cat", "dog"]), together(["cat", "dog; brown"])
+    ('cat;dog', '["cat", "dog; brown"]')
+    """
+    plain = not any(BETWEEN.search(name) or name.startswith("[") for name in names)
+    return ";".join(names) if plain else json.dumps(list(names), ensure_ascii=False)
+
+
+def apart(text: str) -> list[Any]:
+    """The names in such a text.
+
+    Raises:
+        ValueError: it begins like JSON and is none.
+
+    >>> apart(together(["cat", "dog; brown"]))
+    ['cat', 'dog; brown']
+    """
+    given = parse_json(text) if text.strip().startswith("[") else BETWEEN.split(text)
+    return [name for name in given if name not in ("", None)]
 
 
 # The history --------------------------------------------------------------------------------------------------------
@@ -229,7 +252,7 @@ def write_decisions(
     rows = []
     for item, one in decisions.items():
         answer = one.answer
-        names = json.dumps(answer.label.split(BETWEEN) if answer.label else [], ensure_ascii=False)
+        names = json.dumps(apart(answer.label) if multilabel else [], ensure_ascii=False)
         several = (names if answer.state == LABELLED else "",) if multilabel else ()
         conflict = "open" if one.open else "settled" if one.conflict else ""
         about = (answer.state, answer.round or "", answer.by, answer.answered, 1 + len(one.others), conflict)

@@ -20,7 +20,7 @@ from activetune.base.fingerprint import digest_file
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
-from activetune.base.tables import write_csv
+from activetune.base.tables import csv_line, write_csv
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.model import Model
@@ -155,8 +155,8 @@ class _Call:
         self._write_tables()
         number = project.rounds[-1] if project.rounds else 0
         waiting = self._entry(number).open if number else 0
-        if number and not (project.round(number) / ANSWERS).exists():  # killed before it was there
-            write_blank_labels(load_selection(project.round(number)).to_label, project.round(number))
+        if number and not (project.round(number) / ANSWERS).exists():  # killed before it was there, or moved away
+            self._write_round(number)
         if waiting and not close:
             return self._stand("label", number, self._to_label(number, waiting))
         embeddings = self._embeddings()
@@ -206,6 +206,24 @@ class _Call:
         self.ledger = ledger_of(self.project, self.history, self.decisions)
         write_ledger(folder / LEDGER, self.ledger)
 
+    def _names(self, labels: Mapping[str, str]) -> set[str]:
+        """The classes that occur."""
+        return {name for names in split(labels).values() for name in names} if self.settings.multilabel else {*labels.values()}
+
+    def _write_round(self, number: int) -> None:
+        """The label file of a round, with what was taken over from one before: a blank cell would take it back."""
+        folder = self.project.round(number)
+        source = (folder / ANSWERS).relative_to(self.project.folder).as_posix()
+        known = {answer.id: answer for answer in self.history if answer.source == source}
+        asked = load_selection(folder).to_label
+        if not known:
+            write_blank_labels(asked, folder)
+            return
+        answers = [known.get(item, Answer(item, "", "", source)) for item in dict.fromkeys([*asked, *known])]
+        names = ("id", "label", "state", "by", "answered")
+        write_csv(folder / ANSWERS, names, [[getattr(one, name) for name in names] for one in answers])
+        note(f"{folder / ANSWERS} was not there: it is written anew, with the answers taken over from it", self.run.quiet)
+
     def _entry(self, number: int) -> Entry:
         return next(entry for entry in self.ledger if entry.round == number)
 
@@ -231,7 +249,7 @@ class _Call:
     def _model(self, number: int) -> Model | None:
         """The model of all answers so far; None where they can't teach one."""
         labels, settings, out = self.taught, self.settings, self.project.model(number)
-        names = {name for text in labels.values() for name in text.split(";")}
+        names = self._names(labels)
         if len(names) < 2:
             why = f"all {len(labels):,} labels are {names.pop()!r}" if names else "there is no label yet"
             note(f"no model is trained: {why}", self.run.quiet or not number)
@@ -305,9 +323,8 @@ class _Call:
 
     def _to_label(self, number: int, waiting: int) -> str:
         folder, names = self.project.round(number), list(self.settings.classes)
-        met = {name for text in labels_in(self.decisions).values() for name in text.split(";") if name}
-        names += sorted(met - set(names))
-        told = ",".join(names) if names else "CLASS,CLASS,..."
+        names += sorted(self._names(labels_in(self.decisions)) - set(names))
+        told = csv_line(names).rstrip("\n") if names else "CLASS,CLASS,..."
         several = " --multilabel" if self.settings.multilabel else ""
         asked = self._entry(number).asked
         state = f"{waiting:,} of {asked:,} items wait" if waiting < asked else f"{asked:,} items wait"
