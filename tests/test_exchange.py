@@ -19,6 +19,7 @@ from activetune.cli import run
 from activetune.data.annotations import formats, read_annotations
 from activetune.data.annotations._brush import packed, unpacked
 from activetune.data.annotations._sheet import folders_of, stems_of
+from activetune.data.kinds import Names
 
 CLASSES = {"day 1/ü.png": "cat", "day 2/ü.png": "dog", "a.png": "cat"}
 WRITTEN = [(name, task) for name, module in formats().items() for task in getattr(module, "WRITES", ())]
@@ -238,11 +239,15 @@ def test_of_several_annotators_ground_truth_then_most_then_the_last_counts(
         },
         {
             "data": {"image": "http://host/day%202/%C3%BC.png"},
-            "annotations": [choice("dog", **late), choice("cat", **early)],
+            "annotations": [choice("cat", **early)],
         },
+        {"data": {"image": "http://host/day%202/%C3%BC.png"}, "annotations": [choice("dog", **late)]},  # imported twice
     ]
     assert studio(tmp_path, pool, tasks) == {"a.png": "dog", "day 1/ü.png": "cat", "day 2/ü.png": "dog"}
-    assert "people answer differently" in capsys.readouterr().err
+    assert "said counts: 2 (the first: task 2)" in capsys.readouterr().err
+    both = [{"data": {"image": "a.png"}, "annotations": [choice("cat", "dog"), choice("dog", "cat")]}]
+    assert studio(tmp_path, pool, both) == {"a.png": Names(("cat", "dog"))}
+    assert "differently" not in capsys.readouterr().err
 
 
 def test_cancelled_annotations_drafts_and_predictions_are_no_answers(pool: Path, tmp_path: Path) -> None:

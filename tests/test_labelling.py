@@ -643,6 +643,7 @@ def test_killed_and_started_again_nothing_is_lost_and_nothing_is_there_twice(sel
         saved += 4
         started[-1].end(signal.SIGKILL)
     started.append(Running(sel))
+    assert len({running.base for running in started}) == 1  # where a browser keeps what could not be sent
     assert started[-1].post("one", saved, items[saved - 1], "cat") == {"saved": [saved]}  # its answer had got lost
     assert labels_in(sel) == dict.fromkeys(items[:saved], "cat")
     refused = subprocess.run(

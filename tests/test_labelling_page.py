@@ -142,7 +142,10 @@ def test_classes_are_searched_added_and_renamed_by_keyboard(
     page.keyboard.press("Shift+R")
     page.wait_for_selector("dialog[open]")
     page.locator("dialog select").select_option("plum")
+    assert page.locator("dialog input[name=to]").input_value() == "plum"  # Enter would merge it with what stood there
+    assert page.locator("dialog .word").inner_text() == "rename"
     page.locator("dialog input[name=to]").fill("apple")
+    assert page.locator("dialog .word").inner_text() == "merge"
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.class').length === 3")
     saved(page)

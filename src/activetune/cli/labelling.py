@@ -56,7 +56,7 @@ def label(
         bool, typer.Option("--multilabel", help="An image may have several classes, or none.")
     ] = False,
     no_suggestions: Annotated[bool, typer.Option("--no-suggestions", help="Suggest no classes.")] = False,
-    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes the selection's usual one, or a free one.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
     inside: Annotated[
         str | None,

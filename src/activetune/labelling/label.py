@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 import webbrowser
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from activetune.base.artefact import MANIFEST
-from activetune.base.errors import UsageError, repeated, some
+from activetune.base.errors import ActivetuneError, UsageError, repeated, some
+from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
@@ -34,6 +36,7 @@ from activetune.serving.listening import address, bind, run_server
 if TYPE_CHECKING:
     from activetune.evaluation.model import Model
 
+FIRST_PORT = 49152  # from here on ports are nobody's (RFC 6335)
 REASONS = ("another class", "several classes", "nothing to see", "bad image", "not relevant")
 GOES_ON = Idle("goes on with the answers that are there", (True,))
 REPLACES_NOTHING = Idle("replaces no answer; remove labels.csv and labels.sqlite to begin again")
@@ -67,7 +70,7 @@ def label(
         pool: where the images are; None: where they were embedded.
         multilabel: an image may have several of the classes, or none.
         suggestions: False shows none: people tend to agree with what they are shown.
-        port: of 127.0.0.1; 0 takes a free one. The address, with the token that it asks for, is printed first.
+        port: of 127.0.0.1; 0 takes the selection's usual one, or else a free one. The address, with the token that it asks for, is printed first.
         browser: open the page in the browser, where there is a desktop.
         run_options: see :class:`activetune.RunOptions`; ``seed`` orders the clusters, ``device`` and ``precision`` are
             the model's.
@@ -87,10 +90,22 @@ def label(
     run = Run.of("label", run_options, overwrite=REPLACES_NOTHING, resume=GOES_ON, workers=NO_PROCESSES)
     folder = Path(selection)
     asked = Asked(classes, model, embeddings, pool, multilabel, suggestions)
-    with bind(port) as listener, page_of(folder, asked, run) as page:
+    with _listening(folder, port) as listener, page_of(folder, asked, run) as page:
         token = new_token()
         run_server(page.app(token), listener, address(listener, token), then=_open if browser else None)
     return folder / ANSWERS
+
+
+def _listening(folder: Path, port: int) -> socket.socket:
+    """The port that is asked for; of 0 the same at each start, where it is free.
+
+    A browser keeps what could not be sent under the page's address: at another one it would not be found again.
+    """
+    if not port:
+        usual = FIRST_PORT + int(digest(str(folder.resolve()))[:8], 16) % (2**16 - FIRST_PORT)
+        with contextlib.suppress(ActivetuneError):
+            return bind(usual)
+    return bind(port)
 
 
 @dataclass(frozen=True)

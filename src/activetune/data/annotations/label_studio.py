@@ -72,23 +72,19 @@ def holds(files: Files) -> Sequence[str]:
 
 def read(files: Files, asked: Asked) -> Labels:
     """The annotations of all tasks; a task that nobody has annotated is not answered."""
-    found = []
+    found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for number, task in enumerate(_tasks(files, asked.problems), start=1):
         place = f"task {number:,}"
         name = image_name(task)
         if name is None:
             asked.problems.add("tasks without an image, left out", place)
             continue
-        found.append(_listed(task, name, place, asked))
+        found.setdefault(name, (place, []))[1].extend(_answers(task))  # an image that was imported twice has two tasks
     if not found:
         told = asked.problems.told()
         raise UsageError(f"{asked.problems.where} holds no tasks{f'; {told}' if told else ''}")
-    merged: dict[str, Listed] = {}
-    for image in found:  # JSON_MIN has a row per annotation
-        before = merged.get(image.name)
-        if before is None or (image.answered and not before.answered):
-            merged[image.name] = image
-    return answers_of(Found(list(merged.values())), asked)
+    images = [_listed(name, place, answers, asked) for name, (place, answers) in found.items()]
+    return answers_of(Found(images), asked)
 
 
 def _tasks(files: Files, problems: Problems) -> list[dict[str, Any]]:
@@ -176,9 +172,8 @@ def _answers(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _listed(task: Mapping[str, Any], name: str, place: str, asked: Asked) -> Listed:
+def _listed(name: str, place: str, answers: Sequence[Mapping[str, Any]], asked: Asked) -> Listed:
     """An image with the one answer that counts."""
-    answers = _answers(task)
     image = Listed(name, place, relative=True, answered=bool(answers))
     if not answers:
         return image
@@ -214,8 +209,11 @@ def _chosen(answers: Sequence[Mapping[str, Any]], place: str, problems: Problems
 
 
 def _plain(result: Mapping[str, Any]) -> str:
-    """What a result says."""
-    return json.dumps([result.get("type"), result.get("value")], sort_keys=True)
+    """What a result says; choices in whatever order they were made."""
+    value = result.get("value")
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):
+        value = {**value, "choices": sorted(map(str, value["choices"]))}
+    return json.dumps([result.get("type"), value], sort_keys=True)
 
 
 def _sentences(result: Mapping[str, Any], place: str, problems: Problems) -> list[str]:

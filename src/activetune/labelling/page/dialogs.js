@@ -40,7 +40,7 @@ export class Dialogs {
       ${body}
       <p class="buttons">
         <button type="button" @click=${() => this.shut()}>${act ? "cancel" : "close"} <kbd>Esc</kbd></button>
-        ${act ? html`<button class="main">${word} <kbd>Enter</kbd></button>` : nothing}
+        ${act ? html`<button class="main"><span class="word">${word}</span> <kbd>Enter</kbd></button>` : nothing}
       </p>
     </form>`;
   }
@@ -80,13 +80,21 @@ export class Dialogs {
   rename(name) {
     const { classes, counts } = this.app.items;
     if (!classes.length) return this.add("");
+    const told = () => {
+      const { name: from, to } = Object.fromEntries(new FormData(this.dialog.querySelector("form")));
+      this.dialog.querySelector(".word").textContent = to.trim() !== from && classes.includes(to.trim()) ? "merge" : "rename";
+    };
+    const chosen = (event) => {
+      this.dialog.querySelector("[name=to]").value = event.target.value; // or else it would be one with the class before
+      told();
+    };
     return this.frame(
       "Rename or merge a class",
       html`<label>class
-          <select name="name">
+          <select name="name" @change=${chosen}>
             ${classes.map((one) => html`<option value=${one} ?selected=${one === name}>${one} (${counts.get(one) ?? 0})</option>`)}
           </select></label>
-        <label>becomes <input name="to" list="dialog-classes" .value=${name} autocomplete="off" autofocus required maxlength="200" /></label>
+        <label>becomes <input name="to" list="dialog-classes" .value=${name} autocomplete="off" autofocus required maxlength="200" @input=${told} /></label>
         <datalist id="dialog-classes">${classes.map((one) => html`<option value=${one}></option>`)}</datalist>
         <p class="note">With the name of another class both become one, in all answers. That can’t be undone.</p>`,
       (given) => this.app.renameClass(given.get("name"), given.get("to")),

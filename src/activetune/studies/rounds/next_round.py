@@ -208,7 +208,11 @@ class _Call:
 
     def _names(self, labels: Mapping[str, str]) -> set[str]:
         """The classes that occur."""
-        return {name for names in split(labels).values() for name in names} if self.settings.multilabel else {*labels.values()}
+        return (
+            {name for names in split(labels).values() for name in names}
+            if self.settings.multilabel
+            else {*labels.values()}
+        )
 
     def _write_round(self, number: int) -> None:
         """The label file of a round, with what was taken over from one before: a blank cell would take it back."""
@@ -222,7 +226,9 @@ class _Call:
         answers = [known.get(item, Answer(item, "", "", source)) for item in dict.fromkeys([*asked, *known])]
         names = ("id", "label", "state", "by", "answered")
         write_csv(folder / ANSWERS, names, [[getattr(one, name) for name in names] for one in answers])
-        note(f"{folder / ANSWERS} was not there: it is written anew, with the answers taken over from it", self.run.quiet)
+        note(
+            f"{folder / ANSWERS} was not there: it is written anew, with the answers taken over from it", self.run.quiet
+        )
 
     def _entry(self, number: int) -> Entry:
         return next(entry for entry in self.ledger if entry.round == number)
