@@ -514,6 +514,8 @@ def test_yolo_lines_of_every_kind(tmp_path: Path, pool: Pool, capsys: pytest.Cap
     write(tmp_path / "set" / "labels" / "1.txt", "\r\n".join(lines))
     write(tmp_path / "set" / "labels" / "2.txt", "")
     write(tmp_path / "set" / "classes.txt", "cat\ndog\n")
+    write(tmp_path / "set" / "labels" / "classes.txt", "dog\ncat\n")  # as a program writes it that draws boxes
+    write(tmp_path / "set" / "labels" / "other.yaml", "services: {}\n")
     labels = read_annotations(tmp_path / "set", pool, "detection")
     assert answers(labels)["1.png"].xyxy_K4.tolist() == [[4, 2, 12, 6], [0, 0, 8, 4], [0, 0, 8, 8]]
     assert answers(labels)["1.png"].names == ("dog", "cat", "cat")
@@ -522,6 +524,7 @@ def test_yolo_lines_of_every_kind(tmp_path: Path, pool: Pool, capsys: pytest.Cap
     told = capsys.readouterr().err
     assert "lines whose class is no number from 0 to 1, left out: 3 (the first: labels/1.txt, line 5, 7)" in told
     assert "and 3 corners or more, left out: 4 (the first: labels/1.txt, line 8)" in told
+    assert "another order than classes.txt, which counts (remove the wrong one): 1 (the first: labels/cl" in told
 
 
 def test_yolo_names_stand_in_yaml_or_are_given_or_are_the_numbers(tmp_path: Path, pool: Pool) -> None:

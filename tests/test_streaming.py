@@ -178,7 +178,7 @@ def found_in(group: list[str], found: list[str]) -> list[str]:
 
 
 def test_names_in_lines() -> None:
-    given = [b"a b.png\n", b"\n", b"c.png\r\n", "caf\u00e9.png".encode(), b"\xff.png\n"]
+    given = [b"\xef\xbb\xbfa b.png\n", b"\n", b"c.png\r\n", "caf\u00e9.png".encode(), b"\xff.png\n"]
     assert list(named_lines(given)) == ["a b.png", "c.png", "caf\u00e9.png", "\udcff.png"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import queue
 import threading
@@ -18,9 +19,13 @@ WAIT = 0.2  # seconds between two looks at whether somebody has stopped
 
 
 def named_lines(lines: Iterable[bytes]) -> Iterator[str]:
-    """The names in lines of a file or of stdin, as they come; empty lines name nothing."""
-    for line in lines:
-        name = os.fsdecode(line.rstrip(b"\r\n"))
+    r"""The names in lines of a file or of stdin, as they come; empty lines name nothing.
+
+    >>> list(named_lines([b"\xef\xbb\xbfa.jpg\r\n", b"\n", b"b.jpg"]))  # some programs begin with a byte order mark
+    ['a.jpg', 'b.jpg']
+    """
+    for number, line in enumerate(lines):
+        name = os.fsdecode((line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n"))
         if name:
             yield name
 

@@ -70,7 +70,8 @@ def label(
         pool: where the images are; None: where they were embedded.
         multilabel: an image may have several of the classes, or none.
         suggestions: False shows none: people tend to agree with what they are shown.
-        port: of 127.0.0.1; 0 takes the selection's usual one, or else a free one. The address, with the token that it asks for, is printed first.
+        port: of 127.0.0.1; 0 takes the selection's usual one, or else a free one. The address, with the token that it
+            asks for, is printed first.
         browser: open the page in the browser, where there is a desktop.
         run_options: see :class:`activetune.RunOptions`; ``seed`` orders the clusters, ``device`` and ``precision`` are
             the model's.

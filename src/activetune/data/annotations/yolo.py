@@ -46,7 +46,7 @@ def find(files: Files, task: str) -> bool:
         if first is not None and _numbers(first) is not None:
             return True  # damaged ones beside it are listed when they are read
         empty &= first is None
-    return empty and bool(texts) and bool(_list_of(files))
+    return empty and bool(texts) and bool(_lists(files))
 
 
 def read(files: Files, asked: Asked) -> Labels:
@@ -54,7 +54,7 @@ def read(files: Files, asked: Asked) -> Labels:
     files = _beside(files)
     if asked.task == "multilabel" and not _texts(files):
         return class_folders(files, asked)
-    classes = _classes(files)
+    classes = _classes(files, asked.problems)
     names = classes or list(asked.classes or ())
     found = []
     for name in _texts(files):
@@ -141,17 +141,30 @@ def _numbers(fields: Sequence[str]) -> list[float] | None:
 # Lists of classes -----------------------------------------------------------------------------------------------------
 
 
-def _list_of(files: Files) -> str:
-    """The file that names the classes, the one nearest to the root; empty where there is none."""
+def _lists(files: Files) -> list[str]:
+    """The files that name the classes, the one nearest to the root first."""
     named = files.ending(*YAML) + [name for name in files.names if posixpath.basename(name).lower() in LISTS]
-    return min(named, key=lambda name: (name.count("/"), not name.lower().endswith(YAML), name), default="")
+    return sorted(named, key=lambda name: (name.count("/"), not name.lower().endswith(YAML), name))
 
 
-def _classes(files: Files) -> list[str]:
-    """The names in the order of their numbers."""
-    name = _list_of(files)
-    if not name:
-        return []
+def _classes(files: Files, problems: Problems) -> list[str]:
+    """The names in the order of their numbers; programs that draw boxes write lists in an order of their own."""
+    first, *others = _lists(files) or [""]
+    classes = _listed_in(files, first) if first else []
+    for other in others:
+        try:
+            names = _listed_in(files, other)
+        except UsageError:
+            continue  # a YAML file about something else
+        if any(one != another for one, another in zip(names, classes, strict=False)):
+            problems.add(
+                f"lists of classes with another order than {first}, which counts (remove the wrong one)", other
+            )
+    return classes
+
+
+def _listed_in(files: Files, name: str) -> list[str]:
+    """The names in a file."""
     content = files.read(name, MAX_BYTES)
     if not name.lower().endswith(YAML):
         given: list[Any] = [line.strip() for line in _lines(content, f"{name} of {files.root}") if line.strip()]
