@@ -77,7 +77,7 @@ def _demo(subject: Subject) -> Opening:
     return (
         f"activetune demo: {made['question']}",
         f"{made['about']} {made['pool_items']:,} images to choose from, {made['test_items']:,} held out, "
-        f"{made['seeds']} seeds; backbone: bundled, recipe: linear probe.",
+        f"{made['seeds']} seed{'s' if made['seeds'] > 1 else ''}; backbone: bundled, recipe: linear probe.",
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from activetune.base.tables import read_table
 from activetune.evaluation.metrics import capital
-from activetune.evaluation.statistics import spread
+from activetune.evaluation.statistics import mean_and_spread, spread
 from activetune.report.charts import Axis, Line, line_chart, wide_apart
 from activetune.report.demo_results import SCORES, summarise, told
 from activetune.report.page import Page
@@ -101,9 +101,10 @@ def _of_demo(subject: Subject, page: Page) -> None:
     for number, row in enumerate(summarise(read_table(subject.folder / "results.csv"))):
         found = [told(row[score][budget]) for budget in budgets]
         points = [(budget, mean) for budget, (mean, _) in zip(budgets, found, strict=True)]
-        texts = [f"{mean:.1f} ± {width:.1f}" for mean, width in found]
+        texts = [mean_and_spread(row[score][budget], factor=100) for budget in budgets]
         widths = [width for _, width in found]
         lines.append(Line(row["name"], points, widths, texts, number, 2 if "pixels" in row["name"] else 0))
     page.heading("Learning curves")
     page.add(line_chart(lines, labels_axis("labels", budgets), Axis(f"{name} on held-out images, %")))
-    page.note("Bands are ± one sample standard deviation over the seeds.")
+    if subject.manifest["seeds"] > 1:
+        page.note("Bands are ± one sample standard deviation over the seeds.")

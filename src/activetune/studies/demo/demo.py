@@ -20,10 +20,11 @@ from activetune.base.run import Run, RunOptions
 from activetune.base.tables import read_table, write_csv
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.evaluation.statistics import mean_and_spread
 from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, embed
 from activetune.report import write_report
-from activetune.report.demo_results import SCORES, summarise, told
+from activetune.report.demo_results import SCORES, summarise
 from activetune.studies.demo.comparison import HEADER, METHODS, compared, pixels_of
 from activetune.studies.demo.job import EXPORT_FILES, MODEL, PREDICTIONS, JobPlace, do_job, told_job
 from activetune.studies.demo.pools import DEFAULT, DemoPool, demo_pool
@@ -155,7 +156,6 @@ def _table(rows: Sequence[Mapping[str, Any]], budgets: Sequence[int], title: str
     header = f"{title:<24}" + "".join(f"{f'{budget} labels':>16}" for budget in budgets) + f"{'seconds':>10}"
     lines = []
     for row in rows:
-        cells = [told(row[score][budget]) for budget in budgets]
-        scores = "".join(f"{mean:>9.1f} ± {width:>4.1f}" for mean, width in cells)
+        scores = "".join(f"{mean_and_spread(row[score][budget], factor=100):>16}" for budget in budgets)
         lines.append(f"{row['name']:<24}{scores}{row['seconds']:>10.3f}")
     return "\n".join([header, *lines])
