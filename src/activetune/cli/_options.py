@@ -14,7 +14,6 @@ import typer
 from activetune.base.config import read_config
 from activetune.base.errors import UsageError
 from activetune.base.run import Run, RunOptions
-from activetune.base.tables import csv_line
 from activetune.cli._app import commands
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ def typed(value: Any) -> str:
     where it awaits something else its versions differ, down to a traceback.
     """
     if isinstance(value, list):
+        from activetune.base.tables import csv_line
+
         return csv_line([typed(one) for one in value]).rstrip("\n")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
