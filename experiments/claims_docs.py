@@ -185,10 +185,9 @@ GIVEN = {
     "docs/report.md": ["boxes by F1 at an IoU of 0.5"],
     "docs/visft.md": [
         "with 1/64 = 0.015625",
-        "above 0% and below 100%",
-        "2,000, or 200 for each row where that is more, which lets the clearest row reach 0.01",
+        "2,000 draws, or 200 for each row where that is more, so that the clearest row can reach p = 0.01",
         "`--scale 0.03125`",
-        "with a 95 % interval: test images",
+        "with a 95 % interval: the test images",
         "come to 6 GB in stage 2 in fp32, so they fit",
         "a card of 24 GB. The paper's 4.4 billion",
         "come to 19 GB in fp16 on one card.",

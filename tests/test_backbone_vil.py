@@ -239,7 +239,7 @@ def test_published_positions_of_another_grid_are_interpolated(tmp_path: Path) ->
 )
 def test_a_checkpoint_of_another_network(shapes: Shapes, problem: str, tmp_path: Path) -> None:
     checkpoint(shapes, tmp_path / "w.th")
-    with pytest.raises(UsageError, match=f"do not fit this backbone .*{problem}.*check --backbone and --weights"):
+    with pytest.raises(UsageError, match=f"do not fit this backbone .*{problem}.*give the backbone that they are of"):
         load_backbone(SMALL, tmp_path / "w.th")
 
 

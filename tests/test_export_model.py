@@ -382,6 +382,11 @@ def test_an_export_is_kept_replaced_or_left_alone(
     assert run([*line, "--resume"]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
     (out / "notes.txt").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    capsys.readouterr()
+    assert run([*line[:-2], str(tmp_path / "other")]) == 2 and "holds 'notes.txt'" in capsys.readouterr().err
+    assert left_in(tmp_path / "other") == ["notes.txt"]
     assert run([*line, "--overwrite"]) == 0
     assert {path.name for path in out.iterdir()} == {*before, "notes.txt"}
     (out / "README.md").write_text("my own words")

@@ -295,7 +295,7 @@ def test_a_model_is_a_backbone_without_its_heads(kind: str, digits: Path, tmp_pa
     again = train(digits, tmp_path / "n", backbone=str(tmp_path / "m"), labels=some_labels(pool, 2))
     assert load_backbone(str(tmp_path / "n")).fingerprint == again.backbone.fingerprint
     assert load_backbone(f"{tmp_path / 'm'}@96x128").settings.size == (96, 128)
-    with pytest.raises(UsageError, match="holds its own weights; leave --weights out"):
+    with pytest.raises(UsageError, match="holds its own weights; give none beside it"):
         load_backbone(str(tmp_path / "m"), tmp_path / "m" / "model.safetensors")
     content = (tmp_path / "m" / "model.safetensors").read_bytes()
     (tmp_path / "m" / "model.safetensors").write_bytes(content[: len(content) // 2])
@@ -688,8 +688,9 @@ def test_corrupt_labelled_images_are_skipped_and_listed(digits: Path, tmp_path: 
 def test_a_class_whose_only_image_is_corrupt_is_named(digits: Path, tmp_path: Path) -> None:
     labels = some_labels(open_pool(digits), shots=1)
     (digits / next(item for item, name in labels.items() if name == "2")).write_bytes(b"not an image")
-    with pytest.raises(UsageError, match=r"no labelled image of '2' can be decoded"):
+    with pytest.raises(UsageError, match=r"no labelled image of '2' .* can't be; the first: .*: corrupt.*\); label"):
         train(digits, tmp_path / "m", "linear_probe", labels=labels)
+    assert not (tmp_path / "m").exists()
 
 
 # Settings -------------------------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [SMALL, "bundled"])
 def test_a_missing_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"the weights file .*nowhere\.pth does not exist"):
+    with pytest.raises(UsageError, match=r"the weights file .*nowhere\.pth does not exist; give one that holds"):
         load_backbone(name, tmp_path / "nowhere.pth")
 
 

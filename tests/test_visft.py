@@ -182,7 +182,7 @@ def test_the_folder_is_a_backbone_in_every_command(made: activetune.Supervised, 
     shutil.rmtree(tmp_path / "moved")
     assert activetune.load(tmp_path / "n").fingerprint == moved.fingerprint == model.fingerprint
     assert load_backbone(f"{place}@96x128").settings.size == (96, 128)
-    with pytest.raises(UsageError, match="holds its own weights; leave --weights out"):
+    with pytest.raises(UsageError, match="holds its own weights; give none beside it"):
         load_backbone(place, made.folder / "backbone.safetensors")
 
 
@@ -281,6 +281,20 @@ def test_a_task_may_be_called_as_a_stage(config: dict[str, Any], tmp_path: Path)
 
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_images_too_few_to_score_or_to_decode_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool, (name, weights) = write_digits(tmp_path / "pool", 2), tiny_backbone()
+    one: dict[str, Any] = {"task": "classification", "pool": str(pool), "weight": 1}
+    few = {"backbone": name, "weights": str(weights), "stage1_steps": 0, "steps": 1, "rank": 1, "tasks": [one]}
+    found = activetune.visft({**few, "validation": 1e-9}, out=tmp_path / "out", **{**QUIET, "quiet": False})
+    assert found.figures["in_domain"] == {}
+    assert "no image of classification is held out, so it is not scored; label more" in capsys.readouterr().err
+    for path in pool.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"none of the 2 labelled images .* \(the first: 0/0000.png: corrupt"):
+        activetune.visft(few, out=tmp_path / "none", **QUIET)
+    assert not (tmp_path / "none").exists()
 
 
 # Stages -------------------------------------------------------------------------------------------------------------

@@ -8,14 +8,16 @@ finished, or unfinished work of one run, or none of ours.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from activetune.base.artefact import MANIFEST, holds, prepare_folder
-from activetune.base.errors import UsageError
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json, remove, write_json
 from activetune.base.progress import note
+from activetune.base.ranks import is_first
 from activetune.base.run import Run
 
 WORK, RUN = ".unfinished", "run.json"
@@ -91,13 +93,17 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
-def withdraw(folder: Path, files: Sequence[str]) -> None:
-    """Leave no trace of a run that was refused before it had kept anything.
+@contextmanager
+def withdrawing(folder: Path, files: Sequence[str]) -> Iterator[None]:
+    """Leave no trace of a run that is refused in here before it has kept anything.
 
     Args:
         files: that it has written by then, folders too.
     """
-    if any(path.is_file() for path in (folder / WORK).rglob("*")):
-        return
-    for name in (WORK, RUN, *files):
-        remove(folder / name)
+    try:
+        yield
+    except ActivetuneError:
+        if is_first() and not any(path.is_file() for path in (folder / WORK).rglob("*")):
+            for name in (WORK, RUN, *files):
+                remove(folder / name)
+        raise

@@ -100,12 +100,12 @@ def merge(
 @app.command()
 @with_run_options()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A backbone's name, or its folder.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one, for instance a folder of 'visft'.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A backbone's name, or a folder of 'visft' or 'finetune'.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     suite: Annotated[Path, typer.Option(help="TOML file of [[probes]]; docs/visft.md.", show_default=False)],
     out: Out,
     weights: Annotated[
-        Path | None, typer.Option(help="Local file of A's weights; default: they are fetched.", show_default=False)
+        Path | None, typer.Option(help="Local file of A's weights; default: a folder's own, or fetched.", show_default=False)
     ] = None,
     weights_b: Annotated[Path | None, typer.Option(help="The same of B.", show_default=False)] = None,
     **run_options: Unpack[RunOptions],

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activetune.base.artefact import contents
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, replacing, write_json
 from activetune.base.fingerprint import digest_file
+from activetune.base.locks import lock_of
 from activetune.handover.description import KIND
 from activetune.handover.targets import Target
 
@@ -26,11 +28,12 @@ class Place:
 
     Attributes:
         names: of each file that the target makes, the path here; the one that holds the network last.
-        report: what the checks have found.
+        report: what the checks have found. alone: whether these files together are a folder, as on a hub.
     """
 
     names: Mapping[str, Path]
     report: Path
+    alone: bool = False
 
     @classmethod
     def of(cls, out: Path, target: Target) -> Place:
@@ -43,7 +46,8 @@ class Place:
         if out.is_dir() or not (out.suffix and target.named):
             if out.exists() and not out.is_dir():
                 raise UsageError(f"{out} is a file; --out must name a folder here")
-            return cls({name: out / name for name in target.files}, out / f"{target.file}.report.json")
+            report = out / f"{target.file}.report.json"
+            return cls({name: out / name for name in target.files}, report, alone=not target.named)
         if out.suffix.lower() != suffix:
             raise UsageError(f"{out} can't hold this model; give a name that ends in {suffix}, or one without a dot")
         names = {name: out.with_name(out.name + name.removeprefix(target.file)) for name in target.files}
@@ -65,7 +69,8 @@ class Place:
         """Refuse a place that holds something, before any work is done for it.
 
         Raises:
-            UsageError: a file that is there was not written by an export, or ``overwrite`` is off.
+            UsageError: a file that is there was not written by an export; or ``overwrite`` is off, and there is an
+                export, or anything in a folder that an export has to itself.
             ActivetuneError: nothing can be written there.
         """
         listed = self._report().get("files", {})
@@ -81,6 +86,12 @@ class Place:
         if not overwrite and self.main.exists():
             raise UsageError(
                 f"{self.main} exists already; nothing was written: choose another --out, or give --overwrite"
+            )
+        own = {path.name for path in (*self._paths, self.report, lock_of(self.main, folder=False))}
+        if self.alone and not overwrite and (strangers := sorted({*contents(self.main.parent)} - own)):
+            raise UsageError(
+                f"the output folder {self.main.parent} holds {some(strangers)}; nothing was written: choose another "
+                "--out, or give --overwrite, which keeps these"
             )
         self.main.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.main.parent, os.W_OK):

@@ -13,6 +13,7 @@ from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import sweep_all, write_bytes
 from activetune.base.fingerprint import digest, digest_file, digest_json, record_of
+from activetune.base.progress import note
 from activetune.base.ranks import (
     device_of_rank,
     from_first,
@@ -25,7 +26,7 @@ from activetune.base.ranks import (
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import resolve_runtime, spent
 from activetune.base.settings import flatten
-from activetune.base.unfinished import RUN, WORK, Output, clear, withdraw
+from activetune.base.unfinished import RUN, WORK, Output, clear, withdrawing
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -147,23 +148,29 @@ class _Stages:
             return Supervised(folder, read_manifest(folder, KIND)["figures"])
         told = {name: value for name, value in made_from.items() if name not in ("options", "tasks")}
         with tracked(self.trackers, folder, {**told, **flatten(self.asked.options)}, quiet=run.quiet) as self.tracking:
-            try:
-                from_first(self.tracking.begin)
-                lessons = self._lessons(given)
-                network = Network(backbone).to(self.runtime.device)
-                history = self._heads(network, lessons)
-                history += self._jointly(network, lessons)
-            except ActivetuneError:
-                self.tracking.end({}, finished=False)
-                if is_first():
-                    withdraw(folder, (REJECTED, TRACKING))
-                raise
+            with withdrawing(folder, (REJECTED, TRACKING)):
+                network, history = self._trained_stages(given, backbone)
             together(lambda: self._save(network, history, {**made_from, "run": this}) if is_first() else None)
             self.tracking.follow(history)
             self.tracking.end(self.figures)
         return Supervised(folder, read_manifest(folder, KIND)["figures"])
 
     # Stages -------------------------------------------------------------------------------------------------------
+
+    def _trained_stages(
+        self, given: Sequence[tuple[Entry, Task, Pool, Labels]], backbone: Backbone
+    ) -> tuple[Network, list[Mapping[str, Any]]]:
+        """The network behind both stages, and their history."""
+        try:
+            from_first(self.tracking.begin)
+            lessons = self._lessons(given)
+            network = Network(backbone).to(self.runtime.device)
+            history = self._heads(network, lessons)
+            history += self._jointly(network, lessons)
+        except ActivetuneError:
+            self.tracking.end({}, finished=False)
+            raise
+        return network, history
 
     def _heads(self, network: Network, lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:
         """Stage 1: every head that is not there yet."""
@@ -264,6 +271,8 @@ class _Stages:
         for lesson, out in zip(lessons, apart, strict=True):
             if len(out) == len(lesson.labels):
                 raise UsageError(f"visft: all {len(out):,} images of {lesson.name} are held out; label more")
+            if not len(out) and self.asked.options.validation:
+                note(f"no image of {lesson.name} is held out, so it is not scored; label more", self.run.quiet)
         return [replace(lesson, held_out=out) for lesson, out in zip(lessons, apart, strict=True)]
 
     def _lesson(self, entry: Entry, task: Task, pool: Pool, labels: Labels, number: int, listings: Path) -> Lesson:

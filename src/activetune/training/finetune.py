@@ -31,7 +31,7 @@ from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, resolve_runtime, spent
 from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
-from activetune.base.unfinished import WORK, clear, withdraw
+from activetune.base.unfinished import WORK, clear, withdrawing
 from activetune.data.identity import Contents
 from activetune.data.labels import Labels, keep
 from activetune.data.loading import read_usable, rejected_items
@@ -148,7 +148,8 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
         return load(folder)
 
     started = time.perf_counter()
-    kept, rejected = from_first(lambda: usable(pool, given, asked.task, folder / REJECTED, run.workers, run.quiet))
+    with withdrawing(folder, (REJECTED,)):
+        kept, rejected = from_first(lambda: usable(pool, given, asked.task, folder / REJECTED, run.workers, run.quiet))
     job = _job(pool, kept, backbone, recipe, runtime, folder, run, asked)
     with tracked(asked.trackers, folder, _told(made_from, recipe), quiet=run.quiet) as tracking:
         outcome = _trained(recipe, replace(job, track=tracking.follow), folder, tracking)
@@ -266,15 +267,14 @@ def _idle(task: Task, recipe: Recipe) -> list[str]:
 
 def _trained(recipe: Recipe, job: Job, folder: Path, tracking: Tracking) -> Outcome:
     """Run the recipe; a run that is refused before it has kept anything leaves no trace."""
-    try:
-        from_first(tracking.begin)
-        outcome = recipe.run(job)
-        from_first(lambda: _refuse_not_finite(job))
-    except ActivetuneError:
-        tracking.end({}, finished=False)
-        if is_first():
-            withdraw(folder, (REJECTED, TRACKING))
-        raise
+    with withdrawing(folder, (REJECTED, TRACKING)):
+        try:
+            from_first(tracking.begin)
+            outcome = recipe.run(job)
+            from_first(lambda: _refuse_not_finite(job))
+        except ActivetuneError:
+            tracking.end({}, finished=False)
+            raise
     return outcome
 
 
@@ -338,16 +338,20 @@ def usable(pool: Pool, labels: Labels, task: Task, listing: Path, workers: int, 
     """The labels whose image can be decoded, and how many others there are; these are listed in a CSV file.
 
     Raises:
-        UsageError: no image can be decoded, or none of a class.
+        UsageError: no image can be decoded, or none of a class; the listing goes with the run that is refused.
     """
     rejected = rejected_items(pool.subset(labels.ids), workers=workers)
     write_csv(listing, ("id", "reason"), list(rejected.items()))
     if not rejected:
         return labels, 0
-    note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
     kept = keep(labels, [item for item in labels.ids if item not in rejected])
+    first = "the first: " + ": ".join(next(iter(rejected.items())))
     if not len(kept):
-        raise UsageError(f"none of the {len(labels):,} labelled images can be decoded ({listing}); label others")
+        raise UsageError(f"none of the {len(labels):,} labelled images can be decoded ({first}); label others")
     if lost := task.lost(labels, kept):
-        raise UsageError(f"no labelled image of {some(lost)} can be decoded ({listing}); label others of that class")
+        raise UsageError(
+            f"no labelled image of {some(lost)} can be decoded ({len(rejected):,} images can't be; {first}); label "
+            "others of that class"
+        )
+    note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
     return kept, len(rejected)

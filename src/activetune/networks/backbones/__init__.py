@@ -79,7 +79,7 @@ def load_backbone(
         raise unknown_name("backbone", name, names)
     if weights is not None and not Path(weights).is_file():
         there = "is no file" if Path(weights).exists() else "does not exist"
-        raise UsageError(f"the weights file {weights} {there}")
+        raise UsageError(f"the weights file {weights} {there}; give one that holds the weights")
     rest, file = name.removeprefix(prefix).removeprefix("/"), Path(weights) if weights else None
     backbone: Backbone = known[prefix].load(rest, file, pretrained=pretrained, options=dict(options or {}))
     backbone.weights_file = Path(weights).resolve() if weights else None
@@ -91,7 +91,7 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
     place, size = _place_and_size(name)
     folder = Path(place).resolve()
     if weights is not None:
-        raise UsageError(f"{place} holds its own weights; leave --weights out")
+        raise UsageError(f"{place} holds its own weights; give none beside it")
     config = described(folder)
     check_weights(folder)
     origin = str(config.get("origin", config["backbone"]))

@@ -162,7 +162,9 @@ def fit_state(
     if missing or foreign or shapes:
         problems = [("missing", missing), ("unexpected", foreign), ("of another shape", shapes)]
         told = "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in problems if keys)
-        raise UsageError(f"the weights in {path} do not fit this backbone ({told}); check --backbone and --weights")
+        raise UsageError(
+            f"the weights in {path} do not fit this backbone ({told}); give the backbone that they are of, or others"
+        )
     network.load_state_dict({key: state[key] for key in wanted})
 
 
