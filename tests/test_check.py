@@ -21,6 +21,7 @@ from activetune.cli import run
 from activetune.studies.check import content
 from activetune.studies.check.checks.blurred import blur
 from activetune.studies.check.finding import Check, checks
+from activetune.studies.check.given import Given
 from activetune.studies.check.picture import Picture
 from tests.conftest import write_digits
 from tests.planted import FAULTS, plant, tiles
@@ -265,6 +266,13 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_is_kept(tmp_path: Pat
     picture.write_bytes(picture.read_bytes()[:-1] + b"x")
     with pytest.raises(UsageError, match="images were changed since"):
         checked(pool, tmp_path / "cut", resume=True, use_cache=False)
+
+
+def test_features_of_images_of_another_size_are_others(tmp_path: Path) -> None:
+    pool, options = write_digits(tmp_path / "pool", 3), {"use_cache": False, "quiet": True}
+    sides = [activetune.load_backbone(name) for name in ("bundled@32", "bundled@40", "bundled@32")]
+    one, other, again = (Given.of(pool, None, None, side, **options).record() for side in sides)
+    assert one == again != other
 
 
 def test_the_documents_table_has_every_check_with_its_settings_and_defaults() -> None:

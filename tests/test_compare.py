@@ -264,6 +264,8 @@ def test_damaged_work_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         file.write_bytes(content)
     assert all(read_own_archive(file) is None for file in kept[:3])
     assert activetune.compare("bundled", "bundled", resume=True, **options).rows == told
+    with pytest.raises(UsageError, match="is not empty"):  # the same weights, other features
+        activetune.compare("bundled@40", "bundled", resume=True, **options)
 
 
 def test_head_probes_show_their_progress_and_give_no_advice(

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from activetune.base.fingerprint import digest_array, digest_stream
+from activetune.base.fingerprint import digest, digest_array, digest_json, digest_stream
 from activetune.data.images import middle
 from activetune.networks.backbones._reader import Reader, as_tokens, channels_first
 from activetune.networks.frofa import Grid
@@ -211,6 +211,11 @@ class Backbone(nn.Module):
     def fingerprint(self) -> str:
         """Digest of the architecture and of every weight as they are now (training changes them)."""
         return digest_stream([self.architecture, *digests_of(self.network.state_dict())])
+
+    @property
+    def features_fingerprint(self) -> str:
+        """Digest of what its features depend on: the weights, and how images are prepared for them (``@SIZE``)."""
+        return digest(self.fingerprint, digest_json(self.settings.as_dict()))
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         """An RGB image to the uint8 tensor (3, H, W) that the network was trained to see."""

@@ -76,12 +76,18 @@ class Given:
         """Whether there are features, or something that makes them."""
         return self.embeddings is not None or self.backbone is not None
 
+    @property
+    def _features_fingerprint(self) -> str | None:
+        if self.embeddings is not None:
+            return self.embeddings.fingerprint
+        return None if self.backbone is None else self.backbone.features_fingerprint
+
     def record(self) -> dict[str, Any]:
         """What tells it from other pools, labels and features, without reading an image."""
         return {
             "outline": self.contents.outline,
             "labels": digest_stream(part for pair in self.labels.items() for part in pair),
-            "features": self.embeddings.fingerprint if self.embeddings else self.backbone and self.backbone.fingerprint,
+            "features": self._features_fingerprint,
         }
 
     def examined(self, measures: Sequence[Measure], folder: Path, what: str, run: Run) -> Examined:

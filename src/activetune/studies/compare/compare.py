@@ -108,8 +108,8 @@ def compare(
         for given, file, name in zip((a, b), files, ("a", "b"), strict=True)
     ]
     made_from = {
-        "a": sides[0].backbone.fingerprint,
-        "b": sides[1].backbone.fingerprint,
+        "a": sides[0].backbone.features_fingerprint,
+        "b": sides[1].backbone.features_fingerprint,
         "probes": [
             {"name": name, "probe": kind, **record_of(probe), "shown": _shown(name, probe, run.seed)}
             for name, kind, probe in asked

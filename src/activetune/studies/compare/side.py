@@ -100,7 +100,7 @@ class Side:
         return self._kept(made_from, batches, count)
 
     def _kept(self, made_from: str, batches: Any, count: int) -> Mapping[str, FloatArray]:
-        path = self.work / f"{digest(self.backbone.fingerprint, made_from, self.runtime.precision)}.npz"
+        path = self.work / f"{digest(self.backbone.features_fingerprint, made_from, self.runtime.precision)}.npz"
         kept = read_own_archive(path)
         if kept is not None:
             return kept
