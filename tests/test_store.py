@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from activetune.base.artefact import prepare_folder, read_manifest, write_manifest
 from activetune.base.errors import ActivetuneError, UsageError
@@ -97,6 +99,19 @@ def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path: Path, error: 
         partial.write_text("half of the new")
         raise error
     assert tree(tmp_path) == {"file": b"old"}
+
+
+def test_a_file_that_may_not_grow_is_told_as_the_system_tells_it(tmp_path: Path) -> None:
+    """Torch has words of its own: a quota and a limit of size leave the disk itself with room."""
+    resource = pytest.importorskip("resource", reason="Windows has no limits of file sizes")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as refused, replacing(tmp_path / "file") as partial:
+            torch.save({"zeros": torch.zeros(10_000)}, partial)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.errno == errno.EFBIG and not list(tmp_path.iterdir())
 
 
 def test_replacing_makes_the_folders_above(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from activetune.supervision.drift import Features
 from activetune.supervision.heads import Stretches, held_out, load_head
 from activetune.tasks import make_task
 from activetune.training.job import Job
-from activetune.training.network_state import fused_attention
+from activetune.training.network_state import fused_attention, to_training
 from activetune.training.steps import Steps
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
@@ -298,6 +298,15 @@ def test_images_too_few_to_score_or_to_decode_are_told(tmp_path: Path, capsys: p
 
 
 # Stages -------------------------------------------------------------------------------------------------------------
+
+
+def test_norms_that_stay_keep_their_statistics_where_the_map_is_asked_for_while_training() -> None:
+    backbone = load_backbone("bundled@32", pretrained=False)
+    backbone.requires_grad_(False)
+    to_training(backbone)
+    assert backbone.grid.tokens == 1 and backbone.network.training
+    norms = [layer for layer in backbone.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert norms and not any(norm.training for norm in norms)
 
 
 def test_an_image_is_held_out_of_every_task_or_of_none(config: dict[str, Any]) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 import psutil
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST_SENTENCE = 3_000  # signs: what is wrong stands at its beginning, what to do at its end
 LONGEST_CAUSE = 300  # signs of what another library says
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, of processors and Apple's GPUs
-_WRAPPED = (*_FULL, errno.EACCES, errno.EROFS)
+_WRAPPED = (*FULL, errno.EACCES, errno.EROFS)
 
 
 class ActivetuneError(Exception):
@@ -128,7 +128,7 @@ def _explain_one(error: BaseException) -> str | None:
     words = os.strerror(number).lower()
     name = getattr(error, "filename", None)
     place = None if name is None else os.fsdecode(name) if os.fsdecode(name).isprintable() else repr(os.fsdecode(name))
-    if number in _FULL:
+    if number in FULL:
         return (
             f"the disk is full{f' ({place})' if place else ''}; what was finished is kept: free some space and run the "
             "command again (with --resume where it has one)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -14,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.errors import FULL, ActivetuneError, UsageError
 from activetune.base.fingerprint import digest
 
 MANIFEST = "manifest.json"  # the last file of an artefact
 LOCK, BEGUN = ".lock", ".begun"  # what a run keeps in its output folder while it runs
-_FULL_BYTES = 2**16  # less than that is free: the disk is full
+_MORE = 2**16  # bytes that a disk takes which is not full
 _PARTIAL = re.compile(r"\.(.+)\.(\d+)\.partial")
 
 
@@ -69,11 +68,21 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.chmod(0o666 & ~_umask())  # some writers make their files for one reader alone
         os.replace(partial, path)
     except (RuntimeError, ValueError) as error:  # torch says "unexpected pos" where the disk is full
-        if shutil.disk_usage(path.parent).free < _FULL_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if refused := _refused(partial):
+            raise OSError(refused, os.strerror(refused), str(path)) from error
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _refused(partial: Path) -> int | None:
+    """Why the system takes no more of a file: a full disk, a quota, a limit of its size; None: it takes more."""
+    try:
+        with partial.open("ab") as file:
+            file.write(bytes(_MORE))
+    except OSError as error:
+        return error.errno if error.errno in FULL else None
+    return None
 
 
 class _KeptError(Exception):

@@ -105,7 +105,8 @@ def compare(
     suite: Annotated[Path, typer.Option(help="TOML file of [[probes]]; docs/visft.md.", show_default=False)],
     out: Out,
     weights: Annotated[
-        Path | None, typer.Option(help="Local file of A's weights; default: a folder's own, or fetched.", show_default=False)
+        Path | None,
+        typer.Option(help="Local file of A's weights; default: a folder's, or fetched.", show_default=False),
     ] = None,
     weights_b: Annotated[Path | None, typer.Option(help="The same of B.", show_default=False)] = None,
     **run_options: Unpack[RunOptions],

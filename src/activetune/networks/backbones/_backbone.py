@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -191,12 +192,8 @@ class Backbone(nn.Module):
     def _shape(self) -> tuple[int, ...]:
         """The shape of what the network's last layer gives for one image."""
         images = torch.zeros((1, 3, *self.settings.size), dtype=torch.uint8, device=self.get_buffer("mean").device)
-        training = self.network.training
-        self.network.eval()
-        with torch.inference_mode():
-            shape = self.last(images).shape
-        self.network.train(training)
-        return tuple(shape)
+        with in_evaluation(self.network), torch.inference_mode():
+            return tuple(self.last(images).shape)
 
     @property
     def has_class_token(self) -> bool:
@@ -224,6 +221,18 @@ class Backbone(nn.Module):
     @cached_property
     def _transform(self) -> Any:
         return evaluation_transform(self.settings)
+
+
+@contextmanager
+def in_evaluation(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode in a block; then each layer has its own mode again, as norms that stay differ from the rest."""
+    modes = [(layer, layer.training) for layer in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def digests_of(state: Mapping[str, torch.Tensor]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from activetune.networks.backbones._backbone import Backbone
+from activetune.networks.backbones._backbone import Backbone, in_evaluation
 from activetune.networks.backbones._size import Size, readable
 
 
@@ -49,11 +49,8 @@ def multiplications(backbone: Backbone) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     images = torch.zeros((1, 3, *backbone.settings.size), dtype=torch.uint8, device=backbone.get_buffer("mean").device)
-    training = backbone.training
-    backbone.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with in_evaluation(backbone), torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(images)
-    backbone.train(training)
     return int(counter.get_total_flops())
 
 
