@@ -29,6 +29,7 @@ from activetune.data.annotations._shapes import Polygons, polygon, runs
 from activetune.data.images import decode_image, image_size
 from activetune.data.kinds import VOID, ArrayMask, Boxes, Names, Sentences, fingerprint_of
 from activetune.data.labels import pool_labels
+from activetune.tasks import make_task
 
 HEIGHT, WIDTH = 8, 16
 
@@ -1258,16 +1259,55 @@ def test_polygons_of_photos_are_nearly_those_of_pycocotools(shared: Path) -> Non
     assert shared_pixels / all_pixels > 0.98
 
 
-def test_a_mask_in_memory_has_the_size_of_its_image(tmp_path: Path) -> None:
+GROUND = np.zeros((4, 6), dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "names", "asked", "told"),
+    [
+        ("segmentation", ArrayMask(GROUND), ["road"], ["road"], ""),
+        ("segmentation", ArrayMask(GROUND - 1), ["road"], None, ""),
+        ("segmentation", ArrayMask(GROUND.T), ["road"], None, r"the mask of 1\.png has 6 x 4 pixels, its image 4 x 6"),
+        (
+            "segmentation",
+            ArrayMask(GROUND + 255),
+            ["road"],
+            None,
+            r"of 1\.png holds 255, .* 1 class.*-1 is void",
+        ),
+        ("segmentation", ArrayMask(GROUND - 2), ["road"], None, "holds -2"),  # which would count from the end
+        ("segmentation", ArrayMask(GROUND + 0.5), ["road"], None, "float64"),
+        ("segmentation", ArrayMask(GROUND[None]), ["road"], None, r"\(1, 4, 6\)"),
+        ("segmentation", ArrayMask(GROUND), ["road", "sky"], ["sky", "road"], "hold positions"),
+        ("detection", Boxes.of([[0, 0, 9, 3]], ["cat"]), ["cat"], ["dog", "cat"], ""),
+        ("detection", Boxes.of([[0, 0, np.nan, 3]], ["cat"]), ["cat"], None, r"a box of 1\.png .*nan"),
+        ("detection", Boxes.of([[0, 0, np.inf, 3]], ["cat"]), ["cat"], None, r"a box of 1\.png .*inf"),
+        ("detection", Boxes.of([[3, 3, 1, 1]], ["cat"]), ["cat"], None, r"a box of 1\.png .*3, 3, 1, 1"),
+        ("detection", Boxes.of([[0, 0, 1, 1]], ["cat"]), ["dog"], None, "hold 'cat', which the classes do not"),
+        ("detection", Boxes.of([[0, 0, 1, 1]], ["cat"]), ["cat"], ["dog"], "hold 'cat', which the classes do not"),
+        ("detection", Boxes.of([[0, 0, 1, 1]], ["cat"]), ["cat", "cat"], None, "classes must be distinct"),
+        ("multilabel", Names(("cat",)), ["dog"], None, "hold 'cat', which the classes do not"),
+    ],
+)
+def test_answers_in_memory_are_as_their_kind_says(
+    task: str, answer: Any, names: list[str], asked: list[str] | None, told: str, tmp_path: Path
+) -> None:
+    """They come through no reader, which would have left out or refused what no training can use."""
     Image.new("RGB", (6, 4)).save(tmp_path / "1.png")
     pool = open_pool(tmp_path, quiet=True)
-    for shape, fits in (((4, 6), True), ((6, 4), False)):
-        labels = Labels(["1.png"], [ArrayMask(np.zeros(shape, dtype=np.int32))], ["road"])
-        if fits:
-            assert annotations_of(labels, pool, "segmentation") == labels
-            continue
-        with pytest.raises(UsageError, match=r"the mask of 1\.png has 6 x 4 pixels, its image 4 x 6"):
-            annotations_of(labels, pool, "segmentation")
+    labels = Labels(["1.png"], [answer], names)
+    if not told:
+        assert annotations_of(labels, pool, task, asked) == Labels(["1.png"], [answer], asked or names)
+        return
+    with pytest.raises(UsageError, match=told):
+        annotations_of(labels, pool, task, asked)
+
+
+@pytest.mark.parametrize("given", [GROUND.astype(np.uint8), GROUND == 1, np.asfortranarray(GROUND)[::-1]])
+def test_a_mask_in_memory_may_be_of_any_whole_numbers(given: np.ndarray) -> None:
+    """-1 is void where a view is filled up, which an unsigned mask would hold as 255."""
+    pixels = ArrayMask(given).pixels()
+    assert pixels.dtype == np.int32 and pixels.flags["C_CONTIGUOUS"] and (pixels == given).all()
 
 
 @pytest.mark.parametrize(
@@ -1290,6 +1330,8 @@ def test_a_mask_in_an_array_is_a_mask(digits: Path) -> None:
     mask = np.zeros(pool.size(0), dtype=np.int64)
     found = annotations_of({pool.ids[0]: mask}, pool, "segmentation", ["ground"])
     np.testing.assert_array_equal(found.answers[0].pixels(), mask)
+    truth = make_task("segmentation").truth_of({pool.ids[0]: mask}, pool, ["ground", "sky"])
+    assert truth.classes == ["ground", "sky"]  # a model's own, whose positions the array holds
 
 
 @pytest.mark.parametrize(("task", "plain"), [("multilabel", "dog"), ("captioning", []), ("detection", ["cat"])])

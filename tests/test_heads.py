@@ -59,6 +59,13 @@ def test_power_normalisation_evens_out_a_feature() -> None:
     assert torch.equal(rows[1], torch.zeros(2))
 
 
+def test_power_normalisation_teaches_through_numbers_that_are_nought() -> None:
+    """A root is infinitely steep there, and features behind a ReLU often are; the backbone would learn NaN."""
+    pooled = torch.tensor([[3.0, 0.0, -1e-12], [0.0, 0.0, 0.0]], requires_grad=True)
+    power_normalised(pooled).sum().backward()
+    assert pooled.grad is not None and torch.isfinite(pooled.grad).all() and pooled.grad[0, 1] > 0
+
+
 # Training -------------------------------------------------------------------------------------------------------------
 
 

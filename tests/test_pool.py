@@ -200,9 +200,7 @@ def test_linked_folders_that_lead_out_are_told_and_followed_when_asked(
     (tmp_path / "elsewhere" / "cat" / "back").symlink_to(tmp_path, target_is_directory=True)
     assert open_pool(pool_path).ids == ["dog/3.png"]
     told = capsys.readouterr().err
-    assert told == (
-        f"left out of {pool_path}: 1 linked folder that leads out of the pool (--follow-links takes it)\n"
-    )
+    assert told == (f"left out of {pool_path}: 1 linked folder that leads out of the pool (--follow-links takes it)\n")
     pool = open_pool(pool_path, follow_links=True)
     assert pool.ids[:3] == ["cat/1.png", "cat/deep/2.png", "dog/3.png"]
     assert shade_of(pool.read(0)) == 0

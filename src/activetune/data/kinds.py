@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,10 +82,10 @@ class ArrayMask(Mask):
     """A mask in memory.
 
     Attributes:
-        array_HW: (H, W) positions in the list of classes, ``VOID`` where no class is known.
+        array_HW: (H, W) positions in the list of classes, ``VOID`` where no class is known; any whole numbers.
     """
 
-    array_HW: Indices
+    array_HW: npt.NDArray[np.integer[Any] | np.bool_]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,7 +95,7 @@ class ArrayMask(Mask):
 
     def pixels(self) -> Indices:
         """See :class:`Mask`."""
-        return self.array_HW
+        return np.ascontiguousarray(self.array_HW, dtype=np.int32)
 
     @cached_property
     def fingerprint(self) -> str:

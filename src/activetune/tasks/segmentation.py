@@ -8,6 +8,7 @@ Shape legend: B images of a batch, C classes, H x W pixels or places of a map.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from activetune.base.errors import UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import VOID, ArrayMask, Mask
 from activetune.data.labels import Labels
+from activetune.data.pool import Pool
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt, mean_pixel_entropy, presence_of_pixels
 from activetune.evaluation.metrics import Counts, Measured
@@ -70,6 +72,18 @@ class Segmentation(Task):
         if any((answer.pixels() != VOID).any() for answer in labels.answers):
             return ""
         return f"every pixel of the {len(labels):,} masks is void; label some that have a class"
+
+    def truth_of(
+        self,
+        given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
+        pool: Pool,
+        known: Sequence[str],
+        *,
+        quiet: bool = False,
+    ) -> Labels[Mask]:
+        """See :class:`Task`; arrays by id hold positions in the model's classes."""
+        found = self.labels_of(given, pool, known, quiet=quiet) if isinstance(given, Mapping) else given
+        return super().truth_of(found, pool, known, quiet=quiet)
 
     def target(self, labels: Labels[Mask], position: int) -> Any:
         """See :class:`Task`: a mask of torchvision's ``tv_tensors``, (H, W) int32."""

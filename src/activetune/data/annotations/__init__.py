@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from activetune.base.discovery import modules_of
-from activetune.base.errors import RejectedImage, UsageError, some, unknown_name
-from activetune.base.names import as_known
+from activetune.base.errors import UsageError, some, unknown_name
 from activetune.data.annotations import masks
 from activetune.data.annotations._columns import SomeRows, column_answers, column_for
 from activetune.data.annotations._export import Export, exported
 from activetune.data.annotations._files import Files, files_at
+from activetune.data.annotations._in_memory import KINDS, labels_in_memory
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet as Sheet
@@ -33,12 +30,9 @@ from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.annotations.table import cell_of_names as cell_of_names
 from activetune.data.formats import suffix_of
-from activetune.data.ids import refuse_foreign_ids
-from activetune.data.kinds import ArrayMask, Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
-KINDS: dict[str, type] = {"captioning": Sentences, "detection": Boxes, "multilabel": Names, "segmentation": Mask}
 TASKS = tuple(KINDS)
 JPEG = (".jpg", ".jpeg")
 
@@ -226,64 +220,13 @@ def annotations_of(
         task, classes, quiet: as in :func:`read_annotations`.
 
     Raises:
-        UsageError: ids that the pool does not have, answers of another task, or none at all.
+        UsageError: ids that the pool does not have, answers of another task, none at all, or one that is wrong.
     """
     if given is None:
         return pool_annotations(pool, task, classes=classes, quiet=quiet)
     if not isinstance(given, Labels | Mapping):
         return read_annotations(given, pool, task, classes=classes, quiet=quiet)
-    found = given if isinstance(given, Labels) else _of_answers(given, task, classes)
-    if not len(found):
-        raise UsageError(f"none of the given labels is answered; give {KINDS[task].__name__} by id")
-    wrong = next((answer for answer in found.answers if not isinstance(answer, KINDS[task])), None)
-    if wrong is not None:
-        raise UsageError(
-            f"{task} needs answers of the kind {KINDS[task].__name__}, not {type(wrong).__name__}; "
-            "give those, or another --task"
-        )
-    found = replace(found, ids=as_known(found.ids, pool.position))
-    refuse_foreign_ids(found.ids, pool, "the given labels")
-    _refuse_other_sizes(found, pool)
-    return found
-
-
-def _refuse_other_sizes(labels: Labels, pool: Pool) -> None:
-    """Refuse masks in memory that are not of their image's size; a reader has compared those that it read."""
-    for item, answer in zip(labels.ids, labels.answers, strict=True):
-        if not isinstance(answer, ArrayMask):
-            continue
-        try:
-            size = pool.size(pool.position[item])
-        except RejectedImage:
-            continue  # it will be listed as such
-        if answer.size != size:
-            told = [f"{height:,} x {width:,}" for height, width in (answer.size, size)]
-            raise UsageError(
-                f"the mask of {item} has {told[0]} pixels, its image {told[1]}; give each mask in its image's size"
-            )
-
-
-def _of_answers(given: Mapping[str, Any], task: str, classes: Sequence[str] | None) -> Labels:
-    """``{id: answer}`` as labels; masks need their classes, as they hold positions."""
-    answers = {item: _of_plain(answer, task) for item, answer in given.items() if answer is not None}
-    if classes is None and task == "segmentation":
-        raise UsageError("masks hold positions in a list of classes; give the list, or labels with one")
-    names = {name for answer in answers.values() for name in getattr(answer, "names", ())}
-    return Labels(list(answers), list(answers.values()), list(classes or sorted(names)), len(given) - len(answers))
-
-
-def _of_plain(answer: Any, task: str) -> Any:
-    """An answer in plain Python as its kind: a list of names or sentences, an array of a mask's positions."""
-    if task == "segmentation" and isinstance(answer, np.ndarray) and answer.ndim == 2:
-        return ArrayMask(answer)
-    if isinstance(answer, str):
-        return Sentences((answer,)) if task == "captioning" else answer
-    if isinstance(answer, list | tuple | set | frozenset) and all(isinstance(one, str) for one in answer):
-        if task == "multilabel":
-            return Names.of(sorted(answer))
-        if task == "captioning" and answer:
-            return Sentences(tuple(answer))
-    return answer
+    return labels_in_memory(given, pool, task, classes)
 
 
 def _check(task: str) -> None:
