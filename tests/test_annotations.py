@@ -1259,7 +1259,7 @@ def test_polygons_of_photos_are_nearly_those_of_pycocotools(shared: Path) -> Non
     assert shared_pixels / all_pixels > 0.98
 
 
-GROUND = np.zeros((4, 6), dtype=np.int32)
+GROUND: Any = np.zeros((4, 6), dtype=np.int32)
 
 
 @pytest.mark.parametrize(
