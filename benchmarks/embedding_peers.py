@@ -35,7 +35,7 @@ import timm  # noqa: E402, after what it imports itself
 
 NAME, SIDE = "vit_tiny_patch16_224", 224
 FOLDER = Path(__file__).parent / "embedders"
-WAYS = {  # a tool's script, and the options that it is run with
+WAYS: dict[str, tuple[str, list[list[str]]]] = {  # a tool's script, and the options that it is run with
     "activetune, auto": ("activetune_embed", [["--precision", "auto"]]),
     "activetune, fp32": ("activetune_embed", [["--precision", "fp32"]]),
     "timm and a loader, bf16": ("timm_loader", [["--precision", "bf16", "--workers", count] for count in "02"]),
@@ -80,13 +80,13 @@ def measured(work: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
                 print(f"{name} {' '.join(way)}: {options.count / took:.0f} images/s", flush=True)
     exact = np.load(work / "timm and a loader, fp32.npy")
     rows = []
-    for name, ways in seconds.items():
-        best = min(statistics.median(values) for values in ways.values())
+    for name, taken in seconds.items():
+        best = min(statistics.median(values) for values in taken.values())
         features = np.load(work / f"{name}.npy").astype(np.float32)
         cosine = (features * exact).sum(1) / np.linalg.norm(features, axis=1) / np.linalg.norm(exact, axis=1)
         row = {"tool": name, "images_per_second": round(options.count / best, 1)}
         row |= {"least_cosine": round(float(cosine.min()), 5), "mean_cosine": round(float(cosine.mean()), 5)}
-        rows.append({**row, "seconds": {way: [round(one, 2) for one in values] for way, values in ways.items()}})
+        rows.append({**row, "seconds": {way: [round(one, 2) for one in values] for way, values in taken.items()}})
     return rows
 
 

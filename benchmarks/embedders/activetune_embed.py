@@ -28,8 +28,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = activetune.embed(
             activetune.open_pool(Path(files[0]).parent),
-            **{"backbone": backbone, "out": folder, "workers": options.workers, "precision": options.precision},
-            **{"use_cache": False, "quiet": True},
+            backbone=backbone,
+            out=folder,
+            workers=options.workers,
+            precision=options.precision,
+            use_cache=False,
+            quiet=True,
         )
     print(time.perf_counter() - started)
     np.save(options.out, made.features_ND[[made.position[Path(file).name] for file in files]])

@@ -148,7 +148,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def refuse_beyond_memory(what: str, size: int, instead: str) -> None:
+def refuse_beyond_memory(what: object, size: int, instead: str) -> None:
     """Refuse what unpacks to more than fits.
 
     Args:
