@@ -25,7 +25,7 @@ GROUND = {
     "activetune.evaluation": "base",
     **{f"activetune.evaluation.{name}": "base" for name in ("metrics", "statistics", "scores", "dict_scores", "doubt")},
     **{f"activetune.evaluation.{name}": "base" for name in ("pixels", "multilabel")},
-    **{f"activetune.evaluation.{name}": "data" for name in ("boxes", "sentences")},
+    **{f"activetune.evaluation.{name}": "data" for name in ("agreement", "boxes", "sentences")},
 }
 SOURCE = Path(activetune.__file__).parent
 

@@ -20,17 +20,17 @@ from activetune import Embeddings, UsageError, next_round, write_report
 from activetune.base.artefact import write_manifest
 from activetune.base.tables import read_table
 from activetune.cli import run
-from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
+from activetune.data.kinds import ArrayMask, Boxes, Detections, Names, Sentences
 from activetune.data.opening import open_pool
 from activetune.features.artefact import save_embeddings
 from activetune.report import maps, pictures
-from activetune.report.answered import agreement_of
 from activetune.report.charts import Axis, Line, line_chart, round_ticks
 from activetune.report.page import Page
 from activetune.report.panels import Panel, panels
 from activetune.report.panels.coverage import mean_distances
 from activetune.report.subject import KINDS, USED, Subject
 from activetune.selection.artefact import Selection, save_selection
+from activetune.tasks import make_task, tasks
 from tests.conftest import write_digits
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -212,17 +212,26 @@ def test_agreement_is_whole_for_equal_answers_and_none_for_others() -> None:
     half = mask.copy()
     half[:, 2:] = 1
     two = ["a", "b"]
-    for truth, same, none in (
-        (ArrayMask(mask), ArrayMask(mask), ArrayMask(other)),
-        (Boxes.of([[0, 0, 4, 4]], ["a"]), Boxes.of([[0, 0, 4, 3]], ["a"]), Boxes.of([[0, 0, 4, 4]], ["b"])),
-        (Names.of(["a"]), Names.of(["a"]), Names.of(["b"])),
-        (Sentences(("A dog runs", "no")), Sentences(("a dog runs.",)), Sentences(("cats",))),
+    agreement = {name: make_task(name).agreement for name in tasks()}
+    for name, truth, same, none in (
+        ("segmentation", ArrayMask(mask), ArrayMask(mask), ArrayMask(other)),
+        (
+            "detection",
+            Boxes.of([[0, 0, 4, 4]], ["a"]),
+            Boxes.of([[0, 0, 4, 3]], ["a"]),
+            Boxes.of([[0, 0, 4, 4]], ["b"]),
+        ),
+        ("multilabel", Names.of(["a"]), Names.of(["a"]), Names.of(["b"])),
+        ("captioning", Sentences(("A dog runs", "no")), Sentences(("a dog runs.",)), Sentences(("cats",))),
+        ("classification", "a", "a", "b"),
     ):
-        assert agreement_of(truth, same, two, two) == 1
-        assert agreement_of(truth, none, two, two) == 0
-    assert agreement_of(ArrayMask(half), ArrayMask(mask), two, two) == 0.25  # a: 8 of 16, b: none
+        assert agreement[name](truth, same, two, two) == 1
+        assert agreement[name](truth, none, two, two) == 0
+    assert agreement["segmentation"](ArrayMask(half), ArrayMask(mask), two, two) == 0.25  # a: 8 of 16, b: none
     found = Boxes.of([[0, 0, 4, 4], [8, 8, 9, 9]], ["a", "a"])
-    assert agreement_of(Boxes.of([[0, 0, 4, 4]], ["a"]), found, two, two) == pytest.approx(2 / 3)
+    assert agreement["detection"](Boxes.of([[0, 0, 4, 4]], ["a"]), found, two, two) == pytest.approx(2 / 3)
+    unsure = make_task("detection").settled(Detections.of([[0, 0, 4, 4], [1, 1, 2, 2]], ["a", "b"], [0.9, 0.1]))
+    assert list(unsure.names) == ["a"]
 
 
 def test_a_chart_tells_its_values_and_escapes_its_names() -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from activetune.base.arrays import IntArray
 from activetune.base.progress import note
 from activetune.data.annotations import annotations_of
+from activetune.data.kinds import Answer
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.data.truth import refuse_foreign
@@ -50,6 +51,7 @@ class Task(ABC):
         alike: whether its targets are tensors of one shape, so that those of cached views can lie in one file.
         has_classes: whether a model gives probabilities of classes, which methods can select by.
         shown: the scores that a table shows, as they are told: shares in [0, 1], but for CIDEr-D, which ends at 10.
+        agrees_by: what :meth:`agreement` measures, for a page.
         reading: how another program makes answers of a head's logits; "" where what a head gives says so itself, None
             where no fixed network gives answers, so that the model can't be exported.
     """
@@ -61,6 +63,7 @@ class Task(ABC):
     smooths: ClassVar[bool] = True
     has_classes: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, str]] = {}
+    agrees_by: ClassVar[str] = "1 where both are the same"
     reading: ClassVar[str | None] = None
 
     @property
@@ -251,6 +254,19 @@ class Task(ABC):
     ) -> list[Any]:
         """B answers as they are written, by default as :meth:`decode` gives them."""
         return self.decode(outputs, sizes, settings, classes)
+
+    def settled(self, answer: Any) -> Answer:
+        """One of the answers of :meth:`decode` as people give it: of boxes those that the model is sure of."""
+        found: Answer = answer
+        return found
+
+    def agreement(self, truth: Any, answer: Any, classes: Sequence[str], known: Sequence[str]) -> float:
+        """How well a settled answer agrees with the known one, in [0, 1]: items are shown by it, the lowest first.
+
+        Args:
+            classes: names of the known answers' classes. known: of the model's.
+        """
+        return float(truth == answer)
 
     def doubt(
         self, outputs: Any, sizes: Sequence[tuple[int, int]], settings: ImageSettings, classes: Sequence[str]

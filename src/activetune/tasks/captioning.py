@@ -21,6 +21,7 @@ from activetune.base.errors import UsageError
 from activetune.data.kinds import Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.evaluation.agreement import agreement_of_sentences
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.metrics import Measured
 from activetune.evaluation.sentences import SentenceScorer
@@ -49,6 +50,7 @@ class Captioning(Task):
     placed: ClassVar[bool] = True
     smooths: ClassVar[bool] = False
     has_classes: ClassVar[bool] = False
+    agrees_by: ClassVar[str] = "words in common, of those of either"
     shown: ClassVar[Mapping[str, str]] = {"cider": "CIDEr-D", "bleu4": "BLEU-4"}
 
     def labels_of(
@@ -121,6 +123,10 @@ class Captioning(Task):
     ) -> list[Sentences]:
         """See :class:`Task`: a generated sentence per image."""
         return [Sentences((text,)) for text in outputs.decode()]
+
+    def agreement(self, truth: Sentences, answer: Sentences, classes: Sequence[str], known: Sequence[str]) -> float:
+        """See :class:`Task`."""
+        return agreement_of_sentences(truth, answer)
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

@@ -23,6 +23,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import Boxes, Detections
 from activetune.data.labels import Labels
 from activetune.data.presence import Presence, rarest
+from activetune.evaluation.agreement import agreement_of_boxes
 from activetune.evaluation.boxes import BoxScorer
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt, presence_of_boxes
@@ -37,6 +38,7 @@ from activetune.tasks._base import Task
 from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._canvas import Fit, Size, fitted, varied
 from activetune.tasks._forms import CocoResults, Form
+from activetune.tasks._forms.coco_results import DRAWN
 from activetune.tasks._scorer import Metric
 
 PRIMARY = "map"
@@ -51,6 +53,7 @@ class Detection(Task):
     room: ClassVar[Room] = "boxes"
     placed: ClassVar[bool] = True
     smooths: ClassVar[bool] = False
+    agrees_by: ClassVar[str] = "F1 of boxes at an IoU of 0.5"
     shown: ClassVar[Mapping[str, str]] = {
         "map": "mAP",
         "map50": "mAP at IoU 0.5",
@@ -142,6 +145,16 @@ class Detection(Task):
                 for one in found
             ]
         )
+
+    def settled(self, answer: Detections) -> Boxes:
+        """See :class:`Task`: the boxes that pictures show."""
+        kept = answer.scores_K >= DRAWN
+        names = [name for name, sure in zip(answer.boxes.names, kept, strict=True) if sure]
+        return Boxes.of(answer.boxes.xyxy_K4[kept].tolist(), names)
+
+    def agreement(self, truth: Boxes, answer: Boxes, classes: Sequence[str], known: Sequence[str]) -> float:
+        """See :class:`Task`."""
+        return agreement_of_boxes(truth, answer)
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

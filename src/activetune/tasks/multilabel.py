@@ -19,6 +19,7 @@ from activetune.base.errors import some
 from activetune.data.kinds import Names
 from activetune.data.labels import Labels
 from activetune.data.presence import Presence, rarest
+from activetune.evaluation.agreement import agreement_of_names
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
@@ -46,6 +47,7 @@ class Multilabel(ClassTask):
         f"logits (batch, classes); the sigmoid of each is the probability that the image shows the class, those of "
         f"{NAMED} and more are the answer"
     )
+    agrees_by: ClassVar[str] = "classes in common, of those of either"
     shown: ClassVar[Mapping[str, str]] = {
         "map": "mAP",
         "f1_micro": "F1, micro",
@@ -125,6 +127,10 @@ class Multilabel(ClassTask):
     ) -> Doubt:
         """See :class:`Task`: the probabilities of the classes tell their presence."""
         return Doubt.of_presence(list(self.probabilities(outputs).detach().cpu().numpy()))
+
+    def agreement(self, truth: Names, answer: Names, classes: Sequence[str], known: Sequence[str]) -> float:
+        """See :class:`Task`."""
+        return agreement_of_names(truth, answer)
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

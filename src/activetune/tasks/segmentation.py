@@ -25,6 +25,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import VOID, ArrayMask, Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.evaluation.agreement import agreement_of_masks
 from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt, mean_pixel_entropy, presence_of_pixels
 from activetune.evaluation.metrics import Counts, Measured
@@ -61,6 +62,7 @@ class Segmentation(Task):
     room: ClassVar[Room] = "masks"
     placed: ClassVar[bool] = True
     alike: ClassVar[bool] = True
+    agrees_by: ClassVar[str] = "mean IoU over the classes of either"
     shown: ClassVar[Mapping[str, str]] = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
     stride: int = Head.stride
@@ -175,6 +177,10 @@ class Segmentation(Task):
             presence.append(presence_of_pixels(probs_CHW))
             losses.append(mean_pixel_entropy(probs_CHW))
         return Doubt.of_presence(presence, losses)
+
+    def agreement(self, truth: Mask, answer: Mask, classes: Sequence[str], known: Sequence[str]) -> float:
+        """See :class:`Task`."""
+        return agreement_of_masks(truth, answer, classes, known)
 
     def form(self, classes: Sequence[str]) -> Form:
         """See :class:`Task`."""

@@ -13,12 +13,6 @@ from activetune.report.pictures import picture
 from activetune.report.subject import MODEL, Subject
 
 SIDE = 420
-MEASURES = {
-    "segmentation": "mean IoU over the classes of either",
-    "detection": "F1 of boxes at an IoU of 0.5",
-    "multilabel": "classes in common, of those of either",
-    "captioning": "words in common, of those of either",
-}
 
 
 class WorstAnswers(Panel):
@@ -32,11 +26,10 @@ class WorstAnswers(Panel):
         """See :class:`Panel`."""
         answers = subject.worst
         assert answers is not None
-        measure = MEASURES.get(str(subject.manifest.get("task")), "share in common")
         page.heading("Answers that agree least")
         page.figures(_spread(answers))
         page.cards(_cards(subject, answers), broad=True)
-        page.note(f"Left the known answer, right the model's. Agreement: {measure}.")
+        page.note(f"Left the known answer, right the model's. Agreement: {subject.model.task.agrees_by}.")
 
 
 def _spread(answers: Answered) -> Iterator[tuple[str, str]]:
