@@ -38,11 +38,15 @@ function draw(app, panel, single, grid) {
   grid.seen = app.cursor;
 }
 
+// Keys that go on while they are held; the others act once, so that a long press labels one image.
+const HELD = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "+", "-"]);
+
 function press(event, app, dialogs, panel, single, grid) {
   if (dialogs.open || event.isComposing || event.altKey) return;
   if (event.target.matches?.("input, select, textarea")) return;
   const onButton = event.target.matches?.("button") && (event.key === "Enter" || event.key === " ");
   if (onButton) return;
+  if (event.repeat && !HELD.has(event.key)) return void event.preventDefault();
   const pressed = performance.now() - Math.max(0, performance.now() - event.timeStamp);
   if (act(event, app, dialogs, panel, single, grid, pressed)) event.preventDefault();
 }
