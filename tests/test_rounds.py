@@ -147,6 +147,9 @@ def test_labels_from_elsewhere_begin_a_project_and_conflicts_are_listed(pool: Pa
     settled = step(pool, labels=third)
     assert not settled.conflicts and rows_of(project / "conflicts.csv")[0]["open"] == ""
     assert {row["id"]: row["label"] for row in rows_of(project / "labels.csv")}[ids[0]] == true_class(ids[0])
+    write_csv(wrong, ("id", "label"), [(ids[0], true_class(ids[0]))])
+    step(pool, labels=wrong)  # corrected and given again: no second opinion
+    assert not rows_of(project / "conflicts.csv")
 
 
 def test_an_answer_that_is_corrected_or_taken_back_stays_in_the_history(pool: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Unpack
 
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, write_json
-from activetune.base.fingerprint import digest_file
+from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
@@ -187,7 +187,8 @@ class _Call:
             file = Path(labels)
             if not file.is_file():
                 raise UsageError(f"the file {file} does not exist; give a file with the columns id and label")
-            given = read_answers(file, f"given/{digest_file(file)[:8]}/{file.name}", known, multilabel=multilabel)
+            source = f"given/{digest(str(file.resolve()))[:8]}/{file.name}"  # corrected and given again it is the same
+            given = read_answers(file, source, known, multilabel=multilabel)
             if not any(answer.state == LABELLED for answer in given):
                 raise UsageError(f"{file} holds no label; write each item's class into its column label")
             found += given
