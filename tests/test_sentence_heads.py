@@ -89,9 +89,9 @@ def test_words_are_numbered_by_how_often_they_occur() -> None:
 
 
 def test_sentences_without_a_frequent_word_are_refused() -> None:
-    with pytest.raises(UsageError, match="no word occurs 2 times in the sentences"):
+    with pytest.raises(UsageError, match="no word stands in the sentences 2 times"):
         Vocabulary.of(["a dog", "two cats"], min_count=2)
-    with pytest.raises(UsageError, match="no word occurs 1 times"):
+    with pytest.raises(UsageError, match="no word stands in the sentences; give"):
         Vocabulary.of(["?!"])
 
 

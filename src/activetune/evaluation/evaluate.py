@@ -108,7 +108,10 @@ def score_items(
     contents.save()
     check_complete(len(answers), scored, rejected, "the scores")
     if not scored:
-        raise ActivetuneError(f"none of the {len(answers):,} labelled images of {labelled.name} can be decoded")
+        raise ActivetuneError(
+            f"none of the {len(answers):,} labelled images of {labelled.name} can be decoded; give others, or see why "
+            "with 'activetune check'"
+        )
     if rejected:
         note(f"{rejected:,} of {len(answers):,} images were skipped: they can't be decoded", run.quiet)
     return scorer.scores(), rejected

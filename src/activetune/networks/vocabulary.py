@@ -45,7 +45,8 @@ class Vocabulary:
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         words = tuple(word for word in ranked if counts[word] >= min_count)[:limit]
         if not words:
-            raise UsageError(f"no word occurs {min_count:,} times in the sentences; give more of them")
+            often = "" if min_count == 1 else f" {min_count:,} times"
+            raise UsageError(f"no word stands in the sentences{often}; give more of them")
         return cls(words)
 
     def __len__(self) -> int:
