@@ -168,7 +168,9 @@ def test_a_classifier_in_the_file_is_left_out(state: dict[str, torch.Tensor], tm
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     other = contiguous(load_backbone("timm/test_vit", pretrained=False).network)
     save_file(other, tmp_path / "w.safetensors")
-    with pytest.raises(UsageError, match=r"do not fit this backbone \(\d+ missing: .*unexpected: .*check --backbone"):
+    with pytest.raises(
+        UsageError, match=r"do not fit this backbone \(\d+ missing: .*unexpected: .*give the backbone that they are of"
+    ):
         load_backbone(SMALL, tmp_path / "w.safetensors")
 
 

@@ -34,6 +34,7 @@ RAW = {  # readers that raise whatever they like on a damaged file
     *("pq.read_table", "pq.ParquetFile", "tomllib.load", "tomllib.loads"),
 }
 GUARDED = {  # modules that answer for these readers themselves
+    "activetune.cli._options": "csv.reader, of what was typed; csv.Error is told",
     "activetune.data.annotations._legend": "csv.reader, of text in memory; csv.Error is told",
     "activetune.data.sources._class_labels": "json.loads, of a schema's metadata; damage is a note",
     "activetune.data.sources._tar_headers": "pq.read_table, of the cache; a damaged file is made again",

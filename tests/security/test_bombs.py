@@ -181,7 +181,7 @@ def test_a_table_of_more_rows_than_the_memory_holds(tmp_path: Path, monkeypatch:
     pq.write_table(pa.table({"id": pa.nulls(2**20), "label": pa.nulls(2**20)}), tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").stat().st_size < 10_000
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**26))
-    with pytest.raises(UsageError, match=r"1,048,576 rows, which take .* of memory are free"):
+    with pytest.raises(UsageError, match=r"1,048,576 rows and unpacks to .* of memory are free"):
         read_table(tmp_path / "t.parquet")
 
 

@@ -188,6 +188,21 @@ def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str
     return open_pool(pool, follow_links=True, quiet=run_options.get("quiet", False))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a text that is too long for a name
+        return False
+
+
+def _fields(text: str) -> list[str]:
+    """``a,b,c`` apart, where quotes hold commas."""
+    try:
+        return next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise UsageError(f"--classes {text[:40]!r} can't be read ({error}); give a,b,c, or a file of names") from None
+
+
 def class_list(text: str | None) -> list[str] | None:
     """``a,b,c``, a name that holds a comma in double quotes (``"tench, Tinca tinca",b``), or the lines of a file.
 
@@ -199,10 +214,10 @@ def class_list(text: str | None) -> list[str] | None:
     if text is None:
         return None
     path = None if "," in text else Path(text)
-    if path is not None and path.suffix.lower() in (".txt", ".csv") and not path.exists():
+    a_file = path is not None and _is_file(path)
+    if path is not None and path.suffix.lower() in (".txt", ".csv") and not a_file:
         raise UsageError(f"there is no file {text} of class names; give one with a name per line, or --classes a,b,c")
-    a_file = path is not None and path.is_file()
-    names = decode_text(Path(text)).splitlines() if a_file else next(csv.reader([text], skipinitialspace=True), [])
+    names = decode_text(Path(text)).splitlines() if a_file else _fields(text)
     found = [name.strip() for name in names if name.strip()]
     if not found:
         raise UsageError(

@@ -47,7 +47,7 @@ def catalogue(what: str) -> Iterator[str]:
         for room in ROOMS:
             answers = ", ".join(name for name, task in tasks().items() if task.room == room)
             for name, cls in heads(room).items():
-                yield f"{name} ({answers}): {_about(cls)}"
+                yield f"{name}: {_about(cls)}" if room == "classes" else f"{name} ({answers}): {_about(cls)}"
                 options = ", ".join(f"{option}={default}" for option, default in options_of(cls).items())
                 yield from [f"    options: {options}"] if options else []
     else:
