@@ -113,7 +113,16 @@ def benchmarks() -> list[str]:
 
     rows = growth.read_rows()
     growing = (growth.growth(rows, part) for part in growth.AXES)
-    return [embedding(), growth.cases(rows), *growing, on_a_gpu(), *cached_training(), versions(), labelling()]
+    return [
+        embedding(),
+        embedding_peers(),
+        growth.cases(rows),
+        *growing,
+        on_a_gpu(),
+        *cached_training(),
+        versions(),
+        labelling(),
+    ]
 
 
 def labelling() -> str:
@@ -145,6 +154,20 @@ def embedding() -> str:
             cells += [f"{row['model_alone']:.0f}", f"{row['embed']:.0f}", f"{row['ratio']:.2f}", row["bound"]]
             rows.append(cells)
     return lines(["backbone", "pool", "model alone, images/s", "embed, images/s", "ratio", "binds"], rows)
+
+
+def embedding_peers() -> str:
+    """``embedding_peers.json``: tools that make features, and how many times as fast `embed` is in their precision."""
+    found = read("benchmarks/embedding_peers.json")["rows"]
+    rate = {row["tool"]: row["images_per_second"] for row in found}
+    ours = {"fp32": rate["activetune, fp32"], "bf16": rate["activetune, auto"]}
+    rows = []
+    for row in found:
+        own, precision = row["tool"].startswith("activetune"), row["tool"].rpartition(", ")[2]
+        times = "" if own else f"{ours[precision] / row['images_per_second']:.2f}"
+        name = row["tool"].replace("activetune, auto", "activetune, bf16").replace("activetune", "`embed`")
+        rows.append([name, f"{row['images_per_second']:.0f}", times, f"{row['least_cosine']:.4f}"])
+    return lines(["", "images/s", "`embed` is so many times as fast", "least cosine to timm's features in fp32"], rows)
 
 
 def on_a_gpu() -> str:
