@@ -5,14 +5,13 @@ python timm_loader.py MODEL FILES OUT [--workers 2] [--precision fp32]
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from asked import asked
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -36,16 +35,10 @@ class Images(torch.utils.data.Dataset[Any]):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("model", "files", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    options = parser.parse_args()
-    files = options.files.read_text(encoding="utf-8").splitlines()
+    options = asked(__doc__, workers=2, precisions=("fp32", "bf16"))
     model = timm.create_model(f"local-dir:{options.model}", pretrained=True, num_classes=0).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
-    loader: Any = DataLoader(Images(files, transform), batch_size=64, num_workers=options.workers)
+    loader: Any = DataLoader(Images(options.files, transform), batch_size=64, num_workers=options.workers)
     half = torch.autocast("cpu", torch.bfloat16) if options.precision == "bf16" else contextlib.nullcontext()
     started = time.perf_counter()
     with torch.inference_mode(), half:
