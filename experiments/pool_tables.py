@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,8 +29,17 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 
 def tables() -> list[str]:
-    """Of the sets that settings were chosen on, of the others, of all beside peers, and of two backbones together."""
-    return [frozen("design"), frozen("confirm"), beside_peers(), of_two_backbones()]
+    """In the order of the page."""
+    return [
+        frozen("design"),
+        frozen("confirm"),
+        foreign(),
+        ranks(),
+        predictors(),
+        beside_peers(),
+        of_two_backbones(),
+        tuned(),
+    ]
 
 
 def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
@@ -49,6 +59,11 @@ def frozen(role: str) -> str:
         for method, told_as in METHODS.items():
             pairs = [[found.get((recipe, one, method), []) for recipe in RECIPES] for one in budgets]
             rows.append([told_as, *(_told(*pair) if all(pair) else "" for pair in pairs)])
+    return by_budget(rows)
+
+
+def by_budget(rows: list[list[str]]) -> str:
+    """A table of rows that have a cell for each of a set's budgets, of which some sets have fewer."""
     columns = max(map(len, rows), default=1)
     return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
 
@@ -79,8 +94,7 @@ def beside_peers() -> str:
                 told = PEERS.get(kind, "`pool_probe`")
                 figures = (mean_and_spread(values, factor=100) if values else "" for values in cells)
                 rows.append([f"{METHODS[method]}, {told}", *figures])
-    columns = max(map(len, rows), default=1)
-    return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
+    return by_budget(rows)
 
 
 def of_two_backbones() -> str:
@@ -97,8 +111,7 @@ def of_two_backbones() -> str:
         rows.append([f"**{name}**", *dict.fromkeys(budgets[name])])
         for method in ("random", "activeft"):
             rows += [[f"{METHODS[method]}, {way}", *told] for (picked, way), told in cells.items() if picked == method]
-    columns = max(map(len, rows))
-    return lines(["", *["labels"] * (columns - 1)], [[*row, *[""] * (columns - len(row))] for row in rows])
+    return by_budget(rows)
 
 
 def over_one_backbone(features: str, name: str) -> list[float]:
@@ -151,3 +164,146 @@ def orders() -> tuple[int, int]:
             kept += means["pool_probe", budget, best] >= max(means["pool_probe", budget, one] for one in there) - 0.01
             count += 1
     return kept, count
+
+
+# Foreign images ------------------------------------------------------------------------------------------------------
+
+
+def foreign() -> str:
+    """The probe, what the pool adds, and what it adds with foreign images in it, by set, selector and budget."""
+    rows = []
+    for (name, kind), found in of_foreign().items():
+        rows.append([f"**{name}**, {kind}", *(f"**{one:,}**" for one in dict.fromkeys(key[1] for key in found))])
+        for method in ("random", "activeft"):
+            told = [
+                f"{100 * np.mean(alone):.1f}, {100 * np.mean(pool - alone):+.1f}, {100 * np.mean(mixed - alone):+.1f}"
+                for (picked, _), (alone, pool, mixed) in found.items()
+                if picked == method
+            ]
+            rows.append([METHODS[method], *told])
+    return by_budget(rows)
+
+
+def of_foreign() -> dict[tuple[str, str], dict[tuple[str, int], Any]]:
+    """By set and kind of foreign images, by selector and budget: top-1 (3, seeds) alone, with the pool, and with both."""
+    found: dict[tuple[str, str], dict[tuple[str, int], Any]] = {}
+    for row in read(f"{FOLDER}/results/foreign.json")["rows"]:
+        cells = found.setdefault((row["set"], row["foreign"]), {})
+        values = [row[name] for name in ("linear_probe", "pool_probe", "with_foreign")]
+        cells.setdefault((row["method"], row["budget"]), []).append(values)
+    return {
+        key: {cell: np.asarray(values).T for cell, values in cells.items() if len(values) == SEEDS}
+        for key, cells in found.items()
+    }
+
+
+# Which labels --------------------------------------------------------------------------------------------------------
+
+CRITERIA = {"emd": "EMD", "radius": "radius", "unreached": "unreached", "faint": "faint", "classes": "classes met"}
+
+
+def of_selections() -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The rows of each set and budget at which every method has all its seeds."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in read(f"{FOLDER}/results/selections.json")["rows"]:
+        found.setdefault((row["set"], row["budget"]), []).append(row)
+    return {key: [row for row in rows if set(RECIPES) <= set(row)] for key, rows in found.items()}
+
+
+def mean_ranks() -> dict[str, dict[str, dict[str, float]]]:
+    """By method, set and recipe: the mean rank over the budgets; equal means share theirs."""
+    from scipy.stats import rankdata
+
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for (name, _), rows in of_selections().items():
+        methods = [one for one, count in Counter(row["method"] for row in rows).items() if count == SEEDS]
+        for recipe in RECIPES:
+            means = [np.mean([row[recipe] for row in rows if row["method"] == one]) for one in methods]
+            for method, rank in zip(methods, rankdata(-np.asarray(means)), strict=True):
+                found.setdefault(method, {}).setdefault(name, {}).setdefault(recipe, []).append(float(rank))
+    return {
+        method: {
+            name: {recipe: float(np.mean(values)) for recipe, values in kinds.items()} for name, kinds in sets.items()
+        }
+        for method, sets in found.items()
+    }
+
+
+def ranks() -> str:
+    """Mean ranks of each selector with the pool, those without it in brackets, by set; best mean first."""
+    found = mean_ranks()
+    names = list(dict.fromkeys(name for sets in found.values() for name in sets))
+
+    def overall(sets: dict[str, dict[str, float]], recipe: str) -> float:
+        return float(np.mean([sets[name][recipe] for name in names if name in sets]))
+
+    rows = []
+    for method, sets in sorted(found.items(), key=lambda item: overall(item[1], "pool_probe")):
+        cells = [f"{sets[name]['pool_probe']:.1f} ({sets[name]['linear_probe']:.1f})" for name in names]
+        rows.append([method, *cells, f"{overall(sets, 'pool_probe'):.1f} ({overall(sets, 'linear_probe'):.1f})"])
+    return lines(["", *names, "mean"], rows)
+
+
+def correlations(name: str, recipe: str) -> dict[str, float]:
+    """By criterion: Spearman's correlation with top-1 over all picks of a budget, a mean over the set's budgets."""
+    from scipy.stats import spearmanr
+
+    found: dict[str, list[float]] = {criterion: [] for criterion in CRITERIA}
+    for (one, _), rows in of_selections().items():
+        for criterion in CRITERIA if one == name else ():
+            values = [row[criterion] for row in rows]
+            if len(set(values)) > 1:
+                found[criterion].append(float(spearmanr(values, [row[recipe] for row in rows]).statistic))
+    return {criterion: float(np.mean(values)) if values else float("nan") for criterion, values in found.items()}
+
+
+def predictors() -> str:
+    """The correlations by set, with the pool and, in brackets, without it."""
+    rows = []
+    for name in dict.fromkeys(key[0] for key in of_selections()):
+        alone, pool = (correlations(name, recipe) for recipe in RECIPES)
+        rows.append([name, *(f"{pool[one]:.2f} ({alone[one]:.2f})" for one in CRITERIA)])
+    return lines(["", *CRITERIA.values()], rows)
+
+
+# Tuned networks ------------------------------------------------------------------------------------------------------
+
+TOLD = {
+    "linear_probe": "`linear_probe`",
+    "pool_probe": "`pool_probe`",
+    "lora": "`lora`",
+    "probe_then_full": "`probe_then_full`",
+    "fact": "`fact`",
+    "pool_fact:turns=0": "`pool_fact`, no student",
+    "pool_fact": "`pool_fact`",
+}
+
+
+def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
+    """By set and backbone: the cells of ActiveFT's picks by recipe and budget, frozen ones among them."""
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
+    for run, cells in runs():
+        name, _, kind = run["name"].rpartition(", ")
+        backbone = "bundled" if kind == "bundled" else "ViT-Tiny"
+        for cell in cells:
+            if cell["method"] == "activeft" and cell["top1"]:
+                found.setdefault((name, backbone), {})[cell["recipe"], cell["budget"]] = cell
+    return {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
+
+
+def tuned() -> str:
+    """Top-1 of each recipe on ActiveFT's picks, by set, backbone and budget; the best bold."""
+    rows = []
+    for (name, backbone), cells in of_tuned().items():
+        budgets = sorted({budget for recipe, budget in cells if recipe == "fact"}, key=int)
+        rows.append([f"**{name}, {backbone}**", *(f"**{int(one):,}**" for one in budgets)])
+        best = {one: max(np.mean(cells[key]["top1"]) for key in cells if key[1] == one) for one in budgets}
+        for recipe, told_as in TOLD.items():
+            told = []
+            for one in budgets:
+                values = cells[recipe, one]["top1"] if (recipe, one) in cells else []
+                text = mean_and_spread(values, factor=100) if values else ""
+                told.append(f"**{text}**" if values and np.mean(values) == best[one] else text)
+            if any(told):
+                rows.append([told_as, *told])
+    return by_budget(rows)

@@ -164,6 +164,7 @@ def test_what_judges_is_not_learned(
         return stream
 
     monkeypatch.setattr(PseudoLabels, "stream", noted)
+    monkeypatch.setattr(pool_fact, "last_not_worse", lambda right: len(right) - 1)
     some = dict(list(labels.items())[:110])
     train(digits, tmp_path / "m", "pool_fact", labels=some, settings={**SHORT, "pseudo_labels": 100}, **options)
     (in_pilot, learned), (whole, _) = seen
@@ -237,6 +238,7 @@ def test_it_is_for_classes_of_images() -> None:
         ({"labelled_share": 1.0}, "labelled_share can't be 1"),
         ({"student_epochs": 0}, "student_epochs can't be 0"),
         ({"alphas": (0.5, 0.8)}, "give one: labelled items are memorised"),
+        ({"probe_share": (0.5, 0.3)}, "give one: labelled items are memorised"),
         ({"pseudo_with": "badge"}, "pseudo_with can't be badge, which reads"),
         ({"pseudo_with": "k_meen"}, "k_means"),
     ],

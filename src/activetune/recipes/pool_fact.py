@@ -69,7 +69,7 @@ class PoolFact(Recipe):
 
     training: Training = Training(lr=3e-4, layer_decay=0.75)
     probe: Probe = FIRST_PROBE
-    pool: PoolLearning = PoolLearning(alphas=(0.8,))
+    pool: PoolLearning = PoolLearning(alphas=(0.8,), shares=(0.3,))
     pseudo: PseudoLabels = PseudoLabels()
     turns: int = 1
     student_epochs: int = 6
@@ -86,11 +86,12 @@ class PoolFact(Recipe):
             ("student_lr", self.student_lr, 0, np.inf),
             ("minutes", self.minutes, 0, np.inf),
         )
-        if len(self.pool.alphas) > 1:
-            raise UsageError(
-                f"pool_fact: alphas can't be {self.pool.alphas}; give one: labelled items are memorised by the tuned "
-                "backbone, so nothing is left to choose it by"
-            )
+        for name, given in (("alphas", self.pool.alphas), ("probe_share", self.pool.shares)):
+            if len(given) > 1:
+                raise UsageError(
+                    f"pool_fact: {name} can't be {given}; give one: labelled items are memorised by the tuned "
+                    "backbone, so nothing is left to choose it by"
+                )
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out, as the pilot chooses."""
@@ -252,7 +253,7 @@ class _Stages:
             regression = PoolRegression(
                 features_ND, positions_L, job.targets, len(job.labels.classes), options, imbalance, seed=job.seed
             )
-            answers = regression.answers(every, first, options.alphas[0])
+            answers = regression.answers(every, first, options.alphas[0], options.shares[0])
             return regression.second(answers, every), answers
 
         head, self.answers = from_first(learned)

@@ -106,27 +106,35 @@ class PoolProbe(Recipe):
 def _told(found: PoolFit, count: int) -> str:
     if not found.used:
         return "the pool is left out, as it does worse on the labels: the plain probe is kept"
-    return f"learned from {count:,} images of the pool, labels spread with alpha {found.alpha:g}"
+    return f"learned from {count:,} images of the pool, labels spread with alpha {found.alpha:g}, the probe's share is {found.share:g}"
 
 
 def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:
-    """A row of the history per alpha that was tried."""
+    """A row of the history per alpha and share that were tried."""
     return [
-        {"phase": "pool", "strength": trial.strength, "val_loss": trial.loss, job.measured: trial.value}
-        for trial in found.trials
+        {
+            "phase": "pool",
+            "alpha": way.strength,
+            "probe_share": way.share,
+            "val_loss": way.loss,
+            job.measured: way.value,
+        }
+        for way in found.ways
     ]
 
 
 def _figures(found: PoolFit, job: Job, count: int) -> dict[str, Any]:
     """What is told of the pool, and how good its classifier is on labels that it did not see."""
-    figures: dict[str, Any] = {"pool": {"images": count, "alpha": found.alpha, "used": found.used}}
+    figures: dict[str, Any] = {
+        "pool": {"images": count, "alpha": found.alpha, "share": found.share, "used": found.used}
+    }
     if found.first is None or found.second is None:
         return figures
     figures["pool"] |= {"probe": found.first.value, "with_pool": found.second.value, "error": found.error}
     if not found.used:
         return figures
     by = "a held-out validation part" if len(job.held_out) else "cross-validation"
-    chose = "how far labels spread" if len(found.trials) > 1 else ""
+    chose = "how labels spread" if len(found.ways) > 1 else ""
     measured = {"chosen_by": by.removeprefix("a held-out ").removesuffix(" part"), job.measured: found.second.value}
     told = estimate_by(
         found.second, job.labels.classes, of="the probe with the pool", by=by, chose=chose, metric=job.task.primary

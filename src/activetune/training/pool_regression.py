@@ -11,7 +11,7 @@ Shape legend: N items of the pool, L labelled ones, D feature size, C classes, B
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -36,18 +36,22 @@ class PoolLearning(Settings):
     """How a pool is learned from.
 
     Attributes:
-        neighbours: of each item in the graph. alphas: how far labels spread, in [0, 1): candidates for
-            cross-validation, of which the first is taken unless another is better by a standard error.
-        share: of the first regression's answer in the average. strength: of the second regression.
+        neighbours: of each item in the graph. alphas: how far labels spread, in [0, 1). shares: of the first regression's
+            answer in the average, in [0, 1]. Of both these are candidates for cross-validation; the first ones are
+            taken unless others are better by a standard error. strength: of the second regression.
         labelled: how often an item with a label counts. even: from 0, a class weighs as much as its answers do, to 1,
             all classes weigh alike. most: items of the pool that the second regression sees, drawn at random.
     """
 
-    flat_names: ClassVar[Mapping[str, str]] = {"share": "probe_share", "strength": "pool_strength", "most": "pool_most"}
+    flat_names: ClassVar[Mapping[str, str]] = {
+        "shares": "probe_share",
+        "strength": "pool_strength",
+        "most": "pool_most",
+    }
 
     neighbours: int = 10
     alphas: tuple[float, ...] = (0.8, 0.5, 0.95)
-    share: float = 0.5
+    shares: tuple[float, ...] = (0.3, 0.1, 0.5)
     strength: float = 10.0
     labelled: float = 5.0
     even: float = 0.5
@@ -57,7 +61,6 @@ class PoolLearning(Settings):
         check_settings(
             "pool",
             ("neighbours", self.neighbours, 1, 1000),
-            ("probe_share", self.share, 0, 1),
             ("pool_strength", self.strength, LEAST, np.inf),
             ("labelled", self.labelled, 0.01, np.inf),
             ("even", self.even, 0, 1),
@@ -65,6 +68,8 @@ class PoolLearning(Settings):
         )
         if not self.alphas or min(self.alphas) < 0 or max(self.alphas) >= 1:
             raise UsageError(f"pool: alphas can't be {self.alphas}; allowed: numbers from 0 to below 1, at least one")
+        if not self.shares or min(self.shares) < 0 or max(self.shares) > 1:
+            raise UsageError(f"pool: probe_share can't be {self.shares}; allowed: numbers from 0 to 1, at least one")
 
 
 @dataclass(frozen=True)
@@ -76,19 +81,32 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Way(Trial):
+    """How good answers were on labelled items that they were kept from; the strength is alpha.
+
+    Attributes:
+        share: of the first regression's answer in them.
+    """
+
+    share: float = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class PoolFit:
     """What was fitted.
 
     Attributes:
         head: the classifier; the first regression itself where the pool is not ``used``.
-        alpha: how far labels have spread. trials: a trial per alpha.
+        alpha, share: how far labels have spread, and the first regression's part in the answers. ways: those that were
+            tried; none where there was nothing to choose by.
         first, second: both regressions on labelled items that they did not see; None where there are none.
         error: standard error of the difference between them.
     """
 
     head: LinearHead
     alpha: float
-    trials: Sequence[Trial]
+    share: float
+    ways: Sequence[Way]
     first: Measured | None = None
     second: Measured | None = None
     error: float = 0.0
@@ -133,7 +151,7 @@ class PoolRegression:
         self.graph = Graph.of(*found, options.neighbours)
 
     def fit(self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure) -> PoolFit:
-        """Choose by cross-validation how far labels spread, and whether the pool is used at all; then fit.
+        """Choose by cross-validation how labels spread, and whether the pool is used at all; then fit.
 
         Args:
             first: the regression on all labels, of that strength. splits: parts of the labelled items
@@ -143,12 +161,14 @@ class PoolRegression:
         every = np.arange(len(self.indices_L))
         rest = [np.setdiff1d(every, split) for split in splits]
         folds = [_Fold(split, rows, self._first(rows, strength)) for split, rows in zip(splits, rest, strict=True)]
-        alphas = self.options.alphas
-        trials = [self._trial(alpha, folds, measure) for alpha in alphas] if splits else []
-        alpha = best_trial(trials, by="first").strength if trials else alphas[0]
-        compared = self._compared(alpha, folds, measure) if splits else ()
-        found = PoolFit(first, alpha, trials, *compared)
-        return replace(found, head=self.second(self.answers(every, first, alpha), every)) if found.used else found
+        ways = [way for alpha in self.options.alphas for way in self._ways(alpha, folds, measure)] if splits else []
+        best = best_trial(ways, by="first") if ways else None
+        alpha, share = (best.strength, best.share) if best else (self.options.alphas[0], self.options.shares[0])
+        compared = self._compared(alpha, share, folds, measure) if splits else ()
+        found = PoolFit(first, alpha, share, ways, *compared)
+        return (
+            replace(found, head=self.second(self.answers(every, first, alpha, share), every)) if found.used else found
+        )
 
     def _first(self, rows: IntArray, strength: float) -> LinearHead:
         """The regression on some of the labels."""
@@ -156,38 +176,33 @@ class PoolRegression:
         head = fit_linear(features_LD, indices, strength, classes=self.classes, balance=self.imbalance.balance)
         return head.less(self.imbalance.added_to_logits(indices, self.classes))
 
-    def _trial(
-        self,
-        alpha: float,
-        folds: Sequence[_Fold],
-        measure: Measure,
-    ) -> Trial:
-        """How good the answers themselves are on labelled items that they were kept from."""
-        told = []
+    def _ways(self, alpha: float, folds: Sequence[_Fold], measure: Measure) -> list[Way]:
+        """How good the answers of an alpha are on labelled items that they were kept from, by the regression's share."""
+        both = []
         for split, rows, head in folds:
             asked = self.positions_L[split]
             shares = np.concatenate([block[asked] for _, block in self._spread(rows, alpha)], axis=1)
-            told.append(np.log(np.maximum(self._mixed(head.logits(self.features_ND[asked]), shares), LEAST)))
-        return Trial.of(
-            measure(np.concatenate(told), self.indices_L[np.concatenate([fold.split for fold in folds])]), alpha
-        )
-
-    def _mixed(self, logits: FloatArray, shares: FloatArray) -> FloatArray:
-        """The average of both answers."""
-        likely = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-        mixed: FloatArray = self.options.share * likely + (1 - self.options.share) * shares
-        return mixed
+            logits = head.logits(self.features_ND[asked])
+            both.append((np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)), shares))
+        likely, spread = (np.concatenate(side) for side in zip(*both, strict=True))
+        truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
+        found = []
+        for share in self.options.shares:
+            told = np.log(np.maximum(share * likely + (1 - share) * spread, LEAST))
+            found.append(Way(**vars(measure(told, truth)), strength=alpha, share=share))
+        return found
 
     def _compared(
         self,
         alpha: float,
+        share: float,
         folds: Sequence[_Fold],
         measure: Measure,
     ) -> tuple[Measured, Measured, float]:
         """Both regressions on items that they did not see, and the standard error of their difference."""
         pairs: list[tuple[FloatArray, FloatArray]] = []
         for split, rows, head in folds:
-            second = self.second(self.answers(rows, head, alpha), rows)
+            second = self.second(self.answers(rows, head, alpha, share), rows)
             asked = self.features_ND[self.positions_L[split]]
             pairs.append((head.logits(asked), second.logits(asked)))
         truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
@@ -213,9 +228,13 @@ class PoolRegression:
             known_NB[self.positions_L[inside], self.indices_L[inside] - block.start] = 1
             yield block, np.divide(self.graph.spread(known_NB, alpha), total_N1, dtype=np.float32)
 
-    def answers(self, rows: IntArray, head: LinearHead, alpha: float) -> Answers:
-        """A class for every item, by some of the labels and the regression that was fitted on them."""
-        size, share = len(self.features_ND), self.options.share
+    def answers(self, rows: IntArray, head: LinearHead, alpha: float, share: float) -> Answers:
+        """A class for every item, by some of the labels and the regression that was fitted on them.
+
+        Args:
+            share: of the regression's answer.
+        """
+        size = len(self.features_ND)
         best_N, classes_N = np.full(size, -1.0), np.zeros(size, dtype=np.int64)
         sum_N, entropy_N = np.zeros(size), np.zeros(size)
         norm_N = np.concatenate(
