@@ -3,8 +3,8 @@
 python benchmarks/pool_probe.py [--items 1000000]
 
 Synthetic features of 192 numbers, 100 classes of uneven size, 1,000 labels drawn at random; the graph, the choice of
-how far labels spread and both regressions are those of ``finetune --recipe pool_probe``, without its images. One process
-per size, so that each has its own peak. Rows go into ``pool_probe.json``, in place of one of that size.
+how labels spread and both regressions are those of ``finetune --recipe pool_probe``, without its images. Each size has
+a process of its own, and so its own peak. Rows go into ``pool_probe.json``, in place of one of that size.
 """
 
 from __future__ import annotations

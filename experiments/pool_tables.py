@@ -185,7 +185,7 @@ def foreign() -> str:
 
 
 def of_foreign() -> dict[tuple[str, str], dict[tuple[str, int], Any]]:
-    """By set and kind of foreign images, by selector and budget: top-1 (3, seeds) alone, with the pool, and with both."""
+    """By set and kind of foreign images, by selector and budget: top-1 (3, seeds), of the probe and of both pools."""
     found: dict[tuple[str, str], dict[tuple[str, int], Any]] = {}
     for row in read(f"{FOLDER}/results/foreign.json")["rows"]:
         cells = found.setdefault((row["set"], row["foreign"]), {})
