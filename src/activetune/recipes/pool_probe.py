@@ -106,7 +106,8 @@ class PoolProbe(Recipe):
 def _told(found: PoolFit, count: int) -> str:
     if not found.used:
         return "the pool is left out, as it does worse on the labels: the plain probe is kept"
-    return f"learned from {count:,} images of the pool, labels spread with alpha {found.alpha:g}, the probe's share is {found.share:g}"
+    spread = f"labels spread with alpha {found.alpha:g}, the probe's share is {found.share:g}"
+    return f"learned from {count:,} images of the pool, {spread}"
 
 
 def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:
@@ -125,9 +126,8 @@ def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:
 
 def _figures(found: PoolFit, job: Job, count: int) -> dict[str, Any]:
     """What is told of the pool, and how good its classifier is on labels that it did not see."""
-    figures: dict[str, Any] = {
-        "pool": {"images": count, "alpha": found.alpha, "share": found.share, "used": found.used}
-    }
+    chosen = {"alpha": found.alpha, "probe_share": found.share}
+    figures: dict[str, Any] = {"pool": {"images": count, **chosen, "used": found.used}}
     if found.first is None or found.second is None:
         return figures
     figures["pool"] |= {"probe": found.first.value, "with_pool": found.second.value, "error": found.error}

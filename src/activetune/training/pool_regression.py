@@ -36,9 +36,9 @@ class PoolLearning(Settings):
     """How a pool is learned from.
 
     Attributes:
-        neighbours: of each item in the graph. alphas: how far labels spread, in [0, 1). shares: of the first regression's
-            answer in the average, in [0, 1]. Of both these are candidates for cross-validation; the first ones are
-            taken unless others are better by a standard error. strength: of the second regression.
+        neighbours: of each item in the graph. alphas: how far labels spread, in [0, 1). shares: what the first
+            regression's answer weighs in the average, in [0, 1]. Both are candidates for cross-validation, of which the
+            first ones are taken unless others are better by a standard error. strength: of the second regression.
         labelled: how often an item with a label counts. even: from 0, a class weighs as much as its answers do, to 1,
             all classes weigh alike. most: items of the pool that the second regression sees, drawn at random.
     """
@@ -177,7 +177,7 @@ class PoolRegression:
         return head.less(self.imbalance.added_to_logits(indices, self.classes))
 
     def _ways(self, alpha: float, folds: Sequence[_Fold], measure: Measure) -> list[Way]:
-        """How good the answers of an alpha are on labelled items that they were kept from, by the regression's share."""
+        """How good the answers of an alpha are on labelled items that they were kept from, a way per share."""
         both = []
         for split, rows, head in folds:
             asked = self.positions_L[split]
