@@ -291,6 +291,16 @@ def test_the_weakest_of_equals_is_the_simplest_model() -> None:
     assert best_trial(trials[::-1], by="strength").strength == 10.0
 
 
+@pytest.mark.parametrize("right", [30, 29])
+def test_one_item_more_decides_nothing_where_all_or_nearly_all_are_right(right: int) -> None:
+    """The standard error of 30 of 30 is zero, yet the next 30 items may well have one that is wrong."""
+    trials = [
+        Trial(value / 30, 0.1, 30, value / 30, strength=strength)
+        for value, strength in ((right - 1, 1.0), (right, 2.0))
+    ]
+    assert best_trial(trials, by="first").strength == 1.0
+
+
 def test_a_fit_on_items_that_are_all_alike_gives_their_answer() -> None:
     features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     shown = np.array([[1, 0], [0, 1], [1, 0]])

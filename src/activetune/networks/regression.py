@@ -34,6 +34,7 @@ CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
+ROUNDING = 1e-9
 FAR_BELOW = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
 Criterion = Literal["loss", "smoothed", "strength", "first"]
 Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose targets are (N,) or (N, C)
@@ -230,7 +231,7 @@ def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTria
     """The best by a criterion among the trials whose value is within one standard error of the highest.
 
     The value is of the metric that the task's models are chosen by. On few items the highest one is mostly luck; the
-    loss tells more of each answer (experiments/LOG.md).
+    loss tells more of each answer (experiments/LOG.md). One item is within the error always, also where all are right.
 
     Args:
         by: ``loss``, the lowest; ``smoothed``, the highest smoothed accuracy, among models whose losses do not compare;
@@ -238,7 +239,7 @@ def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTria
             them, otherwise as ``smoothed``: of many others some are better by luck.
     """
     highest = max(trial.value for trial in trials)
-    least = highest - share_error(highest, trials[0].n)
+    least = highest - max(share_error(highest, trials[0].n), 1 / trials[0].n) - ROUNDING
     equals = [trial for trial in trials if trial.value >= least]
     if by == "first" and trials[0] in equals:
         return trials[0]

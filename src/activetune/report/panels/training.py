@@ -10,8 +10,9 @@ from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import MODEL, VISFT, Subject
 
-PLACES = ("step", "batches", "epoch", "strength")  # columns that a curve goes along, the first that a phase has
-GROUPS = ("phase", "stage", "task")  # columns that tell one curve from another
+PLACES = ("step", "batches", "epoch", "strength", "alpha")  # columns that a curve goes along, the first that a phase has
+GROUPS = ("phase", "stage", "task", "probe_share")  # columns that tell one curve from another
+NUMBERS = GROUPS[3:]  # of these, told with their names
 Rows = list[dict[str, str]]
 
 
@@ -41,7 +42,8 @@ def _phases(history: Mapping[str, Sequence[str]]) -> dict[str, Rows]:
     found: dict[str, Rows] = {}
     for number in range(len(next(iter(history.values())))):
         row = {name: str(column[number]) for name, column in history.items()}
-        title = ", ".join(row[name] for name in GROUPS if row.get(name)) or "training"
+        parts = [f"{name} {row[name]}" if name in NUMBERS else row[name] for name in GROUPS if row.get(name)]
+        title = ", ".join(parts) or "training"
         found.setdefault(title, []).append(row)
     return found
 
