@@ -490,13 +490,19 @@ def test_a_light_head_is_loaded_back(pool: Pool, tmp_path: Path) -> None:
 # The choice of a recipe ----------------------------------------------------------------------------------------------
 
 
-def test_auto_takes_fact_where_there_is_time(pool: Pool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "recipe", "own"),
+    [({}, "pool_fact", {"turns": 0}), ({"pool_shots": 4}, "fact", {"validation_least": 200})],
+)
+def test_auto_takes_fact_where_there_is_time_and_the_pool_where_labels_are_few(
+    asked: dict[str, Any], recipe: str, own: dict[str, Any], pool: Pool, tmp_path: Path
+) -> None:
     labels = some_labels(pool, 5)
-    train(pool, tmp_path / "auto", "auto", labels=labels)
-    train(pool, tmp_path / "fact", "fact", labels=labels, settings={"batch_size": 32, "validation_least": 200})
-    assert figures(tmp_path / "auto")["recipe"] == "fact"
+    train(pool, tmp_path / "auto", "auto", labels=labels, settings=asked)
+    train(pool, tmp_path / "given", recipe, labels=labels, settings={"batch_size": 32, **own})
+    assert figures(tmp_path / "auto")["recipe"] == recipe
     assert "5.0 labels per class" in figures(tmp_path / "auto")["because"]
-    assert weights(tmp_path / "auto") == weights(tmp_path / "fact")
+    assert weights(tmp_path / "auto") == weights(tmp_path / "given")
 
 
 @pytest.mark.parametrize("minutes, recipe", [(0, "fact"), (1e-6, "linear_probe")])
@@ -505,7 +511,8 @@ def test_auto_hands_on_what_is_asked_for_classes_of_different_size(
 ) -> None:
     labels = dict(list(some_labels(pool, 6).items())[:-4])
     remedy = {"logit_adjustment": 1, "balance": 0.5}
-    train(pool, tmp_path / "auto", "auto", labels=labels, settings={"minutes": minutes, **remedy})
+    asked = {"minutes": minutes, "pool_shots": 1, **remedy}
+    train(pool, tmp_path / "auto", "auto", labels=labels, settings=asked)
     others = {} if recipe == "linear_probe" else {"batch_size": 32, "validation_least": 200}
     train(pool, tmp_path / "given", recipe, labels=labels, settings={**remedy, **others})
     assert figures(tmp_path / "auto")["recipe"] == recipe
@@ -574,7 +581,9 @@ def test_auto_counts_the_pilot_where_it_runs(count: int, passes: int, pool: Pool
 TIMES: list[tuple[Callable[[int], float], int, str, str]] = [
     (lambda N: 1e6, 2, "", "pool_fact"),
     (lambda N: 15 * 20 + 2 * N / 3 + 6 * 100 / 0.75 + 9, 5, "", "pool_fact"),  # 20 labels, 100 pseudo-labels
-    (lambda N: 15 * 20 + 2 * N / 3 + 6 * 100 / 0.75 - 9, 5, "", "fact"),
+    (lambda N: 15 * 20 + 2 * N / 3 + 6 * 100 / 0.75 - 9, 5, "", "pool_fact"),  # no student
+    (lambda N: 15 * 20 + N / 3 + 9, 5, "", "pool_fact"),
+    (lambda N: 15 * 20 + N / 3 - 9, 5, "", "fact"),
     (lambda N: 1e6, 2, "map", "fact"),  # a head that doesn't learn from the pool
     (lambda N: 1e6, 30, "", "fact"),  # labels enough
     (lambda N: N / 3 + 9, 5, "", "pool_probe"),
@@ -594,9 +603,10 @@ def test_auto_learns_from_the_pool_where_labels_are_few_and_time_is_given(
     chosen = auto.Auto(minutes=seconds / 60, worthwhile=100)
     name, _, count = chosen._within(job, 1.0)
     assert name == recipe
-    assert (count >= 100) == (recipe == "pool_fact")
+    if "pool_fact" == recipe:
+        assert (count >= 100) == (seconds > 15 * 20 + 2 * len(pool) / 3 + 6 * 100 / 0.75)
     assert chosen.learns_from_pool("classification", head, labels, len(pool)) == (shots < 30 and not head)
-    assert not auto.Auto().learns_from_pool("classification", head, labels, len(pool))  # no minutes: never
+    assert auto.Auto()._choice(job)[::2] == ("pool_fact" if shots < 30 and not head else "fact", 0)
 
 
 def test_a_model_of_the_pool_by_auto_is_that_of_the_recipe_it_chose(

@@ -2,8 +2,8 @@
 
 FACT is the choice where its time is at hand: it keeps what its phases have learned unless validation says that another
 head is better. Its time is estimated by a few steps of training on black images. A backbone too large for the
-optimiser's memory gets LoRA. Where labels are few beside the pool's images, and the time that is given is enough for
-it, FACT's network then teaches a student on these images too (experiments/LOG.md).
+optimiser's memory gets LoRA. Where labels are few beside the pool's images, FACT's network looks at these too and its
+head learns from them (experiments/pool); in a time that is given and is enough for it, it teaches a student then.
 
 Where there is less time than FACT takes, as with many labels, the network is trained on all of them for as many batches
 as fit, from the linear probe's head and on a schedule of that length: VeCAF's recipe without a selection, which loses
@@ -51,7 +51,7 @@ class Auto(Recipe):
         minutes: the time that training may take, about; 0 sets no limit.
         large: parameters from which on LoRA is trained, as Adam alone needs 12 bytes for each of them.
         worthwhile: batches below which the probe alone is better than a training (experiments/LOG.md).
-        pool_shots: labels per class up to which the rest of the pool is learned from, if there are ``minutes`` for it.
+        pool_shots: labels per class up to which the rest of the pool is learned from, if there is time for it.
         pool_times: images per label that the pool must have for that.
         epochs, views, trials, head_steps, imbalance: of the recipe that is run, see there.
     """
@@ -86,7 +86,7 @@ class Auto(Recipe):
     def learns_from_pool(self, task: str, head: str, labels: Labels, images: int) -> bool:
         """See :class:`Recipe`: whether it may come to that, as the choice is made when the training begins."""
         few = _shots(task, labels) <= self.pool_shots and images >= self.pool_times * len(labels)
-        return bool(self.minutes) and few and task in PoolFact.only_tasks and head in ("", PoolFact.only_head)
+        return few and task in PoolFact.only_tasks and head in ("", PoolFact.only_head)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
@@ -113,7 +113,11 @@ class Auto(Recipe):
     def _without_limit(self, job: Job) -> tuple[str, str, int]:
         """See :meth:`_choice`."""
         size = _size(job)
-        return "lora" if size >= self.large else "fact", f"for {_told_shots(job)} and {_told_size(size)}", 0
+        because = f"for {_told_shots(job)} and {_told_size(size)}"
+        if size >= self.large:
+            return "lora", because, 0
+        from_pool = self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
+        return "pool_fact" if from_pool else "fact", because, 0
 
     def _within(self, job: Job, an_image: float) -> tuple[str, str, int]:
         """See :meth:`_choice`.
@@ -124,8 +128,13 @@ class Auto(Recipe):
         name, because, _ = self._without_limit(job)
         large, labels = name == "lora", len(job.labels)
         from_pool = self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
-        if from_pool and not large and (count := self._pool_fact().affordable(self.minutes, job, an_image)):
-            return "pool_fact", f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
+        if name == "pool_fact":
+            if count := self._pool_fact().affordable(self.minutes, job, an_image):
+                return name, f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
+            needed = self._pool_fact().without_students(job) * an_image / 60
+            if needed <= self.minutes:
+                return name, f"{because}, about {needed:,.1f} of {self.minutes:g} minutes", 0
+            name = "fact"
         needed = self.epochs * (2 if not large and self._has_pilot(job) else 1) * labels * an_image / 60
         told = f"about {needed:,.1f} of {self.minutes:g} minutes"
         if needed <= self.minutes:
@@ -144,7 +153,7 @@ class Auto(Recipe):
         if name == "fact":
             return self._fact()
         if name == "pool_fact":
-            return changed(self._pool_fact(), {"pseudo_labels": count})
+            return changed(self._pool_fact(), {"pseudo_labels": count} if count else {"turns": 0})
         plain: dict[str, tuple[Recipe, dict[str, Any]]] = {
             "lora": (Lora(), {"epochs": self.epochs}),
             "linear_probe": (LinearProbe(), {}),

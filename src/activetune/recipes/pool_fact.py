@@ -46,6 +46,7 @@ from activetune.training.timing import FORWARD, seconds_an_image
 WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
 ROUNDING = 1e-9  # one item alone is a standard error exactly, and no reason to stop
 LEAST = 20  # items left out, below which they tell nothing
+PILOT_MOST = 5_000  # images of the pool that the pilot looks at: it is to tell whether they help, not to learn them all
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,22 @@ class PoolFact(Recipe):
 
     def affordable(self, minutes: float, job: Job, an_image: float) -> int:
         """How many pseudo-labels there is time for; 0 where these are too few for a student."""
-        images = 60 * minutes / an_image / (2 if len(self.left_out(job)) else 1)
-        looked_at = FORWARD * min(self.pool.most, len(job.whole_pool))
-        images -= self.training.epochs * len(job.labels) + looked_at
-        each = images / max(1, self.turns) - looked_at
-        count = int(each / self.student_epochs * (1 - self.pseudo.labelled))
+        images = 60 * minutes / an_image - self.without_students(job)
+        each = images / max(1, self.turns) - self._looks(job)
+        count = int(each / self._runs(job) / self.student_epochs * (1 - self.pseudo.labelled))
         return 0 if count < WORTHWHILE else min(count, self.pseudo.count)
+
+    def without_students(self, job: Job) -> float:
+        """The work of all other stages, the pilot's too, in images that are trained on."""
+        return self._runs(job) * self.training.epochs * len(job.labels) + self._looks(job)
+
+    def _looks(self, job: Job) -> float:
+        """The work of one look at the pool, the pilot's too, in images that are trained on."""
+        most = min(self.pool.most, len(job.whole_pool))
+        return FORWARD * (most + (min(most, PILOT_MOST) if self._runs(job) > 1 else 0))
+
+    def _runs(self, job: Job) -> int:
+        return 2 if len(self.left_out(job)) else 1
 
     @property
     def names(self) -> list[str]:
@@ -216,7 +227,8 @@ class _Stages:
         own = {*self.job.labels.ids, *self.judged}
         others = [item for item in self.job.whole_pool.ids if item not in own]
         rng = np.random.default_rng([self.job.seed, 29])
-        drawn = np.sort(rng.permutation(len(others))[: self.recipe.pool.most]).tolist()
+        most = min(self.recipe.pool.most, PILOT_MOST if self.judged else len(others))
+        drawn = np.sort(rng.permutation(len(others))[:most]).tolist()
         self.ids = [*self.job.labels.ids, *(others[number] for number in drawn), *self.judged]
 
     def run(self) -> None:
