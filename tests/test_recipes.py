@@ -603,7 +603,7 @@ def test_auto_learns_from_the_pool_where_labels_are_few_and_time_is_given(
     chosen = auto.Auto(minutes=seconds / 60, worthwhile=100)
     name, _, count = chosen._within(job, 1.0)
     assert name == recipe
-    if "pool_fact" == recipe:
+    if recipe == "pool_fact":
         assert (count >= 100) == (seconds > 15 * 20 + 2 * len(pool) / 3 + 6 * 100 / 0.75)
     assert chosen.learns_from_pool("classification", head, labels, len(pool)) == (shots < 30 and not head)
     assert auto.Auto()._choice(job)[::2] == ("pool_fact" if shots < 30 and not head else "fact", 0)
