@@ -12,6 +12,7 @@ the outer loop: what there is at any time is a comparison. OUT/NAME.csv is what 
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib.metadata
 import shutil
 import subprocess
@@ -68,10 +69,13 @@ def main() -> None:
     options = _options()
     end = time.monotonic() + 60 * options.minutes if options.minutes else np.inf
     for name in options.only or TASKS:
-        rows: list[Row] = []
+        table = options.out / f"{name}.csv"
+        rows, task = _rows_of_others(table, options.methods), TASKS[name]
+        if rows:  # on the splits of the rows that they come beside
+            task = replace(task, drawn=read_json(table.with_suffix(".json"))["drawn"])
         sizes: list[int] = []
-        for seeds in TASKS[name].runs(options.seeds):
-            run = Run.prepare(name, TASKS[name], seeds, rows, sizes, options)
+        for seeds in task.runs(options.seeds):
+            run = Run.prepare(name, task, seeds, rows, sizes, options)
             run.forget(options.again, options.refit)
             finished = run.go(end)
             if not finished:
@@ -87,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--work", type=Path, default=Path("build/accuracy"), help="finished cells are kept here")
     parser.add_argument("--only", nargs="+", choices=TASKS, help="these alone, in this order")
-    parser.add_argument("--methods", nargs="+", help="these alone (peers too); what is finished of others stays")
+    parser.add_argument("--methods", nargs="+", help="these alone (peers too); the rows of others stay")
     parser.add_argument("--again", nargs="+", default=[], metavar="METHOD", help="forget what is finished of these")
     parser.add_argument("--refit", action="store_true", help="keep all selections, train and score again")
     parser.add_argument("--seeds", type=int, default=5)
@@ -132,8 +136,13 @@ class Run:
         classes = {"largest_class": max(sizes), "smallest_class": min(sizes)}
         described = {**machine(), **_described(plan, bench), **classes}
         run.about = {**described, "backbone": task.backbone, "drawn": task.drawn}
-        earlier = table.with_suffix(".json")
-        run.skipped = read_json(earlier)["skipped"] if earlier.is_file() else []
+        path = table.with_suffix(".json")
+        earlier = read_json(path) if path.is_file() else {"skipped": []}
+        run.skipped = earlier.pop("skipped")
+        if options.methods and earlier:  # the table stands on what it stood on, but for these methods
+            later = {method: machine() for method in options.methods}
+            kinds = {kind: run.about[kind] for kind in ("settings", "rounds", "peers")}
+            run.about = {**earlier, **kinds, "later": {**earlier.get("later", {}), **later}}
         return run
 
     def forget(self, methods: Sequence[str], refit: bool) -> None:
@@ -231,6 +240,15 @@ class Run:
         table = sorted(self.rows, key=lambda row: (row["k"], row["method"], row["seed"]))
         write_csv(self.table, COLUMNS, [[row.get(name, "") for name in COLUMNS] for row in table])
         write_json(self.table.with_suffix(".json"), {**self.about, "skipped": self.skipped})
+
+
+def _rows_of_others(table: Path, methods: Sequence[str] | None) -> list[Row]:
+    """What a table says of all other methods; nothing where all of them are run."""
+    if not methods or not table.is_file():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] not in methods]
+    return [{**row, "k": int(row["k"]), "seed": int(row["seed"])} for row in rows]
 
 
 # Preparing --------------------------------------------------------------------------------------------------------

@@ -216,13 +216,15 @@ def told_seconds(value: float) -> str:
 
 
 def notes(table: Table) -> Iterator[str]:
-    """Peers that saw a part of the pool, and selections that are missing."""
+    """Peers that saw a part of the pool, methods that were measured later, and selections that are missing."""
     about = table.about
     if about["on_a_part"]:
         yield (
             f"On a random 10,000 of the pool, as they hold N x N numbers: {', '.join(about['on_a_part'])} (their EMD "
             "is over the whole pool)."
         )
+    for method, on in about.get("later", {}).items():
+        yield f"{method}: {on['date']}, commit {on['commit']}, {on['machine']}, so its seconds do not compare."
     for row in about["skipped"]:
         yield f"Missing: {row['method']}, {row['budget']}, seed {row['seed']}: {row['reason']}."
 

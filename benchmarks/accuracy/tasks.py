@@ -16,12 +16,12 @@ import activetune
 Sides = tuple[activetune.Pool, list[str], activetune.Pool, list[str]]
 
 ALONE = (
-    *("random", "k_center", "k_means", "typiclust", "probcover", "max_herding", "usl", "bilaf"),
+    *("random", "k_center", "k_means", "typiclust", "probcover", "max_herding", "usl", "bilaf", "rep_div"),
     *("activeft", "activeft:power=1", "activeft:tail", "activeft:paper", "activeft:released"),
 )
 ROUNDS = (
     *("auto", "coreset", "least_confidence", "margin", "entropy", "bald", "badge", "learn_loss", "vaal", "ta_vaal"),
-    *("alfa_mix", "uncertainty_herding", "uncertainty_medoids"),
+    *("alfa_mix", "drop_query", "uncertainty_herding", "uncertainty_medoids"),
 )
 
 
