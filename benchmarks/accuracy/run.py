@@ -129,7 +129,7 @@ class Run:
         setup = _setup(task, backbone, options.data, weights, folder, seeds[0])
         bench = Bench(setup)
         bench.turn_to(seeds[0])
-        plan = _plan(task, bench, seeds)
+        plan = _plan(task, bench, seeds, options.methods)
         table = options.out / f"{name}.csv"
         run = cls(name, folder, table, _chains(plan, options.methods), bench, {}, options.limit, rows, [])
         sizes += np.unique(list(bench.answers.names), return_counts=True)[1].tolist()
@@ -141,8 +141,8 @@ class Run:
         run.skipped = earlier.pop("skipped")
         if options.methods and earlier:  # the table stands on what it stood on, but for these methods
             later = {method: machine() for method in options.methods}
-            kinds = {kind: run.about[kind] for kind in ("settings", "rounds", "peers")}
-            run.about = {**earlier, **kinds, "later": {**earlier.get("later", {}), **later}}
+            own = {"rounds": run.about["rounds"], "settings": {**run.about["settings"], **earlier["settings"]}}
+            run.about = {**earlier, **own, "later": {**earlier.get("later", {}), **later}}
         return run
 
     def forget(self, methods: Sequence[str], refit: bool) -> None:
@@ -276,12 +276,13 @@ def _setup(task: Task, backbone: Backbone, data: Path, weights: Path | None, fol
     )
 
 
-def _plan(task: Task, bench: Bench, seeds: list[int]) -> Plan:
-    """Every selector and peer, every budget and seed, the linear probe."""
+def _plan(task: Task, bench: Bench, seeds: list[int], asked: Sequence[str] | None) -> Plan:
+    """Every selector, every peer that is asked for, every budget and seed, the linear probe."""
     alone, rounds = read_methods(ALONE, {}), [replace(entry, in_rounds=True) for entry in read_methods(ROUNDS, {})]
     peers = [
         Entry(name, name, None, {}, {"version": peer.version, "most": peer.most, "part": PART})
         for name, peer in PEERS.items()
+        if asked is None or name in asked
     ]
     labels = list(bench.answers.names)
     made_from = digest(bench.pool.fingerprint, bench.test.fingerprint, digest_stream(labels))
@@ -308,9 +309,10 @@ def _described(plan: Plan, bench: Bench) -> dict[str, Any]:
     root = Path(__file__).parents[2]
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src"], cwd=root, check=False).returncode != 0
     (budgets, *_) = (split.budgets for split in plan.splits.values())
+    settings = {method.text: dict(method.options) for method in plan.methods}
     return {
         "uncommitted_changes": changed,
-        "packages": {peer.package: importlib.metadata.version(peer.package) for peer in PEERS.values()},
+        "packages": {peer.package: peer.version for name, peer in PEERS.items() if name in settings},
         "pool_items": len(bench.pool),
         "test_items": len(bench.test),
         "size": bench.pool.features_ND.shape[1],
@@ -320,7 +322,7 @@ def _described(plan: Plan, bench: Bench) -> dict[str, Any]:
         "rounds": [method.text for method in plan.methods if method.in_rounds],
         "peers": list(PEERS),
         "on_a_part": [name for name, peer in PEERS.items() if peer.most and len(bench.pool) > peer.most],
-        "settings": {method.text: dict(method.options) for method in plan.methods},
+        "settings": settings,
         "recipe": {recipe.text: dict(recipe.options) for recipe in plan.recipes},
     }
 
