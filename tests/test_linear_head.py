@@ -291,6 +291,13 @@ def test_the_weakest_of_equals_is_the_simplest_model() -> None:
     assert best_trial(trials[::-1], by="strength").strength == 10.0
 
 
+@pytest.mark.parametrize(("count", "strength"), [(2, 100.0), (19, 100.0), (20, 0.1)])
+def test_the_simplest_of_equals_is_told_by_enough_items_alone(count: int, strength: float) -> None:
+    """By two items of one class a probe that answers with this class always is as good as any."""
+    trials = [Trial(1.0, loss, count, 1.0, strength=one) for one, loss in ((0.1, 2.0), (100.0, 0.1))]
+    assert best_trial(trials, by="strength").strength == strength
+
+
 @pytest.mark.parametrize("right", [30, 29])
 def test_one_item_more_decides_nothing_where_all_or_nearly_all_are_right(right: int) -> None:
     """The standard error of 30 of 30 is zero, yet the next 30 items may well have one that is wrong."""

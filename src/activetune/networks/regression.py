@@ -35,6 +35,7 @@ DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
 ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
 ROUNDING = 1e-9
+FEW = 20  # items, below which an accuracy hardly tells a model from a constant
 FAR_BELOW = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
 Criterion = Literal["loss", "smoothed", "strength", "first"]
 Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose targets are (N,) or (N, C)
@@ -235,12 +236,15 @@ def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTria
 
     Args:
         by: ``loss``, the lowest; ``smoothed``, the highest smoothed accuracy, among models whose losses do not compare;
-            ``strength``, the lowest: the simplest model that is as good; ``first``, the one given first if it is among
-            them, otherwise as ``smoothed``: of many others some are better by luck.
+            ``strength``, the lowest: the simplest model that is as good, but the one nearest to the default where items
+            are so few that one which tells no class from another can seem as good; ``first``, the one given first if
+            it is among them, otherwise as ``smoothed``: of many others some are better by luck.
     """
     highest = max(trial.value for trial in trials)
     least = highest - max(share_error(highest, trials[0].n), 1 / trials[0].n) - ROUNDING
     equals = [trial for trial in trials if trial.value >= least]
+    if by == "strength" and trials[0].n < FEW:
+        return min(trials, key=lambda trial: abs(np.log(trial.strength / DEFAULT_STRENGTH)))
     if by == "first" and trials[0] in equals:
         return trials[0]
     return min(equals, key=lambda trial: -trial.smoothed if by in ("smoothed", "first") else getattr(trial, by))
