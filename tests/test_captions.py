@@ -17,6 +17,7 @@ from tests.conftest import write_digits
 import_torchvision()
 transformers = pytest.importorskip("transformers", reason="the extra 'text' is not installed")
 WORDS = ["a", "photo", "of", "dog", "cat", "please", "describe", "the", "image", "digit", "zero", "one"]
+NAMES = ["zero", "dog", "one dog", "cat", "dog", "a dog of the cat"]  # prompts of several lengths
 
 
 @pytest.fixture
@@ -99,13 +100,18 @@ def test_unknown_captioners_and_foreign_files_are_a_sentence(pool: Pool, tmp_pat
 # Models --------------------------------------------------------------------------------------------------------------
 
 
-def word_tokenizer(folder: Path, **special: str) -> object:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def word_tokenizer(folder: Path, like_bert: bool = False, **special: str) -> object:
+    """A tokenizer of whole words; BERT's, which BLIP has, reads small letters and puts tokens at both ends."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     special = {"pad_token": "[PAD]", "eos_token": "[EOS]", "bos_token": "[BOS]", "unk_token": "[UNK]", **special}
     vocabulary = {word: number for number, word in enumerate([*special.values(), *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if like_bert:
+        ends = [("[CLS]", vocabulary["[CLS]"]), ("[EOS]", vocabulary["[EOS]"])]
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [EOS]", special_tokens=ends)
     found = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
     found.save_pretrained(folder)
     return found
@@ -126,11 +132,12 @@ def encoder_decoder(folder: Path) -> None:
 
 def blip(folder: Path) -> None:
     """The kind of BLIP: the prompt is the beginning of the caption."""
-    tokenizer = word_tokenizer(folder)
+    tokenizer = word_tokenizer(folder, like_bert=True, cls_token="[CLS]")
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     text = {**small, "vocab_size": len(tokenizer), "encoder_hidden_size": 16, "max_position_embeddings": 80}  # type: ignore[arg-type]
-    text |= {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "sep_token_id": 1}
-    config = transformers.BlipConfig(text_config=text, vision_config={**small, "image_size": 16, "patch_size": 8})
+    text |= {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "sep_token_id": 1, "initializer_range": 1.0}
+    image = {**small, "image_size": 16, "patch_size": 8, "initializer_range": 1.0}  # else every image is told the same
+    config = transformers.BlipConfig(text_config=text, vision_config=image)
     transformers.BlipForConditionalGeneration(config).save_pretrained(folder)
     images = transformers.BlipImageProcessor(size={"height": 16, "width": 16})
     transformers.BlipProcessor(images, tokenizer).save_pretrained(folder)
@@ -167,41 +174,80 @@ def llava(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def made(build: object, folder: Path) -> str:
+    torch.manual_seed(0)
+    folder.mkdir()
+    build(folder)  # type: ignore[operator]
+    return f"hf/{folder}"
+
+
 @pytest.mark.parametrize("build", [encoder_decoder, blip, llava])
 def test_models_describe_images_in_batches_and_are_asked_once(
     build: object, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTIVETUNE_CACHE", str(tmp_path / "cache"))
-    torch.manual_seed(0)
-    (tmp_path / "model").mkdir()
-    build(tmp_path / "model")  # type: ignore[operator]
-    name = f"hf/{tmp_path / 'model'}"
-    prompt = "describe the image {class_name}"
-    first = described(pool, name, prompt=prompt, batch_size=4)
+    name, prompt = made(build, tmp_path / "model"), "Describe the image {class_name}"
+
+    def said(places: range = range(6), **options: object) -> list[str]:
+        speaker = make_captioner(name, prompt=prompt, **options)  # type: ignore[arg-type]
+        return speaker.describe(pool, places, [NAMES[place] for place in places], quiet=True)
+
+    first = said(batch_size=4)
     assert len(first) == 6
-    assert all(text and "describe the image" not in text for text in first)
+    assert all(text and "describe the image" not in text.lower() for text in first)
+    for place in (1, 2):  # whatever else is in the batch
+        assert said(range(place, place + 1), use_cache=False) == first[place : place + 1]
 
     from activetune.features.text import captions
 
-    def refuse(*_: object) -> None:
-        raise AssertionError("the model was asked again")
+    asked: list[int] = []
 
-    monkeypatch.setattr(captions._Speaker, "__init__", refuse)
-    assert described(pool, name, prompt=prompt) == first
+    class Silent:
+        def __init__(self, *_: object) -> None:
+            asked.append(0)
+
+        def __call__(self, images: list[object], prompts: list[str]) -> list[str]:
+            asked.append(len(images))
+            return [""] * len(images)
+
+    monkeypatch.setattr(captions, "Speaker", Silent)
+    assert said() == first
+    assert not asked
     cached = next((tmp_path / "cache" / "captions").iterdir())
     lines = cached.read_text().splitlines()
     cached.write_text("\n".join([*lines[:4], lines[4][:20]]))  # as after a crash
-    asked: list[int] = []
+    again = said()
+    assert asked == [0, 2]
+    changed = [place for place in range(6) if again[place] != first[place]]
+    assert len(changed) == 2
+    assert all(again[place] == filled("a photo of a {class_name}.", NAMES[place]) for place in changed)
+    (tmp_path / "model" / "generation_config.json").write_text("{ }")  # another model in the same folder
+    said()
+    assert asked == [0, 2, 0, 6]
 
-    def speak(self: object, images: list[object], prompts: list[str]) -> list[str]:
-        asked.append(len(images))
-        return [""] * len(images)
 
-    monkeypatch.setattr(captions._Model, "_speak", speak)
-    again = described(pool, name, prompt=prompt)
-    assert asked == [2]
-    assert again[:4] == first[:4]
-    assert again[5] == filled("a photo of a {class_name}.", str(pool.labels[5]))  # type: ignore[index]
+def test_models_that_are_no_captioner_or_not_whole_are_a_sentence(pool: Pool, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    name = made(blip, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+
+    def refused(message: str) -> None:
+        with pytest.raises(UsageError, match=rf"the model hf/.* can't be loaded \({message}"):
+            described(pool, name, use_cache=False)
+
+    save_file(dict(list(tensors.items())[:20]), weights, {"format": "pt"})
+    refused(r"\d+ of its weights are missing, such as 'text_decoder")
+    weights.write_bytes(weights.read_bytes()[:100])
+    refused("Error while deserializing header")
+    save_file(tensors, weights, {"format": "pt"})
+    for file in (tmp_path / "model").glob("tokenizer*"):
+        file.unlink()
+    refused("its tokenizer knows no word")
+    transformers.BertConfig().save_pretrained(tmp_path / "model")
+    with pytest.raises(UsageError, match=r"can't be loaded \(a bert does not describe images\)"):
+        caption(pool, captioner=name, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from activetune import UsageError
+from activetune import ActivetuneError, UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.features.text.encoders import TextEncoder, load_text_encoder
 
@@ -122,6 +122,13 @@ def test_open_clip(tmp_path: Path) -> None:
         load_text_encoder("open_clip/ViT-B-32")
     with pytest.raises(UsageError, match="has a pooling of its own"):
         load_text_encoder(f"open_clip/{tmp_path}", pooling="cls")
+    with pytest.raises(
+        UsageError, match=r"unknown text encoder 'open_clip/ViT-B32'; the nearest names are: .*ViT-B-32"
+    ):
+        load_text_encoder("open_clip/ViT-B32")
+    (tmp_path / "open_clip_model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"pretrained weights .* could not be loaded"):
+        load_text_encoder(f"open_clip/{tmp_path}")
 
 
 def test_the_model_in_a_package_knows_what_words_mean() -> None:
@@ -146,9 +153,26 @@ def test_unknown_sources_are_a_sentence(name: str) -> None:
         load_text_encoder(name)
 
 
-def test_a_model_that_can_not_be_loaded_is_a_sentence(tmp_path: Path) -> None:
+def unreachable(*_: object) -> None:
+    raise OSError("no network")
+
+
+def test_a_model_that_can_not_be_loaded_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file, save_file
+
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match=r"the model hf/.* can't be loaded"):
         load_text_encoder(f"hf/{tmp_path}")
+    (tmp_path / "bert").mkdir()
+    weights = tiny(tmp_path / "bert", "bert") / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({key: value for key, value in tensors.items() if "pooler" not in key}, weights, {"format": "pt"})
+    check(load_text_encoder(f"hf/{weights.parent}"), 16)  # nothing is read from its pooler
+    save_file({key: value for key, value in tensors.items() if "layer.1" not in key}, weights, {"format": "pt"})
+    with pytest.raises(UsageError, match=r"\d+ of its weights are missing, such as 'encoder.layer.1"):
+        load_text_encoder(f"hf/{weights.parent}")
+    monkeypatch.setattr("activetune.base.hub.socket.getaddrinfo", unreachable)
+    with pytest.raises(ActivetuneError, match=r"the model hf/nobody/nothing can't be loaded .* no folder of that name"):
+        load_text_encoder("hf/nobody/nothing")
     with pytest.raises(UsageError, match="pooling can't be 'max'; allowed: auto, mean, cls, last"):
         load_text_encoder("minilm", pooling="max")  # type: ignore[arg-type]

@@ -410,6 +410,8 @@ def test_moved_embeddings_feed_the_selection(pool: Pool, tmp_path: Path) -> None
     (first, *later), (first_moved, *later_moved) = by_loop(tmp_path / "none"), by_loop(tmp_path / "moved")
     assert first == first_moved  # nothing has been described yet
     assert later != later_moved
+    run(pool, tmp_path / "all", captions="template", eta=1.0, lambda_bw=1.0, moves="described")
+    assert by_loop(tmp_path / "all")[0] != first
 
 
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -423,6 +425,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return [f"I see {pool.ids[position]}" for position in positions]
 
     monkeypatch.setattr(captions._Model, "describe", describe)
+    monkeypatch.setattr(captions, "check_speaks", lambda *_: None)
     return asked
 
 

@@ -2,8 +2,8 @@
 
 python experiments/vecaf/shift.py
 
-Run it after ``run.py --table cifar10`` and ``--table shift``, with the same --out. Severity 3 of ImageNet-C's five, on
-2,000 test images; every model's scores are kept in --out, so a run that is cut off goes on.
+Run it after ``run.py --table cifar10`` and ``--table shift``, with the same --out. Severity 3 of CIFAR-10-C's five,
+made for 32 pixels, on 2,000 test images; every model's scores are kept in --out, so a run that is cut off goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from machine import machine
 import activetune
 
 HERE = Path(__file__).parent
-KINDS, SEVERITY = ("snow", "fog"), 3
+KINDS, SEVERITY, BENCHMARK = ("snow", "fog"), 3, "cifar10_c"
 ROWS = {  # name: the simulation, and the beginnings of its models' names
     "all": ("cifar10-selections", "random-*-100%-*"),
     "random": ("cifar10-selections", "random-*-5%-*"),
@@ -36,20 +36,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/vecaf"))
     out: Path = parser.parse_args().out
-    shifted, test = out / "cifar10-shifted", out / "cifar10-test-2000.parquet"
-    activetune.corrupt(test, kinds=KINDS, severities=(SEVERITY,), out=shifted, resume=True)
+    shifted, test = out / BENCHMARK, out / "cifar10-test-2000.parquet"
+    activetune.corrupt(test, kinds=KINDS, severities=(SEVERITY,), benchmark=BENCHMARK, out=shifted, resume=True)
     found: dict[str, dict[str, list[float]]] = {}
     for row, (simulation, pattern) in ROWS.items():
         scores: dict[str, list[float]] = {name: [] for name in ("clear", *KINDS)}
         for folder in sorted((out / f"here-{simulation}" / "models").glob(pattern)):
             clear = activetune.evaluate(folder, test, out=folder / "scores.json", resume=True, quiet=True)
-            shifts = activetune.evaluate_shifts(folder, shifted, out=folder / "shifts.json", resume=True, quiet=True)
+            told = folder / f"{BENCHMARK}.json"
+            shifts = activetune.evaluate_shifts(folder, shifted, out=told, resume=True, quiet=True)
             for name, value in {"clear": clear.value, **{kind: shifts[kind][SEVERITY] for kind in KINDS}}.items():
                 scores[name].append(value)
         found[row] = scores
         cells = [mean_and_spread(values, factor=100) for values in scores.values() if values]
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
-    content = {**machine(), "severity": SEVERITY, "top1": found}
+    content = {**machine(), "benchmark": BENCHMARK, "severity": SEVERITY, "top1": found}
     (HERE / "results" / "shift.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

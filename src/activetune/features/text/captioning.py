@@ -72,6 +72,7 @@ def caption(
     speaker = make_captioner(
         captioner, prompt=prompt, batch_size=batch_size, device=runtime.device, use_cache=use_cache
     )
+    speaker.check()
     names = _class_names(pool, labels)
     if speaker.name == "template" and not any(names.values()):
         raise UsageError(

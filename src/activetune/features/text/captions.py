@@ -19,25 +19,22 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image
 
-from activetune.base.errors import MissingExtra, UsageError, some
+from activetune.base.errors import UsageError, some
 from activetune.base.files import cache_folder, parse_json
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import note, progress
 from activetune.base.tables import need_columns, read_table
-from activetune.base.torchvision_ import import_torchvision
 from activetune.data.answers import is_missing
 from activetune.data.images import decode_image, middle
 from activetune.data.pool import Pool
-from activetune.features.text.encoders import loading
+from activetune.features.text.speaker import Speaker, check_speaks
 
 PROMPT = "Please describe the image within one sentence. The description contains the keyword {class_name}."
 TEMPLATE = "a photo of a {class_name}."
-NEW_TOKENS = 40
+FORM = "2"  # of captions in the cache; in the first, some began with the prompt
 # By sound, as far as spelling tells: "an hour", "an 8", but "a unicorn", "a European".
 BEFORE_AN = re.compile(r"(?!uni(?!n|m)|u[ksr][aeiou]|use|euro|ewe|one\b|once)[aeiou]|hour|honest|heir|8|1[18]\b", re.I)
 PLURAL = re.compile(r"(?<![suia])s$")  # "Leopards", but not "bus", "grass", "iris" or "atlas"
@@ -48,6 +45,14 @@ class Captioner(ABC):
 
     name: str
     prompt: str
+
+    def check(self) -> None:
+        """Find out early, without describing anything, whether it can.
+
+        Raises:
+            UsageError: it can't.
+        """
+        return  # most have nothing to find out
 
     @abstractmethod
     def describe(self, pool: Pool, positions: Sequence[int], class_names: Sequence[str], *, quiet: bool) -> list[str]:
@@ -153,8 +158,14 @@ class _Model(Captioner):
 
     def __init__(self, name: str, prompt: str, batch_size: int, device: str | torch.device, use_cache: bool):
         self.name, self.prompt, self.batch_size, self.device = name, prompt, batch_size, device
-        self.path = cache_folder("captions") / f"{digest(name, prompt)}.jsonl" if use_cache else None
-        self.speaker: _Speaker | None = None
+        known = digest(FORM, name, prompt, *_state_of(Path(name.removeprefix("hf/"))))
+        self.path = cache_folder("captions") / f"{known}.jsonl" if use_cache else None
+        self.speaker: Speaker | None = None
+
+    def check(self) -> None:
+        """See :class:`Captioner`; a model that is in the cache may be gone."""
+        if not self._said():
+            check_speaks(self.name, self.name.removeprefix("hf/"))
 
     def describe(self, pool: Pool, positions: Sequence[int], class_names: Sequence[str], *, quiet: bool) -> list[str]:
         prompts = [filled(self.prompt, name) for name in class_names]
@@ -163,11 +174,15 @@ class _Model(Captioner):
         ]
         said = self._said()
         waiting = [number for number, key in enumerate(keys) if key not in said]
+        waiting.sort(key=lambda number: prompts[number])  # a model gets those of one prompt together
+        if not waiting:
+            return [said[key] for key in keys]
+        self.speaker = speaker = self.speaker or Speaker(self.name, self.name.removeprefix("hf/"), self.device)
         with progress(len(keys), "describing images", done=len(keys) - len(waiting), quiet=quiet) as meter:
             for start in range(0, len(waiting), self.batch_size):
                 part = waiting[start : start + self.batch_size]
                 images = [middle(decode_image(pool.read(positions[number]))) for number in part]
-                found = self._speak(images, [prompts[number] for number in part])
+                found = speaker(images, [prompts[number] for number in part])
                 fresh = {
                     keys[number]: caption or filled(TEMPLATE, class_names[number])
                     for number, caption in zip(part, found, strict=True)
@@ -176,11 +191,6 @@ class _Model(Captioner):
                 self._keep(fresh)
                 meter.advance(len(part))
         return [said[key] for key in keys]
-
-    def _speak(self, images: list[Image.Image], prompts: list[str]) -> list[str]:
-        if self.speaker is None:
-            self.speaker = _Speaker(self.name, self.name.removeprefix("hf/"), self.device)
-        return self.speaker(images, prompts)
 
     def _said(self) -> dict[str, str]:
         """What is in the cache; a line that was cut off is passed over."""
@@ -207,58 +217,7 @@ class _Model(Captioner):
             self.path = None
 
 
-class _Speaker:
-    """Runs a model: chat models get the prompt as a user's message, others as the beginning of the caption."""
-
-    def __init__(self, name: str, model: str, device: str | torch.device):
-        import_torchvision()
-        try:
-            import transformers
-        except ImportError:
-            raise MissingExtra("transformers", "text") from None
-        library: Any = transformers
-        with loading(name):
-            self.network: Any = library.AutoModelForImageTextToText.from_pretrained(model).to(device).eval()
-            self.processor: Any = library.AutoProcessor.from_pretrained(model)
-            if not hasattr(self.processor, "tokenizer"):  # an encoder and a decoder put together: no prompt
-                self.processor = library.AutoImageProcessor.from_pretrained(model)
-                self.tokenizer: Any = library.AutoTokenizer.from_pretrained(model)
-            else:
-                self.tokenizer = self.processor.tokenizer
-                self.tokenizer.padding_side = "left"
-        self.device = device
-        self.prompted = hasattr(self.processor, "tokenizer")
-        self.chats = bool(getattr(self.processor, "chat_template", None))
-
-    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[str]:
-        """A sentence an image."""
-        if self.chats:
-            inputs = self.processor.apply_chat_template(
-                [_message(image, prompt) for image, prompt in zip(images, prompts, strict=True)],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs={"padding": True},
-            )
-        elif self.prompted:
-            inputs = self.processor(images=images, text=prompts, padding=True, return_tensors="pt")
-        else:
-            inputs = self.processor(images=images, return_tensors="pt")
-        inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        with torch.inference_mode():
-            found = self.network.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-        given = inputs.get("input_ids")
-        if given is not None and torch.equal(found[:, : given.shape[1]].cpu(), given.cpu()):
-            found = found[:, given.shape[1] :]
-        texts = self.tokenizer.batch_decode(found, skip_special_tokens=True)
-        return [_tidy(text, prompt) for text, prompt in zip(texts, prompts, strict=True)]
-
-
-def _message(image: Image.Image, prompt: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
-
-
-def _tidy(text: str, prompt: str) -> str:
-    """One line, without the prompt that some models repeat."""
-    return " ".join(" ".join(text.split()).removeprefix(prompt).split())
+def _state_of(folder: Path) -> list[str]:
+    """What tells a model in a folder from the one that lay there before, or lies there in another working folder."""
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    return [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]

@@ -17,11 +17,8 @@ Shape legend: S sentences, B of them in a batch, T tokens, M size of an embeddin
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,10 +26,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activetune.base.errors import MissingExtra, UsageError, first_line
+from activetune.base.errors import MissingExtra, UsageError, unknown_name
 from activetune.base.progress import progress
 from activetune.base.torchvision_ import import_torchvision
 from activetune.features.distances import Float32, unit_rows
+from activetune.features.text.pretrained import loading, whole, with_words
 
 Pooling = Literal["auto", "mean", "cls", "last"]
 LONGEST = 512  # tokens of a sentence, where a model does not say
@@ -113,7 +111,7 @@ class _SentenceEncoder(TextEncoder):
         except ImportError:
             raise MissingExtra("sentence-transformers", "text") from None
         self.name, self.pooling = name, _fixed(pooling, name)
-        with loading(name):
+        with loading(name, model):
             self.model = SentenceTransformer(model, device=str(device))
         self.size = int(self.model.get_embedding_dimension() or 0)
 
@@ -133,15 +131,21 @@ class _OpenClip(TextEncoder):
             raise MissingExtra("open_clip_torch", "text") from None
         self.name, self.pooling = name, _fixed(pooling, name)
         architecture, _, weights = model.partition("#")
+        local = next((place for place in (architecture, weights) if place and Path(place).exists()), architecture)
         if Path(architecture).is_dir():
             architecture = f"local-dir:{architecture}"
+        elif ":" not in architecture and architecture not in open_clip.list_models():
+            known = (f"open_clip/{one}" for one in open_clip.list_models())
+            raise unknown_name("text encoder", f"open_clip/{architecture}", known)
         elif not weights and ":" not in architecture:
             raise UsageError(
                 f"{name} does not say which weights; give one of open_clip/{architecture}#"
                 f"{', #'.join(open_clip.list_pretrained_tags_by_model(architecture)) or 'FILE'}"
             )
-        with loading(name):
-            network = open_clip.create_model(architecture, pretrained=weights or None, device=device)
+        with loading(name, local):
+            network = open_clip.create_model(
+                architecture, pretrained=weights or None, device=device, require_pretrained=True
+            )
             self.tokenizer = open_clip.get_tokenizer(architecture)
         network.visual = None  # the text tower is enough
         self.network, self.device = network.eval(), device
@@ -160,12 +164,12 @@ class _Transformer(TextEncoder):
             import transformers
         except ImportError:
             raise MissingExtra("transformers", "text") from None
-        with loading(name):
+        with loading(name, model):
             config = transformers.AutoConfig.from_pretrained(model)
-            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model)
+            self.tokenizer: Any = with_words(transformers.AutoTokenizer.from_pretrained(model))
             encodes = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING and config.is_encoder_decoder
             kind = transformers.AutoModelForTextEncoding if encodes else transformers.AutoModel
-            self.network: Any = kind.from_pretrained(model).to(device).eval()
+            self.network: Any = whole(kind, model).to(device).eval()
         if config.is_encoder_decoder and not encodes:
             self.network = self.network.get_encoder()
         self.two_towers = hasattr(self.network, "get_text_features")
@@ -200,26 +204,3 @@ def _pooled(states_BTM: Tensor, mask_BT: Tensor, pooling: str) -> Tensor:
         return states_BTM[torch.arange(len(states_BTM)), mask_BT.sum(1) - 1]
     weights = mask_BT[:, :, None].to(states_BTM.dtype)
     return (states_BTM * weights).sum(1) / weights.sum(1).clamp_min(1)
-
-
-@contextlib.contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Turn what a library raises about an unknown, unreachable or damaged model into a sentence.
-
-    transformers' bar over the weights in a file is left out; that of a download is shown.
-    """
-    has_bars = importlib.util.find_spec("transformers") is not None  # open_clip does without
-    bars: Any = importlib.import_module("transformers.utils.logging") if has_bars else None
-    shown = has_bars and bars.is_progress_bar_enabled()
-    if shown:
-        bars.disable_progress_bar()
-        importlib.import_module("huggingface_hub.utils").enable_progress_bars()
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UsageError(
-            f"the model {name} can't be loaded ({first_line(error)}); give its local folder, or another"
-        ) from None
-    finally:
-        if shown:
-            bars.enable_progress_bar()

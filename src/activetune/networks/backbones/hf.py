@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, first_line
+from activetune.base.hub import reachable_hub
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
-from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._processor import settings_of
 from activetune.networks.backbones._reader import MeasuredReader, Reader
 from activetune.networks.backbones._size import readable, split_size

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, first_line, unknown_name
+from activetune.base.hub import reachable_hub
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones._backbone import Backbone, ImageSettings
-from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._reader import MeasuredReader, Reader
 from activetune.networks.backbones._size import as_option, readable, split_size
 
@@ -74,6 +74,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
             source,
             pretrained=(file_or_tag or None) if not folder else None,
             load_weights=pretrained,
+            require_pretrained=pretrained and not (folder and weights is not None),
             force_image_size=None if size is None else as_option(size),
             pretrained_image=False,
             pretrained_text=False,

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from activetune.base.errors import ActivetuneError, UsageError, first_line, nearest, some
+from activetune.base.hub import reachable_hub
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import _vil
 from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
-from activetune.networks.backbones._hub import reachable_hub
 from activetune.networks.backbones._reader import Reader
 from activetune.networks.backbones._size import as_option, readable, split_size
 

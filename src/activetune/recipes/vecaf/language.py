@@ -39,6 +39,8 @@ class Language(Settings):
             of every caption; one that ends in ``.``, ``!`` or ``?`` is taken as the sentence itself.
         eta: mean step of CEA towards the captions, in [0, 1] (``text/cea.py``).
         lambda_bw: equation 10's share of the image embedding in the forward pass; 1 trains without captions.
+        moves: whose image embeddings CEA moves before a selection: ``selected``, items of earlier loops, as in the
+            paper, or ``described``, all that have a caption: the whole pool, but for captions of a model.
         place: what CEA moves in the network: the ``pooled`` feature before the classifier, or all ``tokens`` of the
             last layer by the same vector.
     """
@@ -51,6 +53,7 @@ class Language(Settings):
     target_domain: tuple[str, ...] = ()
     eta: float = 0.5
     lambda_bw: float = 0.998
+    moves: Literal["selected", "described"] = "selected"
     place: Literal["pooled", "tokens"] = "pooled"
 
     def __post_init__(self) -> None:
@@ -110,7 +113,8 @@ class Describer:
 
         Captions that cost something are asked for when they are needed.
         """
-        _ = self.captioner, self.encoder
+        self.captioner.check()
+        _ = self.encoder
         if self.everything:
             self.describe(positions)
 

@@ -229,7 +229,7 @@ class Loops(Course):
         return count_of(sum(record.told.get("passes", record.told["scored"]) for record in self.done))
 
     def _augmented(self, scored: Scored) -> tuple[np.ndarray, TextMap | None]:
-        """Features in which items of earlier loops stand where CEA has moved them, and the map from texts."""
+        """Features in which items stand where CEA has moved them, as ``moves`` says, and the map from texts."""
         if not self.language.described:
             return scored.features_SD, None
         before = self._selected_before(scored)
@@ -237,11 +237,12 @@ class Loops(Course):
         if len(known) < 2:
             return scored.features_SD, None
         text_map = self.describer.fit(scored.positions[known], scored.features_SD[known])
-        if text_map is None or len(before) < 2:
+        rows = known if self.language.moves == "described" else before
+        if text_map is None or len(rows) < 2:
             return scored.features_SD, text_map
         features_SD = scored.features_SD.copy()
-        moved = self.describer.move(scored.positions[before], features_SD[before], text_map)
-        features_SD[before] = cea.augmented(features_SD[before], moved.texts_KD, moved.steps_K[:, None])
+        moved = self.describer.move(scored.positions[rows], features_SD[rows], text_map)
+        features_SD[rows] = cea.augmented(features_SD[rows], moved.texts_KD, moved.steps_K[:, None])
         return features_SD, text_map
 
     def _selected_before(self, scored: Scored) -> IntArray:
