@@ -251,7 +251,9 @@ def a_head_of_the_first_selection() -> tuple[str, ...]:
     ods = half(f"{QUARTER};scoring=noted;batches=54"), half(f"{QUARTER};scoring=noted;warm_up=selected;batches=54")
     read = mean_curve(efficient()[f"{WITHIN};warm_up=selected;batches=66"])[-1, 1]
     best, whole = max(half(key) for key in efficient() if key.startswith(WITHIN)), half("balance=1;batches=144")
-    missed = checked(best == ods[1] < whole, "missed", "not missed")
+    widest = 100 * float(np.std(efficient()[f"{QUARTER};scoring=noted;warm_up=selected;batches=54"]["top1"], ddof=1))
+    less = "missed by less than the spread of seeds" if whole - best < widest else "missed"
+    missed = checked(best == ods[1] < whole, less, "met")
     pairs = (f"{one:.1f}" for one in (*random, *ods))
     return (f"{read:.0f}", f"{read / SCORED:.0f}", *pairs, f"{whole - best:.1f}", f"{whole:.1f}", missed)
 

@@ -133,7 +133,8 @@ def encoder_decoder(folder: Path) -> None:
 def blip(folder: Path) -> None:
     """The kind of BLIP: the prompt is the beginning of the caption."""
     tokenizer = word_tokenizer(folder, like_bert=True, cls_token="[CLS]")
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small: dict[str, float] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small["intermediate_size"] = 16
     text = {**small, "vocab_size": len(tokenizer), "encoder_hidden_size": 16, "max_position_embeddings": 80}  # type: ignore[arg-type]
     text |= {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "sep_token_id": 1, "initializer_range": 1.0}
     image = {**small, "image_size": 16, "patch_size": 8, "initializer_range": 1.0}  # else every image is told the same

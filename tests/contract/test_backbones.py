@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import activetune
 from activetune import Backbone, UsageError, load_backbone, open_pool
@@ -363,6 +363,18 @@ def test_a_folder_without_a_processor_is_refused(tmp_path: Path) -> None:
     name, _ = of_transformers("vit")(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(UsageError, match=r"it has no preprocessor_config\.json, which says how"):
+        load_backbone(name)
+
+
+@pytest.mark.parametrize("made", ["hf/vit", "open_clip/vit"])
+def test_a_folder_whose_weights_are_not_whole_is_refused(made: str, tmp_path: Path) -> None:
+    name, _ = MAKERS[made](tmp_path)
+    weights = next(tmp_path.glob("*.safetensors"))
+    save_file({key: value for key, value in load_file(weights).items() if "0" not in key}, weights, {"format": "pt"})
+    with pytest.raises(UsageError, match=r"of its weights are missing, such as|can't be loaded \(.*Missing key"):
+        load_backbone(name)
+    weights.unlink()
+    with pytest.raises(UsageError, match=r"holds no vision model|weights .* could not be loaded"):
         load_backbone(name)
 
 

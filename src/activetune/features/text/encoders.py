@@ -30,7 +30,8 @@ from activetune.base.errors import MissingExtra, UsageError, unknown_name
 from activetune.base.progress import progress
 from activetune.base.torchvision_ import import_torchvision
 from activetune.features.distances import Float32, unit_rows
-from activetune.features.text.pretrained import loading, whole, with_words
+from activetune.features.text.pretrained import loading, with_words
+from activetune.networks.transformers_ import whole
 
 Pooling = Literal["auto", "mean", "cls", "last"]
 LONGEST = 512  # tokens of a sentence, where a model does not say

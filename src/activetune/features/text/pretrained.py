@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from activetune.base.errors import ActivetuneError, UsageError, first_line, some
+from activetune.base.errors import ActivetuneError, UsageError, first_line
 from activetune.base.hub import reachable_hub
 from activetune.base.torchvision_ import import_torchvision
-
-UNUSED = ("pooler.",)  # layers that many checkpoints lack, and that no embedding here is read from
 
 
 @contextlib.contextmanager
@@ -21,7 +19,7 @@ def loading(name: str, model: str) -> Iterator[None]:
     """Turn what a library raises about an unknown, unreachable or damaged model into a sentence.
 
     transformers' bar over the weights in a file is left out; that of a download is shown. What it says of layers that
-    a file lacks is left to :func:`whole`.
+    a file lacks is left to ``networks/transformers_.py``.
 
     Args:
         name: as it was given. model: a folder or file, or else a name on the hub, which is asked only if it is there.
@@ -57,19 +55,6 @@ def _silent() -> Iterator[None]:
         logging.set_verbosity(before)
         if shown:
             logging.enable_progress_bar()
-
-
-def whole(kind: Any, model: str) -> Any:
-    """A model of transformers by one of its ``Auto`` classes; call it under :func:`loading`.
-
-    Raises:
-        ValueError: its weights lack layers, which transformers would draw at random.
-    """
-    network, about = kind.from_pretrained(model, output_loading_info=True)
-    missing = sorted(name for name in about["missing_keys"] if not any(part in name for part in UNUSED))
-    if missing:
-        raise ValueError(f"{len(missing):,} of its weights are missing, such as {some(missing, 1)}")
-    return network
 
 
 def with_words(tokenizer: Any) -> Any:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from activetune.base.errors import MissingExtra
 from activetune.base.torchvision_ import import_torchvision
-from activetune.features.text.pretrained import loading, whole, with_words
+from activetune.features.text.pretrained import loading, with_words
+from activetune.networks.transformers_ import whole
 
 NEW_TOKENS = 40
 

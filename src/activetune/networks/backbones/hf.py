@@ -30,6 +30,7 @@ from activetune.networks.backbones._processor import settings_of
 from activetune.networks.backbones._reader import MeasuredReader, Reader
 from activetune.networks.backbones._size import readable, split_size
 from activetune.networks.backbones.timm_ import fit_state, read_state
+from activetune.networks.transformers_ import whole
 
 PREFIX = "hf"
 ABOUT = "hf/NAME or hf/NAME@SIZE: every vision model of transformers, by its name on the hub or its folder"
@@ -80,7 +81,7 @@ def load(name: str, weights: Path | None, *, pretrained: bool = True, options: M
     if pretrained and weights is None:
         plain = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False}
         with _explained(name):
-            network = library.AutoModel.from_pretrained(name, config=config, **plain, **extra)
+            network = whole(library.AutoModel, name, config=config, **plain, **extra)
     else:
         network = library.AutoModel.from_config(config, **extra)
     if weights is not None:
