@@ -304,6 +304,7 @@ GIVEN: dict[str, list[Any]] = {
         "two seeds (5 %: three)",
         "CIFAR-10, 5 % a loop, two seeds.",
         "0.2 % of it in the forward pass",
+        "With 0.998 it can't: 0.2 % of the move reaches the head.",
         "The paper gains 4 to 6 points over ActiveFT by these sentences.",
     ]
 }
