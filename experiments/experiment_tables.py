@@ -110,7 +110,7 @@ SCOPES = {"frofa": "", "cfrofa": " c", "c2frofa": " c²"}
 
 
 def fact() -> list[str]:
-    """Both data sets, the long tail, and FroFA on the frozen backbone."""
+    """Both data sets, the long tail, FroFA on the frozen backbone, and pseudo-labels."""
     tails = [read(f"experiments/fact/results/cifar10_lt-{k}.json")["rows"] for k in (250, 500)]
     rows = [
         [name, *(told(tail[key], "balanced_accuracy") for tail in tails), seconds(tails[0][key])]
@@ -121,6 +121,7 @@ def fact() -> list[str]:
         recipes("cifar10", (250, 500, 1000)),
         lines(["", "K = 250", "K = 500", "seconds at 250"], rows),
         frozen(),
+        pseudo_labels(),
     ]
 
 
@@ -168,6 +169,20 @@ def frozen() -> str:
         name = named.get(key) or f"MAP, {rest.partition(':')[0]}{SCOPES[scope]} {rest.partition(':')[2]}"
         rows.append([name, *(mean_and_spread(values[labels], factor=100) for labels in counts)])
     return lines(["", *counts], rows)
+
+
+def pseudo_labels() -> str:
+    """Linear heads and attention pooling by what they learn from."""
+    cells = read("experiments/fact/results/pseudo_labels.json")["cells"]["frozen"]
+    counts = sorted(cells, key=int)
+    named = {"linear": "linear", "map": "MAP", "pool": "`pool_probe`", "labels": "labels alone"}
+    rows = []
+    for key in cells[counts[0]]["top1"]:
+        head, learned, *augmentation = key.split(", ")
+        told = (mean_and_spread(cells[one]["top1"][key], factor=100) for one in counts)
+        rows.append([", ".join([named[head], *augmentation]), named.get(learned, learned), *told])
+    right = (mean_and_spread(cells[one]["right"], factor=100) for one in counts)
+    return lines(["", "learns from", *counts], [*rows, ["pseudo-labels that are right", "", *right]])
 
 
 # Segmentation and detection -----------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """Step 2: distil the teacher into ``resnet10t`` and teach it rendered glyphs on the way; resumes by itself.
 
+``--backbone`` takes another network of timm, ``--stages`` another schedule, ``--glyphs 0`` photographs alone; the
+defaults make the bundled backbone.
+
 python experiments/bundled_backbone/train.py --images IMAGES.parquet --weights VIT_TINY.safetensors
 
 Loss on a photograph: 4 (1 - cos(student projection, centred teacher feature)) + KL(teacher's 1,000-way softmax).
 Loss on a glyph: cross-entropy over the character classes. Both kinds share every batch, and so the normalisation's
-statistics. The resolution grows in three stages (64, 80, 96 px), the learning rate falls on one cosine.
+statistics. The resolution grows in stages (64, 80, 96 px), the learning rate falls on one cosine.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from activetune.base.torchvision_ import import_torchvision
 import_torchvision()
 import timm  # noqa: E402  (timm imports torchvision)
 
-STAGES = ((64, 12), (80, 8), (96, 6))  # pixels, epochs
+BUNDLED = "resnet10t"
+STAGES = ("64:12", "80:8", "96:6")  # pixels:epochs
 PHOTOGRAPHS, GLYPHS = 128, 32  # a batch
 PEAK_LR, WEIGHT_DECAY, WARMUP_STEPS = 2e-3, 0.05, 300
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -36,9 +40,9 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 class Student(nn.Module):
     """The backbone and the three linear maps that only training needs."""
 
-    def __init__(self, teacher_dim: int, teacher_classes: int):
+    def __init__(self, backbone: str, teacher_dim: int, teacher_classes: int):
         super().__init__()
-        self.backbone = timm.create_model("resnet10t", num_classes=0)
+        self.backbone = timm.create_model(backbone, num_classes=0)
         width = self.backbone.num_features
         self.projection = nn.Linear(width, teacher_dim)
         self.classifier = nn.Linear(width, teacher_classes)
@@ -62,6 +66,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, default=Path("build/bundled_backbone/teacher.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("build/bundled_backbone"))
+    parser.add_argument("--backbone", default=BUNDLED, help="timm's name of the network that is trained")
+    parser.add_argument("--glyphs", type=int, default=GLYPHS, help="of each batch, beside 128 photographs")
+    parser.add_argument("--stages", nargs="+", default=STAGES, metavar="PIXELS:EPOCHS")
+    parser.add_argument("--lr", type=float, default=PEAK_LR, help="the highest learning rate")
     options = parser.parse_args()
 
     images, _ = decode_parquet(options.images)
@@ -70,19 +78,21 @@ def main() -> None:
     centre = features.mean((0, 1))
     weights = load_file(options.weights)
     head_weight, head_bias = weights["head.weight"], weights["head.bias"]
-    glyphs, characters = render()
+    glyphs, characters = render() if options.glyphs else (torch.empty(0), torch.empty(0))
     print(f"{len(images)} photographs x {len(features)} views, {len(glyphs)} glyphs", flush=True)
 
     torch.manual_seed(0)
-    student = Student(features.shape[-1], len(head_weight)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = Student(options.backbone, features.shape[-1], len(head_weight)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in student.parameters() if p.ndim > 1]
     plain = [p for p in student.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}], lr=PEAK_LR
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}], lr=options.lr
     )
     steps_an_epoch = len(images) // PHOTOGRAPHS
-    sizes = [size for size, epochs in STAGES for _ in range(epochs)]
+    stages = [tuple(map(int, stage.split(":"))) for stage in options.stages]
+    sizes = [size for size, epochs in stages for _ in range(epochs)]
     total = len(sizes) * steps_an_epoch
+    warm_up = min(WARMUP_STEPS, total // 10)
 
     checkpoint = options.out / "student.pt"
     first = 0
@@ -99,15 +109,17 @@ def main() -> None:
         student.train()
         for step in range(steps_an_epoch):
             done = epoch * steps_an_epoch + step
-            scale = min(1, (done + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * done / total))
+            scale = min(1, (done + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * done / total))
             for group in optimiser.param_groups:
-                group["lr"] = PEAK_LR * scale
+                group["lr"] = options.lr * scale
             batch = order[step * PHOTOGRAPHS : (step + 1) * PHOTOGRAPHS]
             view = torch.randint(len(features), (PHOTOGRAPHS,), generator=generator)
             target = features[view, batch]
             photographs = cut(images[batch].float() / 255, boxes[view, batch], sizes[epoch], mode="bilinear")
-            drawn = torch.randint(len(glyphs), (GLYPHS,), generator=generator)
-            pictures = torch.cat([jitter(photographs, generator), distort(glyphs[drawn], sizes[epoch], generator)])
+            drawn = torch.randint(max(1, len(glyphs)), (options.glyphs,), generator=generator)
+            pictures = jitter(photographs, generator)
+            if options.glyphs:
+                pictures = torch.cat([pictures, distort(glyphs[drawn], sizes[epoch], generator)])
             pictures = ((pictures - MEAN) / STD).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 pooled = student.backbone(pictures)
@@ -118,7 +130,9 @@ def main() -> None:
             divergence = F.kl_div(
                 F.log_softmax(student.classifier(pooled[:PHOTOGRAPHS]), dim=1), wanted, reduction="batchmean"
             )
-            reading = F.cross_entropy(student.characters(pooled[PHOTOGRAPHS:]), characters[drawn])
+            reading = torch.zeros(())
+            if options.glyphs:
+                reading = F.cross_entropy(student.characters(pooled[PHOTOGRAPHS:]), characters[drawn])
             optimiser.zero_grad(set_to_none=True)
             (4 * distance + divergence + 0.5 * reading).backward()
             nn.utils.clip_grad_norm_(student.parameters(), 5.0)
@@ -138,7 +152,8 @@ def main() -> None:
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in student.backbone.state_dict().items()
     }
-    save_file(backbone, options.out / "bundled.safetensors", metadata={"timm": "resnet10t"})
+    name = "bundled" if options.backbone == BUNDLED else options.backbone
+    save_file(backbone, options.out / f"{name}.safetensors", metadata={"timm": options.backbone})
 
 
 if __name__ == "__main__":

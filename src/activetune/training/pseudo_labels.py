@@ -103,6 +103,15 @@ class PseudoLabels(Settings):
         found: IntArray = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
         return found
 
+    def turns(self, labelled: IntArray, pseudo: IntArray) -> IntArray:
+        """Positions as a training goes over them: those with a label again and again, until they have their share.
+
+        >>> PseudoLabels(labelled=0.5).turns(np.array([7]), np.array([1, 4])).tolist()
+        [7, 7, 1, 4]
+        """
+        times = max(1, round(self.labelled * len(pseudo) / (1 - self.labelled) / len(labelled)))
+        return np.concatenate([np.tile(labelled, times), pseudo])
+
     def stream(self, job: Job, ids: Sequence[str], answers: Answers, drawn: IntArray, options: Training) -> Stream:
         """The stream of the job's labels and of pseudo-labels.
 
@@ -117,8 +126,7 @@ class PseudoLabels(Settings):
             list(job.labels.classes),
         )
         weights = (*[1.0] * count, *answers.sure_N[drawn].tolist())
-        times = max(1, round(self.labelled * len(drawn) / (1 - self.labelled) / count))
-        turns = np.concatenate([np.tile(np.arange(count), times), count + np.arange(len(drawn))])
+        turns = self.turns(np.arange(count), count + np.arange(len(drawn)))
         both = replace(job, labels=labels, pool=job.whole_pool.subset(labels.ids), held_out=NO_INDICES)
         found = stream_of(both, options, positions=turns)
         return replace(found, task=Weighted(**vars(found.task), weights=weights))
