@@ -92,7 +92,7 @@ def main() -> None:
     stages = [tuple(map(int, stage.split(":"))) for stage in options.stages]
     sizes = [size for size, epochs in stages for _ in range(epochs)]
     total = len(sizes) * steps_an_epoch
-    warm_up = min(WARMUP_STEPS, total // 10)
+    warm_up = min(WARMUP_STEPS, max(1, total // 10))
 
     checkpoint = options.out / "student.pt"
     first = 0
