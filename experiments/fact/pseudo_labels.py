@@ -33,10 +33,11 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import Labels, in_order, pool_labels
 from activetune.data.pool import Pool
+from activetune.networks.backbones import Backbone
 from activetune.networks.frofa import ScopedOperation, parse_augmentation
 from activetune.networks.heads import ClassHead, make_class_head
 from activetune.networks.imbalance import cross_entropy
-from activetune.networks.network import Backbone, Network
+from activetune.networks.network import Network
 from activetune.networks.regression import LinearHead, fit_linear
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.pool_fact import PoolFact
@@ -240,9 +241,9 @@ def _collect(options: argparse.Namespace) -> None:
     content = {**machine(), "pool": options.pool, "test": options.test, "steps": options.steps, "cells": found}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for backbone, by_shots in found.items():
-        for shots, cell in by_shots.items():
+        for count, cell in by_shots.items():
             for row, values in cell["top1"].items():
-                print(f"| {backbone} | {shots} | {row} | {mean_and_spread(values, factor=100)} |")
+                print(f"| {backbone} | {count} | {row} | {mean_and_spread(values, factor=100)} |")
 
 
 if __name__ == "__main__":
