@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import subprocess
 import sys
@@ -92,6 +94,26 @@ def untrained(task: str, labels: Labels, kind: str = "", backbone: str = TINY) -
 def left_in(folder: Path) -> list[str]:
     """What lies in a test's folder, beside its cache."""
     return sorted(path.name for path in folder.iterdir() if path.name != "cache")
+
+
+def answered_by_card(folder: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the code prints that stands in a model's card."""
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    import_torchvision()
+    capsys.readouterr()
+    exec(code.replace("FOLDER", str(folder), 1).replace("photo.jpg", str(photo)), {})
+    return capsys.readouterr().out.strip()
+
+
+def turned_photos(pool: Pool, folder: Path, number: int) -> list[Path]:
+    """Some images of a pool as a phone would save them: on their side, with EXIF's note."""
+    exif, found = Image.Exif(), []
+    exif[0x0112] = 6
+    for index in np.linspace(0, len(pool) - 1, number).astype(int).tolist():
+        found.append(folder / f"turned{len(found)}.png")
+        image = Image.open(io.BytesIO(pool.read(index))).convert("RGB")
+        image.transpose(Image.Transpose.ROTATE_90).save(found[-1], exif=exif)
+    return found
 
 
 def spread(values: torch.Tensor) -> float:
@@ -206,7 +228,9 @@ def replace_settings(settings: ImageSettings) -> Any:
 # timm's layout --------------------------------------------------------------------------------------------------------
 
 
-def test_plain_timm_and_transformers_open_the_hub_folder(probe: Path, pool: Pool, tmp_path: Path) -> None:
+def test_plain_timm_and_transformers_open_the_hub_folder(
+    probe: Path, pool: Pool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = activetune.export_model(probe, to="hub", out=tmp_path / "hub", pool=pool, **GIVEN)
     code = (
         "import sys, torch, importlib.util\n"
@@ -243,9 +267,15 @@ def test_plain_timm_and_transformers_open_the_hub_folder(probe: Path, pool: Pool
     card = (tmp_path / "hub/README.md").read_text()
     assert "`linear_probe`" in card and "40 labelled images" in card
     assert f"{100 * report['scores']['exported']['top1']:.2f} %" in card
+    photos = turned_photos(pool, tmp_path, 6)
+    answers = [one["label"] for one in activetune.stream_predictions(probe, ids=map(str, photos), quiet=True)]
+    assert [answered_by_card(tmp_path / "hub", photo, capsys) for photo in photos] == answers
+    assert len(set(answers)) > 1
 
 
-def test_a_merged_model_with_several_classes_per_image(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:
+def test_a_merged_model_with_several_classes_per_image(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name, weights = tiny_backbone()
     activetune.finetune(
         *(pool,), task="multilabel", labels=labels["multilabel"], out=tmp_path / "m", recipe="lora", backbone=name,
@@ -263,7 +293,12 @@ def test_a_merged_model_with_several_classes_per_image(pool: Pool, labels: dict[
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(network(images), model.network(images), atol=1e-5, rtol=1e-5)
-    assert "sigmoid" in (tmp_path / "hub/README.md").read_text()
+    photos = turned_photos(pool, tmp_path, 3)
+    for one, photo in zip(
+        activetune.stream_predictions(tmp_path / "m", ids=map(str, photos), quiet=True), photos, strict=True
+    ):
+        named = [row["label"] for row in one["labels"]]
+        assert sorted(named) == sorted(ast.literal_eval(answered_by_card(tmp_path / "hub", photo, capsys)))
 
 
 @pytest.mark.parametrize(

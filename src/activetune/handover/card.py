@@ -9,6 +9,7 @@ from typing import Any
 
 from activetune.evaluation.estimate import short_estimate
 from activetune.evaluation.metrics import told_score
+from activetune.evaluation.multilabel import NAMED
 
 SHOWN = 40  # classes that a card names
 
@@ -37,12 +38,17 @@ def _head(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator
 
 
 def _use(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
-    final = "softmax(dim=1)" if description["task"] == "classification" else "sigmoid()"
-    yield from ("", "## Use", "", "```python", "import timm", "from PIL import Image", "")
+    several = description["task"] != "classification"
+    yield from ("", "## Use", "", "```python", "import timm", "from PIL import Image, ImageOps", "")
     yield 'network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # FOLDER: where this card lies'
     yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))"
-    yield 'probabilities = network(transform(Image.open("photo.jpg").convert("RGB"))[None]).' + final
-    yield 'print(network.pretrained_cfg["label_names"][probabilities.argmax()])'
+    yield 'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")  # upright, as it was trained on'
+    yield f"probabilities = network(transform(image)[None])[0].{'sigmoid()' if several else 'softmax(dim=0)'}"
+    yield 'names = network.pretrained_cfg["label_names"]'
+    if several:
+        yield f"print([name for name, probability in zip(names, probabilities) if probability >= {NAMED}])"
+    else:
+        yield "print(names[probabilities.argmax()])"
     yield "```"
     yield from ("", "Images are prepared so:", "")
     yield from (f"{number}. {step}" for number, step in enumerate(description["preprocessing"]["steps"], 1))

@@ -54,7 +54,7 @@ def preprocessing(settings: ImageSettings, *, placed: bool) -> dict[str, Any]:
     height, width = settings.size
     resize, resized, crop = _fitted(settings) if placed else _cropped(settings)
     steps = [
-        "Turn the image upright (EXIF), as 8-bit RGB.",
+        "Turn the image upright (EXIF), as 8-bit RGB: transparent parts over white, 16 bits scaled to 8.",
         resize,
         crop,
         "Divide by 255, subtract the mean and divide by the standard deviation of each channel (mean, std).",

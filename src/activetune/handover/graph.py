@@ -46,7 +46,7 @@ class Graph(nn.Module):
         with torch.no_grad():
             self.given = handed(self.network(self.example(1)))
         self.names = tuple(named_tensors(self.given))
-        self.reading: str = model.task.reading or self.given.reading
+        self.reading = "; ".join(filter(None, (getattr(self.given, "reading", ""), model.task.reading)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The tensors of :attr:`names`."""

@@ -52,7 +52,7 @@ class Task(ABC):
         has_classes: whether a model gives probabilities of classes, which methods can select by.
         shown: the scores that a table shows, as they are told: shares in [0, 1], but for CIDEr-D, which ends at 10.
         agrees_by: what :meth:`agreement` measures, for a page.
-        reading: how another program makes answers of a head's logits; "" where what a head gives says so itself, None
+        reading: how another program makes answers of a head's logits, or of what the head itself says how to read; None
             where no fixed network gives answers, so that the model can't be exported.
     """
 

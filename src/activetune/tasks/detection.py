@@ -49,7 +49,10 @@ class Detection(Task):
     """Objects by their boxes."""
 
     name: ClassVar[str] = "detection"
-    reading: ClassVar[str] = ""
+    reading: ClassVar[str] = (
+        "boxes times the input's width and height, divided by the scale that the image was resized with, are pixels of "
+        "the image; then they are cut off at its border, and a box of which nothing is left is no object"
+    )
     room: ClassVar[Room] = "boxes"
     placed: ClassVar[bool] = True
     smooths: ClassVar[bool] = False
