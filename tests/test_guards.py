@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -91,6 +96,27 @@ def test_a_body_that_is_too_long_is_refused_and_one_that_is_not_arrives_whole(cl
     assert client.post("/api", content=b"x" * 101, headers=headers).status_code == 413
     parts = (b"x" * 60 for _ in range(2))  # its length is not declared
     assert client.post("/api", content=parts, headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(("given", "status"), [("right", 413), ("wrong", 401)])
+def test_who_sends_too_much_reads_why_and_meets_no_cut_connection(token: str, given: str, status: int) -> None:
+    guarded = Guards(Starlette(), token=token, max_body=100)
+    listener = bind(0)
+    server = uvicorn.Server(uvicorn.Config(guarded, lifespan="off", log_level="critical"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        url = address(listener, "").partition("?")[0]
+        for _ in range(3):  # whether it was cut was a matter of chance
+            headers = {"X-Token": token if given == "right" else given}
+            request = urllib.request.Request(url, b"x" * 20_000_000, headers)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request)
+            assert refused.value.code == status and len(json.load(refused.value)["error"]) > 20
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def test_tokens_differ() -> None:

@@ -10,6 +10,8 @@ every user of it. So each request has to pass four gates, in this order:
    pictures and the page itself are fetched without headers. What changes something needs the header, which a foreign
    page's form can't send.
 4. The body is not longer than the server has any use for, and comes within a minute; it is not read before the others.
+   What else comes of a refused one is thrown away: a program that still sends would get a cut connection instead of the
+   reason.
 
 Each response says that the browser may run and show what comes from this server alone (Content-Security-Policy, with
 Trusted Types: no text becomes HTML), guess no type, send no address on, and be framed by nobody.
@@ -18,6 +20,7 @@ Trusted Types: no text becomes HTML), guess no type, send no address on, and be 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -33,6 +36,7 @@ HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD"})
 MAX_BODY = 32 * 2**20  # bytes
 BODY_SECONDS = 60.0  # that a body has to arrive in
+LINGERING_SECONDS = 5.0  # that the rest of a refused body is thrown away for
 POLICY = "; ".join(
     [
         *("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'"),
@@ -87,12 +91,12 @@ class Guards:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return  # a WebSocket is closed: nothing here speaks that protocol
-        guarded = _with_headers(send)
+        guarded, arriving = _with_headers(send), _Arriving(receive)
         try:
             self._check(scope)
-            body = await self._body(scope, receive)
+            body = await self._body(scope, arriving)
         except Refusal as refusal:
-            await _refuse(scope, guarded, refusal)
+            await _refuse(scope, guarded, refusal, arriving)
             return
         await self.app(scope, _given_once(body, receive), guarded)
 
@@ -143,6 +147,30 @@ class Guards:
         return Refusal(413, f"the request is longer than {self.max_body:,} bytes; send it in several")
 
 
+@dataclass
+class _Arriving:
+    """A request's body as it comes.
+
+    Attributes:
+        over: whether no more of it comes.
+    """
+
+    receive: Receive
+    over: bool = False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.over = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def throw_away(self) -> None:
+        """Read what is left, for some seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGERING_SECONDS):
+                while not self.over:
+                    await self()
+
+
 def _name(host: str) -> str:
     """The name in a ``Host`` header, without the port; "" where it is none."""
     try:
@@ -173,11 +201,15 @@ def _with_headers(send: Send) -> Send:
     return sent
 
 
-async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
-    """A sentence as plain text for a person's browser, otherwise as JSON: ``{"error": …}``."""
+async def _refuse(scope: Scope, send: Send, refusal: Refusal, arriving: _Arriving) -> None:
+    """A sentence as plain text for a person's browser, otherwise as JSON: ``{"error": …}``; then the request's end."""
     by_browser = "text/html" in Headers(scope=scope).get("accept", "")
-    content = refusal.sentence if by_browser else json.dumps({"error": refusal.sentence})
+    content = (refusal.sentence if by_browser else json.dumps({"error": refusal.sentence})).encode()
     kind = "text/plain; charset=utf-8" if by_browser else "application/json"
-    headers = [(b"content-type", kind.encode()), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content.encode()})
+    headers = {"content-type": kind, "content-length": str(len(content)), "connection": "close"}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    shown = b"" if scope["method"] == "HEAD" else content
+    await send({"type": "http.response.body", "body": shown, "more_body": True})
+    await arriving.throw_away()
+    await send({"type": "http.response.body", "body": b""})
