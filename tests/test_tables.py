@@ -71,7 +71,7 @@ HARD = st.sampled_from(
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.tuples(CELLS | HARD, CELLS | HARD), max_size=6))
+@given(rows=st.lists(st.tuples(CELLS | HARD, CELLS | HARD).filter(lambda row: any(map(str.strip, row))), max_size=6))
 def test_what_is_written_comes_back(rows: list[tuple[str, str]], tmp_path: Path) -> None:
     """Through this module and through Python's own reader: ids keep every sign, formulas and line ends included."""
     write_csv(tmp_path / "t.csv", ("id", "label"), rows)
@@ -193,6 +193,39 @@ def test_missing_columns_are_told(columns: dict[str, list[str]], told: str) -> N
         need_columns(columns, ["id"], "t.csv", known={"item-7"})
 
 
-def test_a_line_of_blanks_is_no_row_where_there_are_more_columns(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("id,label\n1.png,cat\n   \n2.png,dog\n\t\n", encoding="utf-8")
-    assert read_table(tmp_path / "labels.csv") == {"id": ["1.png", "2.png"], "label": ["cat", "dog"]}
+FULL, SHORT = [f"{number}.png,cat" for number in range(15)], [f"{number}.png" for number in range(100, 116)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "ids", "labels"),
+    [
+        (["id,label", "1.png,cat", "   ", "2.png,dog", "\t", ""], ["1.png", "2.png"], ["cat", "dog"]),
+        (["id,label", "1.png,cat", ",", "2.png,dog", " , ", ",", ""], ["1.png", "2.png"], ["cat", "dog"]),
+        (["id,label", "1.png,cat,,", "2.png,dog,", ""], ["1.png", "2.png"], ["cat", "dog"]),
+        (["id,label,,", "1.png,cat,,", ""], ["1.png"], ["cat"]),
+        # Excel: a last column that is empty in 16 rows together has no separator there
+        (["id,label", *FULL, *SHORT, "z.png,dog", ""], None, ["cat"] * 15 + [""] * 16 + ["dog"]),
+        (["id,label", *FULL, *SHORT[:3], ""], None, ["cat"] * 15 + [""] * 3),
+    ],
+)
+def test_what_spreadsheets_make_of_empty_cells(
+    lines: list[str], ids: list[str] | None, labels: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text("\r\n".join(lines), encoding="utf-8")
+    columns = read_table(tmp_path / "labels.csv")
+    assert columns["label"] == labels
+    assert ids is None or columns["id"] == ids
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        (["id,label", *FULL, *SHORT[:3]], 19),  # cut off: the end of the last line is missing
+        (["id,label", *FULL, *SHORT[:3], "z.png,dog", ""], 17),  # one of these rows tells that the column is not empty
+        (["id,label", "1.png,cat,brown", ""], 2),
+    ],
+)
+def test_rows_that_miss_a_cell_are_refused(lines: list[str], line: int, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UsageError, match=f"line {line} has another number of fields"):
+        read_table(tmp_path / "labels.csv")

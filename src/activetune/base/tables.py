@@ -1,7 +1,8 @@
 """Tables by columns: CSV in its dialects, Parquet and JSON lines are read, CSV is written.
 
 CSV is read as UTF-8 or UTF-16, with or without a byte order mark, with commas, semicolons or tabs between its fields,
-and must begin with a line of column names. What is written is UTF-8 with commas, and every text comes back as it was.
+and must begin with a line of column names. Rows of nothing but separators are none, and further columns without a name
+or a value are passed over: spreadsheets write both. What is written is UTF-8 with commas, and every text comes back as it was.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ OTHER_NAMES = {
 SEVERAL = ("labels", "names", "tags", "classes")  # what a column of several names may be called
 
 HEADER_BYTES = 10_000  # of a file, in which its first line ends
+TOGETHER = 16  # rows, from the first on: Excel writes no separators for last columns that are empty in all of these
 
 Columns = dict[str, list[Any]]
 
@@ -244,33 +246,50 @@ def csv_columns(path: object, text: str) -> Columns:
     Raises:
         UsageError: it is damaged; the line is named.
     """
-    numbered = _rows(path, text, _separator(_first_line(text)))
-    header = [name.strip() for name in next(numbered, (1, []))[1]]
+    rows = list(_rows(path, text, _separator(_first_line(text))))
+    first, names = next(((number, row) for number, (_, row) in enumerate(rows) if row), (0, []))
+    header = [name.strip() for name in names]
     twice = [name for name in repeated(header) if name]
     if twice:
         raise UsageError(f"{path}: the first line names the column {twice[0]!r} twice; give each its own name")
-    rows = []
-    for line, row in numbered:
-        if len(row) == 1 < len(header) and row[0].isspace():  # a line of blanks
-            continue
-        if len(row) != len(header):
+    single = len(header) == 1  # where a blank cell is a row
+    filled = [(number, line, row) for number, (line, row) in enumerate(rows) if row and (single or not _is_blank(row))]
+    widths = _widths(filled)
+    last = len(rows) - 1 if text.endswith(("\n", "\r")) else len(rows) - 2  # of the rows that are surely whole
+    found = []
+    for number, line, row in filled:
+        if len(row) < len(header) and len(widths[number // TOGETHER]) == 1 and number <= last:
+            row = [*row, *[""] * (len(header) - len(row))]
+        if len(row) < len(header) or not _is_blank(row[len(header) :]):
             raise UsageError(
                 f"{path}: line {line} has another number of fields ({len(row)}) than the header "
                 f"({len(header)}: {some(header)}); "
                 "put a text that holds a separator in quotation marks"
             )
-        rows.append(row)
-    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+        if number > first:
+            found.append(row)
+    return {name: [row[index] for row in found] for index, name in enumerate(header)}
+
+
+def _is_blank(row: Sequence[str]) -> bool:
+    return not any(cell.strip(" \t") for cell in row)
+
+
+def _widths(rows: Iterable[tuple[int, int, list[str]]]) -> dict[int, set[int]]:
+    """How many fields the rows have, by the :data:`TOGETHER` that they are part of."""
+    found: dict[int, set[int]] = {}
+    for number, _, row in rows:
+        found.setdefault(number // TOGETHER, set()).add(len(row))
+    return found
 
 
 def _rows(path: object, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, each with the number of the line that it begins in."""
+    """The rows, each with the number of the line that it begins in; that of an empty line is empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1
     try:
         for row in reader:
-            if row:
-                yield line, row
+            yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
         raise UsageError(f"{path}: {_told(error, line, reader.line_num)}") from None
