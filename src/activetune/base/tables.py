@@ -2,7 +2,8 @@
 
 CSV is read as UTF-8 or UTF-16, with or without a byte order mark, with commas, semicolons or tabs between its fields,
 and must begin with a line of column names. Rows of nothing but separators are none, and further columns without a name
-or a value are passed over: spreadsheets write both. What is written is UTF-8 with commas, and every text comes back as it was.
+or a value are passed over: spreadsheets write both. What is written is UTF-8 with commas, and every text comes back as
+it was.
 """
 
 from __future__ import annotations
