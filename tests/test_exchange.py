@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,89 @@ def test_boxes_and_masks_that_predict_wrote(pool: Path, tmp_path: Path) -> None:
     (tmp_path / "masks" / "classes.csv").write_text("name,value,red,green,blue\nroad,0,0,0,0\ncar,1,9,9,9\n")
     out = activetune.export_labels(tmp_path / "masks", pool=pool, format="cvat", out=tmp_path / "c.xml", quiet=True)
     assert 'label="car" source="auto"' in out.read_text()
+
+
+# What annotation tools make of an export ------------------------------------------------------------------------------
+
+
+def exported(boxes: Path, pool: Path, tmp_path: Path, name: str) -> Path:
+    """The boxes in a format."""
+    out = tmp_path / SINGLE.get(name, name)
+    activetune.export_labels(boxes, pool=pool, format=name, out=out, quiet=True)
+    return out
+
+
+def imported(path: Path, pool: Path, name: str, task: str = "detection") -> dict[str, Any]:
+    found = activetune.import_labels(path, pool=pool, format=name, task=task)
+    return dict(zip(found.ids, found.answers, strict=True))
+
+
+ELLIPSE = {"type": "ellipselabels", "value": {"x": 9, "y": 9, "radiusX": 3, "radiusY": 3, "ellipselabels": ["cat"]}}
+KEYPOINT = {"_cls": "Keypoints", "keypoints": [{"_cls": "Keypoint", "label": "cat", "points": [[0.1, 0.1]]}]}
+
+
+@pytest.mark.parametrize("task", ["detection", "multilabel"])
+@pytest.mark.parametrize("name", ["cvat", "label_studio", "fiftyone"])
+def test_an_image_with_objects_of_another_kind_alone_does_not_show_none(
+    name: str, task: str, pool: Path, boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = exported(boxes, pool, tmp_path, name)
+    if name == "cvat":
+        other = '<ellipse label="cat" cx="9" cy="9" rx="3" ry="3"/>'
+        out.write_text(re.sub(r'(<image[^>]*name="day 1/ü.png"[^/]*)/>', rf"\1>{other}</image>", out.read_text()))
+    elif name == "label_studio":
+        tasks = json.loads(out.read_text())
+        next(one for one in tasks if one["data"]["item"] == "day 1/ü.png")["annotations"] = [{"result": [ELLIPSE]}]
+        out.write_text(json.dumps(tasks))
+    else:
+        content = json.loads((out / "samples.json").read_text())
+        content["samples"][1]["ground_truth"] = KEYPOINT
+        (out / "samples.json").write_text(json.dumps(content))
+    assert set(imported(out, pool, name, task)) == {"a.png"}
+    assert "left out: 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cvat", "fiftyone"])
+def test_a_class_that_is_renamed_in_the_answers_alone_counts(
+    name: str, pool: Path, boxes: Path, tmp_path: Path
+) -> None:
+    """FiftyOne keeps the list of classes that it was given."""
+    out = exported(boxes, pool, tmp_path, name)
+    file, cat, kitty = out, 'label="cat"', 'label="kitty"'
+    if name == "fiftyone":
+        file, cat, kitty = out / "samples.json", '"label": "cat"', '"label": "kitty"'
+    file.write_text(file.read_text().replace(cat, kitty))
+    assert imported(out, pool, name)["a.png"].names == ("kitty", "dog", "kitty")
+
+
+def test_what_a_model_said_in_fiftyone_is_no_answer_beside_those_of_people(
+    pool: Path, boxes: Path, tmp_path: Path
+) -> None:
+    out = exported(boxes, pool, tmp_path, "fiftyone")
+    content = json.loads((out / "samples.json").read_text())
+    first, second = content["samples"]
+    second["predictions"], second["ground_truth"] = first["ground_truth"], None
+    (out / "samples.json").write_text(json.dumps(content))
+    assert set(imported(out, pool, "fiftyone")) == {"a.png"}
+
+
+@pytest.mark.parametrize("name", ["fiftyone", "imagefolder"])
+def test_ids_survive_where_the_field_of_ids_is_dropped(name: str, pool: Path, boxes: Path, tmp_path: Path) -> None:
+    out = exported(boxes, pool, tmp_path, name)
+    file = out / {"fiftyone": "samples.json", "imagefolder": "metadata.jsonl"}[name]
+    text = re.sub(r', "(activetune_id|id)": "[^"]*"', "", file.read_text())
+    assert text != file.read_text()
+    file.write_text(text)
+    assert set(imported(out, pool, name)) == {"a.png", "day 1/ü.png"}
+
+
+def test_tracks_beside_images_are_told(
+    pool: Path, boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = exported(boxes, pool, tmp_path, "cvat")
+    out.write_text(out.read_text().replace("</annotations>", '<track id="0" label="cat"/></annotations>'))
+    assert len(imported(out, pool, "cvat")) == 2
+    assert "tracks of a video, left out: 1" in capsys.readouterr().err
 
 
 # What Label Studio exports --------------------------------------------------------------------------------------------

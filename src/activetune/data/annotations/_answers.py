@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from activetune.base.errors import UsageError, some
 from activetune.base.progress import progress
+from activetune.data.annotations._legend import VOID_NAMES
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._placed import BACKGROUND, boxes_of, known_things, mask_of
@@ -121,9 +122,11 @@ def _classes(found: Found, asked: Asked) -> list[str]:
         return []
     if asked.classes is not None:
         return checked_classes(asked.classes)
-    own = found.classes
-    if own is None:
-        own = sorted({thing.name for listed in found.listed for thing in listed.things})
+    met = sorted({thing.name for listed in found.listed for thing in listed.things})
+    if found.classes is None:
+        own = met
+    else:  # a class that was renamed or added since, and not in the list, counts all the same
+        own = [*found.classes, *(name for name in met if name != BACKGROUND and name.casefold() not in VOID_NAMES)]
     if asked.export is not None and asked.export.classes:  # in their order, and what was added since behind them
         return list(dict.fromkeys([*asked.export.classes, *own]))
     names = list(dict.fromkeys(own))

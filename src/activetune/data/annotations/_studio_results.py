@@ -32,6 +32,9 @@ KINDS = {  # types of results, and the task that they answer
     "textarea": "captioning",
     "choices": "multilabel",
 }
+WITHOUT_PLACE = (  # types of results that say nothing of a place in the image
+    *("textarea", "rating", "number", "relation", "datetime", "taxonomy", "pairwise", "ranker"),
+)
 CHOICES = ("choice", "choices", "label", "labels", "class")  # columns of JSON_MIN that hold one choice as text
 TEXTS = ("caption", "captions", "text")  # and those that hold texts
 ITEM, IMAGE = "item", "image"  # fields of ``data``
@@ -70,9 +73,10 @@ def things(result: Mapping[str, Any], task: str, place: str, problems: Problems)
     """The objects of a result, one per class name; None for one that can't be read."""
     kind, value = result.get("type"), result.get("value")
     if kind not in KINDS or kind == "textarea" or not isinstance(value, dict):
-        if kind not in ("textarea", "rating", "number"):
-            problems.add("results that are no choice, box, polygon or brush, left out", f"{place}, {kind!r}")
-        return []
+        if kind in WITHOUT_PLACE:
+            return []
+        problems.add("results that are no choice, box, polygon or brush, left out", f"{place}, {kind!r}")
+        return [None]
     given = value.get(kind)
     try:
         named = [class_name(name) for name in given] if isinstance(given, list) else []

@@ -72,6 +72,8 @@ def read(files: Files, asked: Asked) -> Labels:
             asked.problems.add("damaged files, left out", str(error))
             continue
         classes += [label for element in root.iter("label") if (label := class_name(element.findtext("name") or ""))]
+        if tracks := root.findall("track"):
+            asked.problems.add("tracks of a video, left out", name, len(tracks))
         for number, element in enumerate(root.findall("image"), start=1):
             image = _image(element, f"{name}, image {number:,}", asked)
             if image is not None:
@@ -96,6 +98,7 @@ def _image(element: ElementTree.Element, place: str, asked: Asked) -> Listed | N
             image.add(_thing(shape, image.size, where, asked))
         else:
             asked.problems.add("objects that are neither tag, box, polygon nor mask, left out", where)
+            image.add(None)
     return image
 
 

@@ -49,21 +49,28 @@ def _lists(files: Files) -> list[str]:
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first."""
     samples = _samples(files)
-    kinds = {_kind(sample[name]) for sample in samples for name in [_field(sample)] if name}
+    field = _field(samples)
+    kinds = {_kind(sample.get(field)) for sample in samples}
     found = [task for kind, task in KINDS.items() if kind in kinds]
     return [*found, *(["detection"] if "Polylines" in kinds and "detection" not in found else []), "multilabel"]
 
 
 def read(files: Files, asked: Asked) -> Labels:
-    """The labels of the samples' field ``ground_truth``, or else ``predictions``, or else the first that has some."""
-    found = []
-    for number, sample in enumerate(_samples(files), start=1):
+    """The labels of the field ``ground_truth``, or else ``predictions``, or else the first that has some.
+
+    It is one field for all samples: what a model said of those that nobody has labelled is no answer.
+    """
+    samples, found = _samples(files), []
+    field = _field(samples)
+    for number, sample in enumerate(samples, start=1):
         place = f"{SAMPLES}, sample {number:,}"
-        name = sample.get(ID) or sample.get("filepath")
-        if not isinstance(name, str) or not name:
+        name, path = sample.get(ID), sample.get("filepath")
+        if not (isinstance(name, str) and name):  # FiftyOne has written the dataset anew, without the field
+            name = asked.called(path) if isinstance(path, str) else None
+        if not name:
             asked.problems.add("samples without a filepath, left out", place)
             continue
-        found.append(_listed(sample, name, place, asked.problems))
+        found.append(_listed(sample, field, name, place, asked.problems))
     if not found:
         raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
     return answers_of(Found(found, _classes(files)), asked)
@@ -103,17 +110,20 @@ def _kind(label: Any) -> str:
     return kind if isinstance(kind, str) and kind in READ else ""
 
 
-def _field(sample: Mapping[str, Any]) -> str:
-    """The field with a sample's labels; empty where it has none."""
-    return next((name for name in (*FIELDS, *sample) if _kind(sample.get(name))), "")
+def _field(samples: Sequence[Mapping[str, Any]]) -> str:
+    """The field with the labels of the samples; empty where none has some."""
+    names = dict.fromkeys((*FIELDS, *(name for sample in samples for name in sample)))
+    return next((name for name in names if any(_kind(sample.get(name)) for sample in samples)), "")
 
 
-def _listed(sample: Mapping[str, Any], name: str, place: str, problems: Problems) -> Listed:
+def _listed(sample: Mapping[str, Any], field: str, name: str, place: str, problems: Problems) -> Listed:
     metadata = sample.get("metadata")
     size = size_from(metadata.get("height"), metadata.get("width")) if isinstance(metadata, dict) else None
     image = Listed(name, place, size, relative=True)
-    label = sample.get(_field(sample))
+    label = sample.get(field)
     kind = _kind(label)
+    if isinstance(label, dict) and not kind:
+        problems.add(f"samples with other labels than {', '.join(READ)}, left out", f"{place}, {label.get('_cls')!r}")
     image.answered = bool(kind)
     entries = {"Classification": [label]}.get(kind) or (label or {}).get(kind.lower()) or []
     for number, entry in enumerate(entries if isinstance(entries, list) else [None], start=1):

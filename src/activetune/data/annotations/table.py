@@ -82,6 +82,8 @@ def read(files: Files, asked: Asked) -> Labels:
     ids = ids_of(columns[name])
     if not ids:
         raise UsageError(f"{single} has no row; add answers to it")
+    if name != ID_COLUMNS[0]:
+        ids = [asked.called(path) for path in ids]
     return column_answers(_Columns(single.parent, columns), ids, asked)
 
 
