@@ -149,10 +149,13 @@ def test_test_images_are_found_in_the_pool_in_every_disguise(tmp_path: Path) -> 
     good[3].save(test / "same.bmp")
     good[5].save(test / "compressed.jpg", quality=40)
     ImageOps.mirror(good[7]).save(test / "mirrored.png")
+    (test / "damaged.png").write_bytes(b"none")
     summary = {row["kind"]: row for row in checked(pool, tmp_path / "out", test=test).summary}
     others = {item: row["other"] for item, row in found(tmp_path / "out", "in_test").items()}
     assert others == {"3.png": "same.bmp", "5.png": "compressed.jpg", "7.png": "mirrored.png"}
-    assert summary["in_test"]["remark"].startswith("3 of 11 test images (27.27 %) lie in the pool, 1 of them pixel")
+    remark = summary["in_test"]["remark"]
+    assert remark.startswith("3 of 11 test images (27.27 %) lie in the pool, 1 of them pixel")
+    assert remark.endswith("1 of 12 test images can't be read, and were not looked for")
     assert set(read_table(tmp_path / "out" / "exclude.csv")["id"]) == set(others)
 
 

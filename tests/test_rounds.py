@@ -318,6 +318,10 @@ def test_settings_are_changed_in_the_file_and_nowhere_else(pool: Path) -> None:
         step(pool)
     path.write_text(path.read_text().replace("seeds = 1", "seed = 1"))
     answer(pool, 1)
+    moved = pool.rename(pool.parent / "moved")
+    with pytest.raises(UsageError, match=r"does not exist.* stands in .*project.toml: edit pool there"):
+        step(pool)
+    path.write_text(path.read_text().replace(str(pool), str(moved)))
     step(pool)
     assert len(load_selection(pool.parent / "project/rounds/002")) == 9
 

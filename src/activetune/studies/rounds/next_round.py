@@ -120,8 +120,7 @@ def next_round(
     own = {"backbone": backbone, "weights": _absolute(weights), "task": task, "audit": audit, "seed": run.seed or None}
     asked = {"pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "classes": classes, **own}
     found = _opened(Path(project), asked)
-    images = replace(open_pool(found.settings.pool, quiet=run.quiet), labels=None)
-    return _Call(found, images, replace(run, seed=found.settings.seed, resume=True)).go(labels, close)
+    return _Call(found, _images(found, run), replace(run, seed=found.settings.seed, resume=True)).go(labels, close)
 
 
 def _opened(folder: Path, asked: Mapping[str, Any]) -> Project:
@@ -132,6 +131,15 @@ def _opened(folder: Path, asked: Mapping[str, Any]) -> Project:
     if "pool" in given and not (folder / SETTINGS).exists():
         open_pool(given["pool"], quiet=True)
     return open_project(folder, given)
+
+
+def _images(project: Project, run: Run) -> Pool:
+    """The project's pool, without labels of its own."""
+    try:
+        return replace(open_pool(project.settings.pool, quiet=run.quiet), labels=None)
+    except UsageError as error:
+        where = project.folder / SETTINGS
+        raise UsageError(f"{error}; where the pool lies stands in {where}: edit pool there if it was moved") from None
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:

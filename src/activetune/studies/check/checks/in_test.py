@@ -92,15 +92,18 @@ class InTest(Check):
 
 
 def _remark(found: list[Finding], test: Examined) -> str:
-    """How much of the test set is met; its own copies of what is met are met, too."""
-    if not found:
-        return ""
-    content = dict(zip(test.ids, map(bytes, test.rows["pixels"]), strict=True))
-    met = {content[finding.other] for finding in found}
-    exact = {content[finding.other] for finding in found if finding.value is None}
-    size = len(content)
-    count, same = (sum(digest in group for digest in content.values()) for group in (met, exact))
-    return (
-        f"{count:,} of {size:,} test images ({100 * count / size:.2f} %) lie in the pool, {same:,} of them pixel by "
-        "pixel: a score on them is no score on new images"
-    )
+    """How much of the test set is met, its own copies of what is met included; and how much could not be looked for."""
+    size, unread = len(test.ids), len(test.rejected)
+    told = []
+    if found:
+        content = dict(zip(test.ids, map(bytes, test.rows["pixels"]), strict=True))
+        met = {content[finding.other] for finding in found}
+        exact = {content[finding.other] for finding in found if finding.value is None}
+        count, same = (sum(digest in group for digest in content.values()) for group in (met, exact))
+        told.append(
+            f"{count:,} of {size:,} test images ({100 * count / size:.2f} %) lie in the pool, {same:,} of them pixel "
+            "by pixel: a score on them is no score on new images"
+        )
+    if unread:
+        told.append(f"{unread:,} of {size + unread:,} test images can't be read, and were not looked for")
+    return "; ".join(told)
