@@ -319,7 +319,9 @@ def test_settings_are_changed_in_the_file_and_nowhere_else(pool: Path) -> None:
     path.write_text(path.read_text().replace("seeds = 1", "seed = 1"))
     answer(pool, 1)
     moved = pool.rename(pool.parent / "moved")
-    with pytest.raises(UsageError, match=r"does not exist.* stands in .*project.toml: edit pool there"):
+    with pytest.raises(
+        UsageError, match=r"does not exist.*; if the project's pool was moved, change its place in .*project.toml"
+    ):
         step(pool)
     path.write_text(path.read_text().replace(str(pool), str(moved)))
     step(pool)

@@ -139,7 +139,7 @@ def _images(project: Project, run: Run) -> Pool:
         return replace(open_pool(project.settings.pool, quiet=run.quiet), labels=None)
     except UsageError as error:
         where = project.folder / SETTINGS
-        raise UsageError(f"{error}; where the pool lies stands in {where}: edit pool there if it was moved") from None
+        raise UsageError(f"{error}; if the project's pool was moved, change its place in {where}") from None
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:
