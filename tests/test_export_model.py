@@ -107,7 +107,8 @@ def answered_by_card(folder: Path, photo: Path, capsys: pytest.CaptureFixture[st
 
 def turned_photos(pool: Pool, folder: Path, number: int) -> list[Path]:
     """Some images of a pool as a phone would save them: on their side, with EXIF's note."""
-    exif, found = Image.Exif(), []
+    exif = Image.Exif()
+    found: list[Path] = []
     exif[0x0112] = 6
     for index in np.linspace(0, len(pool) - 1, number).astype(int).tolist():
         found.append(folder / f"turned{len(found)}.png")
