@@ -181,7 +181,7 @@ def _heads(
     first = own or LinearProbe().fit_on_features(features_ND, labelled, taught, held_out=NO_INDICES, seed=seed)
     assert first is not None
     regression = PoolRegression(features_ND, labelled, taught, classes, recipe.pool, PLAIN, seed=seed)
-    answers = regression.answers(np.arange(len(labelled)), first, recipe.pool.alphas[0])
+    answers = regression.answers(np.arange(len(labelled)), first, recipe.pool.alphas[0], recipe.pool.shares[0])
     free = np.setdiff1d(np.arange(len(truth_N)), labelled)
     pseudo = recipe.pseudo.drawn(answers, free, seed, features_ND=features_ND, head=first)
     right = float((answers.classes_N[pseudo] == truth_N[pseudo]).mean())

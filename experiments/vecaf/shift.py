@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from activetune.data.corruption import Benchmark
 from activetune.evaluation.statistics import mean_and_spread
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,7 +22,8 @@ from machine import machine
 import activetune
 
 HERE = Path(__file__).parent
-KINDS, SEVERITY, BENCHMARK = ("snow", "fog"), 3, "cifar10_c"
+KINDS, SEVERITY = ("snow", "fog"), 3
+BENCHMARK: Benchmark = "cifar10_c"
 ROWS = {  # name: the simulation, and the beginnings of its models' names
     "all": ("cifar10-selections", "random-*-100%-*"),
     "random": ("cifar10-selections", "random-*-5%-*"),
