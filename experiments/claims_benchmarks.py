@@ -408,6 +408,14 @@ CLAIMS[ACCURACY] = [
         rounds,
     ),
     Claim("worth a point or two: random picks {}, the best rows {}.", weak),
+    Claim(
+        "there: `rep_div` has {} with ViT-Tiny, where `activeft` has {}; `drop_query` has {} from its second budget on, "
+        "`alfa_mix` {}.",
+        lambda: [
+            *(series("caltech101-vit", method) for method in ("rep_div", "activeft")),
+            *(series("caltech101-vit", method, 300, 600) for method in ("drop_query", "alfa_mix")),
+        ],
+    ),
 ]
 GIVEN = {
     ACCURACY: [
