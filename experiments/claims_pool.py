@@ -68,5 +68,8 @@ CLAIMS = {
     ],
 }
 GIVEN: dict[str, list[str]] = {
-    PAGE: ["`semilearn` (0.3.2)", "whose latest release (2.11.1) does not load beside the torch (2.13)"]  # releases
+    PAGE: [
+        *("`semilearn` (0.3.2)", "whose latest release (2.11.1) does not load beside the torch (2.13)"),  # releases
+        *("the share of the probe in the answers, from 0.5 to 0.3.", "`pool_probe` with a share of 0.5"),  # a setting
+    ]
 }

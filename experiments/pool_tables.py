@@ -29,17 +29,20 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 
 def tables() -> list[str]:
-    """In the order of the page."""
-    return [
-        frozen("design"),
-        frozen("confirm"),
-        foreign(),
-        ranks(),
-        predictors(),
-        beside_peers(),
-        of_two_backbones(),
-        tuned(),
-    ]
+    """In the order of the page; of what has not been measured yet the page has no place for a table."""
+    later = {
+        "foreign": [foreign] if is_there("foreign") else [],
+        "selections": [ranks, predictors] if is_there("selections") else [],
+        "tuned": [tuned] if of_tuned() else [],
+    }
+    first = [frozen("design"), frozen("confirm")]
+    made = [*later["foreign"], *later["selections"], beside_peers, of_two_backbones, *later["tuned"]]
+    return first + [table() for table in made]
+
+
+def is_there(name: str) -> bool:
+    """Whether a script has left its results."""
+    return (ROOT / FOLDER / f"results/{name}.json").is_file()
 
 
 def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
