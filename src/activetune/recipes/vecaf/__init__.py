@@ -68,7 +68,9 @@ class Vecaf(Recipe):
     selects: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
     only_head: ClassVar[str] = "linear"
-    later: ClassVar[frozenset[str]] = frozenset({"loop_growth", "score_part", "scoring", "score_size", "loss_balance"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"loop_growth", "score_part", "scoring", "score_size", "loss_balance", "moves"}
+    )
 
     loop: LoopSettings = LoopSettings()
     training: Optimisation = Optimisation()
