@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,16 @@ def commit_of(folder: Path) -> str:
     """The short name of a checkout's commit."""
     line = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def keep_sets(path: Path, names: Iterable[str], measured: Callable[[str], Iterable[dict[str, Any]]]) -> None:
+    """Measure some sets anew, one after the other, and put the rows of each into a results file in place of its own."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = content.get("rows", [])
+    for name in names:
+        found = list(measured(name))
+        rows = [*(row for row in rows if row["set"] != name), *found]
+        path.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def keep_row(path: Path, row: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -30,14 +30,13 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
 
 def tables() -> list[str]:
     """In the order of the page; of what has not been measured yet the page has no place for a table."""
-    later = {
-        "foreign": [foreign] if is_there("foreign") else [],
-        "selections": [ranks, predictors] if is_there("selections") else [],
-        "tuned": [tuned] if of_tuned() else [],
-    }
-    first = [frozen("design"), frozen("confirm")]
-    made = [*later["foreign"], *later["selections"], beside_peers, of_two_backbones, *later["tuned"]]
-    return first + [table() for table in made]
+    made = [frozen("design"), frozen("confirm")]
+    if is_there("foreign"):
+        made.append(foreign())
+    if is_there("selections"):
+        made += [ranks(), predictors()]
+    made += [beside_peers(), of_two_backbones()]
+    return [*made, tuned()] if of_tuned() else made
 
 
 def is_there(name: str) -> bool:

@@ -11,7 +11,6 @@ features.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from activetune.studies.simulation.scoring import score_head
 from activetune.training.recipe import make_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine
+from machine import keep_sets
 
 IMAGES = {
     "Caltech-101": ("$DATA/caltech101.zip",),
@@ -52,12 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
     parser.add_argument("--sets", default=";".join(IMAGES), help="names with semicolons between")
     options = parser.parse_args()
-    content = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
-    rows = content.get("rows", [])
-    for name in options.sets.split(";"):
-        rows = [row for row in rows if row["set"] != name]
-        rows += measured(name, options.data, options.out)
-        KEPT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    keep_sets(KEPT, options.sets.split(";"), lambda name: measured(name, options.data, options.out))
 
 
 def measured(name: str, data: Path, out: Path) -> list[dict[str, Any]]:

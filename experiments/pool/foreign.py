@@ -11,7 +11,6 @@ pool, stands beside both.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from activetune.features.embedding import take
 from activetune.selection.select import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine
+from machine import keep_sets
 
 OTHERS = {"Caltech-101": "CIFAR-10", "CIFAR-10": "Caltech-101", "CIFAR-10, long tail": "Scenes", "Cells": "CIFAR-10"}
 BUDGETS = {
@@ -46,13 +45,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
     parser.add_argument("--sets", default=";".join(OTHERS), help="names with semicolons between")
     options = parser.parse_args()
-    content = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
-    rows = content.get("rows", [])
-    for name in options.sets.split(";"):
-        rows = [row for row in rows if row["set"] != name]
-        for case in cases(name, options.out):
-            rows += measured(name, *case)
-        KEPT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    keep_sets(
+        KEPT,
+        options.sets.split(";"),
+        lambda name: [row for case in cases(name, options.out) for row in measured(name, *case)],
+    )
 
 
 def cases(name: str, out: Path) -> Iterator[tuple[str, int, Embeddings, Embeddings, Embeddings, tuple[int, ...]]]:

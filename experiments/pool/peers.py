@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import time
 import warnings
@@ -32,7 +31,7 @@ from activetune.features.embedding import take
 from activetune.selection.artefact import load_selection
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine
+from machine import keep_sets
 
 FOLDERS = {
     "Caltech-101": "here-caltech-frozen",
@@ -59,12 +58,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
     parser.add_argument("--sets", default="all", help="names with semicolons between")
     options = parser.parse_args()
-    content = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
-    rows = content.get("rows", [])
-    for name in FOLDERS if options.sets == "all" else options.sets.split(";"):
-        rows = [row for row in rows if row["set"] != name]
-        rows += measured(name, options.out / FOLDERS[name])
-        KEPT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    names = FOLDERS if options.sets == "all" else options.sets.split(";")
+    keep_sets(KEPT, names, lambda name: measured(name, options.out / FOLDERS[name]))
 
 
 def measured(name: str, folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ may lie, have more of the picks than their share.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -36,7 +35,7 @@ from activetune.selection.selectors import make_selector
 from activetune.selection.selectors.activeft import ActiveFT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine
+from machine import keep_sets
 
 METHODS = (
     "random",
@@ -65,12 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
     parser.add_argument("--sets", default=";".join(FOLDERS), help="names with semicolons between")
     options = parser.parse_args()
-    content = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
-    rows = content.get("rows", [])
-    for name in options.sets.split(";"):
-        rows = [row for row in rows if row["set"] != name]
-        rows += measured(name, options.out / FOLDERS[name])
-        KEPT.write_text(json.dumps({**machine(), "rows": rows}) + "\n", encoding="utf-8")
+    keep_sets(KEPT, options.sets.split(";"), lambda name: measured(name, options.out / FOLDERS[name]))
 
 
 def measured(name: str, folder: Path) -> list[dict[str, Any]]:

@@ -116,8 +116,7 @@ class Auto(Recipe):
         because = f"for {_told_shots(job)} and {_told_size(size)}"
         if size >= self.large:
             return "lora", because, 0
-        from_pool = self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
-        return "pool_fact" if from_pool else "fact", because, 0
+        return "pool_fact" if self._from_pool(job) else "fact", because, 0
 
     def _within(self, job: Job, an_image: float) -> tuple[str, str, int]:
         """See :meth:`_choice`.
@@ -127,7 +126,6 @@ class Auto(Recipe):
         """
         name, because, _ = self._without_limit(job)
         large, labels = name == "lora", len(job.labels)
-        from_pool = self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
         if name == "pool_fact":
             if count := self._pool_fact().affordable(self.minutes, job, an_image):
                 return name, f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
@@ -145,7 +143,7 @@ class Auto(Recipe):
         trains = not large and job.has_linear_probe and job.task.name in Vecaf.only_tasks
         if trains and batches >= self.worthwhile:
             return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
-        looks = from_pool and FORWARD * len(job.whole_pool) * an_image <= 60 * self.minutes
+        looks = self._from_pool(job) and FORWARD * len(job.whole_pool) * an_image <= 60 * self.minutes
         return "pool_probe" if looks else "linear_probe", because, 0
 
     def _recipe(self, name: str, count: int) -> Recipe:
@@ -162,6 +160,9 @@ class Auto(Recipe):
         }
         recipe, own = plain[name]
         return changed(recipe, {**own, **remedies})
+
+    def _from_pool(self, job: Job) -> bool:
+        return self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
 
     def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()

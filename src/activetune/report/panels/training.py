@@ -12,7 +12,7 @@ from activetune.report.subject import MODEL, VISFT, Subject
 
 PLACES = ("step", "batches", "epoch", "strength", "alpha")  # a curve goes along the first that a phase has
 GROUPS = ("phase", "stage", "task", "probe_share")  # columns that tell one curve from another
-NUMBERS = GROUPS[3:]  # of these, told with their names
+NUMBERS = ("probe_share",)  # of these, told with their names
 Rows = list[dict[str, str]]
 
 
