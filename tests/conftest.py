@@ -27,6 +27,14 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the weights of untrained networks alike in each run, those of fixtures too: some have features so alike that
+    a head fitted on them is all rounding.
+    """
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a cache of its own, and no hub to go to."""

@@ -122,6 +122,7 @@ def test_keys_label_undo_skip_and_correct(
         "003.png": "unsure",
         "004.png": "none",
     }
+    page.wait_for_selector("#stage img")  # it comes when it is decoded
     assert page.locator("#stage img").count() == 1
     assert page.locator("b b, .class b, #under img").count() == 0  # names are text, whatever is in them
     assert page.title() != "1"

@@ -39,7 +39,7 @@ QUICK |= {"batches": 4, "loops": 2, "measurements": 1, "budget": "50%", "caption
 FROZEN = ("frozen_map", "linear_probe", "pool_probe")
 TIMED = ("seconds", "peak_memory_mb", "batches_in_all")
 COLUMNS = {"phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds", "strength", "head"}
-COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds"}
+COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds", "alpha", "probe_share"}
 
 
 @pytest.fixture(scope="module")
