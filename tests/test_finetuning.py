@@ -641,6 +641,33 @@ def test_items_without_a_label_are_never_looked_at(recipe: str, tmp_path: Path, 
     assert weights(tmp_path / "garbage") == weights(tmp_path / "clean")
 
 
+@pytest.mark.parametrize("recipe", ["linear_probe", "pool_probe"])
+def test_what_is_excluded_is_as_if_it_were_not_there(recipe: str, digits: Path, tmp_path: Path, small: None) -> None:
+    pool = open_pool(digits)
+    labels = some_labels(pool, shots=4)
+    out = [next(iter(labels)), next(item for item in reversed(pool.ids) if item not in labels)]
+    (tmp_path / "exclude.csv").write_text("id,why\n" + "".join(f"{item},blank\n" for item in out))
+    train(digits, tmp_path / "excluded", recipe, labels=labels, exclude=tmp_path / "exclude.csv", use_cache=False)
+    rest = pool.subset([item for item in pool.ids if item not in out])
+    kept = {item: label for item, label in labels.items() if item not in out}
+    train(rest, tmp_path / "rest", recipe, labels=kept, use_cache=False)
+    assert weights(tmp_path / "excluded") == weights(tmp_path / "rest")
+    with pytest.raises(UsageError, match="is not empty"):
+        train(digits, tmp_path / "excluded", recipe, labels=labels, resume=True)
+
+
+def test_an_exclusion_that_leaves_nothing_to_learn_from(digits: Path, tmp_path: Path, small: None) -> None:
+    labels = some_labels(open_pool(digits), shots=2, classes=2)
+    for out, sentence in (
+        (list(labels), r"without the excluded items: .*; exclude fewer \(--exclude\)"),
+        (list(labels)[:2], r"without the excluded items: all 2 labels are"),
+        (["gone.png"], "ids to exclude: 1 of 1 ids are not in the pool"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            train(digits, tmp_path / "m", "linear_probe", labels=labels, exclude=out)
+    assert not (tmp_path / "m").exists()
+
+
 def test_cached_features_of_the_whole_pool_give_the_same_probe(digits: Path, tmp_path: Path, small: None) -> None:
     labels = some_labels(open_pool(digits), shots=3)
     train(digits, tmp_path / "alone", "linear_probe", labels=labels, settings=ONE_FIT, use_cache=False)

@@ -456,6 +456,15 @@ def test_the_evidence_says_who_is_excluded_and_who_is_closed(asked: list[Evidenc
     assert asked[0].population.tolist() == [0, 2, 3, 5, 6, 7]
 
 
+def test_of_the_findings_of_a_check_those_are_excluded_that_say_so(tmp_path: Path) -> None:
+    rows = [["item-1", "yes"], ["item-2", "no"], ["of no pool", "no"], ["item-3", "No "], ["item-1", "no"]]
+    found = write(tmp_path / "findings.csv", ["id", "exclude"], rows)
+    assert len(select(digits(8), budget="100%", method="random", exclude=found)) == 7
+    wrong = write(tmp_path / "wrong.csv", ["id", "exclude"], [["item-1", "yes"], ["item-2", "perhaps"]])
+    with pytest.raises(UsageError, match=r"row 2: exclude is 'perhaps'; write yes or no, or drop the column"):
+        select(digits(8), budget=2, method="random", exclude=wrong)
+
+
 def test_a_share_is_one_of_those_that_are_not_excluded() -> None:
     pool = digits(100)
     assert len(select(pool, budget="50%", method="random", exclude=pool.ids[:40])) == 30

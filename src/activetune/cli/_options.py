@@ -138,6 +138,7 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="Local .safetensors or .pth file of the backbone's weights; default: they are fetched."),
 ]
+Exclude = Annotated[Path | None, typer.Option(help="File with ids to treat as if they were not there.")]
 LabelsOption = Annotated[
     Path | None,
     typer.Option(

@@ -20,6 +20,7 @@ from activetune.cli._app import app
 from activetune.cli._options import (
     Address,
     EngineOption,
+    Exclude,
     FollowLinks,
     LabelsOption,
     NoCache,
@@ -61,6 +62,7 @@ def finetune(
         str | None,
         typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur."),
     ] = None,
+    exclude: Exclude = None,
     head: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +97,7 @@ def finetune(
         task=task,
         labels=labels,
         classes=class_list(classes),
+        exclude=exclude,
         head=head,
         backbone=backbone,
         weights=weights,

@@ -12,20 +12,50 @@ from activetune.base.names import as_known
 from activetune.base.tables import header_of, need_columns, read_table
 from activetune.data.pool import Pool
 
+Ids = Sequence[str] | str | os.PathLike[str]  # or a file with a column of them
+EXCLUDE = "exclude"  # a column of findings.csv
 IMAGE_TABLE = "images.csv"  # of a folder that ``select --images`` made: the images under the pool's own ids
 
 
-def read_ids(path: str | os.PathLike[str], known: Collection[str], *, what: str) -> list[str]:
-    """The distinct values of a file's column ``id``, in their order.
+def read_ids(given: Ids, known: Collection[str], *, what: str, where: str = "", unless: str = "") -> list[str]:
+    """The distinct ids that are given, in their order: a sequence, or the column ``id`` of a file.
+
+    Args:
+        what: what should know them. where: how a sequence of ids is named in an error.
+        unless: a column of a file, which may lack it: its rows that say ``no`` there name no item.
 
     Raises:
-        UsageError: no such column, or ids that ``known`` does not hold.
+        UsageError: no such column, ids that ``known`` does not hold, or anything but ``yes`` and ``no`` in ``unless``.
     """
-    columns = read_table(path)
-    need_columns(columns, ["id"], path, known)
-    ids = list(dict.fromkeys(as_known(ids_of(columns["id"]), known)))
-    refuse_unknown(ids, known, path, what)
+    if not isinstance(given, str | os.PathLike):
+        refuse_unknown(given, known, where, what)
+        return list(dict.fromkeys(given))
+    columns = read_table(given)
+    need_columns(columns, ["id"], given, known)
+    ids = as_known(ids_of(columns["id"]), known)
+    if unless in columns:
+        ids = [item for item, meant in zip(ids, _meant(columns[unless], unless, given), strict=True) if meant]
+    ids = list(dict.fromkeys(ids))
+    refuse_unknown(ids, known, given, what)
     return ids
+
+
+def read_excluded(given: Ids | None, known: Collection[str], *, what: str) -> list[str]:
+    """The ids of items to leave out; of the findings of a check those alone that it says to leave out.
+
+    Raises:
+        UsageError: see :func:`read_ids`.
+    """
+    return [] if given is None else read_ids(given, known, what=what, where="ids to exclude", unless=EXCLUDE)
+
+
+def _meant(values: Sequence[object], column: str, path: object) -> list[bool]:
+    """Whether the rows say ``yes`` in a column."""
+    said = ["" if value is None else str(value).strip().lower() for value in values]
+    for row, word in enumerate(said, start=1):
+        if word not in ("yes", "no"):
+            raise UsageError(f"{path}, row {row}: {column} is {values[row - 1]!r}; write yes or no, or drop the column")
+    return [word == "yes" for word in said]
 
 
 def ids_of(values: Sequence[object]) -> list[str]:

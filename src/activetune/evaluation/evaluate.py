@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,7 +18,7 @@ from activetune.base.run import NO_CHANCE, Run, RunOptions
 from activetune.base.runtime import resolve_runtime
 from activetune.data.corruption import shifted_pools
 from activetune.data.identity import Contents
-from activetune.data.ids import read_ids
+from activetune.data.ids import Ids, read_ids
 from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels, keep
 from activetune.data.opening import open_pool
@@ -34,7 +34,7 @@ def evaluate(
     pool: Pool | str | os.PathLike[str],
     *,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
-    only: Sequence[str] | str | os.PathLike[str] | None = None,
+    only: Ids | None = None,
     out: str | os.PathLike[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Scored:
@@ -117,7 +117,7 @@ def score_items(
     return scorer.scores(), rejected
 
 
-def _among(answers: Labels, only: Sequence[str] | str | os.PathLike[str] | None, pool: Pool) -> Labels:
+def _among(answers: Labels, only: Ids | None, pool: Pool) -> Labels:
     """The answers to some items alone.
 
     Raises:
@@ -125,11 +125,10 @@ def _among(answers: Labels, only: Sequence[str] | str | os.PathLike[str] | None,
     """
     if only is None:
         return answers
-    if isinstance(only, str | os.PathLike):
-        only = read_ids(only, pool.position, what=f"the pool {pool.name}")
-    kept = keep(answers, only)
+    asked = read_ids(only, pool.position, what=f"the pool {pool.name}", where="the items to score on")
+    kept = keep(answers, asked)
     if not len(kept):
-        raise UsageError(f"none of the {len(only):,} items to score on is answered; label them, or leave --only out")
+        raise UsageError(f"none of the {len(asked):,} items to score on is answered; label them, or leave --only out")
     return kept
 
 

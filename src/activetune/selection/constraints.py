@@ -18,13 +18,12 @@ from activetune.base.errors import UsageError, nearest
 from activetune.base.names import as_known
 from activetune.base.tables import need_columns, read_table
 from activetune.data.answers import class_name
-from activetune.data.ids import ids_of, read_ids, refuse_unknown
+from activetune.data.ids import Ids, ids_of, read_excluded, read_ids, refuse_unknown
 from activetune.data.labels import Labels, answers_of
 from activetune.data.presence import Presence
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import Float32
 
-Ids = Sequence[str] | str | os.PathLike[str]
 Answers = Ids | Mapping[str, Any] | Labels
 Metadata = Mapping[str, Sequence[Any]] | str | os.PathLike[str]
 Losses = Mapping[str, float] | str | os.PathLike[str]
@@ -85,7 +84,7 @@ def read_limits(
     Raises:
         UsageError: unknown ids, contradicting answers, or nothing left that may be picked.
     """
-    excluded = _positions(embeddings, exclude, "ids to exclude")
+    excluded = _positions(embeddings, read_excluded(exclude, embeddings.position, what="these embeddings"), "")
     answers = _answers(embeddings, labelled)
     known = _positions(embeddings, list(answers), "labelled ids")
     known = np.setdiff1d(known, excluded, assume_unique=True)
@@ -231,16 +230,12 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
         raise UsageError(f"{where}: a loss is no number ({error}); correct it") from None
 
 
-def _positions(embeddings: Embeddings, given: Ids | None, what: str) -> IntArray:
+def _positions(embeddings: Embeddings, given: Ids | None, where: str) -> IntArray:
     """Ascending positions of ids from a sequence or a file."""
     if given is None:
         return NO_INDICES
-    if isinstance(given, str | os.PathLike):
-        ids: Sequence[str] = read_ids(given, embeddings.position, what="these embeddings")
-    else:
-        ids = given
-        refuse_unknown(ids, embeddings.position, what, "these embeddings")
-    return np.asarray(sorted({embeddings.position[item] for item in ids}), dtype=np.int64)
+    ids = read_ids(given, embeddings.position, what="these embeddings", where=where)
+    return np.asarray(sorted(embeddings.position[item] for item in ids), dtype=np.int64)
 
 
 def _others(total: int, *groups: IntArray) -> IntArray:

@@ -33,6 +33,7 @@ from activetune.base.settings import flatten
 from activetune.base.tables import write_csv
 from activetune.base.unfinished import WORK, clear, withdrawing
 from activetune.data.identity import Contents
+from activetune.data.ids import Ids, read_excluded
 from activetune.data.labels import Labels, keep
 from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
@@ -63,6 +64,7 @@ def finetune(
     task: str = CLASSIFICATION,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
+    exclude: Ids | None = None,
     head: str | None = None,
     backbone: str | None = None,
     weights: str | Path | None = None,
@@ -83,6 +85,7 @@ def finetune(
             (None, NaN, "") is not answered.
         classes: names of the model's outputs, in order; those without a label get an output too. None takes the
             classes that occur.
+        exclude: ids, or a file of them (such as that of :func:`activetune.check`), treated as if they were not there.
         head: its kind, see ``activetune list heads``; None takes the one that the task prefers.
         backbone, weights: see :func:`activetune.load_backbone`; None takes the backbone from whose embeddings the
             items of a label file were selected, where that is known, with its weights; otherwise ``bundled``.
@@ -102,7 +105,7 @@ def finetune(
     run = Run.of("finetune", run_options)
     chosen = make_recipe(recipe, preset, dict(settings or {}))
     of_task, trackers = _task(task, head, recipe, chosen), asked_trackers(track)
-    asked = _Asked(of_task, head or "", labels, classes, backbone, weights, recipe, use_cache, trackers)
+    asked = _Asked(of_task, head or "", labels, classes, exclude, backbone, weights, recipe, use_cache, trackers)
     with shared_run(run, out, folder=True) as (run, _):
         opened = together(lambda: pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet))
         return _finetuned(opened, asked, chosen, Path(out), run)
@@ -116,6 +119,7 @@ class _Asked:
     head: str
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None
     classes: Sequence[str] | None
+    exclude: Ids | None
     backbone: str | None
     weights: str | Path | None
     recipe: str
@@ -136,7 +140,8 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
 
 def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
-    given = from_first(lambda: _taught(asked, pool, run.quiet))
+    given, excluded = from_first(lambda: _given(asked, pool, run.quiet))
+    pool = pool.subset([item for item in pool.ids if item not in excluded]) if excluded else pool
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
     origin = from_first(lambda: _origin(asked, given, pool))
     backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
@@ -180,6 +185,23 @@ def _made_from(
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
         **({"head": asked.head} if asked.head else {}),
     }
+
+
+def _given(asked: _Asked, pool: Pool, quiet: bool) -> tuple[Labels, set[str]]:
+    """The answers to train on, and the items that are treated as if they were not there.
+
+    Raises:
+        UsageError: see :func:`_taught`; ids that the pool does not have; nothing is left to learn from.
+    """
+    excluded = set(read_excluded(asked.exclude, pool.position, what=f"the pool {pool.name}"))
+    labels = _taught(asked, pool, quiet)
+    if not excluded:
+        return labels, excluded
+    left = keep(labels, [item for item in labels.ids if item not in excluded])
+    if refusal := asked.task.refusal(left) if len(left) else "no label is left":
+        raise UsageError(f"without the excluded items: {refusal}; exclude fewer (--exclude), or label others")
+    note(f"excluded: {len(excluded):,} items, {len(labels) - len(left):,} of them labelled", quiet)
+    return left, excluded
 
 
 def _taught(asked: _Asked, pool: Pool, quiet: bool) -> Labels:
