@@ -20,7 +20,7 @@ from activetune.cli import run
 from activetune.data.annotations import formats, read_annotations
 from activetune.data.annotations._brush import packed, unpacked
 from activetune.data.annotations._sheet import folders_of, stems_of
-from activetune.data.kinds import Names
+from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
 
 CLASSES = {"day 1/ü.png": "cat", "day 2/ü.png": "dog", "a.png": "cat"}
 WRITTEN = [(name, task) for name, module in formats().items() for task in getattr(module, "WRITES", ())]
@@ -90,6 +90,35 @@ def test_boxes_come_back_from_every_format(name: str, pool: Path, boxes: Path, t
         assert answer.names == tuple(known.names[row] for row in kept)
         assert answer.crowd_K.tolist() == known.crowd_K[kept].tolist()
         np.testing.assert_allclose(answer.xyxy_K4, known.xyxy_K4[kept], atol=1e-5)
+
+
+IN_PYTHON: dict[str, tuple[str, Any]] = {
+    "classification": ("table", "cat"),
+    "multilabel": ("table", ["cat", "dog"]),
+    "captioning": ("table", Sentences(("a red square",))),
+    "detection": ("coco", Boxes.of([[1, 2, 9, 8]], ["cat"])),
+    "segmentation": ("masks", ArrayMask(np.ones((30, 40), dtype=np.uint8))),
+}
+
+
+@pytest.mark.parametrize("task", IN_PYTHON)
+def test_answers_in_python_are_exported_as_those_of_a_file(task: str, pool: Path, tmp_path: Path) -> None:
+    name, answer = IN_PYTHON[task]
+    given: dict[str, Any] = {"pool": open_pool(pool, quiet=True), "format": name, "quiet": True}
+    answers, classes = {"a.png": answer, "day 1/ü.png": None}, ["cat", "dog"]
+    out = activetune.export_labels(answers, out=tmp_path / "out", classes=classes, **given)
+    back = activetune.import_labels(out, task=task, **given)
+    assert list(back.ids) == ["a.png"]
+    again = activetune.export_labels(back, out=tmp_path / "again", **given)
+    one, two = (json.loads((folder / "manifest.json").read_text()) for folder in (out, again))
+    assert (one["task"], one["n"]) == (two["task"], two["n"]) == (task, 1)
+    if task != "captioning":
+        assert list(one["classes"]) == classes
+    with pytest.raises(UsageError, match="not in the pool"):
+        activetune.export_labels({"b.png": answer}, out=tmp_path / "no", classes=classes, **given)
+    with pytest.raises(UsageError, match="needs answers of the kind|no single|one class|several"):
+        wrong = "detection" if task != "detection" else "captioning"
+        activetune.export_labels(answers, out=tmp_path / "no", task=wrong, classes=classes, **given)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, task in WRITTEN if task == "classification"}))

@@ -31,7 +31,7 @@ from activetune.data.annotations import (
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.handover.given import CLASSIFICATION, Given, given_at, one_name, own_folders
+from activetune.handover.given import CLASSIFICATION, Given, given_at, given_in_memory, one_name, own_folders
 
 IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
 LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
@@ -40,7 +40,7 @@ ADDRESSED = "label_studio"  # the format whose tasks name images by an address, 
 
 @holds_output(folder=False)
 def export_labels(
-    labels: str | os.PathLike[str],
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str],
     *,
     pool: Pool | str | os.PathLike[str],
     format: str,
@@ -55,8 +55,8 @@ def export_labels(
     """Write answers, a selection or predictions in the format of another tool; :func:`import_labels` reads them back.
 
     Args:
-        labels: answers of any kind that activetune reads; a selection, whose images are then tasks to label; or what
-            ``predict`` wrote.
+        labels: answers, also as labels or ``{id: answer}``, or what holds them in any form that activetune reads; a
+            selection, whose images are then tasks to label; or what ``predict`` wrote.
         pool: the images. format: see ``activetune list formats``.
         out: a file with the format's suffix, or a folder; formats with images in them need a folder.
         task: of the answers; None: as they tell, and of a selection without answers what the format asks first.
@@ -90,7 +90,10 @@ def export_labels(
     name = next(own for own, one in formats().items() if one is module)
     _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    given = given_at(Path(labels), pool, task, classes, run.quiet, unanswered=_first_task(module))
+    if isinstance(labels, Labels | Mapping):
+        given = given_in_memory(labels, pool, task, classes)
+    else:
+        given = given_at(Path(labels), pool, task, classes, run.quiet, unanswered=_first_task(module))
     guesses, shown = _guessed(suggestions, given, pool, run.quiet)
     told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "suggestions": guesses}
     sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=run.quiet, **told)

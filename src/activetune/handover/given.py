@@ -17,15 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from activetune.base.artefact import MANIFEST
 from activetune.base.errors import ActivetuneError, UsageError, unknown_name
 from activetune.base.files import parse_json, read_json
 from activetune.base.names import as_known
 from activetune.base.tables import Columns, header_of, read_table
-from activetune.data.annotations import TASKS, box_table, read_annotations, tasks_at
+from activetune.data.annotations import TASKS, annotations_of, box_table, read_annotations, tasks_at
 from activetune.data.ids import ids_of, refuse_foreign_ids
-from activetune.data.kinds import Boxes, Names, Sentences
-from activetune.data.labels import Labels, answers_of, pool_labels
+from activetune.data.kinds import Boxes, Mask, Names, Sentences
+from activetune.data.labels import Labels, answers_of, labels_of, pool_labels
 from activetune.data.pool import Pool
 from activetune.selection.artefact import ANSWERS, SELECTION_FILES, load_selection
 
@@ -77,6 +79,32 @@ def given_at(
     if task is not None and task != found.task and found.answers:
         raise UsageError(f"{path} holds answers of {found.task}, not of {task}; leave --task out")
     return _with_classes(found, pool, classes)
+
+
+def given_in_memory(
+    labels: Labels | Mapping[str, Any], pool: Pool, task: str | None, classes: Sequence[str] | None
+) -> Given:
+    """Answers that are given in Python: their kind tells the task.
+
+    Raises:
+        UsageError: answers of no kind that is known, of another task, or of items that the pool does not have.
+    """
+    if task is not None and task not in (CLASSIFICATION, *TASKS):
+        raise unknown_name("task", task, (CLASSIFICATION, *TASKS))
+    answers = labels.answers if isinstance(labels, Labels) else list(labels.values())
+    told = task or _task_of(next((answer for answer in answers if answer is not None), ""))
+    if told == CLASSIFICATION:
+        found = labels_of(labels, pool)
+    else:
+        found = annotations_of(labels, pool, told, None if told == "multilabel" else classes)
+    return _with_classes(_of_labels(found, told), pool, classes)
+
+
+def _task_of(answer: Any) -> str:
+    """The task that an answer is of."""
+    kinds = (("detection", Boxes), ("captioning", Sentences), ("segmentation", Mask | np.ndarray))
+    several = isinstance(answer, Names | list | tuple | set | frozenset)
+    return next((task for task, kind in kinds if isinstance(answer, kind)), "multilabel" if several else CLASSIFICATION)
 
 
 def _with_classes(found: Given, pool: Pool, classes: Sequence[str] | None) -> Given:
