@@ -116,7 +116,7 @@ def test_answers_in_python_are_exported_as_those_of_a_file(task: str, pool: Path
         assert list(one["classes"]) == classes
     with pytest.raises(UsageError, match="not in the pool"):
         activetune.export_labels({"b.png": answer}, out=tmp_path / "no", classes=classes, **given)
-    with pytest.raises(UsageError, match="needs answers of the kind|no single|one class|several"):
+    with pytest.raises(UsageError, match=r"needs answers of the kind|no single|one class|several"):
         wrong = "detection" if task != "detection" else "captioning"
         activetune.export_labels(answers, out=tmp_path / "no", task=wrong, classes=classes, **given)
 
