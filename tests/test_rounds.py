@@ -307,6 +307,31 @@ def test_no_project_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureF
     assert "holds something else ('notes.txt')" in capsys.readouterr().err
 
 
+def test_a_project_that_has_lost_its_settings_is_made_again(pool: Path) -> None:
+    start(pool)
+    answer(pool, 1)
+    kept = (pool.parent / "project/rounds/001/selection.csv").read_bytes()
+    (pool.parent / "project/project.toml").unlink()
+    with pytest.raises(UsageError, match="make one with"):
+        step(pool)
+    found = start(pool)
+    assert (found.round, found.merged) == (2, 8)
+    assert (pool.parent / "project/rounds/001/selection.csv").read_bytes() == kept
+
+
+def test_a_round_whose_picks_are_gone_is_moved_away(pool: Path) -> None:
+    start(pool)
+    answer(pool, 1)
+    labels = step(pool).labels
+    folder = pool.parent / "project/rounds/001"
+    (folder / "selection.csv").unlink()
+    with pytest.raises(UsageError, match=r"no such file\); bring it back from a copy, or move .*001 away: answers"):
+        step(pool)
+    folder.rename(pool.parent / "001")
+    found = step(pool)
+    assert (found.round, found.labels) == (2, labels)
+
+
 def test_settings_are_changed_in_the_file_and_nowhere_else(pool: Path) -> None:
     start(pool)
     with pytest.raises(UsageError, match=r"budget = '8', not '9'; edit .*project.toml"):

@@ -93,24 +93,27 @@ def explained_figures(figures: Mapping[str, Any]) -> str:
     )
 
 
-def load_selection(path: str | os.PathLike[str]) -> Selection:
+def load_selection(path: str | os.PathLike[str], *, again: str = AGAIN) -> Selection:
     """Load a ``SEL`` folder.
+
+    Args:
+        again: what to do where it can't be read.
 
     Raises:
         UsageError: not a selection, or a ``selection.csv`` that its manifest does not know.
     """
     path = Path(path)
     manifest = read_manifest(path, "selection")
-    columns = read_own_table(path / PICKS, ("id", "score", "reason"), AGAIN)
+    columns = read_own_table(path / PICKS, ("id", "score", "reason"), again)
     ids = columns["id"]
     try:
         scores = [float(score) for score in columns["score"]]
     except ValueError as error:
-        raise UsageError(f"{path / PICKS} can't be read ({error}); {AGAIN}") from None
+        raise UsageError(f"{path / PICKS} can't be read ({error}); {again}") from None
     if digest_stream(ids) != manifest.get("picks"):
-        raise UsageError(f"{path / PICKS} was changed after it was made; {AGAIN}")
+        raise UsageError(f"{path / PICKS} was changed after it was made; {again}")
     audit = read_audit(path)
     if "audit_ids" in manifest and digest_stream(audit) != manifest["audit_ids"]:
-        raise UsageError(f"{path / AUDIT} was changed after it was made; {AGAIN}")
+        raise UsageError(f"{path / AUDIT} was changed after it was made; {again}")
     check_files(path, manifest)
     return Selection(ids, scores, columns["reason"], manifest, audit)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.tables import write_csv
-from activetune.selection.artefact import load_selection
 from activetune.studies.rounds.answers import LABELLED, OPEN, Answer, Decision
 from activetune.studies.rounds.project import Project
 
@@ -53,7 +52,7 @@ def ledger_of(project: Project, history: Sequence[Answer], decisions: Mapping[st
         answered, passed, _ = _counts(elsewhere, decisions)
         entries.append(Entry(0, "given", 0, 0, answered, passed, 0, seconds_of(history, 0)))
     for number in project.rounds:
-        selection = load_selection(project.round(number))
+        selection = project.selection(number)
         items = selection.to_label
         method = str(selection.manifest.get("method", ""))
         counts = _counts(items, decisions)

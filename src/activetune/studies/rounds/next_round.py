@@ -29,7 +29,7 @@ from activetune.features.embedding import EmbedOptions, embed
 from activetune.networks.backbones import load_backbone
 from activetune.report.contact_sheet import contact_sheet
 from activetune.report.subject import ADVICE, LEDGER, SETTINGS
-from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, load_selection, write_blank_labels
+from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, write_blank_labels
 from activetune.selection.audit import AUDIT
 from activetune.selection.budget import parse_budget
 from activetune.selection.model_doubt import reads_model
@@ -119,18 +119,18 @@ def next_round(
     run = Run.of("next", run_options, overwrite=KEEPS)
     own = {"backbone": backbone, "weights": _absolute(weights), "task": task, "audit": audit, "seed": run.seed or None}
     asked = {"pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "classes": classes, **own}
-    found = _opened(Path(project), asked)
+    found = _opened(Path(project), asked, run.quiet)
     return _Call(found, _images(found, run), replace(run, seed=found.settings.seed, resume=True)).go(labels, close)
 
 
-def _opened(folder: Path, asked: Mapping[str, Any]) -> Project:
+def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
     """The project, of what is asked for where it is new: then its pool must be there."""
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if "classes" in given:
         given["classes"] = tuple(given["classes"])
     if "pool" in given and not (folder / SETTINGS).exists():
         open_pool(given["pool"], quiet=True)
-    return open_project(folder, given)
+    return open_project(folder, given, quiet=quiet)
 
 
 def _images(project: Project, run: Run) -> Pool:
@@ -189,7 +189,7 @@ class _Call:
         for number in self.project.rounds:
             file = self.project.round(number) / ANSWERS
             if file.exists():
-                asked = {*known, *load_selection(file.parent).to_label}  # an image may have left the pool since
+                asked = {*known, *self.project.selection(number).to_label}  # an image may have left the pool since
                 found += read_answers(file, file.relative_to(folder).as_posix(), asked, multilabel=multilabel)
         if labels is not None:
             file = Path(labels)
@@ -228,7 +228,7 @@ class _Call:
         folder = self.project.round(number)
         source = (folder / ANSWERS).relative_to(self.project.folder).as_posix()
         known = {answer.id: answer for answer in self.history if answer.source == source}
-        asked = load_selection(folder).to_label
+        asked = self.project.selection(number).to_label
         if not known:
             write_blank_labels(asked, folder)
             return

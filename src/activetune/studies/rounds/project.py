@@ -26,10 +26,12 @@ from activetune.base.config import configure
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.names import whole_number
+from activetune.base.progress import note
 from activetune.base.settings import Settings
 from activetune.base.toml_files import read_toml
 from activetune.base.urls import is_address, without_secrets
 from activetune.report.subject import SETTINGS
+from activetune.selection.artefact import Selection, load_selection
 from activetune.selection.audit import read_audit
 from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
@@ -122,6 +124,16 @@ class Project:
         """The selection of a round, counted from 1."""
         return self.folder / "rounds" / f"{number:03d}"
 
+    def selection(self, number: int) -> Selection:
+        """What a round asks for.
+
+        Raises:
+            UsageError: its files are damaged or gone.
+        """
+        folder = self.round(number)
+        again = f"bring it back from a copy, or move {folder} away: answers that were taken over from it stay"
+        return load_selection(folder, again=again)
+
     def model(self, number: int) -> Path:
         """The model of all answers after a round; 0: of those that were there before the first."""
         return self.folder / "models" / f"{number:03d}"
@@ -138,7 +150,7 @@ class Project:
         return frozenset(item for number in self.rounds for item in read_audit(self.round(number)))
 
 
-def open_project(folder: Path, asked: Mapping[str, Any]) -> Project:
+def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False) -> Project:
     """The project of a folder; a new one is made of what is asked for.
 
     Raises:
@@ -146,7 +158,7 @@ def open_project(folder: Path, asked: Mapping[str, Any]) -> Project:
     """
     path = folder / SETTINGS
     if not path.exists():
-        return _made(folder, asked)
+        return _made(folder, asked, quiet)
     content = read_toml(path, "the project's settings")
     settings = _configured(content, str(path))
     if not settings.pool:
@@ -162,17 +174,25 @@ def open_project(folder: Path, asked: Mapping[str, Any]) -> Project:
     return Project(folder, settings)
 
 
-def _made(folder: Path, asked: Mapping[str, Any]) -> Project:
+def _made(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
     missing = [name for name in ("pool", "budget") if not asked.get(name)]
     if missing:
         raise UsageError(
             f"{folder} is no project yet (it has no {SETTINGS}); make one with: activetune next {folder} --pool POOL "
             "--budget 100"
         )
+    settings = _configured(asked, "the project")
+    if rounds := Project(folder, settings).rounds:
+        told = "1 round" if len(rounds) == 1 else f"{len(rounds)} rounds"
+        note(f"{folder} had lost its {SETTINGS}: it is written anew, {told} and all answers stay", quiet)
+        return _kept(folder, settings)
     others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
     if others:
         raise UsageError(f"{folder} holds something else ({others[0]!r}); nothing was written: choose another folder")
-    settings = _configured(asked, "the project")
+    return _kept(folder, settings)
+
+
+def _kept(folder: Path, settings: ProjectSettings) -> Project:
     with replacing(folder / SETTINGS) as partial:
         partial.write_text(described(settings), encoding="utf-8")
     return Project(folder, settings)
