@@ -98,6 +98,18 @@ def test_the_image_that_a_name_stands_for(ids: list[str], name: str, item: str |
         assert match([name], pool, problems) == {name: item}
 
 
+def test_a_name_that_several_images_have_is_told_from_one_that_none_has() -> None:
+    pool = Pool("p", ["x/a.jpg", "y/a.jpg", "b.jpg"], None, None)  # type: ignore[arg-type]
+    problems = Problems("f")
+    assert match(["a.jpg", "b.jpg", "y/a.png", "c.jpg"], pool, problems) == {"b.jpg": "b.jpg", "y/a.png": "y/a.jpg"}
+    assert [str(problem) for problem in problems.found.values()] == [
+        "f: names of several images, left out: 1 (the first: 'a.jpg': write its path below the pool)",
+        "f: names without an image in the pool, left out: 1 (the first: 'c.jpg')",
+    ]
+    with pytest.raises(UsageError, match=r"none of its 1 names .* names of several images"):
+        match(["a.jpg"], pool, Problems("f"))
+
+
 def test_of_two_names_for_an_image_the_nearer_one_counts_and_of_two_alike_none() -> None:
     pool = Pool("p", ["val/1.jpg", "2.jpg"], None, None)  # type: ignore[arg-type]
     problems = Problems("f")

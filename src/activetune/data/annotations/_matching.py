@@ -40,7 +40,7 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
     """
     wanted = list(dict.fromkeys(names))
     ids = [item for item in pool.ids if item not in without] if without else pool.ids
-    found = _found(wanted, ids)
+    found, several = _found(wanted, ids)
     by_item: dict[str, list[str]] = defaultdict(list)
     for name, (item, _) in found.items():
         by_item[item].append(name)
@@ -54,7 +54,10 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
             best = []
         for name in set(rivals) - set(best):
             del found[name]
-    strangers = [name for name in wanted if name not in found and name not in contested]
+    strangers = [name for name in wanted if name not in found and name not in contested and name not in several]
+    if several:
+        told = f"{next(iter(several))!r}: write its path below the pool"
+        problems.add("names of several images, left out", told, len(several))
     if not found and wanted:
         example = f"; its ids are such as {ids[0]!r}" if ids else ""
         raise UsageError(
@@ -66,21 +69,24 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
     return {name: item for name, (item, _) in found.items()}
 
 
-def _found(names: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """The id of each name, and how many parts were taken away in front of it."""
+def _found(names: Sequence[str], ids: Sequence[str]) -> tuple[dict[str, tuple[str, int]], dict[str, None]]:
+    """The id of each name, and how many parts were taken away in front of it; then the names that several ids have."""
     known, spelt = set(ids), by_comparable(ids)
     found: dict[str, tuple[str, int]] = {}
     for name in names:
         item = name if name in known else spelt.get(comparable(name))
         if item is not None:
             found[name] = (item, EXACT)
+    several: dict[str, None] = {}
     if len(found) < len(names):
         index = _Index(ids)
         for name in names:
-            met = None if name in found else index.find(name)
-            if met is not None:
-                found[name] = met
-    return found
+            item, taken = (None, EXACT) if name in found else index.find(name)
+            if item is not None:
+                found[name] = (item, taken)
+            elif taken != EXACT:
+                several[name] = None
+    return found, several
 
 
 class _Index:
@@ -95,8 +101,8 @@ class _Index:
                     end, ends = "/".join(parts[start:]), self._ends if start else self._whole
                     ends[end] = item if ends.get(end, item) == item else None
 
-    def find(self, name: str) -> tuple[str, int] | None:
-        """The id that a name stands for, and how many parts were taken away."""
+    def find(self, name: str) -> tuple[str | None, int]:
+        """The id that a name stands for, None where several end so or none; and how many parts were taken away."""
         spellings = _spellings(name)
         *folders, last = spellings[1]
         spellings.append([*folders, MASK_ENDING.sub("", last)])
@@ -105,9 +111,8 @@ class _Index:
                 for parts in spellings:
                     end = "/".join(parts[start:])
                     if end in ends:
-                        item = ends[end]
-                        return None if item is None else (item, start)
-        return None
+                        return ends[end], start
+        return None, EXACT
 
 
 def _spellings(path: str) -> list[list[str]]:
