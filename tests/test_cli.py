@@ -208,7 +208,7 @@ def test_results_go_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys: pytest
     (pool / "0" / "broken.png").write_bytes(b"")
     assert run(["embed", str(pool), "--out", str(out), *FAST]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{out}: 10 x 512 features, 1 images rejected\n"
+    assert printed.out == f"{out}: 10 x 512 features, 1 image rejected\n"
     assert "images/s" in printed.err
     assert "1 of 11 images were skipped" in printed.err
 

@@ -26,6 +26,15 @@ def printable(text: str) -> str:
     return "".join(sign if _is_shown(sign) else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number of things.
+
+    >>> counted(1, "image"), counted(1200, "image"), counted(0, "class", "classes")
+    ('1 image', '1,200 images', '0 classes')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def aligned(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
     """Rows of cells as lines of text: the first ``texts`` columns begin below each other, the others end so.
 

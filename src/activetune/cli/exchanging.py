@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from activetune.base.printing import say
+from activetune.base.printing import counted, say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import FollowLinks, Out, class_list, opened, with_run_options
@@ -87,5 +87,5 @@ def import_(
         classes=class_list(classes),
         **run_options,
     )
-    waiting = f", {labels.unanswered:,} images not answered" if labels.unanswered else ""
-    say(f"{out}: {len(labels):,} answers, {len(labels.classes):,} classes{waiting}")
+    waiting = f", {counted(labels.unanswered, 'image')} not answered" if labels.unanswered else ""
+    say(f"{out}: {counted(len(labels), 'answer')}, {counted(len(labels.classes), 'class', 'classes')}{waiting}")

@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from activetune.base.printing import say
+from activetune.base.printing import counted, say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import LabelsOption, Out, with_run_options
@@ -41,7 +41,8 @@ def export_model(
     if scores := report["scores"]:
         primary = scores["primary"]
         for name, told_as in (("pytorch", "PyTorch"), ("exported", f"{to} int8" if report["int8"] else to)):
-            say(f"{told(primary)} of {told_as}: {told_value(primary, scores[name][primary])} on {scores['n']:,} items")
+            value, items = told_value(primary, scores[name][primary]), counted(scores["n"], "item")
+            say(f"{told(primary)} of {told_as}: {value} on {items}")
     folder = out if out.is_dir() else out.parent
     say(f"{folder / holds}: {to}, with {', '.join(beside)} beside it")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Unpack
 import typer
 
 from activetune.base.errors import UsageError
-from activetune.base.printing import say
+from activetune.base.printing import counted, say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import class_list, with_run_options
@@ -123,8 +123,8 @@ def _in_studio(
         )
     done = label_in_studio(selection, url=url, quiet=bool(run_options.get("quiet")), **asked)
     if done.pushed:
-        say(f"{done.address}: {done.pushed:,} tasks; when they are labelled, run the same command again")
+        say(f"{done.address}: {counted(done.pushed, 'task')}; when they are labelled, run the same command again")
     elif done.file is not None:
-        say(f"{done.file}: {done.answered:,} answers of {done.address}")
+        say(f"{done.file}: {counted(done.answered, 'answer')} of {done.address}")
     else:
         say(f"{done.address}: nobody has answered yet")

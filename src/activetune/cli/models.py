@@ -13,7 +13,7 @@ import typer
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError
 from activetune.base.launch import refuse_company
-from activetune.base.printing import say
+from activetune.base.printing import counted, say
 from activetune.base.progress import note
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
@@ -110,7 +110,7 @@ def finetune(
     )
     manifest = read_manifest(out, "model")
     figure = short_estimate(manifest["figures"].get("estimate"))
-    classes = f", {len(model.classes):,} classes" if model.classes else ""
+    classes = f", {counted(len(model.classes), 'class', 'classes')}" if model.classes else ""
     say(f"{out}: {recipe} on {manifest['backbone']}{classes}{figure}")
 
 
@@ -151,7 +151,7 @@ def evaluate(
     )
     if not run_options.get("quiet"):
         say(scores.table())
-    say(f"{path}: {told_score(scores.primary, scores.value)} on {scores.n:,} items")
+    say(f"{path}: {told_score(scores.primary, scores.value)} on {counted(scores.n, 'item')}")
 
 
 def _shifts(model: Path, folder: Path, path: Path, run_options: RunOptions) -> str:
@@ -246,7 +246,7 @@ def _refuse_sharing(shares: Mapping[str, object]) -> None:
 
 
 def _told(count: int, errors: int) -> str:
-    return f"{count:,} predictions" + (f", {errors:,} images without one" if errors else "")
+    return counted(count, "prediction") + (f", {counted(errors, 'image')} without one" if errors else "")
 
 
 def _stream(model: Path, pool: str, ids_of: str | None, out: Path, follow_links: bool, run_options: RunOptions) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 import typer
 
 from activetune.base.errors import UsageError
-from activetune.base.printing import say
+from activetune.base.printing import counted, say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import ClassLabels, FollowLinks, NoCache, Out, PoolArgument, opened, with_run_options
@@ -41,7 +41,7 @@ def caption(
         use_cache=not no_cache,
         **run_options,
     )
-    say(f"{out}: {len(found):,} captions, {len(set(found.values())):,} of them different")
+    say(f"{out}: {counted(len(found), 'caption')}, {len(set(found.values())):,} of them different")
 
 
 @app.command()
@@ -75,7 +75,7 @@ def corrupt(
         **run_options,
     )
     first_and_last = paths[0].name if len(paths) == 1 else f"{paths[0].name} to {paths[-1].name}"
-    say(f"{out}: {len(paths):,} pool{'s' if len(paths) > 1 else ''}, {first_and_last}")
+    say(f"{out}: {counted(len(paths), 'pool')}, {first_and_last}")
 
 
 def _severities(text: str) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from activetune.base.printing import one_line, say
+from activetune.base.printing import counted, one_line, say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
@@ -84,10 +84,10 @@ def _tell(found: NextRound) -> None:
     from activetune.studies.rounds.ledger import told
 
     if found.merged:
-        say(f"{found.merged:,} answers taken over; {found.labels:,} labels to learn from")
+        say(f"{counted(found.merged, 'answer')} taken over; {counted(found.labels, 'label')} to learn from")
     if found.conflicts:
         say(
-            f"{len(found.conflicts):,} items have different answers ({found.project / CONFLICTS}); the most "
+            f"{counted(len(found.conflicts), 'item')} with different answers ({found.project / CONFLICTS}); the most "
             "given counts, of equals the last; to settle one, correct it in its round or give --labels"
         )
         for one in found.conflicts[:SHOWN]:
@@ -134,4 +134,4 @@ def label_errors(
     )
     for one in found[:10]:
         say(f"{one_line(one.id)}: {one_line(one.label)!r}, perhaps {one_line(one.suggestion)!r} ({one.score:.3f})")
-    say(f"{out}: {len(found):,} labels that are likely wrong")
+    say(f"{out}: {counted(len(found), 'label')}, likely wrong")

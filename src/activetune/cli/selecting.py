@@ -9,7 +9,7 @@ import typer
 
 from activetune.base.config import parse_settings
 from activetune.base.errors import UsageError
-from activetune.base.printing import say
+from activetune.base.printing import counted, say
 from activetune.base.run import Run, RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
@@ -73,7 +73,7 @@ def embed(
     )
     shape = " x ".join(f"{size:,}" for size in embeddings.features_ND.shape)
     rejected = embeddings.manifest.get("rejected", 0)
-    say(f"{out}: {shape} features, {rejected:,} images rejected")
+    say(f"{out}: {shape} features, {counted(rejected, 'image')} rejected")
 
 
 Audit = Annotated[
@@ -171,7 +171,7 @@ def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -
     sheet = out / CONTACT_SHEET
     if not sheet.exists():  # a new selection has removed an earlier one's
         contact_sheet(out, labels=labels)
-    aside = f", and for those of {len(selection.audit):,} random items to score on" if selection.audit else ""
+    aside = f", and for those of {counted(len(selection.audit), 'random item')} to score on" if selection.audit else ""
     say(f"{sheet} shows the picks; {out / ANSWERS} is for their labels{aside}")
 
 
@@ -209,4 +209,4 @@ def _write_images(selection: Path, folder: Path | None, run_options: RunOptions)
         return
     run = Run(**run_options)
     written = save_images(selection, out=folder, overwrite=run.overwrite, resume=run.resume, quiet=run.quiet)
-    say(f"{folder / LIST}: {len(written):,} images, a pool of their own")
+    say(f"{folder / LIST}: {counted(len(written), 'image')}, a pool of their own")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from activetune.base.printing import counted
 from activetune.base.tables import write_csv
 from activetune.studies.rounds.answers import LABELLED, OPEN, Answer, Decision
 from activetune.studies.rounds.project import Project
@@ -104,5 +105,5 @@ def told(entries: Sequence[Entry]) -> str:
     seconds = [entry.seconds for entry in rounds if entry.seconds is not None]
     minutes = f"; {sum(seconds) / 60:.0f} minutes of labelling" if sum(seconds) >= 30 else ""
     asked = sum(entry.asked for entry in rounds)
-    count = f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}"
-    return f"{count} asked for {asked:,} items: {answered:,} answered, {passed:,} passed, {waiting:,} open{minutes}"
+    states = f"{answered:,} answered, {passed:,} passed, {waiting:,} open{minutes}"
+    return f"{counted(len(rounds), 'round')} asked for {counted(asked, 'item')}: {states}"

@@ -18,6 +18,7 @@ from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
 from activetune.base.tables import csv_line, write_csv
@@ -342,9 +343,10 @@ class _Call:
         told = csv_line(names).rstrip("\n") if names else "CLASS,CLASS,..."
         several = " --multilabel" if self.settings.multilabel else ""
         asked = self._entry(number).asked
-        state = f"{waiting:,} of {asked:,} items wait" if waiting < asked else f"{asked:,} items wait"
+        open_ = f"{waiting:,} of {asked:,} items" if waiting < asked else counted(waiting, "item")
+        open_ += " waits" if waiting == 1 else " wait"
         return (
-            f"{state} for a label: activetune label {quote(str(folder))} --classes {quote(told)}{several} "
+            f"{open_} for a label: activetune label {quote(str(folder))} --classes {quote(told)}{several} "
             f"(or fill in {folder / ANSWERS}); then: activetune next {quote(str(self.project.folder))}"
         )
 

@@ -26,6 +26,7 @@ from activetune.base.config import configure
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.names import whole_number
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.settings import Settings
 from activetune.base.toml_files import read_toml
@@ -183,7 +184,7 @@ def _made(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
         )
     settings = _configured(asked, "the project")
     if rounds := Project(folder, settings).rounds:
-        told = "1 round" if len(rounds) == 1 else f"{len(rounds)} rounds"
+        told = counted(len(rounds), "round")
         note(f"{folder} had lost its {SETTINGS}: it is written anew, {told} and all answers stay", quiet)
         return _kept(folder, settings)
     others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
