@@ -182,7 +182,7 @@ def foreign() -> str:
                 for (picked, _), (alone, pool, mixed) in found.items()
                 if picked == method
             ]
-            rows.append([METHODS[method], *told])
+            rows += [[METHODS[method], *told]] if told else []
     return by_budget(rows)
 
 
@@ -197,6 +197,12 @@ def of_foreign() -> dict[tuple[str, str], dict[tuple[str, int], Any]]:
         key: {cell: np.asarray(values).T for cell, values in cells.items() if len(values) == SEEDS}
         for key, cells in found.items()
     }
+
+
+def of_cells_with_foreign() -> list[tuple[float, float]]:
+    """Points that the pool adds without foreign images and with them, a mean over the seeds, of each cell."""
+    cells = [cell for found in of_foreign().values() for cell in found.values()]
+    return [(100 * float(np.mean(pool - alone)), 100 * float(np.mean(mixed - alone))) for alone, pool, mixed in cells]
 
 
 # Which labels --------------------------------------------------------------------------------------------------------
