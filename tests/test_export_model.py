@@ -267,6 +267,8 @@ def test_plain_timm_and_transformers_open_the_hub_folder(
     assert list(theirs.config.id2label.values()) == list(model.classes)
     card = (tmp_path / "hub/README.md").read_text()
     assert "`linear_probe`" in card and "40 labelled images" in card
+    texts = [path.read_text() for path in (tmp_path / "hub").iterdir() if path.suffix in (".md", ".json")]
+    assert texts and not any(str(tmp_path) in text or str(Path(pool.name).parent) in text for text in texts)
     assert f"{100 * report['scores']['exported']['top1']:.2f} %" in card
     photos = turned_photos(pool, tmp_path, 6)
     answers = [one["label"] for one in activetune.stream_predictions(probe, ids=map(str, photos), quiet=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from activetune.evaluation.estimate import short_estimate
@@ -81,7 +80,7 @@ def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Itera
     scores, estimate = report.get("scores"), description["model"].get("figures", {}).get("estimate")
     if scores:
         primary, found = scores["primary"], scores["exported"]
-        pool = _code(Path(scores["pool"]).name)
+        pool = _code(scores["pool"])
         yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{pool}`."
     if isinstance(estimate, Mapping):
         yield from ("", f"Estimated from the labelled images themselves{short_estimate(estimate)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Unpack
 
 from activetune import __version__
@@ -135,7 +135,8 @@ def _made(
 def _scores(before: Scored, after: Scored, truth: Truth) -> dict[str, Any]:
     """Both networks' scores, as the report has them."""
     both = {"pytorch": before.as_dict(), "exported": after.as_dict()}
-    return {"primary": before.primary, "n": before.n, "pool": truth.pool.name, **both}
+    pool = PurePath(truth.pool.name).name  # others get the report, whom a path of here tells nothing
+    return {"primary": before.primary, "n": before.n, "pool": pool, **both}
 
 
 def _key(model: Model, to: str, truth: Truth | None, int8: bool, int8_limit: float) -> str:

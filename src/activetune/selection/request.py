@@ -13,6 +13,7 @@ from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest_array, digest_stream
 from activetune.base.ranks import rank_and_world
 from activetune.base.settings import flatten
+from activetune.data.ids import Ids
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -25,7 +26,6 @@ from activetune.selection.audit import set_aside
 from activetune.selection.constraints import (
     PREDICTED,
     Answers,
-    Ids,
     Limits,
     Losses,
     Metadata,

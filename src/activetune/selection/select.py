@@ -18,6 +18,7 @@ from activetune.base.progress import note
 from activetune.base.ranks import device_of_rank, from_first, is_first, shared_run, together
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
 from activetune.base.runtime import limited_threads, peak_memory_mb, resolve_runtime
+from activetune.data.ids import Ids
 from activetune.data.label_notes import describe_names
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -38,7 +39,6 @@ from activetune.selection.budget import parse_budget
 from activetune.selection.carrying_out import BudgetResult, carry_out
 from activetune.selection.constraints import (
     Answers,
-    Ids,
     Losses,
     Metadata,
 )
