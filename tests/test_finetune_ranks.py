@@ -28,7 +28,7 @@ from tests.finetune_rank import ON, RECIPES, SMALL
 
 ROOT = Path(__file__).parents[1]
 SLOW = pytest.mark.slow  # by two processes
-QUICK = ("linear_probe", "fact", "pool_fact", "vecaf")  # whose phases are those of all others
+QUICK = ("linear_probe", "fact")  # whose phases are those of nearly all others
 THOROUGH = pytest.mark.thorough
 
 

@@ -150,10 +150,10 @@ class Stopped:
     ("stage", "number"),
     [
         ("corrupt", signal.SIGINT),
-        ("simulate", signal.SIGKILL),
         *(
             pytest.param(stage, number, marks=pytest.mark.thorough)
             for stage, number in (
+                ("simulate", signal.SIGKILL),
                 ("corrupt", signal.SIGKILL),
                 ("corrupt", signal.SIGTERM),
                 ("simulate", signal.SIGTERM),

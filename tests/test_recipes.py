@@ -245,7 +245,10 @@ def test_a_balance_between_keeps_the_order_of_sizes() -> None:
     assert drawn[0] == pytest.approx(75, abs=1)
 
 
-@pytest.mark.parametrize("recipe", ["linear_probe", "probe_then_full", "frozen_map", "fact"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["linear_probe", "probe_then_full", pytest.param("frozen_map", marks=pytest.mark.thorough), "fact"],
+)
 def test_logit_adjustment_favours_the_small_class(recipe: str, pool: Pool, tmp_path: Path) -> None:
     known = dict(zip(pool.ids, pool.labels or (), strict=True))
     zeros = [item for item in pool.ids if known[item] == "0"]

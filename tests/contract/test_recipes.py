@@ -38,6 +38,7 @@ QUICK = {"epochs": 2, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 6,
 QUICK |= {"batches": 4, "loops": 2, "measurements": 1, "budget": "50%", "captions": "none", "validation": 0.25}
 FROZEN = ("frozen_map", "linear_probe", "pool_probe")
 TIMED = ("seconds", "peak_memory_mb", "batches_in_all")
+WITHIN = ("fact", "probe_then_full", "bitfit")  # whose phases are those of pool_fact and of lora
 COLUMNS = {"phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds", "strength", "head"}
 COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds", "alpha", "probe_share"}
 
@@ -103,6 +104,11 @@ def test_the_same_seed_gives_the_same_model_whatever_the_global_random_state(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(name, marks=pytest.mark.thorough if name in WITHIN else ()) for name in RECIPES],
+    indirect=True,
+)
 def test_a_run_cut_off_after_each_of_its_saves_ends_as_if_it_had_not_been(
     recipe: str, whole: Path, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ from tests.contract.test_tasks import ANSWERS
 pytestmark = pytest.mark.slow
 
 TASKS = sorted(set(tasks()) - {"classification"})  # test_recipes.py is about that one
+SLOW = {("captioning", recipe) for recipe in ("fact", "full", "bitfit", "probe_then_full")}  # those of lora remain
 PAIRS = [
     (task, recipe) for task in TASKS for recipe, cls in sorted(recipes().items()) if task in (cls.only_tasks or tasks())
 ]
@@ -57,7 +58,10 @@ def reported(folder: Path) -> list[bytes]:
     return [(folder / name).read_bytes() for name in ("model.safetensors", "config.json")]
 
 
-@pytest.mark.parametrize(("task", "recipe"), PAIRS)
+@pytest.mark.parametrize(
+    ("task", "recipe"),
+    [pytest.param(*pair, marks=pytest.mark.thorough if pair in SLOW else ()) for pair in PAIRS],
+)
 def test_it_trains_and_its_model_is_used(
     task: str, recipe: str, pool: Pool, labels: dict[str, Labels], tmp_path: Path
 ) -> None:

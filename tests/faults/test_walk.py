@@ -33,10 +33,16 @@ def walker() -> Iterator[Walker]:
         process.stdin.close()
 
 
+OF_MANY_PARTS = ("compare", "visft", "finetune_masks", "simulate_per_seed", "export_model")
+
+
 def marked(scenario: str) -> Any:
-    """A scenario; what replaces another result does so alike at every stage, so two of these stand for all."""
+    """A scenario; what replaces another result does so alike at every stage, so two of these stand for all.
+
+    Stages of many parts have tests of their own that cut them off; ``make test-all`` walks them too.
+    """
     often = scenario.endswith("_over_another") and scenario not in ("embed_over_another", "predict_over_another")
-    often = often or scenario in ("simulate_per_seed", "export_model") or scenario.removeprefix("finetune_") in RECIPES
+    often = often or scenario in OF_MANY_PARTS or scenario.removeprefix("finetune_") in RECIPES
     return pytest.param(scenario, marks=pytest.mark.thorough if often else ())
 
 
