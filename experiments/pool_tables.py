@@ -247,7 +247,8 @@ def ranks() -> str:
 
     rows = []
     for method, sets in sorted(found.items(), key=lambda item: overall(item[1], "pool_probe")):
-        cells = [f"{sets[name]['pool_probe']:.1f} ({sets[name]['linear_probe']:.1f})" for name in names]
+        told = {name: f"{means['pool_probe']:.1f} ({means['linear_probe']:.1f})" for name, means in sets.items()}
+        cells = [told.get(name, "") for name in names]
         rows.append([method, *cells, f"{overall(sets, 'pool_probe'):.1f} ({overall(sets, 'linear_probe'):.1f})"])
     return lines(["", *names, "mean"], rows)
 

@@ -316,6 +316,7 @@ def test_a_project_that_has_lost_its_settings_is_made_again(pool: Path) -> None:
         step(pool)
     found = start(pool)
     assert (found.round, found.merged) == (2, 8)
+    assert [entry.method for entry in found.ledger] == ["auto: activeft"] * 2
     assert (pool.parent / "project/rounds/001/selection.csv").read_bytes() == kept
 
 

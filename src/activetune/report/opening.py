@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
+from activetune.base.printing import counted
 from activetune.evaluation.metrics import capital, told_score
 from activetune.report.subject import (
     CHECK,
@@ -109,11 +110,11 @@ def _check(subject: Subject) -> Opening:
 
 def _project(subject: Subject) -> Opening:
     made, answered = subject.manifest, len(subject.known or ())
-    rounds = len((subject.ledger or {}).get("round", ()))
+    rounds = sum(count not in (None, "", "0", 0) for count in (subject.ledger or {}).get("answered", ()))
     told = {name: made[name] for name in ("recipe", "backbone") if name in made}  # people may write the settings
     trained = f"; {' on '.join(map(str, told.values()))}" if told else ""
     return (
-        f"{subject.folder.resolve().name}: {answered:,} labels after {rounds:,} round{'' if rounds == 1 else 's'}",
+        f"{subject.folder.resolve().name}: {answered:,} labels after {counted(rounds, 'round')}",
         f"{_short(made.get('pool'))}, labelled round by round{trained}.",
     )
 

@@ -11,6 +11,8 @@ from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import CONFLICTS, PROJECT, Subject
 
+ENOUGH = "How many labels are enough?"
+
 
 class Rounds(Panel):
     """See the module."""
@@ -25,6 +27,9 @@ class Rounds(Panel):
         told = [one for one in rounds if one.get("gain")]
         if told:
             _advice(told[-1], page)
+        elif rounds:
+            page.heading(ENOUGH)
+            page.paragraph(_sentence(rounds[-1]))
         if any(one.get("audit") for one in rounds):
             _audits(rounds, page)
         page.heading("Rounds")
@@ -37,7 +42,7 @@ class Rounds(Panel):
 
 def _advice(latest: Mapping[str, Any], page: Page) -> None:
     gain = latest["gain"]
-    page.heading("How many labels are enough?")
+    page.heading(ENOUGH)
     stability = latest.get("stability") or {}
     page.figures(
         [
@@ -47,8 +52,7 @@ def _advice(latest: Mapping[str, Any], page: Page) -> None:
             *([("answers that stay, kappa", f"{stability['kappa']:.2f}")] if "kappa" in stability else []),
         ]
     )
-    sentence = str(latest["sentence"])
-    page.paragraph(f"{sentence[:1].upper()}{sentence[1:]}.")
+    page.paragraph(_sentence(latest))
     points = [(float(count), 100 * value) for count, value in gain["points"]]
     ends = [(float(latest["labels"]), 100 * gain["now"]), (float(latest["labels"] + gain["more"]), 100 * gain["then"])]
     ahead = [100 * gain["now"], 100 * gain["then"]]
@@ -63,6 +67,11 @@ def _advice(latest: Mapping[str, Any], page: Page) -> None:
             "What is expected begins at the model's score on the audit; the curve before it is measured on the picks, "
             "which a selector has chosen, and which may be harder than random images."
         )
+
+
+def _sentence(advice: Mapping[str, Any]) -> str:
+    told = str(advice["sentence"])
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 def _audits(rounds: Sequence[Mapping[str, Any]], page: Page) -> None:

@@ -14,6 +14,7 @@ from activetune.base.tables import write_csv
 from activetune.studies.rounds.answers import LABELLED, OPEN, Answer, Decision
 from activetune.studies.rounds.project import Project
 
+AUTO = "auto"  # the selector that takes another
 PAUSE = 300.0  # seconds between two answers of a person, from which on they were not at it
 
 
@@ -22,7 +23,8 @@ class Entry:
     """One round.
 
     Attributes:
-        round: its number; 0: labels that were given from elsewhere. asked: items, of which ``audit`` are random.
+        round: its number; 0: labels that were given from elsewhere. method: the selector; ``auto: activeft`` where
+            ``auto`` has taken one. asked: items, of which ``audit`` are random.
         answered, passed, open: with a class; looked at without one (skipped, unsure, none of the classes); not yet.
         seconds: that people were at it, the sum of the times between two answers of a person without longer pauses;
             None where the file does not say when.
@@ -55,10 +57,17 @@ def ledger_of(project: Project, history: Sequence[Answer], decisions: Mapping[st
     for number in project.rounds:
         selection = project.selection(number)
         items = selection.to_label
-        method = str(selection.manifest.get("method", ""))
+        method = _method(selection.manifest)
         counts = _counts(items, decisions)
         entries.append(Entry(number, method, len(items), len(selection.audit), *counts, seconds_of(history, number)))
     return entries
+
+
+def _method(manifest: Mapping[str, Any]) -> str:
+    """The selector by its name; of ``auto`` also what it has taken, with which its note begins."""
+    name = str(manifest.get("method", ""))
+    taken = str(manifest.get("notes", {}).get(name, "")).partition(":")[0]
+    return f"{name}: {taken}" if taken and name == AUTO else name
 
 
 def _counts(items: Collection[str], decisions: Mapping[str, Decision]) -> tuple[int, int, int]:
