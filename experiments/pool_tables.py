@@ -237,6 +237,16 @@ def mean_ranks() -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
+def over_activeft(method: str, *names: str) -> list[float]:
+    """Points with the pool by which a selector is above ActiveFT's default, of each budget of some sets."""
+    found = []
+    for (name, _), rows in of_selections().items():
+        means = {one: [100 * row["pool_probe"] for row in rows if row["method"] == one] for one in (method, "activeft")}
+        if name in names and len(means[method]) == SEEDS:
+            found.append(float(np.mean(means[method]) - np.mean(means["activeft"])))
+    return found
+
+
 def ranks() -> str:
     """Mean ranks of each selector with the pool, those without it in brackets, by set; best mean first."""
     found = mean_ranks()
@@ -298,6 +308,17 @@ def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
             if cell["method"] == "activeft" and cell["top1"]:
                 found.setdefault((name, backbone), {})[cell["recipe"], cell["budget"]] = cell
     return {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
+
+
+def over_labels_alone(name: str, backbone: str) -> dict[str, float]:
+    """Points by which ``pool_fact`` without a student is above the best recipe that reads no pool, by budget."""
+    cells = of_tuned()[name, backbone]
+    means = {key: 100 * float(np.mean(cell["top1"])) for key, cell in cells.items()}
+    return {
+        budget: mean - max(other for (one, at), other in means.items() if at == budget and "pool" not in one)
+        for (recipe, budget), mean in means.items()
+        if recipe == "pool_fact:turns=0"
+    }
 
 
 def tuned() -> str:
