@@ -210,7 +210,7 @@ def test_results_go_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys: pytest
     printed = capsys.readouterr()
     assert printed.out == f"{out}: 10 x 512 features, 1 image rejected\n"
     assert "images/s" in printed.err
-    assert "1 of 11 images were skipped" in printed.err
+    assert f"1 of 11 images were skipped, as they can't be decoded; {out / 'rejected.csv'} lists the" in printed.err
 
 
 @pytest.mark.slow

@@ -192,10 +192,13 @@ def test_with_one_label_per_class_there_is_none_and_the_reason_is_told(
 def test_the_sentences() -> None:
     truth, predicted = np.asarray([0, 0, 1, 1, 1, 2]), np.asarray([0, 1, 1, 1, 1, 0])
     found = Estimate.count(predicted, truth, ["cat", "dog", "owl"], of="the trained network", by="a pilot").as_dict()
-    first, second = describe_estimate({"estimate": found}, "full")
+    first, second = describe_estimate({"estimate": found}, trained_on=True)
     assert first == (
         "the trained network: 66.7 % right (30.0 to 90.3 %, Wilson's 95 % interval) by a pilot, 6 labelled items"
     )
     assert second == "lowest by it: owl (0.0 % of 1), cat (50.0 % of 2)"
     assert short_estimate(found) == "; the trained network: 66.7 % right by a pilot (30.0 to 90.3 %)"
     assert short_estimate(None) == ""
+    of_probe = {"estimate": {**found, "of": "the linear probe"}}
+    told = [describe_estimate(of_probe, trained_on=trained_on)[0] for trained_on in (False, True)]
+    assert ["was not validated" in sentence for sentence in told] == [False, True]

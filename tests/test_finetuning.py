@@ -645,12 +645,14 @@ def test_items_without_a_label_are_never_looked_at(recipe: str, tmp_path: Path, 
 def test_what_is_excluded_is_as_if_it_were_not_there(recipe: str, digits: Path, tmp_path: Path, small: None) -> None:
     pool = open_pool(digits)
     labels = some_labels(pool, shots=4)
-    out = [next(iter(labels)), next(item for item in reversed(pool.ids) if item not in labels)]
+    out = [item for item, label in labels.items() if label == "3"]  # the class goes with its only labels
+    out.append(next(item for item in reversed(pool.ids) if item not in labels))
     (tmp_path / "exclude.csv").write_text("id,why\n" + "".join(f"{item},blank\n" for item in out))
     train(digits, tmp_path / "excluded", recipe, labels=labels, exclude=tmp_path / "exclude.csv", use_cache=False)
     rest = pool.subset([item for item in pool.ids if item not in out])
     kept = {item: label for item, label in labels.items() if item not in out}
-    train(rest, tmp_path / "rest", recipe, labels=kept, use_cache=False)
+    model = train(rest, tmp_path / "rest", recipe, labels=kept, use_cache=False)
+    assert "3" not in model.classes and "3" in labels.values()
     assert weights(tmp_path / "excluded") == weights(tmp_path / "rest")
     with pytest.raises(UsageError, match="is not empty"):
         train(digits, tmp_path / "excluded", recipe, labels=labels, resume=True)
@@ -662,6 +664,9 @@ def test_an_exclusion_that_leaves_nothing_to_learn_from(digits: Path, tmp_path: 
         (list(labels), r"without the excluded items: .*; exclude fewer \(--exclude\)"),
         (list(labels)[:2], r"without the excluded items: all 2 labels are"),
         (["gone.png"], "ids to exclude: 1 of 1 ids are not in the pool"),
+        (iter(["gone.png"]), "ids to exclude: 1 of 1 ids are not in the pool"),
+        ([7], "ids to exclude: 7 is no id, as ids are text"),
+        (7, "ids to exclude can't be 7; give a list of ids"),
     ):
         with pytest.raises(UsageError, match=sentence):
             train(digits, tmp_path / "m", "linear_probe", labels=labels, exclude=out)

@@ -156,6 +156,7 @@ def test_read_ids_are_distinct_and_in_order(tmp_path: Path) -> None:
     assert read_ids(path, POOL.position, what="the pool") == ["4.png", "a/1.png"]
     with pytest.raises(UsageError, match="1 of 2 ids are not in these embeddings"):
         read_ids(path, {"4.png"}, what="these embeddings")
+    assert read_ids(iter(["./4.png", "a\\1.png", "4.png"]), POOL.position, what="the pool") == ["4.png", "a/1.png"]
 
 
 def test_labels_of_the_digits_folder(digits: Path) -> None:

@@ -19,6 +19,7 @@ from activetune.recipes import pool_fact
 from activetune.recipes.pool_fact import last_not_worse
 from activetune.tasks import Batch
 from activetune.tasks.classification import Classification
+from activetune.training.finite import NotFinite
 from activetune.training.pool_regression import Answers, PoolRegression
 from activetune.training.pseudo_labels import PseudoLabels, Weighted
 from activetune.training.recipe import make_recipe
@@ -142,6 +143,7 @@ def test_stages_in_their_order_and_their_figures(digits: Path, tmp_path: Path, o
     assert told["stage"] == "pool 2" and "pilot" not in told  # 16 labels are too few for one
     assert told["phases"]["pool"]["images"] == len(pool)
     assert told["phases"]["student 1"]["pseudo_labels"] == 20
+    assert told["estimate"]["of"] == "the linear probe"  # as of every network that no validation judges
     assert [row["phase"] for row in history(tmp_path / "m") if row["epoch"]] == ["full", "student 1", "student 2"]
 
 
@@ -149,6 +151,22 @@ def test_the_pool_that_is_looked_at_is_bounded(digits: Path, tmp_path: Path, opt
     given = {**SHORT, "turns": 0, "pool_most": 30}
     train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 4), settings=given, **options)
     assert figures(tmp_path / "m")["phases"]["pool"]["images"] == 16 + 30
+
+
+def test_without_an_unlabelled_image_there_is_no_student(
+    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = some_labels(open_pool(digits), 2)
+    pool = open_pool(digits).subset(list(labels))
+    train(pool, tmp_path / "m", "pool_fact", labels=labels, settings=SHORT, quiet=False, **options)
+    assert list(figures(tmp_path / "m")["phases"]) == ["probe", "full", "pool"]
+    assert "every image of the pool has a label, so no student is trained" in capsys.readouterr().err
+
+
+def test_a_student_that_fails_names_its_own_rate(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    labels = some_labels(open_pool(digits), 2)
+    with pytest.raises(NotFinite, match=r"student 1.* a lower --set student_lr=… \(it is 1e\+09\)"):
+        train(digits, tmp_path / "m", "pool_fact", labels=labels, settings={**SHORT, "student_lr": 1e9}, **options)
 
 
 def test_what_judges_is_not_learned(

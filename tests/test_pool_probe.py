@@ -24,6 +24,7 @@ from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.pool_probe import PoolProbe
 from activetune.training import pool_regression
 from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
+from activetune.training.recipe import make_recipe
 from tests.conftest import tiny_backbone
 from tests.test_finetuning import figures, some_labels, train
 
@@ -229,11 +230,18 @@ def test_the_probes_share_is_chosen_by_cross_validation(reached: bool, monkeypat
         ({"alphas": (1.0,)}, r"alphas can't be \(1.0,\); allowed: numbers from 0 to below 1"),
         ({"neighbours": 0}, "neighbours can't be 0; allowed: 1 to 1000"),
         ({"shares": (2.0,)}, r"probe_share can't be \(2.0,\); allowed: numbers from 0 to 1"),
+        ({"alphas": (0.5, float("nan"))}, "alphas can't be"),
+        ({"shares": (float("nan"),)}, "probe_share can't be"),
     ],
 )
 def test_wrong_settings_are_sentences(given: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         PoolLearning(**given)
+
+
+def test_views_are_refused_as_the_pool_is_looked_at_once() -> None:
+    with pytest.raises(UsageError, match="probe_views can't be 2; leave it out"):
+        make_recipe("pool_probe", settings={"probe_views": 2})
 
 
 # The recipe -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from activetune.base.config import build, check_settings, configure, field_defau
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.settings import Settings, changed, flatten, group_of, places, recorded
 from activetune.networks.imbalance import Imbalance
+from activetune.networks.regression import Regression
 from activetune.selection.selectors import selectors
 from activetune.studies.simulation.plan import read_recipes
 from activetune.training.head_training import HeadTraining
@@ -75,6 +76,8 @@ def test_every_group_checks_itself_with_all_its_values() -> None:
     with pytest.raises(UsageError, match="heat: degrees can't be 95"):
         changed(Baking(), {"degrees": 95.0})
     assert changed(Baking(), {"most_heat": 100.0, "degrees": 95.0}).oven.heat.degrees == 95.0
+    with pytest.raises(UsageError, match="probe: strengths can't be '1, nan'; give numbers"):  # nan is within any range
+        configure(Regression, {"strengths": "1, nan"}, what="probe")
 
 
 @pytest.mark.parametrize(("name", "near"), [("degree", "degrees"), ("oven.heat.degrees", "degrees"), ("oven", ".*")])

@@ -33,13 +33,15 @@ def configure(
     refuse_unknown_settings(what, values, [*types, *beside])
     checked: dict[str, Any] = {}
     for name, value in values.items():
-        if typing.get_origin(types[name]) is tuple:
-            value = _as_list(value)
+        several = typing.get_origin(types[name]) is tuple
         try:
-            checked[name] = TypeAdapter(types[name]).validate_python(value)
+            checked[name] = TypeAdapter(types[name]).validate_python(_as_list(value) if several else value)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise UsageError(f"{what}: {name} can't be {value!r} ({problem[0].lower()}{problem[1:]})") from None
+        parts = checked[name] if several else (checked[name],)
+        if any(isinstance(part, float) and math.isnan(part) for part in parts):  # it is within every range and none
+            raise UsageError(f"{what}: {name} can't be {value!r}; give numbers")
     return changed(cls(), checked)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from activetune.base.errors import UsageError, some
 from activetune.base.names import as_known
@@ -25,11 +26,13 @@ def read_ids(given: Ids, known: Collection[str], *, what: str, where: str = "", 
         unless: a column of a file, which may lack it: its rows that say ``no`` there name no item.
 
     Raises:
-        UsageError: no such column, ids that ``known`` does not hold, or anything but ``yes`` and ``no`` in ``unless``.
+        UsageError: no such column, ids that are no text or that ``known`` does not hold, or anything but ``yes`` and
+            ``no`` in ``unless``.
     """
     if not isinstance(given, str | os.PathLike):
-        refuse_unknown(given, known, where, what)
-        return list(dict.fromkeys(given))
+        ids = list(dict.fromkeys(as_known(_texts(given, where), known)))
+        refuse_unknown(ids, known, where, what)
+        return ids
     columns = read_table(given)
     need_columns(columns, ["id"], given, known)
     ids = as_known(ids_of(columns["id"]), known)
@@ -47,6 +50,17 @@ def read_excluded(given: Ids | None, known: Collection[str], *, what: str) -> li
         UsageError: see :func:`read_ids`.
     """
     return [] if given is None else read_ids(given, known, what=what, where="ids to exclude", unless=EXCLUDE)
+
+
+def _texts(given: Any, where: str) -> list[str]:
+    """Ids that are given one by one, as they may also come from an iterator or from a column of a table."""
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError(f"{where} can't be {given!r}; give a list of ids, or a file with a column 'id'")
+    ids = list(given)
+    for item in ids:
+        if not isinstance(item, str):
+            raise UsageError(f"{where}: {item!r} is no id, as ids are text; give those of the pool (pool.ids)")
+    return ids
 
 
 def _meant(values: Sequence[object], column: str, path: object) -> list[bool]:

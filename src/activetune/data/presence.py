@@ -52,6 +52,25 @@ def _present(answer: Answer, index: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(sorted(index[name] for name in names))
 
 
+def lost_classes(labels: Labels, kept: Labels) -> list[str]:
+    """The classes, in their order, that some of the labels name and none of those that were kept does.
+
+    Masks and sentences name none: a mask's pixels hold positions in the list of classes.
+
+    >>> labels = Labels(["1.jpg", "2.jpg"], ["ant", "dog"], ["ant", "bee", "dog"])
+    >>> lost_classes(labels, Labels(["1.jpg"], ["ant"], labels.classes))
+    ['dog']
+    """
+    named, left = ({name for answer in one.answers for name in _names(answer)} for one in (labels, kept))
+    return [name for name in labels.classes if name in named - left]
+
+
+def _names(answer: Answer) -> Sequence[str]:
+    if isinstance(answer, str):
+        return (answer,)
+    return answer.names if isinstance(answer, Names | Boxes) else ()
+
+
 @dataclass(frozen=True)
 class Presence:
     """Which items show which classes.

@@ -89,11 +89,11 @@ def _between(estimate: Mapping[str, Any]) -> str:
     return f"{100 * estimate['interval']['low']:.1f} to {100 * estimate['interval']['high']:.1f}"
 
 
-def describe_estimate(figures: Mapping[str, Any], recipe: str, *, selected: bool = False) -> list[str]:
+def describe_estimate(figures: Mapping[str, Any], *, trained_on: bool, selected: bool = False) -> list[str]:
     """Sentences for the user on the ``estimate`` among a model's figures; without one, why there is none.
 
     Args:
-        recipe: the name of the recipe; where it trains on from a probe, the probe's figure is not the model's own.
+        trained_on: whether a network was trained on from the probe: the probe's figure is not the model's own then.
         selected: whether the labelled items were selected, so that they do not stand for the pool.
     """
     estimate = figures.get("estimate")
@@ -105,7 +105,7 @@ def describe_estimate(figures: Mapping[str, Any], recipe: str, *, selected: bool
     interval = "" if estimate["interval"] is None else f" ({_between(estimate)} %, Wilson's 95 % interval)"
     figure = f"{estimate['of']}: {_value(estimate)}{interval} by {estimate['by']}, {estimate['n']:,} labelled items"
     remarks = [f"{estimate['chose']} was chosen by it, so it is a little too high"] if estimate["chose"] else []
-    if estimate["of"] == PROBE and figures.get("recipe", recipe) != "linear_probe":
+    if estimate["of"] == PROBE and trained_on:
         remarks.append("the network trained on from it was not validated, as all labels trained it")
     remarks += ["the items were selected, so the pool's accuracy may differ"] if selected else []
     weakest = worst_classes(estimate["worst"], WORST)

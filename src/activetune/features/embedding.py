@@ -27,7 +27,7 @@ from activetune.data.identity import FORM, Contents
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.features import cache
-from activetune.features.artefact import EMBEDDING_FILES, Embeddings, load_embeddings
+from activetune.features.artefact import EMBEDDING_FILES, REJECTED, Embeddings, load_embeddings
 from activetune.features.computing import compute
 from activetune.features.options import Computation, EmbedOptions
 from activetune.features.reuse import copy_cached, load_cached, refresh
@@ -94,7 +94,7 @@ def embed(
             made = wanted.computed(Path(folder), plan, cluster)
             embeddings = Embeddings(made.ids, np.array(made.features_ND), made.labels, made.manifest)
             gathered(None)  # the folder stays until all have read it
-    _tell_skipped(embeddings, len(given), run.quiet)
+    _tell_skipped(len(given) - len(embeddings), len(given), out, run.quiet)
     return embeddings
 
 
@@ -200,11 +200,10 @@ class _Wanted:
         return shards.plan, unfinished(shards, self.contents, changed(f"embedding in {folder}"), quiet=self.quiet)
 
 
-def _tell_skipped(embeddings: Embeddings, images: int, quiet: bool) -> None:
-    skipped = images - len(embeddings)
-    note(
-        f"{skipped:,} of {images:,} images were skipped; rejected.csv lists them with the reason", quiet or not skipped
-    )
+def _tell_skipped(skipped: int, images: int, out: str | os.PathLike[str] | None, quiet: bool) -> None:
+    """Tell of images that can't be decoded; their list is kept where the features are."""
+    listed = "activetune check tells why" if out is None else f"{Path(out) / REJECTED} lists the reasons"
+    note(f"{skipped:,} of {images:,} images were skipped, as they can't be decoded; {listed}", quiet or not skipped)
 
 
 def _claim(folder: Path, *, overwrite: bool, resume: bool) -> None:

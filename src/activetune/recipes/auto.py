@@ -21,6 +21,7 @@ import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.config import check_settings
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.settings import changed, flatten
 from activetune.data.labels import Labels
@@ -92,7 +93,8 @@ class Auto(Recipe):
         """See :class:`Recipe`."""
         name, because, count = self._choice(job)
         recipe = self._recipe(name, count)
-        note(f"auto: {name}, {because}", job.quiet)
+        alone = " without a student" if name == "pool_fact" and not count else ""
+        note(f"auto: {name}{alone}, {because}", job.quiet)
         held_out = recipe.hold_out(job.strata, job.seed)
         outcome = recipe.run(replace(job, held_out=held_out, settings=flatten(recipe)))
         figures = {"recipe": name, "because": because, **outcome.figures}
@@ -113,7 +115,7 @@ class Auto(Recipe):
     def _without_limit(self, job: Job) -> tuple[str, str, int]:
         """See :meth:`_choice`."""
         size = _size(job)
-        because = f"for {_told_shots(job)} and {_told_size(size)}"
+        because = f"for {_told_labels(job)} and {_told_size(size)}"
         if size >= self.large:
             return "lora", because, 0
         return "pool_fact" if self._from_pool(job) else "fact", because, 0
@@ -131,10 +133,10 @@ class Auto(Recipe):
                 return name, f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
             needed = self._pool_fact().without_students(job) * an_image / 60
             if needed <= self.minutes:
-                return name, f"{because}, about {needed:,.1f} of {self.minutes:g} minutes", 0
+                return name, f"{because}, {self._told_time(needed)}", 0
             name = "fact"
         needed = self.epochs * (2 if not large and self._has_pilot(job) else 1) * labels * an_image / 60
-        told = f"about {needed:,.1f} of {self.minutes:g} minutes"
+        told = self._told_time(needed)
         if needed <= self.minutes:
             return name, f"{because}, {told}", 0
         because = f"as {name} would need {told} {because}"
@@ -145,6 +147,9 @@ class Auto(Recipe):
             return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
         looks = self._from_pool(job) and FORWARD * len(job.whole_pool) * an_image <= 60 * self.minutes
         return "pool_probe" if looks else "linear_probe", because, 0
+
+    def _told_time(self, needed: float) -> str:
+        return f"about {needed:,.{1 if needed >= 1 else 4}f} of {self.minutes:g} minutes"
 
     def _recipe(self, name: str, count: int) -> Recipe:
         remedies = self.imbalance.remedies
@@ -183,8 +188,12 @@ def _shots(task: str, labels: Labels) -> float:
     return len(labels) / max(1, len(classes))
 
 
-def _told_shots(job: Job) -> str:
-    return f"{_shots(job.task.name, job.labels):,.1f} labels per class"
+def _told_labels(job: Job) -> str:
+    """What tells whether the pool is learned from, where it can be."""
+    told = f"{_shots(job.task.name, job.labels):,.1f} labels per class"
+    if job.task.name not in PoolFact.only_tasks or job.head not in ("", PoolFact.only_head):
+        return told
+    return f"{told}, {counted(len(job.whole_pool), 'image')} in the pool"
 
 
 def _size(job: Job) -> int:
@@ -192,4 +201,4 @@ def _size(job: Job) -> int:
 
 
 def _told_size(size: int) -> str:
-    return f"{size / 1e6:,.0f} million parameters"
+    return f"{size / 1e6:,.{0 if size >= 1e7 else 1}f} million parameters"

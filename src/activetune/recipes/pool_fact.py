@@ -25,6 +25,7 @@ import numpy as np
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.ranks import from_first
 from activetune.data.labels import in_order
@@ -36,7 +37,7 @@ from activetune.networks.regression import LinearHead
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import course_of, fit, train
 from activetune.training.phases import Phases, pilot
-from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
+from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression, told_pool
 from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
 from activetune.training.pseudo_labels import PseudoLabels
 from activetune.training.recipe import Recipe
@@ -103,6 +104,9 @@ class PoolFact(Recipe):
         if self.minutes:
             an_image = job.once("timing", lambda: {"seconds": seconds_an_image(job)})["seconds"]
             return self.within(self.minutes, job, an_image).run(job)
+        if self.turns and not _unlabelled(job):
+            note("every image of the pool has a label, so no student is trained", job.quiet)
+            return replace(self, turns=0).run(job)
         left_out = self.left_out(job)
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
@@ -112,6 +116,9 @@ class PoolFact(Recipe):
         stages = _Stages(self, job, last)
         stages.run()
         figures["stage"] = self.names[last]
+        of_probe = stages.phases.figures["probe"].pop("estimate", None)
+        if of_probe is not None and "estimate" not in figures:  # the pilot's is nearer to the model
+            figures["estimate"] = of_probe
         return Outcome([*rows, *stages.phases.history], {**figures, "phases": stages.phases.figures})
 
     def within(self, minutes: float, job: Job, an_image: float) -> PoolFact:
@@ -132,7 +139,7 @@ class PoolFact(Recipe):
         images = 60 * minutes / an_image - self.without_students(job)
         each = images / max(1, self.turns) - self._looks(job)
         count = int(each / self._runs(job) / self.student_epochs * (1 - self.pseudo.labelled))
-        return 0 if count < WORTHWHILE else min(count, self.pseudo.count)
+        return 0 if count < WORTHWHILE else min(count, self.pseudo.count, _unlabelled(job))
 
     def without_students(self, job: Job) -> float:
         """The work of all other stages, the pilot's too, in images that are trained on."""
@@ -175,6 +182,10 @@ class PoolFact(Recipe):
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
         rows = run.rows(stages.phases.history)
         return rows, {"pilot": {**run.figures, "stages": told}, **_estimate(job, found[last], run.by)}, last
+
+
+def _unlabelled(job: Job) -> int:
+    return len(job.whole_pool) - len(job.labels)
 
 
 def last_not_worse(right: Sequence[FloatArray]) -> int:
@@ -270,7 +281,7 @@ class _Stages:
 
         head, self.answers = from_first(learned)
         head.write_to(job.network.classifier())
-        note(f"learned from {len(self.embeddings):,} images of the pool", job.quiet)
+        note(told_pool(len(self.embeddings), len(job.labels)), job.quiet)
         return Outcome([], {"images": len(self.embeddings)})
 
     def _teach(self, name: str) -> Outcome:
@@ -284,6 +295,8 @@ class _Stages:
         )
         options = replace(recipe.training, epochs=recipe.student_epochs, lr=recipe.student_lr)
         stream = recipe.pseudo.stream(job, self.embeddings.ids, self.answers, drawn, options)
-        note(f"{name}: {len(job.labels):,} labels, {len(drawn):,} pseudo-labels", job.quiet)
-        done = fit(job, [stream], course_of(stream, options), options, phase=name)
+        note(f"{name}: {counted(len(job.labels), 'label')}, {counted(len(drawn), 'pseudo-label')}", job.quiet)
+        course = course_of(stream, options)
+        course.rate = "student_lr"
+        done = fit(job, [stream], course, options, phase=name)
         return replace(done, figures={**done.figures, "pseudo_labels": len(drawn)})

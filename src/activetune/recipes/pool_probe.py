@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
+from activetune.base.errors import UsageError
 from activetune.base.progress import note
 from activetune.base.ranks import from_first
 from activetune.data.splits import validation_splits
@@ -27,7 +28,7 @@ from activetune.networks.regression import CROSS_VALIDATED, LinearHead, Measure
 from activetune.tasks import Crops
 from activetune.tasks.classification import Classification
 from activetune.training.job import Job, Outcome
-from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression
+from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression, told_pool
 from activetune.training.probe_phase import Probe, pool_features, run_probe
 from activetune.training.recipe import Recipe
 
@@ -50,6 +51,14 @@ class PoolProbe(Recipe):
     pool: PoolLearning = PoolLearning()
     imbalance: Imbalance = Imbalance()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probe.views > 1:
+            raise UsageError(
+                f"pool_probe: probe_views can't be {self.probe.views}; leave it out, as each image of the pool is "
+                "looked at once"
+            )
+
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""
         return NO_INDICES if len(strata) <= CROSS_VALIDATED else super().hold_out(strata, seed)
@@ -68,7 +77,7 @@ class PoolProbe(Recipe):
             )
         )
         found.head.write_to(job.network.classifier())
-        note(_told(found, len(pool)), job.quiet)
+        note(_told(found, told_pool(len(pool), len(job.labels))), job.quiet)
         return Outcome([*probe.history, *_rows(found, job)], {**probe.figures, **_figures(found, job, len(pool))})
 
     def _learned(
@@ -103,11 +112,11 @@ class PoolProbe(Recipe):
         return self._learned(features_ND, positions_L, indices, first.head, first.strength, splits, seed, measure).head
 
 
-def _told(found: PoolFit, count: int) -> str:
+def _told(found: PoolFit, learned: str) -> str:
     if not found.used:
         return "the pool is left out, as it does worse on the labels: the plain probe is kept"
     spread = f"labels spread with alpha {found.alpha:g}, the probe's share is {found.share:g}"
-    return f"learned from {count:,} images of the pool, {spread}"
+    return f"{learned}; {spread}"
 
 
 def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:

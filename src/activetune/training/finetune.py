@@ -17,6 +17,7 @@ from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.memory import Portions
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.ranks import (
     device_of_rank,
@@ -38,6 +39,7 @@ from activetune.data.labels import Labels, keep
 from activetune.data.loading import read_usable, rejected_items
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.data.presence import lost_classes
 from activetune.evaluation.estimate import describe_estimate
 from activetune.evaluation.model import MODEL_FILES, Model, Prepare, load, save_model
 from activetune.networks.adapters import ADAPTER_FILES
@@ -49,7 +51,7 @@ from activetune.training.finite import rates_among, refuse_outputs, refuse_weigh
 from activetune.training.job import Job, Outcome, digests_of
 from activetune.training.origin import PICKS, Origin, origin_of
 from activetune.training.output import MODEL, REJECTED, write_history
-from activetune.training.recipe import Recipe, make_recipe
+from activetune.training.recipe import Recipe, make_recipe, recipes
 from activetune.training.trackers import Tracker, asked_trackers
 from activetune.training.tracking import TRACKING, Tracking, tracked
 
@@ -163,7 +165,8 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
         tracking.follow(outcome.history)
         tracking.end(read_manifest(folder, "model")["figures"] if is_first() else {})
     selected = origin is not None and origin.kind in PICKS
-    for sentence in describe_estimate(outcome.figures, asked.recipe, selected=selected):
+    trained_on = not recipes()[outcome.figures.get("recipe", asked.recipe)].frozen
+    for sentence in describe_estimate(outcome.figures, trained_on=trained_on, selected=selected):
         note(sentence, run.quiet)
     return model or load(folder)
 
@@ -200,7 +203,11 @@ def _given(asked: _Asked, pool: Pool, quiet: bool) -> tuple[Labels, set[str]]:
     left = keep(labels, [item for item in labels.ids if item not in excluded])
     if refusal := asked.task.refusal(left) if len(left) else "no label is left":
         raise UsageError(f"without the excluded items: {refusal}; exclude fewer (--exclude), or label others")
-    note(f"excluded: {len(excluded):,} items, {len(labels) - len(left):,} of them labelled", quiet)
+    told = f"excluded: {counted(len(excluded), 'item')}, {len(labels) - len(left):,} of them labelled"
+    if gone := lost_classes(labels, left) if asked.classes is None else []:
+        left = replace(left, classes=[name for name in left.classes if name not in gone])
+        told += f"; with them {counted(len(gone), 'class', 'classes')} ({some(gone)}), unless --classes gives all"
+    note(told, quiet)
     return left, excluded
 
 

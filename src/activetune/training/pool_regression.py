@@ -19,6 +19,7 @@ import numpy as np
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
+from activetune.base.printing import counted
 from activetune.base.settings import Settings
 from activetune.evaluation.metrics import Measured
 from activetune.features.distances import Float32, pieces, unit_rows
@@ -66,9 +67,9 @@ class PoolLearning(Settings):
             ("even", self.even, 0, 1),
             ("pool_most", self.most, 1, np.inf),
         )
-        if not self.alphas or min(self.alphas) < 0 or max(self.alphas) >= 1:
+        if not self.alphas or not all(0 <= alpha < 1 for alpha in self.alphas):  # so nan is refused too
             raise UsageError(f"pool: alphas can't be {self.alphas}; allowed: numbers from 0 to below 1, at least one")
-        if not self.shares or min(self.shares) < 0 or max(self.shares) > 1:
+        if not self.shares or not all(0 <= share <= 1 for share in self.shares):
             raise UsageError(f"pool: probe_share can't be {self.shares}; allowed: numbers from 0 to 1, at least one")
 
 
@@ -115,6 +116,15 @@ class PoolFit:
     def used(self) -> bool:
         """Whether the pool is learned from: unless that is worse than the first regression by a standard error."""
         return self.first is None or self.second is None or self.second.value >= self.first.value - self.error
+
+
+def told_pool(images: int, labelled: int) -> str:
+    """What was learned from.
+
+    >>> told_pool(80, 20)
+    'learned from 80 images of the pool, 20 of them labelled'
+    """
+    return f"learned from {counted(images, 'image')} of the pool, {labelled:,} of them labelled"
 
 
 class _Fold(NamedTuple):
