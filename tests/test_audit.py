@@ -77,6 +77,8 @@ def test_finetune_leaves_it_out_and_evaluate_scores_on_it(tmp_path: Path, capsys
     assert "8 answers to the audit are left out" in capsys.readouterr().err
     assert read_manifest(tmp_path / "model", "model")["figures"]["n_train"] == 20
     assert evaluate(model, pool, labels=file, only=chosen.audit, workers=0, quiet=True).n == 8
+    finetune(pool, labels=file, out=tmp_path / "whole", quiet=True, **{**options, "recipe": "pool_probe"})
+    assert read_manifest(tmp_path / "whole", "model")["figures"]["pool"]["images"] == 32
     line = ["evaluate", str(tmp_path / "model"), str(pool), "--labels", str(file), "--workers", "0", "--quiet"]
     assert run([*line, "--only", str(tmp_path / "sel/audit.csv")]) == 0
     assert "on 8 items" in capsys.readouterr().out

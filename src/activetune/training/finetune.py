@@ -142,7 +142,7 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
 
 def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
-    given, excluded = from_first(lambda: _given(asked, pool, run.quiet))
+    given, excluded = from_first(lambda: _given(asked, recipe, pool, run.quiet))
     pool = pool.subset([item for item in pool.ids if item not in excluded]) if excluded else pool
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
     origin = from_first(lambda: _origin(asked, given, pool))
@@ -190,16 +190,21 @@ def _made_from(
     }
 
 
-def _given(asked: _Asked, pool: Pool, quiet: bool) -> tuple[Labels, set[str]]:
+def _given(asked: _Asked, recipe: Recipe, pool: Pool, quiet: bool) -> tuple[Labels, set[str]]:
     """The answers to train on, and the items that are treated as if they were not there.
+
+    Where images without a label teach too, those of an audit are among them.
 
     Raises:
         UsageError: see :func:`_taught`; ids that the pool does not have; nothing is left to learn from.
     """
     excluded = set(read_excluded(asked.exclude, pool.position, what=f"the pool {pool.name}"))
     labels = _taught(asked, pool, quiet)
+    unseen: set[str] = set()
+    if recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool)):
+        unseen = {item for item in audit_beside(asked.labels) if item in pool.position}
     if not excluded:
-        return labels, excluded
+        return labels, unseen
     left = keep(labels, [item for item in labels.ids if item not in excluded])
     if refusal := asked.task.refusal(left) if len(left) else "no label is left":
         raise UsageError(f"without the excluded items: {refusal}; exclude fewer (--exclude), or label others")
@@ -208,7 +213,7 @@ def _given(asked: _Asked, pool: Pool, quiet: bool) -> tuple[Labels, set[str]]:
         left = replace(left, classes=[name for name in left.classes if name not in gone])
         told += f"; with them {counted(len(gone), 'class', 'classes')} ({some(gone)}), unless --classes gives all"
     note(told, quiet)
-    return left, excluded
+    return left, excluded | unseen
 
 
 def _taught(asked: _Asked, pool: Pool, quiet: bool) -> Labels:

@@ -22,6 +22,7 @@ from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
 from activetune.base.tables import csv_line, write_csv
+from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.evaluation.model import Model
@@ -274,7 +275,7 @@ class _Call:
         given: dict[str, Any] = {
             "out": out, "task": settings.task, "labels": split(labels) if settings.multilabel else labels,
             "classes": classes, "backbone": settings.backbone, "weights": settings.weights or None,
-            "recipe": settings.recipe, "seed": settings.seed, **self.run.within(),
+            "recipe": settings.recipe, "seed": settings.seed, "exclude": self._unseen(), **self.run.within(),
         }  # fmt: skip
         try:
             return finetune(self.pool, **given, resume=True)
@@ -282,6 +283,13 @@ class _Call:
             if not out.is_dir():
                 raise
         return finetune(self.pool, **given, overwrite=True)  # an answer was corrected since that model was begun
+
+    def _unseen(self) -> list[str] | None:
+        """The audit, where the recipe learns from images without a label too."""
+        labels = Labels.of({item: str(label) for item, label in self.taught.items()})
+        if not make_recipe(self.settings.recipe).learns_from_pool(self.settings.task, "", labels, len(self.pool)):
+            return None
+        return sorted(self.project.audit & self.pool.position.keys())
 
     def _advise(self, number: int, embeddings: Embeddings, model: Model | None, more: int) -> None:
         """Add to ``advice.json`` what there is to say after a round."""
