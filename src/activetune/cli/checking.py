@@ -79,7 +79,9 @@ def check(
         **run_options,
     )
     say(found.table())
-    say(f"{out / 'exclude.csv'}: {found.excluded:,} of {found.images:,} images, for --exclude of 'select' and 'finetune'")
+    say(
+        f"{out / 'exclude.csv'}: {found.excluded:,} of {found.images:,} images, for --exclude of 'select' and 'finetune'"
+    )
     say(f"report: {out / 'report.html'}")
 
 

@@ -286,7 +286,7 @@ class _Call:
 
     def _unseen(self) -> list[str] | None:
         """The audit, where the recipe learns from images without a label too."""
-        labels = Labels.of({item: str(label) for item, label in self.taught.items()})
+        labels = Labels.of(self.taught)
         if not make_recipe(self.settings.recipe).learns_from_pool(self.settings.task, "", labels, len(self.pool)):
             return None
         return sorted(self.project.audit & self.pool.position.keys())
