@@ -79,9 +79,7 @@ def check(
         **run_options,
     )
     say(found.table())
-    say(
-        f"{out / 'exclude.csv'}: {found.excluded:,} of {found.images:,} images, for --exclude of 'select' and 'finetune'"
-    )
+    say(f"{out / 'exclude.csv'}: {found.excluded:,} of {found.images:,} images, for select and finetune --exclude")
     say(f"report: {out / 'report.html'}")
 
 
