@@ -197,10 +197,11 @@ GIVEN = {
     "docs/tasks.md": ["more than 64 times as long as wide", "boxes from a score of 0.3 on"],  # settings
     "docs/captions.md": ["the published 0.998, at which 0.2 % of the move is"],  # a setting
     "docs/finetune.md": [
-        "(of which `probe_share` is 0.3)",
-        "(`alphas` 0.8, 0.5, 0.95)",
+        "makes up `probe_share` (0.3) of the average",  # settings
+        "(`alphas` 0.8, 0.5, 0.95: from 0, not at all, to below 1)",
         "(`probe_share` 0.3, 0.1, 0.5)",
-        "`even` (0.5) says how much classes",
+        "`even` (0.5) says how much a class weighs",
+        "the surest 70 % of each class's (`pseudo_share`)",
         "SGD 0.01, batch 512, 1,000 epochs, 5 of warm-up, clip 2.0, drop-path 0.1",
         "Wilson's 95 % interval",
     ],

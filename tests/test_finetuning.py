@@ -23,6 +23,7 @@ from activetune.base.unfinished import RUN, WORK
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
 from activetune.evaluation.metrics import Measured
+from activetune.features import embedding
 from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import bundled
 from activetune.networks.network import Network
@@ -656,6 +657,21 @@ def test_what_is_excluded_is_as_if_it_were_not_there(recipe: str, digits: Path, 
     assert weights(tmp_path / "excluded") == weights(tmp_path / "rest")
     with pytest.raises(UsageError, match="is not empty"):
         train(digits, tmp_path / "excluded", recipe, labels=labels, resume=True)
+
+
+def test_what_is_excluded_leaves_the_pools_cached_features_in_use(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    pool = open_pool(digits)
+    options = activetune.EmbedOptions(workers=0, precision="fp32", device="cpu")
+    activetune.embed(pool, options=options, quiet=True, **NETWORK)
+
+    def computed(*_: Any, **__: Any) -> None:
+        raise AssertionError("features are computed again")
+
+    monkeypatch.setattr(embedding, "compute", computed)
+    labels = some_labels(pool, shots=4)
+    train(pool, tmp_path / "m", "pool_probe", labels=labels, exclude=[pool.ids[-1]])
 
 
 def test_an_exclusion_that_leaves_nothing_to_learn_from(digits: Path, tmp_path: Path, small: None) -> None:

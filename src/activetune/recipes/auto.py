@@ -145,7 +145,7 @@ class Auto(Recipe):
         trains = not large and job.has_linear_probe and job.task.name in Vecaf.only_tasks
         if trains and batches >= self.worthwhile:
             return "vecaf", f"{because}; {batches:,} batches of all labels do", batches
-        looks = self._from_pool(job) and FORWARD * len(job.whole_pool) * an_image <= 60 * self.minutes
+        looks = self._from_pool(job) and FORWARD * len(job.teaching) * an_image <= 60 * self.minutes
         return "pool_probe" if looks else "linear_probe", because, 0
 
     def _told_time(self, needed: float) -> str:
@@ -167,7 +167,7 @@ class Auto(Recipe):
         return changed(recipe, {**own, **remedies})
 
     def _from_pool(self, job: Job) -> bool:
-        return self.learns_from_pool(job.task.name, job.head, job.labels, len(job.whole_pool))
+        return self.learns_from_pool(job.task.name, job.head, job.labels, len(job.teaching))
 
     def _has_pilot(self, job: Job) -> bool:
         fact = self._fact()
@@ -193,7 +193,7 @@ def _told_labels(job: Job) -> str:
     told = f"{_shots(job.task.name, job.labels):,.1f} labels per class"
     if job.task.name not in PoolFact.only_tasks or job.head not in ("", PoolFact.only_head):
         return told
-    return f"{told}, {counted(len(job.whole_pool), 'image')} in the pool"
+    return f"{told}, {counted(len(job.teaching), 'image')} in the pool"
 
 
 def _size(job: Job) -> int:

@@ -147,7 +147,7 @@ class PoolFact(Recipe):
 
     def _looks(self, job: Job) -> float:
         """The work of one look at the pool, the pilot's too, in images that are trained on."""
-        most = min(self.pool.most, len(job.whole_pool))
+        most = min(self.pool.most, len(job.teaching))
         return FORWARD * (most + (min(most, PILOT_MOST) if self._runs(job) > 1 else 0))
 
     def _runs(self, job: Job) -> int:
@@ -185,7 +185,7 @@ class PoolFact(Recipe):
 
 
 def _unlabelled(job: Job) -> int:
-    return len(job.whole_pool) - len(job.labels)
+    return len(job.teaching) - len(job.labels)
 
 
 def last_not_worse(right: Sequence[FloatArray]) -> int:
@@ -236,7 +236,7 @@ class _Stages:
     def __post_init__(self) -> None:
         """Choose the images of the pool that are looked at."""
         own = {*self.job.labels.ids, *self.judged}
-        others = [item for item in self.job.whole_pool.ids if item not in own]
+        others = [item for item in self.job.teaching if item not in own]
         rng = np.random.default_rng([self.job.seed, 29])
         most = min(self.recipe.pool.most, PILOT_MOST if self.judged else len(others))
         drawn = np.sort(rng.permutation(len(others))[:most]).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -143,13 +143,12 @@ def _task(name: str, head: str | None, recipe: str, chosen: Recipe) -> Task:
 def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run) -> Model:
     """The model; every process goes through here, and the first one alone does what ``from_first`` is given."""
     given, excluded = from_first(lambda: _given(asked, recipe, pool, run.quiet))
-    pool = pool.subset([item for item in pool.ids if item not in excluded]) if excluded else pool
     runtime = together(lambda: resolve_runtime(device_of_rank(run.device), run.precision))
     origin = from_first(lambda: _origin(asked, given, pool))
     backbone, told = in_turn(lambda: _backbone_of(asked, recipe, origin, run.quiet))
     with_weights_of_first(backbone)
     note(f"backbone: {told}; recipe: {asked.recipe}", run.quiet)
-    made_from = from_first(lambda: _made_from(pool, given, backbone, asked, recipe, runtime, run))
+    made_from = from_first(lambda: _made_from(pool, given, excluded, backbone, asked, recipe, runtime, run))
     this = digest_json(made_from)
     if from_first(lambda: MODEL.is_there(folder, this, run)):
         return load(folder)
@@ -157,7 +156,7 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
     started = time.perf_counter()
     with withdrawing(folder, (REJECTED,)):
         kept, rejected = from_first(lambda: usable(pool, given, asked.task, folder / REJECTED, run.workers, run.quiet))
-    job = _job(pool, kept, backbone, recipe, runtime, folder, run, asked)
+    job = replace(_job(pool, kept, backbone, recipe, runtime, folder, run, asked), aside=frozenset(excluded))
     with tracked(asked.trackers, folder, _told(made_from, recipe), quiet=run.quiet) as tracking:
         outcome = _trained(recipe, replace(job, track=tracking.follow), folder, tracking)
         more = {"run": this, "rejected": rejected, "weights_file": _text(backbone.weights_file)}
@@ -172,10 +171,18 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
 
 
 def _made_from(
-    pool: Pool, labels: Labels, backbone: Backbone, asked: _Asked, recipe: Recipe, runtime: Runtime, run: Run
+    pool: Pool,
+    labels: Labels,
+    excluded: Collection[str],
+    backbone: Backbone,
+    asked: _Asked,
+    recipe: Recipe,
+    runtime: Runtime,
+    run: Run,
 ) -> dict[str, Any]:
     """What the model is made from, for its manifest; its digest tells this run from others."""
-    from_pool = recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool))
+    teaching = pool.subset([item for item in pool.ids if item not in excluded]) if excluded else pool
+    from_pool = recipe.learns_from_pool(asked.task.name, asked.head, labels, len(teaching))
     return {
         **digests_of(pool, labels, classes=bool(asked.classes), use_cache=asked.use_cache),
         "backbone": backbone.name,
@@ -184,7 +191,7 @@ def _made_from(
         "options": record_of(recipe),
         "seed": run.seed,
         "precision": runtime.precision,
-        **({"whole_pool": Contents(pool, remember=asked.use_cache).fingerprint} if from_pool else {}),
+        **({"whole_pool": Contents(teaching, remember=asked.use_cache).fingerprint} if from_pool else {}),
         **({} if asked.task.name == CLASSIFICATION else {"task": asked.task.name}),
         **({"head": asked.head} if asked.head else {}),
     }

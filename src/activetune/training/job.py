@@ -43,7 +43,8 @@ class Job:
         labels: their answers; a class may have none.
         held_out: positions (among the L) carved out for validation, empty where labels are too few. A recipe that
             chooses by them trains on them only in a final fit after the choice.
-        whole_pool: the pool that the labelled items come from, whose features may be cached.
+        whole_pool: the pool that the labelled items come from, whose features may be cached. aside: its items that
+            nothing may be learned from.
         network: the backbone, without a head yet; a recipe trains it in place and puts a head on it.
         runtime: device and precision. seed: of every random choice.
         work: folder for what an unfinished run needs, such as the state after each epoch; it goes when the run is done.
@@ -70,6 +71,13 @@ class Job:
     head: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     track: Callable[[Sequence[Mapping[str, Any]]], None] = untold
+    aside: frozenset[str] = frozenset()
+
+    @property
+    def teaching(self) -> Sequence[str]:
+        """The pool's items that may be learned from, with a label or without."""
+        ids = self.whole_pool.ids
+        return [item for item in ids if item not in self.aside] if self.aside else ids
 
     def fresh_head(self, kind: str = "") -> Head:
         """A head for the job's task, by default of the kind that was asked for; its random start is the seed's."""

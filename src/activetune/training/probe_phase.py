@@ -214,8 +214,8 @@ def _features(job: Job, options: Probe, crops: Crops) -> FloatArray:
 
 
 def pool_features(job: Job) -> Embeddings:
-    """Features of every image of the pool that can be decoded, by the backbone as it is."""
-    return embedded(job, job.whole_pool.ids)
+    """Features of every image of the pool that may teach and can be decoded, by the backbone as it is."""
+    return embedded(job, job.teaching)
 
 
 def embedded(job: Job, ids: Sequence[str], *, use_cache: bool = True, backbone: Backbone | None = None) -> Embeddings:
