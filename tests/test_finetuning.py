@@ -671,7 +671,7 @@ def test_what_is_excluded_leaves_the_pools_cached_features_in_use(
 
     monkeypatch.setattr(embedding, "compute", computed)
     labels = some_labels(pool, shots=4)
-    train(pool, tmp_path / "m", "pool_probe", labels=labels, exclude=[pool.ids[-1]])
+    assert len(train(pool, tmp_path / "m", "pool_probe", labels=labels, exclude=[pool.ids[-1]]).classes) == 4
 
 
 def test_an_exclusion_that_leaves_nothing_to_learn_from(digits: Path, tmp_path: Path, small: None) -> None:
