@@ -164,8 +164,8 @@ def _finetuned(pool: Pool, asked: _Asked, recipe: Recipe, folder: Path, run: Run
         tracking.follow(outcome.history)
         tracking.end(read_manifest(folder, "model")["figures"] if is_first() else {})
     selected = origin is not None and origin.kind in PICKS
-    trained_on = not recipes()[outcome.figures.get("recipe", asked.recipe)].frozen
-    for sentence in describe_estimate(outcome.figures, trained_on=trained_on, selected=selected):
+    taken = recipes()[outcome.figures["recipe"]] if "recipe" in outcome.figures else recipe
+    for sentence in describe_estimate(outcome.figures, trained_on=not taken.frozen, selected=selected):
         note(sentence, run.quiet)
     return model or load(folder)
 
