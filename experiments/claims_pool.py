@@ -163,9 +163,6 @@ CLAIMS = {
 GIVEN: dict[str, list[str]] = {
     PAGE: [
         *("`semilearn` (0.3.2)", "whose latest release (2.11.1) does not load beside the torch (2.13)"),  # releases
-        *(
-            "the share of the probe in the answers, from 0.5 to 0.3.",
-            "on Caltech-101 with the former share of 0.5",
-        ),  # a setting
+        "the share of the probe in the answers, from 0.5 to 0.3.",  # a setting
     ]
 }
