@@ -118,6 +118,7 @@ def benchmarks() -> list[str]:
         embedding_peers(),
         growth.cases(rows),
         *growing,
+        scale_tables.pool_sizes(),
         on_a_gpu(),
         *cached_training(),
         versions(),

@@ -33,7 +33,7 @@ def sizes() -> str:
 
 def times() -> str:
     """A line per measurement, with the machine that it was made on."""
-    rows = [*_embeddings(), *_long_run(), *_selections()]
+    rows = [*_embeddings(), *_long_run(), *_selections(), *_pool_probe()]
     return lines(["what", "measured", "a million", "own memory at most", "machine"], rows)
 
 
@@ -67,6 +67,24 @@ def _selections() -> list[list[str]]:
             seconds, memory = f"{row['seconds']:.0f} s", f"{row['peak_anonymous_mb']:,} MB"
             rows.append([f"`select --method {row['method']}`", told, seconds, memory, _machine(row)])
     return rows
+
+
+def _pool_probe() -> list[list[str]]:
+    row = max(read("benchmarks/pool_probe.json")["rows"], key=lambda one: one["items"])
+    told = f"learning from {row['items']:,} features of 192 numbers, 1,000 of them labelled"
+    busy = row["processor_seconds"] * 1e6 / row["items"]
+    return [
+        ["`finetune --recipe pool_probe`", told, f"{_hours(busy)} of one core", f"{row['peak_mb']:,} MB", _machine(row)]
+    ]
+
+
+def pool_sizes() -> str:
+    """``pool_probe.json``: what learning from a pool takes, by its size."""
+    rows = [
+        [f"{row['items']:,}", f"{row['processor_seconds']:.0f}", f"{row['peak_mb']:,}", f"{row['features_mb']:,}"]
+        for row in read("benchmarks/pool_probe.json")["rows"]
+    ]
+    return lines(["images in the pool", "seconds of one core", "memory, MB", "of it features"], rows)
 
 
 def _rate(value: float) -> str:
