@@ -8,18 +8,20 @@ from __future__ import annotations
 import numpy as np
 from claims import Claim, checked, ordered
 from pool_tables import (
+    by_rank,
     correlations,
     gains,
     leads,
-    mean_ranks,
     of_cells_with_foreign,
     orders,
     over_activeft,
     over_labels_alone,
     over_one_backbone,
+    sets_of,
 )
 
 PAGE = "experiments/pool/README.md"
+ROLES = ("design", "confirm")
 
 
 def confirmed() -> tuple[str, str, str, str]:
@@ -60,39 +62,30 @@ def strangers() -> tuple[str, str, str, str, str, str]:
     )
 
 
-DESIGN, CONFIRM = ("Caltech-101", "CIFAR-10"), ("CIFAR-10, long tail", "Cells", "Scenes")
-
-
 def first_ranks() -> tuple[str, str, str]:
     """The three best by mean rank with the pool."""
-    found = mean_ranks()
-    names = {name for sets in found.values() for name in sets}
-    means = {
-        one: np.mean([sets[name]["pool_probe"] for name in sets]) for one, sets in found.items() if set(sets) == names
-    }
-    return tuple(f"`{one}`" for one in sorted(means, key=lambda one: means[one])[:3])  # type: ignore[return-value]
+    return tuple(f"`{method}`" for method, _ in by_rank()[:3])  # type: ignore[return-value]
 
 
 def above_default() -> tuple[str, ...]:
     """How far two presets are above ActiveFT's default, and how far below it at worst."""
     told = []
     for method in ("activeft:tail", "activeft:released"):
-        for names in (DESIGN, CONFIRM):
-            found = over_activeft(method, *names)
+        for role in ROLES:
+            found = over_activeft(method, *sets_of(role))
             told += [f"{np.mean(found):+.1f}", f"{min(found):+.1f}"]
     return tuple(told)
 
 
 def sparse_regions() -> tuple[str, str]:
     """What ActiveFT gains by weighing sparse regions more, on the long tail."""
-    return tuple(  # type: ignore[return-value]
-        f"{np.mean(over_activeft(f'activeft, by density {power}', CONFIRM[0])):+.1f}" for power in ("0.5", "1")
-    )
+    found = [over_activeft(f"activeft, by density {power}", "CIFAR-10, long tail") for power in ("0.5", "1")]
+    return tuple(f"{np.mean(gains_there):+.1f}" for gains_there in found)  # type: ignore[return-value]
 
 
 def predicted() -> tuple[str, ...]:
     """The mean correlation of what is known of picks with accuracy, over the sets but Scenes."""
-    sets = [name for name in (*DESIGN, *CONFIRM) if name != "Scenes"]
+    sets = [name for role in ROLES for name in sets_of(role) if name != "Scenes"]
     found = [correlations(name, "pool_probe") for name in sets]
     return tuple(f"{np.mean([one[kind] for one in found]):.2f}" for kind in ("emd", "unreached", "faint", "radius"))
 

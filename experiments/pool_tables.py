@@ -44,6 +44,11 @@ def is_there(name: str) -> bool:
     return (ROOT / FOLDER / f"results/{name}.json").is_file()
 
 
+def sets_of(role: str) -> list[str]:
+    """The sets with that role."""
+    return [name for name, *_ in by_cell(role)]
+
+
 def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
     """Of each set with a frozen backbone: its name, its budgets, and top-1 by (recipe, budget, method)."""
     for run, cells in runs():
@@ -247,16 +252,22 @@ def over_activeft(method: str, *names: str) -> list[float]:
     return found
 
 
+def overall(sets: dict[str, dict[str, float]], recipe: str) -> float:
+    """A selector's mean rank over the sets that it has one on."""
+    return float(np.mean([ranks[recipe] for ranks in sets.values()]))
+
+
+def by_rank() -> list[tuple[str, dict[str, dict[str, float]]]]:
+    """:func:`mean_ranks`, best mean with the pool first."""
+    return sorted(mean_ranks().items(), key=lambda item: overall(item[1], "pool_probe"))
+
+
 def ranks() -> str:
-    """Mean ranks of each selector with the pool, those without it in brackets, by set; best mean first."""
-    found = mean_ranks()
-    names = list(dict.fromkeys(name for sets in found.values() for name in sets))
-
-    def overall(sets: dict[str, dict[str, float]], recipe: str) -> float:
-        return float(np.mean([sets[name][recipe] for name in names if name in sets]))
-
+    """Mean ranks of each selector with the pool, those without it in brackets, by set."""
+    found = by_rank()
+    names = list(dict.fromkeys(row["set"] for rows in of_selections().values() for row in rows))
     rows = []
-    for method, sets in sorted(found.items(), key=lambda item: overall(item[1], "pool_probe")):
+    for method, sets in found:
         told = {name: f"{means['pool_probe']:.1f} ({means['linear_probe']:.1f})" for name, means in sets.items()}
         cells = [told.get(name, "") for name in names]
         rows.append([method, *cells, f"{overall(sets, 'pool_probe'):.1f} ({overall(sets, 'linear_probe'):.1f})"])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from activetune.base.errors import some
+from activetune.base.printing import counted
 from activetune.data.labels import Labels
 from activetune.data.near_names import near_names, nearest_spellings
 
@@ -34,7 +35,7 @@ def describe_imbalance(labels: Labels) -> list[str]:
     if count < IMBALANCE * few:
         return []
     return [
-        f"classes have from {few:,} label{'s' if few > 1 else ''} ({least!r}) to {count:,} ({most!r}), and the model "
+        f"classes have from {counted(few, 'label')} ({least!r}) to {count:,} ({most!r}), and the model "
         "will lean towards the large ones; --set logit_adjustment=1 answers for evenly frequent classes"
     ]
 

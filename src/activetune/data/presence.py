@@ -61,11 +61,12 @@ def lost_classes(labels: Labels, kept: Labels) -> list[str]:
     >>> lost_classes(labels, Labels(["1.jpg"], ["ant"], labels.classes))
     ['dog']
     """
-    named, left = ({name for answer in one.answers for name in _names(answer)} for one in (labels, kept))
+    named, left = ({name for answer in one.answers for name in names_of(answer)} for one in (labels, kept))
     return [name for name in labels.classes if name in named - left]
 
 
-def _names(answer: Answer) -> Sequence[str]:
+def names_of(answer: Answer) -> Sequence[str]:
+    """The class names that an answer holds: those of a mask are positions, and sentences have none."""
     if isinstance(answer, str):
         return (answer,)
     return answer.names if isinstance(answer, Names | Boxes) else ()

@@ -29,6 +29,7 @@ from activetune.data.ids import ids_of, refuse_foreign_ids
 from activetune.data.kinds import Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels, answers_of, labels_of, pool_labels
 from activetune.data.pool import Pool
+from activetune.data.presence import names_of
 from activetune.selection.artefact import ANSWERS, SELECTION_FILES, load_selection
 
 CLASSIFICATION = "classification"
@@ -112,7 +113,7 @@ def _with_classes(found: Given, pool: Pool, classes: Sequence[str] | None) -> Gi
 
     The names of a pool's folders are classes where the answers name no others: else they may be days or cameras.
     """
-    occurring = {name for answer in found.answers.values() for name in _names(answer)}
+    occurring = {name for answer in found.answers.values() for name in names_of(answer)}
     of_pool = _of_pool(found.task, pool) if classes is None and not found.classes else []
     known = list(classes) if classes is not None else list(found.classes)
     known = known or (of_pool if occurring <= set(of_pool) else [])
@@ -120,10 +121,6 @@ def _with_classes(found: Given, pool: Pool, classes: Sequence[str] | None) -> Gi
     if classes is not None and missing:
         raise UsageError(f"the answers name {missing[0]!r}, which --classes does not; give all classes")
     return Given(found.task, found.ids, found.answers, [*known, *missing], found.scores)
-
-
-def _names(answer: Any) -> tuple[str, ...]:
-    return (answer,) if isinstance(answer, str) else answer.names if isinstance(answer, Names | Boxes) else ()
 
 
 def _of_pool(task: str, pool: Pool) -> list[str]:

@@ -87,7 +87,7 @@ class Auto(Recipe):
     def learns_from_pool(self, task: str, head: str, labels: Labels, images: int) -> bool:
         """See :class:`Recipe`: whether it may come to that, as the choice is made when the training begins."""
         few = _shots(task, labels) <= self.pool_shots and images >= self.pool_times * len(labels)
-        return few and task in PoolFact.only_tasks and head in ("", PoolFact.only_head)
+        return few and _pool_can_teach(task, head)
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
@@ -191,9 +191,13 @@ def _shots(task: str, labels: Labels) -> float:
 def _told_labels(job: Job) -> str:
     """What tells whether the pool is learned from, where it can be."""
     told = f"{_shots(job.task.name, job.labels):,.1f} labels per class"
-    if job.task.name not in PoolFact.only_tasks or job.head not in ("", PoolFact.only_head):
+    if not _pool_can_teach(job.task.name, job.head):
         return told
     return f"{told}, {counted(len(job.teaching), 'image')} in the pool"
+
+
+def _pool_can_teach(task: str, head: str) -> bool:
+    return task in PoolFact.only_tasks and head in ("", PoolFact.only_head)
 
 
 def _size(job: Job) -> int:

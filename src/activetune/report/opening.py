@@ -68,7 +68,7 @@ def _simulation(subject: Subject) -> Opening:
     return (
         f"activetune simulate: {made['pool_name']}",
         f"{made['pool_items']:,} images{of_classes} to choose from, {made['test_items']:,} held out "
-        f"({made['test_name']}{', others for each seed' if own else ''}), {seeds} seed{'s' if seeds > 1 else ''}; "
+        f"({made['test_name']}{', others for each seed' if own else ''}), {counted(seeds, 'seed')}; "
         f"backbone: {made['made_from']['backbone']}.",
     )
 
@@ -78,7 +78,7 @@ def _demo(subject: Subject) -> Opening:
     return (
         f"activetune demo: {made['question']}",
         f"{made['about']} {made['pool_items']:,} images to choose from, {made['test_items']:,} held out, "
-        f"{made['seeds']} seed{'s' if made['seeds'] > 1 else ''}; backbone: bundled, recipe: linear probe.",
+        f"{counted(made['seeds'], 'seed')}; backbone: bundled, recipe: linear probe.",
     )
 
 

@@ -28,6 +28,7 @@ Answers = Ids | Mapping[str, Any] | Labels
 Metadata = Mapping[str, Sequence[Any]] | str | os.PathLike[str]
 Losses = Mapping[str, float] | str | os.PathLike[str]
 LABEL = "label"  # the column of the classes that are known
+WHAT = "these embeddings"  # what ids must be of
 PREDICTED = "predicted"  # the name under which --balance takes the current model's classes
 
 
@@ -84,13 +85,13 @@ def read_limits(
     Raises:
         UsageError: unknown ids, contradicting answers, or nothing left that may be picked.
     """
-    excluded = _positions(embeddings, read_excluded(exclude, embeddings.position, what="these embeddings"), "")
+    excluded = _positions(embeddings, read_excluded(exclude, embeddings.position, what=WHAT))
     answers = _answers(embeddings, labelled)
-    known = _positions(embeddings, list(answers), "labelled ids")
+    known = _positions(embeddings, read_ids(list(answers), embeddings.position, what=WHAT, where="labelled ids"))
     known = np.setdiff1d(known, excluded, assume_unique=True)
     closed = NO_INDICES
     if candidates is not None:
-        open_ = _positions(embeddings, candidates, "candidate ids")
+        open_ = _positions(embeddings, read_ids(candidates, embeddings.position, what=WHAT, where="candidate ids"))
         closed = _others(len(embeddings), open_, known, excluded)
     names = [answers[embeddings.ids[row]] for row in known]
     classes = sorted({name for name in names if name})
@@ -201,7 +202,7 @@ def _answers(embeddings: Embeddings, labelled: Answers | None) -> Mapping[str, s
     need_columns(columns, ["id"], labelled, embeddings.position)
     columns = {**columns, "id": as_known(ids_of(columns["id"]), embeddings.position)}
     answers = answers_of(columns, labelled)
-    refuse_unknown(list(answers), embeddings.position, labelled, "these embeddings")
+    refuse_unknown(list(answers), embeddings.position, labelled, WHAT)
     return answers
 
 
@@ -230,11 +231,8 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
         raise UsageError(f"{where}: a loss is no number ({error}); correct it") from None
 
 
-def _positions(embeddings: Embeddings, given: Ids | None, where: str) -> IntArray:
-    """Ascending positions of ids from a sequence or a file."""
-    if given is None:
-        return NO_INDICES
-    ids = read_ids(given, embeddings.position, what="these embeddings", where=where)
+def _positions(embeddings: Embeddings, ids: Sequence[str]) -> IntArray:
+    """Ascending positions of distinct ids."""
     return np.asarray(sorted(embeddings.position[item] for item in ids), dtype=np.int64)
 
 

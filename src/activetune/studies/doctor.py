@@ -18,6 +18,7 @@ from typing import Any
 
 from activetune.base.errors import first_line
 from activetune.base.files import cache_folder
+from activetune.base.printing import counted
 
 PACKAGE = "activetune"
 DEVELOPERS = ("benchmarks", "dev", "experiments")  # extras of those who work on activetune itself
@@ -171,7 +172,7 @@ def _accelerators(torch: Any) -> Iterator[str]:
 def _cache() -> Iterator[Finding]:
     folder = cache_folder("")
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    size = f"{_size(sum(path.stat().st_size for path in files))} in {len(files):,} file{'' if len(files) == 1 else 's'}"
+    size = f"{_size(sum(path.stat().st_size for path in files))} in {counted(len(files), 'file')}"
     above = next(place for place in (folder, *folder.parents) if place.is_dir())
     if os.access(above, os.W_OK):
         yield Finding("cache", str(folder), size)

@@ -181,8 +181,8 @@ def _made_from(
     run: Run,
 ) -> dict[str, Any]:
     """What the model is made from, for its manifest; its digest tells this run from others."""
-    teaching = pool.subset([item for item in pool.ids if item not in excluded]) if excluded else pool
-    from_pool = recipe.learns_from_pool(asked.task.name, asked.head, labels, len(teaching))
+    from_pool = recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool) - len(excluded))
+    teaching = pool.subset([item for item in pool.ids if item not in excluded]) if from_pool and excluded else pool
     return {
         **digests_of(pool, labels, classes=bool(asked.classes), use_cache=asked.use_cache),
         "backbone": backbone.name,
@@ -203,15 +203,23 @@ def _given(asked: _Asked, recipe: Recipe, pool: Pool, quiet: bool) -> tuple[Labe
     Where images without a label teach too, those of an audit are among them.
 
     Raises:
-        UsageError: see :func:`_taught`; ids that the pool does not have; nothing is left to learn from.
+        UsageError: see :func:`_taught`; ids that the pool does not have; see :func:`_without`.
     """
     excluded = set(read_excluded(asked.exclude, pool.position, what=f"the pool {pool.name}"))
     labels = _taught(asked, pool, quiet)
-    unseen: set[str] = set()
-    if recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool)):
-        unseen = {item for item in audit_beside(asked.labels) if item in pool.position}
-    if not excluded:
-        return labels, unseen
+    if excluded:
+        labels = _without(excluded, labels, asked, quiet)
+    if recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool) - len(excluded)):
+        excluded |= audit_beside(asked.labels) & pool.position.keys()
+    return labels, excluded
+
+
+def _without(excluded: Collection[str], labels: Labels, asked: _Asked, quiet: bool) -> Labels:
+    """The answers to the other items; classes that only the excluded ones show go with them, unless they are given.
+
+    Raises:
+        UsageError: nothing is left to learn from.
+    """
     left = keep(labels, [item for item in labels.ids if item not in excluded])
     if refusal := asked.task.refusal(left) if len(left) else "no label is left":
         raise UsageError(f"without the excluded items: {refusal}; exclude fewer (--exclude), or label others")
@@ -220,7 +228,7 @@ def _given(asked: _Asked, recipe: Recipe, pool: Pool, quiet: bool) -> tuple[Labe
         left = replace(left, classes=[name for name in left.classes if name not in gone])
         told += f"; with them {counted(len(gone), 'class', 'classes')} ({some(gone)}), unless --classes gives all"
     note(told, quiet)
-    return left, excluded | unseen
+    return left
 
 
 def _taught(asked: _Asked, pool: Pool, quiet: bool) -> Labels:

@@ -17,6 +17,7 @@ from typing import Any
 
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, some, unknown_name
+from activetune.base.printing import counted
 from activetune.data.annotations import masks
 from activetune.data.annotations._columns import SomeRows, column_answers, column_for
 from activetune.data.annotations._export import Export, exported
@@ -246,8 +247,7 @@ def _unknown(files: Files, task: str) -> UsageError:
             )
     if files.single is None:
         kinds = sorted({suffix_of(name) or "no suffix" for name in files.names})
-        several = "" if len(files.names) == 1 else "s"
-        held = f"{len(files.names):,} file{several} ({some(kinds, 6)})" if files.names else "no file"
+        held = f"{counted(len(files.names), 'file')} ({some(kinds, 6)})" if files.names else "no file"
     else:
         held = f"a file ending in {files.single.suffix or 'nothing'}"
     known = "; ".join(module.ABOUT for module in formats().values() if task in module.TASKS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from activetune.evaluation.metrics import told_score
+from activetune.evaluation.metrics import capital, told_score
 from activetune.report.charts import Axis, Line, line_chart
 from activetune.report.page import Page
 from activetune.report.panels._base import Panel
@@ -70,8 +70,7 @@ def _advice(latest: Mapping[str, Any], page: Page) -> None:
 
 
 def _sentence(advice: Mapping[str, Any]) -> str:
-    told = str(advice["sentence"])
-    return f"{told[:1].upper()}{told[1:]}."
+    return f"{capital(str(advice['sentence']))}."
 
 
 def _audits(rounds: Sequence[Mapping[str, Any]], page: Page) -> None:

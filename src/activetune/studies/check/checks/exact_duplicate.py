@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from activetune.base.printing import counted
 from activetune.studies.check.content import PIXELS
 from activetune.studies.check.examined import Examined
 from activetune.studies.check.finding import Check, Finding, Found
@@ -36,5 +37,5 @@ class ExactDuplicate(Check):
             differ += bool(labels)
             how = "the same file as" if same_file else "the same pixels, in another file, as"
             found.append(Finding(pool.ids[row], f"{how} {pool.ids[one]}{labels}", other=pool.ids[one]))
-        remark = f"copies of {len(groups):,} image{'s' if len(groups) > 1 else ''}" if found else ""
+        remark = f"copies of {counted(len(groups), 'image')}" if found else ""
         return Found(found, remark + (f"; the labels of {differ:,} differ from their original's" if differ else ""))
