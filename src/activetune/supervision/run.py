@@ -51,7 +51,7 @@ from activetune.supervision.heads import (
 )
 from activetune.supervision.joint import train_jointly
 from activetune.tasks import Task, task_of
-from activetune.training.finetune import answers_to, usable
+from activetune.training.answers import answers_to, usable
 from activetune.training.job import Job, Outcome, digests_of
 from activetune.training.output import write_history
 from activetune.training.trackers import Tracker, asked_trackers

@@ -13,11 +13,10 @@ import torch
 
 from activetune.base.artefact import read_manifest, write_manifest
 from activetune.base.config import field_defaults
-from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.errors import ActivetuneError
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest_json, record_of
 from activetune.base.memory import Portions
-from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.ranks import (
     device_of_rank,
@@ -31,22 +30,21 @@ from activetune.base.ranks import (
 from activetune.base.run import Run, RunOptions
 from activetune.base.runtime import Runtime, resolve_runtime, spent
 from activetune.base.settings import flatten
-from activetune.base.tables import write_csv
 from activetune.base.unfinished import WORK, clear, withdrawing
 from activetune.data.identity import Contents
 from activetune.data.ids import Ids, read_excluded
-from activetune.data.labels import Labels, keep
-from activetune.data.loading import read_usable, rejected_items
+from activetune.data.labels import Labels
+from activetune.data.loading import read_usable
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.data.presence import lost_classes
 from activetune.evaluation.estimate import describe_estimate
 from activetune.evaluation.model import MODEL_FILES, Model, Prepare, load, save_model
 from activetune.networks.adapters import ADAPTER_FILES
 from activetune.networks.backbones import Backbone, load_backbone
 from activetune.networks.network import CLASSIFICATION, Network
-from activetune.selection.audit import AUDIT, audit_beside
+from activetune.selection.audit import audit_beside
 from activetune.tasks import Task, task_of
+from activetune.training.answers import Given, answers_to, usable, without_audit, without_items
 from activetune.training.finite import rates_among, refuse_outputs, refuse_weights, settings_to_change
 from activetune.training.job import Job, Outcome, digests_of
 from activetune.training.origin import PICKS, Origin, origin_of
@@ -64,7 +62,7 @@ def finetune(
     *,
     out: str | os.PathLike[str],
     task: str = CLASSIFICATION,
-    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    labels: Given = None,
     classes: Sequence[str] | None = None,
     exclude: Ids | None = None,
     head: str | None = None,
@@ -119,7 +117,7 @@ class _Asked:
 
     task: Task
     head: str
-    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None
+    labels: Given
     classes: Sequence[str] | None
     exclude: Ids | None
     backbone: str | None
@@ -203,73 +201,21 @@ def _given(asked: _Asked, recipe: Recipe, pool: Pool, quiet: bool) -> tuple[Labe
     Where images without a label teach too, those of an audit are among them.
 
     Raises:
-        UsageError: see :func:`_taught`; ids that the pool does not have; see :func:`_without`.
+        UsageError: no answer that a model may learn from is left; ids that the pool does not have.
     """
     excluded = set(read_excluded(asked.exclude, pool.position, what=f"the pool {pool.name}"))
-    labels = _taught(asked, pool, quiet)
+    answered = answers_to(asked.task, asked.labels, pool, asked.classes, quiet=quiet)
+    labels = without_audit(answered, asked.labels, quiet=quiet)
     if excluded:
-        labels = _without(excluded, labels, asked, quiet)
+        labels = without_items(labels, excluded, asked.task, asked.classes, quiet=quiet)
     if recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool) - len(excluded)):
         excluded |= audit_beside(asked.labels) & pool.position.keys()
     return labels, excluded
 
 
-def _without(excluded: Collection[str], labels: Labels, asked: _Asked, quiet: bool) -> Labels:
-    """The answers to the other items; classes that only the excluded ones show go with them, unless they are given.
-
-    Raises:
-        UsageError: nothing is left to learn from.
-    """
-    left = keep(labels, [item for item in labels.ids if item not in excluded])
-    if refusal := asked.task.refusal(left) if len(left) else "no label is left":
-        raise UsageError(f"without the excluded items: {refusal}; exclude fewer (--exclude), or label others")
-    told = f"excluded: {counted(len(excluded), 'item')}, {len(labels) - len(left):,} of them labelled"
-    if gone := lost_classes(labels, left) if asked.classes is None else []:
-        left = replace(left, classes=[name for name in left.classes if name not in gone])
-        told += f"; with them {counted(len(gone), 'class', 'classes')} ({some(gone)}), unless --classes gives all"
-    note(told, quiet)
-    return left
-
-
-def _taught(asked: _Asked, pool: Pool, quiet: bool) -> Labels:
-    """The answers to train on, without the audit of the selection that they belong to.
-
-    Raises:
-        UsageError: the audit alone is answered.
-    """
-    labels, aside = answers_to(asked.task, asked.labels, pool, asked.classes, quiet=quiet), audit_beside(asked.labels)
-    kept = [item for item in labels.ids if item not in aside]
-    if len(kept) == len(labels):
-        return labels
-    if not kept:
-        raise UsageError(f"{asked.labels} answers the audit alone, which no model may learn from; label the picks too")
-    left_out = len(labels) - len(kept)
-    note(f"{left_out:,} answers to the audit are left out: score on them with evaluate --only {AUDIT}", quiet)
-    return keep(labels, kept)
-
-
 def _told(made_from: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """The settings of a run by flat name, as trackers get them."""
     return {**{name: value for name, value in made_from.items() if name != "options"}, **flatten(recipe)}
-
-
-def answers_to(
-    task: Task,
-    given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
-    pool: Pool,
-    classes: Sequence[str] | None = None,
-    *,
-    quiet: bool = False,
-) -> Labels:
-    """The answers to train on, see :meth:`Task.labels_of`.
-
-    Raises:
-        UsageError: also where nothing can be learned from them.
-    """
-    labels = task.labels_of(given, pool, classes, quiet=quiet)
-    if refusal := task.refusal(labels):
-        raise UsageError(refusal)
-    return labels
 
 
 def _job(
@@ -381,26 +327,3 @@ def _save(job: Job, outcome: Outcome, made_from: Mapping[str, Any], folder: Path
     write_manifest(folder, "model", {**made_from, "figures": figures}, files=(*MODEL_FILES, *ADAPTER_FILES))
     clear(folder)
     return model
-
-
-def usable(pool: Pool, labels: Labels, task: Task, listing: Path, workers: int, quiet: bool) -> tuple[Labels, int]:
-    """The labels whose image can be decoded, and how many others there are; these are listed in a CSV file.
-
-    Raises:
-        UsageError: no image can be decoded, or none of a class; the listing goes with the run that is refused.
-    """
-    rejected = rejected_items(pool.subset(labels.ids), workers=workers)
-    write_csv(listing, ("id", "reason"), list(rejected.items()))
-    if not rejected:
-        return labels, 0
-    kept = keep(labels, [item for item in labels.ids if item not in rejected])
-    first = "the first: " + ": ".join(next(iter(rejected.items())))
-    if not len(kept):
-        raise UsageError(f"none of the {len(labels):,} labelled images can be decoded ({first}); label others")
-    if lost := task.lost(labels, kept):
-        raise UsageError(
-            f"no labelled image of {some(lost)} can be decoded ({len(rejected):,} images can't be; {first}); label "
-            "others of that class"
-        )
-    note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
-    return kept, len(rejected)
