@@ -32,7 +32,7 @@ from activetune.features.artefact import Embeddings, origin, save_items, seal_em
 from activetune.features.options import Computation, EmbedOptions
 from activetune.features.sharing import SAVE_EVERY_SECONDS, Work, all_sealed, rates, tell_rates, worked_through
 from activetune.features.writer import FEATURES, FeatureWriter, join
-from activetune.networks.backbones import Backbone
+from activetune.networks.backbones import Backbone, weights_in_precision
 
 
 def compute(
@@ -113,6 +113,7 @@ class _Embedding(Work):
         stack = contextlib.ExitStack()
         stack.enter_context(torch.inference_mode())
         stack.enter_context(runtime.autocast())
+        stack.enter_context(weights_in_precision(self.backbone, runtime))
         return stack
 
     def open(self, shard: int, runtime: Runtime, portions: Portions) -> _Features:

@@ -15,7 +15,7 @@ from activetune.base.run import Run
 from activetune.base.runtime import resolve_runtime
 from activetune.networks.backbones import Backbone
 
-PIPELINE = 2  # raised when the same inputs give other features
+PIPELINE = 3  # raised when the same inputs give other features
 
 
 class Preparation(Protocol):

@@ -16,6 +16,7 @@ from activetune.base.errors import UsageError, unknown_name
 from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
 from activetune.networks.backbones._folder import check_weights, described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
+from activetune.networks.backbones._precision import weights_in_precision
 from activetune.networks.backbones._resized import multiplications, resized, share_of
 from activetune.networks.backbones._size import split_size
 
@@ -33,6 +34,7 @@ __all__ = [
     "share_of",
     "source_of",
     "sources",
+    "weights_in_precision",
     "without_size",
 ]
 

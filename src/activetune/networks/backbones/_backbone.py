@@ -126,7 +126,8 @@ class Backbone(nn.Module):
         """Images (B, 3, H, W) to the network's input: uint8 ones are normalised, others are so already."""
         if not images.is_floating_point():
             mean, std = self.get_buffer("mean"), self.get_buffer("std")
-            images = (images.to(mean.dtype) / 255 - mean) / std
+            wide = images.to(mean.dtype, memory_format=torch.channels_last)  # a copy, which is worked on in place
+            images = wide.div_(255).sub_(mean).div_(std)
         return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -289,7 +289,11 @@ class _Call:
         labels = Labels.of(self.taught)
         if not make_recipe(self.settings.recipe).learns_from_pool(self.settings.task, "", labels, len(self.pool)):
             return None
-        return sorted(self.project.audit & self.pool.position.keys())
+        audit = sorted(self.project.audit & self.pool.position.keys())
+        if audit:
+            told = f"{self.settings.recipe} learns from images without a label too, but not from the audit's"
+            note(f"{told}: {counted(len(audit), 'image')}", self.run.quiet)
+        return audit
 
     def _advise(self, number: int, embeddings: Embeddings, model: Model | None, more: int) -> None:
         """Add to ``advice.json`` what there is to say after a round."""
