@@ -19,10 +19,11 @@ from activetune.features.distances import distinct_nearest, pieces_of, unit_rows
 from activetune.networks.regression import LinearHead
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.regions import regions_of, sample_regions
-from activetune.selection.selectors import make_selector, typiclust, usl
+from activetune.selection.selectors import _typical, make_selector, typiclust, usl
 from activetune.selection.selectors._engine import minimise
 from activetune.selection.selectors._greedy import gaussian
 from activetune.selection.selectors._losses import PaperLoss, ReleasedLoss
+from activetune.selection.selectors._typical import most_typical
 from activetune.selection.selectors.auto import SHOTS, choose
 from activetune.selection.selectors.bilaf import BiLAF, shares_by_size
 from activetune.selection.selectors.free_sel import local_patterns
@@ -360,6 +361,70 @@ def test_activeft_scores_are_the_items_that_are_nearest_to_a_pick() -> None:
     owner = distances_between(features[evidence.population], features[cover]).argmin(axis=1)
     assert picks.scores.tolist() == np.bincount(owner, minlength=19)[:15].tolist()
     assert (np.diff(picks.scores) <= 0).all()
+
+
+def crowded_blobs(seed: int, size: int = 60, crowd: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three wide groups, in each of which some items lie close together off its middle: rows, groups, who is there."""
+    rng = np.random.default_rng(seed)
+    axes = np.eye(6)
+    wide, close = 0.3 * rng.normal(size=(3, size, 6)), 0.01 * rng.normal(size=(3, crowd, 6))
+    aside = 0.5 * axes[3:, None]
+    rows = np.concatenate([axes[:3, None] + wide, axes[:3, None] + aside + close], axis=1)
+    crowded = np.tile(np.arange(size + crowd) >= size, 3)
+    return unit_rows(rows.reshape(-1, 6)), np.repeat(np.arange(3), size + crowd), crowded
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pick_that_stands_for_many_is_a_typical_one(seed: int) -> None:
+    features, group, crowded = crowded_blobs(seed)
+    middle = pick("activeft", Evidence(features), 3, seed)
+    typical = pick("activeft", Evidence(features), 3, seed, typical=72)
+    assert sorted(group[middle.positions]) == sorted(group[typical.positions]) == [0, 1, 2]
+    assert not crowded[middle.positions].all()
+    assert crowded[typical.positions].all()
+    assert middle.notes == {}
+    assert "most typical item of its group" in typical.notes["typical"]
+
+
+@pytest.mark.parametrize(("items", "labelled", "is_typical"), [(216, 0, True), (216, 1, False), (215, 0, False)])
+def test_from_how_many_items_a_pick_on_it_is_a_typical_one(items: int, labelled: int, is_typical: bool) -> None:
+    features, _, _ = crowded_blobs(0)
+    evidence = Evidence(features[:items], labelled=np.arange(labelled))
+    assert ("typical" in pick("activeft", evidence, 3, typical=72).notes) == is_typical
+    assert "typical" not in pick("activeft", evidence, 3, typical=0).notes
+
+
+def test_the_most_typical_item_is_that_of_a_plain_loop() -> None:
+    features = centred_digits(400)
+    evidence = Evidence(features, labelled=np.arange(5), excluded=np.arange(9, 40), closed=np.arange(50, 90))
+    picks = pick("activeft", evidence, 6, typical=0).positions
+    found = most_typical(evidence, picks, np.random.default_rng(0))
+    cover, population = np.concatenate([picks, evidence.labelled]), evidence.population
+    owner = distances_between(features[population], features[cover]).argmin(axis=1)
+    for number, item in enumerate(found):
+        members = population[owner == number]
+        between = np.sort(distances_between(features[members], features[members]), axis=1)
+        mean = between[:, 1 : 1 + min(20, len(members) // 2)].mean(axis=1)
+        may = [place for place, one in enumerate(members) if one in evidence.candidates]
+        assert item in members[may]
+        assert mean[members == item] == pytest.approx(mean[may].min(), abs=1e-5)
+
+
+def test_of_a_large_group_some_items_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_typical, "MOST", 30)
+    features, group, crowded = crowded_blobs(1, crowd=120)
+    picks = np.flatnonzero(~crowded)[[0, 60, 120]]
+    found = most_typical(Evidence(features), picks, np.random.default_rng(2))
+    assert group[found].tolist() == group[picks].tolist()
+    assert crowded[found].all()  # where two thirds of a group lie
+
+
+def test_equal_items_and_single_ones_are_picked_once() -> None:
+    features = circle(np.repeat([0.0, 1.0, 2.0], [6, 1, 3]))
+    picks = np.array([0, 1, 6, 7])
+    found = most_typical(Evidence(features), picks, np.random.default_rng(0))
+    assert len(set(found.tolist())) == 4
+    assert found[2] == 6
 
 
 def test_activeft_covers_real_digits_better_than_random() -> None:

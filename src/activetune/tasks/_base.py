@@ -141,7 +141,7 @@ class Task(ABC):
         return {}
 
     def lost(self, labels: Labels, kept: Labels) -> list[str]:
-        """The classes that only those items show which were not kept."""
+        """The classes that the kept items do not show any more and the task can't do without; by default it can."""
         return []
 
     @abstractmethod

@@ -18,6 +18,7 @@ from activetune.base.arrays import IntArray
 from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, labels_of, with_classes
 from activetune.data.pool import Pool
+from activetune.data.presence import lost_classes
 from activetune.data.truth import truth_of
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.metrics import measure_balanced, measure_top1
@@ -87,7 +88,7 @@ class Classification(ClassTask):
 
     def lost(self, labels: Labels, kept: Labels) -> list[str]:
         """See :class:`Task`."""
-        return sorted(set(labels.names) - set(kept.names))
+        return lost_classes(labels, kept)
 
     def targets(self, labels: Labels) -> IntArray:
         """See :class:`ClassTask`: (L,)."""

@@ -31,13 +31,22 @@ from activetune.selection.selectors._base import Selector
 from activetune.selection.selectors._engine import Solution, minimise
 from activetune.selection.selectors._losses import CentroidLoss, ContrastiveLoss, PaperLoss, ReleasedLoss
 from activetune.selection.selectors._swaps import picks_of_centroids, swapped, weight_of_each
+from activetune.selection.selectors._typical import most_typical
 
 LOSSES: Mapping[str, type[CentroidLoss]] = {
     "paper": PaperLoss,
     "released": ReleasedLoss,
     "contrastive": ContrastiveLoss,
 }
-AS_PUBLISHED = {"temperature": 0.07, "balance": 1.0, "optimiser": "adam", "lr": 1e-3, "iterations": 300, "swaps": 0}
+AS_PUBLISHED = {
+    "temperature": 0.07,
+    "balance": 1.0,
+    "optimiser": "adam",
+    "lr": 1e-3,
+    "iterations": 300,
+    "swaps": 0,
+    "typical": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class ActiveFT(Selector):
         update: whether items go to their nearest centroid anew in each evaluation (off: the paper's ablation).
         power: p of the mean ``d^p`` that the swaps lower, > 0; 1 is the Earth Mover's Distance.
         swaps: most passes of swaps, 0 for none (each centroid then takes its most similar item).
+        typical: where a pick stands for so many items on average, or more, it gives way to the most typical one of
+            those nearest to it; 0 for never.
     """
 
     shares_rows: ClassVar[bool] = True
@@ -74,6 +85,7 @@ class ActiveFT(Selector):
     update: bool = True
     power: float = 2.0
     swaps: int = 1
+    typical: int = 200
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -83,6 +95,7 @@ class ActiveFT(Selector):
             ("iterations", self.iterations, self.iterations >= 1),
             ("power", self.power, self.power > 0),
             ("swaps", self.swaps, self.swaps >= 0),
+            ("typical", self.typical, self.typical >= 0),
         ):
             if not allowed:
                 raise UsageError(f"activeft: {name} can't be {value}; see 'activetune list selectors'")
@@ -133,6 +146,12 @@ class ActiveFT(Selector):
             positions, _ = distinct_nearest(
                 solution.centroids_KD, evidence.features_ND, evidence.candidates, holding=evidence.holding
             )
+        notes = {}
+        if weights_N is None and self._stands_for_many(evidence, budget):
+            positions = most_typical(evidence, positions, rng)
+            notes["typical"] = (
+                f"each pick is the most typical item of its group, of {self.typical:,} or more on average"
+            )
         sizes = weight_of_each(evidence, positions, weights_N)
         order = np.lexsort((positions, -sizes))
         reasons = [f"the nearest pick of {sizes[index]:,.0f} items" for index in order]
@@ -142,7 +161,13 @@ class ActiveFT(Selector):
             "loss_best": min(solution.losses),
             "evaluations": float(solution.evaluations),
         }
-        return Picks(positions[order], sizes[order], reasons, figures)
+        return Picks(positions[order], sizes[order], reasons, figures, notes)
+
+    def _stands_for_many(self, evidence: Evidence, budget: int) -> bool:
+        """Whether groups are so large that their middle is not what they are typical of."""
+        count = evidence.holding.count
+        covering = budget + count(len(evidence.labelled))
+        return 0 < self.typical * covering <= count(len(evidence.population))
 
     def solve(self, evidence: Evidence, budget: int, rng: np.random.Generator, weights_N: Float32 | None) -> Solution:
         """The centroids that the loss ends at, from a start drawn anew."""
