@@ -3,7 +3,7 @@
 python experiments/pool/typical.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
 From how many items per pick on the most typical one is the better (the setting ``typical`` of ``activeft``) was chosen
-on CIFAR-10. Both probes, ViT-Tiny and the bundled network, budgets of 70 to 2,500 items per pick.
+on CIFAR-10. Both probes, ViT-Tiny and the bundled network, on budgets of 90 to 2,500 items per pick.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class ActiveFT(Selector):
     update: bool = True
     power: float = 2.0
     swaps: int = 1
-    typical: int = 200
+    typical: int = 300
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
