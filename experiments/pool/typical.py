@@ -3,82 +3,112 @@
 python experiments/pool/typical.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
 From how many items per pick on the most typical one is the better (the setting ``typical`` of ``activeft``) was chosen
-on CIFAR-10. Both probes, ViT-Tiny and the bundled network, on budgets of 90 to 2,500 items per pick.
+on CIFAR-10. Both probes, ViT-Tiny and the bundled network, on budgets of 90 to 2,500 items per pick. Of Tiny-ImageNet
+ten pools are made, of ten classes each, 70 % of their images; the rest is scored on.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ensembles import scores
+from ensembles import RECIPES
 
+from activetune.data.labels import Labels
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import unit_rows
-from activetune.features.embedding import embed
+from activetune.features.embedding import embed, take
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors.activeft import ActiveFT
+from activetune.studies.simulation.cells import fit_head
+from activetune.studies.simulation.scoring import score_head
+from activetune.training.recipe import make_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import keep_sets
 
+TENS = "Tiny-ImageNet, ten classes"
 SETS = {
-    "CIFAR-10": ("cifar10.parquet", "cifar10_test.parquet", (5, 10, 20, 30, 50, 100)),
-    "CIFAR-10, long tail": ("cifar10_lt.parquet", "cifar10_test.parquet", (5, 10, 20, 30, 50, 100)),
-    "Cells": ("cells/train", "cells/test", (3, 6, 10, 15, 30)),
+    "CIFAR-10": (("$OUT/cifar10.parquet", "$OUT/cifar10_test.parquet"), (5, 10, 20, 30, 50, 100)),
+    "CIFAR-10, long tail": (("$OUT/cifar10_lt.parquet", "$OUT/cifar10_test.parquet"), (5, 10, 20, 30, 50, 100)),
+    "Cells": (("$OUT/cells/train", "$OUT/cells/test"), (3, 6, 10, 15, 30)),
+    TENS: (("$DATA/tiny_imagenet_100.parquet",), (2, 3, 4, 7, 14)),
 }
-SEEDS = 3
+SEEDS, TEN = 3, 10
 KEPT = Path(__file__).parent / "results/typical.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--weights", type=Path, required=True, help="vit_tiny_patch16_224.safetensors")
     parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py")
     parser.add_argument("--sets", default=";".join(SETS), help="names with semicolons between")
     options = parser.parse_args()
-    backbones = {"ViT-Tiny": ("timm/vit_tiny_patch16_224", options.weights), "bundled": ("bundled", None)}
+    places = {"$DATA": str(options.data), "$OUT": str(options.out)}
     keep_sets(
         KEPT,
         options.sets.split(";"),
         lambda name: [
-            row
-            for told, (backbone, weights) in backbones.items()
-            for row in measured(name, told, backbone, weights, options.out)
+            *measured(name, "ViT-Tiny", "timm/vit_tiny_patch16_224", options.weights, places),
+            *measured(name, "bundled", "bundled", None, places),
         ],
     )
 
 
-def measured(name: str, told: str, backbone: str, weights: Path | None, out: Path) -> list[dict[str, Any]]:
-    """One row per budget, kind of picks and probe; a list over the seeds."""
-    train, test, budgets = SETS[name]
-    pool, scored = (embed(out / place, backbone=backbone, weights=weights) for place in (train, test))
+def measured(name: str, told: str, backbone: str, weights: Path | None, places: dict[str, str]) -> list[dict[str, Any]]:
+    """One row per budget, kind of picks and probe; by draw, its scores."""
+    paths, budgets = SETS[name]
+    for mark, folder in places.items():
+        paths = tuple(path.replace(mark, folder) for path in paths)
+    whole = [embed(path, backbone=backbone, weights=weights) for path in paths]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for budget in budgets:
-        for kind, typical in (("middle", 0), ("typical", 1)):
-            for seed in range(SEEDS):
-                picks = picked(pool, budget, typical, seed)
-                for probe, right in scores(pool, scored, [pool.ids[place] for place in picks], seed).items():
-                    key = {
-                        "set": name,
-                        "features": told,
-                        "items": len(pool),
-                        "budget": budget,
-                        "picks": kind,
-                        "probe": probe,
-                    }
-                    found.setdefault(tuple(key.values()), {**key, "top1": {}})["top1"][str(seed)] = round(right, 4)
-                    print(*key.values(), seed, f"{100 * right:.1f}", flush=True)
+    for seed, pool, test in draws(name, whole):
+        for budget in budgets:
+            for kind, typical in (("middle", 0), ("typical", 1)):
+                for probe, scores in probed(pool, test, picked(pool, budget, typical, seed), seed).items():
+                    key = {"set": name, "features": told, "items": len(pool), "budget": budget, "picks": kind}
+                    row = found.setdefault((*key.values(), probe), {**key, "probe": probe})
+                    for score, value in scores.items():
+                        row.setdefault(score, {})[str(seed)] = round(value, 4)
+                    print(*key.values(), probe, seed, *scores.values(), flush=True)
     return list(found.values())
 
 
-def picked(pool: Embeddings, budget: int, typical: int, seed: int) -> np.ndarray:
-    """Positions of the picks."""
+def draws(name: str, whole: Sequence[Embeddings]) -> Iterator[tuple[int, Embeddings, Embeddings]]:
+    """A number, a pool and its test set: the same for three seeds, or one of ten classes after the other."""
+    if name != TENS:
+        yield from ((seed, whole[0], whole[1]) for seed in range(SEEDS))
+        return
+    labels = np.asarray([str(label) for label in whole[0].labels or ()])
+    names = np.random.default_rng(5).permutation(np.unique(labels))
+    for seed in range(len(names) // TEN):
+        mine = np.flatnonzero(np.isin(labels, names[TEN * seed : TEN * (seed + 1)]))
+        order = [whole[0].ids[row] for row in np.random.default_rng(seed).permutation(mine)]
+        cut = round(0.7 * len(order))
+        yield seed, take(whole[0], sorted(order[:cut])), take(whole[0], sorted(order[cut:]))
+
+
+def picked(pool: Embeddings, budget: int, typical: int, seed: int) -> list[str]:
+    """Ids of the picks."""
     evidence = Evidence(unit_rows(np.asarray(pool.features_ND, dtype=np.float32)))
-    return ActiveFT(typical=typical).select(evidence, budget, np.random.default_rng(seed)).positions
+    picks = ActiveFT(typical=typical).select(evidence, budget, np.random.default_rng(seed))
+    return [pool.ids[position] for position in picks.positions]
+
+
+def probed(pool: Embeddings, test: Embeddings, picks: Sequence[str], seed: int) -> dict[str, dict[str, float]]:
+    """Top-1 and balanced accuracy of both probes; nothing where all picks are of one class."""
+    names = dict(zip(pool.ids, pool.labels or (), strict=True))
+    labels = Labels.of({item: names[item] for item in picks})
+    if len(labels.classes) < 2:
+        return {}
+    heads = {name: fit_head(make_recipe(name, None, {}), pool, labels, seed) for name in RECIPES}
+    scored = {name: score_head(head, labels.classes, test) for name, head in heads.items() if head is not None}
+    return {name: {"top1": one.top1, "balanced_accuracy": one.balanced_accuracy} for name, one in scored.items()}
 
 
 if __name__ == "__main__":
