@@ -6,13 +6,16 @@ mean of ``d^p``, d an item's distance to its nearest pick (``_swaps.py``); for p
 which section 3.4 of the paper shows the loss to stand for.
 Deviations of the default from Algorithm 1, which ``--preset paper`` keeps: a descent instead of Adam, which ends at a
 lower loss in a tenth of the evaluations, and the swaps. They are there because a lower loss alone does not give better
-picks, a lower distance does (docs/select.md). Of both: where several centroids share an item, pairs are joined by
+picks, a lower distance does (docs/select.md). Where a pick stands for hundreds of items, it then gives way to the most
+typical of them (``_typical.py``). Of both: where several centroids share an item, pairs are joined by
 similarity, so that K distinct ids come out whatever the centroids' order (the paper does not say what to do; its argmax
 would return fewer items). Labelled items take part as fixed centroids, which the paper does not have.
 The swaps, their power (2, and 4 in ``--preset tail``) and the size of their jury were chosen by top-1 on Caltech-101
-and CIFAR-10, even and long-tailed: on those pools the benchmarks flatter this default (experiments/LOG.md).
+and CIFAR-10, even and long-tailed, and ``typical`` on CIFAR-10: on those pools the benchmarks flatter this default
+(experiments/LOG.md).
 Cost: some 30 evaluations of 32 N D + 4 M^2 D operations with M = K + L, a few exact assignments of 2 N M D, and a
-pass of swaps of 2 J T D with at most J = 20,000 and T = max(8,192, 2 K); O(N + (J + M) D) memory. Not ordered.
+pass of swaps of 2 J T D with at most J = 20,000 and T = max(8,192, 2 K), 2 N n D with n = min(N / K, 2,048) for typical
+picks; O(N + (J + M) D) memory. Not ordered.
 """
 
 from __future__ import annotations
