@@ -15,7 +15,6 @@ from activetune.evaluation.statistics import mean_and_spread
 FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
 RECIPES = ("linear_probe", "pool_probe")
-MIDDLE = "activeft:typical=0"  # ActiveFT's picks where few of many items do not have to be typical ones
 SEEDS = 3
 PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
 
@@ -55,11 +54,7 @@ def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, 
     for run, cells in runs():
         name = run["name"].removesuffix(", frozen")
         if run["role"] in roles and name != run["name"]:
-            found = {
-                (cell["recipe"], cell["budget"], cell["method"].replace(MIDDLE, "activeft")): cell["top1"]
-                for cell in cells
-                if cell["top1"]
-            }
+            found = {(cell["recipe"], cell["budget"], cell["method"]): cell["top1"] for cell in cells if cell["top1"]}
             yield name, sorted({cell["budget"] for cell in cells}, key=int), found
 
 
@@ -321,11 +316,8 @@ def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
         name, _, kind = run["name"].rpartition(", ")
         backbone = "bundled" if kind == "bundled" else "ViT-Tiny"
         for cell in cells:
-            known = found.setdefault((name, backbone), {})
             if cell["method"] == "activeft" and cell["top1"]:
-                known[cell["recipe"], cell["budget"]] = cell
-            elif cell["method"] == MIDDLE and cell["top1"]:  # the same picks, where each stands for few
-                known.setdefault((cell["recipe"], cell["budget"]), cell)
+                found.setdefault((name, backbone), {})[cell["recipe"], cell["budget"]] = cell
     return {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
 
 

@@ -63,19 +63,13 @@ def measured(name: str, data: Path, out: Path) -> list[dict[str, Any]]:
         for way, pool, test in readings(parts[0], parts[1], second):
             for budget in BUDGETS[name]:
                 for method in METHODS:
-                    picks = picked(pool, method, budget, seed)
+                    picks = select(pool, budget=budget, method=method, seed=seed, quiet=True).ids
                     for recipe, right in scores(pool, test, picks, seed).items():
                         key = {"set": name, "features": way, "method": method, "recipe": recipe, "budget": budget}
                         row = found.setdefault(tuple(key.values()), {**key, "top1": []})
                         row["top1"].append(right)
                         print(*key.values(), seed, f"{100 * right:.1f}", flush=True)
     return list(found.values())
-
-
-def picked(pool: Embeddings, method: str, budget: int, seed: int) -> Sequence[str]:
-    """The picks of a selector; those of ActiveFT lie in the middle of their groups (``typical.py`` has both)."""
-    settings = {"typical": 0} if method == "activeft" else None
-    return select(pool, budget=budget, method=method, settings=settings, seed=seed, quiet=True).ids
 
 
 def bundled(name: str, data: Path, out: Path) -> dict[str, FloatArray]:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ensembles import picked, scores
+from ensembles import scores
 from peers import FOLDERS, sides, whole
 
 from activetune.features.artefact import Embeddings
 from activetune.features.embedding import take
+from activetune.selection.select import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import keep_sets
@@ -100,7 +101,7 @@ def measured(
     )
     for budget in budgets:
         for method in METHODS:
-            picks = picked(pool, method, budget, seed)
+            picks = select(pool, budget=budget, method=method, seed=seed, quiet=True).ids
             alone, with_foreign = (scores(side, test, picks, seed) for side in (pool, both))
             if not alone:
                 continue

@@ -97,8 +97,7 @@ def picked(method: str, features_ND: Float32, budget: int, seed: int, weights: M
     if method in weights:
         return ActiveFT().weighed(evidence, budget, rng, weights[method]).positions
     name, _, preset = method.partition(":")
-    settings = {"typical": 0} if name == "activeft" else None  # the middle of groups: typical.py has both
-    return make_selector(name, preset or None, settings).select(evidence, budget, rng).positions
+    return make_selector(name, preset or None).select(evidence, budget, rng).positions
 
 
 def sparse(similarity_NK: Float32, power: float) -> Float32:

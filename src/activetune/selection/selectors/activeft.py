@@ -88,7 +88,7 @@ class ActiveFT(Selector):
     update: bool = True
     power: float = 2.0
     swaps: int = 1
-    typical: int = 300
+    typical: int = 200
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
