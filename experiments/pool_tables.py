@@ -35,6 +35,8 @@ def tables() -> list[str]:
         made.append(foreign())
     if is_there("selections"):
         made += [ranks(), predictors()]
+    if is_there("typical"):
+        made.append(typical())
     made += [beside_peers(), of_two_backbones()]
     return [*made, tuned()] if of_tuned() else made
 
@@ -294,6 +296,56 @@ def predictors() -> str:
         alone, pool = (correlations(name, recipe) for recipe in RECIPES)
         rows.append([name, *(f"{pool[one]:.2f} ({alone[one]:.2f})" for one in CRITERIA)])
     return lines(["", *CRITERIA.values()], rows)
+
+
+# Typical picks -------------------------------------------------------------------------------------------------------
+
+PROBES = {"linear_probe": "probe", "pool_probe": "with the pool"}
+
+
+def of_typical() -> dict[tuple[str, str, str], dict[tuple[int, int], tuple[float, float]]]:
+    """By set, features and probe, by budget and items per pick: top-1 of middle picks, and what typical ones gain.
+
+    Means in % over the draws in which both have a figure.
+    """
+    kinds: dict[tuple[Any, ...], dict[str, dict[str, float]]] = {}
+    for row in read(f"{FOLDER}/results/typical.json")["rows"]:
+        key = (row["set"], row["features"], row["probe"], row["budget"], row["items"] // row["budget"])
+        kinds.setdefault(key, {})[row["picks"]] = row["top1"]
+    found: dict[tuple[str, str, str], dict[tuple[int, int], tuple[float, float]]] = {}
+    for (name, features, probe, budget, each), top1 in kinds.items():
+        pairs = [
+            (top1["middle"][draw], top1["typical"][draw]) for draw in top1["middle"].keys() & top1["typical"].keys()
+        ]
+        middle, gained = (
+            100 * float(np.mean([one for one, _ in pairs])),
+            100 * float(np.mean([b - a for a, b in pairs])),
+        )
+        found.setdefault((name, features, probe), {})[budget, each] = middle, gained
+    return found
+
+
+def typical() -> str:
+    """Picks in the middle of their groups, and what typical ones gain, by set, features, probe and budget."""
+    rows, told = [], ""
+    for (name, features, probe), cells in of_typical().items():
+        if name != told:
+            rows.append([f"**{name}**", *(f"**{budget}** (1 of {each:,})" for budget, each in cells)])
+            told = name
+        figures = (f"{middle:.1f}, {gained:+.1f}" for middle, gained in cells.values())
+        rows.append([f"{features}, {PROBES[probe]}", *figures])
+    return by_budget(rows)
+
+
+def typical_gains(name: str, probe: str, *, least: int = 300) -> list[float]:
+    """Points that typical picks gain on a set, of all features and budgets with ``least`` items per pick or more."""
+    return [
+        gained
+        for (one, _, read_by), cells in of_typical().items()
+        if (one, read_by) == (name, probe)
+        for (_, each), (_, gained) in cells.items()
+        if each >= least
+    ]
 
 
 # Tuned networks ------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "activeft as released": {"method": "activeft", "preset": "released", "settings": FEW},
     "activeft held": {"method": "activeft", "settings": {"update": False, "swaps": 0}},
     "activeft swapped again": {"method": "activeft", "settings": {"swaps": 3}},
-    "activeft of few": {"method": "activeft", "budget": 2},  # of which each stands for many
+    "activeft of few": {"method": "activeft", "settings": {"typical": 200}, "budget": 2},  # each stands for many
     "activeft of few with limits": {"method": "activeft", "settings": {"typical": 8}, **LIMITS},
     "ods of three": {"method": "ods", "settings": {"ensemble": 3, "iterations": 12}},
     "typiclust in turns": {"method": "typiclust", "settings": {"clusters": 5}},
