@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activetune import UsageError
-from activetune.base.tables import need_columns, read_table, write_csv
+from activetune.base.tables import header_of, need_columns, read_table, write_csv
 
 ROWS = {"id": ["a/1.png", "b, c.png", 'say "hi".png', "größe.png"], "label": ["cat", "dog", "", "犬"]}
 
@@ -50,6 +50,17 @@ def test_json_in_one_piece_is_told_from_json_lines(tmp_path: Path) -> None:
 def test_the_separator_is_found_whatever_the_suffix(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(as_text("\t"), encoding="utf-8")
     assert read_table(tmp_path / name) == ROWS
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", "SEP=;\r\n", '"sep=;"\r\n', "sep=|\n", "sep=;;\n"])
+def test_a_line_may_tell_the_separator(tmp_path: Path, line: str) -> None:
+    separator = "|" if "|" in line else ";"
+    (tmp_path / "t.csv").write_text(line + as_text(separator), encoding="utf-8", newline="")
+    assert read_table(tmp_path / "t.csv") == ROWS
+    assert header_of(tmp_path / "t.csv") == ("id", "label")
+    (tmp_path / "t.csv").write_text(f"{line}id{separator}label\n1{separator}a\n2{separator}b{separator}c\n", newline="")
+    with pytest.raises(UsageError, match="line 4 has another number of fields"):
+        read_table(tmp_path / "t.csv")
 
 
 def test_separators_inside_cells_are_no_separators(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from activetune.base.parquet import open_parquet, read_cells
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 SEPARATORS = ",\t;"  # the first wins where a header could be read with several
+SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;\t ]*(?:\r\n|\r|\n)', re.IGNORECASE)
 IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 OTHER_NAMES = {
@@ -132,11 +134,11 @@ def header_in(content: bytes, *, json_lines: bool = False) -> tuple[str, ...]:
     ('id', 'label')
     """
     text = content[:HEADER_BYTES].decode(_encoding_of(content), "ignore").lstrip("\ufeff")
-    first = _first_line(text)
     try:
         if not json_lines:
-            return tuple(name.strip() for name in next(csv.reader([first], delimiter=_separator(first)), []))
-        row = json.loads(first)
+            separator, text = _dialect(text)
+            return tuple(name.strip() for name in next(csv.reader([_first_line(text)], delimiter=separator), []))
+        row = json.loads(_first_line(text))
     except (ValueError, RecursionError, csv.Error):
         return ()
     return tuple(row) if isinstance(row, dict) else ()
@@ -233,9 +235,18 @@ def _first_line(text: str) -> str:
     return (text.lstrip().splitlines() or [""])[0][:HEADER_BYTES]
 
 
-def _separator(names: str) -> str:
-    """What stands between the fields of a first line."""
-    return max(SEPARATORS, key=lambda sign: len(next(csv.reader([names], delimiter=sign), [])))
+def _dialect(text: str) -> tuple[str, str]:
+    r"""What stands between the fields, and the text from its line of names on, with all lines at their numbers.
+
+    Spreadsheets write and read a line before the names that tells the separator.
+
+    >>> _dialect("sep=;\nid;label\n")
+    (';', '\nid;label\n')
+    """
+    if told := SEPARATOR_LINE.match(text):
+        return told[1], "\n" + text[told.end() :]
+    names = _first_line(text)
+    return max(SEPARATORS, key=lambda sign: len(next(csv.reader([names], delimiter=sign), []))), text
 
 
 def csv_columns(path: object, text: str) -> Columns:
@@ -247,7 +258,8 @@ def csv_columns(path: object, text: str) -> Columns:
     Raises:
         UsageError: it is damaged; the line is named.
     """
-    rows = list(_rows(path, text, _separator(_first_line(text))))
+    separator, text = _dialect(text)
+    rows = list(_rows(path, text, separator))
     first, names = next(((number, row) for number, (_, row) in enumerate(rows) if row), (0, []))
     header = [name.strip() for name in names]
     twice = [name for name in repeated(header) if name]
