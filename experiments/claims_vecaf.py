@@ -300,7 +300,7 @@ CLAIMS: dict[str, list[Claim]] = {
 GIVEN: dict[str, list[Any]] = {
     PAGE: [
         "Selections of 5 % a loop",  # settings
-        "Caltech-101, 5 % a loop, SGD at 0.05 from a head at zero.",
+        "Caltech-101, 5 % a loop, SGD at 0.05 from a head at zero, three seeds.",
         "two seeds (5 %: three)",
         "CIFAR-10, 5 % a loop, two seeds.",
         "0.2 % of it in the forward pass",

@@ -366,7 +366,7 @@ def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     for run, cells in runs():
         name, _, kind = run["name"].rpartition(", ")
-        backbone = "bundled" if kind == "bundled" else "ViT-Tiny"
+        backbone = "bundled" if kind.startswith("bundled") else "ViT-Tiny"
         for cell in cells:
             if cell["method"] == "activeft" and cell["top1"]:
                 found.setdefault((name, backbone), {})[cell["recipe"], cell["budget"]] = cell

@@ -7,9 +7,9 @@ which section 3.4 of the paper shows the loss to stand for.
 Deviations of the default from Algorithm 1, which ``--preset paper`` keeps: a descent instead of Adam, which ends at a
 lower loss in a tenth of the evaluations, and the swaps. They are there because a lower loss alone does not give better
 picks, a lower distance does (docs/select.md). In ``--preset typical`` a pick that stands for hundreds of items then
-gives way to the most typical of them (``_typical.py``). Of both: where several centroids share an item, pairs are joined by
-similarity, so that K distinct ids come out whatever the centroids' order (the paper does not say what to do; its argmax
-would return fewer items). Labelled items take part as fixed centroids, which the paper does not have.
+gives way to the most typical of them (``_typical.py``). Of both: where several centroids share an item, pairs are
+joined by similarity, so that K distinct ids come out whatever the centroids' order (the paper does not say what to do;
+its argmax would return fewer items). Labelled items take part as fixed centroids, which the paper does not have.
 The swaps, their power (2, and 4 in ``--preset tail``) and the size of their jury were chosen by top-1 on Caltech-101
 and CIFAR-10, even and long-tailed, and ``typical`` on CIFAR-10: on those pools the benchmarks flatter this default
 (experiments/LOG.md).
