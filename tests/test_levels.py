@@ -107,6 +107,10 @@ def test_a_pool_that_stays_on_the_disk(tmp_path: Path) -> None:
         ({"partitions": 4}, "--partitions is for a pool that is partitioned"),
         ({"refine": True}, "--refine is for a pool that is partitioned"),
         ({"levels": 2, "partitions": 1}, "partitions can't be 1"),
+        (
+            {"levels": 2, "refine": True, "method": "activeft", "preset": "typical"},
+            "--refine would undo what typical=300 has done; leave out one",
+        ),
         ({"levels": 2, "refine": True, "method": "k_center"}, "k_center can't refine the picks of all partitions"),
         ({"levels": 2, "min_distance": 0.2}, "--min-distance compares all picks"),
         ({"levels": 2, "budget": "coverage:0.5", "method": "k_center"}, "two levels share out a number or a share"),

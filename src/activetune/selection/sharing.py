@@ -24,7 +24,7 @@ from activetune.selection.selectors import Selector, selectors
 
 
 def refuse_settings(selector: Selector, method: str, levels: Levels | None) -> None:
-    """Refuse a method that several processes can't share the rows of, where there are several.
+    """Refuse a method that can't refine picks where it is asked to, or whose rows can't be shared where they must be.
 
     Two levels give each process partitions of its own, so that every method can be shared.
 
@@ -37,6 +37,8 @@ def refuse_settings(selector: Selector, method: str, levels: Levels | None) -> N
         raise UsageError(
             f"{method} can't refine the picks of all partitions; leave out --refine, or choose one of: {able}"
         )
+    if levels is not None and levels.refine and (setting := selector.unrefined()):
+        raise UsageError(f"--refine would undo what {setting} has done; leave out one of them")
     if world == 1 or levels is not None:
         return
     if not selector.shares_rows:

@@ -55,6 +55,10 @@ class Selector(Settings, ABC):
         """Which of these settings needs all rows in one process, though the method does not; empty where none does."""
         return ""
 
+    def unrefined(self) -> str:
+        """Which of these settings is undone by :meth:`refined`; empty where none is."""
+        return ""
+
     def refined(
         self,
         evidence: Evidence,

@@ -41,15 +41,7 @@ LOSSES: Mapping[str, type[CentroidLoss]] = {
     "released": ReleasedLoss,
     "contrastive": ContrastiveLoss,
 }
-AS_PUBLISHED = {
-    "temperature": 0.07,
-    "balance": 1.0,
-    "optimiser": "adam",
-    "lr": 1e-3,
-    "iterations": 300,
-    "swaps": 0,
-    "typical": 0,
-}
+AS_PUBLISHED = {"temperature": 0.07, "balance": 1.0, "optimiser": "adam", "lr": 1e-3, "iterations": 300, "swaps": 0}
 
 
 @dataclass(frozen=True)
@@ -118,6 +110,10 @@ class ActiveFT(Selector):
         return (
             "" if LOSSES[self.loss].shares_rows else f"loss={self.loss}, which compares each centroid with every item"
         )
+
+    def unrefined(self) -> str:
+        """See :class:`Selector`: the swaps go back to the middle of the groups."""
+        return f"typical={self.typical}" if self.typical else ""
 
     def select(self, evidence: Evidence, budget: int, rng: np.random.Generator) -> Picks:
         """See :class:`Selector`; ``figures`` holds the exact loss at the start and at the end."""
