@@ -383,15 +383,19 @@ def test_a_pick_that_stands_for_many_is_a_typical_one(seed: int) -> None:
     assert not crowded[middle.positions].all()
     assert crowded[typical.positions].all()
     assert middle.notes == {}
-    assert "most typical item of its group" in typical.notes["typical"]
+    assert typical.notes["typical"] == "a pick stands for 72 items on average; each is the most typical of its group"
 
 
 @pytest.mark.parametrize(("items", "labelled", "is_typical"), [(216, 0, True), (216, 1, False), (215, 0, False)])
 def test_from_how_many_items_a_pick_on_it_is_a_typical_one(items: int, labelled: int, is_typical: bool) -> None:
     features, _, _ = crowded_blobs(0)
     evidence = Evidence(features[:items], labelled=np.arange(labelled))
-    assert ("typical" in pick("activeft", evidence, 3, typical=72).notes) == is_typical
-    assert "typical" not in pick("activeft", evidence, 3, typical=0).notes
+    found = pick("activeft", evidence, 3, typical=72)
+    assert ("most typical" in found.notes["typical"]) == is_typical
+    assert ("fewer than typical=72; each stays in the middle" in found.notes["typical"]) != is_typical
+    plain = pick("activeft", evidence, 3, typical=0)
+    assert plain.notes == {}
+    assert is_typical or found.positions.tolist() == plain.positions.tolist()
 
 
 def test_the_most_typical_item_is_that_of_a_plain_loop() -> None:

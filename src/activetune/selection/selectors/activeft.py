@@ -147,11 +147,14 @@ class ActiveFT(Selector):
                 solution.centroids_KD, evidence.features_ND, evidence.candidates, holding=evidence.holding
             )
         notes = {}
-        if weights_N is None and self._stands_for_many(evidence, budget):
-            positions = most_typical(evidence, positions, rng)
-            notes["typical"] = (
-                f"each pick is the most typical item of its group, of {self.typical:,} or more on average"
-            )
+        if self.typical and weights_N is None:
+            each = self._items_per_pick(evidence, budget)
+            told = f"a pick stands for {int(each):,} items on average"
+            if each >= self.typical:
+                positions = most_typical(evidence, positions, rng)
+                notes["typical"] = f"{told}; each is the most typical of its group"
+            else:
+                notes["typical"] = f"{told}, fewer than typical={self.typical:,}; each stays in the middle of its group"
         sizes = weight_of_each(evidence, positions, weights_N)
         order = np.lexsort((positions, -sizes))
         reasons = [f"the nearest pick of {sizes[index]:,.0f} items" for index in order]
@@ -163,11 +166,10 @@ class ActiveFT(Selector):
         }
         return Picks(positions[order], sizes[order], reasons, figures, notes)
 
-    def _stands_for_many(self, evidence: Evidence, budget: int) -> bool:
-        """Whether groups are so large that their middle is not what they are typical of."""
+    def _items_per_pick(self, evidence: Evidence, budget: int) -> float:
+        """The size of a group; labelled items have one each too."""
         count = evidence.holding.count
-        covering = budget + count(len(evidence.labelled))
-        return 0 < self.typical * covering <= count(len(evidence.population))
+        return count(len(evidence.population)) / (budget + count(len(evidence.labelled)))
 
     def solve(self, evidence: Evidence, budget: int, rng: np.random.Generator, weights_N: Float32 | None) -> Solution:
         """The centroids that the loss ends at, from a start drawn anew."""
