@@ -314,9 +314,8 @@ def of_typical() -> dict[tuple[str, str, str], dict[tuple[int, int], tuple[float
         kinds.setdefault(key, {})[row["picks"]] = row["top1"]
     found: dict[tuple[str, str, str], dict[tuple[int, int], tuple[float, float]]] = {}
     for (name, features, probe, budget, each), top1 in kinds.items():
-        pairs = [
-            (top1["middle"][draw], top1["typical"][draw]) for draw in top1["middle"].keys() & top1["typical"].keys()
-        ]
+        both = sorted(top1["middle"].keys() & top1["typical"].keys())
+        pairs = [(top1["middle"][draw], top1["typical"][draw]) for draw in both]
         middle, gained = (
             100 * float(np.mean([one for one, _ in pairs])),
             100 * float(np.mean([b - a for a, b in pairs])),
