@@ -21,7 +21,7 @@ from activetune.data.images import decode_image
 from tests.conftest import tiny_backbone, write_digits
 from tests.test_finetune_ranks import ROOT, ended, start_two
 
-pytestmark = pytest.mark.slow  # by two processes
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]  # by two processes; what they share test_ranks.py tests too
 
 DETR = "detr:layers=1;decoder_layers=1;queries=4;width=32;decoder_width=32;hidden=32;attention_heads=2;dropout=0"
 HEADS = {"detection": DETR, "captioning": "lstm:dropout=0"}  # units that are dropped fall otherwise in each process

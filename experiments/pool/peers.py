@@ -35,6 +35,7 @@ from machine import keep_sets
 
 FOLDERS = {
     "Caltech-101": "here-caltech-frozen",
+    "Tiny-ImageNet, 100 classes": "here-tiny-frozen",
     "CIFAR-10": "here-cifar10-frozen",
     "CIFAR-10, long tail": "here-cifar10-lt-frozen",
     "Cells": "here-cells-frozen",
