@@ -173,6 +173,18 @@ def test_an_image_is_read_alone_and_normalised_once(backbone: Backbone) -> None:
     torch.testing.assert_close(backbone((pixels / 255 - mean) / std), together, atol=1e-4, rtol=1e-3)
 
 
+def test_features_in_bf16_are_those_of_fp32_but_for_rounding(backbone: Backbone, pool: Pool) -> None:
+    before = backbone.fingerprint
+    found = [
+        activetune.embed(pool, backbone=backbone, use_cache=False, precision=precision, workers=0, quiet=True)
+        for precision in ("fp32", "bf16")
+    ]
+    fp32_ND, bf16_ND = (torch.from_numpy(np.asarray(one.features_ND, dtype=np.float32)) for one in found)
+    assert torch.nn.functional.cosine_similarity(fp32_ND, bf16_ND).min() > 0.998  # weights that nobody has trained
+    assert backbone.fingerprint == before
+    assert {weight.dtype for weight in backbone.parameters()} == {torch.float32}
+
+
 def test_an_image_is_prepared_to_its_size(backbone: Backbone) -> None:
     prepared = backbone.prepare(Image.linear_gradient("L").resize((90, 50)).convert("RGB"))
     assert prepared.dtype == torch.uint8
