@@ -172,17 +172,21 @@ def frozen() -> str:
 
 
 def pseudo_labels() -> str:
-    """Linear heads and attention pooling by what they learn from."""
-    cells = read("experiments/fact/results/pseudo_labels.json")["cells"]["frozen"]
-    counts = sorted(cells, key=int)
+    """Linear heads and attention pooling by what they learn from, on frozen backbones and on those that are tuned."""
+    content = read("experiments/fact/results/pseudo_labels.json")["cells"]
+    columns = {
+        f"{count}{suffix}": content[backbone][count]
+        for backbone, suffix in (("frozen", ""), ("fact", ", tuned"))
+        for count in sorted(content.get(backbone, ()), key=int)
+    }
     named = {"linear": "linear", "map": "MAP", "pool": "`pool_probe`", "labels": "labels alone"}
     rows = []
-    for key in cells[counts[0]]["top1"]:
+    for key in content["frozen"]["5"]["top1"]:
         head, learned, *augmentation = key.split(", ")
-        told = (mean_and_spread(cells[one]["top1"][key], factor=100) for one in counts)
+        told = (mean_and_spread(cell["top1"][key], factor=100) for cell in columns.values())
         rows.append([", ".join([named[head], *augmentation]), named.get(learned, learned), *told])
-    right = (mean_and_spread(cells[one]["right"], factor=100) for one in counts)
-    return lines(["", "learns from", *counts], [*rows, ["pseudo-labels that are right", "", *right]])
+    right = (mean_and_spread(cell["right"], factor=100) for cell in columns.values())
+    return lines(["", "learns from", *columns], [*rows, ["pseudo-labels that are right", "", *right]])
 
 
 # Segmentation and detection -----------------------------------------------------------------------------------------
