@@ -25,6 +25,7 @@ from pool_tables import (
 
 PAGE = "experiments/pool/README.md"
 ROLES = ("design", "confirm")
+NOT_CHOSEN_ON = ("CIFAR-10, long tail", "Tiny-ImageNet, ten classes", "Cells")  # of typical picks
 
 
 def confirmed() -> tuple[str, str, str, str]:
@@ -119,16 +120,13 @@ def classes_met() -> tuple[str]:
 
 def typical_picks() -> tuple[str, ...]:
     """What typical picks gain where each stands for 300 items or more, by set; with the pool, then without it."""
-    sets = ("CIFAR-10", "CIFAR-10, long tail", "Tiny-ImageNet, ten classes", "Cells")
-    return tuple(
-        f"{np.mean(typical_gains(name, probe)):+.1f}" for probe in ("pool_probe", "linear_probe") for name in sets
-    )
+    sets, probes = ("CIFAR-10", *NOT_CHOSEN_ON), ("pool_probe", "linear_probe")
+    return tuple(f"{np.mean(typical_gains(name, probe)):+.1f}" for probe in probes for name in sets)
 
 
 def typical_spread() -> tuple[str, str]:
     """The most that they lose and gain, with the pool, on the sets that nothing was chosen on."""
-    sets = ("CIFAR-10, long tail", "Tiny-ImageNet, ten classes", "Cells")
-    found = [gained for name in sets for gained in typical_gains(name, "pool_probe")]
+    found = [gained for name in NOT_CHOSEN_ON for gained in typical_gains(name, "pool_probe")]
     return f"{min(found):+.1f}", f"{max(found):+.1f}"
 
 

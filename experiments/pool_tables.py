@@ -315,11 +315,8 @@ def of_typical() -> dict[tuple[str, str, str], dict[tuple[int, int], tuple[float
     found: dict[tuple[str, str, str], dict[tuple[int, int], tuple[float, float]]] = {}
     for (name, features, probe, budget, each), top1 in kinds.items():
         both = sorted(top1["middle"].keys() & top1["typical"].keys())
-        pairs = [(top1["middle"][draw], top1["typical"][draw]) for draw in both]
-        middle, gained = (
-            100 * float(np.mean([one for one, _ in pairs])),
-            100 * float(np.mean([b - a for a, b in pairs])),
-        )
+        middle = 100 * float(np.mean([top1["middle"][draw] for draw in both]))
+        gained = 100 * float(np.mean([top1["typical"][draw] - top1["middle"][draw] for draw in both]))
         found.setdefault((name, features, probe), {})[budget, each] = middle, gained
     return found
 

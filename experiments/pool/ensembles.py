@@ -22,6 +22,7 @@ from peers import FOLDERS, sides, whole
 
 from activetune.base.arrays import FloatArray
 from activetune.data.labels import Labels
+from activetune.evaluation.scores import Scores
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import unit_rows
 from activetune.features.embedding import embed
@@ -113,12 +114,17 @@ def whitened_by(pool_ND: FloatArray, test_ND: FloatArray) -> list[FloatArray]:
 
 def scores(pool: Embeddings, test: Embeddings, picks: Sequence[str], seed: int) -> dict[str, float]:
     """Top-1 of each recipe that is fitted on features; empty where all labels are of one class."""
+    return {name: found.top1 for name, found in probed(pool, test, picks, seed).items()}
+
+
+def probed(pool: Embeddings, test: Embeddings, picks: Sequence[str], seed: int) -> dict[str, Scores]:
+    """All scores of each recipe that is fitted on features; empty where all labels are of one class."""
     names = dict(zip(pool.ids, pool.labels or (), strict=True))
     labels = Labels.of({item: names[item] for item in picks})
     if len(labels.classes) < 2:
         return {}
     heads = {name: fit_head(make_recipe(name, None, {}), pool, labels, seed) for name in RECIPES}
-    return {name: score_head(head, labels.classes, test).top1 for name, head in heads.items() if head is not None}
+    return {name: score_head(head, labels.classes, test) for name, head in heads.items() if head is not None}
 
 
 if __name__ == "__main__":

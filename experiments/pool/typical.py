@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ensembles import RECIPES
+from ensembles import probed
+from peers import whole
 
-from activetune.data.labels import Labels
 from activetune.features.artefact import Embeddings
 from activetune.features.distances import unit_rows
 from activetune.features.embedding import embed, take
 from activetune.selection.problem import Evidence
 from activetune.selection.selectors.activeft import ActiveFT
-from activetune.studies.simulation.cells import fit_head
-from activetune.studies.simulation.scoring import score_head
-from activetune.training.recipe import make_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import keep_sets
@@ -65,12 +62,13 @@ def measured(name: str, told: str, backbone: str, weights: Path | None, places: 
     paths, budgets = SETS[name]
     for mark, folder in places.items():
         paths = tuple(path.replace(mark, folder) for path in paths)
-    whole = [embed(path, backbone=backbone, weights=weights) for path in paths]
+    parts = [embed(path, backbone=backbone, weights=weights) for path in paths]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for seed, pool, test in draws(name, whole):
+    for seed, pool, test in draws(name, parts):
         for budget in budgets:
             for kind, typical in (("middle", 0), ("typical", 1)):
-                for probe, scores in probed(pool, test, picked(pool, budget, typical, seed), seed).items():
+                for probe, scored in probed(pool, test, picked(pool, budget, typical, seed), seed).items():
+                    scores = {"top1": scored.top1, "balanced_accuracy": scored.balanced_accuracy}
                     key = {"set": name, "features": told, "items": len(pool), "budget": budget, "picks": kind}
                     row = found.setdefault((*key.values(), probe), {**key, "probe": probe})
                     for score, value in scores.items():
@@ -79,36 +77,25 @@ def measured(name: str, told: str, backbone: str, weights: Path | None, places: 
     return list(found.values())
 
 
-def draws(name: str, whole: Sequence[Embeddings]) -> Iterator[tuple[int, Embeddings, Embeddings]]:
+def draws(name: str, parts: Sequence[Embeddings]) -> Iterator[tuple[int, Embeddings, Embeddings]]:
     """A number, a pool and its test set: the same for three seeds, or one of ten classes after the other."""
     if name != TENS:
-        yield from ((seed, whole[0], whole[1]) for seed in range(SEEDS))
+        yield from ((seed, parts[0], parts[1]) for seed in range(SEEDS))
         return
-    labels = np.asarray([str(label) for label in whole[0].labels or ()])
+    labels = np.asarray([str(label) for label in parts[0].labels or ()])
     names = np.random.default_rng(5).permutation(np.unique(labels))
     for seed in range(len(names) // TEN):
         mine = np.flatnonzero(np.isin(labels, names[TEN * seed : TEN * (seed + 1)]))
-        order = [whole[0].ids[row] for row in np.random.default_rng(seed).permutation(mine)]
+        order = [parts[0].ids[row] for row in np.random.default_rng(seed).permutation(mine)]
         cut = round(0.7 * len(order))
-        yield seed, take(whole[0], sorted(order[:cut])), take(whole[0], sorted(order[cut:]))
+        yield seed, take(parts[0], sorted(order[:cut])), take(parts[0], sorted(order[cut:]))
 
 
 def picked(pool: Embeddings, budget: int, typical: int, seed: int) -> list[str]:
     """Ids of the picks."""
-    evidence = Evidence(unit_rows(np.asarray(pool.features_ND, dtype=np.float32)))
+    evidence = Evidence(unit_rows(whole(pool)))
     picks = ActiveFT(typical=typical).select(evidence, budget, np.random.default_rng(seed))
     return [pool.ids[position] for position in picks.positions]
-
-
-def probed(pool: Embeddings, test: Embeddings, picks: Sequence[str], seed: int) -> dict[str, dict[str, float]]:
-    """Top-1 and balanced accuracy of both probes; nothing where all picks are of one class."""
-    names = dict(zip(pool.ids, pool.labels or (), strict=True))
-    labels = Labels.of({item: names[item] for item in picks})
-    if len(labels.classes) < 2:
-        return {}
-    heads = {name: fit_head(make_recipe(name, None, {}), pool, labels, seed) for name in RECIPES}
-    scored = {name: score_head(head, labels.classes, test) for name, head in heads.items() if head is not None}
-    return {name: {"top1": one.top1, "balanced_accuracy": one.balanced_accuracy} for name, one in scored.items()}
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def finetune(
     *,
     out: str | os.PathLike[str],
     task: str = CLASSIFICATION,
-    labels: Given = None,
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     exclude: Ids | None = None,
     head: str | None = None,

@@ -8,7 +8,7 @@ have too few digits in bfloat16.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -28,28 +28,26 @@ def weights_in_precision(backbone: Backbone, runtime: Runtime) -> Iterator[None]
     Nothing changes in another precision, nor for a network that can't be computed so, or gives features of a cosine
     below ``ALIKE``: both are tried on drawn images. Weights must not change in the block.
     """
-    held = _cast(backbone.network) if runtime.precision == "bf16" and _computes_alike(backbone, runtime) else {}
-    try:
+    cast = runtime.precision == "bf16" and _computes_alike(backbone, runtime)
+    with _in_bfloat16(backbone.network) if cast else nullcontext():
         yield
-    finally:
-        _restore(held)
 
 
-def _cast(network: nn.Module) -> dict[nn.Parameter, torch.Tensor]:
-    """Cast the weights that are not of norms; returns what they were."""
+@contextmanager
+def _in_bfloat16(network: nn.Module) -> Iterator[None]:
+    """Cast the weights that are not of norms, in a block."""
     norms = {
         id(weight) for layer in network.modules() if "Norm" in type(layer).__name__ for weight in layer.parameters()
     }
     wide = [one for one in network.parameters() if one.dtype == torch.float32 and id(one) not in norms]
     held = {weight: weight.data for weight in wide}
-    for weight in wide:
-        weight.data = weight.data.to(torch.bfloat16)
-    return held
-
-
-def _restore(held: dict[nn.Parameter, torch.Tensor]) -> None:
-    for weight, values in held.items():
-        weight.data = values
+    try:
+        for weight in wide:
+            weight.data = weight.data.to(torch.bfloat16)
+        yield
+    finally:
+        for weight, values in held.items():
+            weight.data = values
 
 
 def _computes_alike(backbone: Backbone, runtime: Runtime) -> bool:
@@ -58,14 +56,11 @@ def _computes_alike(backbone: Backbone, runtime: Runtime) -> bool:
     with torch.inference_mode():
         with torch.autocast(runtime.device.type, enabled=False):
             wanted = backbone(images).float()
-        held = _cast(backbone.network)
         try:
-            with runtime.autocast():
+            with _in_bfloat16(backbone.network), runtime.autocast():
                 found = backbone(images).float()
         except (RuntimeError, TypeError, ValueError):  # a layer that asks for one dtype throughout
             return False
-        finally:
-            _restore(held)
         return bool((F.cosine_similarity(found, wanted, dim=-1) >= ALIKE).all())
 
 
