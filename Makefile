@@ -1,6 +1,8 @@
 # The two commands of the README are `make demo` and `make test`; both work on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests start hundreds of processes; without its compiled form, each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-fast test-all test-gpu test-processors test-label-studio lint format bench clean docs
 .PHONY: faults test-faults test-hosts fuzz test-load licences sbom lock install-locked

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(Path(__file__).parent.rglob("*.py"))}
+FILES = sorted(Path(__file__).parent.rglob("*.py"))
 EXPECTING = frozenset({"raises", "warns", "fail"})  # of pytest
 
 
@@ -35,18 +36,25 @@ def asserting(tree: ast.AST) -> frozenset[str]:
     return frozenset(found.name for found in functions(tree) if not found.name.startswith("test_") and can_fail(found))
 
 
-TESTS = [(path, found) for path, tree in TREES.items() for found in functions(tree) if found.name.startswith("test_")]
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def own_tests(path: Path) -> list[ast.FunctionDef]:
+    return [found for found in functions(parsed(path)) if found.name.startswith("test_")]
 
 
 def test_the_tests_are_found() -> None:
-    assert len(TESTS) > 1000
-    assert {"test_every_test_can_fail", "test_the_tests_are_found"} <= {found.name for _, found in TESTS}
+    found = [one.name for path in FILES for one in own_tests(path)]
+    assert len(found) > 1000
+    assert {"test_every_test_can_fail", "test_the_tests_are_found"} <= set(found)
 
 
-@pytest.mark.parametrize("path", TREES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_test_can_fail(path: Path) -> None:
-    helpers = asserting(TREES[path]) - {"imports_of"}  # what that one asserts is of no interest to its callers
-    idle = [found.name for where, found in TESTS if where == path and not can_fail(found, helpers)]
+    helpers = asserting(parsed(path)) - {"imports_of"}  # what that one asserts is of no interest to its callers
+    idle = [found.name for found in own_tests(path) if not can_fail(found, helpers)]
     assert not idle, f"nothing can make {', '.join(idle)} fail"
 
 
