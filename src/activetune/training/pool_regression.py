@@ -261,9 +261,7 @@ class PoolRegression:
                 entropy_N[part] -= (told * np.log(np.maximum(told, LEAST))).sum(axis=1)
                 sum_N[part] += told.sum(axis=1)
         sum_N = np.maximum(sum_N, LEAST)
-        entropy_N = entropy_N / sum_N + np.log(
-            sum_N
-        )  # where shares do not add up to one, that of what they are shares of
+        entropy_N = entropy_N / sum_N + np.log(sum_N)  # of the shares, scaled to add up to one
         sure_N = np.clip(1 - entropy_N / np.log(max(2, self.classes)), 0, 1)
         known = self.positions_L[rows]
         classes_N[known], sure_N[known] = self.indices_L[rows], 1.0
