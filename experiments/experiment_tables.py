@@ -110,7 +110,7 @@ SCOPES = {"frofa": "", "cfrofa": " c", "c2frofa": " c²"}
 
 
 def fact() -> list[str]:
-    """Both data sets, the long tail, FroFA on the frozen backbone, and pseudo-labels."""
+    """Both data sets, the long tail, a ConvNeXt, FroFA on the frozen backbone, and pseudo-labels."""
     tails = [read(f"experiments/fact/results/cifar10_lt-{k}.json")["rows"] for k in (250, 500)]
     rows = [
         [name, *(told(tail[key], "balanced_accuracy") for tail in tails), seconds(tails[0][key])]
@@ -120,9 +120,19 @@ def fact() -> list[str]:
         recipes("caltech101", (120, 300, 600)),
         recipes("cifar10", (250, 500, 1000)),
         lines(["", "K = 250", "K = 500", "seconds at 250"], rows),
+        convnext(),
         frozen(),
         pseudo_labels(),
     ]
+
+
+def convnext() -> str:
+    """Each recipe on the distilled ConvNeXt-Atto: top-1, balanced accuracy, and seconds."""
+    rows = []
+    for cell in read("experiments/fact/results/here_convnext.json")["rows"]:
+        told_both = (mean_and_spread(cell[name], factor=100) for name in ("top1", "balanced_accuracy"))
+        rows.append([f"`{cell['recipe']}`", *told_both, f"{np.mean(cell['train_seconds']):.0f}"])
+    return lines(["", "top-1", "balanced", "seconds"], rows)
 
 
 def recipes(data: str, budgets: Sequence[int]) -> str:

@@ -206,9 +206,14 @@ def of_foreign() -> dict[tuple[str, str], dict[tuple[str, int], Any]]:
     }
 
 
-def of_cells_with_foreign() -> list[tuple[float, float]]:
-    """Points that the pool adds without foreign images and with them, a mean over the seeds, of each cell."""
-    cells = [cell for found in of_foreign().values() for cell in found.values()]
+def of_cells_with_foreign(*, flooded: bool = False) -> list[tuple[float, float]]:
+    """Points that the pool adds without foreign images and with them, a mean over the seeds, of each cell.
+
+    Args:
+        flooded: where nine in ten images are foreign, in place of a third.
+    """
+    kinds = {key: found for key, found in of_foreign().items() if key[1].endswith("nine in ten") == flooded}
+    cells = [cell for found in kinds.values() for cell in found.values()]
     return [(100 * float(np.mean(pool - alone)), 100 * float(np.mean(mixed - alone))) for alone, pool, mixed in cells]
 
 
@@ -259,9 +264,9 @@ def overall(sets: dict[str, dict[str, float]], recipe: str) -> float:
     return float(np.mean([ranks[recipe] for ranks in sets.values()]))
 
 
-def by_rank() -> list[tuple[str, dict[str, dict[str, float]]]]:
-    """:func:`mean_ranks`, best mean with the pool first."""
-    return sorted(mean_ranks().items(), key=lambda item: overall(item[1], "pool_probe"))
+def by_rank(probe: str = "pool_probe") -> list[tuple[str, dict[str, dict[str, float]]]]:
+    """:func:`mean_ranks`, best mean under a probe first."""
+    return sorted(mean_ranks().items(), key=lambda item: overall(item[1], probe))
 
 
 def ranks() -> str:

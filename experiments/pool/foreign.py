@@ -4,8 +4,9 @@ python experiments/pool/foreign.py
 
 Features, splits and picks are those of the simulations that ``run.py`` made. The same labels are learned with the pool
 as it is and with half as many images more, so that a third of it is foreign: images of another set; or classes of the
-set itself, the last third of them, of which no label is given and no test image asked. ``linear_probe``, which reads no
-pool, stands beside both.
+set itself, the last third of them, of which no label is given and no test image asked. A third case is a small part of
+the pool beside so many images of another set that nine in ten are foreign. ``linear_probe``, which reads no pool, stands
+beside both.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ BUDGETS = {
     "Cells": (6, 15, 30),
 }
 SHOTS = {"Caltech-101": (1, 5), "CIFAR-10": (1, 2, 5, 25)}  # of the classes that are known
+FLOODED = {"Caltech-101": (101,), "CIFAR-10": (10, 20, 50), "Cells": (6, 15, 30)}  # where nine in ten are foreign
 METHODS, SEEDS = ("random", "activeft"), 3
 KEPT = Path(__file__).parent / "results/foreign.json"
 
@@ -59,6 +61,10 @@ def cases(name: str, out: Path) -> Iterator[tuple[str, int, Embeddings, Embeddin
         rng = np.random.default_rng([seed, 37])
         other, _ = sides(out / FOLDERS[OTHERS[name]], seed)
         yield "another set", seed, pool, test, drawn(other, len(pool) // 2, rng), BUDGETS[name]
+        if name in FLOODED:
+            apart = np.random.default_rng([seed, 41])
+            few = drawn(pool, len(other) // 9, apart)
+            yield "another set, nine in ten", seed, few, test, drawn(other, 9 * len(few), apart), FLOODED[name]
         if name not in SHOTS:
             continue
         names = sorted({str(label) for label in pool.labels or ()})
