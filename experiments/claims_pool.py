@@ -176,7 +176,10 @@ CLAIMS = {
             "With foreign images in it, what the pool adds falls from {} to {} points on average, by {} at most; in {} entries it still adds something ({} to {}).",
             strangers,
         ),
-        Claim("Where nine in ten images are foreign, the pool adds {} points with them and {} without ({} to {} with them).", flooded),
+        Claim(
+            "Where nine in ten images are foreign, the pool adds {} points with them and {} without ({} to {} with them).",
+            flooded,
+        ),
         Claim("By mean rank with the pool {}, {} and {} come first; without it {}, {} and {} do.", first_ranks),
         Claim(
             "`activeft:tail` is {} points above ActiveFT's default on the design sets ({} at worst) and {} on the others ({}), `activeft:released` {} ({}) and {} ({}):",

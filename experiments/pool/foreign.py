@@ -5,8 +5,8 @@ python experiments/pool/foreign.py
 Features, splits and picks are those of the simulations that ``run.py`` made. The same labels are learned with the pool
 as it is and with half as many images more, so that a third of it is foreign: images of another set; or classes of the
 set itself, the last third of them, of which no label is given and no test image asked. A third case is a small part of
-the pool beside so many images of another set that nine in ten are foreign. ``linear_probe``, which reads no pool, stands
-beside both.
+the pool beside so many images of another set that nine in ten are foreign. ``linear_probe``, which reads no pool,
+stands beside all.
 """
 
 from __future__ import annotations
