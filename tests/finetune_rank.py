@@ -79,12 +79,12 @@ def seen_by_the_first_alone(pool: Path) -> Pool:
 
 
 if __name__ == "__main__":
-    digits, weights, results = map(Path, sys.argv[1:])
+    digits, weights, results = map(Path, sys.argv[1:4])
     told: dict[str, Any] = {}
-    for name in RECIPES:
+    for name in sys.argv[4:]:
         finetuned(name, digits, results / name, weights)
     told["occupied"] = error_of(lambda: finetuned("linear_probe", digits, results / "linear_probe", weights))
-    told["finished"] = list(finetuned("full", digits, results / "full", weights, resume=True).classes)
+    told["finished"] = list(finetuned("linear_probe", digits, results / "linear_probe", weights, resume=True).classes)
     told["unreadable"] = error_of(
         lambda: finetuned("full", seen_by_the_first_alone(digits), results / "unreadable", weights)
     )

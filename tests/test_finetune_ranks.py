@@ -81,10 +81,15 @@ def ended(started: Sequence[subprocess.Popen[str]]) -> tuple[list[int], list[tup
 
 
 @pytest.fixture(scope="module")
-def by_two(pool: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str, str]]]:
-    """What two processes leave, and what they said."""
+def by_two(
+    pool: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Path, list[tuple[str, str]]]:
+    """What two processes leave, and what they said; they train by the recipes that are asked for in this run."""
     out = tmp_path_factory.mktemp("by_two")
-    codes, said = ended(start_two(["-m", "tests.finetune_rank", str(pool), str(weights), str(out)], out))
+    own = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    asked = {*QUICK, "auto", *(item.callspec.params.get("recipe") for item in own)}
+    recipes = [name for name in RECIPES if name in asked]
+    codes, said = ended(start_two(["-m", "tests.finetune_rank", *map(str, (pool, weights, out)), *recipes], out))
     assert codes == [0, 0], "\n".join(stderr for _, stderr in said)
     return out, said
 
@@ -147,7 +152,7 @@ def test_the_first_process_alone_speaks(by_two: tuple[Path, list[tuple[str, str]
     assert said.count("\n") == 1
     assert said.startswith(f"{by_two[0] / 'new'}: linear_probe on bundled, 10 classes")
     lines = noted.splitlines()
-    sentences = (f"backbone: {SMALL}; recipe: fact", "auto: linear_probe, as fact would need", "loop 2/2: 12 of")
+    sentences = (f"backbone: {SMALL}; recipe: fact", "auto: linear_probe, as fact would need")
     for sentence in sentences:
         assert len([line for line in lines if line.startswith(sentence)]) == 1, noted
     other = by_two[1][1][1]

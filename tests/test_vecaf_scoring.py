@@ -277,10 +277,10 @@ def alike(cut: Path, whole: Path) -> None:
     ("saves", "settings"),
     [
         (2, {"scoring": "noted"}),
-        (3, {"scoring": "noted", "loop_growth": 2.0, "batches": 14}),
+        pytest.param(3, {"scoring": "noted", "loop_growth": 2.0, "batches": 14}, marks=pytest.mark.thorough),
         (3, {"scoring": "proxy", "warm_up": "none"}),
         (2, {"score_part": "uncertain", "score_share": 0.3}),
-        (2, {"score_size": 0.5, "loss_balance": 1.0}),
+        pytest.param(2, {"score_size": 0.5, "loss_balance": 1.0}, marks=pytest.mark.thorough),
     ],
 )
 def test_a_run_goes_on_wherever_it_was(
