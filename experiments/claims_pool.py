@@ -116,7 +116,8 @@ def best_columns() -> tuple[str, str]:
         for budget in {budget for recipe, budget in cells if recipe == "pool_fact:turns=0"}:
             means = {recipe: 100 * float(np.mean(cell["top1"])) for (recipe, at), cell in cells.items() if at == budget}
             behind.append(max(means.values()) - means["pool_fact:turns=0"])
-    return f"{sum(one == 0 for one in behind)} of {len(behind)}", f"{max(behind):.1f}"
+    below = f", and elsewhere {max(behind):.1f} points below the best at most" if max(behind) else ""
+    return f"{sum(one == 0 for one in behind)} of {len(behind)}", below
 
 
 def seconds() -> tuple[str, ...]:
@@ -221,10 +222,14 @@ CLAIMS = {
             lambda: tuned_gains("Cells", "bundled"),
         ),
         Claim(
+            "With that network and 101, 202, 505 and 1,010 labels of Caltech-101 it is {}, {}, {} and {} points.",
+            lambda: tuned_gains("Caltech-101", "bundled"),
+        ),
+        Claim(
             "One busy core of an Intel Xeon with AMX took {}, {} and {} s to train `pool_probe`, `fact` and `pool_fact` without a student with 202 labels of Caltech-101, {}, {} and {} s with 250 of CIFAR-10, the pool's features being there.",
             seconds,
         ),
-        Claim("It is the best row in {} columns, and elsewhere {} points below the best at most:", best_columns),
+        Claim("It is the best row in {} columns{}:", best_columns),
         Claim("On Caltech-101 the labels are the limit: 101 picks meet {} of its 101 classes.", classes_met),
     ],
 }

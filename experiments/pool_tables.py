@@ -38,7 +38,11 @@ def tables() -> list[str]:
     if is_there("typical"):
         made.append(typical())
     made += [beside_peers(), of_two_backbones()]
-    return [*made, tuned()] if of_tuned() else made
+    if of_tuned():
+        made.append(tuned())
+    if is_there("foreign_trained"):
+        made.append(foreign_trained())
+    return made
 
 
 def is_there(name: str) -> bool:
@@ -215,6 +219,48 @@ def of_cells_with_foreign(*, flooded: bool = False) -> list[tuple[float, float]]
     kinds = {key: found for key, found in of_foreign().items() if key[1].endswith("nine in ten") == flooded}
     cells = [cell for found in kinds.values() for cell in found.values()]
     return [(100 * float(np.mean(pool - alone)), 100 * float(np.mean(mixed - alone))) for alone, pool, mixed in cells]
+
+
+TRAINED = {
+    ("fact", "own"): "`fact`",
+    ("pool_fact", "own"): "`pool_fact`, no student",
+    ("pool_fact", "mixed"): "the same, a third foreign",
+    ("pool_fact-student", "own"): "`pool_fact`, one student",
+    ("pool_fact-student", "mixed"): "the same, a third foreign",
+}
+
+
+def of_foreign_trained() -> dict[str, dict[tuple[tuple[str, str], int], list[float]]]:
+    """By set, by (recipe, pool) and budget: top-1 of all seeds."""
+    found: dict[str, dict[tuple[tuple[str, str], int], list[float]]] = {}
+    for row in read(f"{FOLDER}/results/foreign_trained.json")["rows"]:
+        key = (row["recipe"], row["pool"]), row["budget"]
+        found.setdefault(row["set"], {}).setdefault(key, []).append(row["top1"])
+    return found
+
+
+def foreign_trained() -> str:
+    """Top-1 of FACT, with the pool and with foreign images in it, by set and budget."""
+    rows = []
+    for name, found in of_foreign_trained().items():
+        budgets = sorted({budget for _, budget in found})
+        rows.append([f"**{name}**", *(f"**{one}**" for one in budgets)])
+        for key, told in TRAINED.items():
+            cells = (found.get((key, budget)) for budget in budgets)
+            rows.append([told, *(mean_and_spread(cell, factor=100) if cell else "" for cell in cells)])
+    return by_budget(rows)
+
+
+def moved_by_foreign(recipe: str) -> list[tuple[float, float]]:
+    """What foreign images cost a recipe, and how far it then is above FACT, in points, by set and budget."""
+    pairs = []
+    for found in of_foreign_trained().values():
+        means = {key: 100 * float(np.mean(values)) for key, values in found.items()}
+        for (kind, pool), budget in found:
+            if (kind, pool) == (recipe, "mixed"):
+                mixed = means[(kind, pool), budget]
+                pairs.append((means[(kind, "own"), budget] - mixed, mixed - means[("fact", "own"), budget]))
+    return pairs
 
 
 # Which labels --------------------------------------------------------------------------------------------------------

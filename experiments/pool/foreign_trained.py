@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,8 @@ def measured(name: str, data: Path, out: Path, seeds: int) -> Iterator[dict[str,
                 common: dict[str, Any] = {"out": folder, "resume": True, "quiet": True, "backbone": BACKBONE}
                 model = activetune.finetune(given, labels=labels, recipe=recipe, settings=settings, seed=seed, **common)
                 top1 = activetune.evaluate(model, scored, quiet=True).top1
-                stage = model.manifest["figures"].get("stage", "")
+                figures = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["figures"]
+                stage = figures.get("stage", "")
                 print(name, budget, seed, told, f"{100 * top1:.1f}", stage, flush=True)
                 row = {"set": name, "budget": budget, "seed": seed, "recipe": told.rsplit("-", 1)[0], "pool": images}
                 yield {**row, "top1": top1, "stage": stage}
