@@ -749,7 +749,7 @@ def test_a_class_whose_only_image_is_corrupt_is_named(digits: Path, tmp_path: Pa
     ("recipe", "settings", "sentence"),
     [
         ("full", {"epochs": 0}, "epochs can't be 0; allowed: 1 or more"),
-        ("full", {"lr": float("inf")}, "lr can't be inf; allowed: 0 or more"),
+        ("full", {"lr": float("inf")}, "lr can't be inf; allowed: 0 or more, finite"),
         ("full", {"lr": -1}, "lr can't be -1"),
         ("full", {"lr": float("nan")}, "lr can't be nan"),
         ("full", {"optimizer": "lion"}, "optimizer can't be 'lion'"),

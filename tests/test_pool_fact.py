@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from activetune import Labels, UsageError, open_pool
 from activetune.base.arrays import IntArray
 from activetune.data.labels import Labels as AnyLabels
+from activetune.evaluation.statistics import weights_of_items
 from activetune.networks.regression import LinearHead
 from activetune.recipes import pool_fact
 from activetune.recipes.pool_fact import last_not_worse
@@ -124,8 +125,8 @@ def test_the_last_stage_that_is_not_worse_is_taken(right: list[list[int]], stage
 
 def test_where_classes_are_evened_each_counts_as_much() -> None:
     truth = np.array([0] * 9 + [1])
-    assert pool_fact._counts(truth, even=False).tolist() == [1.0] * 10
-    even = pool_fact._counts(truth, even=True)
+    assert weights_of_items(truth, even=False).tolist() == [1.0] * 10
+    even = weights_of_items(truth, even=True)
     assert even[:9].sum() == pytest.approx(even[9:].sum()) and even.sum() == pytest.approx(10)
 
 
@@ -224,7 +225,7 @@ def test_a_pool_that_does_harm_is_left_out(
     assert found.fingerprint == plain.fingerprint
 
 
-@pytest.mark.parametrize(("minutes", "students", "count"), [(1.0, 1, 20), (0.0039, 1, 109), (0.002, 0, 0)])
+@pytest.mark.parametrize(("minutes", "students", "count"), [(1.0, 1, 20), (0.0039, 1, 108), (0.002, 0, 0)])
 def test_time_decides_how_much_of_the_pool_is_learned(
     minutes: float,
     students: int,
@@ -243,6 +244,38 @@ def test_time_decides_how_much_of_the_pool_is_learned(
         assert phases["student 1"]["pseudo_labels"] == count
 
 
+@given(st.integers(1, 3000), st.integers(1, 20_000), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
+def test_an_epoch_within_a_time_holds_all_labels(labels: int, images: int, share: float) -> None:
+    pseudo = PseudoLabels(labelled=share)
+    count = pseudo.within(images, labels)
+    if count:
+        turns = pseudo.turns(np.arange(labels), np.arange(count))
+        assert len(turns) <= images + labels / 2  # labels come whole numbers of times
+
+
+def test_a_student_learns_as_much_as_was_announced(
+    digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Also where the surest answers are fewer than there is time for."""
+    monkeypatch.setattr(pool_fact, "seconds_an_image", lambda *_: 1e-6)
+    given = {**SHORT, "minutes": 1.0, "pseudo_labels": 1000, "pseudo_share": 0.5}
+    labels = some_labels(open_pool(digits), 2)
+    train(digits, tmp_path / "m", "pool_fact", labels=labels, settings=given, quiet=False, **options)
+    count = figures(tmp_path / "m")["phases"]["student 1"]["pseudo_labels"]
+    assert f"{count:,} pseudo-labels in 1 minutes" in capsys.readouterr().err
+
+
+def test_where_all_have_a_label_that_is_the_reason(
+    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: Any
+) -> None:
+    pool = open_pool(digits)
+    labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
+    given = {**SHORT, "minutes": 5.0, "pilot": False}
+    train(pool.subset(list(labels)), tmp_path / "m", "pool_fact", labels=labels, settings=given, quiet=False, **options)
+    told = capsys.readouterr().err
+    assert "every image of the pool has a label, so no student is trained" in told and "too short" not in told
+
+
 def test_it_is_for_classes_of_images() -> None:
     with pytest.raises(UsageError, match="pool_fact trains for classification, not for segmentation"):
         make_recipe("pool_fact").refuse("pool_fact", "segmentation")
@@ -259,6 +292,9 @@ def test_it_is_for_classes_of_images() -> None:
         ({"probe_share": (0.5, 0.3)}, "give one: labelled items are memorised"),
         ({"pseudo_with": "badge"}, "pseudo_with can't be badge, which reads"),
         ({"pseudo_with": "k_meen"}, "k_means"),
+        ({"interpolation": (0.0, 1.0)}, "interpolation can't be .*give one: labelled items are memorised"),
+        ({"patience": 2}, "no label is held out here; leave it out, or give fewer epochs"),
+        ({"turns": 0, "minutes": 5.0}, "minutes=5 says how many .* turns=0 trains none; leave one of them out"),
     ],
 )
 def test_wrong_settings_are_sentences(given: dict[str, Any], told: str) -> None:

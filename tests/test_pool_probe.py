@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from activetune import EmbedOptions, UsageError, open_pool
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.data.splits import validation_splits
 from activetune.evaluation.metrics import measure_top1
+from activetune.evaluation.statistics import surely_positive, weights_of_items
 from activetune.features.distances import Float32, pieces_of, unit_rows
 from activetune.features.graph import Graph, nearest_neighbours
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead, fit_linear
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.pool_probe import PoolProbe
+from activetune.tasks.classification import Classification
 from activetune.training import pool_regression
 from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
 from activetune.training.recipe import make_recipe
@@ -150,6 +153,35 @@ def test_a_pool_that_is_worse_by_more_than_chance_is_left_out(harm: bool, monkey
     found = regression.fit(first, 10.0, splits, measure=measure_top1)
     assert found.used is not harm
     assert (found.head is first) is harm
+
+
+@given(st.integers(2, 500), st.booleans())
+def test_a_few_labels_alone_are_no_proof(count: int, even: bool) -> None:
+    lost = np.zeros(count)
+    lost[: min(3, count - 1)] = 1 if count > 9 else 0
+    assert not surely_positive(lost * weights_of_items(np.zeros(count, dtype=np.int64), even=even))
+    assert surely_positive(np.ones(count)) and not surely_positive(-np.ones(count))
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_the_error_is_of_what_is_measured(even: bool) -> None:
+    """A plain sum over labelled items that count by their class, or all alike."""
+    features, kind = blobs(300, 3, 1.4, seed=8)
+    positions = np.concatenate([np.flatnonzero(kind == one)[:shots] for one, shots in enumerate((30, 6, 4))])
+    regression = PoolRegression(features, positions, kind[positions], 3, PoolLearning(), Imbalance(), seed=0)
+    splits = validation_splits(kind[positions], NO_INDICES, 2, np.random.default_rng(0))
+    first = fit_linear(features[positions], kind[positions], 10.0, classes=3)
+    measure = Classification(even=even).measure
+    found = regression.fit(first, 10.0, splits, measure=measure, even=even)
+    assert found.first is not None and found.second is not None
+    truth = found.first.truth_N
+    sizes = {number: int((truth == number).sum()) for number in range(3)}
+    counts = [len(truth) / (3 * sizes[number]) if even else 1.0 for number in truth.tolist()]
+    right = [(one.predicted_N == truth).astype(float) for one in (found.second, found.first)]
+    differences = [count * (a - b) for count, a, b in zip(counts, *right, strict=True)]
+    assert found.second.value - found.first.value == pytest.approx(sum(differences) / len(truth))
+    assert found.error == pytest.approx(statistics.stdev(differences) / len(truth) ** 0.5)
+    assert found.used == (statistics.mean(differences) >= -1.96 * found.error)
 
 
 def test_foreign_images_in_the_pool_do_no_harm() -> None:

@@ -571,7 +571,7 @@ def test_the_epoch_is_chosen_for_the_classes_that_are_asked_for() -> None:
 def test_auto_freezes_the_backbone_where_time_is_short(pool: Pool, tmp_path: Path) -> None:
     train(pool, tmp_path / "m", "auto", labels=some_labels(pool, 5), settings={"minutes": 1e-6})
     assert figures(tmp_path / "m")["recipe"] == "linear_probe"
-    assert figures(tmp_path / "m")["because"].startswith("as fact would need")
+    assert figures(tmp_path / "m")["because"].startswith("as pool_fact would need")
     assert not moved(tmp_path / "m", dict(load_backbone(*NETWORK.values()).network.state_dict()))
 
 

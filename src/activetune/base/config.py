@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import reprlib
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from activetune.base.errors import UsageError, nearest, unknown_name
+from activetune.base.errors import UsageError, nearest, some, unknown_name
 from activetune.base.settings import AnySettings, Settings, changed, places
 from activetune.base.toml_files import read_toml
 
@@ -68,12 +68,16 @@ def build(
     """
     if name not in known:
         raise unknown_name(kind, name, known)
-    published = preset_of(known[name], preset, what=f"the {kind} {name}")
+    others = [other for other, cls in known.items() if preset in getattr(cls, "presets", {})]
+    published = preset_of(known[name], preset, what=f"the {kind} {name}", others=others)
     return configure(known[name], {**published, **settings}, what=f"{kind} {name}")
 
 
-def preset_of(cls: type[Settings], preset: str | None, *, what: str) -> Mapping[str, Any]:
+def preset_of(cls: type[Settings], preset: str | None, *, what: str, others: Sequence[str] = ()) -> Mapping[str, Any]:
     """The settings of one of a class's ``presets``, by flat name; none without a preset.
+
+    Args:
+        others: names of other classes that have a preset of that name.
 
     Raises:
         UsageError: it has no such preset.
@@ -81,7 +85,8 @@ def preset_of(cls: type[Settings], preset: str | None, *, what: str) -> Mapping[
     presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
     if preset is not None and preset not in presets:
         has = ", ".join(sorted(presets)) or "none"
-        raise UsageError(f"{what} has no preset {preset!r}; it has: {has}")
+        elsewhere = f". A preset of that name is one of {some(others)}" if others else ""
+        raise UsageError(f"{what} has no preset {preset!r}; it has: {has}{elsewhere}")
     return presets[preset] if preset else {}
 
 
@@ -192,6 +197,7 @@ def check_settings(what: str, *settings: tuple[str, float, float, float]) -> Non
     for name, value, least, most in settings:
         if not (least <= value <= most and _is_finite(value)):
             allowed = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+            allowed += "" if _is_finite(value) else ", finite"
             raise UsageError(f"{what}: {name} can't be {value}; allowed: {allowed}")
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from activetune.base.arrays import IntArray
+from activetune.base.errors import some
 from activetune.evaluation.metrics import Measured, accuracy, told, told_value
 from activetune.evaluation.scores import PRIMARY, per_class_accuracy, worst_classes
 from activetune.evaluation.statistics import wilson_interval
@@ -27,7 +28,8 @@ class Estimate:
         of: the model that answered. by: how the items were kept from it. chose: the setting that was chosen by these
             very answers, which makes the figure a little too high; empty where nothing was.
         value: top-1 in [0, 1] over ``n`` items. interval: its bounds at 95 %, Wilson's.
-        worst: the classes that are least often right, with ``top1`` and ``n`` each.
+        worst: the classes that are least often right, with ``top1`` and ``n`` each. unasked: classes of which no item
+            is among the ``n``.
     """
 
     of: str
@@ -38,6 +40,7 @@ class Estimate:
     interval: tuple[float, float]
     worst: Mapping[str, Mapping[str, float]]
     metric: str = PRIMARY
+    unasked: Sequence[str] = ()
 
     @classmethod
     def count(
@@ -48,7 +51,10 @@ class Estimate:
         rows = per_class_accuracy(truth_N, predicted_N, classes)
         weakest = sorted((row["top1"], -row["n"], name) for name, row in rows.items() if row["top1"] < 1)[:WORST]
         bounds = wilson_interval(round(share * n), n)
-        return cls(of, by, chose, share, n, bounds, {name: rows[name] for _, _, name in weakest})
+        asked = set(truth_N.tolist())
+        unasked = [name for number, name in enumerate(classes) if number not in asked]
+        worst = {name: rows[name] for _, _, name in weakest}
+        return cls(of, by, chose, share, n, bounds, worst, unasked=unasked)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for ``manifest.json``: the bounds are named there."""
@@ -104,7 +110,9 @@ def describe_estimate(figures: Mapping[str, Any], *, trained_on: bool, selected:
         ]
     interval = "" if estimate["interval"] is None else f" ({_between(estimate)} %, Wilson's 95 % interval)"
     figure = f"{estimate['of']}: {_value(estimate)}{interval} by {estimate['by']}, {estimate['n']:,} labelled items"
-    remarks = [f"{estimate['chose']} was chosen by it, so it is a little too high"] if estimate["chose"] else []
+    unasked = estimate.get("unasked", ())
+    remarks = [f"none of them of {some(unasked)}"] if unasked else []
+    remarks += [f"{estimate['chose']} was chosen by it, so it is a little too high"] if estimate["chose"] else []
     if estimate["of"] == PROBE and trained_on:
         remarks.append("the network trained on from it was not validated, as all labels trained it")
     remarks += ["the items were selected, so the pool's accuracy may differ"] if selected else []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from activetune.base.arrays import FloatArray
+from activetune.base.arrays import FloatArray, IntArray
 
 SURE = 1.959963984540054  # standard deviations of a normal distribution that hold 95 %
 
@@ -40,6 +40,35 @@ def mean_and_spread(
     told = f"{factor * float(np.mean(values)):{'+' if sign else ''}.{digits}f}"
     found = spread(values)
     return told if found is None else f"{told} ± {factor * found:.{digits}f}"
+
+
+def standard_error(values_V: FloatArray) -> float:
+    """Of the mean of V numbers; infinite for a single one, which tells nothing of the others.
+
+    >>> standard_error(np.array([1.0, 0.0, 0.0, 0.0]))
+    0.25
+    """
+    count = len(values_V)
+    return float(values_V.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
+
+
+def surely_positive(values_V: FloatArray) -> bool:
+    """Whether the mean of V numbers is above zero by more than two standard errors (1.96); up to three ones never are.
+
+    >>> surely_positive(np.array([1.0] * 3 + [0.0] * 17)), surely_positive(np.array([1.0] * 4 + [0.0] * 16))
+    (False, True)
+    """
+    return bool(values_V.mean() > SURE * standard_error(values_V))
+
+
+def weights_of_items(truth_V: IntArray, *, even: bool) -> FloatArray:
+    """(V,) what each item counts, 1 on average: all alike, or those of each class as much together.
+
+    >>> weights_of_items(np.array([0, 0, 0, 1]), even=True).round(3).tolist()
+    [0.667, 0.667, 0.667, 2.0]
+    """
+    classes, place, sizes = np.unique(truth_V, return_inverse=True, return_counts=True)
+    return len(truth_V) / (len(classes) * sizes[place]) if even else np.ones(len(truth_V))
 
 
 def share_error(share: float, n: float) -> float:

@@ -128,18 +128,19 @@ class Auto(Recipe):
         """
         name, because, _ = self._without_limit(job)
         large, labels = name == "lora", len(job.labels)
+        passed = ""
         if name == "pool_fact":
             if count := self._pool_fact().affordable(self.minutes, job, an_image):
                 return name, f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
             needed = self._pool_fact().without_students(job) * an_image / 60
             if needed <= self.minutes:
                 return name, f"{because}, {self._told_time(needed)}", 0
-            name = "fact"
+            name, passed = "fact", f"pool_fact would need {self._told_time(needed)} and "
         needed = self.epochs * (2 if not large and self._has_pilot(job) else 1) * labels * an_image / 60
         told = self._told_time(needed)
         if needed <= self.minutes:
             return name, f"{because}, {told}", 0
-        because = f"as {name} would need {told} {because}"
+        because = f"as {passed}{name} would need {told} {because}"
         left = 60 * self.minutes - FORWARD * labels * an_image
         batches = int(left / (an_image * Vecaf.training.batch_size))
         trains = not large and job.has_linear_probe and job.task.name in Vecaf.only_tasks

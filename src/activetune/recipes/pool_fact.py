@@ -15,6 +15,7 @@ without a fifth of the labels and tells by these after which one to stop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,7 @@ from activetune.data.labels import in_order
 from activetune.data.splits import pilot_part
 from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
+from activetune.evaluation.statistics import surely_positive, weights_of_items
 from activetune.networks.network import CLASSIFICATION
 from activetune.networks.regression import LinearHead
 from activetune.training.job import Job, Outcome
@@ -45,7 +47,6 @@ from activetune.training.settings import Training
 from activetune.training.timing import FORWARD, seconds_an_image
 
 WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
-ROUNDING = 1e-9  # one item alone is a standard error exactly, and no reason to stop
 LEAST = 20  # items left out, below which they tell nothing
 PILOT_MOST = 5_000  # images of the pool that the pilot looks at: it is to tell whether they help, not to learn them all
 
@@ -88,12 +89,23 @@ class PoolFact(Recipe):
             ("student_lr", self.student_lr, 0, np.inf),
             ("minutes", self.minutes, 0, np.inf),
         )
-        for name, given in (("alphas", self.pool.alphas), ("probe_share", self.pool.shares)):
+        lists = {"alphas": self.pool.alphas, "probe_share": self.pool.shares}
+        for name, given in {**lists, "interpolation": self.training.interpolation}.items():
             if len(given) > 1:
                 raise UsageError(
                     f"pool_fact: {name} can't be {given}; give one: labelled items are memorised by the tuned "
                     "backbone, so nothing is left to choose it by"
                 )
+        if self.training.patience:
+            raise UsageError(
+                "pool_fact: patience ends a training by its validation, and no label is held out here; leave it out, "
+                "or give fewer epochs"
+            )
+        if self.minutes and not self.turns:
+            raise UsageError(
+                f"pool_fact: minutes={self.minutes:g} says how many pseudo-labels a student has time for, and turns=0 "
+                "trains none; leave one of them out"
+            )
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out, as the pilot chooses."""
@@ -101,12 +113,12 @@ class PoolFact(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
+        if self.turns and not _unlabelled(job):
+            note("every image of the pool has a label, so no student is trained", job.quiet)
+            return self.without_student().run(job)
         if self.minutes:
             an_image = job.once("timing", lambda: {"seconds": seconds_an_image(job)})["seconds"]
             return self.within(self.minutes, job, an_image).run(job)
-        if self.turns and not _unlabelled(job):
-            note("every image of the pool has a label, so no student is trained", job.quiet)
-            return replace(self, turns=0).run(job)
         left_out = self.left_out(job)
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
@@ -130,7 +142,7 @@ class PoolFact(Recipe):
         count = self.affordable(minutes, job, an_image)
         if not count:
             note(f"{minutes:g} minutes are too short for a student; none is trained", job.quiet)
-            return replace(self, minutes=0.0, turns=0)
+            return self.without_student()
         note(f"{count:,} pseudo-labels in {minutes:g} minutes", job.quiet)
         return replace(self, minutes=0.0, pseudo=replace(self.pseudo, count=count))
 
@@ -138,8 +150,13 @@ class PoolFact(Recipe):
         """How many pseudo-labels there is time for; 0 where these are too few for a student."""
         images = 60 * minutes / an_image - self.without_students(job)
         each = images / max(1, self.turns) - self._looks(job)
-        count = int(each / self._runs(job) / self.student_epochs * (1 - self.pseudo.labelled))
-        return 0 if count < WORTHWHILE else min(count, self.pseudo.count, _unlabelled(job))
+        count = self.pseudo.within(int(each / self._runs(job) / self.student_epochs), len(job.labels))
+        there = math.ceil(self.pseudo.share * min(_unlabelled(job), self.pool.most))
+        return 0 if count < WORTHWHILE else min(count, self.pseudo.count, there)
+
+    def without_student(self) -> PoolFact:
+        """The recipe that stops after the first look at the pool."""
+        return replace(self, minutes=0.0, turns=0)
 
     def without_students(self, job: Job) -> float:
         """The work of all other stages, the pilot's too, in images that are trained on."""
@@ -176,7 +193,7 @@ class PoolFact(Recipe):
             stages.run()
         truth = job.targets[left_out]
         found = [job.measure(logits, truth) for logits in stages.logits]
-        counts_V = _counts(truth, even=self.evens_classes)
+        counts_V = weights_of_items(truth, even=self.evens_classes)
         last = last_not_worse([(logits.argmax(axis=1) == truth) * counts_V for logits in stages.logits])
         told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
@@ -189,22 +206,18 @@ def _unlabelled(job: Job) -> int:
 
 
 def last_not_worse(right: Sequence[FloatArray]) -> int:
-    """The last stage that no other one is above by more than a standard error of their difference.
+    """The last stage that no other one is above by more than two standard errors of their difference.
+
+    The pool and students help nearly always (experiments/pool), so it takes proof to leave them out: by one standard
+    error a pilot of 20 items does so too often (experiments/LOG.md).
 
     Args:
         right: by stage, (V,) what each item's answer counts, 0 where it is wrong; V is 2 at least.
     """
     for stage in range(len(right) - 1, 0, -1):
-        against = [other - right[stage] for other in right]
-        if all(one.mean() <= one.std(ddof=1) / np.sqrt(len(one)) + ROUNDING for one in against):
+        if not any(surely_positive(other - right[stage]) for other in right):
             return stage
     return 0
-
-
-def _counts(truth: IntArray, *, even: bool) -> FloatArray:
-    """(V,) what an item counts: all alike, or those of each class as much together."""
-    classes, place, sizes = np.unique(truth, return_inverse=True, return_counts=True)
-    return len(truth) / (len(classes) * sizes[place]) if even else np.ones(len(truth))
 
 
 def _told(job: Job, values: Mapping[str, float]) -> str:

@@ -97,7 +97,7 @@ class PoolProbe(Recipe):
         regression = PoolRegression(
             features_ND, positions_L, indices, classes, self.pool, self.imbalance, seed=seed, quiet=quiet
         )
-        return regression.fit(first, strength, splits, measure=measure)
+        return regression.fit(first, strength, splits, measure=measure, even=self.evens_classes)
 
     def fit_on_features(
         self, features_ND: FloatArray, positions_L: IntArray, indices: IntArray, *, held_out: IntArray, seed: int
@@ -139,7 +139,8 @@ def _figures(found: PoolFit, job: Job, count: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"pool": {"images": count, **chosen, "used": found.used}}
     if found.first is None or found.second is None:
         return figures
-    figures["pool"] |= {"probe": found.first.value, "with_pool": found.second.value, "error": found.error}
+    error = found.error if np.isfinite(found.error) else None
+    figures["pool"] |= {"probe": found.first.value, "with_pool": found.second.value, "error": error}
     if not found.used:
         return figures
     by = "a held-out validation part" if len(job.held_out) else "cross-validation"

@@ -76,7 +76,10 @@ class Classification(ClassTask):
     def refusal(self, labels: Labels) -> str:
         """See :class:`Task`: there must be two classes at least."""
         alike = len(set(labels.names)) < 2
-        return f"all {len(labels):,} labels are {labels.names[0]!r}; at least two classes are needed" if alike else ""
+        if not alike:
+            return ""
+        given = f"all {len(labels):,} labels are" if len(labels) > 1 else "the only label is"
+        return f"{given} {labels.names[0]!r}; at least two classes are needed: label an item of another one"
 
     def describe(self, labels: Labels, *, treated: bool) -> list[str]:
         """See :class:`Task`."""

@@ -22,6 +22,7 @@ from activetune.base.errors import UsageError
 from activetune.base.printing import counted
 from activetune.base.settings import Settings
 from activetune.evaluation.metrics import Measured
+from activetune.evaluation.statistics import standard_error, surely_positive, weights_of_items
 from activetune.features.distances import Float32, pieces, unit_rows
 from activetune.features.graph import Graph, nearest_neighbours
 from activetune.networks.imbalance import Imbalance
@@ -101,7 +102,8 @@ class PoolFit:
         alpha, share: how far labels have spread, and the first regression's part in the answers. ways: those that were
             tried; none where there was nothing to choose by.
         first, second: both regressions on labelled items that they did not see; None where there are none.
-        error: standard error of the difference between them.
+        error: standard error of the difference between them. used: whether the pool is learned from: unless that is
+            worse than the first regression by more than two standard errors.
     """
 
     head: LinearHead
@@ -111,11 +113,7 @@ class PoolFit:
     first: Measured | None = None
     second: Measured | None = None
     error: float = 0.0
-
-    @property
-    def used(self) -> bool:
-        """Whether the pool is learned from: unless that is worse than the first regression by a standard error."""
-        return self.first is None or self.second is None or self.second.value >= self.first.value - self.error
+    used: bool = True
 
 
 def told_pool(images: int, labelled: int) -> str:
@@ -160,13 +158,15 @@ class PoolRegression:
         found = nearest_neighbours(unit_rows(features_ND), options.neighbours, seed=seed, quiet=quiet)
         self.graph = Graph.of(*found, options.neighbours)
 
-    def fit(self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure) -> PoolFit:
+    def fit(
+        self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure, even: bool = False
+    ) -> PoolFit:
         """Choose by cross-validation how labels spread, and whether the pool is used at all; then fit.
 
         Args:
             first: the regression on all labels, of that strength. splits: parts of the labelled items
                 that are validated on, one after the other; none leave nothing to choose by.
-            measure: what says how good logits are.
+            measure: what says how good logits are. even: whether it counts the items of each class as much together.
         """
         every = np.arange(len(self.indices_L))
         rest = [np.setdiff1d(every, split) for split in splits]
@@ -174,7 +174,7 @@ class PoolRegression:
         ways = [way for alpha in self.options.alphas for way in self._ways(alpha, folds, measure)] if splits else []
         best = best_trial(ways, by="first") if ways else None
         alpha, share = (best.strength, best.share) if best else (self.options.alphas[0], self.options.shares[0])
-        compared = self._compared(alpha, share, folds, measure) if splits else ()
+        compared = self._compared(alpha, share, folds, measure, even=even) if splits else ()
         found = PoolFit(first, alpha, share, ways, *compared)
         return (
             replace(found, head=self.second(self.answers(every, first, alpha, share), every)) if found.used else found
@@ -208,8 +208,10 @@ class PoolRegression:
         share: float,
         folds: Sequence[_Fold],
         measure: Measure,
-    ) -> tuple[Measured, Measured, float]:
-        """Both regressions on items that they did not see, and the standard error of their difference."""
+        *,
+        even: bool,
+    ) -> tuple[Measured, Measured, float, bool]:
+        """Both regressions on items that they did not see, see :class:`PoolFit`."""
         pairs: list[tuple[FloatArray, FloatArray]] = []
         for split, rows, head in folds:
             second = self.second(self.answers(rows, head, alpha, share), rows)
@@ -218,8 +220,8 @@ class PoolRegression:
         truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
         logits = [np.concatenate(side) for side in zip(*pairs, strict=True)]
         right = [(one.argmax(axis=1) == truth).astype(np.float64) for one in logits]
-        error = float(np.std(right[1] - right[0]) / np.sqrt(len(truth)))
-        return measure(logits[0], truth), measure(logits[1], truth), error
+        lost = (right[0] - right[1]) * weights_of_items(truth, even=even)
+        return measure(logits[0], truth), measure(logits[1], truth), standard_error(lost), not surely_positive(lost)
 
     def _spread(self, rows: IntArray, alpha: float) -> Iterator[tuple[slice, Float32]]:
         """What some of the labels say of each item: (N, B) shares of some classes after the others.

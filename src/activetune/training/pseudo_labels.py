@@ -64,7 +64,11 @@ class PseudoLabels(Settings):
             ("pseudo_share", self.share, 0.001, 1),
             ("labelled_share", self.labelled, 0, 0.99),
         )
-        if missing := make_selector(self.select_with).needs - GIVEN:
+        try:
+            selector = make_selector(self.select_with)
+        except UsageError as error:
+            raise UsageError(f"pseudo_labels: pseudo_with can't be {self.select_with!r}: {error}") from None
+        if missing := selector.needs - GIVEN:
             raise UsageError(
                 f"pseudo_labels: pseudo_with can't be {self.select_with}, which reads {some(sorted(missing))}; give a "
                 "selector that reads features or losses alone"
@@ -102,6 +106,14 @@ class PseudoLabels(Settings):
         rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes_C) - sizes_C, sizes_C)
         found: IntArray = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
         return found
+
+    def within(self, images: int, labels: int) -> int:
+        """How many pseudo-labels an epoch of so many images has beside the labels, which are all in it.
+
+        >>> PseudoLabels(labelled=0.25).within(400, 10), PseudoLabels(labelled=0.25).within(400, 300)
+        (300, 100)
+        """
+        return max(0, min(int(images * (1 - self.labelled)), images - labels))
 
     def turns(self, labelled: IntArray, pseudo: IntArray) -> IntArray:
         """Positions as a training goes over them: those with a label again and again, until they have their share.

@@ -20,6 +20,7 @@ picks; O(N + (J + M) D) memory. Not ordered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -27,6 +28,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from activetune.base.arrays import IntArray
+from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
 from activetune.features.distances import Float32, distinct_nearest
 from activetune.selection.problem import Evidence, Picks
@@ -84,17 +86,16 @@ class ActiveFT(Selector):
     typical: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("temperature", self.temperature, self.temperature >= 0.002),
-            ("balance", self.balance, self.balance >= 0),
-            ("lr", self.lr, self.lr > 0),
-            ("iterations", self.iterations, self.iterations >= 1),
-            ("power", self.power, self.power > 0),
-            ("swaps", self.swaps, self.swaps >= 0),
-            ("typical", self.typical, self.typical >= 0),
-        ):
-            if not allowed:
-                raise UsageError(f"activeft: {name} can't be {value}; see 'activetune list selectors'")
+        check_settings(
+            "activeft",
+            ("temperature", self.temperature, 0.002, math.inf),
+            ("balance", self.balance, 0, math.inf),
+            ("lr", self.lr, 1e-12, math.inf),
+            ("iterations", self.iterations, 1, math.inf),
+            ("power", self.power, 1e-12, math.inf),
+            ("swaps", self.swaps, 0, math.inf),
+            ("typical", self.typical, 0, math.inf),
+        )
         if self.loss != "paper" and self.optimiser == "descent":
             why = {
                 "released": "stops gradients on one side",
