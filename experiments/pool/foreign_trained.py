@@ -65,7 +65,7 @@ def measured(name: str, data: Path, out: Path, seeds: int) -> Iterator[dict[str,
                 folder = place / f"{told}-{budget}-{seed}"
                 common: dict[str, Any] = {"out": folder, "resume": True, "quiet": True, "backbone": BACKBONE}
                 model = activetune.finetune(given, labels=labels, recipe=recipe, settings=settings, seed=seed, **common)
-                top1 = activetune.evaluate(model, scored, quiet=True).top1
+                top1 = activetune.evaluate(model, scored, quiet=True).value
                 figures = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["figures"]
                 stage = figures.get("stage", "")
                 print(name, budget, seed, told, f"{100 * top1:.1f}", stage, flush=True)
