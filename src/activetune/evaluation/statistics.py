@@ -9,6 +9,7 @@ import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
 
+LUCK = 3  # numbers above zero that prove nothing: of a few numbers no standard error is known
 SURE = 1.959963984540054  # standard deviations of a normal distribution that hold 95 %
 
 
@@ -53,12 +54,12 @@ def standard_error(values_V: FloatArray) -> float:
 
 
 def surely_positive(values_V: FloatArray) -> bool:
-    """Whether the mean of V numbers is above zero by more than two standard errors (1.96); up to three ones never are.
+    """Whether the mean of V numbers is above zero by more than two standard errors (1.96), and more than three of them.
 
     >>> surely_positive(np.array([1.0] * 3 + [0.0] * 17)), surely_positive(np.array([1.0] * 4 + [0.0] * 16))
     (False, True)
     """
-    return bool(values_V.mean() > SURE * standard_error(values_V))
+    return bool(np.sum(values_V > 0) > LUCK and values_V.mean() > SURE * standard_error(values_V))
 
 
 def weights_of_items(truth_V: IntArray, *, even: bool) -> FloatArray:
