@@ -134,10 +134,9 @@ def seconds() -> tuple[str, ...]:
 
 def foreign_and_trained() -> tuple[str, ...]:
     """What foreign images do to ``pool_fact``, without a student and with one, and how far it stays above FACT."""
-    without, with_one = moved_by_foreign("pool_fact"), moved_by_foreign("pool_fact-student")
-    moved = [-cost for cost, _ in without]
-    (cost, _), *_ = with_one
-    return f"{min(moved):+.1f}", f"{max(moved):+.1f}", f"{-cost:+.1f}", *ordered([above for _, above in without])
+    moved, above = zip(*moved_by_foreign("Cells", "pool_fact"), strict=True)
+    ((with_one, _),) = moved_by_foreign("Cells", "pool_fact-student")
+    return f"{min(moved):+.1f}", f"{max(moved):+.1f}", f"{with_one:+.1f}", *ordered(above)
 
 
 def student_gain() -> tuple[str]:

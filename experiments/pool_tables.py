@@ -251,16 +251,14 @@ def foreign_trained() -> str:
     return by_budget(rows)
 
 
-def moved_by_foreign(recipe: str) -> list[tuple[float, float]]:
-    """What foreign images cost a recipe, and how far it then is above FACT, in points, by set and budget."""
-    pairs = []
-    for found in of_foreign_trained().values():
-        means = {key: 100 * float(np.mean(values)) for key, values in found.items()}
-        for (kind, pool), budget in found:
-            if (kind, pool) == (recipe, "mixed"):
-                mixed = means[(kind, pool), budget]
-                pairs.append((means[(kind, "own"), budget] - mixed, mixed - means[("fact", "own"), budget]))
-    return pairs
+def moved_by_foreign(name: str, recipe: str) -> list[tuple[float, float]]:
+    """Points by which foreign images move a recipe, and by which it then is above FACT, at each of a set's budgets."""
+    means = {key: 100 * float(np.mean(values)) for key, values in of_foreign_trained()[name].items()}
+    return [
+        (mixed - means[(recipe, "own"), budget], mixed - means[("fact", "own"), budget])
+        for (key, budget), mixed in means.items()
+        if key == (recipe, "mixed")
+    ]
 
 
 # Which labels --------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ if __name__ == "__main__":
     for name in sys.argv[4:]:
         finetuned(name, digits, results / name, weights)
     told["occupied"] = error_of(lambda: finetuned("linear_probe", digits, results / "linear_probe", weights))
-    told["finished"] = list(finetuned("linear_probe", digits, results / "linear_probe", weights, resume=True).classes)
+    told["finished"] = list(finetuned("full", digits, results / "full", weights, resume=True).classes)
     told["unreadable"] = error_of(
         lambda: finetuned("full", seen_by_the_first_alone(digits), results / "unreadable", weights)
     )

@@ -29,6 +29,7 @@ from tests.finetune_rank import ON, RECIPES, SMALL
 ROOT = Path(__file__).parents[1]
 SLOW = pytest.mark.slow  # by two processes
 QUICK = ("linear_probe", "fact")  # whose phases are those of nearly all others
+SPOKEN_OF = ("full", "vecaf", "auto")  # what the tests of messages ask about
 THOROUGH = pytest.mark.thorough
 
 
@@ -87,7 +88,7 @@ def by_two(
     """What two processes leave, and what they said; they train by the recipes that are asked for in this run."""
     out = tmp_path_factory.mktemp("by_two")
     own = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    asked = {*QUICK, "auto", *(item.callspec.params.get("recipe") for item in own)}
+    asked = {*QUICK, *SPOKEN_OF, *(item.callspec.params.get("recipe") for item in own)}
     recipes = [name for name in RECIPES if name in asked]
     codes, said = ended(start_two(["-m", "tests.finetune_rank", *map(str, (pool, weights, out)), *recipes], out))
     assert codes == [0, 0], "\n".join(stderr for _, stderr in said)
@@ -152,7 +153,7 @@ def test_the_first_process_alone_speaks(by_two: tuple[Path, list[tuple[str, str]
     assert said.count("\n") == 1
     assert said.startswith(f"{by_two[0] / 'new'}: linear_probe on bundled, 10 classes")
     lines = noted.splitlines()
-    sentences = (f"backbone: {SMALL}; recipe: fact", "auto: linear_probe, as fact would need")
+    sentences = (f"backbone: {SMALL}; recipe: fact", "auto: linear_probe, as fact would need", "loop 2/2: 12 of")
     for sentence in sentences:
         assert len([line for line in lines if line.startswith(sentence)]) == 1, noted
     other = by_two[1][1][1]

@@ -162,6 +162,7 @@ def test_measured_with_even_classes_is_the_mean_over_classes(seed: int, classes:
     assert found.loss == pytest.approx(np.mean([one.loss for one in by_class]))
     assert 0 <= found.value <= 1
     assert found.beside == {"top1": metrics.measure_top1(logits, truth).value}
+    assert found.credit_N.mean() == pytest.approx(found.value)
     # the variance of a mean of shares p of n_y items each: p (1 - p) / Y^2 * sum 1 / n_y
     assert 1 / found.n == pytest.approx(np.mean([1 / one.n for one in by_class]) / len(by_class))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from activetune import Labels, UsageError, open_pool
 from activetune.base.arrays import IntArray
 from activetune.data.labels import Labels as AnyLabels
-from activetune.evaluation.statistics import weights_of_items
+from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.networks.regression import LinearHead
 from activetune.recipes import pool_fact
 from activetune.recipes.pool_fact import last_not_worse
@@ -125,8 +125,9 @@ def test_the_last_stage_that_is_not_worse_is_taken(right: list[list[int]], stage
 
 def test_where_classes_are_evened_each_counts_as_much() -> None:
     truth = np.array([0] * 9 + [1])
-    assert weights_of_items(truth, even=False).tolist() == [1.0] * 10
-    even = weights_of_items(truth, even=True)
+    logits = np.eye(2)[truth]
+    assert measure_top1(logits, truth).weight_N.tolist() == [1.0] * 10
+    even = measure_balanced(logits, truth).credit_N
     assert even[:9].sum() == pytest.approx(even[9:].sum()) and even.sum() == pytest.approx(10)
 
 

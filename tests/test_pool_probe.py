@@ -16,8 +16,8 @@ import activetune
 from activetune import EmbedOptions, UsageError, open_pool
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.data.splits import validation_splits
-from activetune.evaluation.metrics import measure_top1
-from activetune.evaluation.statistics import surely_positive, weights_of_items
+from activetune.evaluation.metrics import measure_balanced, measure_top1
+from activetune.evaluation.statistics import surely_positive
 from activetune.features.distances import Float32, pieces_of, unit_rows
 from activetune.features.graph import Graph, nearest_neighbours
 from activetune.networks.imbalance import Imbalance
@@ -157,9 +157,9 @@ def test_a_pool_that_is_worse_by_more_than_chance_is_left_out(harm: bool, monkey
 
 @given(st.integers(1, 500), st.integers(0, 3), st.booleans())
 def test_a_few_labels_alone_are_no_proof(count: int, few: int, even: bool) -> None:
-    lost = np.zeros(count)
-    lost[:few] = 1
-    assert not surely_positive(lost * weights_of_items(np.arange(count) % 2, even=even))
+    truth = np.arange(count) % 2
+    weights = (measure_balanced if even else measure_top1)(np.eye(2)[truth], truth).weight_N
+    assert not surely_positive(np.where(np.arange(count) < few, weights, 0.0))
     assert surely_positive(np.ones(count + 3)) and not surely_positive(-np.ones(count))
 
 
@@ -172,7 +172,7 @@ def test_the_error_is_of_what_is_measured(even: bool) -> None:
     splits = validation_splits(kind[positions], NO_INDICES, 2, np.random.default_rng(0))
     first = fit_linear(features[positions], kind[positions], 10.0, classes=3)
     measure = Classification(even=even).measure
-    found = regression.fit(first, 10.0, splits, measure=measure, even=even)
+    found = regression.fit(first, 10.0, splits, measure=measure)
     assert found.first is not None and found.second is not None
     truth = found.first.truth_N
     sizes = {number: int((truth == number).sum()) for number in range(3)}

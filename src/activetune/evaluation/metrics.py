@@ -160,7 +160,8 @@ class Measured:
         n: as many items of equal weight would be as certain; the number of items, where these weigh alike.
         smoothed: a number by which models of different kinds compare where ``value`` is mostly luck.
         beside: other metrics by name, which choose nothing.
-        predicted_N, truth_N: class indices, where an item has one; empty elsewhere.
+        predicted_N, truth_N: class indices, where an item has one; empty elsewhere. weight_N: what such an item counts
+            in ``value``, 1 on average.
     """
 
     value: float
@@ -170,6 +171,13 @@ class Measured:
     beside: Mapping[str, float] = field(default_factory=dict, compare=False)
     predicted_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
     truth_N: IntArray = field(default_factory=lambda: NO_INDICES, repr=False, compare=False)
+    weight_N: FloatArray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+
+    @property
+    def credit_N(self) -> FloatArray:
+        """(N,) what each item's answer adds: its weight, 0 where it is wrong. Their mean is ``value``."""
+        found: FloatArray = self.weight_N * (self.predicted_N == self.truth_N)
+        return found
 
 
 def cross_entropies(logits_NC: FloatArray, truth_N: IntArray) -> FloatArray:
@@ -188,6 +196,7 @@ def measure_top1(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
         smoothed=smoothed_accuracy(margins_of(logits_NC, truth_N)),
         predicted_N=logits_NC.argmax(axis=1),
         truth_N=truth_N,
+        weight_N=np.ones(len(truth_N)),
     )
 
 
@@ -208,6 +217,7 @@ def measure_balanced(logits_NC: FloatArray, truth_N: IntArray) -> Measured:
         beside={"top1": accuracy(predicted_N, truth_N)},
         predicted_N=predicted_N,
         truth_N=truth_N,
+        weight_N=len(truth_N) * weight_N,
     )
 
 

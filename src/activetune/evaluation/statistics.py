@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import FloatArray
 
 LUCK = 3  # numbers above zero that prove nothing: of a few numbers no standard error is known
 SURE = 1.959963984540054  # standard deviations of a normal distribution that hold 95 %
@@ -60,16 +60,6 @@ def surely_positive(values_V: FloatArray) -> bool:
     (False, True)
     """
     return bool(np.sum(values_V > 0) > LUCK and values_V.mean() > SURE * standard_error(values_V))
-
-
-def weights_of_items(truth_V: IntArray, *, even: bool) -> FloatArray:
-    """(V,) what each item counts, 1 on average: all alike, or those of each class as much together.
-
-    >>> weights_of_items(np.array([0, 0, 0, 1]), even=True).round(3).tolist()
-    [0.667, 0.667, 0.667, 2.0]
-    """
-    classes, place, sizes = np.unique(truth_V, return_inverse=True, return_counts=True)
-    return len(truth_V) / (len(classes) * sizes[place]) if even else np.ones(len(truth_V))
 
 
 def share_error(share: float, n: float) -> float:

@@ -33,7 +33,7 @@ from activetune.data.labels import in_order
 from activetune.data.splits import pilot_part
 from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
-from activetune.evaluation.statistics import surely_positive, weights_of_items
+from activetune.evaluation.statistics import surely_positive
 from activetune.networks.network import CLASSIFICATION
 from activetune.networks.regression import LinearHead
 from activetune.training.job import Job, Outcome
@@ -193,8 +193,7 @@ class PoolFact(Recipe):
             stages.run()
         truth = job.targets[left_out]
         found = [job.measure(logits, truth) for logits in stages.logits]
-        counts_V = weights_of_items(truth, even=self.evens_classes)
-        last = last_not_worse([(logits.argmax(axis=1) == truth) * counts_V for logits in stages.logits])
+        last = last_not_worse([one.credit_N for one in found])
         told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
         rows = run.rows(stages.phases.history)

@@ -97,7 +97,7 @@ class PoolProbe(Recipe):
         regression = PoolRegression(
             features_ND, positions_L, indices, classes, self.pool, self.imbalance, seed=seed, quiet=quiet
         )
-        return regression.fit(first, strength, splits, measure=measure, even=self.evens_classes)
+        return regression.fit(first, strength, splits, measure=measure)
 
     def fit_on_features(
         self, features_ND: FloatArray, positions_L: IntArray, indices: IntArray, *, held_out: IntArray, seed: int

@@ -22,7 +22,7 @@ from activetune.base.errors import UsageError
 from activetune.base.printing import counted
 from activetune.base.settings import Settings
 from activetune.evaluation.metrics import Measured
-from activetune.evaluation.statistics import standard_error, surely_positive, weights_of_items
+from activetune.evaluation.statistics import standard_error, surely_positive
 from activetune.features.distances import Float32, pieces, unit_rows
 from activetune.features.graph import Graph, nearest_neighbours
 from activetune.networks.imbalance import Imbalance
@@ -158,15 +158,13 @@ class PoolRegression:
         found = nearest_neighbours(unit_rows(features_ND), options.neighbours, seed=seed, quiet=quiet)
         self.graph = Graph.of(*found, options.neighbours)
 
-    def fit(
-        self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure, even: bool = False
-    ) -> PoolFit:
+    def fit(self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure) -> PoolFit:
         """Choose by cross-validation how labels spread, and whether the pool is used at all; then fit.
 
         Args:
             first: the regression on all labels, of that strength. splits: parts of the labelled items
                 that are validated on, one after the other; none leave nothing to choose by.
-            measure: what says how good logits are. even: whether it counts the items of each class as much together.
+            measure: what says how good logits are.
         """
         every = np.arange(len(self.indices_L))
         rest = [np.setdiff1d(every, split) for split in splits]
@@ -174,7 +172,7 @@ class PoolRegression:
         ways = [way for alpha in self.options.alphas for way in self._ways(alpha, folds, measure)] if splits else []
         best = best_trial(ways, by="first") if ways else None
         alpha, share = (best.strength, best.share) if best else (self.options.alphas[0], self.options.shares[0])
-        compared = self._compared(alpha, share, folds, measure, even=even) if splits else ()
+        compared = self._compared(alpha, share, folds, measure) if splits else ()
         found = PoolFit(first, alpha, share, ways, *compared)
         return (
             replace(found, head=self.second(self.answers(every, first, alpha, share), every)) if found.used else found
@@ -208,8 +206,6 @@ class PoolRegression:
         share: float,
         folds: Sequence[_Fold],
         measure: Measure,
-        *,
-        even: bool,
     ) -> tuple[Measured, Measured, float, bool]:
         """Both regressions on items that they did not see, see :class:`PoolFit`."""
         pairs: list[tuple[FloatArray, FloatArray]] = []
@@ -218,10 +214,9 @@ class PoolRegression:
             asked = self.features_ND[self.positions_L[split]]
             pairs.append((head.logits(asked), second.logits(asked)))
         truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
-        logits = [np.concatenate(side) for side in zip(*pairs, strict=True)]
-        right = [(one.argmax(axis=1) == truth).astype(np.float64) for one in logits]
-        lost = (right[0] - right[1]) * weights_of_items(truth, even=even)
-        return measure(logits[0], truth), measure(logits[1], truth), standard_error(lost), not surely_positive(lost)
+        alone, with_pool = (measure(np.concatenate(side), truth) for side in zip(*pairs, strict=True))
+        lost_V = alone.credit_N - with_pool.credit_N
+        return alone, with_pool, standard_error(lost_V), not surely_positive(lost_V)
 
     def _spread(self, rows: IntArray, alpha: float) -> Iterator[tuple[slice, Float32]]:
         """What some of the labels say of each item: (N, B) shares of some classes after the others.
