@@ -333,6 +333,19 @@ def test_a_round_whose_picks_are_gone_is_moved_away(pool: Path) -> None:
     assert (found.round, found.labels) == (2, labels)
 
 
+def test_method_and_recipe_bring_settings(pool: Path) -> None:
+    project = pool.parent / "project"
+    start(pool, method="activeft:paper;iterations=20", recipe="linear_probe:strengths=0.1;folds=2")
+    chosen = read_manifest(project / "rounds/001", "selection")
+    assert (chosen["method"], chosen["preset"], chosen["options"]["iterations"]) == ("activeft", "paper", 20)
+    answer(pool, 1)
+    assert step(pool).round == 2
+    trained = read_manifest(project / "models/001", "model")
+    assert trained["recipe"] == "linear_probe" and trained["options"]["strengths"] == [0.1]
+    with pytest.raises(UsageError, match=r"edit .*project.toml"):
+        step(pool, recipe="linear_probe")
+
+
 def test_settings_are_changed_in_the_file_and_nowhere_else(pool: Path) -> None:
     start(pool)
     with pytest.raises(UsageError, match=r"budget = '8', not '9'; edit .*project.toml"):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from activetune import UsageError
-from activetune.base.config import build, check_settings, configure, field_defaults, field_types
+from activetune.base.config import build, check_settings, configure, field_defaults, field_types, parse_named
 from activetune.base.fingerprint import as_json, digest_json
 from activetune.base.settings import Settings, changed, flatten, group_of, places, recorded
 from activetune.networks.imbalance import Imbalance
@@ -84,6 +84,22 @@ def test_every_group_checks_itself_with_all_its_values() -> None:
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UsageError, match=rf"baking has no setting '{name}'; did you mean '({near})'\? It has: minutes"):
         configure(Baking, {name: 1}, what="baking")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "not understood"),
+        (":paper", "not understood"),
+        ("activeft:paper;released", "not understood"),
+        ("activeft:=1", "not understood"),
+        ("activeft:lr=1;lr=2", "the setting lr is given twice, as 1 and as 2"),
+    ],
+)
+def test_a_name_with_settings_that_can_t_be_read_is_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        parse_named(text)
+    assert parse_named(" activeft : paper; lr = 1 ;lr=1") == ("activeft", "paper", {"lr": "1"})
 
 
 def test_two_settings_of_one_flat_name_are_refused_where_the_class_is_defined() -> None:

@@ -104,15 +104,35 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
     """``["loss=released", "lr=0.01"]`` to a mapping.
 
     Raises:
-        UsageError: an entry without ``=``.
+        UsageError: an entry without ``=``, or two values for one setting.
     """
     settings: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:
             raise UsageError(f"--set {text!r} is not of the form name=value")
-        settings[name.strip()] = value.strip()
+        if settings.get(name, value) != value:
+            raise UsageError(f"the setting {name} is given twice, as {settings[name]} and as {value}; give one of them")
+        settings[name] = value
     return settings
+
+
+def parse_named(text: str) -> tuple[str, str | None, dict[str, str]]:
+    """The name, the preset and the single settings of a text that holds all three.
+
+    >>> parse_named("activeft:paper;learning_rate=0.01")
+    ('activeft', 'paper', {'learning_rate': '0.01'})
+
+    Raises:
+        UsageError: no name, two presets, a setting without a name or given twice.
+    """
+    name, _, rest = text.partition(":")
+    parts = [part.strip() for part in rest.split(";") if part.strip()]
+    presets = [part for part in parts if "=" not in part]
+    if len(presets) > 1 or not name.strip() or any(part.startswith("=") for part in parts):
+        raise UsageError(f"{text!r} is not understood; it can be NAME, NAME:PRESET or NAME:setting=value;setting=value")
+    settings = parse_settings(part for part in parts if "=" in part)
+    return name.strip(), presets[0] if presets else None, settings
 
 
 def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iterable[str]) -> dict[str, Any]:

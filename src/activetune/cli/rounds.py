@@ -34,10 +34,13 @@ def next_(
     pool: Annotated[str | None, typer.Option(metavar="POOL", help="The images, for the first call.")] = None,
     budget: Annotated[str | None, typer.Option(help="Picks of a round: 100 or 5%, for the first call.")] = None,
     method: Annotated[
-        str | None, typer.Option(help="See 'activetune list selectors'; default: auto.", show_default=False)
+        str | None, typer.Option(help="NAME, NAME:PRESET or NAME:setting=value;...; default: auto.", show_default=False)
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Of each round's model; default: linear_probe.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Of each round's model, with settings as the method; default: linear_probe.", show_default=False
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="As in 'embed'; default: bundled.", show_default=False)] = None,
     weights: Weights = None,

@@ -14,6 +14,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Unpack
 
+from activetune.base.config import parse_named
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
@@ -53,7 +54,6 @@ from activetune.studies.rounds.answers import (
 from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
 from activetune.studies.rounds.project import Project, open_project
 from activetune.training.finetune import finetune
-from activetune.training.recipe import make_recipe
 
 KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
 SHOWN = 5  # conflicts in a sentence
@@ -107,7 +107,8 @@ def next_round(
             it keeps in ``project.toml``; later calls may leave them out, and can't change them.
         pool: what :func:`activetune.open_pool` opens; labels of its own are not looked at.
         budget: picks of a round: a number, or a share of the pool (``"5%"``).
-        method, recipe, backbone, weights, task: as of :func:`activetune.select` and :func:`activetune.finetune`.
+        method, recipe: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``.
+        backbone, weights, task: as of :func:`activetune.finetune`.
         audit: random items that the first round asks for too: models are scored on them, and none learns from them.
         classes: names of the model's outputs, in order.
         labels: a file (id, label) of answers from elsewhere, to be merged too.
@@ -272,10 +273,12 @@ class _Call:
             note(f"no model is trained: {why}", self.run.quiet or not number)
             return None
         classes = [*settings.classes, *sorted(names - set(settings.classes))] if settings.classes else None
+        recipe, preset, own = parse_named(settings.recipe)
         given: dict[str, Any] = {
             "out": out, "task": settings.task, "labels": split(labels) if settings.multilabel else labels,
             "classes": classes, "backbone": settings.backbone, "weights": settings.weights or None,
-            "recipe": settings.recipe, "seed": settings.seed, "exclude": self._unseen(), **self.run.within(),
+            "recipe": recipe, "preset": preset, "settings": own, "seed": settings.seed, "exclude": self._unseen(),
+            **self.run.within(),
         }  # fmt: skip
         try:
             return finetune(self.pool, **given, resume=True)
@@ -287,7 +290,7 @@ class _Call:
     def _unseen(self) -> list[str] | None:
         """The audit, where the recipe learns from images without a label too."""
         labels = Labels.of(self.taught)
-        if not make_recipe(self.settings.recipe).learns_from_pool(self.settings.task, "", labels, len(self.pool)):
+        if not self.settings.chosen_recipe.learns_from_pool(self.settings.task, "", labels, len(self.pool)):
             return None
         audit = sorted(self.project.audit & self.pool.position.keys())
         if audit:
@@ -316,7 +319,8 @@ class _Call:
     def _select(self, number: int, embeddings: Embeddings, model: Model | None, size: int) -> None:
         """The next round's items, by what is known."""
         settings, audit = self.settings, self.project.audit
-        selector = make_selector(settings.method)
+        method, preset, own = parse_named(settings.method)
+        selector = make_selector(method, preset, own)
         guided = model is not None and reads_model(selector) and self._model_tells_more()
         passed = [item for item, one in self.decisions.items() if one.answer.state != LABELLED]
         labels, present = self.taught, embeddings.position
@@ -327,7 +331,9 @@ class _Call:
         select(
             embeddings,
             budget=size,
-            method=settings.method,
+            method=method,
+            preset=preset,
+            settings=own,
             labelled=list(known) if settings.multilabel else known or None,
             exclude=[item for item in passed if item in present and item not in audit] or None,
             candidates=[item for item in embeddings.ids if item not in audit] if audit else None,
@@ -345,7 +351,7 @@ class _Call:
 
     def _model_tells_more(self) -> bool:
         """Whether the round's model knows more than the probe that a selection itself learns from the labels."""
-        return self.settings.multilabel or not make_recipe(self.settings.recipe, None, {}).frozen
+        return self.settings.multilabel or not self.settings.chosen_recipe.frozen
 
     # What is told ---------------------------------------------------------------------------------------------------
 

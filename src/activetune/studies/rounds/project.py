@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from activetune.base.config import configure
+from activetune.base.config import configure, parse_named
 from activetune.base.errors import UsageError
 from activetune.base.files import replacing
 from activetune.base.names import whole_number
@@ -37,7 +37,7 @@ from activetune.selection.audit import read_audit
 from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
 from activetune.tasks import make_task
-from activetune.training.recipe import make_recipe
+from activetune.training.recipe import Recipe, make_recipe
 
 TASKS = ("classification", "multilabel")  # whose answers are class names, which a table holds
 
@@ -48,7 +48,8 @@ class ProjectSettings(Settings):
 
     Attributes:
         pool: the images. budget: picks of a round, a number or a share of the pool. method: the selector.
-        recipe: of each round's model. backbone, weights: of the features and the models. task: what is asked.
+        recipe: of each round's model; both as ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``.
+        backbone, weights: of the features and the models. task: what is asked.
         audit: random items of the first round that models are scored on, and that none learns from.
         classes: names, in the order of a model's outputs; those that are answered are added. seed: of every choice.
     """
@@ -56,8 +57,8 @@ class ProjectSettings(Settings):
     explained: ClassVar[Mapping[str, str]] = {
         "pool": "the images: a folder, or what else 'activetune embed' takes",
         "budget": "how many items a round asks for: a number (100) or a share of the pool (5%)",
-        "method": "chooses them, see 'activetune list selectors'",
-        "recipe": "trains each round's model, see 'activetune list recipes'",
+        "method": "chooses them, see 'activetune list selectors'; with settings: NAME:PRESET, NAME:setting=value;...",
+        "recipe": "trains each round's model, see 'activetune list recipes'; written as the method is",
         "backbone": "of the features and of the models; a change takes effect from the next call on",
         "weights": "a local file of the backbone's weights; empty: none",
         "task": f"what is asked about the images: {' or '.join(TASKS)}",
@@ -100,8 +101,13 @@ class ProjectSettings(Settings):
                 f"a project's answers are class names, so its task is {' or '.join(TASKS)}, not {self.task}; for "
                 "others go round by round with 'activetune select' and 'activetune finetune'"
             )
-        make_selector(self.method)
-        make_recipe(self.recipe, None, {}).refuse(self.recipe, self.task, None)
+        make_selector(*parse_named(self.method))
+        self.chosen_recipe.refuse(parse_named(self.recipe)[0], self.task, None)
+
+    @property
+    def chosen_recipe(self) -> Recipe:
+        """The recipe with its settings."""
+        return make_recipe(*parse_named(self.recipe))
 
     @property
     def multilabel(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from activetune.base.config import parse_settings
+from activetune.base.config import parse_named
 from activetune.base.errors import UsageError, nearest
 from activetune.base.files import file_name
 from activetune.base.fingerprint import digest_json, record_of
@@ -260,15 +260,8 @@ def _some_of(texts: list[str], kind: str, example: str) -> list[str]:
 
 
 def _entry(text: str, settings: Mapping[str, Mapping[str, Any]]) -> Entry:
-    name, _, rest = text.partition(":")
-    parts = [part.strip() for part in rest.split(";") if part.strip()]
-    presets = [part for part in parts if "=" not in part]
-    if len(presets) > 1 or not name.strip() or any(part.startswith("=") for part in parts):
-        raise UsageError(f"{text!r} is not understood; it can be NAME, NAME:PRESET or NAME:setting=value;setting=value")
-    name = name.strip()
-    own = parse_settings(part for part in parts if "=" in part)
-    everything = {**settings.get(name, {}), **settings.get(text, {}), **own}
-    return Entry(text, name, presets[0] if presets else None, everything)
+    name, preset, own = parse_named(text)
+    return Entry(text, name, preset, {**settings.get(name, {}), **settings.get(text, {}), **own})
 
 
 def _method(entry: Entry, task: str) -> Entry:
