@@ -30,7 +30,7 @@ test-fast: install
 
 # What computes on a GPU, where there is one; the rest of the suite asks for the processor.
 test-gpu: install
-	$(BIN)/python -m pytest -n 4 tests/test_gpu.py
+	$(BIN)/python -m pytest -n 4 tests/training/test_gpu.py
 
 # The suite as a processor without AVX-512 computes it, on one thread and on two: the last digits differ there.
 test-processors: install
@@ -49,7 +49,7 @@ STUDIO := build/label-studio
 test-label-studio: install
 	test -x $(STUDIO)/bin/label-studio || $(PYTHON) -m venv $(STUDIO)
 	test -x $(STUDIO)/bin/label-studio || $(STUDIO)/bin/pip install --disable-pip-version-check -q label-studio==1.23.2
-	ACTIVETUNE_LABEL_STUDIO=$(STUDIO)/bin/label-studio $(BIN)/python -m pytest tests/test_label_studio_real.py
+	ACTIVETUNE_LABEL_STUDIO=$(STUDIO)/bin/label-studio $(BIN)/python -m pytest tests/labelling/test_label_studio_real.py
 
 # Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
 CASES ?= 100000

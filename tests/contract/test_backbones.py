@@ -28,7 +28,7 @@ from activetune.networks.network import Network
 from activetune.training.optimiser import parameter_groups
 from activetune.training.recipe import recipes
 from tests.conftest import write_digits
-from tests.test_finetuning import some_labels
+from tests.training.test_finetuning import some_labels
 
 Named = tuple[str, Path | None]
 QUICK = {"epochs": 1, "batch_size": 16, "trials": 1, "views": 2, "head_steps": 4, "rank": 2, "validation_least": 1}

@@ -27,7 +27,7 @@ from activetune.data.images import decode_image
 from activetune.data.opening import open_pool
 from activetune.data.pool import Patience, Pool
 from activetune.data.sources import sources
-from tests.videos import write_video
+from tests.data.videos import write_video
 
 IMAGES = {"cat/1.png": 10, "cat/caf\u00e9 2.png": 20, "dog/1.png": 30, "dog/3.png": 40, "eel/4.png": 50}
 

@@ -16,7 +16,7 @@ from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE
 from activetune.data.sources import sources
 from tests.contract import test_pool_sources as local
-from tests.stores import in_memory
+from tests.data.stores import in_memory
 
 fsspec: Any = pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'activetune[remote]'")
 IMAGES = local.IMAGES

@@ -31,7 +31,7 @@ from activetune.training.finite import NotFinite
 from activetune.training.job import Job
 from activetune.training.recipe import make_recipe, recipes
 from tests.conftest import tiny_backbone, write_digits
-from tests.test_finetuning import figures, history, learnt, some_labels, train
+from tests.training.test_finetuning import figures, history, learnt, some_labels, train
 
 RECIPES = sorted(recipes())
 QUICK = {"epochs": 2, "batch_size": 8, "trials": 2, "views": 2, "head_steps": 6, "rank": 2, "validation_least": 1}

@@ -20,10 +20,11 @@ import pytest
 import activetune
 from activetune.base.connections import HOST_TIMEOUT, host_timeout, looked_after
 from activetune.base.errors import UsageError
-from tests.conftest import write_digits
-from tests.finetune_rank import ON, SMALL
-from tests.test_finetune_ranks import ROOT, STOPPING, ended, same_weights
-from tests.test_finetune_ranks import weights as weights  # a fixture
+from tests.conftest import ROOT, write_digits
+from tests.together import ended
+from tests.training.finetune_rank import ON, SMALL
+from tests.training.test_finetune_ranks import STOPPING, same_weights
+from tests.training.test_finetune_ranks import weights as weights  # a fixture
 
 SECONDS = 4  # of silence after which a host is taken for lost
 BOUND = 120  # seconds within which each process has ended, on a machine that is busy

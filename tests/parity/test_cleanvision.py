@@ -8,7 +8,7 @@ import pytest
 
 import activetune
 from activetune.base.tables import read_table
-from tests.planted import FAULTS, plant
+from tests.studies.planted import FAULTS, plant
 
 THEIRS = {
     "dark": "dark",

@@ -18,7 +18,7 @@ import psutil
 from PIL import Image
 
 from activetune.labelling.journal import JOURNAL
-from tests.test_labelling import write_selection
+from tests.labelling.test_labelling import write_selection
 
 ITEMS = 200
 READINGS = 9  # for each answer

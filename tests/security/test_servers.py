@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 
 from activetune.serving import guards
 from activetune.serving.guards import Guards, new_token
+from tests.labelling.test_labelling import Client
+from tests.labelling.test_labelling import pool as pool
+from tests.labelling.test_labelling import sel as sel
 from tests.security.load import Figures, put_under_load
-from tests.test_labelling import Client
-from tests.test_labelling import pool as pool
-from tests.test_labelling import sel as sel
 
 OTHER = "http://evil.example"
 SERVER = """

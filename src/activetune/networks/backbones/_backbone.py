@@ -46,7 +46,7 @@ class ImageSettings:
         """Pixels per side that an image is decoded with at least: twice those that it is then resized to.
 
         A JPEG decoded so, and resized, gives nearly the pixels of one decoded whole, several times faster: features of
-        photos keep a cosine of 0.999 to those of all pixels (tests/test_large_photos.py).
+        photos keep a cosine of 0.999 to those of all pixels (tests/data/test_large_photos.py).
         """
         return math.ceil(OVERSAMPLED * max(self.size) / self.crop_pct)
 

@@ -116,7 +116,7 @@ def _huggingface(folder: Path) -> list[Case]:
 
 
 def _video(folder: Path) -> list[Case]:
-    from tests.videos import plain, write_video
+    from tests.data.videos import plain, write_video
 
     cases = []
     for suffix, codec in ((".mp4", "mpeg4"), (".mkv", "ffv1"), (".avi", "mpeg4")):

@@ -1,0 +1,299 @@
+"""The page of ``activetune label`` in a real Chromium: hands, hostile names, two tabs, a server that dies."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.labelling.test_labelling import Running, write_selection
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HOSTILE = '"><img src=x onerror="document.title=1">.png'
+CLASSES = "apple,<b>pear</b>,plum"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        pytest.skip("needs playwright, which is not installed")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium, which is not here")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def sel(tmp_path: Path) -> Path:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    ids = [HOSTILE, *(f"{number:03d}.png" for number in range(1, 60))]
+    for number, item in enumerate(ids):
+        Image.new("RGB", (60, 40), (4 * number, 80, 120)).save(pool / item)
+    return write_selection(tmp_path / "sel", ids, pool)
+
+
+@pytest.fixture
+def serve(sel: Path) -> Iterator[Callable[..., Running]]:
+    found: list[Running] = []
+
+    def start(*words: str) -> Running:
+        found.append(Running(sel, *words))
+        return found[-1]
+
+    yield start
+    for running in found:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.process.communicate()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens an address in a tab, and at the end looks whether any tab had something to complain about."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def start(url: str, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1200, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+        page.goto(url)
+        page.wait_for_selector("body.ready")
+        page.complaints = complaints
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def labels_of(sel: Path) -> dict[str, str]:
+    with (sel / "labels.csv").open(newline="", encoding="utf-8") as file:
+        return {row["id"]: row["label"] or row["state"] for row in csv.DictReader(file) if row["state"]}
+
+
+def saved(page: Any) -> None:
+    page.wait_for_function("() => document.querySelector('.saved').textContent === 'saved'")
+
+
+def done(page: Any, count: int) -> None:
+    page.wait_for_function("count => document.querySelector('.progress b').textContent === String(count)", arg=count)
+    saved(page)
+
+
+def test_keys_label_undo_skip_and_correct(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", CLASSES).url)
+    page.keyboard.down("1")
+    page.keyboard.down("1")  # as a key that is held repeats itself: one answer all the same
+    page.keyboard.up("1")
+    page.keyboard.press("2")
+    page.keyboard.press(" ")
+    page.keyboard.press(".")
+    page.keyboard.press("3")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("0")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("4")  # the fourth reason
+    for _ in range(5):  # back to the first one, and correct it
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("3")
+    done(page, 4)
+    assert labels_of(sel) == {
+        HOSTILE: "plum",
+        "001.png": "<b>pear</b>",
+        "002.png": "skipped",
+        "003.png": "unsure",
+        "004.png": "none",
+    }
+    page.wait_for_selector("#stage img")  # it comes when it is decoded
+    assert page.locator("#stage img").count() == 1
+    assert page.locator("b b, .class b, #under img").count() == 0  # names are text, whatever is in them
+    assert page.title() != "1"
+
+
+def test_classes_are_searched_added_and_renamed_by_keyboard(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", CLASSES).url)
+    page.keyboard.press("/")
+    page.keyboard.type("plu")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Shift+N")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.type("quince")
+    page.keyboard.press("Enter")
+    # the fourth key as a keyboard sends it whose digits are typed with Shift
+    page.evaluate("() => dispatchEvent(new KeyboardEvent('keydown', {key: '4', code: 'Digit4', shiftKey: true}))")
+    done(page, 2)
+    page.keyboard.press("Shift+R")
+    page.wait_for_selector("dialog[open]")
+    page.locator("dialog select").select_option("plum")
+    assert page.locator("dialog input[name=to]").input_value() == "plum"  # Enter would merge it with what stood there
+    assert page.locator("dialog .word").inner_text() == "rename"
+    page.locator("dialog input[name=to]").fill("apple")
+    assert page.locator("dialog .word").inner_text() == "merge"
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.class').length === 3")
+    saved(page)
+    assert labels_of(sel) == {HOSTILE: "apple", "001.png": "quince"}
+    page.keyboard.press("?")
+    assert "unsure" in page.locator("dialog[open]").inner_text()
+    page.keyboard.press("Escape")
+
+
+def test_a_frame_shift_and_keys_select_in_the_grid(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", CLASSES).url)
+    page.keyboard.press("Shift+G")
+    cells = page.locator(".cell")
+    cells.first.wait_for()
+    boxes = [page.locator(f"#cell-{row}").bounding_box() for row in (0, 2)]
+    page.mouse.move(boxes[0]["x"] + 5, boxes[0]["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(boxes[1]["x"] + 9, boxes[1]["y"] + 20, steps=4)
+    page.mouse.up()
+    page.wait_for_function("() => document.querySelectorAll('.cell.selected').length === 3")
+    page.keyboard.press("1")
+    done(page, 3)
+    page.locator("#cell-5").click()
+    page.locator("#cell-8").click(modifiers=["Shift"])
+    page.locator("#cell-6").click(modifiers=["Control"])
+    page.keyboard.press("2")
+    done(page, 6)
+    page.keyboard.press("Control+a")
+    page.keyboard.press("3")
+    done(page, 60)
+    page.keyboard.press("Control+z")
+    done(page, 6)
+    wanted = {HOSTILE: "apple", "001.png": "apple", "002.png": "apple"}
+    wanted |= dict.fromkeys(["005.png", "007.png", "008.png"], "<b>pear</b>")
+    assert labels_of(sel) == wanted
+    assert cells.count() < 60
+
+
+def test_two_tabs_see_each_other_and_begin_apart(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    url = serve("--classes", CLASSES).url
+    one = open_page(url)
+    two = open_page(url)
+    assert two.locator(".place").inner_text() == "31 / 60"
+    one.keyboard.press("1")
+    two.wait_for_function("() => document.querySelector('.progress b').textContent === '1'")
+    for page in (one, two):
+        for _ in range(5):
+            page.keyboard.press("3")
+        saved(page)
+    for page in (one, two):
+        done(page, 11)
+    assert list(labels_of(sel)) == [HOSTILE, *(f"{row:03d}.png" for row in (*range(1, 6), *range(30, 35)))]
+    one.keyboard.press("Shift+R")  # apple and plum become one: the keys behind apple are others'
+    one.locator("dialog select").select_option("apple")
+    one.locator("dialog input[name=to]").fill("plum")
+    one.keyboard.press("Enter")
+    two.wait_for_function("() => document.querySelectorAll('.class').length === 2")
+    two.keyboard.press("1")  # was meant for apple
+    assert "keys have moved" in two.locator("#told").inner_text()
+    assert two.locator(".progress b").inner_text() == "11"
+
+
+def test_answers_wait_while_the_server_is_gone(sel: Path, serve: Callable[..., Running], browser: Any) -> None:
+    first = serve("--classes", CLASSES)
+    port = first.base.rsplit(":", 1)[1].strip("/")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(first.url)
+    page.wait_for_selector("body.ready")
+    page.keyboard.press("1")
+    done(page, 1)
+    first.end(signal.SIGKILL)
+    page.keyboard.press("2")
+    page.keyboard.press("3")
+    page.wait_for_selector(".saved.problem")
+    assert "wait" in page.locator(".saved").inner_text()
+    second = serve("--port", port)
+    page.wait_for_function("() => document.querySelector('.saved').textContent.includes('started anew')")
+    page.goto(second.url)  # the new tab sends what the old one left
+    page.wait_for_selector("body.ready")
+    done(page, 3)
+    assert labels_of(sel) == {HOSTILE: "apple", "001.png": "<b>pear</b>", "002.png": "plum"}
+    context.close()
+
+
+def test_several_classes_are_given_by_keys_and_saved_by_enter(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", "apple,pear,plum", "--multilabel").url)
+    page.keyboard.press("1")
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # none of them
+    page.keyboard.press("2")
+    page.keyboard.press("ArrowRight")  # saves what was chosen
+    done(page, 3)
+    with (sel / "labels.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["labels"] for row in csv.DictReader(file)][:3] == ['["apple", "plum"]', "[]", '["pear"]']
+
+
+def test_the_page_fits_its_window_in_both_schemes(serve: Callable[..., Running], open_page: Callable[..., Any]) -> None:
+    url = serve("--classes", CLASSES).url
+    for scheme in ("light", "dark"):
+        page = open_page(url, color_scheme=scheme, reduced_motion="reduce")
+        for view in ("#stage img", ".cell"):
+            page.wait_for_selector(view)
+            for width in (390, 768, 2560):
+                page.set_viewport_size({"width": width, "height": 800})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                assert page.locator("main").bounding_box()["height"] > 200
+                narrow = page.locator(".search .rename").is_visible()  # a class can be renamed by a finger, too
+                assert narrow != page.locator(".class .more").first.is_visible() and narrow == (width == 390)
+                boxes = page.evaluate(
+                    "[...document.querySelectorAll('header button, .actions button, .class .give')]"
+                    ".map((button) => button.getBoundingClientRect()).map(({left, right}) => [left, right])"
+                )
+                assert len(boxes) >= 12
+                assert all(left >= 0 and right <= width for left, right in boxes)
+            page.keyboard.press("Shift+G")
+        page.set_viewport_size({"width": 390, "height": 500})
+        page.keyboard.press("?")
+        page.wait_for_selector("dialog[open]")
+        assert page.evaluate("document.querySelector('dialog').scrollTop") == 0  # all keys, from the first one on
+        assert page.locator("dialog dd").first.bounding_box()["width"] > 250
+        page.keyboard.press("Escape")
+        ink, paper = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+        assert contrast(ink, paper) > 7
+        unnamed = page.evaluate(
+            "[...document.querySelectorAll('button, input, select')]"
+            ".filter((one) => !one.textContent.trim() && !one.ariaLabel && !one.labels?.length).length"
+        )
+        assert unnamed == 0
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, by the formula of WCAG."""
+
+    def light(colour: str) -> float:
+        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    brighter, darker = sorted((light(one), light(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)

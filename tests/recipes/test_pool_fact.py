@@ -1,0 +1,303 @@
+"""Self-training: what is drawn as a pseudo-label, what it counts, and a pilot that stops before harm is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activetune import Labels, UsageError, open_pool
+from activetune.base.arrays import IntArray
+from activetune.data.labels import Labels as AnyLabels
+from activetune.evaluation.metrics import measure_balanced, measure_top1
+from activetune.networks.regression import LinearHead
+from activetune.recipes import pool_fact
+from activetune.recipes.pool_fact import last_not_worse
+from activetune.tasks import Batch
+from activetune.tasks.classification import Classification
+from activetune.training.finite import NotFinite
+from activetune.training.pool_regression import Answers, PoolRegression
+from activetune.training.pseudo_labels import PseudoLabels, Weighted
+from activetune.training.recipe import make_recipe
+from tests.conftest import tiny_backbone
+from tests.training.test_finetuning import figures, history, some_labels, train
+
+SHORT = {"epochs": 1, "student_epochs": 1, "pseudo_labels": 20, "batch_size": 8}
+
+
+def answers(seed: int, count: int = 200, classes: int = 4) -> Answers:
+    rng = np.random.default_rng(seed)
+    return Answers(rng.integers(0, classes, count), rng.random(count))
+
+
+# What is drawn --------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.1, 0.5, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_the_surest_of_each_class_are_drawn(seed: int, share: float) -> None:
+    found, candidates = answers(seed), np.flatnonzero(np.random.default_rng(seed).random(200) < 0.7)
+    teacher = {"features_ND": np.ones((200, 2), dtype=np.float32), "head": teachers(4)}
+    drawn = PseudoLabels(count=1000, share=share).drawn(found, candidates, seed, **teacher)
+    wanted: list[int] = []
+    for number in range(4):  # plainly: sort each class
+        own = [item for item in candidates.tolist() if found.classes_N[item] == number]
+        own.sort(key=lambda item: -found.sure_N[item])
+        wanted += own[: int(np.ceil(share * len(own)))]
+    assert drawn.tolist() == sorted(wanted)
+    some = PseudoLabels(count=5, share=share).drawn(found, candidates, seed, **teacher)
+    assert len(some) == min(5, len(wanted)) and set(some.tolist()) <= set(wanted)
+    np.testing.assert_array_equal(some, PseudoLabels(count=5, share=share).drawn(found, candidates, seed, **teacher))
+
+
+def teachers(classes: int) -> LinearHead:
+    return LinearHead(np.zeros((classes, 2), dtype=np.float32), np.arange(classes, dtype=np.float32))
+
+
+def test_a_selector_picks_among_the_surest_by_the_teachers_loss() -> None:
+    features = np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
+    found, head = answers(3), teachers(4)
+    drawn = PseudoLabels(count=10, share=0.5, select_with="top_loss").drawn(
+        found, np.arange(200), 0, features_ND=features, head=head
+    )
+    surest = PseudoLabels(share=0.5).surest(found, np.arange(200))
+    assert set(drawn.tolist()) <= set(surest.tolist())
+    assert (found.classes_N[drawn] == 0).all()  # the head thinks least of class 0, so its answers have the largest loss
+
+
+def test_nothing_is_drawn_from_nothing() -> None:
+    none, features = np.zeros(0, dtype=np.int64), np.ones((200, 2), dtype=np.float32)
+    assert PseudoLabels().drawn(answers(0), none, 0, features_ND=features, head=teachers(4)).tolist() == []
+
+
+# What it counts -------------------------------------------------------------------------------------------------------
+
+
+def batch_of(task: Classification, labels: AnyLabels[str]) -> Batch:
+    from activetune.tasks import Sample
+
+    images = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    return task.collate([Sample(images, task.target(labels, row), row) for row in range(len(labels))])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_item_counts_by_its_weight(smoothing: float) -> None:
+    labels = Labels(["a", "b", "c"], ["x", "y", "x"], ["x", "y"])
+    logits = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    plain = Classification(smoothing=smoothing)
+    each = [
+        plain.loss(logits[row : row + 1], batch_of(plain, Labels([i], [n], ["x", "y"])))[0]
+        for row, (i, n) in enumerate(zip(labels.ids, labels.names, strict=True))
+    ]
+    weighted = Weighted(smoothing=smoothing, weights=(1.0, 0.25, 0.0))
+    loss, weight, _ = weighted.loss(logits, batch_of(weighted, labels))
+    assert weight == pytest.approx(1.25)
+    torch.testing.assert_close(loss, each[0] + 0.25 * each[1])
+    loss.backward()
+    assert logits.grad is not None and not logits.grad[2].any() and logits.grad[:2].all()
+    whole = Weighted(smoothing=smoothing, weights=(1.0,) * 3)
+    torch.testing.assert_close(
+        whole.loss(logits, batch_of(whole, labels))[:2], plain.loss(logits, batch_of(plain, labels))[:2]
+    )
+
+
+# Where to stop --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "stage"),
+    [
+        ([[0, 0, 0, 1], [1, 1, 1, 1]], 1),
+        ([[1, 1, 1, 1] * 5, [0, 0, 0, 0] * 5, [0, 0, 0, 1] * 5], 0),
+        ([[0, 0, 0, 0] * 5, [1, 1, 1, 1] * 5, [0, 0, 1, 0] * 5], 1),
+        ([[1, 0, 1, 0] * 5, [0, 1, 0, 1] * 5], 1),  # equal: the later one
+        ([[1] + [0] * 19, [0] * 20], 1),  # one item of twenty is chance
+    ],
+)
+def test_the_last_stage_that_is_not_worse_is_taken(right: list[list[int]], stage: int) -> None:
+    assert last_not_worse([np.asarray(one, dtype=np.float64) for one in right]) == stage
+
+
+def test_where_classes_are_evened_each_counts_as_much() -> None:
+    truth = np.array([0] * 9 + [1])
+    logits = np.eye(2)[truth]
+    assert measure_top1(logits, truth).weight_N.tolist() == [1.0] * 10
+    even = measure_balanced(logits, truth).credit_N
+    assert even[:9].sum() == pytest.approx(even[9:].sum()) and even.sum() == pytest.approx(10)
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    name, weights = tiny_backbone()
+    return {"backbone": name, "weights": weights}
+
+
+def test_stages_in_their_order_and_their_figures(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    pool = open_pool(digits)
+    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(pool, 4), settings={**SHORT, "turns": 2}, **options)
+    told = figures(tmp_path / "m")
+    assert list(told["phases"]) == ["probe", "full", "pool", "student 1", "pool 1", "student 2", "pool 2"]
+    assert told["stage"] == "pool 2" and "pilot" not in told  # 16 labels are too few for one
+    assert told["phases"]["pool"]["images"] == len(pool)
+    assert told["phases"]["student 1"]["pseudo_labels"] == 20
+    assert told["estimate"]["of"] == "the linear probe"  # as of every network that no validation judges
+    assert [row["phase"] for row in history(tmp_path / "m") if row["epoch"]] == ["full", "student 1", "student 2"]
+
+
+def test_the_pool_that_is_looked_at_is_bounded(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    given = {**SHORT, "turns": 0, "pool_most": 30}
+    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 4), settings=given, **options)
+    assert figures(tmp_path / "m")["phases"]["pool"]["images"] == 16 + 30
+
+
+def test_without_an_unlabelled_image_there_is_no_student(
+    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = some_labels(open_pool(digits), 2)
+    pool = open_pool(digits).subset(list(labels))
+    train(pool, tmp_path / "m", "pool_fact", labels=labels, settings=SHORT, quiet=False, **options)
+    assert list(figures(tmp_path / "m")["phases"]) == ["probe", "full", "pool"]
+    assert "every image of the pool has a label, so no student is trained" in capsys.readouterr().err
+
+
+def test_a_student_that_fails_names_its_own_rate(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    labels = some_labels(open_pool(digits), 2)
+    with pytest.raises(NotFinite, match=r"student 1.* a lower --set student_lr=… \(it is 1e\+09\)"):
+        train(digits, tmp_path / "m", "pool_fact", labels=labels, settings={**SHORT, "student_lr": 1e9}, **options)
+
+
+def test_what_judges_is_not_learned(
+    digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, seen = open_pool(digits), []
+    labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
+    of = PseudoLabels.stream
+
+    def noted(self: PseudoLabels, job: Any, *given: Any) -> Any:
+        stream = of(self, job, *given)
+        seen.append(({*job.labels.ids}, {*stream.labels.ids}))
+        return stream
+
+    monkeypatch.setattr(PseudoLabels, "stream", noted)
+    monkeypatch.setattr(pool_fact, "last_not_worse", lambda right: len(right) - 1)
+    some = dict(list(labels.items())[:110])
+    train(digits, tmp_path / "m", "pool_fact", labels=some, settings={**SHORT, "pseudo_labels": 100}, **options)
+    (in_pilot, learned), (whole, _) = seen
+    left_out = set(some) - in_pilot
+    assert len(left_out) >= 20 and not left_out & learned and whole == set(some)
+    told = figures(tmp_path / "m")
+    assert told["pilot"]["n_validation"] == len(left_out) == told["estimate"]["n"]
+    assert list(told["pilot"]["stages"]) == ["full", "pool", "student 1", "pool 1"]
+
+
+@pytest.mark.thorough
+def test_a_pool_that_does_harm_is_left_out(
+    digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse(self: PoolRegression, answers: Answers, rows: IntArray) -> LinearHead:
+        weight = np.zeros((self.classes, self.features_ND.shape[1]), dtype=np.float32)
+        return LinearHead(weight, np.arange(self.classes, dtype=np.float32))
+
+    pool = open_pool(digits)
+    labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
+    plain = train(
+        digits,
+        tmp_path / "plain",
+        "fact",
+        labels=labels,
+        settings={
+            "epochs": 3,
+            "batch_size": 8,
+            "phases": ["probe", "full"],
+            "pilot": False,
+            "interpolation": [1.0],
+            "validation_least": 200,
+        },
+        **options,
+    )
+    monkeypatch.setattr(PoolRegression, "second", worse)
+    found = train(digits, tmp_path / "m", "pool_fact", labels=labels, settings={**SHORT, "epochs": 3}, **options)
+    assert figures(tmp_path / "m")["stage"] == "full"
+    assert found.fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize(("minutes", "students", "count"), [(1.0, 1, 20), (0.0039, 1, 108), (0.002, 0, 0)])
+def test_time_decides_how_much_of_the_pool_is_learned(
+    minutes: float,
+    students: int,
+    count: int,
+    digits: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_fact, "seconds_an_image", lambda *_: 0.001)
+    given = {**SHORT, "minutes": minutes, "pseudo_labels": 20 if minutes == 1 else 1000, "pseudo_share": 1.0}
+    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 2), settings=given, **options)
+    phases = figures(tmp_path / "m")["phases"]
+    assert ("student 1" in phases) == bool(students)
+    if students:
+        assert phases["student 1"]["pseudo_labels"] == count
+
+
+@given(st.integers(1, 3000), st.integers(1, 20_000), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
+def test_an_epoch_within_a_time_holds_all_labels(labels: int, images: int, share: float) -> None:
+    pseudo = PseudoLabels(labelled=share)
+    count = pseudo.within(images, labels)
+    if count:
+        turns = pseudo.turns(np.arange(labels), np.arange(count))
+        assert len(turns) <= images + labels / 2  # labels come whole numbers of times
+
+
+def test_a_student_learns_as_much_as_was_announced(
+    digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Also where the surest answers are fewer than there is time for."""
+    monkeypatch.setattr(pool_fact, "seconds_an_image", lambda *_: 1e-6)
+    given = {**SHORT, "minutes": 1.0, "pseudo_labels": 1000, "pseudo_share": 0.5}
+    labels = some_labels(open_pool(digits), 2)
+    train(digits, tmp_path / "m", "pool_fact", labels=labels, settings=given, quiet=False, **options)
+    count = figures(tmp_path / "m")["phases"]["student 1"]["pseudo_labels"]
+    assert f"{count:,} pseudo-labels in 1 minutes" in capsys.readouterr().err
+
+
+def test_where_all_have_a_label_that_is_the_reason(
+    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: Any
+) -> None:
+    pool = open_pool(digits)
+    labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
+    given = {**SHORT, "minutes": 5.0, "pilot": False}
+    train(pool.subset(list(labels)), tmp_path / "m", "pool_fact", labels=labels, settings=given, quiet=False, **options)
+    told = capsys.readouterr().err
+    assert "every image of the pool has a label, so no student is trained" in told and "too short" not in told
+
+
+def test_it_is_for_classes_of_images() -> None:
+    with pytest.raises(UsageError, match="pool_fact trains for classification, not for segmentation"):
+        make_recipe("pool_fact").refuse("pool_fact", "segmentation")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"turns": -1}, "turns can't be -1"),
+        ({"pseudo_share": 0.0}, "pseudo_share can't be 0"),
+        ({"labelled_share": 1.0}, "labelled_share can't be 1"),
+        ({"student_epochs": 0}, "student_epochs can't be 0"),
+        ({"alphas": (0.5, 0.8)}, "give one: labelled items are memorised"),
+        ({"probe_share": (0.5, 0.3)}, "give one: labelled items are memorised"),
+        ({"pseudo_with": "badge"}, "pseudo_with can't be badge, which reads"),
+        ({"pseudo_with": "k_meen"}, "k_means"),
+        ({"interpolation": (0.0, 1.0)}, "interpolation can't be .*give one: labelled items are memorised"),
+        ({"patience": 2}, "no label is held out here; leave it out, or give fewer epochs"),
+        ({"turns": 0, "minutes": 5.0}, "minutes=5 says how many .* turns=0 trains none; leave one of them out"),
+    ],
+)
+def test_wrong_settings_are_sentences(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        make_recipe("pool_fact", settings=given)
