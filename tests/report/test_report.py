@@ -132,11 +132,14 @@ def test_a_list_of_label_errors_is_shown_with_its_pictures(made: Path, tmp_path:
 def test_visft_shows_each_task_before_and_after(tmp_path: Path) -> None:
     scores = {"frozen": {"miou": 0.2, "n": 9}, "joint": {"miou": 0.25, "n": 9}}
     figures = {"in_domain": {"masks": scores}, "weight_drift": 0.1, "feature_cosine": {"pooled": 0.9}, "seconds": 3.5}
+    figures["stage1"] = {"masks": {"seconds": 2.0, "peak_memory_mb": 640}}
     tasks = [{"task": "segmentation", "name": "masks"}]
     write_manifest(tmp_path, "visft", {"backbone": "b", "tasks": tasks, "seed": 0, "figures": figures})
-    rows = "".join(f"joint,{epoch},{1 / epoch},{epoch / 9}\n" for epoch in range(1, 5))
-    (tmp_path / "history.csv").write_text(f"phase,epoch,train_loss,val_miou\n{rows}")
+    rows = "".join(f"joint,{epoch},{1 / epoch},{2 / epoch},{epoch / 9}\n" for epoch in range(1, 5))
+    (tmp_path / "history.csv").write_text(f"phase,epoch,train_loss,val_loss,val_miou\n{rows}")
     page = page_of(tmp_path)
+    assert "<td>stage 1, masks</td><td>2 s</td><td>640 MB</td>" in page
+    assert "training" in page and ">held out<" in page and "mean IoU on held-out items" in page
     assert "<td>20.00 %</td><td>25.00 %</td><td>+5.00</td>" in page
     assert {"Before and after", "Training", "Cost"} <= set(headings(page))
 

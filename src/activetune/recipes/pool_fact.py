@@ -24,11 +24,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
-from activetune.base.config import check_settings
+from activetune.base.config import check_settings, field_defaults
 from activetune.base.errors import UsageError
 from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.ranks import from_first
+from activetune.base.settings import changed, flatten
 from activetune.data.labels import in_order
 from activetune.data.splits import pilot_part
 from activetune.evaluation.estimate import estimate_by
@@ -48,6 +49,10 @@ from activetune.training.timing import FORWARD, seconds_an_image
 
 WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
 LEAST = 20  # items left out, below which they tell nothing
+OF_STUDENTS = (
+    *("minutes", "student_epochs", "student_lr"),
+    *("pseudo_labels", "pseudo_share", "pseudo_with", "labelled_share"),
+)
 PILOT_MOST = 5_000  # images of the pool that the pilot looks at: it is to tell whether they help, not to learn them all
 
 
@@ -101,10 +106,11 @@ class PoolFact(Recipe):
                 "pool_fact: patience ends a training by its validation, and no label is held out here; leave it out, "
                 "or give fewer epochs"
             )
-        if self.minutes and not self.turns:
+        given, usual = flatten(self), field_defaults(type(self))
+        if not self.turns and (idle := [name for name in OF_STUDENTS if given[name] != usual[name]]):
             raise UsageError(
-                f"pool_fact: minutes={self.minutes:g} says how many pseudo-labels a student has time for, and turns=0 "
-                "trains none; leave one of them out"
+                f"pool_fact: turns=0 trains no student, whose setting {idle[0]}={given[idle[0]]} is; leave one of them "
+                "out"
             )
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
@@ -156,7 +162,8 @@ class PoolFact(Recipe):
 
     def without_student(self) -> PoolFact:
         """The recipe that stops after the first look at the pool."""
-        return replace(self, minutes=0.0, turns=0)
+        usual = field_defaults(type(self))
+        return changed(self, {"turns": 0, **{name: usual[name] for name in OF_STUDENTS}})
 
     def without_students(self, job: Job) -> float:
         """The work of all other stages, the pilot's too, in images that are trained on."""

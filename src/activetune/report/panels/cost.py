@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import EMBEDDINGS, MODEL, SELECTION, SIMULATION, VISFT, Subject
 
+PHASES = "phases"  # their names say enough
 ENDINGS = {"seconds": "{:,.4g} s", "memory_mb": "{:,.0f} MB", "images_per_second": "{:,.1f} images/s"}
 
 
@@ -30,24 +32,34 @@ class Cost(Panel):
             page.table(["recipe", "selector", "models", "seconds", "seconds per model"], _of_study(subject), texts=2)
             page.note("Seconds of training and scoring the models of a simulation, all budgets and seeds together.")
             return
-        page.figures((name, told) for name, told in _measured(subject.manifest))
+        parts: dict[str, dict[str, str]] = {}
+        for part, name, told in _measured(subject.manifest):
+            parts.setdefault(part, {})[name] = told
+        page.figures(parts.pop("", {}).items())
+        if parts:
+            columns = list(dict.fromkeys(name for found in parts.values() for name in found))
+            rows = [[part, *(found.get(name, "") for name in columns)] for part, found in parts.items()]
+            page.table(["part", *columns], rows, texts=1)
 
 
-def _measured(manifest: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Seconds and memory, wherever the manifest's figures have them, by the part that spent them."""
-    for name, value in manifest.items() if above else [*manifest.get("figures", {}).items(), *_own(manifest)]:
+def _measured(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Seconds, memory and speed of the run (its part is ``""``) and of its parts: part, name, value."""
+    figures = manifest.get("figures", {})
+    own = {name: value for name, value in manifest.items() if not isinstance(value, Mapping)}
+    yield from _in(own)
+    yield from _in({name: value for name, value in figures.items() if name != PHASES})
+    yield from _in(figures.get(PHASES, {}))
+
+
+def _in(figures: Mapping[str, Any], *above: str) -> Iterator[tuple[str, str, str]]:
+    for name, value in figures.items():
         if isinstance(value, Mapping):
-            yield from _measured(value, f"{above} {name}".strip())
+            yield from _in(value, *above, re.sub(r"(?<=[a-z])(?=\d)", " ", name.replace("_", " ")))
             continue
         for ending, told in ENDINGS.items():
             if name.endswith(ending) and isinstance(value, int | float):
-                yield f"{above} {name}".replace("_", " ").replace(" mb", "").strip(), told.format(value)
+                yield ", ".join(above), name.replace("_", " ").removesuffix(" mb"), told.format(value)
                 break
-
-
-def _own(manifest: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Entries of the manifest itself."""
-    return [(name, value) for name, value in manifest.items() if any(map(name.endswith, ENDINGS))]
 
 
 def _of_study(subject: Subject) -> list[list[str]]:

@@ -34,7 +34,6 @@ class TrainingCourse(Panel):
             page.subheading(title)
             for chart in charts:
                 page.add(chart)
-        page.note("Values with val_ are of items that were held out.")
 
 
 def _phases(history: Mapping[str, Sequence[str]]) -> dict[str, Rows]:
@@ -68,15 +67,28 @@ def _charts(rows: Rows) -> list[str]:
 
 def _title(group: Sequence[str]) -> str:
     if group[0].endswith("loss"):
-        return "loss"
+        return "loss on held-out items" if all(name.startswith("val_") for name in group) else "loss"
     metric = group[0].removeprefix("val_")
     return f"{told(metric)} on held-out items, {scale_of(metric).unit}" if len(group) == 1 else "on held-out items, %"
+
+
+def _named(column: str) -> str:
+    """A column of the history as a legend tells it.
+
+    >>> _named("val_loss"), _named("train_captioning_loss"), _named("val_top1")
+    ('held out', 'captioning', 'top-1')
+    """
+    if not column.endswith("loss"):
+        return told(column.removeprefix("val_"))
+    if column.startswith("val_"):
+        return "held out"
+    return column.removeprefix("train_").removesuffix("loss").rstrip("_").replace("_", " ") or "training"
 
 
 def _line(rows: Rows, place: str, name: str, number: int) -> Line:
     factor = 1.0 if name.endswith("loss") else scale_of(name.removeprefix("val_")).factor
     points = sorted((float(row[place]), factor * float(row[name])) for row in rows if row.get(place) and row.get(name))
-    return Line(name, points, told=[f"{value:.4g}" for _, value in points], colour=number)
+    return Line(_named(name), points, told=[f"{value:.4g}" for _, value in points], colour=number)
 
 
 def _values(rows: Rows, name: str) -> set[float]:
