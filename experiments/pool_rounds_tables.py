@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from pool_tables import FOLDER, RECIPES, SEEDS, by_budget, by_cell
-from stored import read
+from stored import lines, read
 
 DOUBTS = {"linear_probe": "", "pool_probe": ", doubt with the pool"}
 AT_ONCE = "`activeft` at once"
+COVERAGE = "`activeft`"  # in rounds
 FOLLOWED = ("margin", "uncertainty_medoids", "uncertainty_herding")  # asked by both learners
 Cells = dict[str, dict[int, tuple[float, float]]]
 
@@ -38,6 +39,11 @@ def _means(values: object) -> tuple[float, float]:
     return alone, pool
 
 
+def _told(alone: float, pool: float, best: float) -> str:
+    bold = "**" if pool == best else ""
+    return f"{alone:.1f}, {bold}{pool:.1f}{bold}"
+
+
 def rounds() -> str:
     """The probe and the probe with the pool, by set, method and budget; the best with the pool bold."""
     rows = []
@@ -46,30 +52,42 @@ def rounds() -> str:
         rows.append([f"**{name}**", *(f"**{one:,}**" for one in budgets)])
         best = {one: max(cells[one][1] for cells in methods.values() if one in cells) for one in budgets}
         for method, cells in methods.items():
-            told = [
-                f"{cells[one][0]:.1f}, "
-                + (f"**{cells[one][1]:.1f}**" if cells[one][1] == best[one] else f"{cells[one][1]:.1f}")
-                if one in cells
-                else ""
-                for one in budgets
-            ]
+            told = (_told(*cells[one], best[one]) if one in cells else "" for one in budgets)
             rows.append([method, *told])
     return by_budget(rows)
 
 
-def over_coverage(method: str, *, pool: bool, names: tuple[str, ...] | None = None) -> list[float]:
-    """Points by which a method in rounds is above ``activeft`` in rounds, of each set and budget.
+def over_coverage(method: str, role: str = "") -> dict[int, tuple[list[float], list[float]]]:
+    """By labels per class that there were before: points by which a method is above ``activeft`` in rounds.
+
+    Of each set, those of the probe and those of the probe with the pool.
 
     Args:
-        pool: whether the probe with the pool learns; otherwise the plain probe. names: of sets; None: all.
+        role: of the sets that count; empty: all.
     """
-    return [
-        value[pool] - cells["`activeft`"][one][pool]
-        for name, cells in of_rounds().items()
-        if names is None or name in names
-        for one, value in cells[method].items()
-        if one in cells["`activeft`"]
-    ]
+    found: dict[int, tuple[list[float], list[float]]] = {}
+    for name, budgets, _ in by_cell(*((role,) if role else ("design", "confirm"))):
+        cells = of_rounds().get(name, {})
+        before = dict(zip(budgets[1:], budgets, strict=False))  # the lowest is one label per class
+        for one, value in cells.get(method, {}).items():
+            there = cells[COVERAGE].get(one)
+            if there:
+                lists = found.setdefault(int(before[str(one)]) // int(budgets[0]), ([], []))
+                for place in (0, 1):
+                    lists[place].append(value[place] - there[place])
+    return dict(sorted(found.items()))
+
+
+def by_shots() -> str:
+    """What each method gains over ``activeft`` in rounds, by labels per class that there were before."""
+    methods = dict.fromkeys(method for cells in of_rounds().values() for method in cells)
+    shots = sorted({one for method in methods for one in over_coverage(method)})
+    rows = []
+    for method in methods:
+        found = over_coverage(method)
+        told = [", ".join(f"{np.mean(points):+.1f}" for points in found.get(one, ())) for one in shots]
+        rows += [[method, *told]] if method != COVERAGE else []
+    return lines(["labels per class before", *map(str, shots)], rows)
 
 
 def doubts_apart() -> list[float]:

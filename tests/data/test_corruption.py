@@ -166,7 +166,7 @@ def test_captions_of_a_pool(digits: Path, tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--out c.txt", "captions are written as .csv or .parquet"),
+        ("--out c.txt", "c.txt would be written as .csv or .parquet"),
         ("--out c.csv --with blip", "unknown captioner 'blip'"),
         ("--out c.csv --prompt photo", "says the same of every image"),
     ],

@@ -927,8 +927,8 @@ def answered(shots: int, classes: int = 3) -> Evidence:
     [
         (0, "activeft", "0.0 labels per class"),
         (1, "activeft", "1.0 labels per class"),
-        (SHOTS - 1, "activeft", f"below {SHOTS}"),
-        (SHOTS, "uncertainty_medoids", f"{SHOTS}.0 labels per class are enough"),
+        (SHOTS - 1, "activeft", f"on average; below {SHOTS}"),
+        (SHOTS, "uncertainty_medoids", f"{SHOTS}.0 labels per class on average are enough"),
         (20, "uncertainty_medoids", "20.0 labels per class"),
     ],
 )

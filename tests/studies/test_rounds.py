@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from activetune import UsageError, next_round
+from activetune import UsageError, embed, load_backbone, next_round, select
 from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
@@ -43,7 +43,7 @@ def start(images: Path, **options: Any) -> module.NextRound:
 
 
 def step(images: Path, **options: Any) -> module.NextRound:
-    return next_round(images.parent / "project", device="cpu", workers=0, quiet=True, **options)
+    return next_round(images.parent / "project", **{"device": "cpu", "workers": 0, "quiet": True, **options})
 
 
 def answer(pool: Path, number: int, by: Answering = true_class, only: int | None = None, **columns: str) -> Path:
@@ -150,6 +150,33 @@ def test_labels_from_elsewhere_begin_a_project_and_conflicts_are_listed(pool: Pa
     write_csv(wrong, ("id", "label"), [(ids[0], true_class(ids[0]))])
     step(pool, labels=wrong)  # corrected and given again: no second opinion
     assert not rows_of(project / "conflicts.csv")
+
+
+def test_the_audit_beside_given_labels_is_the_project_s(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backbone, weights = tiny_backbone()
+    sel, project = pool.parent / "sel", pool.parent / "project"
+    embeddings = embed(pool, backbone=load_backbone(backbone, weights), quiet=True)
+    chosen = select(embeddings, budget=24, audit=6, out=sel, quiet=True)
+    write_csv(sel / "labels.csv", ("id", "label"), [(item, true_class(item)) for item in chosen.to_label])
+    first = start(pool, labels=sel / "labels.csv", quiet=False)
+    said = capsys.readouterr().err
+    assert (first.merged, first.labels) == (30, 24) and first.advice["audit"]["n"] == 6
+    assert read_manifest(project / "models/000", "model")["figures"]["n_train"] == 24
+    assert set(read_table(project / "audit.csv")["id"]) == set(chosen.audit)
+    assert "6 items of the labels' audit: models are scored on them, and none learns from them" in said
+    assert "the labelled items were selected, so the pool's accuracy may differ; the audit tells it" in said
+    answer(pool, 1)
+    assert step(pool).labels == 32 and set(read_table(project / "audit.csv")["id"]) == set(chosen.audit)
+
+
+def test_a_round_that_the_pool_is_too_small_for(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="a round can't ask for 61 of 60 images; give a smaller --budget"):
+        start(pool, budget=61)
+    assert not (pool.parent / "project").exists()
+    start(pool, budget=40)
+    answer(pool, 1)
+    assert step(pool, quiet=False).round == 2
+    assert "the last 20 images; a round asks for 40 otherwise" in capsys.readouterr().err
 
 
 def test_an_answer_that_is_corrected_or_taken_back_stays_in_the_history(pool: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,17 @@ def cache_folder(what: str) -> Path:
     return Path(os.environ.get("ACTIVETUNE_CACHE") or Path(base) / "activetune") / what
 
 
-def prepare_file(path: Path, *, own: Callable[[Path], bool], overwrite: bool = False) -> Path:
+def prepare_file(
+    path: Path, *, own: Callable[[Path], bool], suffixes: Sequence[str] = (), overwrite: bool = False
+) -> Path:
     """Make ready for one output file: it must not exist yet, or be of its own kind and ``overwrite`` given.
 
     Args:
         own: whether a file that is there is of the kind that will be written; another one is never replaced.
+        suffixes: what its name must end in, as that tells the format; empty: anything.
     """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UsageError(f"{path} would be written as {' or '.join(suffixes)}; give --out a name that ends so")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; --out must name a file")
     if path.exists() and not own(path):

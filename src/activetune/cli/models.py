@@ -227,7 +227,7 @@ def predict(
         given = opened(pool, follow_links, run_options)
     rows = run(model, given, out=out, format=format_.value, draw=draw, **shares, **run_options)  # type: ignore[arg-type]
     errors = sum("error" in row[1] for row in rows) if lines else 0
-    say(f"{out}: {_told(len(rows), errors)}")
+    say(f"{out}: {_told(len(rows) - errors, errors)}")
 
 
 def _refuse_sharing(shares: Mapping[str, object]) -> None:
@@ -265,7 +265,7 @@ def _stream(model: Path, pool: str, ids_of: str | None, out: Path, follow_links:
         count, errors = write_lines(records, sys.stdout.buffer)
     else:
         count, errors = write_lines_file(records, out, overwrite=overwrite)
-    told = _told(count, errors)
+    told = _told(count - errors, errors)
     if to_stdout:
         note(told, run_options.get("quiet", False))
     else:

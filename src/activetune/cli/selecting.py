@@ -126,7 +126,7 @@ def select(
     from activetune.base.ranks import from_first, is_first, together
     from activetune.selection.select import select as run
 
-    together(lambda: _refuse_images(images, run_options) if is_first() else None)
+    together(lambda: _refuse_images(embeddings, images, run_options) if is_first() else None)
     known = together(lambda: _known_labels(embeddings, labels, task, model, run_options) if is_first() else None)
     selection = run(
         embeddings,
@@ -191,12 +191,16 @@ def _known_labels(
     return asked_task(task, model).labels_of(labels, pool, quiet=run_options.get("quiet", False))
 
 
-def _refuse_images(folder: Path | None, run_options: RunOptions) -> None:
+def _refuse_images(embeddings: str, folder: Path | None, run_options: RunOptions) -> None:
     """Refuse a folder for the picks' images, where one is asked for, before anything is selected."""
     from activetune.base.artefact import MANIFEST, refuse_occupied
+    from activetune.data.opening import refuse_in_pool
+    from activetune.features.artefact import load_embeddings
+    from activetune.selection.images import pool_of
 
     if folder is None:
         return
+    refuse_in_pool(folder, pool_of(load_embeddings(embeddings)), "--images")
     run = Run(**run_options)
     if not (run.resume and (folder / MANIFEST).is_file()):  # what it holds is compared with the picks then
         refuse_occupied(folder, overwrite=run.overwrite, option="--images")

@@ -18,6 +18,7 @@ from activetune.evaluation.statistics import wilson_interval
 
 WORST = 3
 PROBE = "the linear probe"
+SELECTED = "selected, so the pool's accuracy may differ"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def describe_estimate(figures: Mapping[str, Any], *, trained_on: bool, selected:
     remarks += [f"{estimate['chose']} was chosen by it, so it is a little too high"] if estimate["chose"] else []
     if estimate["of"] == PROBE and trained_on:
         remarks.append("the network trained on from it was not validated, as all labels trained it")
-    remarks += ["the items were selected, so the pool's accuracy may differ"] if selected else []
+    remarks += [f"the items were {SELECTED}"] if selected else []
     weakest = worst_classes(estimate["worst"], WORST)
     return [
         "; ".join([figure, *remarks]),

@@ -19,6 +19,7 @@ from activetune.evaluation.metrics import (
     calibration_error,
     confusion_matrix,
 )
+from activetune.evaluation.statistics import wilson_interval
 
 PRIMARY = "top1"
 DENSE = 100  # classes up to which a confusion matrix is written whole; above, its cells that are not zero
@@ -136,16 +137,22 @@ class Scores:
         return {name: float(found_Y[row]) for row, name in enumerate(self.confusion.classes) if name in self.per_class}
 
     def table(self, worst: int = 3) -> str:
-        """The scores in percent as aligned text, and the classes with the lowest accuracy."""
+        """The scores in percent as aligned text, and the classes with the lowest accuracy.
+
+        Top-5 is told of more than five classes; the interval is that of items drawn at random.
+        """
+        low, high = wilson_interval(round(self.top1 * self.n), self.n)
+        several = [("top-5", f"{100 * self.top5:.2f} %")] if len(self.confusion.classes) > TOP else []
         rows = [
             ("top-1", f"{100 * self.top1:.2f} %"),
             ("balanced accuracy", f"{100 * self.balanced_accuracy:.2f} %"),
             ("macro F1", f"{100 * self.macro_f1:.2f} %"),
-            ("top-5", f"{100 * self.top5:.2f} %"),
+            *several,
             ("calibration error", f"{100 * self.ece:.2f} %"),
             ("items", f"{self.n:,}"),
         ]
         lines = [f"{name:<18} {value:>9}" for name, value in rows]
+        lines[0] += f"  ({100 * low:.1f} to {100 * high:.1f} %, Wilson's 95 % interval)"
         weakest = worst_classes(self.per_class, worst)
         return "\n".join([*lines, *([f"lowest: {weakest}"] if weakest else [])])
 

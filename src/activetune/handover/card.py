@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from activetune.base.printing import counted
 from activetune.evaluation.estimate import short_estimate
+from activetune.evaluation.learned_from import told_lessons, told_recipe
 from activetune.evaluation.metrics import told_score
 from activetune.evaluation.multilabel import NAMED
 
+CALIBRATION = "ece"
 SHOWN = 40  # classes that a card names
 
 
@@ -60,8 +63,8 @@ def _data(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator
         yield "The exported model did not tell what it was trained on."
         return
     chosen = figures.get("n_validation", 0)
-    yield f"{figures['n_train']:,} labelled images were trained on" + (
-        f", {chosen:,} more chose among settings and epochs." if chosen else "."
+    yield f"It was trained on {told_lessons(figures)}" + (
+        f"; {counted(chosen, 'labelled image')} more chose among settings and epochs." if chosen else "."
     )
     yield f"The network had learned from its publisher's data before (`{_code(description['model']['backbone'])}`)."
     yield "Their licences are those of their owners; this card does not grant any."
@@ -69,7 +72,8 @@ def _data(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator
 
 def _recipe(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
     model = description["model"]
-    yield from ("", "## Recipe", "", f"`{model.get('recipe') or 'not told'}`, seed {model.get('seed', 'not told')}.")
+    recipe = told_recipe(model.get("recipe"), model.get("figures", {}))
+    yield from ("", "## Recipe", "", f"`{recipe}`, seed {model.get('seed', 'not told')}.")
     if options := model.get("options"):
         yield from ("", "| setting | |", "|---|---|")
         yield from (f"| {_cell(name)} | {_cell(json.dumps(value))} |" for name, value in options.items())
@@ -82,6 +86,8 @@ def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Itera
         primary, found = scores["primary"], scores["exported"]
         pool = _code(scores["pool"])
         yield f"{told_score(primary, found[primary])} on {found['n']:,} labelled images of `{pool}`."
+        if CALIBRATION in found:
+            yield f"Its probabilities are off by {100 * found[CALIBRATION]:.1f} points there (calibration error)."
     if isinstance(estimate, Mapping):
         yield from ("", f"Estimated from the labelled images themselves{short_estimate(estimate)}.")
         worst = [
@@ -95,9 +101,11 @@ def _figures(description: Mapping[str, Any], report: Mapping[str, Any]) -> Itera
 def _limits(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## Limits", "")
     yield "- It answers with these classes alone, also for images that show none of them."
-    few = description["model"].get("figures", {}).get("n_train", 0)
-    yield f"- What {few:,} labelled images do not show, it has not learned: other cameras, places, seasons, sizes."
-    yield "- Probabilities are as well calibrated as the figures above say; measure them on images of your own."
+    lessons = told_lessons(description["model"].get("figures", {}))
+    yield f"- What {lessons} do not show, it has not learned: other cameras, places, seasons, sizes."
+    measured = CALIBRATION in (report.get("scores") or {}).get("exported", {})
+    known = "are off as the calibration error above says" if measured else "were not compared with what is right"
+    yield f"- Its probabilities {known}; measure them on images of your own."
     yield ""
 
 

@@ -215,9 +215,9 @@ def _task_for(path: str | os.PathLike[str], told: Sequence[str], target: Path | 
 
 def _refuse_target(target: Path, overwrite: bool) -> None:
     """Refuse an output of another suffix, or one that is there and was not asked to be replaced."""
-    if target.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"{target}: answers are written as .csv (classes, sentences) or .parquet (all kinds)")
-    prepare_file(target, own=lambda path: header_of(path)[:1] == ("id",), overwrite=overwrite)
+    prepare_file(
+        target, own=lambda path: header_of(path)[:1] == ("id",), suffixes=(".csv", ".parquet"), overwrite=overwrite
+    )
 
 
 def _write(labels: Labels, target: Path, task: str, pool: Pool) -> None:

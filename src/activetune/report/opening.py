@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 from activetune.base.printing import counted
+from activetune.evaluation.learned_from import told_lessons, told_recipe
 from activetune.evaluation.metrics import capital, told_score
 from activetune.report.subject import (
     CHECK,
@@ -57,7 +58,8 @@ def _model(subject: Subject) -> Opening:
     task = made.get("task", "classification")
     return (
         f"{task.capitalize()} model, {subject.folder.resolve().name}",
-        f"{made['recipe']} on {made['backbone']}, {made['figures'].get('n_train', 0):,} images trained on.{figure}",
+        f"{told_recipe(made['recipe'], made['figures'])} on {made['backbone']}, trained on "
+        f"{told_lessons(made['figures'])}.{figure}",
     )
 
 

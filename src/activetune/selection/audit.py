@@ -50,14 +50,17 @@ def write_audit(ids: Sequence[str], folder: Path) -> None:
         write_csv(folder / AUDIT, ("id",), ((item,) for item in ids))
 
 
-def read_audit(folder: Path) -> list[str]:
-    """The ids of a selection's audit; none where it has none.
+def read_audit(folder: Path, *, again: str = "select again with --overwrite") -> list[str]:
+    """The ids of a selection's audit, or a project's; none where it has none.
+
+    Args:
+        again: what to do about a damaged file.
 
     Raises:
         UsageError: a damaged file.
     """
     path = folder / AUDIT
-    return ids_of(read_own_table(path, ("id",), "select again with --overwrite")["id"]) if path.is_file() else []
+    return ids_of(read_own_table(path, ("id",), again)["id"]) if path.is_file() else []
 
 
 def audit_beside(labels: object) -> frozenset[str]:

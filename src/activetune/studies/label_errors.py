@@ -93,7 +93,11 @@ def label_errors(
     run = Run.of("label-errors", run_options)
     if folds < 2:
         raise UsageError(f"label_errors: folds can't be {folds}; give 2 or more")
-    path = None if out is None else prepare_file(Path(out), own=_is_own, overwrite=run.overwrite or run.resume)
+    path = (
+        None
+        if out is None
+        else prepare_file(Path(out), own=_is_own, suffixes=(".csv",), overwrite=run.overwrite or run.resume)
+    )
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     given = labels_of(labels, pool)
     features = _features(pool, embeddings, backbone, weights, run)

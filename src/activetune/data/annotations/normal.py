@@ -95,9 +95,7 @@ def save_annotations(
     'annotations.parquet'
     """
     _refuse_others(labels, task)
-    if Path(path).suffix.lower() != ".parquet":
-        raise UsageError(f"{path} does not end in .parquet, which annotations are written as; name it so")
-    path = prepare_file(Path(path), own=_holds_annotations, overwrite=overwrite)
+    path = prepare_file(Path(path), own=_holds_annotations, suffixes=(".parquet",), overwrite=overwrite)
     about = {"kind": KIND, "format": FORMAT, "task": task, "classes": list(labels.classes)}
     schema = pa.schema(COLUMNS[task], metadata={KEY: json.dumps(about).encode()})
     rows_of: Callable[[Any, Size], list[tuple]] = _WRITERS[task](labels.classes)

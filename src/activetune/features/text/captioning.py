@@ -64,10 +64,8 @@ def caption(
     path = (
         None
         if out is None or kept is not None
-        else prepare_file(Path(out), own=_holds_captions, overwrite=run.overwrite)
+        else prepare_file(Path(out), own=_holds_captions, suffixes=(".csv", ".parquet"), overwrite=run.overwrite)
     )
-    if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"{path}: captions are written as .csv or .parquet; give --out such a name")
     runtime = resolve_runtime(run.device, "fp32")
     speaker = make_captioner(
         captioner, prompt=prompt, batch_size=batch_size, device=runtime.device, use_cache=use_cache

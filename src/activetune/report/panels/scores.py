@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from activetune.evaluation.metrics import told, told_value
+from activetune.evaluation.metrics import TOP, told, told_value
 from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import MODEL, Subject
@@ -41,6 +41,8 @@ class Scores(Panel):
             )
             return
         shown = make_task(subject.manifest.get("task", DEFAULT)).shown
+        if len(subject.manifest.get("classes") or ()) <= TOP:
+            scores = {name: value for name, value in scores.items() if name != "top5"}
         page.figures(_figures(scores, {**FURTHER, **shown}))
         if subject.answered is None:
             page.note(

@@ -69,8 +69,10 @@ def choose(evidence: Evidence) -> tuple[Selector, str]:
     shots = len(known) / max(1, len(np.unique(known)))
     if shots < SHOTS:
         return ActiveFT(), (
-            f"activeft: {shots:.1f} labels per class; below {SHOTS} a model's doubts are a poorer guide than coverage"
+            f"activeft: {shots:.1f} labels per class on average; below {SHOTS} a model's doubts are a poorer guide "
+            "than coverage"
         )
     return UncertaintyMedoids(), (
-        f"uncertainty_medoids: {shots:.1f} labels per class are enough for a model whose doubts are worth following"
+        f"uncertainty_medoids: {shots:.1f} labels per class on average are enough for a model whose doubts are worth "
+        "following"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Unpack
 
+from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.config import parse_named
 from activetune.base.errors import ActivetuneError, UsageError, some
 from activetune.base.files import read_json, write_json
@@ -26,6 +27,7 @@ from activetune.base.tables import csv_line, write_csv
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.evaluation.estimate import SELECTED
 from activetune.evaluation.model import Model
 from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, embed
@@ -33,7 +35,7 @@ from activetune.networks.backbones import load_backbone
 from activetune.report.contact_sheet import contact_sheet
 from activetune.report.subject import ADVICE, LEDGER, SETTINGS
 from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, write_blank_labels
-from activetune.selection.audit import AUDIT
+from activetune.selection.audit import AUDIT, audit_beside
 from activetune.selection.budget import parse_budget
 from activetune.selection.model_doubt import reads_model
 from activetune.selection.select import select
@@ -111,7 +113,8 @@ def next_round(
         backbone, weights, task: as of :func:`activetune.finetune`.
         audit: random items that the first round asks for too: models are scored on them, and none learns from them.
         classes: names of the model's outputs, in order.
-        labels: a file (id, label) of answers from elsewhere, to be merged too.
+        labels: a file (id, label) of answers from elsewhere, to be merged too. An audit beside it (``audit.csv`` of a
+            selection) becomes the project's.
         close: end the round although nobody has looked at some of its items.
         run_options: see :class:`activetune.RunOptions`; ``seed`` is the project's. Every call goes on where the last
             one was cut off, with ``resume`` or without.
@@ -132,7 +135,9 @@ def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
     if "classes" in given:
         given["classes"] = tuple(given["classes"])
     if "pool" in given and not (folder / SETTINGS).exists():
-        open_pool(given["pool"], quiet=True)
+        images = len(open_pool(given["pool"], quiet=True))
+        if given.get("budget") and (size := _size(str(given["budget"]), images)) > images:
+            raise UsageError(f"a round can't ask for {size:,} of {images:,} images; give a smaller --budget, or 10%")
     return open_project(folder, given, quiet=quiet)
 
 
@@ -173,7 +178,10 @@ class _Call:
         embeddings = self._embeddings()
         model = self._model(number)
         left = [item for item in embeddings.ids if item not in self.decisions and item not in project.audit]
-        size = min(_size(self.settings.budget, len(embeddings)), len(left))
+        asked = _size(self.settings.budget, len(embeddings))
+        size = min(asked, len(left))
+        last = 0 < size < asked
+        note(f"the last {counted(size, 'image')}; a round asks for {asked:,} otherwise", self.run.quiet or not last)
         self._advise(number, embeddings, model, size)
         if not left:
             final = f"{project.model(number)} is the last model" if model else "no model could be trained"
@@ -203,18 +211,30 @@ class _Call:
             if not any(answer.state == LABELLED for answer in given):
                 raise UsageError(f"{file} holds no label; write each item's class into its column label")
             found += given
+            self._adopt(audit_beside(labels))
         added = merged(history, found, datetime.now(UTC).isoformat(timespec="seconds"))
         if added:
             history = [*history, *added]
             write_history(path, history)
         return history, added
 
+    def _adopt(self, aside: frozenset[str]) -> None:
+        """Take over the audit of the selection whose labels are given, before any of them is learned from."""
+        new = (aside & self.pool.position.keys()) - self.project.audit
+        if new:
+            self._write_audit(self.project.audit | new)
+            told = "an item of the labels' audit" if len(new) == 1 else f"{len(new):,} items of the labels' audit"
+            note(f"{told}: models are scored on them, and none learns from them", self.run.quiet)
+
+    def _write_audit(self, audit: frozenset[str]) -> None:
+        if audit:
+            write_csv(self.project.folder / AUDIT, ("id",), ((item,) for item in sorted(audit)))
+
     def _write_tables(self) -> None:
         """All that is derived from the history."""
         folder, audit = self.project.folder, self.project.audit
         write_decisions(folder, self.decisions, audit, multilabel=self.settings.multilabel)
-        if audit:
-            write_csv(folder / AUDIT, ("id",), ((item,) for item in sorted(audit)))
+        self._write_audit(audit)
         self.ledger = ledger_of(self.project, self.history, self.decisions)
         write_ledger(folder / LEDGER, self.ledger)
 
@@ -280,12 +300,17 @@ class _Call:
             "recipe": recipe, "preset": preset, "settings": own, "seed": settings.seed, "exclude": self._unseen(),
             **self.run.within(),
         }  # fmt: skip
+        finished = (out / MANIFEST).is_file()
         try:
-            return finetune(self.pool, **given, resume=True)
+            model = finetune(self.pool, **given, resume=True)
         except UsageError:
             if not out.is_dir():
                 raise
-        return finetune(self.pool, **given, overwrite=True)  # an answer was corrected since that model was begun
+            finished, model = False, finetune(self.pool, **given, overwrite=True)  # an answer was corrected since
+        if not finished and read_manifest(out, "model")["figures"].get("estimate"):
+            told = "; the audit tells it" if self.project.audit else ""
+            note(f"the labelled items were {SELECTED}{told}", self.run.quiet)
+        return model
 
     def _unseen(self) -> list[str] | None:
         """The audit, where the recipe learns from images without a label too."""

@@ -8,7 +8,7 @@
 ``history.csv``     every answer that was ever taken over, one row each; rows are added and never changed
 ``labels.csv``      the answer that counts of each item, made from the history
 ``conflicts.csv``   items with different answers
-``audit.csv``       the items that no model learns from
+``audit.csv``       the items that no model learns from: those of the rounds, and those given beside ``--labels``
 ``ledger.csv``      what each round has asked for and got
 ``advice.json``     after each round: what more labels would bring
 =================== ======================================================================================
@@ -33,7 +33,7 @@ from activetune.base.toml_files import read_toml
 from activetune.base.urls import is_address, without_secrets
 from activetune.report.subject import SETTINGS
 from activetune.selection.artefact import Selection, load_selection
-from activetune.selection.audit import read_audit
+from activetune.selection.audit import AUDIT, read_audit
 from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
 from activetune.tasks import make_task
@@ -153,8 +153,10 @@ class Project:
 
     @property
     def audit(self) -> frozenset[str]:
-        """The items that no model may learn from, and that no round picks."""
-        return frozenset(item for number in self.rounds for item in read_audit(self.round(number)))
+        """The items that no model may learn from, and that no round picks: a round's, or given beside labels."""
+        again = f"give the labels that it came with again (--labels), and move {self.folder / AUDIT} away"
+        given = read_audit(self.folder, again=again)
+        return frozenset([*given, *(item for number in self.rounds for item in read_audit(self.round(number)))])
 
 
 def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False) -> Project:
