@@ -210,6 +210,32 @@ def test_predictions_are_suggestions_and_never_answers(pool: Path, tmp_path: Pat
         activetune.import_labels(out, pool=pool, task="classification", quiet=True)
 
 
+def test_imported_predictions_are_told_to_be_a_model_s(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = tmp_path / "predictions.csv"
+    said.write_text("id,label,probability\n" + "".join(f"{item},{name},0.9\n" for item, name in CLASSES.items()))
+    code, _, err = told(capsys, "import", said, "--pool", pool, "--out", tmp_path / "back.csv")
+    assert code == 0 and "has a column probability, as predict writes it: these are a model's answers" in err
+
+
+def test_cvat_is_not_given_a_project_without_classes_and_an_untouched_one_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool, waiting = tmp_path / "flat", tmp_path / "waiting.csv"
+    pool.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 30)).save(pool / name)
+    waiting.write_text("id,label\na.png,\nb.png,\n")
+    given = ("--pool", pool, "--to", "cvat", "--out", tmp_path / "cvat.xml")
+    code, _, err = told(capsys, "export", waiting, *given)
+    assert code == 2 and "cvat needs the classes that a person chooses from; give them with --classes a,b,c" in err
+    assert told(capsys, "export", waiting, *given, "--classes", "cat,dog", "--task", "classification")[0] == 0
+    back = ("--pool", pool, "--from", "cvat", "--task", "multilabel", "--out", tmp_path / "back.parquet")
+    code, out, err = told(capsys, "import", tmp_path / "cvat.xml", *back)
+    assert code == 0 and "none of the 2 images" in err, out + err
+
+
 def test_a_selection_with_suggestions(pool: Path, labels: Path, tmp_path: Path) -> None:
     (tmp_path / "predicted.csv").write_text("id,label,probability\na.png,dog,0.5\nday 1/ü.png,cat,0.9\n", "utf-8")
     out = tmp_path / "tasks.json"

@@ -337,6 +337,7 @@ def test_several_classes_per_image_are_read_by_the_multilabel_task(sel: Path, po
         )
         client.answer(3, "02.png", "cat")
     with Client(sel, classes=None) as client:  # it stays so without being told again
+        assert client.get("/api/state")["multilabel"]
         assert client.get("/api/items", count=1)["items"][0]["label"] == ["a;b", "dog"]
         client.post("two", {"sequence": 1, "id": "03.png", "labels": ["cat", "dog"]})
     labels = activetune.read_annotations(sel / "labels.csv", open_pool(pool), task="multilabel")
@@ -594,6 +595,28 @@ def test_a_model_suggests(tmp_path: Path, digits: Path, small: None) -> None:
         assert [item["suggestion"] for item in client.get("/api/items")["items"]] == expected
     with pytest.raises(UsageError, match="suggestions are off"):
         Client(sel, model=tmp_path / "model", suggestions=False)
+
+
+def test_a_model_s_classes_come_behind_those_that_are_there_and_a_model_of_others_is_refused(
+    tmp_path: Path, digits: Path, small: None
+) -> None:
+    from tests.conftest import NETWORK
+
+    activetune.finetune(digits, recipe="linear_probe", out=tmp_path / "model", quiet=True, **NETWORK)
+    ids = list(open_pool(digits).ids)[:20]
+    sel = write_selection(tmp_path / "sel", ids, digits)
+    with Client(sel, classes=["smudge", "3"]) as client:
+        client.answer(1, ids[0], "3")
+    with Client(sel, classes=None, model=tmp_path / "model") as client:
+        assert [one["name"] for one in client.get("/api/state")["classes"]][:3] == ["smudge", "3", "0"]
+    other = write_selection(tmp_path / "other", ids, digits)
+    with Client(other, classes=["cat", "dog"]):
+        pass
+    with pytest.raises(UsageError, match=r"the model tells .* apart, and the classes here are 'cat', 'dog'"):
+        Client(other, classes=None, model=tmp_path / "model", multilabel=True).__enter__()
+    with Client(other, classes=None) as client:
+        state = client.get("/api/state")
+        assert [one["name"] for one in state["classes"]] == ["cat", "dog"] and not state["multilabel"]
 
 
 # The command ------------------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from activetune.base.errors import some
 from activetune.base.printing import counted
+from activetune.base.tables import header_of
 from activetune.data.labels import Labels
 from activetune.data.near_names import near_names, nearest_spellings
 
@@ -18,6 +21,13 @@ def describe_labels(labels: Labels, *, treated: bool = False) -> list[str]:
     """All that is worth a word before training; ``treated``: the recipe itself answers for uneven classes."""
     uneven = [] if treated else describe_imbalance(labels)
     return [*describe_unanswered(labels), *describe_spelling(labels), *describe_shortage(labels), *uneven]
+
+
+def describe_predicted(given: object) -> list[str]:
+    """A sentence where a file of answers is what ``predict`` wrote: a model's answers and how sure it was."""
+    if not isinstance(given, str | os.PathLike) or "probability" not in header_of(Path(given)):
+        return []
+    return [f"{given} has a column probability, as predict writes it: these are a model's answers, not a person's"]
 
 
 def describe_unanswered(labels: Labels) -> list[str]:

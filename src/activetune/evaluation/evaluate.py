@@ -20,6 +20,7 @@ from activetune.data.corruption import shifted_pools
 from activetune.data.identity import Contents
 from activetune.data.ids import Ids, read_ids
 from activetune.data.kinds import fingerprint_of
+from activetune.data.label_notes import describe_predicted
 from activetune.data.labels import Labels, keep
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool, check_complete
@@ -60,6 +61,8 @@ def evaluate(
     model = model if isinstance(model, Model) else load(model)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     task = model.task
+    for sentence in describe_predicted(labels):
+        note(sentence, run.quiet)
     answers = _among(task.truth_of(labels, pool, model.classes, quiet=run.quiet), only, pool)
     labelled = pool.subset(answers.ids)
     contents = Contents(labelled)

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 from activetune.base.errors import UsageError, some
 from activetune.base.files import prepare_file, write_unless_there
 from activetune.base.locks import holds_output
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.run import FULL_PRECISION, NO_CHANCE, ONE_PROCESS, PROCESSOR_ONLY, Idle, Run, RunOptions
 from activetune.base.tables import header_of, write_csv
@@ -28,11 +29,14 @@ from activetune.data.annotations import (
     tasks_at,
     write_sheet,
 )
+from activetune.data.label_notes import describe_predicted
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
+from activetune.data.presence import Presence
 from activetune.handover.given import CLASSIFICATION, Given, given_at, given_in_memory, one_name, own_folders
 
+NONE_IS_AN_ANSWER = ("multilabel", "detection")
 IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
 LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
 ADDRESSED = "label_studio"  # the format whose tasks name images by an address, and show a model's suggestions
@@ -180,6 +184,10 @@ def import_labels(
         )
     asked = "multilabel" if chosen == CLASSIFICATION else chosen
     labels = read_annotations(path, pool, asked, classes=classes, format=format, quiet=quiet)
+    for sentence in describe_predicted(path):
+        note(sentence, quiet)
+    if chosen in NONE_IS_AN_ANSWER and len(labels) and not Presence.of(labels, labels.ids).shown_NC.any():
+        note(f"none of the {counted(len(labels), 'image')} in {path} shows anything; is it answered yet?", quiet)
     if told and chosen != told[0]:
         note(f"{path} holds answers of {told[0]}, of which {target} keeps the classes; .parquet keeps all", quiet)
     if chosen == CLASSIFICATION:

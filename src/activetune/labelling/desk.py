@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from activetune.base.errors import UsageError, some
+from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.labelling.journal import Entry, Journal
 from activetune.labelling.label_file import LabelFile
@@ -64,17 +66,37 @@ class Desk:
         self._path = labels
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
-    def begin(self, classes: Sequence[str], *, multilabel: bool, told: Callable[[], object]) -> None:
+    def begin(
+        self,
+        classes: Sequence[str],
+        *,
+        of_model: Sequence[str] = (),
+        multilabel: bool,
+        told: Callable[[], object],
+        quiet: bool = True,
+    ) -> None:
         """Add classes that are not there yet, take up what was written into the label file by hand, and start.
 
         Args:
+            of_model: classes of the model that suggests; they come behind those that are there.
             told: is called, in the writer's thread, after answers have come.
+
+        Raises:
+            UsageError: the model knows none of the classes that are there.
         """
+        if of_model:
+            self._refuse_other_classes(of_model)
         if multilabel and not self.sheet.multilabel:
+            done = len(self.sheet.answers)
+            note(
+                f"from now on an image may have several classes: {counted(done, 'answer')} of one class each stay as "
+                f"they are, and {self._path.name} has a column of lists",
+                quiet or not done,
+            )
             self._add(START, {"kind": "begin", "multilabel": True})
         self._file = LabelFile(self._path, self.sheet)
         by_hand = list(self._file.by_hand(self._given))
-        named = [*classes, *(name for _, _, labels in by_hand for name in labels)]
+        named = [*classes, *(name for _, _, labels in by_hand for name in labels), *of_model]
         for name in dict.fromkeys(named):
             if self.sheet.current(name) is None:
                 self._add(START, {"kind": "add", "name": name})
@@ -85,6 +107,16 @@ class Desk:
         self._file.write()
         self._told = told
         self._thread.start()
+
+    def _refuse_other_classes(self, of_model: Sequence[str]) -> None:
+        """Refuse a model that can suggest nothing to those who label, before anything is changed."""
+        by_hand = LabelFile(self._path, self.sheet).by_hand(self._given)
+        there = list(dict.fromkeys([*self.sheet.classes, *(name for _, _, labels in by_hand for name in labels)]))
+        if there and not set(there) & set(of_model):
+            raise UsageError(
+                f"the model tells {some(of_model)} apart, and the classes here are {some(there)}: it has nothing to "
+                "suggest; leave --model out, or give one that knows them"
+            )
 
     def _add(self, client: str, content: dict[str, object]) -> None:
         sequence = self._journal.last_sequence(client) + 1

@@ -64,7 +64,7 @@ def label(
     Args:
         selection: a folder of ``select``; ``labels.csv`` in it gets the answers, its journal is ``labels.sqlite``.
         classes: their names, in the order of their keys; or a model's folder, whose classes are meant; None: those of
-            ``model``, and those of an earlier start. More can be added on the page.
+            an earlier start, then those of ``model``. More can be added on the page.
         model: a finetuned model that suggests classes; None: a probe on the answers so far does, where the
             selection's embeddings are found: in ``embeddings``, beside the selection, or in the cache.
         pool: where the images are; None: where they were embedded.
@@ -80,7 +80,8 @@ def label(
         The path of ``labels.csv``; from a program, end the page with KeyboardInterrupt.
 
     Raises:
-        UsageError: no selection, no pool, a class name that is none, a port that is taken, a damaged journal.
+        UsageError: no selection, no pool, a class name that is none, a model that knows none of the classes, a port
+            that is taken, a damaged journal.
         KeyboardInterrupt: the signal that ended it, where the command line answers signals.
 
     Example:
@@ -132,13 +133,13 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
     if asked.model is not None and not asked.suggestions:
         raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
     model = None if asked.model is None else _model(asked.model)
-    given = asked.classes if asked.classes is not None else () if model is None else list(model.classes)
-    names, pool = names_of(given), _pool_of(selected, asked.pool, run.quiet)
+    names, pool = names_of(asked.classes or ()), _pool_of(selected, asked.pool, run.quiet)
     given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
     desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.to_label)
     shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
     try:
-        desk.begin(names, multilabel=asked.multilabel, told=shown.tell)
+        by_model = () if model is None or names else names_of(list(model.classes))
+        desk.begin(names, of_model=by_model, multilabel=asked.multilabel, told=shown.tell, quiet=run.quiet)
         shown.multilabel = desk.sheet.multilabel
         shown.find = lambda: given_features or features_of(selected, folder)
         if model is not None:

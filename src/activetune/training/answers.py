@@ -12,6 +12,7 @@ from activetune.base.errors import UsageError, some
 from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.tables import write_csv
+from activetune.data.label_notes import describe_predicted
 from activetune.data.labels import Labels, keep
 from activetune.data.loading import rejected_items
 from activetune.data.pool import Pool
@@ -36,6 +37,8 @@ def answers_to(
         UsageError: also where nothing can be learned from them.
     """
     labels = task.labels_of(given, pool, classes, quiet=quiet)
+    for told in describe_predicted(given):
+        note(told, quiet)
     if refusal := task.refusal(labels):
         raise UsageError(refusal)
     return labels

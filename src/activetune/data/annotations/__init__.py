@@ -4,7 +4,8 @@ A module of this folder is a format: it defines ``ABOUT`` (its line in ``activet
 tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path holds it), ``read(files, asked) ->
 Labels`` and ``holds(files)`` (the tasks that a path answers, the likeliest first). One that is written too has
 ``WRITES`` (the tasks) and ``write(sheet, path)``, with ``FILE`` where it is one file (and ``BESIDE``, ``companions``
-for what belongs beside it), or ``PARTS`` where it is a folder. A new file is a new format. ``docs/annotations.md`` says
+for what belongs beside it), or ``PARTS`` where it is a folder; ``OFFERS_CLASSES`` where a person then chooses from the
+classes that it names. A new file is a new format. ``docs/annotations.md`` says
 what becomes of damaged or doubtful answers.
 """
 

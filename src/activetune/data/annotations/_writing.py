@@ -56,6 +56,8 @@ def write_sheet(
             f"{name} can't hold answers of {sheet.task}, it holds those of {', '.join(module.WRITES)}; "
             "see 'activetune list formats'"
         )
+    if getattr(module, "OFFERS_CLASSES", False) and not (sheet.answers or sheet.shown_classes()):
+        raise UsageError(f"{name} needs the classes that a person chooses from; give them with --classes a,b,c")
     single = getattr(module, "FILE", None)
     if sheet.link and single is not None:
         raise UsageError(f"{name} is written without a folder of images, so there is nothing to link; leave --link out")

@@ -30,6 +30,7 @@ from activetune.data.labels import Labels
 ABOUT = "CVAT for images 1.1: an .xml with the root <annotations>, alone or below a folder or zip"
 TASKS = ("detection", "multilabel", "segmentation")
 WRITES = ("classification", "detection", "multilabel", "segmentation")
+OFFERS_CLASSES = True
 FILE, BESIDE = "annotations.xml", ("manifest.jsonl",)
 MAX_BYTES = 2**30  # of an XML file that lies in a folder
 CROWD = "crowd"  # the attribute of boxes that stand for several objects
