@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from claims import Claim, checked, ordered
+from pool_rounds_tables import BY_DOUBT, doubts_apart, over_coverage
 from pool_tables import (
     by_rank,
     correlations,
@@ -153,6 +154,28 @@ def classes_met() -> tuple[str]:
     return (f"{min(found):.0f} to {max(found):.0f}",)
 
 
+def followed_doubts() -> tuple[str, ...]:
+    """Points with the pool of the plain probe's doubt over coverage: below five labels per class, and from there on."""
+    gained = [over_coverage(f"`{method}`") for method in BY_DOUBT]
+    few, many = (
+        [point for found in gained for shots, (_, pool) in found.items() if (shots < 5) == below for point in pool]
+        for below in (True, False)
+    )
+    return f"{np.mean(few):+.1f}", f"{np.mean(many):+.1f}"
+
+
+def medoids() -> tuple[str, ...]:
+    """Points of ``uncertainty_medoids`` over coverage at two and at five labels per class, of both probes."""
+    found = over_coverage("`uncertainty_medoids`")
+    return tuple(f"{np.mean(points):+.1f}" for shots in (2, 5) for points in found[shots])
+
+
+def doubt_with_the_pool() -> tuple[str, str, str]:
+    """Points of the doubt with the pool over the plain probe's."""
+    found = doubts_apart()
+    return f"{np.mean(found):+.1f}", f"{min(found):+.1f}", f"{max(found):+.1f}"
+
+
 def typical_picks() -> tuple[str, ...]:
     """What typical picks gain where each stands for 300 items or more, by set; with the pool, then without it."""
     sets, probes = ("CIFAR-10", *NOT_CHOSEN_ON), ("pool_probe", "linear_probe")
@@ -208,6 +231,18 @@ CLAIMS = {
             predicted,
         ),
         Claim(
+            "Methods that follow the plain probe's doubt are {} points beside that on average with the pool below five labels per class, and {} from there on.",
+            followed_doubts,
+        ),
+        Claim(
+            "`uncertainty_medoids` is {} points beside it with the probe and {} with the pool at two labels per class, {} and {} at five:",
+            medoids,
+        ),
+        Claim(
+            "The doubt of the probe with the pool is no better guide: the same methods are {} points beside the plain probe's on average ({} to {}).",
+            doubt_with_the_pool,
+        ),
+        Claim(
             "Where a pick stands for 300 items or more, typical ones gain {} points with the pool on CIFAR-10, {} on its long tail, {} on the pools of Tiny-ImageNet and {} on `Cells`; without it {}, {}, {} and {}.",
             typical_picks,
         ),
@@ -246,8 +281,12 @@ CLAIMS = {
             seconds,
         ),
         Claim(
-            "With 10, 20, 50, 100 and 250 of CIFAR-10 it is {}, {}, {}, {} and {}.",
+            "With 10, 20, 50, 100 and 250 of CIFAR-10 it is {}, {}, {}, {} and {},",
             lambda: tuned_gains("CIFAR-10", "bundled"),
+        ),
+        Claim(
+            "with 10, 20, 50 and 100 of its long tail {}, {}, {} and {}.",
+            lambda: tuned_gains("CIFAR-10, long tail", "bundled"),
         ),
         Claim("It is the best row in {} columns{}:", best_columns),
         Claim(

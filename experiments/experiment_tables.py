@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pool_tables
+import pool_page
 import stopping_tables
 import vecaf_tables
 import visft_tables
@@ -322,7 +322,7 @@ TABLES = {
     "experiments/caltech101/README.md": caltech101,
     "experiments/detection/README.md": detection,
     "experiments/fact/README.md": fact,
-    "experiments/pool/README.md": pool_tables.tables,
+    "experiments/pool/README.md": pool_page.tables,
     "experiments/segmentation/README.md": segmentation,
     "experiments/stopping/README.md": stopping_tables.tables,
     "experiments/vecaf/README.md": vecaf_tables.tables,

@@ -9,6 +9,7 @@ from stored import lines, read
 DOUBTS = {"linear_probe": "", "pool_probe": ", doubt with the pool"}
 AT_ONCE = "`activeft` at once"
 COVERAGE = "`activeft`"  # in rounds
+BY_DOUBT = ("margin", "uncertainty_medoids", "uncertainty_herding", "alfa_mix", "drop_query")
 FOLLOWED = ("margin", "uncertainty_medoids", "uncertainty_herding")  # asked by both learners
 Cells = dict[str, dict[int, tuple[float, float]]]
 

@@ -28,28 +28,6 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     ]
 
 
-def tables() -> list[str]:
-    """In the order of the page; of what has not been measured yet the page has no place for a table."""
-    made = [frozen("design"), frozen("confirm")]
-    if is_there("foreign"):
-        made.append(foreign())
-    if is_there("selections"):
-        made += [ranks(), predictors()]
-    if is_there("typical"):
-        made.append(typical())
-    made += [beside_peers(), of_two_backbones()]
-    if of_tuned():
-        made.append(tuned())
-    if is_there("foreign_trained"):
-        made.append(foreign_trained())
-    return made
-
-
-def is_there(name: str) -> bool:
-    """Whether a script has left its results."""
-    return (ROOT / FOLDER / f"results/{name}.json").is_file()
-
-
 def sets_of(role: str) -> list[str]:
     """The sets with that role."""
     return [name for name, *_ in by_cell(role)]
