@@ -12,9 +12,13 @@ import pytest
 
 from activetune.base.discovery import names_of
 from activetune.cli import commands, run
-from activetune.cli.completing import CHOICES, LISTS, QUESTION
+from activetune.cli.completing import CHOICES, LISTS, QUESTION, SCRIPTS
+from activetune.data.annotations import formats
+from activetune.handover.targets import targets
 from activetune.networks.heads import ROOMS, heads
+from activetune.report.maps import LAYOUTS
 from activetune.selection.selectors import selectors
+from activetune.studies.check.finding import checks
 from activetune.tasks import tasks
 from activetune.training.recipe import recipes
 from activetune.training.trackers import trackers
@@ -42,6 +46,15 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[s
         ("embed pool --precision bf", ["bf16"]),
         ("demo --data d", ["digits"]),
         ("list rec", ["recipes"]),
+        ("export sel --to c", ["coco", "cvat"]),
+        ("export sel --to box", []),  # read only
+        ("import x --from box", ["box_table"]),
+        ("export-model model --to t", ["torch-export"]),
+        ("check pool --checks dark,blu", ["dark,blurred"]),
+        ("check pool --drop no", ["none"]),
+        ("report sel --layout pca,t", ["pca,tsne"]),
+        ("label sel --in l", ["label-studio"]),
+        ("embed pool --dtype float1", ["float16"]),
         ("select emb --method no_such", []),
     ],
 )
@@ -58,13 +71,20 @@ def test_names_found_without_an_import_are_those_found_with_one() -> None:
         ("task", tasks()),
         ("track", trackers()),
         ("head", [name for room in ROOMS for name in heads(room)]),
+        ("checks", checks()),
+        ("drop", ["none", *checks()]),
+        ("export to", [name for name, module in formats().items() if hasattr(module, "WRITES")]),
+        ("export-model to", targets()),
+        ("from_", formats()),
+        ("layout", LAYOUTS),
     ):
         assert sorted(CHOICES[option]()) == sorted(set(found)), option
     assert "timm_" not in names_of("networks.backbones")
 
 
 def test_every_name_in_the_table_is_an_option_of_some_command() -> None:
-    options = {parameter.name for command in commands().values() for parameter in command.params}
+    found = [(command, one.name) for command, made in commands().items() for one in made.params]
+    options = {name for _, name in found} | {f"{command} {name}" for command, name in found}
     assert CHOICES.keys() <= options
     assert CHOICES.keys() >= LISTS
 
@@ -77,6 +97,27 @@ def test_a_script_is_shown_and_installed(tmp_path: Path) -> None:
     assert f"{QUESTION}=complete_bash" in told.stdout
     subprocess.run([*start, "--install-completion", "bash"], env=where, capture_output=True, check=True)
     assert QUESTION in (tmp_path / ".bash_completions/activetune.sh").read_text(encoding="utf-8")
+
+
+def test_a_script_for_the_shell_that_is_named(tmp_path: Path) -> None:
+    where = {**os.environ, "HOME": str(tmp_path)}
+    start = [sys.executable, "-m", "activetune"]
+    told = subprocess.run([*start, "--show-completion=fish"], env=where, capture_output=True, text=True, check=True)
+    assert f"{QUESTION}=complete_fish" in told.stdout
+    subprocess.run([*start, "--install-completion", "fish"], env=where, capture_output=True, check=True)
+    (written,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written.name == "activetune.fish"
+
+
+@pytest.mark.parametrize("words", [["frob"], ["zsh", "bash"]])
+def test_what_is_no_shell_gets_no_script(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for option in SCRIPTS:
+        assert run([option, *words]) == 2
+        assert f"{option} takes one of bash, zsh, fish, powershell, pwsh, or nothing" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_heavy_is_imported_while_a_person_waits() -> None:

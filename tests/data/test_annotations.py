@@ -1176,12 +1176,14 @@ def test_paths_that_hold_no_answers(tmp_path: Path, pool: Pool) -> None:
         read_annotations(write(tmp_path / "x.zip", "no zip"), pool, "detection")
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        UsageError, match=r"in a format that is known: it is no file\. Known are box tables: .*COCO: .*YOLO"
+        UsageError,
+        match=r"no answers for detection in a format that is known: it is no file\. Give one of these: box tables, "
+        r"COCO, .*YOLO \('activetune list formats'",
     ):
         read_annotations(tmp_path / "empty", pool, "detection")
     write(tmp_path / "notes" / "readme.txt", "hello")
     write(tmp_path / "notes" / "1.doc", "hello")
-    with pytest.raises(UsageError, match=r"it is 2 files \('\.doc', '\.txt'\)\. Known are"):
+    with pytest.raises(UsageError, match=r"it is 2 files \('\.doc', '\.txt'\)\. Give one of these"):
         read_annotations(tmp_path / "notes", pool, "segmentation")
     with pytest.raises(UsageError, match=r"it is a file ending in \.doc"):
         read_annotations(tmp_path / "notes" / "1.doc", pool, "detection")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activetune import ActivetuneError, Labels, Pool, UsageError, open_pool, read_labels
+from activetune import ActivetuneError, Embeddings, Labels, Pool, UsageError, open_pool, read_labels, select
 from activetune.data.ids import read_ids
 from activetune.data.label_notes import describe_imbalance, describe_shortage
 from activetune.data.labels import keep, labels_of, pool_labels, with_classes
@@ -172,6 +173,15 @@ def test_labels_of_a_pool_skip_items_without_one() -> None:
         pool_labels(replace(POOL, labels=[None] * 4))
 
 
+def test_a_selection_without_labels_says_how_to_label_it(tmp_path: Path) -> None:
+    pool = replace(POOL, labels=None)
+    embeddings = Embeddings(list(pool.ids), np.eye(len(pool.ids), dtype=np.float32))
+    select(embeddings, budget=2, out=tmp_path / "sel", quiet=True)
+    says = f"label them with 'activetune label {tmp_path / 'sel'}', then give {tmp_path / 'sel/labels.csv'}"
+    with pytest.raises(UsageError, match=re.escape(says)):
+        read_labels(tmp_path / "sel/selection.csv", pool)
+
+
 def test_keep_leaves_the_class_list() -> None:
     kept = keep(pool_labels(POOL), ["a/2.png", "4.png"])
     assert as_dict(kept) == {"a/2.png": "a"}
@@ -188,6 +198,9 @@ def test_shortage_names_classes_with_a_single_label() -> None:
 def test_shortage_names_classes_without_a_label() -> None:
     assert describe_shortage(with_classes(Labels.of({"1": "a", "2": "a"}), ["x", "a", "y"])) == [
         "2 classes have no label ('x', 'y'): in the model's outputs, but nothing teaches them"
+    ]
+    assert describe_shortage(with_classes(Labels.of({"1": "a", "2": "a"}), ["x", "a"])) == [
+        "1 class has no label ('x'): in the model's outputs, but nothing teaches it"
     ]
 
 

@@ -504,6 +504,12 @@ def test_entities_in_xml_are_never_unpacked(pool: Path, tmp_path: Path) -> None:
     ("more", "code", "words"),
     [
         (["--to", "nonsense", "--out", "o"], 2, "format"),
+        (
+            ["--to", "box_table", "--out", "o"],
+            2,
+            "box_table can't be exported to: it is read only; give one of coco, csv",
+        ),
+        (["--to", "normal", "--out", "o"], 2, "it is written by 'activetune import … --out FILE.parquet'"),
         (["--to", "voc", "--out", "o"], 2, "can't hold answers of classification"),
         (["--to", "cvat", "--out", "o.json"], 2, "is written as .xml"),
         (["--to", "cvat", "--out", "o", "--link"], 2, "leave --link out"),
@@ -559,6 +565,33 @@ def test_ids_that_lead_elsewhere_stay_in_the_folder() -> None:
     assert not any("/" in name or name.startswith((".", "_")) for name in folders.values())
 
 
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_images_alone_are_told_as_such_and_no_task_is_named_that_nobody_asked_for(
+    command: str, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "plain" / "1.jpg")
+    plain, to = tmp_path / "plain", ["--to", "cvat"] if command == "export" else []
+    code, _, err = told(capsys, command, plain, "--pool", plain, *to, "--out", tmp_path / "out.csv", "--quiet")
+    assert code == 2 and "holds no answers in a format that is known: it is 1 image alone" in err
+    assert "captioning" not in err and "activetune list formats" in err and len(err.split()) < 60
+    given = [command, plain, "--pool", plain, *to, "--quiet", "--task", "detection", "--out", tmp_path / "out.parquet"]
+    code, _, err = told(capsys, *given)
+    assert code == 2 and "holds no answers for detection in a format that is known" in err
+
+
+def test_an_export_says_what_was_written(
+    pool: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels.write_text("id,label\na.png,cat\nday 2/ü.png,\n", encoding="utf-8")
+    given = ["--pool", pool, "--to", "label_studio", "--quiet"]
+    code, out, _ = told(capsys, "export", labels, *given, "--out", tmp_path / "tasks")
+    assert (code, out) == (0, f"{tmp_path / 'tasks'}: 2 images, 1 answered, for label_studio\n")
+    (tmp_path / "predicted.csv").write_text("id,label,probability\na.png,cat,0.75\n")
+    code, out, _ = told(capsys, "export", tmp_path / "predicted.csv", *given, "--out", tmp_path / "guessed")
+    assert (code, out) == (0, f"{tmp_path / 'guessed'}: 1 image, 1 answered by a model, for label_studio\n")
+
+
 # The table of the page ------------------------------------------------------------------------------------------------
 
 
@@ -575,5 +608,6 @@ def test_the_page_says_what_each_format_reads_and_writes() -> None:
         read |= {"classification"} & {"classification" if "multilabel" in read else ""}
         kinds = ("classification", "multilabel", "detection", "segmentation", "captioning")
         cells = ["yes" if kind in written else "read" if kind in read else "no" for kind in kinds]
-        place = f"`{Path(module.FILE).suffix}`" if hasattr(module, "FILE") else "folder" if written else "by `import`"
+        unwritten = "by `import`" if hasattr(module, "MADE_BY") else "read only"
+        place = f"`{Path(module.FILE).suffix}`" if hasattr(module, "FILE") else "folder" if written else unwritten
         assert told[name] == (len(getattr(module, "ALSO", ())), cells, place), name

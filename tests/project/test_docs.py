@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from activetune.cli import commands
+from activetune.cli.showing import Listing
+from activetune.report.subject import KINDS
 from activetune.selection.selectors import selectors
 from activetune.training.recipe import recipes
 
@@ -75,6 +79,30 @@ def test_every_selector_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_is_documented(name: str) -> None:
     assert f"`{name}`" in read("docs/finetune.md")
+
+
+def test_every_extra_is_told_once() -> None:
+    told = re.findall(r"^\| `([\w-]+)` \|", read("docs/install.md"), flags=re.MULTILINE)
+    extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert sorted(told) == sorted(extras)
+
+
+def test_the_pages_name_all_that_can_be_listed_and_reported_on() -> None:
+    named = set(re.findall(r"`([a-z]+)`", sections()["list"].partition("\n")[2]))
+    assert named == {one.value for one in Listing}
+    made_by = {"embeddings": "embed", "selection": "select", "model": "finetune", "simulation": "simulate"}
+    made_by |= {"comparison": "compare", "project": "next"}
+    commands_of = {made_by.get(kind, kind) for kind in KINDS}
+    table = read("docs/report.md").partition("| folder of |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall("`([a-z]+)`", row)} == commands_of
+    assert commands_of <= set(re.findall(r"`([a-z]+)`", sections()["report"]))
+
+
+def test_a_word_has_one_row_in_the_glossary() -> None:
+    rows = re.findall(r"^\| (\*\*.*?) \|", read("docs/glossary.md"), flags=re.MULTILINE)
+    words = [word for row in rows for word in re.findall(r"\*\*(.+?)\*\*", row)]
+    assert len(words) > 50 and [word for word, count in Counter(words).items() if count > 1] == []
 
 
 def test_the_python_page_is_what_the_docstrings_say() -> None:

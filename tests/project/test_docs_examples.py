@@ -100,6 +100,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/security.md", "$ make fuzz"): "takes hours, installs or loads the machine; tests/security runs short forms",
     ("docs/visft.md", "$ torchrun"): "needs several GPUs; test_visft_ranks.py starts processes",
     ("docs/report.md", "$ activetune report SEL"): "an outline; test_report.py makes the pages of all kinds of folder",
+    ("docs/report.md", "$ activetune label-errors"): "an outline; the walk through docs/rounds.md does it in a project",
     ("docs/report.md", "$ activetune report MODEL"): "an outline; test_report.py makes it",
     ("docs/report.md", "activetune.write_report"): "an outline; test_report.py makes all of them",
     ("docs/captions.md", "$ activetune caption"): "fetches published weights; test_docs.py checks its options",
@@ -130,7 +131,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
     ("docs/exchange.md", "$ activetune embed"),
     *(("docs/deploy.md", start) for start in ("import ", "$ activetune export-model model/ --to onnx --out")),
-    *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed"), ("docs/tour.md", "$ activetune")),
+    *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed"), ("docs/tour.md", "$ ")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
     *(("docs/visft.md", "backbone ="), ("docs/visft.md", "[[probes]]"), ("docs/visft.md", "$ pip install")),
     *(
@@ -209,9 +210,11 @@ def test_answers_go_to_other_tools_and_back(photos: Path) -> None:
     write_digits(photos / "images", 12)
     ids = sorted(path.relative_to(photos / "images").as_posix() for path in (photos / "images").glob("*/*"))
     rows = "".join(f"{item},{'cat' if number % 2 else 'dog'}\n" for number, item in enumerate(ids))
-    (photos / "labels.csv").write_text(f"id,label\n{rows}")
     for line in blocks("docs/exchange.md", "console")[0].splitlines():
-        assert run([*line.removeprefix("$ activetune ").split(), "--quiet"]) == 0, line
+        if line.startswith("$ activetune label"):  # a person answers
+            (photos / "sel/labels.csv").write_text(f"id,label\n{rows}")
+        else:
+            assert run([*line.removeprefix("$ activetune ").split(), "--quiet"]) == 0, line
     assert sorted((photos / "back.csv").read_text().splitlines()) == sorted(f"id,label\n{rows}".splitlines())
 
 
@@ -320,11 +323,11 @@ def test_a_model_for_other_programs(photos: Path, capsys: pytest.CaptureFixture[
 
 def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The console examples of docs/rounds.md, with fewer digits than the demo has."""
-    write_digits(photos / "demo/images", 200)
+    write_digits(photos / "digits/images", 200)
     first, *others = (
         line.removeprefix("$ ") for block in blocks("docs/rounds.md", "console") for line in block.splitlines()
     )
-    assert first.startswith("activetune demo --data digits --out demo")
+    assert first.startswith("activetune demo --data digits --out digits")
     for line in others:
         if line.startswith("activetune "):
             assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
@@ -332,11 +335,12 @@ def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[s
             subprocess.run(line, shell=True, check=True)
     told = capsys.readouterr().out
     assert "you will gain about" in told and "on the 20 audited items" in told
-    assert (photos / "project/rounds/003/selection.csv").is_file() and (photos / "errors.csv").is_file()
+    assert (photos / "project/rounds/003/selection.csv").is_file() and (photos / "project/label_errors.csv").is_file()
+    assert "Likely label errors" in (photos / "project/report.html").read_text(encoding="utf-8")
 
 
 def test_the_tour(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The commands of docs/tour.md, with a tenth of the cells; labels are filled in where a person would be asked."""
+    """The commands of docs/tour.md, with a tenth of the cells; those who follow along label none of them."""
     pool = demo_pool("cells", 0)
     kept = {item: content for number, (item, content) in enumerate(pool.pictures.items()) if number % 10 == 0}
     for item, content in kept.items():
@@ -348,10 +352,11 @@ def test_the_tour(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.removeprefix("$ ") for block in blocks("docs/tour.md", "console") for line in block.splitlines()]
     assert [line.partition(" ")[0] for line in lines[:2]] == ["activetune", "cp"]
     for line in lines[2:]:
-        if line.startswith("activetune label"):
-            asked = read_table(photos / "sel/labels.csv")["id"]
-            write_csv(photos / "sel/labels.csv", ("id", "label"), [(item, pool.answers[item]) for item in asked])
-        else:
+        if line.startswith("sed"):  # in place of the page that the command before it opens
+            subprocess.run(line, shell=True, check=True)
+            told = read_table(photos / "sel/labels.csv")
+            assert list(told["label"]) == [pool.answers[item] for item in told["id"]]
+        elif not line.startswith("activetune label"):
             assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
     told = capsys.readouterr().out
     assert "on 30 items" in told and "of onnx" in told and "activetune label project/rounds/001" in told

@@ -60,6 +60,8 @@ def test_links_of_the_site_lead_to_pages(site: ModuleType, tmp_path: Path) -> No
 def test_the_navigation_names_pages_of_the_site(site: ModuleType) -> None:
     named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
     made = {path.as_posix() for path in site.pages()}
+    written = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    assert written - set(named) == set()
     assert named and not [
         name for name in named if name != "index.md" and name not in made and not (ROOT / name).is_file()
     ]

@@ -34,7 +34,8 @@ from starlette.responses import PlainTextResponse
 
 listening.HEAD_SECONDS = float(sys.argv[1])
 listener = listening.bind(0)
-listening.run_server(Guards(PlainTextResponse("here"), "secret"), listener, listening.address(listener, "secret"))
+url = listening.address(listener, "secret")
+listening.run_server(Guards(PlainTextResponse("here"), "secret"), listener, url, kept="")
 """
 
 

@@ -145,7 +145,7 @@ from starlette.responses import PlainTextResponse
 answer_signals()
 listener = bind(0)
 try:
-    run_server(Guards(PlainTextResponse("here"), "secret"), listener, address(listener, "secret"))
+    run_server(Guards(PlainTextResponse("here"), "secret"), listener, address(listener, "secret"), kept="")
 except Terminated:
     sys.exit(143)
 except KeyboardInterrupt:

@@ -229,6 +229,7 @@ def test_a_server_of_its_own_answers_many_and_ends_on_a_signal(place: Path) -> N
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 143 and "Traceback" not in told
+    assert "terminated; the server has ended; requests that had begun were answered" in told
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from activetune.base.errors import UsageError
 from activetune.data.kinds import VOID, ArrayMask, Boxes, Names
-from activetune.tasks._forms import CocoResults
+from activetune.tasks._forms import CocoResults, Form, Table
 from activetune.tasks._forms.masks import Masks
 from activetune.tasks._pictures import PAPER, _ink_on, bright_colours, with_answer, with_boxes
 
@@ -85,6 +85,14 @@ def test_many_classes_take_several_rows_and_stay_within_the_picture() -> None:
 def test_masks_go_to_a_folder_whose_name_may_hold_a_dot(name: str, taken: bool) -> None:
     with nullcontext() if taken else pytest.raises(UsageError, match=r"for instance m$"):
         assert Masks(CLASSES).file(Path(name)) == Path(name) / "masks.csv"
+
+
+@pytest.mark.parametrize("form", [Table(), CocoResults(CLASSES)])
+def test_a_name_that_no_predictions_are_written_under_is_told_with_all_that_are(form: Form) -> None:
+    with pytest.raises(
+        UsageError, match=r"preds\.txt: .* are written as \..* or \.jsonl; give --out such a name, or - for"
+    ):
+        form.file(Path("preds.txt"))
 
 
 @pytest.mark.parametrize(("score", "drawn"), [(0.29, False), (0.3, True), (0.9, True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,15 +21,19 @@ def modules_of(package: str) -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"{package}.{file}") for name, file in _files(package).items()}
 
 
-def names_of(package: str) -> list[str]:
+def names_of(package: str, *, having: str = "") -> list[str]:
     """The names under which the public modules of a package would be found; none of them is imported.
 
     Args:
         package: within activetune, such as ``selection.selectors``.
+        having: a name in capitals that the module mentions; "" for all modules.
     """
     folder = Path(activetune.__path__[0], *package.split("."))
-    names = (info.name for info in pkgutil.iter_modules([str(folder)]))
-    return sorted(name.rstrip("_") for name in names if not name.startswith("_"))
+    files = (info.name for info in pkgutil.iter_modules([str(folder)]))
+    names = (name for name in files if not name.startswith("_"))
+    if having:
+        names = (name for name in names if re.search(rf"\b{having}\b", (folder / f"{name}.py").read_text("utf-8")))
+    return sorted(name.rstrip("_") for name in names)
 
 
 @functools.cache

@@ -132,6 +132,8 @@ def _invoke(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     if completing.asked():
         return completing.complete(command)
+    if (script := completing.asked_for_script(arguments)) is not None:
+        return completing.write_script(command, *script)
     try:
         with typed(arguments), command.make_context("activetune", list(arguments) or ["--help"]) as context:
             command.invoke(context)

@@ -51,7 +51,7 @@ def catalogue(what: str) -> Iterator[str]:
                 options = ", ".join(f"{option}={default}" for option, default in options_of(cls).items())
                 yield from [f"    options: {options}"] if options else []
     else:
-        from activetune.data.annotations import formats
+        from activetune.data.annotations import formats, how_written
         from activetune.data.sources import sources
 
         yield from (module.ABOUT for module in sources().values())
@@ -59,7 +59,10 @@ def catalogue(what: str) -> Iterator[str]:
             also = f" (also {', '.join(module.ALSO)})" if hasattr(module, "ALSO") else ""
             yield f"{name}{also}: {module.ABOUT}"
             yield f"    read: {', '.join(module.TASKS)}"
-            yield f"    written: {', '.join(getattr(module, 'WRITES', ())) or 'by import'}"
+            written = getattr(module, "WRITES", None)
+            yield (
+                f"    written: {', '.join(written)}" if written else f"    {how_written(module).removeprefix('it is ')}"
+            )
 
 
 def _methods(found: dict[str, type]) -> Iterator[str]:

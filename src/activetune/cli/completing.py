@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from activetune.base.discovery import names_of
+from activetune.base.errors import UsageError
 from activetune.base.run import PRECISIONS
 
 QUESTION = "_ACTIVETUNE_COMPLETE"  # the variable in which a shell asks
@@ -31,11 +32,23 @@ def _one(*packages: str) -> Callable[[], list[str]]:
     return lambda: [name for package in packages for name in names_of(package)]
 
 
-CHOICES: dict[str, Callable[[], Sequence[str]]] = {  # by the name of an option, in whichever command it is
+def _targets() -> list[str]:
+    return [name.replace("_", "-") for name in names_of("handover.targets")]
+
+
+CHOICES: dict[str, Callable[[], Sequence[str]]] = {  # by the name of an option, or of a command and its option
     "backbone": _backbones,
+    "checks": _one("studies.check.checks"),
     "data": _one("studies.demo.pools"),
     "device": lambda: ("auto", "cpu", "cuda", "mps"),
+    "drop": lambda: ("none", *names_of("studies.check.checks")),
+    "dtype": lambda: ("float16", "float32"),
+    "export to": lambda: names_of("data.annotations", having="WRITES"),
+    "export-model to": _targets,
+    "from_": _one("data.annotations"),
     "head": _heads,
+    "inside": lambda: ("label-studio",),
+    "layout": lambda: ("pca", "tsne", "umap"),
     "method": _one("selection.selectors"),
     "methods": _one("selection.selectors"),
     "precision": lambda: PRECISIONS,
@@ -45,7 +58,46 @@ CHOICES: dict[str, Callable[[], Sequence[str]]] = {  # by the name of an option,
     "task": _one("tasks"),
     "track": _one("training.trackers"),
 }
-LISTS = frozenset({"methods", "recipes", "track"})  # options that take several names with commas between
+LISTS = frozenset(
+    {"checks", "drop", "layout", "methods", "recipes", "track"}
+)  # options that take several names with commas between
+
+
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+SCRIPTS = ("--install-completion", "--show-completion")  # typer's options, which take no name of a shell
+
+
+def asked_for_script(arguments: Sequence[str]) -> tuple[str, str] | None:
+    """The option of :data:`SCRIPTS` that a command line begins with, and the shell that it names; None without both.
+
+    Raises:
+        UsageError: no shell that is known, or more than one word.
+    """
+    option, _, value = arguments[0].partition("=") if arguments else ("", "", "")
+    words = [*([value] if value else []), *arguments[1:]]
+    if option not in SCRIPTS or not words or words[0] in ("-h", "--help"):
+        return None
+    if len(words) > 1 or words[0] not in SHELLS:
+        raise UsageError(
+            f"{option} takes one of {', '.join(SHELLS)}, or nothing: the shell that it is typed in; it got "
+            f"{' '.join(words)!r}"
+        )
+    return option, words[0]
+
+
+def write_script(command: Any, option: str, shell: str) -> int:
+    """Install or show the script for a shell that is named; returns the exit code.
+
+    Args:
+        command: the whole command line, as typer has built it. option: one of :data:`SCRIPTS`.
+    """
+    parameter = next(one for one in command.params if option in one.opts)
+    with command.make_context("activetune", ["--version"]) as context:
+        try:
+            parameter.callback(context, parameter, shell)
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return 0
 
 
 def asked() -> bool:
@@ -61,8 +113,9 @@ def complete(command: Any) -> int:
     """
     for inner in (command, *command.commands.values()):
         for parameter in inner.params:
-            if parameter.name in CHOICES:
-                parameter.shell_complete = _completer(parameter.name)
+            known = [name for name in (f"{inner.name} {parameter.name}", parameter.name) if name in CHOICES]
+            if known:
+                parameter.shell_complete = _completer(known[0])
     try:
         command.main(args=[], prog_name="activetune")
     except SystemExit as ended:

@@ -43,9 +43,9 @@ def export(
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Write answers, a selection or predictions for another tool."""
-    from activetune.handover.exchange import export_labels
+    from activetune.handover.exchange import export as run
 
-    written = export_labels(
+    written, sheet = run(
         labels,
         pool=opened(pool, follow_links, run_options),
         format=to,
@@ -57,7 +57,9 @@ def export(
         link=link,
         **run_options,
     )
-    say(f"{written}: {to}")
+    answered = sum(sheet.answers.get(item) is not None for item in sheet.ids)
+    by_whom = "" if sheet.scores is None else " by a model"
+    say(f"{written}: {counted(len(sheet.ids), 'image')}, {answered:,} answered{by_whom}, for {to}")
 
 
 @app.command("import")

@@ -137,4 +137,4 @@ def label_errors(
     )
     for one in found[:10]:
         say(f"{one_line(one.id)}: {one_line(one.label)!r}, perhaps {one_line(one.suggestion)!r} ({one.score:.3f})")
-    say(f"{out}: {counted(len(found), 'label')}, likely wrong")
+    say(f"{out}: {counted(len(found), 'label that is', 'labels that are')} likely wrong")

@@ -54,15 +54,15 @@ def describe_shortage(labels: Labels) -> list[str]:
     """A sentence each on classes without a label and with a single one, if there are any."""
     counts = Counter(labels.names)
     told = (
-        "no label ({}): in the model's outputs, but nothing teaches them",
+        "no label ({}): in the model's outputs, but nothing teaches {them}",
         "a single label ({}): used for training, never for validation",
     )
     found = []
     for count, sentence in enumerate(told):
         names = [name for name in labels.classes if counts[name] == count]
         if names:
-            verb = "class has" if len(names) == 1 else "classes have"
-            found.append(f"{len(names)} {verb} {sentence.format(some(names))}")
+            verb, them = ("class has", "it") if len(names) == 1 else ("classes have", "them")
+            found.append(f"{len(names)} {verb} {sentence.format(some(names), them=them)}")
     return found
 
 

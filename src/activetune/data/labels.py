@@ -6,6 +6,7 @@ alone. A row without a label (see :mod:`activetune.data.answers`) is an item tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +18,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from activetune.base.arrays import IntArray
+from activetune.base.artefact import MANIFEST
 from activetune.base.errors import ActivetuneError, UsageError, repeated, some
+from activetune.base.files import read_json
 from activetune.base.names import as_known
 from activetune.base.tables import Columns, need_columns, read_table
 from activetune.data.answers import class_names
@@ -151,6 +154,7 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
     refuse_foreign_ids(ids, pool, path)
     if "label" not in columns:
         if pool.labels is None:
+            _refuse_selection(Path(path))
             need_columns(columns, ["label"], path, more=f", and the pool {pool.name} has no labels of its own")
         own = dict(zip(pool.ids, pool.labels or (), strict=True))
         columns = {"id": ids, "label": [own[item] for item in ids]}
@@ -161,6 +165,23 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
             "label"
         )
     return Labels.of(answers)
+
+
+def _refuse_selection(path: Path) -> None:
+    """Say how to label the items of a file that ``select`` has written.
+
+    Raises:
+        UsageError: it is one.
+    """
+    folder = path.parent
+    kind = None
+    with contextlib.suppress(ActivetuneError):  # a damaged file beside it is no matter here
+        kind = read_json(folder / MANIFEST).get("kind") if (folder / MANIFEST).is_file() else None
+    if kind == "selection":
+        raise UsageError(
+            f"{path} names selected items, and has no labels of them: label them with 'activetune label {folder}', "
+            f"then give {folder / 'labels.csv'}"
+        )
 
 
 def answers_of(columns: Columns, where: object) -> dict[str, str | None]:

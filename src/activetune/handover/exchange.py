@@ -42,7 +42,6 @@ LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path bel
 ADDRESSED = "label_studio"  # the format whose tasks name images by an address, and show a model's suggestions
 
 
-@holds_output(folder=False)
 def export_labels(
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str],
     *,
@@ -89,6 +88,25 @@ def export_labels(
     >>> import_labels(made, **given).answers
     ['cat']
     """
+    shown: dict[str, Any] = {"suggestions": suggestions, "image_url": image_url, "link": link}
+    return export(labels, pool=pool, format=format, out=out, task=task, classes=classes, **shown, **run_options)[0]
+
+
+@holds_output(folder=False)
+def export(
+    labels: Labels | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    pool: Pool | str | os.PathLike[str],
+    format: str,
+    out: str | os.PathLike[str],
+    task: str | None = None,
+    classes: Sequence[str] | None = None,
+    suggestions: str | os.PathLike[str] | None = None,
+    image_url: str | None = None,
+    link: bool = False,
+    **run_options: Unpack[RunOptions],
+) -> tuple[Path, Sheet]:
+    """:func:`export_labels`, which also tells what was written: the place, and the images with their answers."""
     run = Run.of("export", run_options, **_idle())
     module = format_called(format, formats(), written=True)
     name = next(own for own, one in formats().items() if one is module)
@@ -104,7 +122,7 @@ def export_labels(
     sheet.problems.where = str(out)
     written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=run.resume)
     sheet.problems.tell(run.quiet)
-    return written
+    return written, sheet
 
 
 def _first_task(module: ModuleType) -> str:

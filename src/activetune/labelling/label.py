@@ -94,7 +94,8 @@ def label(
     asked = Asked(classes, model, embeddings, pool, multilabel, suggestions)
     with _listening(folder, port) as listener, page_of(folder, asked, run) as page:
         token = new_token()
-        run_server(page.app(token), listener, address(listener, token), then=_open if browser else None)
+        url = address(listener, token)
+        run_server(page.app(token), listener, url, kept="no answer is lost", then=_open if browser else None)
     return folder / ANSWERS
 
 

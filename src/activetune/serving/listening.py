@@ -56,13 +56,16 @@ def address(listener: socket.socket, token: str, path: str = "/") -> str:
     return f"http://{LOOPBACK}:{listener.getsockname()[1]}{path}?token={token}"
 
 
-def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callable[[str], object] | None = None) -> None:
+def run_server(
+    app: ASGIApp, listener: socket.socket, url: str, *, kept: str, then: Callable[[str], object] | None = None
+) -> None:
     """Print the address, and answer requests until SIGINT or SIGTERM; those that are being answered end first.
 
     Args:
         app: an ASGI application, behind :class:`activetune.serving.guards.Guards`.
         listener: of :func:`bind`; it is closed at the end.
         url: of :func:`address`.
+        kept: what becomes of the work at the end, said behind "the server has ended".
         then: called with the address once it is printed, for instance to open a browser.
 
     Raises:
@@ -87,7 +90,7 @@ def run_server(app: ASGIApp, listener: socket.socket, url: str, *, then: Callabl
         _Server(config).run(sockets=[listener])
         raise_if_interrupted()
     except KeyboardInterrupt as error:
-        raise type(error)("the server has ended, and no answer to it is lost") from None
+        raise type(error)(f"the server has ended; {kept}") from None
     finally:
         listener.close()
 

@@ -39,7 +39,7 @@ from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.images import MAX_PIXELS, decode_image
 from activetune.evaluation.model import Model, Prepare, checked, load
 from activetune.serving.guards import MAX_BODY, Guards, new_token
-from activetune.serving.listening import address, bind, run_server
+from activetune.serving.listening import PATIENCE, address, bind, run_server
 
 KEEPS_NOTHING = Idle("keeps nothing on disk")
 OWN_PROCESS = Idle("answers in one process", (0, 1))
@@ -170,7 +170,8 @@ def serve(
     app = application(Predictor(model, runtime, max_pixels), token, max_body=max_body)
     listener = bind(port)
     raise_if_interrupted()
-    run_server(app, listener, address(listener, token))
+    kept = f"requests that had begun were answered, save those that took longer than {PATIENCE} seconds"
+    run_server(app, listener, address(listener, token), kept=kept)
 
 
 def application(predictor: Predictor, token: str, *, max_body: int = MAX_BODY) -> Starlette:

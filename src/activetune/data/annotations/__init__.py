@@ -5,8 +5,8 @@ tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path 
 Labels`` and ``holds(files)`` (the tasks that a path answers, the likeliest first). One that is written too has
 ``WRITES`` (the tasks) and ``write(sheet, path)``, with ``FILE`` where it is one file (and ``BESIDE``, ``companions``
 for what belongs beside it), or ``PARTS`` where it is a folder; ``OFFERS_CLASSES`` where a person then chooses from the
-classes that it names. A new file is a new format. ``docs/annotations.md`` says
-what becomes of damaged or doubtful answers.
+classes that it names. One that another command writes has ``MADE_BY``. A new file is a new format.
+``docs/annotations.md`` says what becomes of damaged or doubtful answers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet as Sheet
 from activetune.data.annotations._writing import format_called as format_called
+from activetune.data.annotations._writing import how_written as how_written
 from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
 from activetune.data.annotations.table import cell_of_names as cell_of_names
-from activetune.data.formats import suffix_of
+from activetune.data.formats import is_image_name, suffix_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
@@ -100,7 +101,7 @@ def _of_another_format(files: Files, named: ModuleType) -> UsageError | None:
     other = next((module for task in TASKS for module in _found(files, task).values()), None)
     if other is None:
         return None
-    meant, given = (module.ABOUT.partition(":")[0] for module in (other, named))
+    meant, given = _title(other), _title(named)
     return UsageError(f"{files.path} holds no {given}, but {meant}; leave --from out, or give the files of {given}")
 
 
@@ -143,7 +144,7 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
             f"{path} holds answers in several formats ({', '.join(found)}); give the file or folder of one"
         )
     if not found:
-        raise _unknown(files, TASKS[0])
+        raise _unknown(files, None)
     (module,) = found.values()
     tasks = list(module.holds(the_file(files, module)))
     if not tasks:
@@ -236,24 +237,31 @@ def _check(task: str) -> None:
         raise unknown_name("task", task, TASKS)
 
 
-def _unknown(files: Files, task: str) -> UsageError:
-    """The error for a path that no format knows, or none that answers the task."""
+def _unknown(files: Files, task: str | None) -> UsageError:
+    """The error for a path that no format knows, or none that answers the task; None: no task was asked for."""
     others = {name: [other for other in TASKS if name in _found(files, other)] for name in formats()}
     for name, tasks in others.items():
         if tasks:
-            about = formats()[name].ABOUT.split(":")[0]
             return UsageError(
-                f"{files.path} holds no answers for {task}, but {about} with answers for {', '.join(tasks)}; "
-                "give answers of the task, or another task"
+                f"{files.path} holds no answers for {task}, but {_title(formats()[name])} with answers for "
+                f"{', '.join(tasks)}; give answers of the task, or another task"
             )
-    if files.single is None:
+    about = f" for {task}" if task is not None else ""
+    if files.single is not None:
+        held = f"a file ending in {files.single.suffix or 'nothing'}"
+    elif files.names and all(is_image_name(name) for name in files.names):
+        held = f"{counted(len(files.names), 'image')} alone"
+    else:
         kinds = sorted({suffix_of(name) or "no suffix" for name in files.names})
         held = f"{counted(len(files.names), 'file')} ({some(kinds, 6)})" if files.names else "no file"
-    else:
-        held = f"a file ending in {files.single.suffix or 'nothing'}"
-    known = "; ".join(module.ABOUT for module in formats().values() if task in module.TASKS)
     lost = ", and JPEG does not keep the values of masks" if task == "segmentation" and files.ending(*JPEG) else ""
+    known = ", ".join(_title(module) for module in formats().values() if task is None or task in module.TASKS)
     return UsageError(
-        f"{files.path} holds no answers for {task} in a format that is known: it is {held}{lost}. Known are {known}; "
-        "give one of these"
+        f"{files.path} holds no answers{about} in a format that is known: it is {held}{lost}. Give one of these: "
+        f"{known} ('activetune list formats' says how each looks)"
     )
+
+
+def _title(module: ModuleType) -> str:
+    """What a format is called: its line without how it looks."""
+    return str(module.ABOUT).partition(":")[0]

@@ -28,12 +28,20 @@ def format_called(name: str, modules: Mapping[str, ModuleType], *, written: bool
     Raises:
         UsageError: there is none, or it is read alone.
     """
-    known = {
-        called: module for called, module in called_formats(modules).items() if not written or hasattr(module, "WRITES")
-    }
+    known = called_formats(modules)
+    writable = {called: module for called, module in known.items() if hasattr(module, "WRITES")}
+    if written and name in known.keys() - writable.keys():
+        raise UsageError(
+            f"{name} can't be exported to: {how_written(known[name])}; give one of {', '.join(sorted(writable))}"
+        )
     if name not in known:
-        raise unknown_name("format", name, known)
+        raise unknown_name("format", name, writable if written else known)
     return known[name]
+
+
+def how_written(module: ModuleType) -> str:
+    """What writes a format that ``export`` does not: a command in ``MADE_BY``, or nothing."""
+    return f"it is written by '{module.MADE_BY}'" if hasattr(module, "MADE_BY") else "it is read only"
 
 
 def write_sheet(

@@ -46,6 +46,7 @@ from activetune.data.sources._parquet import ParquetSource, Shard
 
 ABOUT = "annotations.parquet: activetune's own form of all answers, as save_annotations writes it"
 TASKS = ("captioning", "detection", "multilabel", "segmentation")
+MADE_BY = "activetune import … --out FILE.parquet"
 KEY, KIND, FORMAT = b"activetune", "annotations", 1
 CORNERS = ("x_left", "y_top", "x_right", "y_bottom")
 SIZE = [("width", pa.int32()), ("height", pa.int32())]

@@ -33,7 +33,10 @@ class CocoResults(Form):
     def file(self, out: Path) -> Path:
         """See :class:`Form`."""
         if out.suffix.lower() != ".json":
-            raise UsageError(f"{out}: detections are written as .json; give --out such a name")
+            raise UsageError(
+                f"{out}: detections are written as .json or .jsonl; give --out such a name, or - for JSON "
+                "lines on stdout"
+            )
         return out
 
     def own(self, file: Path) -> bool:

@@ -25,7 +25,10 @@ class Table(Form):
     def file(self, out: Path) -> Path:
         """See :class:`Form`."""
         if out.suffix.lower() not in (".csv", ".parquet"):
-            raise UsageError(f"{out}: predictions are written as .csv or .parquet; give --out such a name")
+            raise UsageError(
+                f"{out}: predictions are written as .csv, .parquet or .jsonl; give --out such a name, or - for JSON "
+                "lines on stdout"
+            )
         return out
 
     def own(self, file: Path) -> bool:
