@@ -106,12 +106,10 @@ class PoolFact(Recipe):
                 "pool_fact: patience ends a training by its validation, and no label is held out here; leave it out, "
                 "or give fewer epochs"
             )
-        given, usual = flatten(self), field_defaults(type(self))
-        if not self.turns and (idle := [name for name in OF_STUDENTS if given[name] != usual[name]]):
-            raise UsageError(
-                f"pool_fact: turns=0 trains no student, whose setting {idle[0]}={given[idle[0]]} is; leave one of them "
-                "out"
-            )
+        values, usual = flatten(self), field_defaults(type(self))
+        idle = [] if self.turns else [f"{name}={values[name]}" for name in OF_STUDENTS if values[name] != usual[name]]
+        if idle:
+            raise UsageError(f"pool_fact: turns=0 trains no student, whose setting {idle[0]} is; leave one of them out")
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out, as the pilot chooses."""
