@@ -192,7 +192,7 @@ def test_answers_of_another_task_are_called_by_their_format(tmp_path: Path, pool
     with pytest.raises(UsageError, match=r"for segmentation, but Pascal VOC .* detection, multilabel; give answers of"):
         read_annotations(tmp_path / "voc", pool, "segmentation")
     write(tmp_path / "jpegs" / "1.jpg", b"")
-    with pytest.raises(UsageError, match=r"1 file \('\.jpg'\), and JPEG does not keep the values of masks"):
+    with pytest.raises(UsageError, match=r"it is 1 image alone, and JPEG does not keep the values of masks"):
         read_annotations(tmp_path / "jpegs", pool, "segmentation")
 
 
