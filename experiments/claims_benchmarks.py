@@ -404,7 +404,7 @@ CLAIMS[ACCURACY] = [
         "`uncertainty_herding`, which weigh coverage by doubt, lead where features are weak or classes unequal ({} and {} "
         "at K = 248 on the long tail, where the best without labels has {}) and on CIFAR-10 with ViT-Tiny ({} and {} at "
         "500, {} and {} at 1,000); `alfa_mix` leads on Caltech-101 with ViT-Tiny at 600 ({} against {}). `auto` takes "
-        "`uncertainty_medoids` from five labels per class on, which is {} times as fast as `uncertainty_herding` on CIFAR-10.",
+        "`uncertainty_medoids` from three labels per class on, which is {} times as fast as `uncertainty_herding` on CIFAR-10.",
         rounds,
     ),
     Claim("worth a point or two: random picks {}, the best rows {}.", weak),
