@@ -93,6 +93,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, near: str) -> No
         (":paper", "not understood"),
         ("activeft:paper;released", "not understood"),
         ("activeft:=1", "not understood"),
+        ("pool_fact:turns=0,minutes=3", "'0,minutes=3' is no value; write ; between settings"),
         ("activeft:lr=1;lr=2", "the setting lr is given twice, as 1 and as 2"),
     ],
 )

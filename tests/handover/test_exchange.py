@@ -210,6 +210,16 @@ def test_predictions_are_suggestions_and_never_answers(pool: Path, tmp_path: Pat
         activetune.import_labels(out, pool=pool, task="classification", quiet=True)
 
 
+@pytest.mark.parametrize("columns", ["id,rank,score,reason", "id,label,probability", "id,label,state,source,row"])
+def test_an_import_replaces_no_table_that_holds_more_than_answers(
+    columns: str, pool: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.csv").write_text(columns + "\n")
+    code, _, err = told(capsys, "import", labels, "--pool", pool, "--out", tmp_path / "mine.csv", "--overwrite")
+    assert code == 2 and "is a file that this command did not write" in err
+    assert (tmp_path / "mine.csv").read_text() == columns + "\n"
+
+
 def test_imported_predictions_are_told_to_be_a_model_s(
     pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -614,6 +614,10 @@ def test_a_model_s_classes_come_behind_those_that_are_there_and_a_model_of_other
         pass
     with pytest.raises(UsageError, match=r"the model tells .* apart, and the classes here are 'cat', 'dog'"):
         Client(other, classes=None, model=tmp_path / "model", multilabel=True).__enter__()
+    with pytest.raises(UsageError, match=r"the classes here are 'zebra'"):
+        Client(
+            write_selection(tmp_path / "third", ids, digits), classes=["zebra"], model=tmp_path / "model"
+        ).__enter__()
     with Client(other, classes=None) as client:
         state = client.get("/api/state")
         assert [one["name"] for one in state["classes"]] == ["cat", "dog"] and not state["multilabel"]

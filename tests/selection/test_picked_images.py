@@ -130,4 +130,4 @@ def test_select_writes_them_on_the_command_line(
         ):
             labels_of({picks[0]: "cat"}, open_pool(tmp_path / folder))
     assert run([*line, "--resume", "--images", str(tmp_path / "sel")]) == 2  # the selection's own folder
-    assert "holds 'selection'" in capsys.readouterr().err
+    assert "give the picks' images a folder of their own" in capsys.readouterr().err

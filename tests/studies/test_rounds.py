@@ -166,7 +166,31 @@ def test_the_audit_beside_given_labels_is_the_project_s(pool: Path, capsys: pyte
     assert "6 items of the labels' audit: models are scored on them, and none learns from them" in said
     assert "the labelled items were selected, so the pool's accuracy may differ; the audit tells it" in said
     answer(pool, 1)
-    assert step(pool).labels == 32 and set(read_table(project / "audit.csv")["id"]) == set(chosen.audit)
+    (project / "audit.csv").unlink()  # it is made anew
+    found = step(pool)
+    assert found.labels == 32 and set(read_table(project / "audit.csv")["id"]) == set(chosen.audit)
+    assert (found.ledger[0].method, found.ledger[0].audit) == ("given", 6)
+
+
+def test_an_audit_beside_given_labels_counts_and_a_damaged_one_is_told(pool: Path) -> None:
+    sel = pool.parent / "sel"
+    sel.mkdir()
+    items = [path.relative_to(pool).as_posix() for path in sorted(pool.rglob("*.png"))][:20]
+    write_csv(sel / "labels.csv", ("id", "label"), [(item, true_class(item)) for item in items])
+    write_csv(sel / "audit.csv", ("name",), [(item,) for item in items[:5]])
+    with pytest.raises(UsageError, match=r"audit.csv.*give it another name if it is no audit"):
+        start(pool, labels=sel / "labels.csv", audit=8)
+    write_csv(sel / "audit.csv", ("id", "note"), [(item, "kept") for item in (*items[:5], "not/there.png")])
+    first = start(pool, labels=sel / "labels.csv", audit=8)
+    assert first.labels == 15 and first.ledger[1].audit == 3  # 8 in all
+
+
+def test_a_project_that_can_t_have_its_audit_is_refused(pool: Path) -> None:
+    with pytest.raises(UsageError, match="a budget of 8 and an audit of 53 are more than the pool's 60 images"):
+        start(pool, audit=53)
+    with pytest.raises(UsageError, match=r"the seed is .* at most|seed can't be"):
+        start(pool, seed=2**64)
+    assert not (pool.parent / "project").exists()
 
 
 def test_a_round_that_the_pool_is_too_small_for(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:

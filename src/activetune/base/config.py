@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -132,6 +133,8 @@ def parse_named(text: str) -> tuple[str, str | None, dict[str, str]]:
     if len(presets) > 1 or not name.strip() or any(part.startswith("=") for part in parts):
         raise UsageError(f"{text!r} is not understood; it can be NAME, NAME:PRESET or NAME:setting=value;setting=value")
     settings = parse_settings(part for part in parts if "=" in part)
+    if joined := [value for value in settings.values() if re.search(r",\s*\w+\s*=", value)]:
+        raise UsageError(f"{text!r}: {joined[0]!r} is no value; write ; between settings: setting=value;setting=value")
     return name.strip(), presets[0] if presets else None, settings
 
 

@@ -51,6 +51,7 @@ class Idle:
     allowed: tuple[object, ...] = ()
 
 
+MOST_SEED = 2**62  # torch takes 64 bits, and rounds count on from it
 NO_CHANCE = Idle("draws nothing at random")
 PROCESSOR_ONLY = Idle("works on the processor alone", ("cpu",))
 FULL_PRECISION = Idle("computes in full precision alone", ("fp32",))
@@ -92,8 +93,8 @@ class Run:
         return {"device": self.device, "precision": self.precision, "workers": self.workers, "quiet": self.quiet}
 
     def _refuse_impossible(self, stage: str) -> None:
-        if self.seed < 0:
-            raise UsageError(f"{stage}: seed can't be {self.seed}; give 0 or more")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise UsageError(f"{stage}: seed can't be {self.seed}; give 0 to {MOST_SEED:,}")
         if self.workers < -1:
             raise UsageError(f"{stage}: workers can't be {self.workers}; give -1 (chosen), or 0 or more processes")
         check_precision(self.precision)

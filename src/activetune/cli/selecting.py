@@ -126,7 +126,7 @@ def select(
     from activetune.base.ranks import from_first, is_first, together
     from activetune.selection.select import select as run
 
-    together(lambda: _refuse_images(embeddings, images, run_options) if is_first() else None)
+    together(lambda: _refuse_images(embeddings, images, out, run_options) if is_first() else None)
     known = together(lambda: _known_labels(embeddings, labels, task, model, run_options) if is_first() else None)
     selection = run(
         embeddings,
@@ -191,7 +191,7 @@ def _known_labels(
     return asked_task(task, model).labels_of(labels, pool, quiet=run_options.get("quiet", False))
 
 
-def _refuse_images(embeddings: str, folder: Path | None, run_options: RunOptions) -> None:
+def _refuse_images(embeddings: str, folder: Path | None, out: Path, run_options: RunOptions) -> None:
     """Refuse a folder for the picks' images, where one is asked for, before anything is selected."""
     from activetune.base.artefact import MANIFEST, refuse_occupied
     from activetune.data.opening import refuse_in_pool
@@ -200,7 +200,13 @@ def _refuse_images(embeddings: str, folder: Path | None, run_options: RunOptions
 
     if folder is None:
         return
-    refuse_in_pool(folder, pool_of(load_embeddings(embeddings)), "--images")
+    if folder.resolve() == out.resolve():
+        raise UsageError(f"--images and --out are both {out}; give the picks' images a folder of their own")
+    try:
+        pool = pool_of(load_embeddings(embeddings))
+    except UsageError as error:
+        raise UsageError(f"the picks' images can't be written: {error}; leave --images out, or bring it back") from None
+    refuse_in_pool(folder, pool, "--images")
     run = Run(**run_options)
     if not (run.resume and (folder / MANIFEST).is_file()):  # what it holds is compared with the picks then
         refuse_occupied(folder, overwrite=run.overwrite, option="--images")

@@ -36,6 +36,7 @@ from activetune.data.pool import Pool
 from activetune.data.presence import Presence
 from activetune.handover.given import CLASSIFICATION, Given, given_at, given_in_memory, one_name, own_folders
 
+MORE_THAN_ANSWERS = frozenset({"rank", "probability", "state", "source", "score"})  # of selections, predictions, pages
 NONE_IS_AN_ANSWER = ("multilabel", "detection")
 IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
 LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
@@ -241,9 +242,12 @@ def _task_for(path: str | os.PathLike[str], told: Sequence[str], target: Path | 
 
 def _refuse_target(target: Path, overwrite: bool) -> None:
     """Refuse an output of another suffix, or one that is there and was not asked to be replaced."""
-    prepare_file(
-        target, own=lambda path: header_of(path)[:1] == ("id",), suffixes=(".csv", ".parquet"), overwrite=overwrite
-    )
+
+    def own(path: Path) -> bool:
+        header = header_of(path)
+        return header[:1] == ("id",) and not MORE_THAN_ANSWERS & set(header)
+
+    prepare_file(target, own=own, suffixes=(".csv", ".parquet"), overwrite=overwrite)
 
 
 def _write(labels: Labels, target: Path, task: str, pool: Pool) -> None:

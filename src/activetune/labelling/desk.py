@@ -78,14 +78,14 @@ class Desk:
         """Add classes that are not there yet, take up what was written into the label file by hand, and start.
 
         Args:
-            of_model: classes of the model that suggests; they come behind those that are there.
+            of_model: classes of the model that suggests; without ``classes`` they come behind those that are there.
             told: is called, in the writer's thread, after answers have come.
 
         Raises:
             UsageError: the model knows none of the classes that are there.
         """
         if of_model:
-            self._refuse_other_classes(of_model)
+            self._refuse_other_classes(of_model, classes)
         if multilabel and not self.sheet.multilabel:
             done = len(self.sheet.answers)
             note(
@@ -96,7 +96,8 @@ class Desk:
             self._add(START, {"kind": "begin", "multilabel": True})
         self._file = LabelFile(self._path, self.sheet)
         by_hand = list(self._file.by_hand(self._given))
-        named = [*classes, *(name for _, _, labels in by_hand for name in labels), *of_model]
+        named = [*classes, *(name for _, _, labels in by_hand for name in labels)]
+        named += () if classes else of_model
         for name in dict.fromkeys(named):
             if self.sheet.current(name) is None:
                 self._add(START, {"kind": "add", "name": name})
@@ -108,10 +109,11 @@ class Desk:
         self._told = told
         self._thread.start()
 
-    def _refuse_other_classes(self, of_model: Sequence[str]) -> None:
+    def _refuse_other_classes(self, of_model: Sequence[str], classes: Sequence[str]) -> None:
         """Refuse a model that can suggest nothing to those who label, before anything is changed."""
         by_hand = LabelFile(self._path, self.sheet).by_hand(self._given)
-        there = list(dict.fromkeys([*self.sheet.classes, *(name for _, _, labels in by_hand for name in labels)]))
+        named = (name for _, _, labels in by_hand for name in labels)
+        there = list(dict.fromkeys([*self.sheet.classes, *classes, *named]))
         if there and not set(there) & set(of_model):
             raise UsageError(
                 f"the model tells {some(of_model)} apart, and the classes here are {some(there)}: it has nothing to "

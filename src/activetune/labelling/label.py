@@ -139,7 +139,7 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
     desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.to_label)
     shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
     try:
-        by_model = () if model is None or names else names_of(list(model.classes))
+        by_model = () if model is None else names_of(list(model.classes))
         desk.begin(names, of_model=by_model, multilabel=asked.multilabel, told=shown.tell, quiet=run.quiet)
         shown.multilabel = desk.sheet.multilabel
         shown.find = lambda: given_features or features_of(selected, folder)

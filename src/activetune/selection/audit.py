@@ -16,7 +16,7 @@ import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
-from activetune.base.tables import header_of, read_own_table, write_csv
+from activetune.base.tables import read_own_table, write_csv
 from activetune.data.ids import ids_of
 from activetune.selection.constraints import Limits
 
@@ -50,21 +50,26 @@ def write_audit(ids: Sequence[str], folder: Path) -> None:
         write_csv(folder / AUDIT, ("id",), ((item,) for item in ids))
 
 
-def read_audit(folder: Path, *, again: str = "select again with --overwrite") -> list[str]:
+def read_audit(folder: Path, *, name: str = AUDIT, again: str = "select again with --overwrite") -> list[str]:
     """The ids of a selection's audit, or a project's; none where it has none.
 
     Args:
-        again: what to do about a damaged file.
+        name: of the file. again: what to do about a damaged one.
 
     Raises:
         UsageError: a damaged file.
     """
-    path = folder / AUDIT
+    path = folder / name
     return ids_of(read_own_table(path, ("id",), again)["id"]) if path.is_file() else []
 
 
 def audit_beside(labels: object) -> frozenset[str]:
-    """The audit of the selection or project whose label file is given; empty of anything else."""
-    if not isinstance(labels, str | os.PathLike) or header_of(Path(labels).parent / AUDIT) != ("id",):
+    """The audit of the selection or project whose label file is given; empty of anything else.
+
+    Raises:
+        UsageError: a file of that name without ids: its items would be learned from.
+    """
+    if not isinstance(labels, str | os.PathLike):
         return frozenset()
-    return frozenset(read_audit(Path(labels).parent))
+    again = "bring it back (it tells which items no model may learn from), or give it another name if it is no audit"
+    return frozenset(read_audit(Path(labels).parent, again=again))

@@ -53,7 +53,8 @@ def ledger_of(project: Project, history: Sequence[Answer], decisions: Mapping[st
     elsewhere = {answer.id for answer in history if answer.round == 0}
     if elsewhere:
         answered, passed, _ = _counts(elsewhere, decisions)
-        entries.append(Entry(0, "given", 0, 0, answered, passed, 0, seconds_of(history, 0)))
+        aside = len(elsewhere & project.given_audit)
+        entries.append(Entry(0, "given", 0, aside, answered, passed, 0, seconds_of(history, 0)))
     for number in project.rounds:
         selection = project.selection(number)
         items = selection.to_label

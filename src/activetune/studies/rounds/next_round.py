@@ -54,7 +54,7 @@ from activetune.studies.rounds.answers import (
     write_history,
 )
 from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
-from activetune.studies.rounds.project import Project, open_project
+from activetune.studies.rounds.project import GIVEN_AUDIT, Project, open_project
 from activetune.training.finetune import finetune
 
 KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
@@ -136,8 +136,14 @@ def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
         given["classes"] = tuple(given["classes"])
     if "pool" in given and not (folder / SETTINGS).exists():
         images = len(open_pool(given["pool"], quiet=True))
-        if given.get("budget") and (size := _size(str(given["budget"]), images)) > images:
+        size = _size(str(given["budget"]), images) if given.get("budget") else 0
+        if size > images:
             raise UsageError(f"a round can't ask for {size:,} of {images:,} images; give a smaller --budget, or 10%")
+        if (aside := given.get("audit") or 0) > images - size:
+            raise UsageError(
+                f"a budget of {size:,} and an audit of {aside:,} are more than the pool's {images:,} images; give less "
+                "of either"
+            )
     return open_project(folder, given, quiet=quiet)
 
 
@@ -220,21 +226,26 @@ class _Call:
 
     def _adopt(self, aside: frozenset[str]) -> None:
         """Take over the audit of the selection whose labels are given, before any of them is learned from."""
+        if gone := len(aside - self.pool.position.keys()):
+            note(
+                f"{counted(gone, 'item')} of the labels' audit {'is' if gone == 1 else 'are'} not in the pool",
+                self.run.quiet,
+            )
         new = (aside & self.pool.position.keys()) - self.project.audit
         if new:
-            self._write_audit(self.project.audit | new)
+            self._write_audit(GIVEN_AUDIT, self.project.given_audit | new)
             told = "an item of the labels' audit" if len(new) == 1 else f"{len(new):,} items of the labels' audit"
             note(f"{told}: models are scored on them, and none learns from them", self.run.quiet)
 
-    def _write_audit(self, audit: frozenset[str]) -> None:
+    def _write_audit(self, name: str, audit: frozenset[str]) -> None:
         if audit:
-            write_csv(self.project.folder / AUDIT, ("id",), ((item,) for item in sorted(audit)))
+            write_csv(self.project.folder / name, ("id",), ((item,) for item in sorted(audit)))
 
     def _write_tables(self) -> None:
         """All that is derived from the history."""
         folder, audit = self.project.folder, self.project.audit
         write_decisions(folder, self.decisions, audit, multilabel=self.settings.multilabel)
-        self._write_audit(audit)
+        self._write_audit(AUDIT, audit)
         self.ledger = ledger_of(self.project, self.history, self.decisions)
         write_ledger(folder / LEDGER, self.ledger)
 
@@ -350,8 +361,8 @@ class _Call:
         passed = [item for item, one in self.decisions.items() if one.answer.state != LABELLED]
         labels, present = self.taught, embeddings.position
         known = {item: name for item, name in labels.items() if item in present}
-        first = number == 1 and not audit
-        aside = min(settings.audit, max(0, len(embeddings) - len(self.decisions) - size)) if first else 0
+        wanted = max(0, settings.audit - len(audit)) if number == 1 else 0
+        aside = min(wanted, max(0, len(embeddings) - len(self.decisions) - size))
         folder = self.project.round(number)
         select(
             embeddings,

@@ -8,7 +8,7 @@
 ``history.csv``     every answer that was ever taken over, one row each; rows are added and never changed
 ``labels.csv``      the answer that counts of each item, made from the history
 ``conflicts.csv``   items with different answers
-``audit.csv``       the items that no model learns from: those of the rounds, and those given beside ``--labels``
+``audit.csv``       the items that no model learns from; ``given_audit.csv``: those of them that came with ``--labels``
 ``ledger.csv``      what each round has asked for and got
 ``advice.json``     after each round: what more labels would bring
 =================== ======================================================================================
@@ -28,17 +28,19 @@ from activetune.base.files import replacing
 from activetune.base.names import whole_number
 from activetune.base.printing import counted
 from activetune.base.progress import note
+from activetune.base.run import MOST_SEED
 from activetune.base.settings import Settings
 from activetune.base.toml_files import read_toml
 from activetune.base.urls import is_address, without_secrets
 from activetune.report.subject import SETTINGS
 from activetune.selection.artefact import Selection, load_selection
-from activetune.selection.audit import AUDIT, read_audit
+from activetune.selection.audit import read_audit
 from activetune.selection.budget import parse_budget
 from activetune.selection.selectors import make_selector
 from activetune.tasks import make_task
 from activetune.training.recipe import Recipe, make_recipe
 
+GIVEN_AUDIT = "given_audit.csv"
 TASKS = ("classification", "multilabel")  # whose answers are class names, which a table holds
 
 
@@ -93,8 +95,8 @@ class ProjectSettings(Settings):
                 f"a project keeps the address of its pool, so that {without_secrets(self.pool)} can hold no password "
                 "and no signature; give credentials as the store's own programs take them"
             )
-        if min(self.audit, self.seed) < 0:
-            raise UsageError("a project's audit and seed are 0 or more")
+        if min(self.audit, self.seed) < 0 or self.seed > MOST_SEED:
+            raise UsageError(f"a project's audit and seed are 0 or more, and the seed is {MOST_SEED:,} at most")
         make_task(self.task)
         if self.task not in TASKS:
             raise UsageError(
@@ -154,9 +156,13 @@ class Project:
     @property
     def audit(self) -> frozenset[str]:
         """The items that no model may learn from, and that no round picks: a round's, or given beside labels."""
-        again = f"give the labels that it came with again (--labels), and move {self.folder / AUDIT} away"
-        given = read_audit(self.folder, again=again)
-        return frozenset([*given, *(item for number in self.rounds for item in read_audit(self.round(number)))])
+        return self.given_audit.union(*(read_audit(self.round(number)) for number in self.rounds))
+
+    @property
+    def given_audit(self) -> frozenset[str]:
+        """The part of the audit that came with labels from elsewhere."""
+        again = "bring it back from a copy, or move it away and give the labels that it came with again (--labels)"
+        return frozenset(read_audit(self.folder, name=GIVEN_AUDIT, again=again))
 
 
 def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False) -> Project:
