@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from pool_tables import FOLDER, RECIPES, SEEDS, by_budget, by_cell
 from stored import lines, read
@@ -10,10 +12,10 @@ DOUBTS = {"linear_probe": "", "pool_probe": ", doubt with the pool"}
 AT_ONCE = "`activeft` at once"
 COVERAGE = "`activeft`"  # in rounds
 BY_DOUBT = ("margin", "uncertainty_medoids", "uncertainty_herding", "alfa_mix", "drop_query")
-FOLLOWED = ("margin", "uncertainty_medoids", "uncertainty_herding")  # asked by both learners
 Cells = dict[str, dict[int, tuple[float, float]]]
 
 
+@functools.cache
 def of_rounds() -> dict[str, Cells]:
     """By set, by method and budget: top-1 in % of the probe and of the probe with the pool, means over the seeds."""
     found: dict[str, dict[str, dict[int, list[tuple[float, float]]]]] = {}
@@ -58,16 +60,13 @@ def rounds() -> str:
     return by_budget(rows)
 
 
-def over_coverage(method: str, role: str = "") -> dict[int, tuple[list[float], list[float]]]:
+def over_coverage(method: str) -> dict[int, tuple[list[float], list[float]]]:
     """By labels per class that there were before: points by which a method is above ``activeft`` in rounds.
 
     Of each set, those of the probe and those of the probe with the pool.
-
-    Args:
-        role: of the sets that count; empty: all.
     """
     found: dict[int, tuple[list[float], list[float]]] = {}
-    for name, budgets, _ in by_cell(*((role,) if role else ("design", "confirm"))):
+    for name, budgets, _ in by_cell("design", "confirm"):
         cells = of_rounds().get(name, {})
         before = dict(zip(budgets[1:], budgets, strict=False))  # the lowest is one label per class
         for one, value in cells.get(method, {}).items():
@@ -93,10 +92,12 @@ def by_shots() -> str:
 
 def doubts_apart() -> list[float]:
     """Points with the pool by which methods that follow the doubt with the pool are above the same by the probe's."""
+    ending = DOUBTS["pool_probe"]
     return [
-        value[1] - cells[f"`{method}`"][one][1]
+        value[1] - cells[method.removesuffix(ending)][one][1]
         for cells in of_rounds().values()
-        for method in FOLLOWED
-        for one, value in cells[f"`{method}`{DOUBTS['pool_probe']}"].items()
-        if one in cells[f"`{method}`"]
+        for method in cells
+        if method.endswith(ending)
+        for one, value in cells[method].items()
+        if one in cells[method.removesuffix(ending)]
     ]

@@ -98,6 +98,11 @@ def sides(folder: Path, seed: int) -> tuple[Embeddings, Embeddings]:
     )
 
 
+def budgets_of(folder: Path) -> list[int]:
+    """The budgets of a simulation, ascending."""
+    return sorted({int(path.stem.split("-")[-2]) for path in (folder / "cells").glob("*.json")})
+
+
 def split(path: Path, seed: int) -> Iterator[tuple[str, str]]:
     """Each item's part in a seed's split."""
     with path.open(newline="", encoding="utf-8") as file:

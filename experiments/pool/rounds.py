@@ -14,12 +14,13 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ensembles import scores
-from peers import FOLDERS, sides, whole
+from peers import FOLDERS, budgets_of, sides, whole
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
@@ -54,7 +55,7 @@ def main() -> None:
 
 def measured(name: str, folder: Path) -> list[dict[str, Any]]:
     """One row per method, learner whose doubt it follows, budget and seed; the lowest budget is that of all."""
-    budgets = sorted({int(path.stem.split("-")[-2]) for path in (folder / "cells").glob("*.json")})
+    budgets = budgets_of(folder)
     ways = [(method, "linear_probe") for method in METHODS] + [(method, "pool_probe") for method in DOUBTFUL]
     rows = []
     for seed in range(SEEDS):
@@ -106,8 +107,7 @@ def known(pool: Embeddings, features_ND: Float32, picks: IntArray, learner: str,
         return evidence
     head = fit_head(make_recipe(learner, None, {}), pool, labels, seed)
     assert head is not None
-    probs_NC = probabilities(head, whole(pool))
-    return Evidence(features_ND, labelled=picks, answers_L=evidence.answers_L, probs_NC=probs_NC)
+    return replace(evidence, probs_NC=probabilities(head, whole(pool)))
 
 
 if __name__ == "__main__":

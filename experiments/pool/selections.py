@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from ensembles import scores
-from peers import FOLDERS, sides, whole
+from peers import FOLDERS, budgets_of, sides, whole
 
 from activetune.base.arrays import IntArray
 from activetune.features.artefact import Embeddings
@@ -69,7 +69,7 @@ def main() -> None:
 
 def measured(name: str, folder: Path) -> list[dict[str, Any]]:
     """One row per method, budget and seed."""
-    budgets = sorted({int(path.stem.split("-")[-2]) for path in (folder / "cells").glob("*.json")})
+    budgets = budgets_of(folder)
     rows = []
     for seed in range(SEEDS):
         pool, test = sides(folder, seed)

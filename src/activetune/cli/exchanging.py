@@ -43,20 +43,11 @@ def export(
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Write answers, a selection or predictions for another tool."""
+    from activetune.handover.exchange import Asked
     from activetune.handover.exchange import export as run
 
-    written, sheet = run(
-        labels,
-        pool=opened(pool, follow_links, run_options),
-        format=to,
-        out=out,
-        task=task,
-        classes=class_list(classes),
-        suggestions=suggestions,
-        image_url=image_url,
-        link=link,
-        **run_options,
-    )
+    asked = Asked(task, class_list(classes), suggestions, image_url, link)
+    written, sheet = run(labels, asked, pool=opened(pool, follow_links, run_options), format=to, out=out, **run_options)
     answered = sum(sheet.answers.get(item) is not None for item in sheet.ids)
     by_whom = "" if sheet.scores is None else " by a model"
     say(f"{written}: {counted(len(sheet.ids), 'image')}, {answered:,} answered{by_whom}, for {to}")

@@ -18,9 +18,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.artefact import MANIFEST
+from activetune.base.artefact import holds
 from activetune.base.errors import ActivetuneError, UsageError, repeated, some
-from activetune.base.files import read_json
 from activetune.base.names import as_known
 from activetune.base.tables import Columns, need_columns, read_table
 from activetune.data.answers import class_names
@@ -173,11 +172,10 @@ def _refuse_selection(path: Path) -> None:
     Raises:
         UsageError: it is one.
     """
-    folder = path.parent
-    kind = None
-    with contextlib.suppress(ActivetuneError):  # a damaged file beside it is no matter here
-        kind = read_json(folder / MANIFEST).get("kind") if (folder / MANIFEST).is_file() else None
-    if kind == "selection":
+    folder, selected = path.parent, False
+    with contextlib.suppress(ActivetuneError):  # another artefact beside it, or a damaged one, is no matter here
+        selected = holds(folder, "selection", {})
+    if selected:
         raise UsageError(
             f"{path} names selected items, and has no labels of them: label them with 'activetune label {folder}', "
             f"then give {folder / 'labels.csv'}"

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Unpack
@@ -89,36 +90,47 @@ def export_labels(
     >>> import_labels(made, **given).answers
     ['cat']
     """
-    shown: dict[str, Any] = {"suggestions": suggestions, "image_url": image_url, "link": link}
-    return export(labels, pool=pool, format=format, out=out, task=task, classes=classes, **shown, **run_options)[0]
+    asked = Asked(task, classes, suggestions, image_url, link)
+    return export(labels, asked, pool=pool, format=format, out=out, **run_options)[0]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an export is told beside the answers; see :func:`export_labels`."""
+
+    task: str | None = None
+    classes: Sequence[str] | None = None
+    suggestions: str | os.PathLike[str] | None = None
+    image_url: str | None = None
+    link: bool = False
 
 
 @holds_output(folder=False)
 def export(
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str],
+    asked: Asked,
     *,
     pool: Pool | str | os.PathLike[str],
     format: str,
     out: str | os.PathLike[str],
-    task: str | None = None,
-    classes: Sequence[str] | None = None,
-    suggestions: str | os.PathLike[str] | None = None,
-    image_url: str | None = None,
-    link: bool = False,
     **run_options: Unpack[RunOptions],
 ) -> tuple[Path, Sheet]:
     """:func:`export_labels`, which also tells what was written: the place, and the images with their answers."""
     run = Run.of("export", run_options, **_idle())
     module = format_called(format, formats(), written=True)
     name = next(own for own, one in formats().items() if one is module)
-    _refuse_without_place(name, {"suggestions": suggestions, "image_url": image_url})
+    _refuse_without_place(name, {"suggestions": asked.suggestions, "image_url": asked.image_url})
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
     if isinstance(labels, Labels | Mapping):
-        given = given_in_memory(labels, pool, task, classes)
+        given = given_in_memory(labels, pool, asked.task, asked.classes)
     else:
-        given = given_at(Path(labels), pool, task, classes, run.quiet, unanswered=_first_task(module))
-    guesses, shown = _guessed(suggestions, given, pool, run.quiet)
-    told: dict[str, Any] = {"link": link, "image_url": image_url or local_files(pool), "suggestions": guesses}
+        given = given_at(Path(labels), pool, asked.task, asked.classes, run.quiet, unanswered=_first_task(module))
+    guesses, shown = _guessed(asked.suggestions, given, pool, run.quiet)
+    told: dict[str, Any] = {
+        "link": asked.link,
+        "image_url": asked.image_url or local_files(pool),
+        "suggestions": guesses,
+    }
     sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=run.quiet, **told)
     sheet.problems.where = str(out)
     written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=run.resume)

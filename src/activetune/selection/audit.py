@@ -44,10 +44,10 @@ def set_aside(limits: Limits, count: int, seed: int) -> tuple[Limits, IntArray]:
     return replace(limits, closed=np.sort(np.concatenate([limits.closed, drawn]))), drawn
 
 
-def write_audit(ids: Sequence[str], folder: Path) -> None:
-    """Write ``audit.csv`` (id) where there is an audit."""
+def write_audit(ids: Sequence[str], folder: Path, *, name: str = AUDIT) -> None:
+    """Write ``audit.csv`` (id), or a file of another name, where there is an audit."""
     if ids:
-        write_csv(folder / AUDIT, ("id",), ((item,) for item in ids))
+        write_csv(folder / name, ("id",), ((item,) for item in ids))
 
 
 def read_audit(folder: Path, *, name: str = AUDIT, again: str = "select again with --overwrite") -> list[str]:

@@ -35,7 +35,7 @@ from activetune.networks.backbones import load_backbone
 from activetune.report.contact_sheet import contact_sheet
 from activetune.report.subject import ADVICE, LEDGER, SETTINGS
 from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, write_blank_labels
-from activetune.selection.audit import AUDIT, audit_beside
+from activetune.selection.audit import audit_beside, write_audit
 from activetune.selection.budget import parse_budget
 from activetune.selection.model_doubt import reads_model
 from activetune.selection.select import select
@@ -233,19 +233,15 @@ class _Call:
             )
         new = (aside & self.pool.position.keys()) - self.project.audit
         if new:
-            self._write_audit(GIVEN_AUDIT, self.project.given_audit | new)
+            write_audit(sorted(self.project.given_audit | new), self.project.folder, name=GIVEN_AUDIT)
             told = "an item of the labels' audit" if len(new) == 1 else f"{len(new):,} items of the labels' audit"
             note(f"{told}: models are scored on them, and none learns from them", self.run.quiet)
-
-    def _write_audit(self, name: str, audit: frozenset[str]) -> None:
-        if audit:
-            write_csv(self.project.folder / name, ("id",), ((item,) for item in sorted(audit)))
 
     def _write_tables(self) -> None:
         """All that is derived from the history."""
         folder, audit = self.project.folder, self.project.audit
         write_decisions(folder, self.decisions, audit, multilabel=self.settings.multilabel)
-        self._write_audit(AUDIT, audit)
+        write_audit(sorted(audit), folder)
         self.ledger = ledger_of(self.project, self.history, self.decisions)
         write_ledger(folder / LEDGER, self.ledger)
 
