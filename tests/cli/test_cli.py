@@ -416,6 +416,20 @@ def test_lists_of_a_config_file_are_what_is_typed_with_commas(
     assert "severities can't be [9]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("select x.npy --budget 3 --out sel --budget=4", "--budget is given 2 times, and takes one value"),
+        ("select x.npy --budget 3 --preset tail --preset paper --preset tail --out sel", "--preset is given 3 times"),
+        ("select x.npy --quiet --budget 3 --quiet --out sel", "x.npy does not exist"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_given_once(
+    here: Path, line: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in wrong(line, capsys)
+
+
 @pytest.mark.parametrize("line", ["evaluate gone here", "predict gone here --out gone/p.csv"])
 def test_a_model_that_does_not_exist_is_said_to_be_missing(
     here: Path, line: str, capsys: pytest.CaptureFixture[str]

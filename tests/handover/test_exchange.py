@@ -590,6 +590,33 @@ def test_images_alone_are_told_as_such_and_no_task_is_named_that_nobody_asked_fo
     assert code == 2 and "holds no answers for detection in a format that is known" in err
 
 
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_images_in_colours_are_not_taken_for_masks(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("pool/cat", "sorted/cat"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("RGB", (40, 30), (200, 10, 10)).save(tmp_path / place / "1.png")
+    given = [command, tmp_path / "sorted", "--pool", tmp_path / "pool", "--out", tmp_path / "out.csv", "--quiet"]
+    code, _, err = told(capsys, *given, *(["--to", "csv"] if command == "export" else []))
+    assert code == 2 and "holds images in colours" in err and "--from imagefolder" in err
+    if command == "import":
+        assert told(capsys, *given, "--from", "imagefolder")[0] == 0
+        assert (tmp_path / "out.csv").read_text() == "id,label\ncat/1.png,cat\n"
+
+
+def test_what_holds_no_answers_is_exported_as_a_selection_or_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "plain" / "1.jpg")
+    given = ["--pool", tmp_path / "plain", "--to", "label_studio", "--out", tmp_path / "out.json", "--classes", "a,b"]
+    code, _, err = told(capsys, "export", tmp_path / "plain", *given)
+    assert code == 2 and "give images to label as a selection or a table of ids" in err
+    (tmp_path / "ids.csv").write_text("id\n1.jpg\n")
+    assert told(capsys, "export", tmp_path / "ids.csv", *given)[0] == 0
+
+
 def test_an_export_says_what_was_written(
     pool: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

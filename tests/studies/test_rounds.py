@@ -20,8 +20,9 @@ from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
 from activetune.cli._options import class_list
 from activetune.selection.artefact import load_selection
+from activetune.evaluation.learning_curve import Gain
 from activetune.studies.rounds import next_round as module
-from activetune.studies.rounds.advice import agreement
+from activetune.studies.rounds.advice import agreement, sentence_of
 from tests.conftest import tiny_backbone, write_digits
 
 Answering = Callable[[str], str]
@@ -467,6 +468,23 @@ def test_the_ledger_counts_the_seconds_between_answers_without_pauses(pool: Path
     ]
     write_csv(path, ("id", "label", "answered", "by"), rows)
     assert step(pool).ledger[0].seconds == 4 * 60
+
+
+@pytest.mark.parametrize(
+    ("gain", "high", "kappa", "expected"),
+    [
+        (0.002, 0.008, 0.5, "the curve is flat: it may be time to stop"),
+        (0.004, 0.03, 0.995, "the answers have settled: it may be time to stop"),
+        (0.03, 0.08, 0.995, "the curve still rises"),
+        (0.03, 0.08, 0.5, "(kappa 0.50)"),
+    ],
+)
+def test_settled_answers_are_no_reason_to_stop_while_the_curve_rises(
+    gain: float, high: float, kappa: float, expected: str
+) -> None:
+    found = Gain(labels=100, more=50, now=0.8, then=0.8 + gain, gain=gain, low=0.0, high=high, points=())
+    told = sentence_of(found, {"agreement": kappa, "kappa": kappa}, 100)
+    assert expected in told and ("time to stop" in told) == ("time to stop" in expected)
 
 
 def test_kappa_of_answers_by_chance_is_zero() -> None:

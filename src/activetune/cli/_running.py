@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -136,11 +138,25 @@ def _invoke(arguments: list[str]) -> int:
         return completing.write_script(command, *script)
     try:
         with typed(arguments), command.make_context("activetune", list(arguments) or ["--help"]) as context:
+            _refuse_twice(arguments, context)
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code if arguments else 2
     sys.stdout.flush()
     return 0
+
+
+def _refuse_twice(arguments: list[str], parent: Any) -> None:
+    """Refuse an option with two values where one counts: click would take the last without a word."""
+    command = commands().get(arguments[0]) if arguments else None
+    if command is None:
+        return
+    context = command.context_class(command, parent=parent, info_name=arguments[0])
+    _, _, given = command.make_parser(context).parse_args(list(arguments[1:]))
+    taken = [one for one in given if one.param_type_name == "option" and not (one.multiple or one.is_flag)]
+    for option, times in Counter(taken).items():
+        if times > 1:
+            raise UsageError(f"{option.opts[0]} is given {times} times, and takes one value; give it once")
 
 
 def _refuse_empty(arguments: list[str]) -> None:

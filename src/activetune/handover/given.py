@@ -282,7 +282,12 @@ def _corners(box: Any, path: Path) -> list[float]:
 def _annotated(path: Path, pool: Pool, task: str | None, classes: Sequence[str] | None, quiet: bool) -> Given:
     """Answers in any format."""
     own = own_folders(path, pool)
-    asked = task or tasks_at(path, own)[0]
+    try:
+        asked = task or tasks_at(path, own)[0]
+    except UsageError as error:
+        if not path.is_dir():
+            raise
+        raise UsageError(f"{error}; give images to label as a selection or a table of ids") from None
     read: dict[str, Any] = {"classes": classes, "format": own, "quiet": quiet}
     if asked != CLASSIFICATION:
         return _of_labels(read_annotations(path, pool, asked, **read), asked)

@@ -145,6 +145,11 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
         )
     if not found:
         raise _unknown(files, None)
+    if not told and masks in found.values() and masks.hold_colours_alone(files):
+        raise UsageError(
+            f"{path} holds images in colours, and no classes.txt, .csv or .json says what they stand for if "
+            "they are masks; images in folders of their classes are read with --from imagefolder"
+        )
     (module,) = found.values()
     tasks = list(module.holds(the_file(files, module)))
     if not tasks:

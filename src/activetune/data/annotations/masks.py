@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import RejectedImage, UsageError
 from activetune.base.files import write_bytes
 from activetune.base.progress import note
 from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LISTS, Legend, read_legend
 from activetune.data.annotations._listed import Asked
-from activetune.data.annotations._masks import SUFFIXES, as_pool, mask_labels
+from activetune.data.annotations._masks import SUFFIXES, as_pool, decode_mask, mask_labels
 from activetune.data.annotations._matching import MASK_FOLDERS, match
 from activetune.data.annotations._sheet import Sheet
 from activetune.data.kinds import VOID, Mask
@@ -83,6 +83,17 @@ def _listed(files: Files) -> dict[str, str]:
 def lie_apart(files: Files) -> bool:
     """Whether there are masks in a folder called so, which are told from images by that."""
     return bool(_below(_masks(files)))
+
+
+def hold_colours_alone(files: Files) -> bool:
+    """Whether the first mask has colours that no list of classes explains: then it may be any image."""
+    names = _masks(files)
+    if not names or _legend(files) is not None:
+        return False
+    try:
+        return decode_mask(files.read(names[0])).ndim > 2
+    except RejectedImage:
+        return False
 
 
 def _masks(files: Files) -> list[str]:

@@ -64,7 +64,7 @@ def advise(
         "labels": len(labels),
         "gain": None if gain is None else gain.as_dict(),
         "stability": stability,
-        "sentence": _sentence(gain, stability, len(labels)) if more else "",
+        "sentence": sentence_of(gain, stability, len(labels)) if more else "",
     }
 
 
@@ -122,7 +122,7 @@ def agreement(first_M: list[str], second_M: list[str]) -> dict[str, float]:
     return {"agreement": same, "kappa": kappa}
 
 
-def _sentence(gain: Gain | None, stability: Mapping[str, Any] | None, labels: int) -> str:
+def sentence_of(gain: Gain | None, stability: Mapping[str, Any] | None, labels: int) -> str:
     """``you will gain about 2.1 points (0.4 to 3.8) with 100 more labels; …``."""
     if gain is None:
         why = f"a curve needs {LEAST} labels of two classes, and there are {labels:,}"
@@ -136,8 +136,10 @@ def _sentence(gain: Gain | None, stability: Mapping[str, Any] | None, labels: in
     settled = stability is not None and stability["kappa"] >= SETTLED
     if gain.high < FLAT:
         parts.append("the curve is flat: it may be time to stop")
-    elif settled:
+    elif settled and gain.gain < FLAT:
         parts.append("the answers have settled: it may be time to stop")
+    elif settled:
+        parts.append("the answers have settled, and the curve still rises: another round tells which of the two holds")
     return "; ".join(parts)
 
 
