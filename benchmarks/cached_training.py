@@ -47,7 +47,9 @@ from activetune.training.streams import StreamItems, stream_of
 from activetune.training.views import Views, embed_views
 
 VIEWS = 4
-CASES: dict[str, dict[str, tuple[str, str, int, int]]] = {  # by task: the head, augmentation, items a step, steps timed
+CASES: dict[
+    str, dict[str, tuple[str, str, int, int]]
+] = {  # by task: the head, augmentation, items per step, steps timed
     "classification": {
         "linear": ("linear", "", 256, 400),
         "logistic": ("logistic", "", 256, 400),

@@ -3,10 +3,10 @@
 python benchmarks/labelling.py --images 10000
 
 Pictures are drawn (JPEG, 640 x 480, a number on a coloured ground); the selection has all of them. Measured: from the
-press of a key until the next image is drawn, key by key (median and 95th percentile, in milliseconds); labels a second
+press of a key until the next image is drawn, key by key (median and 95th percentile, in ms); labels per second
 of a script that presses keys in the single view, and of one that drags a frame around a screen of images and presses
 one key, until all are saved; whether labels.csv then holds each of them; frames while the grid is scrolled from end to
-end. A person gives about 70 single labels a minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers of
+end. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers of
 images stay in --out.
 """
 

@@ -534,7 +534,7 @@ CLAIMS = {
     FACT: [
         Claim("At the highest budget of CIFAR-10 FACT is {} points ahead of every other recipe, elsewhere {} within the spread;", leads),
         Claim(
-            "On it FACT is {} points beside the probe and {} beside {}, the best row, within the spread of seeds:",
+            "Compared with the probe FACT gains {} points on it, and {} with {}, the best row, within the spread of seeds:",
             on_convnext,
         ),
         Claim("The pool adds {} points to the probe.", pool_on_convnext),
@@ -557,20 +557,20 @@ CLAIMS = {
             below_a_thousand,
         ),
         Claim(
-            "Pseudo-labels bring attention pooling {} and {} points at 5 and 25 labels a class, the linear head {} and {}; on "
-            "both, it is {} and {} points behind.",
+            "Pseudo-labels bring attention pooling {} and {} points at 5 and 25 labels per class, the linear head {} and {}; "
+            "with these, attention pooling is {} and {} points behind the linear head.",
             brought,
         ),
         Claim(
-            "Brightness c² 0.1 changes it by {} and {}, 0.3 by {} and {}: under 0.1 MAP is {} at 25 labels a class, at 5 still {} behind.",
+            "Brightness c² 0.1 changes it by {} and {}, 0.3 by {} and {}: under 0.1 MAP is {} at 25 labels per class, at 5 still {} behind.",
             brightened,
         ),
         Claim(
-            "the best MAP on pseudo-labels is {} and {} points beside the linear head, with three tries against one.",
+            "the best of three MAP rows on pseudo-labels gains {} and {} points compared with the one linear head.",
             on_tuned_backbones,
         ),
         Claim("With true labels of the same items MAP is {} to {} points behind", attention_on_truth),
-        Claim("Under attention pooling they bring {} to {} points on CIFAR-10, and {} with 3 labels a class of Caltech-101.", pooled_gains),
+        Claim("Under attention pooling they bring {} to {} points on CIFAR-10, and {} with 3 labels per class of Caltech-101.", pooled_gains),
         Claim("`logit_adjustment=1` is worth {} points at 250 labels and {} at 500; `balance=1`, which draws the classes evenly, {} and {}. With the adjustment FACT is {} and {} points ahead of the probe with it.", long_tail),
         Claim("Here weak ones gain too: brightness c² 0.1 {}, posterize 2 to 4 bits {} to {} at up to 10 labels.", weak),
         Claim("Strong brightness loses, without a range for each channel by up to {} points.", strong),
@@ -593,10 +593,10 @@ GIVEN = {
     ],
     CALTECH: ["the first 70 % (6,074) are the pool", "224 x 224 px"],
     FACT: [
-        "Caltech-101 (1.2, 3 and 6 labels a class)",
+        "Caltech-101 (1.2, 3 and 6 labels per class)",
         "CIFAR-10 (0.5, 1 and 2 %)",
         'The paper\'s "over 20 points"',
         "brightness is c² 0.2, posterize 4 bits",
-        "brightness c² gains 6.1 / 1.6 / 0.9 points over MAP at 1 / 5 / 10 labels a class",
+        "brightness c² gains 6.1 / 1.6 / 0.9 points over MAP at 1 / 5 / 10 labels per class",
     ],
 }

@@ -298,7 +298,7 @@ CLAIMS: dict[str, list[Claim]] = {
         Claim("ODS then has {} and {}, {} more than random items of each class, and {} and {} more than everything drawn evenly. Random items of each class, which nothing has to be scored for, {} with everything drawn evenly on Caltech-101 and {} points behind it on the long tail.", within_classes),
         Claim("Here everything {} of every selection, drawn evenly or not. On an even test set `balance=1` is worth {} points to everything; on Caltech-101, whose test set is as uneven as the pool, it gives {} points of balanced accuracy for {} of top-1.", from_a_probe),
         Claim("ODS leads ActiveFT in the same loop by {} to {} points at {} of the {} sizes, and is {} with it at {}.", by_size),
-        Claim("With 121 images a loop (2 %) on Caltech-101 typical ones are what counts, and hard ones alone are the worst of all; with 607 (10 %) it is {}.", typical_and_hard),
+        Claim("With 121 images per loop (2 %) on Caltech-101 typical ones are what counts, and hard ones alone are the worst of all; with 607 (10 %) it is {}.", typical_and_hard),
         Claim("At all three sizes on Caltech-101 ODS has everything's end after {} batches instead of {}.", soon_at_all_sizes),
         Claim("The largest losses alone gain {} at {} price", largest_losses),
         Claim("Over cross-entropy ODS gains {} to {} points of balanced accuracy on the class that is asked for, {} to {} of recall, and pays with {} to {} on all ten.", one_class),
@@ -314,10 +314,10 @@ CLAIMS: dict[str, list[Claim]] = {
 }  # fmt: skip
 GIVEN: dict[str, list[Any]] = {
     PAGE: [
-        "Selections of 5 % a loop",  # settings
-        "Caltech-101, 5 % a loop, SGD at 0.05 from a head at zero, three seeds.",
+        "Selections of 5 % per loop",  # settings
+        "Caltech-101, 5 % per loop, SGD at 0.05 from a head at zero, three seeds.",
         "two seeds (5 %: three)",
-        "CIFAR-10, 5 % a loop, two seeds.",
+        "CIFAR-10, 5 % per loop, two seeds.",
         "0.2 % of it in the forward pass",
         "With 0.998 it can't: 0.2 % of the move reaches the head.",
         "The paper gains 4 to 6 points over ActiveFT by these sentences.",

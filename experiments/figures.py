@@ -85,7 +85,7 @@ def bundled_backbone() -> list[str]:
     text = [
         f"Measured on {content['machine']}, {content['date']}, by `experiments/bundled_backbone/evaluate.py`; "
         "Caltech-101 at short side",
-        "128 px, 10 training and 10 test images a class, logistic regression C = 100, mean ± standard deviation "
+        "128 px, 10 training and 10 test images per class, logistic regression C = 100, mean ± standard deviation "
         "over 5 draws.",
         "",
         "| network | Caltech-101 top-1 |",

@@ -9,7 +9,7 @@ from stored import ROOT
 
 def tables() -> list[str]:
     """In the order of the page; of what has not been measured yet the page has no place for a table."""
-    made = [pool_tables.frozen("design"), pool_tables.frozen("confirm")]
+    made = [pool_tables.sets(), pool_tables.frozen("design"), pool_tables.frozen("confirm")]
     if is_there("foreign"):
         made.append(pool_tables.foreign())
     if is_there("selections"):
@@ -20,7 +20,7 @@ def tables() -> list[str]:
         made.append(pool_tables.typical())
     made += [pool_tables.beside_peers(), pool_tables.of_two_backbones()]
     if pool_tables.of_tuned():
-        made.append(pool_tables.tuned())
+        made += [pool_tables.tuned(), pool_tables.steps()]
     if is_there("foreign_trained"):
         made.append(pool_tables.foreign_trained())
     return made

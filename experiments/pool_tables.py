@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
 RECIPES = ("linear_probe", "pool_probe")
 SEEDS = 3
+LEAST_FOREIGN = 0.2  # of a pool that is called one with foreign images
 PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
 
 
@@ -33,12 +34,41 @@ def sets_of(role: str) -> list[str]:
     return [name for name, *_ in by_cell(role)]
 
 
-def by_cell(*roles: str) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
-    """Of each set with a frozen backbone: its name, its budgets, and top-1 by (recipe, budget, method)."""
+def sizes() -> dict[str, dict[str, Any]]:
+    """By set with a frozen backbone: its role, items of pool and test set, classes, and the largest one's share."""
+    content = tomllib.loads((ROOT / FOLDER / "here.toml").read_text(encoding="utf-8"))
+    return {
+        run["name"].removesuffix(", frozen"): {
+            "role": run["role"],
+            **read(f"{FOLDER}/results/here-{number + 1}.json")["set"],
+        }
+        for number, run in enumerate(content["runs"])
+        if run["name"].endswith(", frozen")
+    }
+
+
+def sets() -> str:
+    """What each set holds, and the share of its test set that the largest class has."""
+    rows = [
+        [
+            name,
+            size["role"],
+            *(f"{size[one]:,}" for one in ("pool", "test", "classes")),
+            f"{100 * size['largest']:.1f} %",
+        ]
+        for name, size in sizes().items()
+    ]
+    return lines(["", "", "pool", "test", "classes", "largest class of the test set"], rows)
+
+
+def by_cell(
+    *roles: str, score: str = "top1"
+) -> Iterator[tuple[str, list[str], dict[tuple[str, str, str], list[float]]]]:
+    """Of each set with a frozen backbone: its name, its budgets, and a score by (recipe, budget, method)."""
     for run, cells in runs():
         name = run["name"].removesuffix(", frozen")
         if run["role"] in roles and name != run["name"]:
-            found = {(cell["recipe"], cell["budget"], cell["method"]): cell["top1"] for cell in cells if cell["top1"]}
+            found = {(cell["recipe"], cell["budget"], cell["method"]): cell[score] for cell in cells if cell["top1"]}
             yield name, sorted({cell["budget"] for cell in cells}, key=int), found
 
 
@@ -116,26 +146,36 @@ def over_one_backbone(features: str, name: str) -> list[float]:
     return [value - top1["ViT-Tiny", *key] for (way, *key), value in top1.items() if way == features]
 
 
-def leads(peer: str) -> list[float]:
-    """Points by which the probe with the pool is above a peer, of each set, selector and budget that both have."""
+def leads(peer: str, *names: str) -> list[float]:
+    """Points by which the probe with the pool is above a peer, of each set, selector and budget that both have.
+
+    Args:
+        names: of the sets; none: all.
+    """
     theirs = of_peers()
     return [
         100 * float(np.mean(ours["pool_probe", budget, method]) - np.mean(theirs[name, peer, budget, method]))
         for name, budgets, ours in by_cell("design", "confirm")
         for budget in budgets
         for method in METHODS
-        if ("pool_probe", budget, method) in ours and (name, peer, budget, method) in theirs
+        if (not names or name in names)
+        and ("pool_probe", budget, method) in ours
+        and (name, peer, budget, method) in theirs
     ]
 
 
-def gains(role: str, *, lowest: int | None = None) -> list[float]:
+def gains(
+    role: str, *, lowest: int | None = None, names: Container[str] | None = None, score: str = "top1"
+) -> list[float]:
     """Points that the pool adds, a mean over the seeds, of each set, selector and budget.
 
     Args:
-        lowest: how many of a set's budgets count, from the lowest on; None: all.
+        lowest: how many of a set's budgets count, from the lowest on; None: all. names: of the sets; None: all.
     """
     gained = []
-    for _, budgets, found in by_cell(role):
+    for name, budgets, found in by_cell(role, score=score):
+        if names is not None and name not in names:
+            continue
         for method in METHODS:
             for budget in budgets[:lowest]:
                 alone, pool = (found.get((recipe, budget, method), []) for recipe in RECIPES)
@@ -164,7 +204,8 @@ def foreign() -> str:
     """The probe, what the pool adds, and what it adds with foreign images in it, by set, selector and budget."""
     rows = []
     for (name, kind), found in of_foreign().items():
-        rows.append([f"**{name}**, {kind}", *(f"**{one:,}**" for one in dict.fromkeys(key[1] for key in found))])
+        share = f"{kind} ({100 * foreign_share(name, kind):.0f} %)"
+        rows.append([f"**{name}**, {share}", *(f"**{one:,}**" for one in dict.fromkeys(key[1] for key in found))])
         for method in ("random", "activeft"):
             told = [
                 f"{100 * np.mean(alone):.1f}, {100 * np.mean(pool - alone):+.1f}, {100 * np.mean(mixed - alone):+.1f}"
@@ -188,6 +229,12 @@ def of_foreign() -> dict[tuple[str, str], dict[tuple[str, int], Any]]:
     }
 
 
+def foreign_share(name: str, kind: str) -> float:
+    """How much of a set's pool is foreign, a mean over the seeds."""
+    rows = read(f"{FOLDER}/results/foreign.json")["rows"]
+    return float(np.mean([row["share"] for row in rows if (row["set"], row["foreign"]) == (name, kind)]))
+
+
 def of_cells_with_foreign(*, flooded: bool = False) -> list[tuple[float, float]]:
     """Points that the pool adds without foreign images and with them, a mean over the seeds, of each cell.
 
@@ -195,7 +242,7 @@ def of_cells_with_foreign(*, flooded: bool = False) -> list[tuple[float, float]]
         flooded: where nine in ten images are foreign, in place of a third.
     """
     kinds = {key: found for key, found in of_foreign().items() if key[1].endswith("nine in ten") == flooded}
-    cells = [cell for found in kinds.values() for cell in found.values()]
+    cells = [cell for key, found in kinds.items() if foreign_share(*key) >= LEAST_FOREIGN for cell in found.values()]
     return [(100 * float(np.mean(pool - alone)), 100 * float(np.mean(mixed - alone))) for alone, pool, mixed in cells]
 
 
@@ -403,6 +450,29 @@ def over_labels_alone(name: str, backbone: str) -> dict[str, float]:
     return {
         budget: mean - max(other for (one, at), other in means.items() if at == budget and "pool" not in one)
         for (recipe, budget), mean in means.items()
+        if recipe == "pool_fact:turns=0"
+    }
+
+
+def steps() -> str:
+    """What ``pool_fact`` without a student adds to ``pool_probe``, and what both and FACT took to train."""
+    rows, recipes = [], ("pool_probe", "fact", "pool_fact:turns=0")
+    for (name, backbone), cells in of_tuned().items():
+        budgets = sorted({budget for recipe, budget in cells if recipe == "fact"}, key=int)
+        rows.append([f"**{name}, {backbone}**", *(f"**{int(one):,}**" for one in budgets)])
+        three = [[cells[recipe, one] for recipe in recipes] for one in budgets]
+        rows.append(["points added", *(f"{added_by_training(name, backbone)[one]:+.1f}" for one in budgets)])
+        told = ([f"{np.median(cell['train_seconds']):.0f}" for cell in found] for found in three)
+        rows.append(["seconds", *(", ".join(one) for one in told)])
+    return by_budget(rows)
+
+
+def added_by_training(name: str, backbone: str) -> dict[str, float]:
+    """Points by which ``pool_fact`` without a student is above ``pool_probe``, by budget."""
+    cells = of_tuned()[name, backbone]
+    return {
+        budget: 100 * float(np.mean(cell["top1"]) - np.mean(cells["pool_probe", budget]["top1"]))
+        for (recipe, budget), cell in cells.items()
         if recipe == "pool_fact:turns=0"
     }
 

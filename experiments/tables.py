@@ -90,6 +90,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
     content = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     if content.get("rows") != rows:  # figures that are collected again were measured when they were
         content = {**machine(), "rows": rows}
+    content["set"] = _set(folder)
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     measured: dict[tuple[str, str], str] = {}
@@ -105,29 +106,47 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
 
 
 def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Figures by (method, recipe, budget), a list over the seeds each; of a run that was cut off, its whole seeds."""
+    """Figures by (method, recipe, budget), a list over the seeds each; of a run that was cut off, its whole seeds.
+
+    A cell that failed in one seed has no figures: those of its other seeds would be the lucky ones.
+    """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    results = _rows(folder / "results.csv")
-    count = Counter(row["seed"] for row in results)
-    whole = {
-        seed for seed, cells in count.items() if cells == len({tuple(row[name] for name in CELL) for row in results})
-    }
+    results, failed = _rows(folder / "results.csv"), _rows(folder / "failed.csv")
+    ended = Counter(row["seed"] for row in [*results, *failed])
+    whole = {seed for seed, cells in ended.items() if cells == len({_cell(row) for row in [*results, *failed]})}
+    lost = {_cell(row) for row in _of(whole, failed)}
+    results = [row for row in results if _cell(row) not in lost]
     for row in _of(whole, results):
-        cell = found.setdefault(tuple(row[name] for name in CELL), {})
+        cell = found.setdefault(_cell(row), {})
         for name in (name for name in COLUMNS if name in row):
             cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
     for row in _of(whole, _rows(folder / "per_class.csv")):
-        if row["class"] in classes:
-            cell = found[tuple(row[name] for name in CELL)]
+        if row["class"] in classes and _cell(row) in found:
+            cell = found[_cell(row)]
             for key, value in (("recalls", row["top1"]), ("classes", row["balanced_accuracy"])):
                 cell.setdefault(key, {}).setdefault(row["class"], []).append(float(value))
     curves: dict[tuple[str, ...], list[Any]] = {}
     for row in _of(whole, _rows(folder / "curves.csv")):
+        if _cell(row) not in found:
+            continue
         point = [float(row[name]) for name in CURVE]
-        curves.setdefault((*(row[name] for name in CELL), row["seed"]), []).append(point)
+        curves.setdefault((*_cell(row), row["seed"]), []).append(point)
     for cell_and_seed, curve in curves.items():
         found[cell_and_seed[:-1]].setdefault("curves", []).append(curve)
     return found
+
+
+def _set(folder: Path) -> dict[str, float]:
+    """Items of pool and test set, classes, and the share of the test set that its largest class has."""
+    about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    rows = _rows(folder / "per_class.csv")
+    first = [int(row["n"]) for row in rows if (*_cell(row), row["seed"]) == (*_cell(rows[0]), rows[0]["seed"])]
+    sizes = {"pool": about["pool_items"], "test": about["test_items"], "classes": about["classes"]}
+    return {**sizes, "largest": round(max(first, default=0) / max(sum(first), 1), 4)}
+
+
+def _cell(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in CELL)
 
 
 def _of(seeds: Container[str], rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:

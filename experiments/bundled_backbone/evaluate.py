@@ -2,7 +2,7 @@
 
 python experiments/bundled_backbone/evaluate.py --caltech caltech101.zip --weights VIT_TINY.safetensors
 
-Caltech-101, 10 training and 10 test images a class drawn by seed; logistic regression with C = 100 on features of
+Caltech-101, 10 training and 10 test images per class drawn by seed; logistic regression with C = 100 on features of
 unit length. Speed: the model alone, batches of 64, the precision that `auto` takes.
 """
 
@@ -32,7 +32,7 @@ from activetune.networks.regression import fit_linear
 
 
 def probe(embeddings: activetune.Embeddings, seed: int) -> float:
-    """Top-1 of one draw of 10 + 10 images a class."""
+    """Top-1 of one draw of 10 + 10 images per class."""
     rng = np.random.default_rng(seed)
     names = np.asarray(embeddings.labels)
     classes, truth = np.unique(names, return_inverse=True)

@@ -1,8 +1,8 @@
-"""Frozen feature augmentation on the pretrained backbone's tokens, by labels a class: see README.md beside this file.
+"""Frozen feature augmentation on the pretrained backbone's tokens, by labels per class: see README.md beside this file.
 
 python experiments/fact/frofa.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
-CIFAR-10, random labels, ViT-Tiny, one view an image, 400 steps, top-1 on 2,000 test images. Every strength is shown
+CIFAR-10, random labels, ViT-Tiny, one view per image, 400 steps, top-1 on 2,000 test images. Every strength is shown
 and none chosen. A linear probe on the same features stands beside them.
 """
 

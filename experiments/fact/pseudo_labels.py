@@ -2,7 +2,7 @@
 
 python experiments/fact/pseudo_labels.py --data DIR --weights vit_tiny_patch16_224.safetensors
 
-A pool of 4,000 images of CIFAR-10, random labels of each class, ViT-Tiny, one view an image, top-1 on 1,000 test
+A pool of 4,000 images of CIFAR-10, random labels of each class, ViT-Tiny, one view per image, top-1 on 1,000 test
 images. The pseudo-labels are those that ``pool_fact`` would take from these features. Every head learns from the same
 items with the same weights; ``true labels`` are of these items too. A cell is one JSON file in --work, so a run can be
 cut off and begun again.
@@ -146,7 +146,7 @@ def _measured(backbone: str, given: Given, shots: int, seed: int, options: argpa
         else:
             logits = head_logits(found, seen, np.arange(len(truth)))
         cell["top1"][row] = accuracy(np.asarray(given.truth.classes)[logits.argmax(1)], truth)
-        print(f"{backbone}, seed {seed}, {shots} labels a class, {row}: {100 * cell['top1'][row]:.1f}", flush=True)
+        print(f"{backbone}, seed {seed}, {shots} labels per class, {row}: {100 * cell['top1'][row]:.1f}", flush=True)
     if own is not None:
         for path in work.glob("views-*"):
             path.unlink()

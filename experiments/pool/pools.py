@@ -9,7 +9,7 @@ DIR holds ``cifar10/``, ``bccd.zip`` and ``camvid.zip``. Run it before ``run.py`
 - ``cells``: what BCCD draws boxes around, cut out with a quarter of the box around it, of images that train and of
   others that test; three classes, most of them red cells.
 - ``scenes``: CamVid's frames by the class that most of their pixels show, those of the training part and of the test
-  part; two or three classes, very uneven.
+  part; five classes, very uneven.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers beyond one class an image: known answers of every reader, hostile files, and real data sets."""
+"""Answers beyond one class per image: known answers of every reader, hostile files, and real data sets."""
 
 from __future__ import annotations
 

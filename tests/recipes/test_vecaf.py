@@ -185,7 +185,7 @@ def test_a_class_with_few_items_gives_all_of_them(pool: Pool, long_tail: dict[st
 
 
 def test_over_the_loops_every_class_has_its_turn(pool: Pool, long_tail: dict[str, str], tmp_path: Path) -> None:
-    """Three items a loop for five classes: nine items in all, so that no class is chosen more than twice."""
+    """Three items per loop for five classes: nine items in all, so that no class is chosen more than twice."""
     settings = {**SHORT, "select_within": "classes", "budget": 3, "batches": 6, "validation": 0.0}
     train(pool, tmp_path / "m", "vecaf", labels=long_tail, settings=settings)
     total = np.sum(classes_by_loop(tmp_path / "m", long_tail), axis=0)
@@ -485,7 +485,7 @@ def test_wrong_settings_are_a_sentence(settings: dict[str, Any], message: str) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"budget": "2/class"}, r"budget can't be '2/class'; give a share such as 5%, or up to 54 items a loop"),
+        ({"budget": "2/class"}, r"budget can't be '2/class'; give a share such as 5%, or up to 54 items per loop"),
         ({"budget": 56}, "up to 54 items"),
         ({"budget": 30, "select_with": "learn_loss"}, "loop 2 has 24 items left to select 30 from"),
     ],

@@ -19,8 +19,8 @@ from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
 from activetune.cli._options import class_list
-from activetune.selection.artefact import load_selection
 from activetune.evaluation.learning_curve import Gain
+from activetune.selection.artefact import load_selection
 from activetune.studies.rounds import next_round as module
 from activetune.studies.rounds.advice import agreement, sentence_of
 from tests.conftest import tiny_backbone, write_digits

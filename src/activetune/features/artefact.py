@@ -76,7 +76,7 @@ class Embeddings:
             labels: N class names or whole numbers; what is missing (None, NaN, "") is not answered.
 
         Raises:
-            UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ, several labels an item.
+            UsageError: wrong shape, NaN or infinite values, repeated ids, lengths that differ, several labels per item.
         """
         try:
             features = np.asarray(features_ND)

@@ -129,6 +129,8 @@ class PoolFact(Recipe):
         last = len(self.names) - 1
         if len(left_out):
             rows, figures, last = self._pilot(job, left_out)
+        elif self.pilot:
+            note(f"no pilot: {_too_few(len(job.labels))}; the last stage, {self.names[-1]}, is trusted", job.quiet)
         stages = _Stages(self, job, last)
         stages.run()
         figures["stage"] = self.names[last]
@@ -203,6 +205,11 @@ class PoolFact(Recipe):
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
         rows = run.rows(stages.phases.history)
         return rows, {"pilot": {**run.figures, "stages": told}, **_estimate(job, found[last], run.by)}, last
+
+
+def _too_few(labels: int) -> str:
+    """Why none of so many labels are left out."""
+    return f"a fifth of {counted(labels, 'label')}, taken from classes that have two or more, is under {LEAST}"
 
 
 def _unlabelled(job: Job) -> int:

@@ -3,8 +3,8 @@
 Frozen backbone, features computed once. ``training/pool_regression.py`` says how: labels spread over the graph of
 nearest neighbours (Zhou et al., NeurIPS 2003), averaged with the probe's answers, and learned by a second logistic
 regression. The saved model is a backbone with a linear head, as that of ``linear_probe``. How far labels spread, and
-whether the pool is used at all, is chosen by cross-validation on the labels: where the pool loses by more than a
-standard error, the model is the plain probe.
+whether the pool is used at all, is chosen by cross-validation on the labels: where the pool loses by more than two
+standard errors, and by more than three labelled items, the model is the plain probe.
 """
 
 from __future__ import annotations

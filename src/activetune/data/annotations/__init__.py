@@ -1,4 +1,4 @@
-"""Answers beyond one class an image, from files: read by their content, whatever format it is, and written in one form.
+"""Answers beyond one class per image, from files: read by their content in any known format, and written in one form.
 
 A module of this folder is a format: it defines ``ABOUT`` (its line in ``activetune list formats``), ``TASKS`` (the
 tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path holds it), ``read(files, asked) ->

@@ -73,6 +73,6 @@ def items_of(path: str, names: Sequence[str], known: Mapping[str, str]) -> list[
 
 
 def holds_lists(values: Sequence[Any]) -> bool:
-    """Whether all cells that hold something hold several things: such a column does not name one class an image."""
+    """Whether all cells that hold something hold several things: such a column does not name one class per image."""
     nested = [isinstance(value, list | tuple | dict) for value in values if value is not None]
     return bool(nested) and all(nested)

@@ -143,7 +143,7 @@ def _labels(file: pq.ParquetFile, path: Location) -> tuple[list[str | None] | No
 
 
 def _is_plain(schema: pa.Schema, column: str) -> bool:
-    """Whether a column's cells are single values: several classes an image, or a mask, are no class name."""
+    """Whether a column's cells are single values: several classes per image, or a mask, are no class name."""
     return not pa.types.is_nested(schema.field(column).type)
 
 

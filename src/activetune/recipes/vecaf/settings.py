@@ -138,7 +138,7 @@ class LoopSettings(Settings):
             return max(1, round(value * total))
         if kind != "count" or value > total:
             raise UsageError(
-                f"vecaf: budget can't be {self.budget!r}; give a share such as 5%, or up to {total:,} items a loop"
+                f"vecaf: budget can't be {self.budget!r}; give a share such as 5%, or up to {total:,} items per loop"
             )
         return int(value)
 
