@@ -6,8 +6,8 @@ Pictures are drawn (JPEG, 640 x 480, a number on a coloured ground); the selecti
 press of a key until the next image is drawn, key by key (median and 95th percentile, in ms); labels per second
 of a script that presses keys in the single view, and of one that drags a frame around a screen of images and presses
 one key, until all are saved; whether labels.csv then holds each of them; frames while the grid is scrolled from end to
-end. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers of
-images stay in --out.
+end. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers
+of images stay in --out.
 """
 
 from __future__ import annotations

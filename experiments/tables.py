@@ -162,7 +162,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _fill_in(path: Path, number: int, measured: Mapping[tuple[str, str], str], when: str) -> None:
-    """Rewrite the lines ``measured`` and ``when`` of one run's rows; every other line stays as it is."""
+    """Rewrite the lines ``measured`` and ``when`` of one run's rows; every other line stays as it is.
+
+    A row whose cells all failed has nothing measured.
+    """
     lines, run, method, recipe = [], -1, "", ""
     for line in path.read_text(encoding="utf-8").splitlines():
         run += line == "[[runs]]"
@@ -171,7 +174,9 @@ def _fill_in(path: Path, number: int, measured: Mapping[tuple[str, str], str], w
             method, recipe = value.strip('"'), ""
         if key == "recipe":
             recipe = value.strip('"')
-        if run == number and (method, recipe) in measured and key in ("measured", "when"):
-            line = f"measured = {{ {measured[method, recipe]} }}" if key == "measured" else f'when = "{when}"'
+        if run == number and key in ("measured", "when"):
+            told = measured.get((method, recipe))
+            figures = f"{{ {told} }}" if told else "{}"
+            line = f"measured = {figures}" if key == "measured" else f'when = "{when if told else ""}"'
         lines.append(line)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -55,8 +55,8 @@ core of a shared machine, so good for orders of magnitude.
 - **Features only**: one selection per budget, without any label.
 - **Other packages**: their own code, with their defaults ([peers.py](../peers.py)).
 - **In rounds**: random picks at the lowest budget, from then on each method adds what is missing to the next budget
-  with all labels so far. At their lowest budget they are therefore the random row. That goes for `auto` too, which begins
-  with `activeft` where nothing forces it into rounds: its first round is that row.
+  with all labels so far. At their lowest budget they are therefore the random row. So is `auto`, which begins with
+  `activeft` where nothing forces it into rounds.
 
 `free_sel` reads patch tokens and is not among these. `activeft:paper` is Algorithm 1 of the paper, `activeft:released`
 what the authors' code computes, `activeft` this package's default, `activeft:power=1` the same with swaps that lower

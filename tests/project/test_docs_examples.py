@@ -110,6 +110,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/label.md", "$ activetune embed"): "serves until it is ended; test_labelling.py starts and ends it",
     ("docs/label.md", "$ activetune finetune"): "goes on, and serves; test_labelling.py asks a model",
     ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods random,activeft"): "trains for minutes",
+    ("docs/simulate.md", "$ activetune simulate POOL --test 30% --methods activeft"): "trains for minutes",
     ("docs/visft.md", "$ activetune merge"): "needs a published file; test_visft.py makes one of its layout",
     ("docs/visft.md", "$ activetune compare"): "needs fonts, and trains a head; test_compare.py runs every probe",
     ("docs/select.md", "$ activetune embed recordings"): "needs videos; test_video.py makes some",
