@@ -190,3 +190,11 @@ def test_the_recipe_of_visft_is_one_that_the_commands_take() -> None:
     rows = tomllib.loads((folder / "paper.toml").read_text(encoding="utf-8"))["rows"]
     assert [row["probe"] for row in rows] == [name for name, *_ in read_suite(folder / "paper_suite.toml")]
     assert not any(row["published"] for row in rows)  # no text at hand has a figure
+
+
+def test_a_cell_that_failed_in_one_seed_has_no_figures_and_a_seed_cut_off_none(tmp_path: Path) -> None:
+    head = "method,recipe,budget,seed"
+    rows = ["random,probe,6,1,0.5", "k_means,probe,6,0,0.75", "k_means,probe,6,1,0.25", "k_means,probe,6,2,0.9"]
+    (tmp_path / "results.csv").write_text("\n".join([f"{head},top1", *rows]) + "\n")
+    (tmp_path / "failed.csv").write_text(f"{head},error\nrandom,probe,6,0,one class alone\n")
+    assert tables._cells(tmp_path, []) == {("k_means", "probe", "6"): {"top1": [0.75, 0.25]}}
