@@ -3,10 +3,11 @@
 python benchmarks/labelling.py --images 10000
 
 Pictures are drawn (JPEG, 640 x 480, a number on a coloured ground); the selection has all of them. Measured: from the
-press of a key until the next image is drawn, key by key (median and 95th percentile, in ms); labels per second
-of a script that presses keys in the single view, and of one that drags a frame around a screen of images and presses
-one key, until all are saved; whether labels.csv then holds each of them; frames while the grid is scrolled from end to
-end. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers
+press of a key until the next image is drawn, key by key (median and 95th percentile, in ms); labels per second of a
+script that presses keys in the single view, and of one that drags a frame around a screen of images and presses one
+key, until all are saved; whether labels.csv then holds each of them; frames while the grid is scrolled from end to end;
+and how long it takes to fit the suggestions to 2,000 answers anew and read them for all images, by features and
+classes. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers
 of images stay in --out.
 """
 
@@ -29,11 +30,14 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from machine import machine
 
+from activetune.features.distances import unit_rows
+from activetune.labelling.suggestions import Known, suggested_by_labels
 from activetune.selection.artefact import Selection, save_selection
 
 CLASSES = ["apple", "pear", "plum"]
 CHROMIUM = "/usr/bin/chromium"
 TIMED, FAST, SCREENS = 200, 400, 12  # keys timed one by one; keys pressed as fast as may be; screens of the grid
+ANSWERED = 2_000  # of the images, when suggestions are fitted anew
 DISTINCT = 500  # pictures that are drawn; the others are copies of them
 SAVED = "() => document.querySelector('.saved').textContent === 'saved'"
 
@@ -46,11 +50,30 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sel = write_selection(Path(folder), asked.images)
-        row = {"images": asked.images, **measured(sel), "machine": machine()}
+        row = {"images": asked.images, **measured(sel), "refits": refits(asked.images), "machine": machine()}
     rows = json.loads(asked.out.read_text(encoding="utf-8"))["rows"] if asked.out.exists() else []
     rows = sorted([*(one for one in rows if one["images"] != asked.images), row], key=lambda one: one["images"])
     asked.out.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(row, indent=2))
+
+
+def refits(count: int) -> list[dict[str, float]]:
+    """Seconds of fitting the suggestions anew and reading them for all images, on drawn features; a median of five."""
+    rows = []
+    for size, classes in ((192, 3), (192, 100), (512, 3), (512, 100)):  # ViT-Tiny's size, the bundled network's
+        rng = np.random.default_rng(0)
+        kinds = rng.integers(0, classes, count)
+        features_ND = unit_rows((rng.normal(size=(classes, size))[kinds] + rng.normal(size=(count, size))).astype("f4"))
+        answered = rng.permutation(count)[:ANSWERED].tolist()
+        names = [f"class {number}" for number in range(classes)]
+        known = Known(answered, [(names[kinds[row]],) for row in answered], names, len(answered))
+        taken = []
+        for _ in range(5):
+            started = time.perf_counter()
+            suggested_by_labels(features_ND, known, 1, multilabel=False)
+            taken.append(time.perf_counter() - started)
+        rows.append({"features": size, "classes": classes, "seconds": round(statistics.median(taken), 3)})
+    return rows
 
 
 def write_selection(folder: Path, count: int) -> Path:

@@ -135,12 +135,23 @@ def labelling() -> str:
         "single labels/s",
         "grid labels/s",
         "frame while scrolling, ms",
+        "new suggestions, s",
         "lost",
     ]
     rows = []
     for row in read("benchmarks/labelling.json")["rows"]:
         times = [f"{row[name]:.0f}" for name in ("next_image_ms", "next_image_p95_ms", "single_per_s", "grid_per_s")]
-        rows.append([f"{row['images']:,}", *times, f"{row['scroll_frame_ms']:.0f}", f"{row['lost']} of {row['given']}"])
+        seconds = [one["seconds"] for one in row["refits"]]
+        lost = f"{row['lost']} of {row['given']}"
+        rows.append(
+            [
+                f"{row['images']:,}",
+                *times,
+                f"{row['scroll_frame_ms']:.0f}",
+                f"{min(seconds):.2f} to {max(seconds):.2f}",
+                lost,
+            ]
+        )
     return lines(header, rows)
 
 

@@ -121,7 +121,11 @@ def told_pool(images: int, labelled: int) -> str:
 
     >>> told_pool(80, 20)
     'learned from 80 images of the pool, 20 of them labelled'
+    >>> told_pool(20, 20)
+    'learned from 20 images of the pool, all of them labelled'
     """
+    if images == labelled:
+        return f"learned from {counted(images, 'image')} of the pool, all of them labelled"
     return f"learned from {counted(images, 'image')} of the pool, {labelled:,} of them labelled"
 
 
