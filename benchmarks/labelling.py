@@ -7,8 +7,8 @@ press of a key until the next image is drawn, key by key (median and 95th percen
 script that presses keys in the single view, and of one that drags a frame around a screen of images and presses one
 key, until all are saved; whether labels.csv then holds each of them; frames while the grid is scrolled from end to end;
 and how long it takes to fit the suggestions to 2,000 answers anew and read them for all images, by features and
-classes. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other numbers
-of images stay in --out.
+classes. A person gives about 70 single labels per minute (Speed Labeling, Graphics Interface 2024). Rows of other
+numbers of images stay in --out.
 """
 
 from __future__ import annotations
