@@ -358,9 +358,10 @@ CLAIMS = {
             foreign_and_trained,
         ),
         Claim(
-            "A student adds {}, {} and {} points to `Cells` with 6, 15 and 30 labels, in balanced accuracy {}, {} and {},",
+            "A student adds {}, {} and {} points to `Cells` with 6, 15 and 30 labels (in balanced accuracy {}, {} and {}),",
             lambda: student_gains("Cells", "top1", "balanced_accuracy"),
         ),
+        Claim("and {}, {} and {} to CIFAR-10 with 10, 20 and 250,", lambda: student_gains("CIFAR-10", "top1")),
         Claim("On Caltech-101 the labels are the limit: 101 picks meet {} of its 101 classes.", classes_met),
     ],
 }

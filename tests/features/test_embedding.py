@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -251,6 +252,18 @@ def test_features_beyond_float16_are_a_sentence(few: Path, bundled: Backbone, mo
     with pytest.raises(ActivetuneError, match="exceed the range of float16; give --dtype float32"):
         run(few, bundled)
     assert run(few, bundled, options=replace(OPTIONS, dtype="float32")).features_ND.max() == 1e6
+
+
+def test_features_beyond_float16_are_float32_where_a_recipe_reads_them(
+    few: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Backbone, "forward", lambda _, images: 1e6 * (1 + images.flatten(1)[:, :4]))
+    pool = open_pool(few)
+    labels = {item: f"{number % 2}" for number, item in enumerate(pool.ids)}
+    given: dict[str, Any] = {"backbone": "bundled", "device": "cpu", "workers": 0, "quiet": True, "use_cache": False}
+    for recipe in ("linear_probe", "pool_probe"):
+        model = activetune.finetune(pool, labels=labels, recipe=recipe, out=tmp_path / recipe, **given)
+        assert (list(model.classes), (tmp_path / recipe / "model.safetensors").is_file()) == (["0", "1"], True)
 
 
 def test_features_that_are_not_numbers_are_a_sentence(

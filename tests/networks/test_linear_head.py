@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from activetune.data.presence import rarest
 from activetune.evaluation.metrics import Measured, margins_of, smoothed_accuracy
 from activetune.evaluation.multilabel import measure_map
+from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import (
     DEFAULT_STRENGTH,
     STRENGTHS,
@@ -315,3 +316,38 @@ def test_a_fit_on_items_that_are_all_alike_gives_their_answer() -> None:
     assert [trial.strength for trial in trials] == [0.1, 10.0]
     head = fit_linear(features[[0, 2]], shown[[0, 2]], 1.0)
     assert (head.logits(features) > 0).tolist() == [[True, False]] * 3
+
+
+# Classes of different size --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["one class", "several classes"])
+def test_trials_are_of_the_model_that_is_fitted(kind: str) -> None:
+    """Held-out items are asked of a head with the adjustment, and with as many iterations, as the final one has."""
+    features, indices = toy(3, size=12, noise=3.0)
+    kept = np.concatenate([np.flatnonzero(indices == number)[: (12, 6, 3)[number]] for number in range(3)])
+    features, indices = features[kept], indices[kept]
+    targets = indices if kind == "one class" else np.eye(3, dtype=np.int64)[indices]
+    split, asked = np.arange(0, len(kept), 4), Imbalance(logit_adjustment=2.0)
+    seen: list[np.ndarray] = []
+
+    def measure(logits: np.ndarray, truth: np.ndarray) -> Measured:
+        seen.append(logits)
+        return Measured(value=0.5, loss=0.0, n=len(truth))
+
+    choose_strength(features, targets, [1.0], [split], iterations=3, imbalance=asked, measure=measure)
+    rest = np.setdiff1d(np.arange(len(kept)), split)
+    alone = fit_linear(features[rest], targets[rest], 1.0, iterations=3, imbalance=asked)
+    np.testing.assert_array_equal(seen[0], alone.logits(features[split]))
+    plain = fit_linear(features[rest], targets[rest], 1.0, iterations=3)
+    added_C = asked.added_to_logits(targets[rest], 3)
+    np.testing.assert_allclose(plain.bias_C - alone.bias_C, added_C, atol=1e-5)
+
+
+def test_a_class_without_a_label_never_wins_under_an_adjustment() -> None:
+    features, indices = toy(3)
+    head = fit_linear(features, indices, 1.0, classes=5, imbalance=Imbalance(logit_adjustment=10.0))
+    assert head.logits(features).argmax(axis=1).max() == 2
+    shown = np.eye(5, dtype=np.int64)[indices]
+    head = fit_linear(features, shown, 1.0, imbalance=Imbalance(logit_adjustment=10.0))
+    assert head.logits(features)[:, 3:].max() < -5

@@ -137,12 +137,18 @@ def options() -> dict[str, Any]:
     return {"backbone": name, "weights": weights}
 
 
-def test_stages_in_their_order_and_their_figures(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    pool = open_pool(digits)
-    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(pool, 4), settings={**SHORT, "turns": 2}, **options)
+def test_stages_in_their_order_and_their_figures(
+    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool, given = open_pool(digits), {**SHORT, "turns": 2}
+    train(
+        digits, tmp_path / "m", "pool_fact", labels=some_labels(pool, 4), settings=given, **{**options, "quiet": False}
+    )
+    said = capsys.readouterr().err
     told = figures(tmp_path / "m")
     assert list(told["phases"]) == ["probe", "full", "pool", "student 1", "pool 1", "student 2", "pool 2"]
     assert told["stage"] == "pool 2" and "pilot" not in told  # 16 labels are too few for one
+    assert "no pilot: a fifth of 16 labels, taken from classes that have two or more, is under 20" in said
     assert told["phases"]["pool"]["images"] == len(pool)
     assert told["phases"]["student 1"]["pseudo_labels"] == 20
     assert told["estimate"]["of"] == "the linear probe"  # as of every network that no validation judges

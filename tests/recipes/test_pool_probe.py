@@ -259,9 +259,9 @@ def test_the_probes_share_is_chosen_by_cross_validation(reached: bool, monkeypat
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"alphas": (1.0,)}, r"alphas can't be \(1.0,\); allowed: numbers from 0 to below 1"),
+        ({"alphas": (1.0,)}, r"alphas can't be 1; allowed: numbers from 0 to below 1"),
         ({"neighbours": 0}, "neighbours can't be 0; allowed: 1 to 1000"),
-        ({"shares": (2.0,)}, r"probe_share can't be \(2.0,\); allowed: numbers from 0 to 1"),
+        ({"shares": (2.0,)}, r"probe_share can't be 2; allowed: numbers from 0 to 1"),
         ({"alphas": (0.5, float("nan"))}, "alphas can't be"),
         ({"shares": (float("nan"),)}, "probe_share can't be"),
     ],

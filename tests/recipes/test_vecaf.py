@@ -475,11 +475,41 @@ def test_a_run_goes_on_wherever_it_was(
         ({"select_settings": "temprature=1"}, "did you mean 'temperature'"),
         ({"captions": "none", "target_domain": "snowy"}, "target_domain is added to captions"),
         ({"lambda_bw": 1.5}, r"lambda_bw can't be 1.5; allowed: 0 to 1"),
+        ({"targets": "0.5,2"}, r"targets can't be 2.0; allowed: 0 to 1"),
     ],
 )
 def test_wrong_settings_are_a_sentence(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_recipe("vecaf", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"select_with": "margin", "objective": "one_vs_all:1"}, "objective changes nothing here: select_with=margin"),
+        (
+            {"select_with": "random", "score_share": 0.5, "loss_balance": 0.5},
+            "score_share changes nothing here: select",
+        ),
+        (
+            {"select_with": "random", "loss_balance": 0.5},
+            "loss_balance changes nothing here: select_with=random reads no",
+        ),
+        ({"select_with": "all", "select_settings": "share=0.5"}, "select_settings changes nothing here"),
+        ({"loops": 1, "scoring": "proxy"}, "scoring changes nothing here: there is one loop"),
+        ({"captions": "none", "eta": 0.1, "prompt": "a"}, "prompt and eta change nothing here: captions=none"),
+        ({"select_with": "ods", "scoring": "head"}, ""),
+    ],
+)
+def test_settings_that_change_nothing_are_told(
+    settings: dict[str, Any], told: str, pool: Pool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {**SHORT, **settings}
+    name, weights = tiny_backbone()
+    labels = some_labels(pool, 12, classes=5)
+    train(pool, tmp_path / "m", "vecaf", labels=labels, settings=given, backbone=name, weights=weights, quiet=False)
+    said = capsys.readouterr().err
+    assert told in said and ("nothing here" in said) == bool(told)
 
 
 @pytest.mark.parametrize(

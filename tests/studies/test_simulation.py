@@ -822,6 +822,16 @@ def test_ranks_share_ties_and_leave_failed_methods_out(tmp_path: Path) -> None:
     assert (results.told("r", "c", "2"), results.told("r", "c", "1")) == ("failed", "90.0")
 
 
+def test_the_ranks_in_a_recipes_table_are_of_that_recipe(tmp_path: Path) -> None:
+    top1 = {("r", "a"): 0.9, ("r", "b"): 0.1, ("s", "a"): 0.2, ("s", "b"): 0.3}
+    cells = {(recipe, method, "1"): {"top1": [value]} for (recipe, method), value in top1.items()}
+    manifest = {"methods": ["a", "b"], "recipes": ["r", "s"], "budgets": [{"text": "1", "k": 1}], "seeds": [0]}
+    results = Results(tmp_path, manifest, cells, {})
+    assert results.ranks() == {"a": 1.5, "b": 1.5}
+    ranks = {recipe: [row[2] for row in table_rows(results, recipe)[1]] for recipe in "rs"}
+    assert ranks == {"r": ["1.0", "2.0"], "s": ["2.0", "1.0"]}
+
+
 # The plan ---------------------------------------------------------------------------------------------------------
 
 

@@ -202,3 +202,14 @@ def test_the_sentences() -> None:
     of_probe = {"estimate": {**found, "of": "the linear probe"}}
     told = [describe_estimate(of_probe, trained_on=trained_on)[0] for trained_on in (False, True)]
     assert ["was not validated" in sentence for sentence in told] == [False, True]
+
+
+def test_a_selection_of_another_pool_with_the_same_names_is_none_of_these_labels(made: Path) -> None:
+    shutil.copytree(made / "digits", made / "others")
+    (made / "others.csv").write_bytes((made / "sel/labels.csv").read_bytes())
+    finetune(made / "others", labels=made / "others.csv", out=made / "m", recipe="linear_probe", **FAST)
+    assert json.loads((made / "m/manifest.json").read_text())["backbone"] == "bundled"
+    (made / "others").rename(made / "moved")  # a pool that has moved keeps its selection
+    (made / "digits").rename(made / "others")
+    finetune(made / "others", labels=made / "others.csv", out=made / "n", recipe="linear_probe", **FAST)
+    assert json.loads((made / "n/manifest.json").read_text())["backbone"] == NAME

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 KEPT = frozenset("\n\t")
 STEERING = frozenset({"Cc", "Cs", "Co", "Zl", "Zp"})  # control, lone surrogate, private use, line and paragraph ends
@@ -33,6 +33,15 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     ('1 image', '1,200 images', '0 classes')
     """
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def told_numbers(values: Iterable[float]) -> str:
+    """Numbers as they are typed.
+
+    >>> told_numbers((0.8, 1.0)), told_numbers(())
+    ('0.8,1', 'empty')
+    """
+    return ",".join(f"{value:g}" for value in values) or "empty"
 
 
 def aligned(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:

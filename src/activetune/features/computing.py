@@ -160,6 +160,10 @@ class _Features:
         self._writer.close()
 
 
+class BeyondFloat16(ActivetuneError):
+    """Features are finite, and too large for the type that they are kept in."""
+
+
 def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, portions: Portions) -> np.ndarray:
     def read(part: slice) -> torch.Tensor:
         return _read(backbone, images[part].to(portions.device, non_blocking=True), options).float().cpu()
@@ -169,7 +173,7 @@ def _forward(backbone: Backbone, images: torch.Tensor, options: EmbedOptions, po
         stored = features.astype(options.dtype)
     if not np.isfinite(stored).all():
         if np.isfinite(features).all():
-            raise ActivetuneError("features exceed the range of float16; give --dtype float32")
+            raise BeyondFloat16("features exceed the range of float16; give --dtype float32")
         raise ActivetuneError("the backbone gives NaN or infinite features; try --precision fp32, or check --weights")
     return stored
 

@@ -52,6 +52,9 @@ class Imbalance(Settings):
         return added
 
 
+PLAIN = Imbalance()  # classes as they are
+
+
 def log_shares(indices: IntArray, classes: int) -> FloatArray:
     """(C,) natural logarithms of the classes' shares; a class without an item gets that of half an item."""
     counts = np.maximum(np.bincount(indices, minlength=classes), 0.5)

@@ -22,12 +22,14 @@ import torch
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.errors import UsageError
+from activetune.base.printing import told_numbers
 from activetune.base.progress import progress
 from activetune.base.runtime import one_thread
 from activetune.base.settings import Settings
 from activetune.data.splits import validation_splits
 from activetune.evaluation.metrics import Measured, measure_top1
 from activetune.evaluation.statistics import share_error
+from activetune.networks.imbalance import PLAIN, Imbalance
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross-validation: a fifth of them is too few
@@ -53,7 +55,9 @@ class Regression(Settings):
 
     def __post_init__(self) -> None:
         if not self.strengths or min(self.strengths) <= 0:
-            raise UsageError(f"probe: strengths can't be {self.strengths}; allowed: positive numbers, at least one")
+            raise UsageError(
+                f"probe: strengths can't be {told_numbers(self.strengths)}; allowed: positive numbers, at least one"
+            )
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def fit_best(
     folds: int = 5,
     iterations: int = 1000,
     keep_held_out: bool = False,
-    balance: float = 0.0,
+    imbalance: Imbalance = PLAIN,
     by: Criterion = "loss",
     measure: Measure = measure_top1,
     strata: IntArray | None = None,
@@ -136,7 +140,7 @@ def fit_best(
             is told by a regression of its own.
         classes: C, where classes beyond the highest index have no label.
         keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
-        balance: how evenly classes of different size weigh: 0 every item alike, 1 every class alike.
+        iterations, imbalance: of every fit, those of the trials too; see :func:`fit_linear`.
         by: see :func:`best_trial`. measure: what says how good logits are. quiet: show no progress.
         strata: (L,) what folds are even in; the classes by default.
     """
@@ -145,12 +149,21 @@ def fit_best(
     if len(strengths) > 1:
         groups = indices if strata is None else strata
         splits = validation_splits(groups, held_out, folds, rng, alone_too=indices.ndim == 2)
-        trials = choose_strength(views_VLD, indices, strengths, splits, balance=balance, measure=measure, quiet=quiet)
+        trials = choose_strength(
+            views_VLD,
+            indices,
+            strengths,
+            splits,
+            iterations=iterations,
+            imbalance=imbalance,
+            measure=measure,
+            quiet=quiet,
+        )
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
     strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
     rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
     head = fit_linear(
-        views_VLD[:, rows], indices[rows], strength, classes=classes, iterations=iterations, balance=balance
+        views_VLD[:, rows], indices[rows], strength, classes=classes, iterations=iterations, imbalance=imbalance
     )
     return Fitted(head, trials, strength)
 
@@ -162,17 +175,19 @@ def fit_linear(
     *,
     classes: int | None = None,
     iterations: int = 1000,
-    balance: float = 0.0,
+    imbalance: Imbalance = PLAIN,
     weights_L: FloatArray | None = None,
 ) -> LinearHead:
     """Fit one probe, see :func:`fit_best`; at least two classes must occur in ``indices``, the others never win.
 
     Args:
-        weights_L: (L,) how much each item counts beside the others; None counts them alike, but for ``balance``.
+        iterations: of L-BFGS, at most. imbalance: what is done about classes of different size; its adjustment is taken
+            off the logits after the fit.
+        weights_L: (L,) how much each item counts beside the others; None counts them alike, but for the ``balance``.
     """
     classes = classes or _classes_of(indices)
     views_VLD = _as_views(features_LD)
-    return next(_fit_path(views_VLD, indices, [strength], classes, iterations, balance, weights_L))
+    return next(_fit_path(views_VLD, indices, [strength], classes, iterations, imbalance, weights_L))
 
 
 def choose_strength(
@@ -181,7 +196,8 @@ def choose_strength(
     strengths: Sequence[float],
     splits: Sequence[IntArray],
     *,
-    balance: float = 0.0,
+    iterations: int = 1000,
+    imbalance: Imbalance = PLAIN,
     measure: Measure = measure_top1,
     quiet: bool = True,
 ) -> list[Trial]:
@@ -190,7 +206,7 @@ def choose_strength(
     Args:
         features_LD: (L, D), or (V, L, D) under several views: fits see all of them, scores view 0.
         splits: the parts validated on; see :func:`~activetune.data.splits.validation_splits`.
-        measure: what says how good logits are. quiet: show no progress.
+        iterations, imbalance: see :func:`fit_linear`. measure: what says how good logits are. quiet: show no progress.
 
     Returns:
         One trial per strength, in the order given; empty without a split.
@@ -203,7 +219,7 @@ def choose_strength(
     with progress(len(splits) * len(ordered), "probe", unit="fits", quiet=quiet) as meter:
         for split in splits:
             kept = np.setdiff1d(np.arange(len(indices)), split)
-            path = _fit_path(views_VLD[:, kept], indices[kept], ordered, _classes_of(indices), balance=balance)
+            path = _fit_path(views_VLD[:, kept], indices[kept], ordered, _classes_of(indices), iterations, imbalance)
             for strength, head in zip(ordered, path, strict=True):
                 logits[strength].append(head.logits(views_VLD[0, split]))
                 meter.advance()
@@ -264,14 +280,32 @@ def _fit_path(
     indices: IntArray,
     strengths: Sequence[float],
     classes: int,
-    iterations: int = 1000,
-    balance: float = 0.0,
+    iterations: int,
+    imbalance: Imbalance,
     weights_L: FloatArray | None = None,
 ) -> Iterator[LinearHead]:
-    """Heads of several strengths, weak to strong: each fit starts from the last one's solution."""
+    """Heads of several strengths, weak to strong."""
     if indices.ndim == 2:
-        yield from _fit_each(views_VLD, indices, strengths, iterations, balance)
-        return
+        fits = _fit_each(views_VLD, indices, strengths, iterations, imbalance.balance)
+        learned_C = indices.any(axis=0) & ~indices.all(axis=0)
+    else:
+        fits = _fit_one(views_VLD, indices, strengths, classes, iterations, imbalance.balance, weights_L)
+        learned_C = np.bincount(indices, minlength=classes) > 0
+    # Classes that nothing was learned of stay as far below as they are: their share is no share of labels.
+    added_C = np.where(learned_C, imbalance.added_to_logits(indices, classes), 0.0)
+    yield from (head.less(added_C) for head in fits)
+
+
+def _fit_one(
+    views_VLD: FloatArray,
+    indices: IntArray,
+    strengths: Sequence[float],
+    classes: int,
+    iterations: int,
+    balance: float,
+    weights_L: FloatArray | None = None,
+) -> Iterator[LinearHead]:
+    """A regression that tells one class per item: each fit starts from the last strength's solution."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -309,7 +343,7 @@ def _fit_each(
     """A regression per class of those that show it against the others; a class of which all are alike is told so."""
     columns = shown_LC.T
     mixed = [row for row, column in enumerate(columns) if 0 < column.sum() < len(column)]
-    paths = [_fit_path(views_VLD, columns[row], strengths, 2, iterations, balance) for row in mixed]
+    paths = [_fit_one(views_VLD, columns[row], strengths, 2, iterations, balance) for row in mixed]
     size = views_VLD.shape[2]
     always = np.where(shown_LC.all(axis=0), -FAR_BELOW, FAR_BELOW)
     for _ in strengths:  # also where no class is mixed: items that are all alike tell one constant answer

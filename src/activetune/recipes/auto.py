@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
-from activetune.base.config import check_settings
+from activetune.base.config import check_settings, field_defaults
 from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.settings import changed, flatten
@@ -39,6 +39,7 @@ from activetune.training.recipe import Recipe
 from activetune.training.timing import FORWARD, seconds_an_image
 
 # All labels by VeCAF's recipe, without a selection; few are all trained on.
+OF_RECIPES = ("epochs", "views", "trials", "head_steps")
 EVERYTHING = {"loops": 1, "select_with": "all", "captions": "none", "validation_least": VALIDATION_LEAST}
 
 
@@ -95,6 +96,10 @@ class Auto(Recipe):
         recipe = self._recipe(name, count)
         alone = " without a student" if name == "pool_fact" and not count else ""
         note(f"auto: {name}{alone}, {because}", job.quiet)
+        usual, known = field_defaults(type(self)), flatten(recipe)
+        idle = [one for one in OF_RECIPES if one not in known and getattr(self, one) != usual[one]]
+        if idle:
+            note(f"{name} has no settings {', '.join(idle)}: what was given for them changes nothing", job.quiet)
         held_out = recipe.hold_out(job.strata, job.seed)
         outcome = recipe.run(replace(job, held_out=held_out, settings=flatten(recipe)))
         figures = {"recipe": name, "because": because, **outcome.figures}
@@ -176,7 +181,7 @@ class Auto(Recipe):
         return len(fact.left_out(replace(job, held_out=held_out))) > 0
 
     def _fact(self) -> Fact:
-        own = {name: getattr(self, name) for name in ("epochs", "views", "trials", "head_steps")}
+        own = {name: getattr(self, name) for name in OF_RECIPES}
         return changed(Fact(), {**own, **self.imbalance.remedies})
 
     def _pool_fact(self) -> PoolFact:

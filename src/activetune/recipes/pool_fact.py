@@ -26,7 +26,7 @@ import numpy as np
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.config import check_settings, field_defaults
 from activetune.base.errors import UsageError
-from activetune.base.printing import counted
+from activetune.base.printing import counted, told_numbers
 from activetune.base.progress import note
 from activetune.base.ranks import from_first
 from activetune.base.settings import changed, flatten
@@ -91,15 +91,15 @@ class PoolFact(Recipe):
             "pool_fact",
             ("turns", self.turns, 0, 100),
             ("student_epochs", self.student_epochs, 1, np.inf),
-            ("student_lr", self.student_lr, 0, np.inf),
+            ("student_lr", self.student_lr, 1e-12, np.inf),
             ("minutes", self.minutes, 0, np.inf),
         )
         lists = {"alphas": self.pool.alphas, "probe_share": self.pool.shares}
         for name, given in {**lists, "interpolation": self.training.interpolation}.items():
             if len(given) > 1:
                 raise UsageError(
-                    f"pool_fact: {name} can't be {given}; give one: labelled items are memorised by the tuned "
-                    "backbone, so nothing is left to choose it by"
+                    f"pool_fact: {name} can't be {told_numbers(given)}; give one: labelled items are memorised by the "
+                    "tuned backbone, so nothing is left to choose it by"
                 )
         if self.training.patience:
             raise UsageError(
@@ -305,7 +305,7 @@ class _Stages:
 
         head, self.answers = from_first(learned)
         head.write_to(job.network.classifier())
-        note(told_pool(len(self.embeddings), len(job.labels)), job.quiet)
+        note(told_pool(len(self.embeddings), len(job.labels), options.most), job.quiet)
         return Outcome([], {"images": len(self.embeddings)})
 
     def _teach(self, name: str) -> Outcome:

@@ -77,7 +77,7 @@ class PoolProbe(Recipe):
             )
         )
         found.head.write_to(job.network.classifier())
-        note(_told(found, told_pool(len(pool), len(job.labels))), job.quiet)
+        note(_told(found, told_pool(len(pool), len(job.labels), self.pool.most)), job.quiet)
         return Outcome([*probe.history, *_rows(found, job)], {**probe.figures, **_figures(found, job, len(pool))})
 
     def _learned(
@@ -95,7 +95,10 @@ class PoolProbe(Recipe):
         """The head that learns from the pool, or the first one where that is better."""
         classes = len(first.bias_C)
         regression = PoolRegression(
-            features_ND, positions_L, indices, classes, self.pool, self.imbalance, seed=seed, quiet=quiet
+            *(features_ND, positions_L, indices, classes, self.pool, self.imbalance),
+            iterations=self.probe.iterations,
+            seed=seed,
+            quiet=quiet,
         )
         return regression.fit(first, strength, splits, measure=measure)
 

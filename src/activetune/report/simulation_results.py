@@ -165,9 +165,14 @@ class Results:
         (told,) = (budget for budget in self.manifest["budgets"] if budget["text"] == text)
         return f"{text} ({'' if told.get('least') == told.get('most') else '~'}{count:,})"
 
-    def ranks(self) -> dict[str, float]:
-        """Mean rank of each method that finished everywhere: 1 is the highest mean score, equal ones share theirs."""
-        blocks = [(recipe, budget) for recipe in self.recipes for budget, _ in self.budgets_of(recipe)]
+    def ranks(self, recipe: str | None = None) -> dict[str, float]:
+        """Mean rank of each method that finished everywhere: 1 is the highest mean score, equal ones share theirs.
+
+        Args:
+            recipe: that counts alone; None: all of them.
+        """
+        recipes = self.recipes if recipe is None else [recipe]
+        blocks = [(one, budget) for one in recipes for budget, _ in self.budgets_of(one)]
         ranked = [method for method in self.methods if all(self.values(r, method, b) for r, b in blocks)]
         if not ranked:
             return {}
@@ -239,7 +244,7 @@ def table(folder: Path) -> str:
 
 def table_rows(results: Results, recipe: str, name: str = "") -> tuple[list[str], list[list[str]]]:
     """Header and rows of one recipe's table."""
-    ranks, whole = results.ranks(), results.whole_of(recipe)
+    ranks, whole = results.ranks(recipe), results.whole_of(recipe)
     budgets = [budget for budget, _ in results.budgets_of(recipe)]
     header = [
         "selector",

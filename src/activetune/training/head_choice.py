@@ -23,7 +23,7 @@ from activetune.base.progress import progress
 from activetune.evaluation.metrics import measure_top1
 from activetune.networks.frofa import OPERATIONS, ScopedOperation
 from activetune.networks.heads import ClassHead, heads, make_class_head
-from activetune.networks.imbalance import Imbalance
+from activetune.networks.imbalance import PLAIN, Imbalance
 from activetune.networks.regression import (
     STRENGTHS,
     Measure,
@@ -33,7 +33,7 @@ from activetune.networks.regression import (
     fit_linear,
     measured_apart,
 )
-from activetune.training.head_training import PLAIN, ClassLesson, HeadTraining, head_logits, train_head
+from activetune.training.head_training import ClassLesson, HeadTraining, head_logits, train_head
 from activetune.training.views import Views
 
 SEARCHED = (("c2frofa", "brightness"), ("c2frofa", "contrast"), ("cfrofa", "posterize"))
@@ -97,9 +97,9 @@ class LightHeads:
                 self.targets[rows],
                 strength,
                 classes=self.classes,
-                balance=self.imbalance.balance,
+                imbalance=self.imbalance,
             )
-            found.less(self.imbalance.added_to_logits(self.targets[rows], self.classes)).write_to(head.classifier)
+            found.write_to(head.classifier)
             return head.eval()
         train_head(
             head,
@@ -121,7 +121,7 @@ class LightHeads:
                 self.targets,
                 self.strengths,
                 splits,
-                balance=self.imbalance.balance,
+                imbalance=self.imbalance,
                 measure=self.measure,
             )
             trial = best_trial(tried)

@@ -71,7 +71,6 @@ WEIGHTS = (2, 4)  # dimensions of the weights of layers and of convolutions
 SAVE_EVERY = 50  # steps between two states that a training that was cut off goes on from
 BY_STEPS = HeadTraining()
 NAMES = frozenset(flatten(BY_STEPS))  # the settings' flat names
-PLAIN = Imbalance()  # classes as they are
 
 
 class Lesson(Protocol):

@@ -58,8 +58,8 @@ class Origin:
 def origin_of(labels: str | os.PathLike[str] | None, ids: Collection[str], pool: str) -> Origin | None:
     """Where the items of a label file come from.
 
-    Looked at, the first that fits wins: the folder of the file, that of the pool, selections beside the file that hold
-    all the items, embeddings of this pool (by its name) beside it that hold them.
+    Looked at, the first that fits wins: the folder of the file, that of the pool, selections of this pool beside the
+    file that hold all the items, embeddings of this pool (by its name) beside it that hold them.
 
     Args:
         labels: None where they are the pool's own. pool: its name, a path where it was opened by one: picks that were
@@ -75,7 +75,7 @@ def origin_of(labels: str | os.PathLike[str] | None, ids: Collection[str], pool:
         return own
     wanted = set(ids)
     found = [origin for folder in _beside(Path(labels)) if (origin := _read(folder)) is not None]
-    selections = [one for one in found if one.kind == "selection" and wanted <= _picked(one.folder)]
+    selections = [one for one in found if one.kind == "selection" and _chosen(one.folder, pool, wanted)]
     embeddings = [one for one in found if one.kind == "embeddings" and _embedded(one.folder, pool, wanted)]
     for group in (selections, embeddings):
         if group:
@@ -110,11 +110,16 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _picked(folder: Path) -> set[str]:
+def _chosen(folder: Path, pool: str, wanted: set[str]) -> bool:
+    """Whether a selection holds all the items, and is of this pool or of one that is no longer at its place."""
+    made = _manifest(folder)
+    place = str(made.get("pool_path") or made.get("pool") or pool)
+    if place != pool and Path(place).exists() and os.path.realpath(place) != os.path.realpath(pool):
+        return False
     try:
-        return {str(item) for item in read_table(folder / "selection.csv").get("id", ())}
+        return wanted <= {str(item) for item in read_table(folder / "selection.csv").get("id", ())}
     except ActivetuneError:
-        return set()
+        return False
 
 
 def _embedded(folder: Path, pool: str, wanted: set[str]) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
-from activetune.base.printing import counted
+from activetune.base.printing import counted, told_numbers
 from activetune.base.settings import Settings
 from activetune.evaluation.metrics import Measured
 from activetune.evaluation.statistics import standard_error, surely_positive
@@ -42,7 +42,7 @@ class PoolLearning(Settings):
             regression's answer weighs in the average, in [0, 1]. Both are candidates for cross-validation, of which the
             first ones are taken unless others are better by a standard error. strength: of the second regression.
         labelled: how often an item with a label counts. even: from 0, a class weighs as much as its answers do, to 1,
-            all classes weigh alike. most: items of the pool that the second regression sees, drawn at random.
+            all classes weigh alike. most: items without a label that are learned from, drawn at random.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {
@@ -61,7 +61,7 @@ class PoolLearning(Settings):
 
     def __post_init__(self) -> None:
         check_settings(
-            "pool",
+            "the pool's regression",
             ("neighbours", self.neighbours, 1, 1000),
             ("pool_strength", self.strength, LEAST, np.inf),
             ("labelled", self.labelled, 0.01, np.inf),
@@ -69,9 +69,13 @@ class PoolLearning(Settings):
             ("pool_most", self.most, 1, np.inf),
         )
         if not self.alphas or not all(0 <= alpha < 1 for alpha in self.alphas):  # so nan is refused too
-            raise UsageError(f"pool: alphas can't be {self.alphas}; allowed: numbers from 0 to below 1, at least one")
+            raise UsageError(
+                f"alphas can't be {told_numbers(self.alphas)}; allowed: numbers from 0 to below 1, at least one"
+            )
         if not self.shares or not all(0 <= share <= 1 for share in self.shares):
-            raise UsageError(f"pool: probe_share can't be {self.shares}; allowed: numbers from 0 to 1, at least one")
+            raise UsageError(
+                f"probe_share can't be {told_numbers(self.shares)}; allowed: numbers from 0 to 1, at least one"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,23 @@ class PoolFit:
     used: bool = True
 
 
-def told_pool(images: int, labelled: int) -> str:
+def told_pool(images: int, labelled: int, most: int) -> str:
     """What was learned from.
 
-    >>> told_pool(80, 20)
+    Args:
+        images: that labels spread over. most: those without a label that are learned from.
+
+    >>> told_pool(80, 20, 60)
     'learned from 80 images of the pool, 20 of them labelled'
-    >>> told_pool(20, 20)
+    >>> told_pool(80, 20, 30)
+    'labels spread over 80 images of the pool; learned from 50 of them, 20 of these labelled'
+    >>> told_pool(20, 20, 60)
     'learned from 20 images of the pool, all of them labelled'
     """
+    learned = labelled + min(images - labelled, most)
+    if learned < images:
+        of_these = f"learned from {learned:,} of them, {labelled:,} of these labelled"
+        return f"labels spread over {counted(images, 'image')} of the pool; {of_these}"
     if images == labelled:
         return f"learned from {counted(images, 'image')} of the pool, all of them labelled"
     return f"learned from {counted(images, 'image')} of the pool, {labelled:,} of them labelled"
@@ -143,6 +156,7 @@ class PoolRegression:
     Args:
         features_ND: of the whole pool. positions_L, indices_L: the labelled items, and their class indices. classes: C.
         imbalance: what is done about classes of different size; the pool's answers tell how frequent they are.
+        iterations: of the regression on the labels, at most.
     """
 
     def __init__(
@@ -154,11 +168,12 @@ class PoolRegression:
         options: PoolLearning,
         imbalance: Imbalance,
         *,
+        iterations: int = 1000,
         seed: int,
         quiet: bool = True,
     ):
         self.features_ND, self.positions_L, self.indices_L, self.classes = features_ND, positions_L, indices_L, classes
-        self.options, self.imbalance, self.seed = options, imbalance, seed
+        self.options, self.imbalance, self.iterations, self.seed = options, imbalance, iterations, seed
         found = nearest_neighbours(unit_rows(features_ND), options.neighbours, seed=seed, quiet=quiet)
         self.graph = Graph.of(*found, options.neighbours)
 
@@ -185,8 +200,9 @@ class PoolRegression:
     def _first(self, rows: IntArray, strength: float) -> LinearHead:
         """The regression on some of the labels."""
         features_LD, indices = self.features_ND[self.positions_L[rows]], self.indices_L[rows]
-        head = fit_linear(features_LD, indices, strength, classes=self.classes, balance=self.imbalance.balance)
-        return head.less(self.imbalance.added_to_logits(indices, self.classes))
+        return fit_linear(
+            features_LD, indices, strength, classes=self.classes, iterations=self.iterations, imbalance=self.imbalance
+        )
 
     def _ways(self, alpha: float, folds: Sequence[_Fold], measure: Measure) -> list[Way]:
         """How good the answers of an alpha are on labelled items that they were kept from, a way per share."""
@@ -280,13 +296,19 @@ class PoolRegression:
         weights_N = answers.sure_N * np.maximum(of_class_C, LEAST)[answers.classes_N] ** -even
         weights_N[known] *= options.labelled
         kept = np.arange(size)
-        if size > options.most:
-            others = np.random.default_rng([self.seed, 29]).permutation(np.setdiff1d(kept, known))
-            kept = np.sort(np.concatenate([known, others[: max(0, options.most - len(known))]]))
+        others = np.setdiff1d(kept, known)
+        if len(others) > options.most:
+            drawn = np.random.default_rng([self.seed, 29]).permutation(others)[: options.most]
+            kept = np.sort(np.concatenate([known, drawn]))
         kept = kept[weights_N[kept] > 0]
         learned = answers.classes_N[kept]
-        weights = weights_N[kept]
-        head = fit_linear(
-            self.features_ND[kept], learned, options.strength, classes=self.classes, iterations=STEPS, weights_L=weights
+        adjusted = replace(self.imbalance, balance=0.0)  # the weights hold the balance
+        return fit_linear(
+            self.features_ND[kept],
+            learned,
+            options.strength,
+            classes=self.classes,
+            iterations=STEPS,
+            imbalance=adjusted,
+            weights_L=weights_N[kept],
         )
-        return head.less(self.imbalance.added_to_logits(learned, self.classes))

@@ -17,6 +17,7 @@ from activetune.data.pool import check_complete
 from activetune.evaluation.estimate import PROBE, estimate_by
 from activetune.evaluation.metrics import measure_top1
 from activetune.features.artefact import Embeddings
+from activetune.features.computing import BeyondFloat16
 from activetune.features.embedding import EmbedOptions, features_of
 from activetune.networks.backbones import Backbone
 from activetune.networks.imbalance import Imbalance
@@ -81,7 +82,7 @@ class Probe(Settings):
             features_LD: (L, D), or (V, L, D) under several views. indices: (L,) class indices.
             imbalance: what is done about classes of different size.
         """
-        fitted = fit_best(
+        return fit_best(
             features_LD,
             indices,
             classes=classes,
@@ -91,16 +92,12 @@ class Probe(Settings):
             folds=self.folds,
             iterations=self.iterations,
             keep_held_out=keep_held_out,
-            balance=imbalance.balance,
+            imbalance=imbalance,
             by=self.by,
             measure=measure,
             strata=strata,
             quiet=quiet,
         )
-        if not imbalance.logit_adjustment:
-            return fitted
-        head = fitted.head.less(imbalance.added_to_logits(indices, len(fitted.head.bias_C)))
-        return Fitted(head, fitted.trials, fitted.strength)
 
 
 FIRST_PROBE = Probe(by="strength")  # for recipes that go on training from it
@@ -191,7 +188,8 @@ def _estimate(job: Job, options: Probe, imbalance: Imbalance, probe: Fitted, fea
             job.targets,
             [probe.strength],
             splits,
-            balance=imbalance.balance,
+            iterations=options.iterations,
+            imbalance=imbalance,
             measure=job.measure,
             quiet=job.quiet,
         )
@@ -221,20 +219,23 @@ def pool_features(job: Job) -> Embeddings:
 def embedded(job: Job, ids: Sequence[str], *, use_cache: bool = True, backbone: Backbone | None = None) -> Embeddings:
     """Features of some images of the pool by the backbone as it is, without those that can't be decoded.
 
+    They are float16 as those of ``embed``, so that a cache serves both; float32 where they exceed its range.
+
     Args:
         use_cache: read and fill the user's cache, where the job may. backbone: another than the job's.
     """
     options = EmbedOptions(
         workers=job.workers, device=str(job.runtime.device), precision=job.runtime.precision, dtype="float16"
     )
-    return features_of(
-        job.whole_pool,
-        ids,
-        backbone=backbone or job.backbone,
-        options=options,
-        use_cache=use_cache and job.use_cache,
-        quiet=job.quiet,
-    )
+    given: dict[str, Any] = {
+        "backbone": backbone or job.backbone,
+        "use_cache": use_cache and job.use_cache,
+        "quiet": job.quiet,
+    }
+    try:
+        return features_of(job.whole_pool, ids, options=options, **given)
+    except BeyondFloat16:
+        return features_of(job.whole_pool, ids, options=replace(options, dtype="float32"), **given)
 
 
 def labelled_features(job: Job, positions: IntArray | None = None, *, backbone: Backbone | None = None) -> FloatArray:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.config import check_settings
-from activetune.base.errors import UsageError, some
+from activetune.base.errors import UsageError
 from activetune.base.settings import Settings
 from activetune.data.labels import Labels
 from activetune.features.distances import unit_rows
@@ -59,7 +59,7 @@ class PseudoLabels(Settings):
 
     def __post_init__(self) -> None:
         check_settings(
-            "pseudo_labels",
+            "pool_fact",
             ("pseudo_labels", self.count, 1, np.inf),
             ("pseudo_share", self.share, 0.001, 1),
             ("labelled_share", self.labelled, 0, 0.99),
@@ -67,11 +67,11 @@ class PseudoLabels(Settings):
         try:
             selector = make_selector(self.select_with)
         except UsageError as error:
-            raise UsageError(f"pseudo_labels: pseudo_with can't be {self.select_with!r}: {error}") from None
-        if missing := selector.needs - GIVEN:
+            raise UsageError(f"pseudo_with can't be {self.select_with!r}: {error}") from None
+        if selector.needs - GIVEN:
             raise UsageError(
-                f"pseudo_labels: pseudo_with can't be {self.select_with}, which reads {some(sorted(missing))}; give a "
-                "selector that reads features or losses alone"
+                f"pseudo_with can't be {self.select_with}, which reads more than there is here; give a selector that "
+                "reads features or losses alone, such as activeft or ods"
             )
 
     def drawn(

@@ -11,6 +11,7 @@ import numpy as np
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
 from activetune.base.errors import UsageError
+from activetune.base.printing import told_numbers
 from activetune.base.settings import Settings
 from activetune.data.splits import VALIDATION_LEAST, carve_validation
 from activetune.networks.imbalance import Imbalance
@@ -97,7 +98,8 @@ class Optimisation(Settings):
 
         if not self.interpolation or min(self.interpolation) < 0 or max(self.interpolation) > 1:
             raise UsageError(
-                f"training: interpolation can't be {self.interpolation}; allowed: numbers from 0 to 1, at least one"
+                f"training: interpolation can't be {told_numbers(self.interpolation)}; allowed: numbers from 0 to 1, "
+                "at least one"
             )
 
     def construction(self) -> dict[str, Any]:

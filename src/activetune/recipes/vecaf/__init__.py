@@ -30,13 +30,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from activetune.base.config import check_settings
+from activetune.base.progress import note
 from activetune.base.ranks import from_first, is_first, together
 from activetune.evaluation.curves import first_at, training_curve
 from activetune.networks.network import CLASSIFICATION
 from activetune.recipes.vecaf.language import Language
 from activetune.recipes.vecaf.loops import Loops
 from activetune.recipes.vecaf.scorer import PretrainedFeatures
-from activetune.recipes.vecaf.settings import LoopSettings
+from activetune.recipes.vecaf.settings import LoopSettings, without_effect
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import fit
 from activetune.training.probe_phase import FIRST_PROBE, Probe, labelled_features, run_probe
@@ -79,6 +81,10 @@ class Vecaf(Recipe):
     validation: HoldOut = HoldOut(0.1, 20)  # here it measures; little is chosen by it
     targets: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings("vecaf", *(("targets", target, 0, 1) for target in self.targets))
+
     @property
     def evens_classes(self) -> bool:
         """See :class:`Recipe`; a selection that is spread over the classes does so too."""
@@ -86,6 +92,12 @@ class Vecaf(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
+        idle = [*without_effect(self.loop, described=self.language.described)]
+        for names, why in [*idle, (self.language.without_effect, "captions=none")]:
+            if names:
+                note(
+                    f"{' and '.join(names)} {'change' if len(names) > 1 else 'changes'} nothing here: {why}", job.quiet
+                )
         started = time.perf_counter()
         loops = together(lambda: Loops(job, self.loop, self.training, self.language, self.probe))
         rows: list[Mapping[str, Any]] = []

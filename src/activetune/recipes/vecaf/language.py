@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.config import check_settings
+from activetune.base.config import check_settings, field_defaults
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
 from activetune.base.settings import Settings
@@ -62,6 +62,14 @@ class Language(Settings):
             raise UsageError(
                 "vecaf: target_domain is added to captions, and captions=none; give captions, or leave it out"
             )
+
+    @property
+    def without_effect(self) -> list[str]:
+        """Settings that are given and change nothing, as nothing is described."""
+        usual = field_defaults(Language)
+        return (
+            [] if self.described else [one for one in usual if one != "captions" and getattr(self, one) != usual[one]]
+        )
 
     @property
     def described(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.config import check_settings, parse_settings
+from activetune.base.config import check_settings, field_defaults, parse_settings
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings
 from activetune.selection.budget import Groups, parse_budget, water_fill
@@ -207,6 +207,34 @@ class LoopSettings(Settings):
                 f"vecaf: {self.select_with} reads patch tokens, which a loop does not score; choose another"
             )
         return selector
+
+
+OF_LOSSES = ("objective", "loss_balance")
+OF_SCORING = ("score_first", "score_share", "score_loops", "score_part", "scoring", "score_size")
+OF_LATER_LOOPS = ("loop_growth", "score_share", "score_loops", "score_part", "scoring")
+
+
+def without_effect(options: LoopSettings, *, described: bool) -> Iterator[tuple[Sequence[str], str]]:
+    """Settings that are given and change nothing in these loops, and why.
+
+    Args:
+        described: whether items get captions, which are mapped to their features.
+    """
+    selector = options.selector()
+    reads = selector.needs | selector.uses if selector is not None else frozenset()
+    if selector is None:
+        yield _given(options, ("select_settings",)), "select_with=all selects nothing"
+    if "losses_N" not in reads:
+        yield _given(options, OF_LOSSES), f"select_with={options.select_with} reads no losses"
+    if not reads and not described:
+        yield _given(options, OF_SCORING), f"select_with={options.select_with} scores nothing"
+    elif options.loops == 1:
+        yield _given(options, OF_LATER_LOOPS), "there is one loop"
+
+
+def _given(options: LoopSettings, names: Sequence[str]) -> list[str]:
+    usual = field_defaults(LoopSettings)
+    return [name for name in names if getattr(options, name) != usual[name]]
 
 
 def check_scoring(options: LoopSettings, selector: Selector | None) -> None:
