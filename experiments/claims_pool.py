@@ -187,9 +187,9 @@ def foreign_and_trained() -> tuple[str, ...]:
 def student_gains(name: str, *scores: str) -> tuple[str, ...]:
     """Points that a student adds to ``pool_fact`` without one, at a set's budgets, with the bundled network."""
     cells = of_tuned()[name, "bundled"]
-    budgets = sorted({budget for recipe, budget in cells if recipe == "pool_fact"}, key=int)
+    budgets = sorted({budget for recipe, budget in cells if recipe == "pool_fact:pilot=false"}, key=int)
     return tuple(
-        f"{100 * float(np.mean(cells['pool_fact', one][score]) - np.mean(cells['pool_fact:turns=0', one][score])):+.1f}"
+        f"{100 * float(np.mean(cells['pool_fact:pilot=false', one][score]) - np.mean(cells['pool_fact:turns=0', one][score])):+.1f}"
         for score in scores
         for one in budgets
     )

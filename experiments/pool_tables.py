@@ -427,7 +427,7 @@ TOLD = {
     "probe_then_full": "`probe_then_full`",
     "fact": "`fact`",
     "pool_fact:turns=0": "`pool_fact`, no student",
-    "pool_fact": "`pool_fact`",
+    "pool_fact:pilot=false": "`pool_fact`, one student",
 }
 
 

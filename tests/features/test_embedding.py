@@ -257,7 +257,7 @@ def test_features_beyond_float16_are_a_sentence(few: Path, bundled: Backbone, mo
 def test_features_beyond_float16_are_float32_where_a_recipe_reads_them(
     few: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Backbone, "forward", lambda _, images: 1e6 * (1 + images.flatten(1)[:, :4]))
+    monkeypatch.setattr(Backbone, "forward", lambda _, images: 1e6 * (1 + images.flatten(1)[:, :512]))
     pool = open_pool(few)
     labels = {item: f"{number % 2}" for number, item in enumerate(pool.ids)}
     given: dict[str, Any] = {"backbone": "bundled", "device": "cpu", "workers": 0, "quiet": True, "use_cache": False}

@@ -17,7 +17,7 @@ from activetune.data.labels import Labels as AnyLabels
 from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.networks.regression import LinearHead
 from activetune.recipes import pool_fact
-from activetune.recipes.pool_fact import last_not_worse
+from activetune.recipes.pool_fact import stage_to_keep
 from activetune.tasks import Batch
 from activetune.tasks.classification import Classification
 from activetune.training.finite import NotFinite
@@ -115,12 +115,16 @@ def test_an_item_counts_by_its_weight(smoothing: float) -> None:
         ([[0, 0, 0, 1], [1, 1, 1, 1]], 1),
         ([[1, 1, 1, 1] * 5, [0, 0, 0, 0] * 5, [0, 0, 0, 1] * 5], 0),
         ([[0, 0, 0, 0] * 5, [1, 1, 1, 1] * 5, [0, 0, 1, 0] * 5], 1),
+        ([[0] * 20, [1] * 20, [1] * 19 + [0], [1] * 20], 3),  # a student that is as good, after one that is not
+        ([[0] * 20, [1] * 20, [1] * 19 + [0], [1] * 18 + [0] * 2], 1),  # a student of which one item more is wrong
         ([[1, 0, 1, 0] * 5, [0, 1, 0, 1] * 5], 1),  # equal: the later one
         ([[1] + [0] * 19, [0] * 20], 1),  # one item of twenty is chance
     ],
 )
-def test_the_last_stage_that_is_not_worse_is_taken(right: list[list[int]], stage: int) -> None:
-    assert last_not_worse([np.asarray(one, dtype=np.float64) for one in right]) == stage
+def test_the_pool_is_left_out_by_proof_and_a_student_kept_where_it_is_no_worse(
+    right: list[list[int]], stage: int
+) -> None:
+    assert stage_to_keep([np.asarray(one, dtype=np.float64) for one in right]) == stage
 
 
 def test_where_classes_are_evened_each_counts_as_much() -> None:
@@ -137,18 +141,12 @@ def options() -> dict[str, Any]:
     return {"backbone": name, "weights": weights}
 
 
-def test_stages_in_their_order_and_their_figures(
-    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    pool, given = open_pool(digits), {**SHORT, "turns": 2}
-    train(
-        digits, tmp_path / "m", "pool_fact", labels=some_labels(pool, 4), settings=given, **{**options, "quiet": False}
-    )
-    said = capsys.readouterr().err
+def test_stages_in_their_order_and_their_figures(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    pool, given = open_pool(digits), {**SHORT, "turns": 2, "pilot": False}
+    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(pool, 4), settings=given, **options)
     told = figures(tmp_path / "m")
     assert list(told["phases"]) == ["probe", "full", "pool", "student 1", "pool 1", "student 2", "pool 2"]
-    assert told["stage"] == "pool 2" and "pilot" not in told  # 16 labels are too few for one
-    assert "no pilot: a fifth of 16 labels, taken from classes that have two or more, is under 20" in said
+    assert told["stage"] == "pool 2" and "pilot" not in told
     assert told["phases"]["pool"]["images"] == len(pool)
     assert told["phases"]["student 1"]["pseudo_labels"] == 20
     assert told["estimate"]["of"] == "the linear probe"  # as of every network that no validation judges
@@ -159,6 +157,18 @@ def test_the_pool_that_is_looked_at_is_bounded(digits: Path, tmp_path: Path, opt
     given = {"epochs": 1, "batch_size": 8, "turns": 0, "pool_most": 30}
     train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 4), settings=given, **options)
     assert figures(tmp_path / "m")["phases"]["pool"]["images"] == 16 + 30
+
+
+def test_without_a_pilot_to_judge_it_there_is_no_student(
+    digits: Path, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {**options, "labels": some_labels(open_pool(digits), 4), "quiet": False}
+    train(digits, tmp_path / "m", "pool_fact", settings={**SHORT, "minutes": 1.0}, **given)
+    assert list(figures(tmp_path / "m")["phases"]) == ["probe", "full", "pool"]
+    said = capsys.readouterr().err
+    assert "no student is trained, as there are too few labels for a pilot to judge it" in said
+    assert "no pilot: a fifth of 16 labels, taken from classes that have two or more, is under 20" in said
+    assert "pseudo-labels in" not in said and "too short" not in said
 
 
 def test_without_an_unlabelled_image_there_is_no_student(
@@ -174,7 +184,8 @@ def test_without_an_unlabelled_image_there_is_no_student(
 def test_a_student_that_fails_names_its_own_rate(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     labels = some_labels(open_pool(digits), 2)
     with pytest.raises(NotFinite, match=r"student 1.* a lower --set student_lr=… \(it is 1e\+09\)"):
-        train(digits, tmp_path / "m", "pool_fact", labels=labels, settings={**SHORT, "student_lr": 1e9}, **options)
+        given = {**SHORT, "student_lr": 1e9, "pilot": False}
+        train(digits, tmp_path / "m", "pool_fact", labels=labels, settings=given, **options)
 
 
 def test_what_judges_is_not_learned(
@@ -190,7 +201,7 @@ def test_what_judges_is_not_learned(
         return stream
 
     monkeypatch.setattr(PseudoLabels, "stream", noted)
-    monkeypatch.setattr(pool_fact, "last_not_worse", lambda right: len(right) - 1)
+    monkeypatch.setattr(pool_fact, "stage_to_keep", lambda right: len(right) - 1)
     some = dict(list(labels.items())[:110])
     train(digits, tmp_path / "m", "pool_fact", labels=some, settings={**SHORT, "pseudo_labels": 100}, **options)
     (in_pilot, learned), (whole, _) = seen
@@ -243,7 +254,8 @@ def test_time_decides_how_much_of_the_pool_is_learned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool_fact, "seconds_an_image", lambda *_: 0.001)
-    given = {**SHORT, "minutes": minutes, "pseudo_labels": 20 if minutes == 1 else 1000, "pseudo_share": 1.0}
+    asked = {"pseudo_labels": 20 if minutes == 1 else 1000, "pseudo_share": 1.0}
+    given = {**SHORT, "minutes": minutes, "pilot": False, **asked}
     train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 2), settings=given, **options)
     phases = figures(tmp_path / "m")["phases"]
     assert ("student 1" in phases) == bool(students)
@@ -265,7 +277,7 @@ def test_a_student_learns_as_much_as_was_announced(
 ) -> None:
     """Also where the surest answers are fewer than there is time for."""
     monkeypatch.setattr(pool_fact, "seconds_an_image", lambda *_: 1e-6)
-    given = {**SHORT, "minutes": 1.0, "pseudo_labels": 1000, "pseudo_share": 0.5}
+    given = {**SHORT, "minutes": 1.0, "pseudo_labels": 1000, "pseudo_share": 0.5, "pilot": False}
     labels = some_labels(open_pool(digits), 2)
     train(digits, tmp_path / "m", "pool_fact", labels=labels, settings=given, quiet=False, **options)
     count = figures(tmp_path / "m")["phases"]["student 1"]["pseudo_labels"]

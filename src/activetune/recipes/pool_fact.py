@@ -10,7 +10,9 @@ pseudo-labels of finetuned models are most of what images without a label give; 
 the graph is ours.
 
 Each stage can be worse than the one before it, for instance on a pool of foreign images. A pilot runs all of them
-without a fifth of the labels and tells by these after which one to stop.
+without a fifth of the labels and tells by these after which one to stop. The pool helps nearly always, so it takes
+proof to leave it out; a student does not (experiments/pool): it is kept where the pilot finds it no worse than its
+teacher, and where labels are too few for a pilot none is trained.
 """
 
 from __future__ import annotations
@@ -64,11 +66,12 @@ class PoolFact(Recipe):
         training: of the phase ``full``, and of the students but for what is theirs.
         probe: the start of the phase ``full``. pool: how a head learns from the pool; at most ``most`` of its images
             are looked at. pseudo: what a student learns beside the labels.
-        turns: students, one after the other; 0 trains none. student_epochs: passes over labels and pseudo-labels.
-        student_lr: its peak learning rate.
+        turns: students, one after the other, where a pilot can judge them; 0 trains none.
+        student_epochs: passes over labels and pseudo-labels. student_lr: a student's peak learning rate.
         minutes: the time that all of it may take, about; it decides how many pseudo-labels there are, or that no
             student is trained. 0 sets no limit.
-        pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop.
+        pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop; off,
+            the last stage is the model.
     """
 
     uses_pool: ClassVar[bool] = True
@@ -120,17 +123,20 @@ class PoolFact(Recipe):
         if self.turns and not _unlabelled(job):
             note("every image of the pool has a label, so no student is trained", job.quiet)
             return self.without_student().run(job)
+        left_out = self.left_out(job)
+        if self.turns and self.pilot and not len(left_out):
+            note("no student is trained, as there are too few labels for a pilot to judge it", job.quiet)
+            return self.without_student().run(job)
         if self.minutes:
             an_image = job.once("timing", lambda: {"seconds": seconds_an_image(job)})["seconds"]
             return self.within(self.minutes, job, an_image).run(job)
-        left_out = self.left_out(job)
+        if self.pilot and not len(left_out):
+            note(f"no pilot: {_too_few(len(job.labels))}; the pool's answers are trusted", job.quiet)
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
         last = len(self.names) - 1
         if len(left_out):
             rows, figures, last = self._pilot(job, left_out)
-        elif self.pilot:
-            note(f"no pilot: {_too_few(len(job.labels))}; the last stage, {self.names[-1]}, is trusted", job.quiet)
         stages = _Stages(self, job, last)
         stages.run()
         figures["stage"] = self.names[last]
@@ -153,7 +159,9 @@ class PoolFact(Recipe):
         return replace(self, minutes=0.0, pseudo=replace(self.pseudo, count=count))
 
     def affordable(self, minutes: float, job: Job, an_image: float) -> int:
-        """How many pseudo-labels there is time for; 0 where these are too few for a student."""
+        """How many pseudo-labels there is time for; 0 where these are too few for a student, or labels for a pilot."""
+        if self.pilot and not len(self.left_out(job)):
+            return 0
         images = 60 * minutes / an_image - self.without_students(job)
         each = images / max(1, self.turns) - self._looks(job)
         count = self.pseudo.within(int(each / self._runs(job) / self.student_epochs), len(job.labels))
@@ -200,7 +208,7 @@ class PoolFact(Recipe):
             stages.run()
         truth = job.targets[left_out]
         found = [job.measure(logits, truth) for logits in stages.logits]
-        last = last_not_worse([one.credit_N for one in found])
+        last = stage_to_keep([one.credit_N for one in found])
         told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
         rows = run.rows(stages.phases.history)
@@ -216,19 +224,22 @@ def _unlabelled(job: Job) -> int:
     return len(job.teaching) - len(job.labels)
 
 
-def last_not_worse(right: Sequence[FloatArray]) -> int:
-    """The last stage that no other one is above by more than two standard errors of their difference.
+def stage_to_keep(right: Sequence[FloatArray]) -> int:
+    """The pool, unless the network before it is above it by more than two standard errors; then the best student of it.
 
-    The pool and students help nearly always (experiments/pool), so it takes proof to leave them out: by one standard
-    error a pilot of 20 items does so too often (experiments/LOG.md).
+    By one standard error a pilot of 20 items leaves the pool out too often (experiments/LOG.md). A student is kept
+    where it is no worse than the stage that it would replace.
 
     Args:
         right: by stage, (V,) what each item's answer counts, 0 where it is wrong; V is 2 at least.
     """
-    for stage in range(len(right) - 1, 0, -1):
-        if not any(surely_positive(other - right[stage]) for other in right):
-            return stage
-    return 0
+    if len(right) == 1:
+        return 0
+    kept = 0 if surely_positive(right[0] - right[1]) else 1
+    for stage in range(2, len(right)):
+        if right[stage].mean() >= right[kept].mean():
+            kept = stage
+    return kept
 
 
 def _told(job: Job, values: Mapping[str, float]) -> str:
