@@ -36,7 +36,7 @@ from activetune.data.pool import Pool
 from activetune.networks.backbones import Backbone
 from activetune.networks.frofa import ScopedOperation, parse_augmentation
 from activetune.networks.heads import ClassHead, make_class_head
-from activetune.networks.imbalance import cross_entropy
+from activetune.networks.imbalance import PLAIN, cross_entropy
 from activetune.networks.network import Network
 from activetune.networks.regression import LinearHead, fit_linear
 from activetune.recipes.linear_probe import LinearProbe
@@ -44,7 +44,7 @@ from activetune.recipes.pool_fact import PoolFact
 from activetune.recipes.pool_probe import PoolProbe
 from activetune.tasks import Crops
 from activetune.training.head_choice import ATTENTION
-from activetune.training.head_training import PLAIN, ClassLesson, HeadTraining, head_logits, train_head
+from activetune.training.head_training import ClassLesson, HeadTraining, head_logits, train_head
 from activetune.training.job import Job
 from activetune.training.pool_regression import PoolRegression
 from activetune.training.views import Views, embed_views
