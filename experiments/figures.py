@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import check_tables
 import experiment_tables
 import numpy as np
 import scale_tables
@@ -229,6 +230,7 @@ def versions() -> str:
 TABLES = {
     "benchmarks/README.md": benchmarks,
     "docs/bundled_backbone.md": bundled_backbone,
+    **check_tables.TABLES,
     **experiment_tables.TABLES,
     **scale_tables.TABLES,
 }

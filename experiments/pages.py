@@ -41,6 +41,7 @@ EXPERIMENTS = (
     "activeft",
     "bundled_backbone",
     "caltech101",
+    "check",
     "detection",
     "fact",
     "pool",
