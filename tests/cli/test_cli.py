@@ -361,7 +361,7 @@ def test_a_setting_that_is_a_list_can_be_given(digits: Path, value: str) -> None
 @pytest.mark.parametrize("recipe", ["linear_probe", "frozen_map", "fact", "lora"])
 def test_a_wrong_strength_is_a_sentence(digits: Path, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = wrong(f"finetune {digits} --recipe {recipe} --set strengths=-1 --out {digits.parent / 'model'}", capsys)
-    assert "strengths can't be (-1.0,); allowed: positive numbers" in told
+    assert "strengths can't be -1; allowed: positive numbers" in told
 
 
 @pytest.mark.parametrize("option", ["--dtype int8", "--precision fp8", "--weights gone.safetensors"])

@@ -1028,7 +1028,9 @@ def test_wrong_use_is_one_sentence(
         "some": write(tmp_path / "some.csv", ["id", "site"], [["item-1", "a"], ["item-2", "b"]]),
         "noid": write(tmp_path / "noid.csv", ["name"], [["item-1"]]),
     }
-    line = f"--budget 3 --method random {arguments}".format(**files).split()
+    usual = {"--budget": "3", "--method": "random"}
+    others = [f"{name} {value}" for name, value in usual.items() if name not in arguments]
+    line = " ".join([*others, arguments]).format(**files).split()
     assert run(["select", str(emb), "--out", str(tmp_path / "sel"), *line]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
