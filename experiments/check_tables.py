@@ -35,7 +35,7 @@ def costs() -> str:
         told.append(
             [row["set"], f"{images:,}", f"{row['processor_seconds']:.0f}", f"{each:.1f}", f"{row['peak_mb']:,}"]
         )
-    return lines(["", "images looked at", "processor, s", "ms per image", "peak, MB"], told)
+    return lines(["", "images looked at", "processor, s", "ms per image", "peak of a process, MB"], told)
 
 
 def per_thousand(row: dict[str, Any], findings: int) -> str:
