@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.locks import InUse, lock_of, locked, locked_if_free
+from activetune.base.locks import InUse, lock_of, locked, locked_if_free, locked_output
 from activetune.cli import run
 from tests.conftest import write_digits
 
@@ -272,3 +273,15 @@ def test_without_what_posix_systems_alone_have_a_stage_runs(tmp_path: Path) -> N
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "emb" / "manifest.json").is_file() and not (tmp_path / "emb" / ".lock").exists()
+
+
+def test_a_child_that_imports_its_parents_script_does_not_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with (
+        pytest.raises(UsageError, match="put what it does under if __name__ == '__main__':"),
+        locked_output(tmp_path / "out", folder=True),
+    ):
+        pass
+    assert not (tmp_path / "out").exists()

@@ -354,6 +354,7 @@ def test_int8_is_scored_and_refused_beyond_the_limit(
         ({"to": "hub", "int8": True}, "hub holds no 8-bit numbers"),
         ({"to": "onnx", "labels": {"a": "b"}}, "give --pool beside --labels"),
         ({"to": "onnx", "int8_limit": -1.0}, "an int8_limit of -1.0 is no loss"),
+        ({"to": "onnx", "int8_limit": 0.5}, "int8_limit says what int8 may cost; give both"),
         ({"to": "tflite"}, "unknown target 'tflite'; there are: hub, onnx, torch-export"),
         ({"to": "onnx", "out": "m.pt2"}, "give a name that ends in .onnx"),
         ({"to": "onnx", "device": "cuda"}, "works on the processor alone"),

@@ -303,6 +303,10 @@ def test_every_check_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     tiles()[0].save(tmp_path / "pool" / "only.png")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "1.png").write_bytes(b"no image")
+    if kind == "in_test":
+        with pytest.raises(UsageError, match="give that with --test POOL"):
+            checked(tmp_path / "pool", tmp_path / "none", checks=[kind])
+        return
     for name, findings in (("pool", 0), ("broken", int(kind == "unreadable"))):
         summary = checked(tmp_path / name, tmp_path / f"{name}_{kind}", checks=[kind]).summary
         assert [(row["kind"], row["findings"]) for row in summary] == [(kind, findings)]

@@ -33,6 +33,7 @@ except ImportError:  # not on Windows
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import BEGUN, LOCK, sweep
+from activetune.base.processes import refuse_while_starting
 
 _NO_RECORD_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _CLOCK_ERROR = 2.0  # seconds by which two readings of one process's start may differ
@@ -118,8 +119,9 @@ def locked_output(out: str | os.PathLike[str] | None, parameter: str = "out", *,
     """Hold the lock of an output as it was given; without one nothing is locked.
 
     Raises:
-        InUse: another run holds it. UsageError: it is an empty text.
+        InUse: another run holds it. UsageError: it is an empty text, or this process is still importing its script.
     """
+    refuse_while_starting()
     if out is None:
         yield
         return

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from activetune.base.errors import ActivetuneError
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.interrupts import signals_held
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -28,6 +28,19 @@ def begin_child() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by signals_held() while it was started
     end_with_parent()
+
+
+def refuse_while_starting() -> None:
+    """Refuse to work in a child that is still importing the script of its parent: it would start all of it once more.
+
+    Raises:
+        UsageError: it is.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing tells it from a start
+        raise UsageError(
+            "a process that this script has started imports the script again, and begins anew; put what it does under "
+            "if __name__ == '__main__':"
+        )
 
 
 def end_with_parent() -> None:

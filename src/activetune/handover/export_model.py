@@ -27,6 +27,8 @@ from activetune.handover.place import Place
 from activetune.handover.targets import Target, make_target
 from activetune.tasks import Scored
 
+INT8_LIMIT = 0.01  # of the primary score
+
 
 def export_model(
     model: Model | str | os.PathLike[str],
@@ -36,7 +38,7 @@ def export_model(
     pool: Pool | str | os.PathLike[str] | None = None,
     labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     int8: bool = False,
-    int8_limit: float = 0.01,
+    int8_limit: float = INT8_LIMIT,
     **run_options: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Export a model for programs that know nothing of activetune.
@@ -96,6 +98,8 @@ def _refuse_options(to: str, target: Target, pool: object, labels: object, int8:
         raise UsageError("8-bit numbers cost accuracy, which has to be measured; give labelled images by --pool")
     if not int8_limit >= 0:
         raise UsageError(f"an int8_limit of {int8_limit} is no loss; give 0 or more, for instance 0.01 for a point")
+    if not int8 and int8_limit != INT8_LIMIT:
+        raise UsageError("int8_limit says what int8 may cost; give both, or leave it out")
 
 
 def _made(

@@ -16,6 +16,7 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json
 from activetune.base.run import Run
 from activetune.base.tables import read_own_table, read_table
+from activetune.data.ids import refuse_foreign_ids
 from activetune.data.labels import Labels, labels_of
 from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE, Pool
@@ -108,6 +109,7 @@ class Subject:
     def found_pool(self) -> tuple[Pool | None, str]:
         """Where the images are, and a sentence where that can't be told or reached."""
         if self.given.pool is not None:
+            self._refuse_another(self.given.pool)
             return replace(self.given.pool, patience=NO_PATIENCE), ""  # what is not at hand now is left out
         if self.kind == DEMO:
             return open_pool(self.folder / "images", quiet=True), ""
@@ -120,6 +122,12 @@ class Subject:
             return replace(pool_of(artefact), patience=NO_PATIENCE), ""
         except (ActivetuneError, OSError) as error:
             return None, str(error)
+
+    def _refuse_another(self, pool: Pool) -> None:
+        """Refuse a pool that has none of the folder's items: every picture would be missing."""
+        artefact = self.selection or (self.embeddings if self.kind == EMBEDDINGS else None)
+        if artefact is not None and not any(item in pool.position for item in artefact.ids):
+            refuse_foreign_ids(artefact.ids, pool, self.folder)
 
     @cached_property
     def test_pool(self) -> tuple[Pool | None, str]:
