@@ -156,7 +156,13 @@ def test_what_changes_nothing_or_does_not_belong_is_refused(made: Path, tmp_path
         page_of(made / "sel", embeddings=other)
     with pytest.raises(UsageError, match="expected a finished folder of: embeddings"):
         write_report(tmp_path, quiet=True)
-    page_of(made / "sel")
+    page = page_of(made / "sel")
+    (tmp_path / "others").mkdir()
+    shutil.copy(next((made / "pool").rglob("*.png")), tmp_path / "others" / "another.png")
+    for kind in ("sel", "emb"):
+        with pytest.raises(UsageError, match=r"ids are not in the pool .*others"):
+            page_of(made / kind, pool=tmp_path / "others")
+    assert (made / "sel" / "report.html").read_text(encoding="utf-8") == page
     with pytest.raises(UsageError, match="exists already; give --overwrite"):
         write_report(made / "sel", quiet=True)
 
