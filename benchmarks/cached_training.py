@@ -47,9 +47,8 @@ from activetune.training.streams import StreamItems, stream_of
 from activetune.training.views import Views, embed_views
 
 VIEWS = 4
-CASES: dict[
-    str, dict[str, tuple[str, str, int, int]]
-] = {  # by task: the head, augmentation, items per step, steps timed
+# By task: the head, augmentation, items per step, steps timed.
+CASES: dict[str, dict[str, tuple[str, str, int, int]]] = {
     "classification": {
         "linear": ("linear", "", 256, 400),
         "logistic": ("logistic", "", 256, 400),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections import Counter
 from collections.abc import Container, Iterator
@@ -20,13 +21,16 @@ LEAST_FOREIGN = 0.2  # of a pool that is called one with foreign images
 PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
 
 
-def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Each run of ``here.toml`` that was measured, with its rows."""
+def measured() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each run of ``here.toml`` that was measured, with its results file."""
     content = tomllib.loads((ROOT / FOLDER / "here.toml").read_text(encoding="utf-8"))
     paths = [f"{FOLDER}/results/here-{number + 1}.json" for number in range(len(content["runs"]))]
-    return [
-        (run, read(path)["rows"]) for run, path in zip(content["runs"], paths, strict=True) if (ROOT / path).is_file()
-    ]
+    return [(run, read(path)) for run, path in zip(content["runs"], paths, strict=True) if (ROOT / path).is_file()]
+
+
+def runs() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Each run that was measured, with its rows."""
+    return [(run, results["rows"]) for run, results in measured()]
 
 
 def sets_of(role: str) -> list[str]:
@@ -36,13 +40,9 @@ def sets_of(role: str) -> list[str]:
 
 def sizes() -> dict[str, dict[str, Any]]:
     """By set with a frozen backbone: its role, items of pool and test set, classes, and the largest one's share."""
-    content = tomllib.loads((ROOT / FOLDER / "here.toml").read_text(encoding="utf-8"))
     return {
-        run["name"].removesuffix(", frozen"): {
-            "role": run["role"],
-            **read(f"{FOLDER}/results/here-{number + 1}.json")["set"],
-        }
-        for number, run in enumerate(content["runs"])
+        run["name"].removesuffix(", frozen"): {"role": run["role"], **results["set"]}
+        for run, results in measured()
         if run["name"].endswith(", frozen")
     }
 
@@ -229,6 +229,7 @@ def of_foreign() -> dict[tuple[str, str], dict[tuple[str, int], Any]]:
     }
 
 
+@functools.cache
 def foreign_share(name: str, kind: str) -> float:
     """How much of a set's pool is foreign, a mean over the seeds."""
     rows = read(f"{FOLDER}/results/foreign.json")["rows"]
@@ -431,6 +432,7 @@ TOLD = {
 }
 
 
+@functools.cache
 def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
     """By set and backbone: the cells of ActiveFT's picks by recipe and budget, frozen ones among them."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
@@ -461,7 +463,8 @@ def steps() -> str:
         budgets = sorted({budget for recipe, budget in cells if recipe == "fact"}, key=int)
         rows.append([f"**{name}, {backbone}**", *(f"**{int(one):,}**" for one in budgets)])
         three = [[cells[recipe, one] for recipe in recipes] for one in budgets]
-        rows.append(["points added", *(f"{added_by_training(name, backbone)[one]:+.1f}" for one in budgets)])
+        added = added_by_training(name, backbone)
+        rows.append(["points added", *(f"{added[one]:+.1f}" for one in budgets)])
         told = ([f"{np.median(cell['train_seconds']):.0f}" for cell in found] for found in three)
         rows.append(["seconds", *(", ".join(one) for one in told)])
     return by_budget(rows)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,21 +114,22 @@ def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[s
     results, failed = _rows(folder / "results.csv"), _rows(folder / "failed.csv")
     ended = Counter(row["seed"] for row in [*results, *failed])
     whole = {seed for seed, cells in ended.items() if cells == len({_cell(row) for row in [*results, *failed]})}
-    lost = {_cell(row) for row in _of(whole, failed)}
-    results = [row for row in results if _cell(row) not in lost]
-    for row in _of(whole, results):
+    lost = {_cell(row) for row in failed if row["seed"] in whole}
+
+    def kept(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+        return (row for row in rows if row["seed"] in whole and _cell(row) not in lost)
+
+    for row in kept(results):
         cell = found.setdefault(_cell(row), {})
         for name in (name for name in COLUMNS if name in row):
             cell.setdefault(name, []).extend([float(row[name])] if row[name] else [])
-    for row in _of(whole, _rows(folder / "per_class.csv")):
-        if row["class"] in classes and _cell(row) in found:
+    for row in kept(_rows(folder / "per_class.csv")):
+        if row["class"] in classes:
             cell = found[_cell(row)]
             for key, value in (("recalls", row["top1"]), ("classes", row["balanced_accuracy"])):
                 cell.setdefault(key, {}).setdefault(row["class"], []).append(float(value))
     curves: dict[tuple[str, ...], list[Any]] = {}
-    for row in _of(whole, _rows(folder / "curves.csv")):
-        if _cell(row) not in found:
-            continue
+    for row in kept(_rows(folder / "curves.csv")):
         point = [float(row[name]) for name in CURVE]
         curves.setdefault((*_cell(row), row["seed"]), []).append(point)
     for cell_and_seed, curve in curves.items():
@@ -147,10 +148,6 @@ def _set(folder: Path) -> dict[str, float]:
 
 def _cell(row: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in CELL)
-
-
-def _of(seeds: Container[str], rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
-    return (row for row in rows if row["seed"] in seeds)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

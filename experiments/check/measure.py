@@ -1,4 +1,4 @@
-"""What `activetune check` finds in sets that it was not made on, how long it takes and what it holds in memory.
+"""What `activetune check` finds in published sets, how long it takes and what it holds in memory.
 
 python experiments/check/measure.py --data DIR [--images DIR] [--sets "Caltech-101;COCO, 412 images"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from activetune.base.errors import UsageError, nearest, some, unknown_name
-from activetune.base.settings import AnySettings, Settings, changed, places
+from activetune.base.settings import AnySettings, Settings, changed, flatten, places
 from activetune.base.toml_files import read_toml
 
 FREE_TEXT = frozenset({"prompt"})  # options of which an empty text is a value like any other
@@ -99,6 +99,12 @@ def field_types(cls: type[Settings]) -> dict[str, Any]:
 def field_defaults(cls: type[Settings]) -> dict[str, Any]:
     """The settings of a class and of its groups, by flat name, and their defaults."""
     return {flat: place.default for flat, place in places(cls).items()}
+
+
+def off_default(options: Settings, names: Iterable[str]) -> list[str]:
+    """Those of some settings, by flat name, that are not at their defaults."""
+    values, usual = flatten(options), field_defaults(type(options))
+    return [name for name in names if values[name] != usual[name]]
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
-from activetune.base.config import check_settings, field_defaults
+from activetune.base.config import check_settings, off_default
 from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.settings import changed, flatten
@@ -96,8 +96,8 @@ class Auto(Recipe):
         recipe = self._recipe(name, count)
         alone = " without a student" if name == "pool_fact" and not count else ""
         note(f"auto: {name}{alone}, {because}", job.quiet)
-        usual, known = field_defaults(type(self)), flatten(recipe)
-        idle = [one for one in OF_RECIPES if one not in known and getattr(self, one) != usual[one]]
+        known = flatten(recipe)
+        idle = [one for one in off_default(self, OF_RECIPES) if one not in known]
         if idle:
             note(f"{name} has no settings {', '.join(idle)}: what was given for them changes nothing", job.quiet)
         held_out = recipe.hold_out(job.strata, job.seed)

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
-from activetune.base.config import check_settings, field_defaults
+from activetune.base.config import check_settings, field_defaults, off_default
 from activetune.base.errors import UsageError
 from activetune.base.printing import counted, told_numbers
 from activetune.base.progress import note
@@ -109,10 +109,10 @@ class PoolFact(Recipe):
                 "pool_fact: patience ends a training by its validation, and no label is held out here; leave it out, "
                 "or give fewer epochs"
             )
-        values, usual = flatten(self), field_defaults(type(self))
-        idle = [] if self.turns else [f"{name}={values[name]}" for name in OF_STUDENTS if values[name] != usual[name]]
+        idle = [] if self.turns else off_default(self, OF_STUDENTS)
         if idle:
-            raise UsageError(f"pool_fact: turns=0 trains no student, whose setting {idle[0]} is; leave one of them out")
+            told = f"{idle[0]}={flatten(self)[idle[0]]}"
+            raise UsageError(f"pool_fact: turns=0 trains no student, whose setting {told} is; leave one of them out")
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out, as the pilot chooses."""
@@ -123,14 +123,14 @@ class PoolFact(Recipe):
         if self.turns and not _unlabelled(job):
             note("every image of the pool has a label, so no student is trained", job.quiet)
             return self.without_student().run(job)
-        left_out = self.left_out(job)
-        if self.turns and self.pilot and not len(left_out):
+        if self.turns and not self._judges(job):
             note("no student is trained, as there are too few labels for a pilot to judge it", job.quiet)
             return self.without_student().run(job)
         if self.minutes:
             an_image = job.once("timing", lambda: {"seconds": seconds_an_image(job)})["seconds"]
             return self.within(self.minutes, job, an_image).run(job)
-        if self.pilot and not len(left_out):
+        left_out = self.left_out(job)
+        if not self._judges(job):
             note(f"no pilot: {_too_few(len(job.labels))}; the pool's answers are trusted", job.quiet)
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
@@ -160,7 +160,7 @@ class PoolFact(Recipe):
 
     def affordable(self, minutes: float, job: Job, an_image: float) -> int:
         """How many pseudo-labels there is time for; 0 where these are too few for a student, or labels for a pilot."""
-        if self.pilot and not len(self.left_out(job)):
+        if not self._judges(job):
             return 0
         images = 60 * minutes / an_image - self.without_students(job)
         each = images / max(1, self.turns) - self._looks(job)
@@ -194,6 +194,10 @@ class PoolFact(Recipe):
     def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not wanted, or where they are too few."""
         return pilot_part(job.strata, job.seed, least=LEAST) if self.pilot else NO_INDICES
+
+    def _judges(self, job: Job) -> bool:
+        """Whether a pilot tells what to trust, or all is to be trusted."""
+        return not self.pilot or len(self.left_out(job)) > 0
 
     def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], dict[str, Any], int]:
         """Run all stages without some items.
@@ -231,10 +235,8 @@ def stage_to_keep(right: Sequence[FloatArray]) -> int:
     where it is no worse than the stage that it would replace.
 
     Args:
-        right: by stage, (V,) what each item's answer counts, 0 where it is wrong; V is 2 at least.
+        right: by stage, two at least, (V,) what each item's answer counts, 0 where it is wrong; V is 2 at least.
     """
-    if len(right) == 1:
-        return 0
     kept = 0 if surely_positive(right[0] - right[1]) else 1
     for stage in range(2, len(right)):
         if right[stage].mean() >= right[kept].mean():

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from activetune.base.arrays import IntArray
-from activetune.base.config import check_settings, field_defaults
+from activetune.base.config import check_settings, off_default
 from activetune.base.errors import UsageError
 from activetune.base.progress import note
-from activetune.base.settings import Settings
+from activetune.base.settings import Settings, flatten
 from activetune.features.distances import Float32, unit_rows
 from activetune.features.text import cea
 from activetune.features.text.alignment import FEWEST_PAIRS, Method, TextMap, fit_map
@@ -66,10 +66,7 @@ class Language(Settings):
     @property
     def without_effect(self) -> list[str]:
         """Settings that are given and change nothing, as nothing is described."""
-        usual = field_defaults(Language)
-        return (
-            [] if self.described else [one for one in usual if one != "captions" and getattr(self, one) != usual[one]]
-        )
+        return [] if self.described else off_default(self, (name for name in flatten(self) if name != "captions"))
 
     @property
     def described(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.config import check_settings, field_defaults, parse_settings
+from activetune.base.config import check_settings, off_default, parse_settings
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings
 from activetune.selection.budget import Groups, parse_budget, water_fill
@@ -223,18 +223,13 @@ def without_effect(options: LoopSettings, *, described: bool) -> Iterator[tuple[
     selector = options.selector()
     reads = selector.needs | selector.uses if selector is not None else frozenset()
     if selector is None:
-        yield _given(options, ("select_settings",)), "select_with=all selects nothing"
+        yield off_default(options, ("select_settings",)), "select_with=all selects nothing"
     if "losses_N" not in reads:
-        yield _given(options, OF_LOSSES), f"select_with={options.select_with} reads no losses"
+        yield off_default(options, OF_LOSSES), f"select_with={options.select_with} reads no losses"
     if not reads and not described:
-        yield _given(options, OF_SCORING), f"select_with={options.select_with} scores nothing"
+        yield off_default(options, OF_SCORING), f"select_with={options.select_with} scores nothing"
     elif options.loops == 1:
-        yield _given(options, OF_LATER_LOOPS), "there is one loop"
-
-
-def _given(options: LoopSettings, names: Sequence[str]) -> list[str]:
-    usual = field_defaults(LoopSettings)
-    return [name for name in names if getattr(options, name) != usual[name]]
+        yield off_default(options, OF_LATER_LOOPS), "there is one loop"
 
 
 def check_scoring(options: LoopSettings, selector: Selector | None) -> None:

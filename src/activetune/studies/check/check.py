@@ -113,8 +113,8 @@ def check(
     """
     run, asked = _run(run_options, backbone), Asked.of(checks, settings or {}, drop)
     _refuse_contradictions(test, embeddings, test_embeddings, backbone, weights)
-    if test is None and checks is not None and set(checks) == {"in_test"}:
-        raise UsageError("in_test looks for images of a test pool; give that with --test POOL")
+    if test is None and all(one.needs == "test" for one in asked.checks.values()):
+        raise UsageError(f"{', '.join(asked.checks)} looks for images of a test pool; give that with --test POOL")
     network = None if backbone is None else load_backbone(backbone, weights)
     folder = Path(out)
     given = [Given.of(pool, labels, embeddings, network, use_cache=use_cache, quiet=run.quiet)]
