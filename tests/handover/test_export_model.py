@@ -22,6 +22,7 @@ from activetune import ActivetuneError, Model, UsageError, load_backbone, open_p
 from activetune.base.errors import MissingExtra
 from activetune.base.torchvision_ import import_torchvision
 from activetune.cli import run
+from activetune.data.images import decode_image
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.model import Prepare
@@ -181,8 +182,11 @@ def test_onnx_gives_the_same_numbers_and_scores(
 # What the description says is all that is needed ----------------------------------------------------------------------
 
 
-def prepared_by(steps: dict[str, Any], image: Image.Image) -> np.ndarray:
+def prepared_by(steps: dict[str, Any], encoded: bytes) -> np.ndarray:
     """An image as the values of ``preprocessing`` ask for it, with Pillow and NumPy alone."""
+    image = Image.open(io.BytesIO(encoded))
+    if steps["jpeg_sides"]:
+        image.draft(None, (steps["jpeg_sides"], steps["jpeg_sides"]))
     rule, resample = steps["resize"], getattr(Image.Resampling, steps["interpolation"].upper())
     (height, width), (rows, columns) = steps["crop"], (image.height, image.width)
     if rule["rule"] == "shortest":
@@ -209,13 +213,15 @@ def prepared_by(steps: dict[str, Any], image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("size", [(32, 32), (32, 48)])
 def test_images_can_be_prepared_by_the_description(crop_mode: str, placed: bool, size: tuple[int, int]) -> None:
     settings = ImageSettings(size, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bilinear", 0.875, crop_mode)
-    told = preprocessing(settings, placed=placed)
     task = make_task("detection" if placed else "classification")
-    backbone = replace_settings(settings)
-    for shape in ((90, 60), (57, 100), (64, 64)):
-        image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8))
-        wanted = backbone.normalise(Prepare(task, settings)(image)[None])[0].numpy()
-        given = prepared_by(json.loads(json.dumps(told)), image)
+    told = preprocessing(settings, placed=placed, jpeg_sides=task.enough(settings, None))
+    backbone, prepare = replace_settings(settings), Prepare(task, settings)
+    for shape, format in (((90, 60), "PNG"), ((57, 100), "PNG"), ((64, 64), "PNG"), ((700, 400), "JPEG")):
+        image, written = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)), io.BytesIO()
+        image.save(written, format)
+        encoded = written.getvalue()
+        wanted = backbone.normalise(prepare(decode_image(encoded, about=prepare.enough))[None])[0].numpy()
+        given = prepared_by(json.loads(json.dumps(told)), encoded)
         assert given.shape == wanted.shape
         assert float(np.abs(given - wanted).max()) < 1e-5
 

@@ -44,7 +44,10 @@ def _use(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[
     yield from ("", "## Use", "", "```python", "import timm", "from PIL import Image, ImageOps", "")
     yield 'network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # FOLDER: where this card lies'
     yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))"
-    yield 'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")  # upright, as it was trained on'
+    yield 'image = Image.open("photo.jpg")'
+    if sides := description["preprocessing"]["jpeg_sides"]:
+        yield f"image.draft(None, ({sides}, {sides}))  # a large JPEG at a smaller scale"
+    yield 'image = ImageOps.exif_transpose(image).convert("RGB")  # upright, as it was trained on'
     yield f"probabilities = network(transform(image)[None])[0].{'sigmoid()' if several else 'softmax(dim=0)'}"
     yield 'names = network.pretrained_cfg["label_names"]'
     if several:

@@ -30,7 +30,9 @@ def describe(model: Model, graph: Graph, target: str, manifest: Mapping[str, Any
         "task": model.task.name,
         "classes": list(model.classes),
         "input": {"name": INPUT, "dtype": "float32", "shape": ["batch", 3, *settings.size], "channels": "RGB"},
-        "preprocessing": preprocessing(settings, placed=model.task.placed),
+        "preprocessing": preprocessing(
+            settings, placed=model.task.placed, jpeg_sides=model.task.enough(settings, None)
+        ),
         "outputs": graph.shapes(),
         "reading": graph.reading,
         "model": {
@@ -45,15 +47,21 @@ def describe(model: Model, graph: Graph, target: str, manifest: Mapping[str, Any
     }
 
 
-def preprocessing(settings: ImageSettings, *, placed: bool) -> dict[str, Any]:
+def preprocessing(settings: ImageSettings, *, placed: bool, jpeg_sides: int) -> dict[str, Any]:
     """How an image becomes the network's input: values for programs, and steps for people.
 
     Args:
         placed: all of the image is shown, in the upper left corner; otherwise it is resized and cropped.
+        jpeg_sides: pixels per side that a JPEG is decoded with at least, see :meth:`Task.enough`; 0 for all of them.
     """
     height, width = settings.size
     resize, resized, crop = _fitted(settings) if placed else _cropped(settings)
+    reduced = (
+        f"Decode a JPEG at the smallest of its scales (1, 1/2, 1/4, 1/8) with at least {jpeg_sides} pixels per side "
+        "(Pillow's draft), any other image at its own size."
+    )
     steps = [
+        reduced if jpeg_sides else "",
         "Turn the image upright (EXIF), as 8-bit RGB: transparent parts over white, 16 bits scaled to 8.",
         resize,
         crop,
@@ -61,6 +69,7 @@ def preprocessing(settings: ImageSettings, *, placed: bool) -> dict[str, Any]:
         f"Order the numbers as (3, {height}, {width}), float32, and put the images of a batch behind each other.",
     ]
     return {
+        "jpeg_sides": jpeg_sides,
         "resize": resized,
         "interpolation": settings.interpolation,
         "crop": [height, width],
