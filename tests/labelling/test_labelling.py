@@ -298,6 +298,56 @@ def test_classes_are_added_renamed_and_merged_on_the_way(sel: Path) -> None:
         assert labels_in(sel) == expected
 
 
+def test_a_class_is_removed_while_no_answer_has_it(sel: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def names(client: Client) -> list[str]:
+        return [one["name"] for one in client.get("/api/state")["classes"]]
+
+    with Client(sel, classes=["cat", "dgo", "dog"]) as client:
+        client.change(1, kind="rename", name="dgo", to="wolf")
+        assert client.change(2, kind="remove", name="wolf").json() == {"saved": [2]}
+        assert client.change(2, kind="remove", name="wolf").json() == {"saved": [2]}  # a retry
+        for name in ("dgo", "wolf"):  # of a tab that does not know yet
+            assert "is not one of the 2 classes" in client.answer(3, "00.png", name).json()["error"]
+        client.answer(4, "00.png", "cat")
+        refused = client.change(5, kind="remove", name="cat")
+        assert refused.status_code == 400 and "1 answer has the class 'cat'; rename it" in refused.json()["error"]
+        assert client.change(6, kind="remove", name="fox").status_code == 400
+        assert names(client) == ["cat", "dog"]
+        client.answer(7, "00.png", "dog")
+        assert client.change(8, kind="remove", name="cat").status_code == 200
+    capsys.readouterr()
+    with page_of(sel, Asked(classes=["dog", "cat"]), Run()) as page:  # asked for again, it is there again
+        assert page.desk.sheet.classes == ["dog", "cat"]
+        assert labels_in(sel)["00.png"] == "dog"
+    assert "1 class beside the 1 that were there: 'cat'; Shift+R" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/api/items?from=3", "/api/items has no parameter 'from'; known: start, count"),
+        ("/api/order?x=1", "/api/order has no parameter 'x'; it has none"),
+        ("/api/item", "not found; there are GET /api/items"),
+        ("/api/answers", "method not allowed; answers are sent by POST"),
+    ],
+)
+def test_what_there_is_not_is_refused_in_one_form(sel: Path, path: str, says: str) -> None:
+    with Client(sel) as client:
+        refused = client.http.get(path)
+        assert refused.status_code in (400, 404, 405) and says in refused.json()["error"]
+
+
+def test_a_mistyped_field_is_refused(sel: Path) -> None:
+    with Client(sel) as client:
+        for content, says in (
+            ({"client": "one", "answers": [{"sequence": 1, "id": "00.png", "lable": "cat"}]}, "an answer has no field"),
+            ({"client": "one", "answer": [], "answers": []}, "the request has no field 'answer'"),
+        ):
+            refused = client.http.post("/api/answers", json=content)
+            assert refused.status_code == 400 and says in refused.json()["error"]
+        assert "no field 'too'" in client.change(1, kind="add", name="x", too="y").json()["error"]
+
+
 def test_a_name_that_is_given_again_takes_no_answer_of_its_first_bearer(sel: Path) -> None:
     with Client(sel, classes=["x", "cat", "dog"]) as client:
         client.answer(1, "00.png", "x", by="Ada", suggestion="dog")

@@ -153,6 +153,16 @@ def test_classes_are_searched_added_and_renamed_by_keyboard(
     page.wait_for_function("() => document.querySelectorAll('.class').length === 3")
     saved(page)
     assert labels_of(sel) == {HOSTILE: "apple", "001.png": "quince"}
+    page.keyboard.press("Shift+R")
+    page.wait_for_selector("dialog[open]")
+    remove = page.locator("dialog button.remove")
+    page.locator("dialog select").select_option("apple")
+    assert remove.is_disabled()  # an answer has it
+    page.locator("dialog select").select_option("<b>pear</b>")
+    remove.click()
+    page.wait_for_function("() => document.querySelectorAll('.class').length === 2")
+    saved(page)
+    assert page.locator(".class .name").all_inner_texts() == ["apple", "quince"]
     page.keyboard.press("?")
     assert "unsure" in page.locator("dialog[open]").inner_text()
     page.keyboard.press("Escape")

@@ -97,10 +97,8 @@ class Desk:
         self._file = LabelFile(self._path, self.sheet)
         by_hand = list(self._file.by_hand(self._given))
         named = [*classes, *(name for _, _, labels in by_hand for name in labels)]
-        named += () if classes else of_model
-        for name in dict.fromkeys(named):
-            if self.sheet.current(name) is None:
-                self._add(START, {"kind": "add", "name": name})
+        named += () if classes else [name for name in of_model if name not in self.sheet.removed]
+        self._add_classes(named, quiet)
         for item, state, labels in by_hand:
             if state != OPEN or item in self.sheet.answers:
                 self._add(FILE, {"kind": "answer", "id": item, "state": state, "labels": list(labels)})
@@ -108,6 +106,18 @@ class Desk:
         self._file.write()
         self._told = told
         self._thread.start()
+
+    def _add_classes(self, named: Sequence[str], quiet: bool) -> None:
+        """Add those that are not there, and say so where there were others: a typing error is one more class."""
+        before = list(self.sheet.classes)
+        new = [name for name in dict.fromkeys(named) if self.sheet.current(name) is None]
+        for name in new:
+            self._add(START, {"kind": "add", "name": name})
+        note(
+            f"{counted(len(new), 'class', 'classes')} beside the {len(before):,} that were there: {some(new)}; Shift+R "
+            "on the page removes a class that no answer has",
+            quiet or not (new and before),
+        )
 
     def _refuse_other_classes(self, of_model: Sequence[str], classes: Sequence[str]) -> None:
         """Refuse a model that can suggest nothing to those who label, before anything is changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from activetune.base.errors import UsageError
@@ -14,6 +14,7 @@ from activetune.labelling.sheet import LABELLED, STATES
 LONGEST = 2_000  # signs of a name or a reason
 LONGEST_CLIENT = 200
 MOST = 20_000  # answers of one request
+ANSWER = ("sequence", "id", "state", "label", "labels", "reason", "by", "suggestion")
 LAST = 2**53 - 1  # a whole number that JavaScript keeps exactly
 
 
@@ -32,12 +33,13 @@ def read_answers(body: bytes) -> list[Entry]:
         raise UsageError('answers must be a list of objects: [{"sequence": 1, "id": "…", "label": "…"}]')
     if len(answers) > MOST:
         raise UsageError(f"{len(answers):,} answers in one request; send at most {MOST:,}")
+    _refuse_others(given, ("client", "answers"), "the request")
     client = _client(given)
     return [Entry(client, _sequence(answer), _answer(answer)) for answer in answers]
 
 
 def read_class_change(body: bytes) -> Entry:
-    """``{"client": "…", "sequence": 2, "kind": "add", "name": "…"}``, or ``"rename"`` with ``"to"``.
+    """``{"client": "…", "sequence": 2, "kind": "add", "name": "…"}``, ``"rename"`` with ``"to"``, or ``"remove"``.
 
     Raises:
         UsageError: something else.
@@ -48,15 +50,19 @@ def read_class_change(body: bytes) -> Entry:
         content = {"kind": kind, "name": new_name(given.get("name"))}
     elif kind == "rename":
         content = {"kind": kind, "name": text("name", given.get("name")), "to": new_name(given.get("to"))}
+    elif kind == "remove":
+        content = {"kind": kind, "name": text("name", given.get("name"))}
     else:
         raise UsageError(
-            f"kind {kind!r} is not known; allowed: add, rename (two classes become one where both are there)"
+            f"kind {kind!r} is not known; allowed: add, rename (two classes become one where both are there), remove"
         )
+    _refuse_others(given, ("client", "sequence", *content), "the change of a class")
     return Entry(_client(given), _sequence(given), content)
 
 
 def _answer(given: Mapping[str, Any]) -> dict[str, Any]:
     """An answer as the content of an event."""
+    _refuse_others(given, ANSWER, "an answer")
     state = given.get("state", LABELLED)
     if state not in STATES:
         raise UsageError(f"state {state!r} is not known; allowed: {', '.join(STATES)}")
@@ -74,6 +80,12 @@ def _answer(given: Mapping[str, Any]) -> dict[str, Any]:
     if shown is not None:
         content["suggestion"] = [text("suggestion", name) for name in (shown if isinstance(shown, list) else [shown])]
     return content
+
+
+def _refuse_others(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    """Refuse a field that says nothing here: most likely it is one of the others, mistyped."""
+    if others := [str(name) for name in given if name not in known]:
+        raise UsageError(f"{what} has no field {others[0]!r}; known: {', '.join(known)}")
 
 
 def new_name(given: object) -> str:

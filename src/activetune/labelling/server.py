@@ -10,7 +10,7 @@
 | ``GET /api/order`` | rows in the order in which like images lie together; empty while that is not known |
 | ``GET /api/suggestions`` | those for all items, see :class:`activetune.labelling.suggestions.Suggested` |
 | ``POST /api/answers`` | ``{"saved": [1, …]}`` once they are on disk |
-| ``POST /api/classes`` | the same for a class that is added or renamed |
+| ``POST /api/classes`` | the same for a class that is added, renamed or removed |
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ from activetune.labelling.pictures import SIDES, Pictures
 from activetune.labelling.requests import read_answers, read_class_change
 from activetune.labelling.sheet import Sheet
 from activetune.labelling.suggestions import Suggested, Suggestions, by_classes
+from activetune.serving.answering import refusals, refuse_others
 from activetune.serving.guards import Guards
 
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 MOST_ITEMS = 10_000  # of one response
 RECENT = 30
+ADVICE = {
+    404: "there are GET /api/items, /api/state, /api/order and /api/suggestions, POST /api/answers and /api/classes",
+    405: "answers are sent by POST, everything else is read by GET",
+}
 DECODERS = 4  # threads
 PRESENT = 10.0  # seconds after which a tab that asks for nothing counts as gone
 KEPT = {"Cache-Control": "private, max-age=86400"}  # the address of a picture holds the token: another run has others
@@ -76,14 +81,15 @@ class Page:
             Route("/", self.page),
             Route("/page/{name}", self.file),
             Route("/image/{row:int}", self.image),
-            Route("/api/items", _told(self.items)),
-            Route("/api/state", _told(self.state)),
+            Route("/api/items", _told(self.items, "start", "count")),
+            Route("/api/state", _told(self.state, "since", "client", "at")),
             Route("/api/order", _told(self.order)),
             Route("/api/suggestions", _told(self.suggested)),
             Route("/api/answers", _told(self.answers), methods=["POST"]),
             Route("/api/classes", _told(self.classes), methods=["POST"]),
         ]
-        return Starlette(routes=routes, middleware=[Middleware(Guards, token=token, open_paths=("/page/",))])
+        guards = Middleware(Guards, token=token, open_paths=("/page/",))
+        return Starlette(routes=routes, middleware=[guards], exception_handlers=refusals(ADVICE))
 
     def end(self) -> None:
         """Let go of the threads."""
@@ -233,11 +239,18 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(given)
 
 
-def _told(handle: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
-    """A handler whose result, or whose error in a sentence, is sent as JSON."""
+def _told(
+    handle: Callable[[Request], Awaitable[dict[str, Any]]], *parameters: str
+) -> Callable[[Request], Awaitable[Response]]:
+    """A handler whose result, or whose error in a sentence, is sent as JSON.
+
+    Args:
+        parameters: that the address may have.
+    """
 
     async def respond(request: Request) -> Response:
         try:
+            refuse_others(request, *parameters)
             return JSONResponse(await handle(request))
         except Contradiction as error:
             return JSONResponse({"error": str(error)}, 409)

@@ -6,6 +6,7 @@
 | ``{"kind": "answer", "id", "state", "labels", …}`` | takes the place of the item's answer |
 | ``{"kind": "add", "name"}`` | a further class |
 | ``{"kind": "rename", "name", "to"}`` | a class gets another name, in all answers |
+| ``{"kind": "remove", "name"}`` | a class that no answer has is there no more |
 
 A class that gets the name of another one is one with it from then on. A name that was given up still leads to the class
 that took its place: another tab may not know yet.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from activetune.base.errors import UsageError, some
+from activetune.base.printing import counted
 from activetune.labelling.journal import Event
 
 LABELLED, SKIPPED, UNSURE, NONE, OPEN = "labelled", "skipped", "unsure", "none", "open"
@@ -66,6 +68,7 @@ class Sheet:
         self.answers: dict[str, Answer] = {}
         self.classes: list[str] = []
         self.renamed: dict[str, str] = {}
+        self.removed: set[str] = set()
         self.number = 0  # of the last event
         self.changes: list[tuple[int, int]] = []  # (number of the event, row)
         self.reshaped = 0  # number of the last event that changed a class
@@ -96,10 +99,15 @@ class Sheet:
             self._refuse_answer(content)
         elif kind == "add" and name in self.classes:
             raise UsageError(f"there is a class {name!r} already; choose it")
-        elif kind == "rename" and name not in self.classes:
+        elif kind in ("rename", "remove") and name not in self.classes:
             raise UsageError(f"{name!r} is not one of the classes: {some(self.classes, 8)}")
         elif kind == "rename" and name == content["to"]:
             raise UsageError(f"{name!r} is called so already; give another name")
+        elif kind == "remove" and (bearing := sum(name in answer.labels for answer in self.answers.values())):
+            raise UsageError(
+                f"{counted(bearing, 'answer')} {'has' if bearing == 1 else 'have'} the class {name!r}; "
+                "rename it to another class, which makes both one, or answer anew first"
+            )
 
     def _refuse_answer(self, content: Mapping[str, Any]) -> None:
         if content["id"] not in self.row:
@@ -137,6 +145,12 @@ class Sheet:
         elif content["kind"] == "add":
             self.classes.append(content["name"])
             self.renamed.pop(content["name"], None)
+            self.removed.discard(content["name"])
+            self.reshaped = event.number
+        elif content["kind"] == "remove":
+            self.classes.remove(content["name"])
+            self.renamed = {name: to for name, to in self.renamed.items() if to != content["name"]}
+            self.removed.add(content["name"])
             self.reshaped = event.number
         else:
             self._rename(content["name"], content["to"])

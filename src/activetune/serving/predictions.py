@@ -38,6 +38,7 @@ from activetune.base.run import NO_CHANCE, Idle, Run, RunOptions
 from activetune.base.runtime import Runtime, resolve_runtime
 from activetune.data.images import MAX_PIXELS, decode_image
 from activetune.evaluation.model import Model, Prepare, checked, load
+from activetune.serving.answering import refusals, refuse_others
 from activetune.serving.guards import MAX_BODY, Guards, new_token
 from activetune.serving.listening import PATIENCE, address, bind, run_server
 
@@ -45,6 +46,7 @@ KEEPS_NOTHING = Idle("keeps nothing on disk")
 OWN_PROCESS = Idle("answers in one process", (0, 1))
 FILES = 64  # of one request
 DECODERS = 4  # images that are decoded at a time
+ADVICE = {404: "there are POST /predict, GET /model and GET /health", 405: "images are sent by POST /predict"}
 for _name in ("multipart", "python_multipart"):
     logging.getLogger(_name).addHandler(logging.NullHandler())  # it logs what is wrong before it raises
 
@@ -185,6 +187,7 @@ def application(predictor: Predictor, token: str, *, max_body: int = MAX_BODY) -
         return form.record(item, await batches.ask(ready))
 
     async def predict(request: Request) -> JSONResponse:
+        refuse_others(request, "id")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
             return await _several(request, record)
         try:
@@ -195,19 +198,20 @@ def application(predictor: Predictor, token: str, *, max_body: int = MAX_BODY) -
     about = _about(predictor)
 
     async def told(request: Request) -> JSONResponse:
+        refuse_others(request)
         return JSONResponse(about)
 
     async def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     routes = [
-        Route("/", told),
-        Route("/model", told),
+        Route("/", _explained(told)),
+        Route("/model", _explained(told)),
         Route("/health", health),
         Route("/predict", _explained(predict), methods=["POST"]),
     ]
     guards = Middleware(Guards, token=token, open_paths=("/health",), max_body=max_body)
-    return Starlette(routes=routes, middleware=[guards], exception_handlers={HTTPException: _refused})
+    return Starlette(routes=routes, middleware=[guards], exception_handlers=refusals(ADVICE))
 
 
 async def _several(request: Request, record: Callable[[str, bytes], Awaitable[Record]]) -> JSONResponse:
@@ -248,6 +252,8 @@ def _explained(endpoint: Callable[[Request], Awaitable[JSONResponse]]) -> Callab
             raise
         except MemoryError:
             return JSONResponse({"error": "not enough memory for this image; send a smaller one"}, 507)
+        except UsageError as error:
+            return JSONResponse({"error": str(error)}, 400)
         except ActivetuneError as error:
             return JSONResponse({"error": str(error)}, 500)
         except Exception as error:
@@ -255,16 +261,6 @@ def _explained(endpoint: Callable[[Request], Awaitable[JSONResponse]]) -> Callab
             return JSONResponse({"error": told}, 500)
 
     return answered
-
-
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    """What the routes refuse: an unknown address, a method, a form that is none."""
-    assert isinstance(error, HTTPException)
-    advice = {404: "there are POST /predict, GET /model and GET /health", 405: "images are sent by POST /predict"}
-    sentence = (
-        error.detail if error.status_code not in advice else f"{error.detail.lower()}; {advice[error.status_code]}"
-    )
-    return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
 
 
 def _about(predictor: Predictor) -> Record:

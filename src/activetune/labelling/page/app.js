@@ -329,6 +329,18 @@ export class App extends EventTarget {
     this.draw();
   }
 
+  /** Take a class away that no answer has. */
+  removeClass(name) {
+    const { classes, counts } = this.items;
+    if (!classes.includes(name) || counts.get(name)) return this.tell(`${name} is in use`);
+    this.items.classes = classes.filter((one) => one !== name);
+    this.reshaped = performance.now();
+    this.outbox.push([{ kind: "remove", name }]);
+    this.undos = []; // they may hold answers of this class
+    if (this.filter === `=${name}`) this.show({ filter: "all" });
+    this.draw();
+  }
+
   /** The server will never take an entry: tell, and show again what stands there. */
   async refused(entry, sentence) {
     this.tell(`not saved: ${sentence}`);

@@ -83,20 +83,27 @@ export class Dialogs {
     const told = () => {
       const { name: from, to } = Object.fromEntries(new FormData(this.dialog.querySelector("form")));
       this.dialog.querySelector(".word").textContent = to.trim() !== from && classes.includes(to.trim()) ? "merge" : "rename";
+      this.dialog.querySelector(".remove").disabled = Boolean(counts.get(from));
     };
     const chosen = (event) => {
       this.dialog.querySelector("[name=to]").value = event.target.value; // or else it would be one with the class before
       told();
     };
+    const remove = () => {
+      const { value } = this.dialog.querySelector("[name=name]");
+      this.shut();
+      this.app.removeClass(value);
+    };
     return this.frame(
-      "Rename or merge a class",
+      "Rename, merge or remove a class",
       html`<label>class
           <select name="name" @change=${chosen}>
             ${classes.map((one) => html`<option value=${one} ?selected=${one === name}>${one} (${counts.get(one) ?? 0})</option>`)}
           </select></label>
         <label>becomes <input name="to" list="dialog-classes" .value=${name} autocomplete="off" autofocus required maxlength="200" @input=${told} /></label>
         <datalist id="dialog-classes">${classes.map((one) => html`<option value=${one}></option>`)}</datalist>
-        <p class="note">With the name of another class both become one, in all answers. That can’t be undone.</p>`,
+        <p class="note">With the name of another class both become one, in all answers. That can’t be undone.</p>
+        <p class="note"><button type="button" class="remove" ?disabled=${Boolean(counts.get(name))} @click=${remove}>remove</button> takes away a class that no answer has.</p>`,
       (given) => this.app.renameClass(given.get("name"), given.get("to")),
       "rename",
     );

@@ -23,7 +23,7 @@ export const HELP = [
   ["/", "search a class"],
   ["Shift+G", "one image, or the grid"],
   ["Shift+N", "a new class"],
-  ["Shift+R", "rename a class, or merge it with another"],
+  ["Shift+R", "rename a class, merge it with another, or remove it"],
   ["+ − =", "larger, smaller, whole image; the wheel does so too, dragging moves it"],
   ["Shift+arrows, Ctrl+A, Esc", "grid: select more, all, none; or click, Shift+click, Ctrl+click, drag a frame"],
   ["?", "this list, and your name"],

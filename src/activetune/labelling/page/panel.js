@@ -91,7 +91,7 @@ export class Panel {
         <input type="search" placeholder="search  /" aria-label="search a class" autocomplete="off" spellcheck="false" .value=${this.search}
           @input=${(event) => this.look(event.target.value)} @keydown=${(event) => this.typed(event)} />
         <button title="a new class (Shift+N)" aria-label="a new class" @click=${() => this.ask("add")}>+</button>
-        <button class="rename" title="rename a class, or merge it with another (Shift+R)" aria-label="rename or merge a class"
+        <button class="rename" title="rename a class, merge it with another, or remove it (Shift+R)" aria-label="rename, merge or remove a class"
           ?disabled=${!items.classes.length} @click=${() => this.ask("rename", items.answers[app.row]?.labels[0] ?? items.classes[0])}>⋯</button>
       </div>
       <div class="list">
@@ -103,7 +103,7 @@ export class Panel {
               <kbd>${key}</kbd><span class="name" title=${name}>${name}</span><span class="count">${count.toLocaleString("en")}</span>
               <meter max=${most} .value=${count} aria-hidden="true"></meter>
             </button>
-            <button class="more" aria-label=${`rename or merge ${name}`} title="rename or merge" @click=${() => this.ask("rename", name)}>⋯</button>
+            <button class="more" aria-label=${`rename, merge or remove ${name}`} title="rename, merge or remove" @click=${() => this.ask("rename", name)}>⋯</button>
           </div>`;
         })}
         ${found.length > LISTED ? html`<p class="empty">${(found.length - LISTED).toLocaleString("en")} more: type to search</p>` : nothing}
