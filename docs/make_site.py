@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import json
 import re
 import shutil
 import statistics
@@ -94,8 +95,14 @@ def _list(folder: Path, source: Path) -> None:
 
 
 def pages() -> dict[Path, str]:
-    """The pages of all methods, and one that lists them for each kind, by their path in the site."""
+    """The pages that are made, by their path in the site: methods, notebooks, and lists of these and of decisions."""
     found: dict[Path, str] = {}
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        found[Path("docs", "notebooks", f"{notebook.stem}.md")] = "\n".join(_notebook(notebook))
+    decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    titles = [(page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# "), page.name) for page in decisions]
+    rows = [f"- [{title}]({name})" for title, name in titles]
+    found[Path("docs", "decisions", "index.md")] = "\n".join(["# Decisions", "", *rows, ""])
     guides = {
         "selectors": ("select.md", "activetune select EMB --budget 100 --method {} --out SEL"),
         "recipes": ("finetune.md", "activetune finetune POOL --labels labels.csv --recipe {} --out MODEL"),
@@ -115,6 +122,14 @@ def pages() -> dict[Path, str]:
         head = [f"# {kind.capitalize()}", "", f"How they are used: [{guide}](../{guide}).", ""]
         found[METHODS / f"{kind}.md"] = "\n".join([*head, "| name | |", "|---|---|", *rows, ""])
     return found
+
+
+def _notebook(notebook: Path) -> Iterator[str]:
+    """The cells of a notebook as a page."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        yield from ((source, "") if cell["cell_type"] == "markdown" else ("```python", source, "```", ""))
+    yield from (f"The notebook: [{notebook.name}]({notebook.name}).", "")
 
 
 def _page(kind: str, name: str, cls: type, guide: str, guide_text: str, command: str) -> Iterator[str]:

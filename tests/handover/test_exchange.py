@@ -181,11 +181,14 @@ def test_parquet_tells_the_library_datasets_that_its_images_are_images(
         assert told["objects"]["category"] == {"feature": text, "_type": "Sequence"}
 
 
-def test_a_pools_own_folders_are_its_classes_and_its_images_no_masks(pool: Path, tmp_path: Path) -> None:
+def test_a_pools_own_folders_are_its_classes_and_its_images_no_masks(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     want = {"day 1/ü.png": "day 1", "day 2/ü.png": "day 2"}
     found = activetune.import_labels(pool, pool=pool, quiet=True)
     assert {item: name for item, name in zip(found.ids, found.answers, strict=True) if item in want} == want
-    out = activetune.export_labels(pool, pool=pool, format="table", out=tmp_path / "x.csv", quiet=True)
+    out = activetune.export_labels(pool, pool=pool, format="table", out=tmp_path / "x.csv")
+    assert "is the pool itself: the answers are the names of its folders" in capsys.readouterr().err
     assert "day 1/ü.png,day 1\n" in out.read_text(encoding="utf-8")
 
 

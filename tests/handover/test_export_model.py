@@ -363,6 +363,7 @@ def test_int8_is_scored_and_refused_beyond_the_limit(
         ({"to": "onnx", "int8_limit": 0.5}, "int8_limit says what int8 may cost; give both"),
         ({"to": "tflite"}, "unknown target 'tflite'; there are: hub, onnx, torch-export"),
         ({"to": "onnx", "out": "m.pt2"}, "give a name that ends in .onnx"),
+        ({"to": "hub", "out": "m.onnx"}, "this export is a folder; give --out a name without a dot"),
         ({"to": "onnx", "device": "cuda"}, "works on the processor alone"),
     ],
 )

@@ -422,6 +422,13 @@ def test_what_was_written_by_hand_is_taken_up_and_other_columns_and_rows_stay(se
         assert client.page.desk.sheet.answer("01.png").number == int(rows_of(sel)[1]["event"])
 
 
+def test_a_class_in_the_column_of_events_is_told(sel: Path) -> None:
+    (sel / "labels.csv").write_text("id,label,event\n00.png,,cat\n")
+    with pytest.raises(UsageError, match=r"event of '00.png' holds 'cat'.*write the class into the column label"):
+        Client(sel)
+    assert "00.png,,cat" in (sel / "labels.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("written", "expected"),
     [

@@ -30,7 +30,18 @@ def test_every_selector_recipe_and_task_has_a_page(site: ModuleType) -> None:
     found = {path.as_posix() for path in site.pages()}
     methods = {"selectors": selectors(), "recipes": recipes(), "tasks": tasks()}
     expected = {f"docs/methods/{kind}/{name}.md" for kind, names in methods.items() for name in names}
-    assert found == expected | {f"docs/methods/{kind}.md" for kind in methods}
+    assert {path for path in found if path.startswith("docs/methods/")} == expected | {
+        f"docs/methods/{kind}.md" for kind in methods
+    }
+
+
+def test_notebooks_and_decisions_have_pages(site: ModuleType) -> None:
+    pages = site.pages()
+    for notebook in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        text = pages[Path("docs", "notebooks", f"{notebook.stem}.md")]
+        assert text.startswith("# ") and "```python\n" in text and f"]({notebook.name})" in text
+    listed = pages[Path("docs/decisions/index.md")]
+    assert all(f"]({page.name})" in listed for page in (ROOT / "docs" / "decisions").glob("*.md"))
 
 
 def test_a_page_tells_use_settings_and_what_was_measured(site: ModuleType) -> None:

@@ -147,9 +147,13 @@ def test_visft_shows_each_task_before_and_after(tmp_path: Path) -> None:
 def test_what_changes_nothing_or_does_not_belong_is_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown layout 'tsn'"):
         page_of(made / "sel", layouts=("tsn",))
+    with pytest.raises(UsageError, match="layouts must be distinct; repeated: 'pca'"):
+        page_of(made / "sel", layouts=("pca", "pca"))
+    with pytest.raises(UsageError, match="nowhere does not exist or is empty; expected a finished folder of"):
+        page_of(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="without a pool a model's report reads no labels"):
         page_of(made / "model", labels=made / "labels.csv")
-    with pytest.raises(UsageError, match="leave device out"):
+    with pytest.raises(UsageError, match=r"--device .* can't be given here; leave it out"):
         page_of(made / "sel", device="cuda")
     other = Embeddings.from_numpy(np.eye(4))
     with pytest.raises(UsageError, match="was not selected from these embeddings"):

@@ -213,6 +213,7 @@ def test_checks_settings_and_drop_are_chosen_on_the_command_line(planted: Any, t
     ("options", "sentence"),
     [
         ({"checks": ["darkness"]}, "unknown check 'darkness'"),
+        ({"checks": ["dark", "dark"]}, "checks must be distinct; repeated: 'dark'"),
         ({"settings": {"dark.under": 0.1}}, "check dark has no setting 'under'; did you mean"),
         ({"settings": {"below": 0.1}}, "names no check"),
         ({"settings": {"dark.below": 3}}, "below can't be 3.0; allowed: 0 to 1"),
@@ -303,8 +304,8 @@ def test_every_check_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     tiles()[0].save(tmp_path / "pool" / "only.png")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "1.png").write_bytes(b"no image")
-    if kind == "in_test":
-        with pytest.raises(UsageError, match="give that with --test POOL"):
+    if cls.needs:
+        with pytest.raises(UsageError, match=f"give (that with )?--{cls.needs} "):
             checked(tmp_path / "pool", tmp_path / "none", checks=[kind])
         return
     for name, findings in (("pool", 0), ("broken", int(kind == "unreadable"))):

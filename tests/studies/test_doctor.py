@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import activetune
 from activetune.cli import run
@@ -60,6 +61,24 @@ def test_a_machine_that_is_well_says_so_and_sends_nothing(
     assert found["numpy"]["value"] == metadata.version("numpy")
     assert found["chosen by auto"]["value"].startswith("device ")
     assert {finding["part"] for finding in told["findings"]} == {"versions", "machine", "cache", "extras", "self test"}
+
+
+@pytest.mark.usefixtures("no_self_test", "installed")
+def test_a_torchvision_of_another_torch_is_told_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    from activetune.base.torchvision_ import import_torchvision
+
+    import_torchvision()
+
+    def lacking(*_: object) -> None:
+        raise NotImplementedError("Could not run 'torchvision::nms' with arguments from the 'CPU' backend")
+
+    def there(*_: object) -> None:
+        return None
+
+    for operator, told in ((lacking, True), (there, False)):
+        monkeypatch.setattr(torch.ops.torchvision, "nms", operator)
+        health = activetune.doctor()
+        assert ("torchvision's build" in by_name(health)) == told and not health.faults
 
 
 @pytest.mark.usefixtures("no_self_test")

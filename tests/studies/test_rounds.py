@@ -101,11 +101,14 @@ def test_until_nothing_is_left(pool: Path) -> None:
     assert step(pool).state == "done"
 
 
-def test_a_round_is_closed_with_items_that_nobody_has_looked_at(pool: Path) -> None:
+def test_a_round_is_closed_with_items_that_nobody_has_looked_at(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start(pool)
     answer(pool, 1, only=6)
     closed = step(pool, close=True)
     assert (closed.round, closed.labels) == (2, 6)
+    capsys.readouterr()
+    step(pool, close=True, quiet=False)
+    assert "round 2 was looked at in no image: they may be asked for again" in capsys.readouterr().err
     answer(pool, 1)  # late answers count too
     assert step(pool).labels == 8
 

@@ -115,4 +115,5 @@ def _refuse_idle(stage: str, run: Run, idle: Mapping[str, Idle]) -> None:
         value: Any = getattr(run, name)
         default = type(run).__dataclass_fields__[name].default
         if value != default and value not in why.allowed:
-            raise UsageError(f"{stage} {why.reason}, so {name} can't be {value!r} here; leave {name} out")
+            given = f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
+            raise UsageError(f"{stage} {why.reason}, so {given} can't be given here; leave it out")

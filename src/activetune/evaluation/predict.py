@@ -35,6 +35,7 @@ from activetune.tasks import Form, JsonLines, Row, picture_name, refuse_others
 
 BATCH = 64  # images
 FORMATS = ("auto", "jsonl")
+TABLES = (".csv", ".parquet")  # suffixes
 PICTURES, LISTED = "pictures.csv", ("id", "file")  # which pictures are drawn into a folder
 
 
@@ -110,6 +111,8 @@ def _form(model: Model, out: str | os.PathLike[str] | None, format: str, draw: o
     form = model.task.form(model.classes)
     if format != "jsonl" and (out is None or Path(out).suffix.lower() != ".jsonl"):
         return form
+    if out is not None and Path(out).suffix.lower() in TABLES:
+        raise UsageError(f"{out} names a table, and the format is jsonl; give a name that ends in .jsonl, or no format")
     if draw is not None:
         raise UsageError("pictures are not drawn of JSON lines; leave --draw out, or give --out another name")
     return JsonLines(form)

@@ -23,6 +23,7 @@ from activetune.base.artefact import MANIFEST
 from activetune.base.errors import ActivetuneError, UsageError, unknown_name
 from activetune.base.files import parse_json, read_json
 from activetune.base.names import as_known
+from activetune.base.progress import note
 from activetune.base.tables import Columns, header_of, read_table
 from activetune.data.annotations import TASKS, annotations_of, box_table, read_annotations, tasks_at
 from activetune.data.ids import ids_of, refuse_foreign_ids
@@ -282,6 +283,8 @@ def _corners(box: Any, path: Path) -> list[float]:
 def _annotated(path: Path, pool: Pool, task: str | None, classes: Sequence[str] | None, quiet: bool) -> Given:
     """Answers in any format."""
     own = own_folders(path, pool)
+    told = "the answers are the names of its folders; give images to label as a selection, or as a table of ids"
+    note(f"{path} is the pool itself: {told}", quiet or own is None)
     try:
         asked = task or tasks_at(path, own)[0]
     except UsageError as error:

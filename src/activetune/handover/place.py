@@ -21,6 +21,8 @@ from activetune.base.locks import lock_of
 from activetune.handover.description import KIND
 from activetune.handover.targets import Target
 
+NETWORKS = (".onnx", ".pt2", ".safetensors")  # suffixes of files that hold one
+
 
 @dataclass(frozen=True)
 class Place:
@@ -43,6 +45,8 @@ class Place:
             UsageError: a name with another suffix, or a file where a folder is asked for.
         """
         suffix = Path(target.file).suffix
+        if not target.named and out.suffix.lower() in NETWORKS and not out.is_dir():
+            raise UsageError(f"{out} is a file's name, and this export is a folder; give --out a name without a dot")
         if out.is_dir() or not (out.suffix and target.named):
             if out.exists() and not out.is_dir():
                 raise UsageError(f"{out} is a file; --out must name a folder here")

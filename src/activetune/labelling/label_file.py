@@ -63,7 +63,13 @@ class LabelFile:
             UsageError: a cell that is no label.
         """
         for item, row in self._found.items():
-            number = whole_number(str(row.get("event") or "").strip())
+            event = str(row.get("event") or "").strip()
+            number = whole_number(event)
+            if event and number is None:
+                raise UsageError(
+                    f"{self.path}: the column event of {item!r} holds {event!r}, and is for numbers of this program; "
+                    "write the class into the column label"
+                )
             known = None if number is None else answers.get(number)
             state, labels = self._told(item, row, known)
             current = tuple(sorted({self.sheet.current(name) or name for name in labels}))

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, REPORT, check_files
-from activetune.base.errors import UsageError, unknown_name
+from activetune.base.artefact import MANIFEST, REPORT, check_files, contents
+from activetune.base.errors import UsageError, repeated, some, unknown_name
 from activetune.base.files import read_json, remove
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
@@ -64,7 +64,9 @@ def write_report(
     manifest = _manifest(folder)
     kind = str(manifest.get("kind"))
     if kind not in KINDS:
-        raise UsageError(f"{folder} holds nothing to report on; expected a finished folder of: {', '.join(KINDS)}")
+        there = folder.is_file() or any(contents(folder))
+        what = "holds nothing to report on" if there else "does not exist or is empty"
+        raise UsageError(f"{folder} {what}; expected a finished folder of: {', '.join(KINDS)}")
     answers = kind == MODEL and pool is not None  # a network runs
     idle = {} if answers else {"device": PROCESSOR_ONLY, "precision": NO_PRODUCTS, "workers": ONE_PROCESS}
     run = Run.of("report", run_options, **idle, **({} if "layouts" in USED[kind] else {"seed": NO_CHANCE}))
@@ -98,6 +100,8 @@ def _check_layouts(layouts: Sequence[str] | None) -> None:
     for name in layouts or ():
         if name not in LAYOUTS:
             raise unknown_name("layout", name, LAYOUTS)
+    if twice := repeated(layouts or ()):
+        raise UsageError(f"layouts must be distinct; repeated: {some(twice)}")
 
 
 def _refuse_idle(kind: str, given: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ No check goes to the network.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import tempfile
@@ -116,6 +117,24 @@ def _versions() -> Iterator[Finding]:
     for requirement in needed:
         version, lack = _state(requirement)
         yield Finding("versions", requirement.name, version, lack, f"pip install '{requirement}'" if lack else "")
+    yield from _operators()
+
+
+def _operators() -> Iterator[Finding]:
+    """Whether torchvision was built for the torch that is there; activetune does without its operators."""
+    from activetune.base.torchvision_ import import_torchvision
+
+    try:
+        import_torchvision()
+    except ImportError:  # told above
+        return
+    import torch
+
+    with contextlib.suppress(RuntimeError, NotImplementedError):
+        torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        return
+    told = f"built for another torch than {torch.__version__}: its operators do not load, which activetune does without"
+    yield Finding("versions", "torchvision's build", told, remedy="install both from one index: docs/install.md")
 
 
 def _needs() -> Mapping[str, Sequence[Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from activetune.base.config import configure
-from activetune.base.errors import UsageError, unknown_name
+from activetune.base.errors import UsageError, repeated, some, unknown_name
 from activetune.base.fingerprint import record_of
 from activetune.studies.check.finding import Check, checks
 from activetune.studies.check.picture import Measure
@@ -33,6 +33,8 @@ class Asked:
             UsageError: no such check or setting, or a check that is not made.
         """
         known = checks()
+        if twice := repeated(names or ()):
+            raise UsageError(f"checks must be distinct; repeated: {some(twice)}")
         for name in names or ():
             if name not in known:
                 raise unknown_name("check", name, known)

@@ -120,6 +120,8 @@ def check(
     given = [Given.of(pool, labels, embeddings, network, use_cache=use_cache, quiet=run.quiet)]
     if test is not None:
         given.append(Given.of(test, None, test_embeddings, network, use_cache=use_cache, quiet=run.quiet))
+    if not given[0].labels and all(one.needs == "labels" for one in asked.checks.values()):
+        raise UsageError(f"{', '.join(asked.checks)} looks at classes, and no image has one; give --labels FILE")
     made_from = {**asked.record(), "pools": [one.record() for one in given]}
     this = digest_json(made_from)
     if run.resume and not run.overwrite and holds(folder, KIND, {"run": this}):

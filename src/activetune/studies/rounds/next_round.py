@@ -181,6 +181,8 @@ class _Call:
             self._write_round(number)
         if waiting and not close:
             return self._stand("label", number, self._to_label(number, waiting))
+        unseen = "was looked at in no image: they may be asked for again"
+        note(f"round {number} {unseen}", self.run.quiet or not waiting or waiting < self._entry(number).asked)
         embeddings = self._embeddings()
         model = self._model(number)
         left = [item for item in embeddings.ids if item not in self.decisions and item not in project.audit]
