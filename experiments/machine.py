@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -33,6 +34,21 @@ def commit_of(folder: Path) -> str:
     """The short name of a checkout's commit."""
     line = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def sets_parser(description: str, known: Iterable[str]) -> argparse.ArgumentParser:
+    """The options of a script that measures sets one by one: ``--out``, and ``--sets``, a list of names."""
+    names = list(known)
+
+    def listed(text: str) -> list[str]:
+        if unknown := set(text.split(";")) - set(names):
+            raise argparse.ArgumentTypeError(f"no set is called {unknown.pop()!r}; there are: {'; '.join(names)}")
+        return text.split(";")
+
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
+    parser.add_argument("--sets", type=listed, default=names, help="names with semicolons between; default: all")
+    return parser
 
 
 def keep_sets(path: Path, names: Iterable[str], measured: Callable[[str], Iterable[dict[str, Any]]]) -> None:

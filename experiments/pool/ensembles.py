@@ -10,7 +10,6 @@ features.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from activetune.studies.simulation.scoring import score_head
 from activetune.training.recipe import make_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import keep_sets
+from machine import keep_sets, sets_parser
 
 IMAGES = {
     "Caltech-101": ("$DATA/caltech101.zip",),
@@ -47,12 +46,10 @@ KEPT = Path(__file__).parent / "results/ensembles.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = sets_parser(__doc__, IMAGES)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
-    parser.add_argument("--sets", default=";".join(IMAGES), help="names with semicolons between")
     options = parser.parse_args()
-    keep_sets(KEPT, options.sets.split(";"), lambda name: measured(name, options.data, options.out))
+    keep_sets(KEPT, options.sets, lambda name: measured(name, options.data, options.out))
 
 
 def measured(name: str, data: Path, out: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ stands beside all.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from activetune.features.embedding import take
 from activetune.selection.select import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import keep_sets
+from machine import keep_sets, sets_parser
 
 OTHERS = {"Caltech-101": "CIFAR-10", "CIFAR-10": "Caltech-101", "CIFAR-10, long tail": "Scenes", "Cells": "CIFAR-10"}
 BUDGETS = {
@@ -43,13 +42,10 @@ KEPT = Path(__file__).parent / "results/foreign.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
-    parser.add_argument("--sets", default=";".join(OTHERS), help="names with semicolons between")
-    options = parser.parse_args()
+    options = sets_parser(__doc__, OTHERS).parse_args()
     keep_sets(
         KEPT,
-        options.sets.split(";"),
+        options.sets,
         lambda name: [row for case in cases(name, options.out) for row in measured(name, *case)],
     )
 

@@ -9,7 +9,6 @@ of another set. At one budget a student is trained too. Models are kept in --out
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 import activetune
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import keep_sets
+from machine import keep_sets, sets_parser
 
 BACKBONE, SEEDS = "bundled@64", 3
 SETS = {  # pool, test set, the other set, and budgets; the middle one has students
@@ -34,13 +33,11 @@ KEPT = Path(__file__).parent / "results/foreign_trained.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = sets_parser(__doc__, SETS)
     parser.add_argument("--data", type=Path, required=True, help="holds caltech101.zip")
-    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py")
-    parser.add_argument("--sets", default=";".join(SETS), help="names with semicolons between")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     options = parser.parse_args()
-    keep_sets(KEPT, options.sets.split(";"), lambda name: measured(name, options.data, options.out, options.seeds))
+    keep_sets(KEPT, options.sets, lambda name: measured(name, options.data, options.out, options.seeds))
 
 
 def measured(name: str, data: Path, out: Path, seeds: int) -> Iterator[dict[str, Any]]:

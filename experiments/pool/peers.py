@@ -9,7 +9,6 @@ anything; where they have a choice (neighbours, how confident) a user without fu
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 import time
@@ -31,7 +30,7 @@ from activetune.features.embedding import take
 from activetune.selection.artefact import load_selection
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import keep_sets
+from machine import keep_sets, sets_parser
 
 FOLDERS = {
     "Caltech-101": "here-caltech-frozen",
@@ -55,12 +54,8 @@ def peers() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
-    parser.add_argument("--sets", default="all", help="names with semicolons between")
-    options = parser.parse_args()
-    names = FOLDERS if options.sets == "all" else options.sets.split(";")
-    keep_sets(KEPT, names, lambda name: measured(name, options.out / FOLDERS[name]))
+    options = sets_parser(__doc__, FOLDERS).parse_args()
+    keep_sets(KEPT, options.sets, lambda name: measured(name, options.out / FOLDERS[name]))
 
 
 def measured(name: str, folder: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ may lie, have more of the picks than their share.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ from activetune.selection.selectors import make_selector
 from activetune.selection.selectors.activeft import ActiveFT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import keep_sets
+from machine import keep_sets, sets_parser
 
 METHODS = (
     "random",
@@ -60,11 +59,8 @@ KEPT = Path(__file__).parent / "results/selections.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py and run.py")
-    parser.add_argument("--sets", default=";".join(FOLDERS), help="names with semicolons between")
-    options = parser.parse_args()
-    keep_sets(KEPT, options.sets.split(";"), lambda name: measured(name, options.out / FOLDERS[name]))
+    options = sets_parser(__doc__, FOLDERS).parse_args()
+    keep_sets(KEPT, options.sets, lambda name: measured(name, options.out / FOLDERS[name]))
 
 
 def measured(name: str, folder: Path) -> list[dict[str, Any]]:

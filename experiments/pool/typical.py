@@ -9,7 +9,6 @@ ten pools are made, of ten classes each, 70 % of their images; the rest is score
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from activetune.selection.problem import Evidence
 from activetune.selection.selectors.activeft import ActiveFT
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import keep_sets
+from machine import keep_sets, sets_parser
 
 TENS = "Tiny-ImageNet, ten classes"
 SETS = {
@@ -40,16 +39,14 @@ KEPT = Path(__file__).parent / "results/typical.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = sets_parser(__doc__, SETS)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--weights", type=Path, required=True, help="vit_tiny_patch16_224.safetensors")
-    parser.add_argument("--out", type=Path, default=Path("build/pool"), help="of pools.py")
-    parser.add_argument("--sets", default=";".join(SETS), help="names with semicolons between")
     options = parser.parse_args()
     places = {"$DATA": str(options.data), "$OUT": str(options.out)}
     keep_sets(
         KEPT,
-        options.sets.split(";"),
+        options.sets,
         lambda name: [
             *measured(name, "ViT-Tiny", "timm/vit_tiny_patch16_224", options.weights, places),
             *measured(name, "bundled", "bundled", None, places),
