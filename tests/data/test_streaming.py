@@ -118,6 +118,8 @@ def test_lines_in_a_file(
     assert run([*streamed, "--resume"]) == 2 and "when it streams" in capsys.readouterr().err
     assert run([*streamed, "--shard-size", "9"]) == 2 and "given one by one" in capsys.readouterr().err
     assert run([*line, "--draw", str(tmp_path / "d")]) == 2 and "leave --draw out" in capsys.readouterr().err
+    table = [*line[:4], str(tmp_path / "q.csv"), "--format", "jsonl", *OPTIONS]
+    assert run(table) == 2 and "names a table, and the format is jsonl" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("mine")
     other = [*line[:4], str(tmp_path / "mine.txt"), "--format", "jsonl", "--overwrite", *OPTIONS]
     assert run(other) == 2 and (tmp_path / "mine.txt").read_text() == "mine"
