@@ -115,13 +115,13 @@ def processes() -> str:
         spent = "-" if row["way"].startswith("Ray") else f"{row['processor_seconds']:.1f}"
         rows.append([*cells, spent, str(row["rounds"]), f"{row['load']:.0f}"])
     return lines(
-        ["way", "images/s", "times one process", "seconds of the command", "of processor", "rounds", "load"], rows
+        ["way", "images/s", "times one process", "seconds of the command", "CPU seconds", "rounds", "load"], rows
     )
 
 
 def photos() -> str:
     """``photos.json``: an image's way, part by part."""
-    header = ["backbone", "MB a photo", "as it is, ms", "all pixels, ms", "times", "least cosine", *_parts()]
+    header = ["backbone", "MB per photo", "as it is, ms", "all pixels, ms", "times", "least cosine", *_parts()]
     rows = []
     for row in read("benchmarks/photos.json")["rows"]:
         cells = [row["backbone"], f"{row['megabytes']:.1f}", f"{row['enough_ms']:.0f}", f"{row['whole_ms']:.0f}"]
