@@ -70,10 +70,10 @@ def long_run() -> tuple[str, ...]:
     return tuple(told for row in (few, many) for told in (f"{row['embed']['peak_own_mb']:,}", f"{row['images']:,}"))
 
 
-def beside_features() -> str:
+def beside_features() -> tuple[str]:
     """Gigabytes that ``select`` took beside the float32 features of the bundled network."""
     row = max(read("benchmarks/long_run.json")["rows"], key=lambda one: one["images"])
-    return f"{(row['select']['peak_own_mb'] - 4 * row['images'] * 512 / 1e6) / 1000:.1f}"
+    return (f"{(row['select']['peak_own_mb'] - 4 * row['images'] * 512 / 1e6) / 1000:.1f}",)
 
 
 CLAIMS = {
