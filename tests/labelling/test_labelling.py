@@ -30,6 +30,7 @@ from activetune.base.run import Run
 from activetune.data.labels import read_labels
 from activetune.data.opening import open_pool
 from activetune.features.artefact import Embeddings, save_embeddings
+from activetune.labelling.desk import Desk
 from activetune.labelling.features import alike, features_of
 from activetune.labelling.journal import Contradiction, Entry, Journal
 from activetune.labelling.label import Asked, page_of
@@ -306,9 +307,12 @@ def test_a_class_is_removed_while_no_answer_has_it(sel: Path, capsys: pytest.Cap
         client.change(1, kind="rename", name="dgo", to="wolf")
         assert client.change(2, kind="remove", name="wolf").json() == {"saved": [2]}
         assert client.change(2, kind="remove", name="wolf").json() == {"saved": [2]}  # a retry
-        for name in ("dgo", "wolf"):  # of a tab that does not know yet
-            assert "is not one of the 2 classes" in client.answer(3, "00.png", name).json()["error"]
-        client.answer(4, "00.png", "cat")
+        assert names(client) == ["cat", "dog"]
+        assert client.answer(3, "01.png", "dgo").json() == {"saved": [3]}  # of a tab that does not know yet
+        assert names(client) == ["cat", "dog", "wolf"] and labels_in(sel) == {"01.png": "wolf"}
+        client.answer(4, "01.png", "dog")
+        assert client.change(9, kind="remove", name="wolf").status_code == 200
+        client.answer(10, "00.png", "cat")
         refused = client.change(5, kind="remove", name="cat")
         assert refused.status_code == 400 and "1 answer has the class 'cat'; rename it" in refused.json()["error"]
         assert client.change(6, kind="remove", name="fox").status_code == 400
@@ -318,7 +322,7 @@ def test_a_class_is_removed_while_no_answer_has_it(sel: Path, capsys: pytest.Cap
     capsys.readouterr()
     with page_of(sel, Asked(classes=["dog", "cat"]), Run()) as page:  # asked for again, it is there again
         assert page.desk.sheet.classes == ["dog", "cat"]
-        assert labels_in(sel)["00.png"] == "dog"
+        assert labels_in(sel) == {"00.png": "dog", "01.png": "dog"}
     assert "1 class beside the 1 that were there: 'cat'; Shift+R" in capsys.readouterr().err
 
 
@@ -420,6 +424,76 @@ def test_what_was_written_by_hand_is_taken_up_and_other_columns_and_rows_stay(se
     assert labels_in(sel)["01.png"] == "cat"
     with Client(sel) as client:  # and it is no news the next time
         assert client.page.desk.sheet.answer("01.png").number == int(rows_of(sel)[1]["event"])
+
+
+def test_rows_of_another_journal_are_answers_of_their_own(sel: Path) -> None:
+    with Client(sel) as client:
+        client.answer(1, "02.png", "cat", by="Ada")
+    event = rows_of(sel)[2]["event"]
+    (sel / "labels.csv").write_text(f"id,label,state,event\n00.png,cat,labelled,{event}\n02.png,cat,labelled,{event}\n")
+    with Client(sel):
+        assert labels_in(sel) == {"00.png": "cat", "02.png": "cat"}
+        assert rows_of(sel)[2]["by"] == "Ada"
+
+
+def test_a_label_file_whose_journal_is_gone_keeps_all_that_it_says(sel: Path) -> None:
+    with Client(sel) as client:
+        client.answer(1, "00.png", "cat", by="Ada", suggestion="dog")
+        client.answer(2, "01.png", state="none", reason="bad image", by="Ben")
+    before = [{name: cell for name, cell in row.items() if name != "event"} for row in rows_of(sel)]
+    (sel / "labels.sqlite").unlink()
+    with Client(sel):
+        pass
+    assert [{name: cell for name, cell in row.items() if name != "event"} for row in rows_of(sel)] == before
+
+
+def test_a_reason_that_is_corrected_by_hand_is_kept(sel: Path) -> None:
+    with Client(sel) as client:
+        client.answer(1, "01.png", state="none", reason="bad image", by="Ben")
+    text = (sel / "labels.csv").read_text()
+    (sel / "labels.csv").write_text(text.replace("bad image", "a dog's tail"))
+    for _ in range(2):
+        with Client(sel) as client:
+            assert client.page.desk.sheet.answer("01.png").reason == "a dog's tail"
+            number = client.page.desk.sheet.number
+    assert number == client.page.desk.sheet.number
+
+
+def test_rows_of_no_item_stay_in_the_file_alone_and_double_ones_are_refused(sel: Path) -> None:
+    (sel / "labels.csv").write_text("id,label,note\n00.png,cat,\nim9,dog,typed wrongly\n")
+    with Client(sel) as client:
+        assert "im9" not in client.page.desk.sheet.answers
+    last = rows_of(sel)[-1]
+    assert (last["id"], last["label"], last["note"], last["event"]) == ("im9", "dog", "typed wrongly", "")
+    (sel / "labels.csv").write_text("id,label\n00.png,cat\n00.png,dog\n")
+    with pytest.raises(UsageError, match=r"has several rows of '00.png'; keep one row per item"):
+        Client(sel)
+
+
+def test_a_class_whose_name_holds_the_separator_stays_one(sel: Path) -> None:
+    with Client(sel, classes=["Felis; catus", "dog"]) as client:
+        client.answer(1, "00.png", "Felis; catus")
+    with Client(sel, classes=None, multilabel=True) as client:
+        assert client.page.desk.sheet.classes == ["Felis; catus", "dog"]
+        assert client.get("/api/items", start=0, count=1)["items"][0]["label"] == ["Felis; catus"]
+
+
+def test_a_model_whose_classes_were_renamed_or_removed_is_taken_again(sel: Path) -> None:
+    given = {"of_model": ["cat", "dog", "fox"], "multilabel": False, "told": lambda: None}
+    desk = Desk(sel / "labels.sqlite", sel / "labels.csv", ["00.png"])
+    desk.begin([], **given)
+    changes = [("cat", "Felis"), ("dog", "Canis"), ("fox", "Vulpes")]
+    entries = [
+        Entry("one", number + 1, {"kind": "rename", "name": name, "to": to})
+        for number, (name, to) in enumerate(changes)
+    ]
+    for entry in (*entries, Entry("one", 9, {"kind": "remove", "name": "Vulpes"})):
+        desk.save([entry]).result()
+    desk.end()
+    desk = Desk(sel / "labels.sqlite", sel / "labels.csv", ["00.png"])
+    desk.begin([], **given)
+    assert desk.sheet.classes == ["Felis", "Canis"]
+    desk.end()
 
 
 def test_a_class_in_the_column_of_events_is_told(sel: Path) -> None:

@@ -21,7 +21,7 @@ from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.labelling.journal import Entry, Journal
 from activetune.labelling.label_file import LabelFile
-from activetune.labelling.sheet import LABELLED, OPEN, Sheet, Told, swapped
+from activetune.labelling.sheet import LABELLED, Sheet, Told, swapped
 from activetune.labelling.suggestions import Known
 
 START, FILE = "start", "labels.csv"  # clients of the program itself
@@ -60,7 +60,8 @@ class Desk:
             self.sheet.apply(event)
             content, kind = event.content, event.content["kind"]
             if kind == "answer":
-                self._given[event.number] = content["state"], self.sheet.todays(content["labels"])
+                names = self.sheet.todays(content["labels"])
+                self._given[event.number] = Told(content["id"], content["state"], names, content.get("reason", ""))
             elif kind == "rename":
                 self._given = {number: renamed(told, content) for number, told in self._given.items()}
         self._path = labels
@@ -96,12 +97,10 @@ class Desk:
             self._add(START, {"kind": "begin", "multilabel": True})
         self._file = LabelFile(self._path, self.sheet)
         by_hand = list(self._file.by_hand(self._given))
-        named = [*classes, *(name for _, _, labels in by_hand for name in labels)]
-        named += () if classes else [name for name in of_model if name not in self.sheet.removed]
+        named = [*classes, *(name for content in by_hand for name in content["labels"])]
+        named += () if classes else [name for name in of_model if self.sheet.known(name) not in self.sheet.removed]
         self._add_classes(named, quiet)
-        for item, state, labels in by_hand:
-            if state != OPEN or item in self.sheet.answers:
-                self._add(FILE, {"kind": "answer", "id": item, "state": state, "labels": list(labels)})
+        self._add(FILE, *by_hand)
         self._given = {}
         self._file.write()
         self._told = told
@@ -111,8 +110,7 @@ class Desk:
         """Add those that are not there, and say so where there were others: a typing error is one more class."""
         before = list(self.sheet.classes)
         new = [name for name in dict.fromkeys(named) if self.sheet.current(name) is None]
-        for name in new:
-            self._add(START, {"kind": "add", "name": name})
+        self._add(START, *({"kind": "add", "name": name} for name in new))
         note(
             f"{counted(len(new), 'class', 'classes')} beside the {len(before):,} that were there: {some(new)}; Shift+R "
             "on the page removes a class that no answer has",
@@ -122,17 +120,19 @@ class Desk:
     def _refuse_other_classes(self, of_model: Sequence[str], classes: Sequence[str]) -> None:
         """Refuse a model that can suggest nothing to those who label, before anything is changed."""
         by_hand = LabelFile(self._path, self.sheet).by_hand(self._given)
-        named = (name for _, _, labels in by_hand for name in labels)
+        named = (name for content in by_hand for name in content["labels"])
         there = list(dict.fromkeys([*self.sheet.classes, *classes, *named]))
-        if there and not set(there) & set(of_model):
+        if there and not set(there) & {self.sheet.current(name) or name for name in of_model}:
             raise UsageError(
                 f"the model tells {some(of_model)} apart, and the classes here are {some(there)}: it has nothing to "
                 "suggest; leave --model out, or give one that knows them"
             )
 
-    def _add(self, client: str, content: dict[str, object]) -> None:
-        sequence = self._journal.last_sequence(client) + 1
-        for event in self._journal.add([Entry(client, sequence, content)]):
+    def _add(self, client: str, *contents: dict[str, Any]) -> None:
+        """Keep events of the program itself: all of them, or none where it is stopped on the way."""
+        first = self._journal.last_sequence(client) + 1
+        entries = [Entry(client, first + number, content) for number, content in enumerate(contents)]
+        for event in self._journal.add(entries):
             self.sheet.apply(event)
 
     def save(self, entries: Sequence[Entry]) -> Future[list[int]]:
@@ -233,8 +233,7 @@ class Desk:
 
 def renamed(told: Told, content: Mapping[str, Any]) -> Told:
     """What an answer says once a class has got another name."""
-    state, names = told
-    return state, swapped(names, content["name"], content["to"])
+    return told._replace(labels=swapped(told.labels, content["name"], content["to"]))
 
 
 def _resolve(request: _Request, result: list[int] | Exception) -> None:

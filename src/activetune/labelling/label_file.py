@@ -10,22 +10,23 @@ its event was changed by hand.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, repeated, some
 from activetune.base.files import parse_json, replacing
 from activetune.base.names import as_known, whole_number
 from activetune.base.tables import csv_line, need_columns, read_table
-from activetune.data.answers import class_name
+from activetune.data.answers import class_name, is_missing
 from activetune.data.ids import ids_of
 from activetune.labelling.sheet import LABELLED, NONE, OPEN, SKIPPED, STATES, UNSURE, Answer, Sheet, Told
 
 OWN = ("id", "label", "labels", "state", "reason", "suggestion", "by", "answered", "event")
-SEVERAL = "labels"
+SEVERAL, REASON = "labels", "reason"
 
 
 class LabelFile:
@@ -50,20 +51,26 @@ class LabelFile:
         need_columns(columns, ["id"], self.path, self.sheet.row)
         ids = as_known(ids_of(columns["id"]), self.sheet.row)
         self.further = [name for name in columns if name not in OWN]
+        if twice := repeated(ids):
+            raise UsageError(f"{self.path} has several rows of {some(twice)}; keep one row per item")
         for position, item in enumerate(ids):
             self._found[item] = {name: cells[position] for name, cells in columns.items()}
 
-    def by_hand(self, answers: Mapping[int, Told]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-        """Items with the state and the class names that somebody has written into the file.
+    def by_hand(self, answers: Mapping[int, Told]) -> Iterator[dict[str, Any]]:
+        """What somebody has written into the file, as contents of events; of a journal that is gone, all that it said.
+
+        Rows of items that the selection does not have stay in the file, and are no answers here.
 
         Args:
-            answers: by the number of their event, what the journal says: the state and the names of today.
+            answers: by the number of their event, what the journal says.
 
         Raises:
             UsageError: a cell that is no label.
         """
         for item, row in self._found.items():
-            event = str(row.get("event") or "").strip()
+            if item not in self.sheet.row and item not in self.sheet.answers:
+                continue
+            event = _text(row, "event")
             number = whole_number(event)
             if event and number is None:
                 raise UsageError(
@@ -71,13 +78,18 @@ class LabelFile:
                     "write the class into the column label"
                 )
             known = None if number is None else answers.get(number)
+            known = known if known is not None and known.item == item else None  # else it is another journal's
             state, labels = self._told(item, row, known)
             current = tuple(sorted({self.sheet.current(name) or name for name in labels}))
             stands = self.sheet.answer(item)
-            if (state, current) not in (known or (OPEN, ()), (stands.state, stands.labels)):
-                yield item, state, current
+            before = (known or Told(item, OPEN, ()), Told(item, stands.state, stands.labels, stands.reason))
+            told = Told(item, state, current, _text(row, REASON))
+            if told in before or (REASON not in row and told in [one._replace(reason="") for one in before]):
+                continue
+            content = {"kind": "answer", "id": item, "state": state, "labels": list(current)}
+            yield content | (_lost(row) if known is None else _corrected(told, known))
 
-    def _told(self, item: str, row: Mapping[str, Any], known: Told | None) -> Told:
+    def _told(self, item: str, row: Mapping[str, Any], known: Told | None) -> tuple[str, tuple[str, ...]]:
         """State and class names of a row.
 
         Args:
@@ -87,13 +99,15 @@ class LabelFile:
         where = f"{self.path}: the label of {item!r}"
         if (listed := self._listed(row, where)) is not None:
             one = str(row.get("label") or "").strip()
-            as_before = "label" not in row or known is None or one == ";".join(known[1])
-            if as_before or (LABELLED, self.sheet.todays(listed)) != known:
+            as_before = "label" not in row or known is None or one == ";".join(known.labels)
+            if as_before or (LABELLED, self.sheet.todays(listed)) != (known and (known.state, known.labels)):
                 return LABELLED, listed
         try:
             name = class_name(row.get("label"))
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
+        if name is not None and known is not None and known.state == LABELLED and name == ";".join(known.labels):
+            return LABELLED, known.labels  # a name may hold the separator
         if name is not None:
             several = self.sheet.multilabel and (SEVERAL not in row or known is not None)
             parts = [part.strip() for part in name.split(";")] if several else [name]
@@ -130,6 +144,8 @@ class LabelFile:
         return list(dict.fromkeys([*self.sheet.ids, *self.sheet.answers, *self._found]))
 
     def _line(self, item: str, answer: Answer) -> bytes:
+        if item not in self.sheet.row and item not in self.sheet.answers:
+            return csv_line([self._found[item].get(name) or "" for name in self.header]).encode()
         names = answer.labels
         cells: dict[str, object] = {
             "id": item,
@@ -144,6 +160,27 @@ class LabelFile:
         }
         further = self._found.get(item, {})
         return csv_line([cells[name] if name in cells else further.get(name) or "" for name in self.header]).encode()
+
+
+def _lost(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Who has given an answer, when, and on what suggestion, as a file says whose journal is gone."""
+    found: dict[str, Any] = {name: text for name in (REASON, "by") if (text := _text(row, name))}
+    if shown := _text(row, "suggestion"):
+        found["suggestion"] = shown.split(";")
+    with contextlib.suppress(ValueError, OverflowError):
+        found["at"] = datetime.fromisoformat(_text(row, "answered")).timestamp()
+    return found
+
+
+def _corrected(told: Told, known: Told) -> dict[str, Any]:
+    """The reason of an answer that was changed by hand: a new one, or that of before where the answer is as it was."""
+    as_before = (told.state, told.labels) == (known.state, known.labels)
+    return {REASON: told.reason} if told.reason and (as_before or told.reason != known.reason) else {}
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    cell = row.get(name)
+    return "" if is_missing(cell) else str(cell).strip()
 
 
 def _moment(seconds: float) -> str:

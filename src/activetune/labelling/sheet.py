@@ -3,7 +3,7 @@
 | event | what it does |
 |---|---|
 | ``{"kind": "begin", "multilabel"}`` | a start of the page; once an item may have several classes it always may |
-| ``{"kind": "answer", "id", "state", "labels", …}`` | takes the place of the item's answer |
+| ``{"kind": "answer", "id", "state", "labels", …}`` | takes the place of the item's answer; brings back its class |
 | ``{"kind": "add", "name"}`` | a further class |
 | ``{"kind": "rename", "name", "to"}`` | a class gets another name, in all answers |
 | ``{"kind": "remove", "name"}`` | a class that no answer has is there no more |
@@ -17,14 +17,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from activetune.base.errors import UsageError, some
 from activetune.base.printing import counted
 from activetune.labelling.journal import Event
 
 LABELLED, SKIPPED, UNSURE, NONE, OPEN = "labelled", "skipped", "unsure", "none", "open"
-Told = tuple[str, tuple[str, ...]]  # the state and the class names of an answer
+
+
+class Told(NamedTuple):
+    """What an event of the journal says of an item, by the names of today."""
+
+    item: str
+    state: str
+    labels: tuple[str, ...]
+    reason: str = ""
+
+
 STATES = (LABELLED, SKIPPED, UNSURE, NONE, OPEN)
 
 
@@ -78,7 +88,13 @@ class Sheet:
 
     def current(self, name: str) -> str | None:
         """The class that a name stands for today; None where it stands for none."""
-        return name if name in self.classes else self.renamed.get(name)
+        found = name if name in self.classes else self.renamed.get(name)
+        return found if found in self.classes else None
+
+    def known(self, name: str) -> str | None:
+        """The same, or the class that was removed: another tab may have given it before it knew."""
+        found = name if name in self.classes else self.renamed.get(name, name)
+        return found if found in self.classes or found in self.removed else None
 
     def todays(self, names: Sequence[str]) -> tuple[str, ...]:
         """The classes that names stand for today, in ascending order."""
@@ -115,7 +131,7 @@ class Sheet:
                 f"id {content['id']!r} is not one of the {len(self.ids):,} items of this selection; check it"
             )
         for name in content["labels"]:
-            if self.current(name) is None:
+            if self.known(name) is None:
                 raise UsageError(f"{name!r} is not one of the {len(self.classes):,} classes: {some(self.classes, 8)}")
         if content["state"] == LABELLED and len(content["labels"]) != 1 and not self.multilabel:
             raise UsageError(
@@ -128,7 +144,10 @@ class Sheet:
         if content["kind"] == "begin":
             self.multilabel = self.multilabel or content["multilabel"]
         elif content["kind"] == "answer":
-            labels = self.todays(content["labels"])
+            labels = tuple(sorted({known for name in content["labels"] if (known := self.known(name)) is not None}))
+            for name in labels:
+                if name not in self.classes:
+                    self._add(name, event.number)
             shown = content.get("suggestion")
             self._put(
                 content["id"],
@@ -139,23 +158,25 @@ class Sheet:
                     None if shown is None else tuple(shown),
                     content.get("by", ""),
                     event.number,
-                    event.at,
+                    content.get("at", event.at),
                 ),
             )
         elif content["kind"] == "add":
-            self.classes.append(content["name"])
-            self.renamed.pop(content["name"], None)
-            self.removed.discard(content["name"])
-            self.reshaped = event.number
+            self._add(content["name"], event.number)
         elif content["kind"] == "remove":
             self.classes.remove(content["name"])
-            self.renamed = {name: to for name, to in self.renamed.items() if to != content["name"]}
             self.removed.add(content["name"])
             self.reshaped = event.number
         else:
             self._rename(content["name"], content["to"])
             self.renames.append((event.number, event.client, content["name"], content["to"]))
             self.reshaped = event.number
+
+    def _add(self, name: str, number: int) -> None:
+        self.classes.append(name)
+        self.renamed.pop(name, None)
+        self.removed.discard(name)
+        self.reshaped = number
 
     def _put(self, item: str, answer: Answer) -> None:
         before = self.answers.get(item)
@@ -176,6 +197,7 @@ class Sheet:
             self.classes[self.classes.index(old)] = new
         self.renamed = {name: new if to == old else to for name, to in self.renamed.items() if name != new}
         self.renamed[old] = new
+        self.removed.discard(new)
         for item, answer in self.answers.items():
             if old in answer.labels:
                 self.answers[item] = replace(answer, labels=swapped(answer.labels, old, new))

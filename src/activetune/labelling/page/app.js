@@ -106,7 +106,7 @@ export class App extends EventTarget {
     items.total = state.total;
     items.multilabel = state.multilabel;
     const names = state.classes.map((one) => one.name);
-    for (const { client, name, to } of state.renames) if (client !== this.outbox.client) items.swap(name, to);
+    for (const { client, name, to } of state.renames) if (client !== this.outbox.client) this.renamedElsewhere(name, to);
     if (!reshaping && !this.outbox.reshapes && !(this.reshaped > asked)) this.follow(names);
     const pending = items.pending();
     for (const item of state.changes) if (!pending.has(item.id) && !(this.touched.get(item.row) > asked)) items.take(item);
@@ -122,15 +122,28 @@ export class App extends EventTarget {
     this.draw();
   }
 
+  renamedElsewhere(name, to) {
+    this.items.swap(name, to);
+    if (this.choice?.delete(name)) this.choice.add(to);
+    this.undos = []; // they hold answers by the names of before
+  }
+
   /** Take over the classes as they stand; keys that others have moved rest for a moment, so that no hand errs. */
   follow(names) {
     const before = this.items.classes;
     this.items.classes = names;
+    for (const name of before) if (!names.includes(name)) this.forget(name);
     if (names.some((name, position) => before.includes(name) && before[position] !== name)) {
       this.moved = performance.now();
       this.tell("somebody has changed the classes, and keys have moved");
     }
     if (this.filter.startsWith("=") && !names.includes(this.filter.slice(1))) this.show({ filter: "all" });
+  }
+
+  /** A class is there no more: nothing suggests it, and no unsaved choice holds it. */
+  forget(name) {
+    this.items.forget(name);
+    this.choice?.delete(name);
   }
 
   /** Whether keys stand for other classes than a moment ago. */
@@ -201,7 +214,8 @@ export class App extends EventTarget {
   }
 
   goTo(row) {
-    this.show({ view: "single", filter: this.rows.includes(row) ? this.filter : "all" });
+    this.show({ view: "single" });
+    if (!this.rows.includes(row)) this.show({ filter: "all" });
     this.go(this.rows.indexOf(row));
   }
 
@@ -216,17 +230,23 @@ export class App extends EventTarget {
   /** Give the same answer to items, or to each its own (a function of the row). */
   answer(rows, given) {
     if (!rows.length) return;
-    const before = rows.map((row) => [row, this.items.answers[row]]);
-    this.undos.push(before);
-    if (this.undos.length > UNDOS) this.undos.shift();
-    this.put(rows.map((row) => [row, { ...OPEN, ...(typeof given === "function" ? given(row) : given) }]));
+    const pairs = rows.map((row) => [row, { ...OPEN, ...(typeof given === "function" ? given(row) : given) }]);
+    this.remember(pairs);
+    this.put(pairs);
     this.pace.record(rows.length);
     this.choice = null;
     this.advance(rows);
   }
 
+  /** Keep what stands before answers take its place, for undo. */
+  remember(pairs) {
+    this.undos.push(pairs.map(([row, answer]) => ({ row, before: this.items.answers[row], after: answer })));
+    if (this.undos.length > UNDOS) this.undos.shift();
+  }
+
   put(pairs) {
     const { items } = this;
+    this.problem = "";
     const entries = pairs.map(([row, answer]) => {
       const kept = { ...answer, by: this.by };
       items.put(row, kept);
@@ -240,7 +260,8 @@ export class App extends EventTarget {
 
   /** To the next image that is open; in the grid the selection ends. */
   advance(rows) {
-    if (this.view === "grid") this.cursor = Math.max(...rows.map((row) => this.rows.indexOf(row)));
+    const given = new Set(rows);
+    if (this.view === "grid") this.cursor = Math.max(0, this.rows.findLastIndex((row) => given.has(row)));
     this.selected.clear();
     const next = this.nextOpen(this.cursor);
     if (next >= 0) this.cursor = next;
@@ -249,14 +270,18 @@ export class App extends EventTarget {
   }
 
   undo() {
-    const before = this.undos.pop();
-    if (!before) return this.tell("there is nothing to undo");
-    this.put(before);
+    const last = this.undos.pop();
+    if (!last) return this.tell("there is nothing to undo");
+    const own = last.filter(({ row, after }) => alike(this.items.answers[row], after));
+    if (!own.length) return this.tell("not undone: somebody has answered that anew");
+    this.put(own.map(({ row, before }) => [row, before]));
     this.choice = null;
-    const position = this.rows.indexOf(before[0][0]);
+    const position = this.rows.indexOf(own[0].row);
     if (position >= 0) this.cursor = position;
-    this.selected = new Set(this.view === "grid" && before.length > 1 ? before.map(([row]) => row) : []);
-    this.tell(`undone${before.length > 1 ? `: ${before.length} images` : ""}`);
+    this.selected = new Set(this.view === "grid" && own.length > 1 ? own.map(({ row }) => row) : []);
+    const others = last.length - own.length;
+    const beside = others ? `, not ${others.toLocaleString("en")} that others have answered anew` : "";
+    this.tell(`undone${own.length > 1 || others ? `: ${own.length} images` : ""}${beside}`);
     this.draw();
   }
 
@@ -286,8 +311,9 @@ export class App extends EventTarget {
     const labels = [...this.choice].sort();
     this.choice = null;
     if (`${labels}` !== `${this.items.answers[this.row].labels}`) {
-      this.undos.push([[this.row, this.items.answers[this.row]]]);
-      this.put([[this.row, { ...OPEN, state: "labelled", labels }]]);
+      const pairs = [[this.row, { ...OPEN, state: "labelled", labels }]];
+      this.remember(pairs);
+      this.put(pairs);
     }
   }
 
@@ -336,16 +362,16 @@ export class App extends EventTarget {
     this.items.classes = classes.filter((one) => one !== name);
     this.reshaped = performance.now();
     this.outbox.push([{ kind: "remove", name }]);
-    this.undos = []; // they may hold answers of this class
+    this.forget(name);
     if (this.filter === `=${name}`) this.show({ filter: "all" });
     this.draw();
   }
 
   /** The server will never take an entry: tell, and show again what stands there. */
   async refused(entry, sentence) {
+    if (entry.kind === "add" && this.items.classes.includes(entry.name)) return; // another tab was first
     this.tell(`not saved: ${sentence}`);
     this.problem = `not saved: ${sentence}`;
-    this.items.loaded = 0;
     await this.items.load(() => this.draw()).catch(() => {});
   }
 
@@ -355,3 +381,5 @@ export class App extends EventTarget {
     return { open: "not answered", skipped: "skipped", unsure: "unsure" }[answer.state];
   }
 }
+
+const alike = (one, other) => one.state === other.state && `${one.labels}` === `${other.labels}` && one.reason === other.reason;

@@ -54,8 +54,23 @@ export class Items {
     this.suggested[row] = item.suggestion === null ? null : { labels: listed(item.suggestion), probability: item.probability };
   }
 
-  /** Load all items, part by part; `shown` is called after each. */
+  /** Load all items, part by part; `shown` is called after each. Asked for while it goes on, it begins once more. */
   async load(shown) {
+    this.again = true;
+    if (this.loading) return;
+    this.loading = true;
+    try {
+      while (this.again) {
+        this.again = false;
+        await this.loadAll(shown);
+      }
+    } finally {
+      this.loading = false;
+    }
+  }
+
+  async loadAll(shown) {
+    this.loaded = 0;
     do {
       const { items, total } = await get("/api/items", { start: this.loaded, count: this.loaded ? PART : 200 });
       this.total = total;
@@ -86,6 +101,15 @@ export class Items {
     if (this.classes.includes(to)) this.classes.splice(position, 1);
     else this.classes[position] = to;
     this.swap(name, to);
+  }
+
+  /** A class is there no more: nothing suggests it. */
+  forget(name) {
+    this.suggested.forEach((one, row) => {
+      if (!one?.labels.includes(name)) return;
+      const labels = one.labels.filter((label) => label !== name);
+      this.suggested[row] = this.multilabel ? { ...one, labels } : null;
+    });
   }
 
   /** Put a name in the place of another, in all answers and suggestions. */

@@ -5,6 +5,7 @@ import { picture } from "/page/server.js";
 
 const AHEAD = 8; // images that are decoded before their turn
 const KEPT = 24; // decoded images that are kept
+const LATE = 100; // milliseconds after which the image before makes room: a key is for the one that is named below
 const LARGEST = 20; // times
 const BLOWN_UP = 32; // times that a tiny image is shown larger than it is, at most
 
@@ -55,7 +56,9 @@ export class Single {
     this.place(found);
     const ids = this.app.items.ids;
     found.alt = `image ${this.app.cursor + 1}: ${ids[row]}`;
+    const late = setTimeout(() => this.row === row && this.stage.replaceChildren(), LATE);
     const shown = await found.ready;
+    clearTimeout(late);
     if (this.row !== row) return;
     if (shown) {
       found.style.maxWidth = `${BLOWN_UP * found.naturalWidth}px`;
