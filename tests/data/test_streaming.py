@@ -129,6 +129,30 @@ def test_lines_in_a_file(
     ]
 
 
+def test_outputs_of_two_forms_leave_each_other_alone(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    for name in ("p.csv", "p.jsonl"):
+        assert run(["predict", "m", "digits", "--out", str(tmp_path / name), *OPTIONS]) == 0
+    assert "0/broken.png" in (tmp_path / "p.rejected.csv").read_text()
+    table = ["predict", "m", "digits", "--out", str(tmp_path / "p.parquet"), *OPTIONS]
+    assert run(table) == 2 and "p.rejected.csv" in capsys.readouterr().err
+
+
+def test_pictures_of_one_name_are_refused(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    (tmp_path / "pool").mkdir()
+    for suffix in ("png", "jpg"):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"pool/a.{suffix}")
+    line = ["predict", "m", str(tmp_path / "pool"), "--out", str(tmp_path / "p.csv"), "--draw", str(tmp_path / "d")]
+    assert run([*line, *OPTIONS]) == 2
+    assert "the pictures of 'a.jpg' and 'a.png' would have one name" in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_a_run_without_pool_and_ids() -> None:
     with pytest.raises(UsageError, match="give a pool, or ids"):
         activetune.stream_predictions("m", **GIVEN)

@@ -21,6 +21,7 @@ from activetune.data.annotations import formats, read_annotations
 from activetune.data.annotations._brush import packed, unpacked
 from activetune.data.annotations._sheet import folders_of, stems_of
 from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
+from activetune.selection.artefact import Selection, save_selection
 
 CLASSES = {"day 1/ü.png": "cat", "day 2/ü.png": "dog", "a.png": "cat"}
 WRITTEN = [(name, task) for name, module in formats().items() for task in getattr(module, "WRITES", ())]
@@ -140,6 +141,17 @@ def test_a_selection_is_asked_what_the_format_asks_first(name: str, task: str, p
     out = activetune.export_labels(tmp_path / "picks.csv", out=tmp_path / "out", classes=["cat", "dog"], **given)
     about = json.loads((out / "manifest.json").read_text())
     assert (about["n"], about["task"]) == (1, task)
+
+
+def test_the_answers_of_a_selection_may_be_several_classes(pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "sel").mkdir()
+    save_selection(Selection(["a.png", "day 2/ü.png"], [1.0, 1.0], ["far"] * 2, {"pool": str(pool)}), tmp_path / "sel")
+    rows = 'id,label,labels,state\na.png,cat;dog,"[""cat"", ""dog""]",labelled\nday 2/ü.png,,,\n'
+    (tmp_path / "sel" / "labels.csv").write_text(rows)
+    for task in (None, "multilabel"):
+        out = tmp_path / f"{task}.csv"
+        activetune.export_labels(tmp_path / "sel", pool=pool, format="table", task=task, out=out, quiet=True)
+        assert out.read_text().splitlines() == ["id,labels", "a.png,cat;dog", "day 2/ü.png,"]
 
 
 def test_an_image_that_is_moved_to_another_class_has_that_one(pool: Path, labels: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.locks import lock_of
 from activetune.cli import run
 from activetune.labelling.label_studio import label_in_studio
 from activetune.labelling.studio_server import Server
@@ -62,6 +63,8 @@ class Studio(BaseHTTPRequestHandler):
                 return
             self.server.tasks += content
             self.answer(201, {"task_count": len(content)})
+        elif self.path == "/api/projects/7":
+            self.answer(200, {"id": 7, "task_number": len(self.server.tasks)})
         elif self.path == "/api/storages/localfiles":
             self.server.storages.append(content["path"])
             self.answer(201, {"id": 1})
@@ -147,9 +150,29 @@ def test_a_push_that_was_cut_off_goes_on(server: Any, pool: Path, picks: Path, m
     server.most = 1
     with pytest.raises(ActivetuneError, match="database is locked"):
         label_in_studio(picks, **options)
+    about = json.loads((picks / "label_studio.json").read_text())
+    assert about["sent"] == 1
+    (picks / "label_studio.json").write_text(json.dumps(about | {"sent": 0}))  # killed before it could be noted
     server.most = 2
     assert label_in_studio(picks, **options).pushed == 2
     assert [task["data"]["item"] for task in server.tasks] == ["2 ü.jpg", "1.jpg"]  # each once, in one project
+
+
+def test_earlier_answers_of_several_classes_are_kept(server: Any, pool: Path, picks: Path) -> None:
+    options: dict[str, Any] = {"pool": pool, "url": server.url, "token": TOKEN, "task": "multilabel", "quiet": True}
+    label_in_studio(picks, classes=["cat", "dog"], **options)
+    (picks / "labels.csv").write_text('id,labels\n1.jpg,cat;dog\n2 ü.jpg,dog\n3.jpg,""\n')
+    result = {"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": ["cat"]}}
+    server.tasks[0]["annotations"] = [{"result": [result]}]
+    assert label_in_studio(picks, **options).answered == 1
+    assert (picks / "labels.csv").read_text() == "id,labels\n2 ü.jpg,cat\n1.jpg,cat;dog\n"
+
+
+def test_a_call_while_another_goes_on_is_refused(server: Any, pool: Path, picks: Path) -> None:
+    lock_of(picks, folder=True).write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": 0.0, "since": "then"}))
+    with pytest.raises(ActivetuneError, match="is in use by another run"):
+        label_in_studio(picks, pool=pool, url=server.url, token=TOKEN, classes=["a"], quiet=True)
+    assert not server.tasks
 
 
 def test_what_is_asked_is_the_tasks(server: Any, pool: Path, picks: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,35 @@ def test_two_tabs_see_each_other_and_begin_apart(
     assert two.locator(".progress b").inner_text() == "11"
 
 
+ANSWER = """async ({ id, label, token }) => {
+  const answers = [{ sequence: 1, id, label, state: "labelled" }];
+  const options = { method: "POST", headers: { "X-Token": token }, body: JSON.stringify({ client: "other", answers }) };
+  return (await fetch("/api/answers", options)).status;
+}"""
+
+
+def test_undo_leaves_a_newer_answer_and_the_last_answers_lead_back(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    url = serve("--classes", CLASSES).url
+    page = open_page(url)
+    page.keyboard.press("1")
+    page.keyboard.press("1")
+    done(page, 2)
+    given = {"id": "001.png", "label": "plum", "token": url.partition("token=")[2]}
+    assert page.evaluate(ANSWER, given) == 200
+    page.wait_for_function("() => document.querySelector('.recent').textContent.includes('plum')")
+    page.keyboard.press("Backspace")
+    page.wait_for_function("() => document.getElementById('told').textContent.startsWith('not undone')")
+    assert labels_of(sel) == {HOSTILE: "apple", "001.png": "plum"}
+    page.keyboard.press("Backspace")  # the one before is this tab's own still
+    done(page, 1)
+    assert labels_of(sel) == {"001.png": "plum"}
+    page.locator("select").first.select_option("todo")
+    page.locator(".recent button", has_text="plum").click()
+    assert page.locator("#under .id").inner_text() == "001.png"
+
+
 def test_answers_wait_while_the_server_is_gone(sel: Path, serve: Callable[..., Running], browser: Any) -> None:
     first = serve("--classes", CLASSES)
     port = first.base.rsplit(":", 1)[1].strip("/")

@@ -120,6 +120,16 @@ def test_a_model_shows_its_mistakes_where_there_is_a_pool(made: Path, monkeypatc
     assert page.count("<template data-cell=") == np.count_nonzero(matrix)
 
 
+def test_a_model_is_mapped_by_the_embeddings_of_a_larger_pool(made: Path, tmp_path: Path) -> None:
+    rows = (made / "labels.csv").read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(rows[:11]) + "\n")
+    given: dict[str, Any] = {"pool": made / "pool", "labels": tmp_path / "few.csv", **ON_CPU}
+    page = page_of(made / "model", embeddings=made / "emb", **given)
+    assert "Map of the pool" in headings(page) and " of 10 answers " in page
+    with pytest.raises(UsageError, match="none of the images that the model has answered is in these embeddings"):
+        page_of(made / "model", embeddings=Embeddings.from_numpy(np.eye(4)), **given)
+
+
 def test_a_list_of_label_errors_is_shown_with_its_pictures(made: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(made / "emb", tmp_path / "emb"))
     item = open_pool(made / "pool").ids[3]

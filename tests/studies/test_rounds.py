@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from activetune import UsageError, embed, load_backbone, next_round, select
+from activetune import UsageError, embed, load_backbone, next_round, open_pool, select
 from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
@@ -23,6 +23,7 @@ from activetune.evaluation.learning_curve import Gain
 from activetune.selection.artefact import load_selection
 from activetune.studies.rounds import next_round as module
 from activetune.studies.rounds.advice import agreement, sentence_of
+from activetune.studies.rounds.answers import read_answers
 from tests.conftest import tiny_backbone, write_digits
 
 Answering = Callable[[str], str]
@@ -239,6 +240,41 @@ def test_several_classes_an_image(pool: Path) -> None:
     assert json.loads((pool.parent / "project/models/001/config.json").read_text())["classes"] == ["even", "odd", low]
     told = shlex.split(found.to_do)
     assert class_list(told[told.index("--classes") + 1]) == ["even", "odd", low]
+
+
+@pytest.mark.parametrize(
+    ("label", "labels", "names"),
+    [
+        ("cat;dog", '["cat", "dog"]', "cat;dog"),
+        ("low; 0|4, or so", '["low; 0|4, or so"]', '["low; 0|4, or so"]'),
+        ("", "dog", "dog"),
+        ("cat", "", "cat"),
+        ("cat", '["cat", "dog"]', None),
+    ],
+)
+def test_two_columns_of_names_say_the_same_or_are_refused(
+    label: str, labels: str, names: str | None, tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "labels.csv", ("id", "label", "labels"), [("a", label, labels)])
+    given: tuple[Any, ...] = (tmp_path / "labels.csv", "given", {"a": 0})
+    if names is None:
+        with pytest.raises(UsageError, match=r"label of 'a' can't be read \(label says 'cat' and labels .*correct one"):
+            read_answers(*given, multilabel=True)
+    else:
+        assert [answer.label for answer in read_answers(*given, multilabel=True)] == [names]
+
+
+def test_the_answers_of_one_call_are_none_of_the_round_before(pool: Path) -> None:
+    start(pool, budget=20)
+    answer(pool, 1)
+    step(pool)
+    answer(pool, 2)
+    others = [
+        item for item in open_pool(pool).ids if item not in load_selection(pool.parent / "project/rounds/001").ids
+    ]
+    write_csv(pool.parent / "given.csv", ("id", "label"), [(item, true_class(item)) for item in others])
+    stability = step(pool, labels=pool.parent / "given.csv").advice["stability"]
+    assert stability["from"] == 20
 
 
 def test_a_pool_that_has_grown_is_embedded_again(pool: Path) -> None:

@@ -56,7 +56,7 @@ class Journal:
             return None
         remove(self.work)
         self.form.sweep(self.path)
-        listed = read_table(self.listing) if self.listing.is_file() else {}
+        listed = read_table(self.listing) if self.form.lists_rejects and self.listing.is_file() else {}
         refused = set(listed["id"]) if tuple(listed) == REJECTED else set()
         return self.form.read(self.path, [item for item in self.ids if item not in refused])
 
@@ -90,7 +90,7 @@ class Journal:
         """Write the output and the list of rejects; one that an earlier run left goes."""
         if rejected and self.form.lists_rejects:
             write_csv(self.listing, REJECTED, rejected)
-        elif self.listing.is_file() and _holds_rejects(self.listing):
+        elif self.form.lists_rejects and self.listing.is_file() and _holds_rejects(self.listing):
             self.listing.unlink()
         self.form.write(self.path, rows)
         write_json(self._note, self._made_from())

@@ -31,7 +31,7 @@ from activetune.data.pool import Pool, check_complete
 from activetune.evaluation.journal import Journal, Lines, Rejects, Rows, all_lines
 from activetune.evaluation.model import Model, Prepare, load, predicted
 from activetune.features.sharing import SAVE_EVERY_SECONDS, Work, shared_precision, worked_through
-from activetune.tasks import Form, JsonLines, Row, picture_name, refuse_others
+from activetune.tasks import Form, JsonLines, Row, picture_name, refuse_one_name, refuse_others
 
 BATCH = 64  # images
 FORMATS = ("auto", "jsonl")
@@ -82,9 +82,12 @@ def predict(
     with shared_run(run, out, folder=False) as (run, held):
         loaded = model if isinstance(model, Model) else together(lambda: load(model))
         given = pool if isinstance(pool, Pool) else together(lambda: open_pool(pool, quiet=run.quiet))
-        key = digest(loaded.fingerprint, *given.ids)
-        agreed(key, "the processes see different images or models; give all of them the same")
         form, contents = _form(loaded, out, format, draw), Contents(given)
+        lines = (
+            ("jsonl",) if isinstance(form, JsonLines) else ()
+        )  # which can't be gone on with as a table, nor it as they
+        key = digest(loaded.fingerprint, *lines, *given.ids)
+        agreed(key, "the processes see different images or models; give all of them the same")
         from_first(lambda: _refuse(form, given, out, draw))
         journal = None if out is None else Journal(Path(out), form, given.ids, key, contents)
         rows = from_first(lambda: _kept(journal, run))
@@ -237,6 +240,7 @@ def _claim_pictures(pool: Pool, folder: Path) -> None:
         UsageError: it lies in the pool, or holds something else.
     """
     refuse_in_pool(folder, pool, "--draw")
+    refuse_one_name(pool.ids, "pictures")
     listing, names = folder / PICTURES, [picture_name(item) for item in pool.ids]
     before = read_table(listing) if header_of(listing) == LISTED else None
     refuse_others(folder, names, None if before is None else set(before["file"]), "--draw")

@@ -202,7 +202,7 @@ def import_labels(
     quiet, overwrite, resume = run.quiet, run.overwrite, run.resume
     target = None if out is None else Path(out)
     if target is not None:
-        _refuse_target(target, overwrite or resume)
+        refuse_target(target, overwrite or resume)
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
     format = format or own_folders(path, pool)
     told = [] if task else tasks_at(path, format)
@@ -252,7 +252,7 @@ def _task_for(path: str | os.PathLike[str], told: Sequence[str], target: Path | 
     return held[0]
 
 
-def _refuse_target(target: Path, overwrite: bool) -> None:
+def refuse_target(target: Path, overwrite: bool) -> None:
     """Refuse an output of another suffix, or one that is there and was not asked to be replaced."""
 
     def own(path: Path) -> bool:

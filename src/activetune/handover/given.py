@@ -145,12 +145,15 @@ def _selected(path: Path, pool: Pool, task: str | None, unanswered: str) -> Give
         return None
     ids = _known(load_selection(path).to_label, path, pool)
     answers: dict[str, Any] = {}
-    if task in (None, CLASSIFICATION) and (path / ANSWERS).is_file():
-        columns = read_table(path / ANSWERS)
-        if {"id", "label"} <= columns.keys():
-            columns = {**columns, "id": as_known(ids_of(columns["id"]), pool.position)}
-            told = answers_of(columns, path / ANSWERS)
-            answers = {item: told[item] for item in ids if told.get(item) is not None}
+    columns = read_table(path / ANSWERS) if (path / ANSWERS).is_file() else {}
+    if task in (None, "multilabel") and {"id", "labels"} <= columns.keys() and any(columns["labels"]):
+        several = read_annotations(path / ANSWERS, pool, "multilabel", quiet=True)
+        named = dict(zip(several.ids, several.answers, strict=True))
+        return Given("multilabel", ids, {item: named[item] for item in ids if item in named}, several.classes)
+    if task in (None, CLASSIFICATION) and {"id", "label"} <= columns.keys():
+        columns = {**columns, "id": as_known(ids_of(columns["id"]), pool.position)}
+        told = answers_of(columns, path / ANSWERS)
+        answers = {item: told[item] for item in ids if told.get(item) is not None}
     return Given(task or (CLASSIFICATION if answers else unanswered), ids, answers)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import parse_json, read_json, write_json
-from activetune.base.locks import holds_output
+from activetune.base.files import parse_json, read_json, replacing, write_json
+from activetune.base.locks import locked_output
 from activetune.base.progress import note, progress
 from activetune.base.tables import read_table, write_csv
-from activetune.data.labels import answers_of
+from activetune.data.answers import is_missing
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.handover.exchange import export_labels, import_labels
+from activetune.handover.exchange import export_labels, import_labels, refuse_target
 from activetune.labelling.journal import JOURNAL
 from activetune.labelling.label import names_of
 from activetune.labelling.studio_server import TOKEN, Server
@@ -30,6 +31,7 @@ from activetune.selection.artefact import ANSWERS, load_selection
 from activetune.selection.images import pool_of
 
 PROJECT = "label_studio.json"  # in the selection's folder
+COLUMNS = {"classification": "label", "multilabel": "labels", "captioning": "caption"}  # of answers in a table
 PIECE = 250  # tasks that are sent at a time
 SERVING = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"  # environment variables of the server
 ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
@@ -50,7 +52,6 @@ class Studio:
     file: Path | None
 
 
-@holds_output(folder=True)
 def label_in_studio(
     selection: str | os.PathLike[str],
     *,
@@ -85,6 +86,22 @@ def label_in_studio(
             be reached, or refuses.
     """
     folder = Path(out if out is not None else selection)
+    asked: dict[str, Any] = {"classes": classes, "suggestions": suggestions, "image_url": image_url, "quiet": quiet}
+    with locked_output(folder, "selection" if out is None else "out", folder=True):
+        return _pushed_or_pulled(Path(selection), folder, pool, url, token, task, asked)
+
+
+def _pushed_or_pulled(
+    selection: Path,
+    folder: Path,
+    pool: Pool | str | os.PathLike[str] | None,
+    url: str,
+    token: str | None,
+    task: str,
+    asked: dict[str, Any],
+) -> Studio:
+    """See :func:`label_in_studio`; the folder is this call's."""
+    image_url, quiet = asked["image_url"], asked["quiet"]
     if (folder / JOURNAL).is_file():
         raise UsageError(
             f"{folder} has answers of the local page, which writes {ANSWERS} too; select into another folder, or "
@@ -101,18 +118,21 @@ def label_in_studio(
             "it can fetch them, and give --image-url ADDRESS, in front of each id"
         )
     task = task if about is None else str(about.get("task", task))
-    names = None if classes is None else names_of(classes)
-    shown: dict[str, Any] = {"classes": names, "suggestions": suggestions, "image_url": image_url, "quiet": quiet}
+    names = None if asked["classes"] is None else names_of(asked["classes"])
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / "tasks"
-        made = export_labels(selection, pool=pool, format="label_studio", out=place, task=task, **shown)
+        made = export_labels(
+            selection, pool=pool, format="label_studio", out=place, task=task, **asked | {"classes": names}
+        )
         tasks = parse_json((made / "tasks.json").read_bytes())
         config = (made / "config.xml").read_text(encoding="utf-8")
-    title = f"activetune {folder.name} ({len(load_selection(Path(selection)).to_label):,} images)"[:50]
+    title = f"activetune {folder.name} ({len(load_selection(selection).to_label):,} images)"[:50]
     if about is None:
         number = _number(server.ask("POST", "/api/projects", {"title": title, "label_config": config}), server)
         about = {"url": server.url, "project": number, "task": task, "tasks": len(tasks), "sent": 0}
         write_json(folder / PROJECT, about)
+    else:
+        about["sent"] = max(int(about["sent"]), _held(server, about["project"], len(tasks)))
     _push(server, about, tasks, folder, quiet)
     if image_url is None:
         _show_images(server, about["project"], Path(pool.name).resolve(), tasks, quiet)
@@ -152,6 +172,13 @@ def _push(server: Server, about: dict[str, Any], tasks: Sequence[Any], folder: P
             meter.advance(len(piece))
 
 
+def _held(server: Server, number: int, most: int) -> int:
+    """How many tasks a project has: a call that was killed may have sent more than it could note."""
+    found = server.ask("GET", f"/api/projects/{number}")
+    held = found.get("task_number") if isinstance(found, dict) else None
+    return min(held, most) if isinstance(held, int) else 0
+
+
 def _show_images(server: Server, number: int, images: Path, tasks: Sequence[Any], quiet: bool) -> None:
     """Add the pool's folder to a project as a local storage, and say what to do where its images are not shown."""
     storage = {"project": number, "title": images.name, "path": str(images), "use_blob_urls": True}
@@ -185,25 +212,31 @@ def _pull(server: Server, about: dict[str, Any], folder: Path, pool: Pool, quiet
     if not answered:
         note(f"nobody has answered a task of {server.page(number)} yet", quiet)
         return Studio(server.page(number), 0, 0, None)
-    target = folder / (ANSWERS if task in ("classification", "multilabel", "captioning") else "annotations.parquet")
+    target = folder / (ANSWERS if task in COLUMNS else "annotations.parquet")
+    refuse_target(target, overwrite=True)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "export.json"
         path.write_text(json.dumps(answered), encoding="utf-8")
-        earlier = _earlier(target) if task == "classification" else {}
-        labels = import_labels(
-            path, pool=pool, format="label_studio", out=target, task=task, overwrite=True, quiet=quiet
-        )
-    kept = {item: name for item, name in earlier.items() if name is not None and item not in set(labels.ids)}
-    if kept:
-        write_csv(target, ("id", "label"), [*zip(labels.ids, labels.answers, strict=True), *kept.items()])
-        note(f"{target}: {len(kept):,} answers that were there before are kept, as nobody gave others", quiet)
+        made = Path(name) / target.name
+        labels = import_labels(path, pool=pool, format="label_studio", out=made, task=task, quiet=quiet)
+        kept = _with_earlier(made, target, COLUMNS[task]) if task in COLUMNS and target.is_file() else 0
+        with replacing(target) as partial:
+            shutil.copyfile(made, partial)
+    note(f"{target}: {kept:,} answers that were there before are kept, as nobody gave others", quiet or not kept)
     return Studio(server.page(number), 0, len(labels), target)
 
 
-def _earlier(target: Path) -> dict[str, str | None]:
-    """The answers that a file of one class per image holds already."""
-    columns = read_table(target) if target.is_file() else {}
-    return answers_of(columns, target) if {"id", "label"} <= columns.keys() else {}
+def _with_earlier(made: Path, target: Path, column: str) -> int:
+    """Add to the answers that were pulled those of a table for other items; returns how many."""
+    pulled, before = read_table(made), read_table(target)
+    named = column if column in before else "label"
+    if not {"id", named} <= before.keys():
+        return 0
+    there = set(map(str, pulled["id"]))
+    pairs = zip(map(str, before["id"]), before[named], strict=True)
+    kept = [(item, cell) for item, cell in pairs if item not in there and not is_missing(cell) and str(cell).strip()]
+    write_csv(made, ("id", column), [*zip(pulled["id"], pulled[column], strict=True), *kept])
+    return len(kept)
 
 
 def _finished(task: dict[str, Any]) -> bool:

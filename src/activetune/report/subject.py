@@ -22,7 +22,7 @@ from activetune.data.opening import open_pool
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.evaluation.model import Model, load
 from activetune.features.artefact import Embeddings, load_embeddings
-from activetune.features.embedding import EmbedOptions, features_of
+from activetune.features.embedding import EmbedOptions, features_of, take
 from activetune.report.answered import Answered, answered
 from activetune.report.comparison import ATTENTION
 from activetune.report.simulation_results import Results
@@ -163,11 +163,18 @@ class Subject:
         """The embeddings that were given, if they are those of the folder.
 
         Raises:
-            UsageError: a selection was made from others.
+            UsageError: a selection was made from others, or none of a model's answers is among them.
         """
         if self.selection is not None and self.manifest.get("embeddings") != embeddings.fingerprint:
             raise UsageError(f"{self.folder} was not selected from these embeddings; give those that it was made from")
-        return embeddings
+        if self.answered is None:
+            return embeddings
+        ids = [item for item in self.answered.ids if item in embeddings.position]
+        if not ids:
+            raise UsageError(
+                "none of the images that the model has answered is in these embeddings; give the pool's own"
+            )
+        return take(embeddings, ids)
 
     def _selected_from(self) -> Embeddings | None:
         """The embeddings that a selection names, where they are still there and the same."""

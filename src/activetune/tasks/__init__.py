@@ -10,7 +10,7 @@ from activetune.tasks._augmentation import Crops, augmentation
 from activetune.tasks._base import Task
 from activetune.tasks._batch import Batch, Sample
 from activetune.tasks._classes import ClassTask
-from activetune.tasks._forms import Form, JsonLines, Row, holds_lines, picture_name, refuse_others
+from activetune.tasks._forms import Form, JsonLines, Row, holds_lines, picture_name, refuse_one_name, refuse_others
 from activetune.tasks._pictures import with_answer
 from activetune.tasks._scorer import Metric, Scored, Scorer
 
@@ -32,6 +32,7 @@ __all__ = [
     "holds_lines",
     "make_task",
     "picture_name",
+    "refuse_one_name",
     "refuse_others",
     "task_of",
     "tasks",

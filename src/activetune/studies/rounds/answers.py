@@ -131,11 +131,18 @@ def _read(cells: Mapping[str, Any], where: str, multilabel: bool) -> tuple[str, 
 
 
 def _several(cells: Mapping[str, Any]) -> list[str | None]:
-    """The class names of an image that may show several: a list in ``labels``, or text with ``;`` or ``|``."""
-    value = cells.get("labels") or cells.get("label")
-    if isinstance(value, str):
-        value = apart(value)
-    return [class_name(one) for one in value or ()]
+    """The class names of an image that may show several: a list in ``labels``, or text with ``;`` or ``|``.
+
+    Raises:
+        UsageError: both columns are filled, and say different things: one of them was corrected by hand.
+    """
+    listed, text = cells.get("labels"), cells.get("label")
+    found = [class_name(one) for one in (apart(listed) if isinstance(listed, str) else listed or ())]
+    told = [class_name(one) for one in (apart(text) if isinstance(text, str) else [text])]
+    names = sorted(name for name in found if name is not None)
+    if names and any(told) and text != ";".join(names) and set(told) - {None} != set(names):
+        raise UsageError(f"label says {text!r} and labels {listed!r}: correct one, and leave the other empty")
+    return found if names or listed == "[]" else told
 
 
 def together(names: Sequence[str]) -> str:

@@ -344,7 +344,9 @@ class _Call:
             scored = audited(model, self.pool, answers, self.run, multilabel=multilabel)
         found: dict[str, Any] = {"gain": None, "stability": None, "labels": len(self.taught), "sentence": ""}
         if not multilabel:
-            before = labels_in(decide(self.history, number - 1), audit) if number else {}
+            merged = [answer.merged for answer in self.history if answer.round == number]
+            earlier = [answer for answer in self.history if not merged or answer.merged < min(merged)]
+            before = labels_in(decide(earlier, number - 1), audit) if number else {}
             given: dict[str, Any] = {"aside": audit, "audit": scored, "quiet": quiet}
             found = advise(embeddings, self.taught, before, more, self.settings.seed, **given)
         others = [one for one in _kept(path) if one.get("round") != number]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from activetune.tasks._forms._form import Form, Row
 from activetune.tasks._forms.coco_results import CocoResults
 from activetune.tasks._forms.lines import JsonLines, holds_lines
-from activetune.tasks._forms.masks import Masks, picture_name, refuse_others
+from activetune.tasks._forms.masks import Masks, picture_name, refuse_one_name, refuse_others
 from activetune.tasks._forms.tables import NameTable, SentenceTable, Table
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Table",
     "holds_lines",
     "picture_name",
+    "refuse_one_name",
     "refuse_others",
 ]

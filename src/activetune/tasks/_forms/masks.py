@@ -60,11 +60,7 @@ class Masks(Form):
 
     def refuse(self, ids: Sequence[str]) -> None:
         """See :class:`Form`: two images whose masks would have one name."""
-        first: dict[str, str] = {}
-        for item in ids:
-            other = first.setdefault(picture_name(item), item)
-            if other != item:
-                raise UsageError(f"the masks of {other!r} and {item!r} would have one name; predict them apart")
+        refuse_one_name(ids, "masks")
 
     def sweep(self, file: Path) -> None:
         """See :class:`Form`."""
@@ -147,6 +143,22 @@ def refuse_others(folder: Path, names: Iterable[str], listed: Collection[str] | 
             f"{some(others)} in {folder} would be replaced, and this command did not write them; nothing was written: "
             f"choose another {option}"
         )
+
+
+def refuse_one_name(ids: Iterable[str], what: str) -> None:
+    """Refuse items whose pictures would have one name.
+
+    Args:
+        what: they are, for the message.
+
+    Raises:
+        UsageError: two of them would, such as ``a.jpg`` and ``a.png``.
+    """
+    first: dict[str, str] = {}
+    for item in ids:
+        other = first.setdefault(picture_name(item), item)
+        if other != item:
+            raise UsageError(f"the {what} of {other!r} and {item!r} would have one name; predict them apart")
 
 
 def picture_name(item: str) -> str:
