@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from activetune.studies.simulation import cells as cells_module
 from activetune.studies.simulation.budgets import Stock, read_budgets
 from activetune.studies.simulation.parts import open_parts
 from activetune.studies.simulation.plan import Entry, Plan, Split, read_methods, read_recipes, read_start
+from activetune.training.job import Job
 from tests.conftest import write_digits
 
 pytestmark = pytest.mark.slow
@@ -269,6 +270,35 @@ def test_a_recipe_that_trains_the_backbone_is_scored_on_its_seeds_test_set(
     (model,) = (out / "models").iterdir()
     scores = evaluate(model, pool.subset(split_of(out, 1)), **{**FAST, "workers": 0})
     assert [row["top1"] for row in found.rows] == [scores.top1]
+
+
+def test_a_recipe_that_learns_from_the_pool_sees_no_image_that_is_held_out(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
+    taught: list[set[str]] = []
+    original = Job.teaching.fget  # type: ignore[attr-defined]
+
+    def noted(job: Job) -> Sequence[str]:
+        found: Sequence[str] = original(job)
+        taught.append(set(found))
+        return found
+
+    monkeypatch.setattr(Job, "teaching", property(noted))
+    pool, out = open_pool(root / "digits"), tmp_path / "out"
+    grid: dict[str, Any] = {"methods": "k_means", "budgets": 20, "recipes": "pool_fact:turns=0;epochs=1;pilot=false"}
+    simulated(pool, out, splits="per-seed", seeds=1, seed=1, **grid)  # type: ignore[arg-type]
+    assert taught and all(found == set(pool.ids) - set(split_of(out, 1)) for found in taught)
+
+
+def test_what_a_recipe_was_taught_by_is_part_of_its_cells_key() -> None:
+    plan = replace(plan_of("k_means", ["10"]), recipes=read_recipes("linear_probe,pool_probe,auto", {}))
+    split = replace(plan.splits[0], held_out=True)
+    ((one,), (other,)) = (
+        [[cell.key for cell in round_.cells] for chain in each.chains() for round_ in chain.rounds]
+        for each in (plan, replace(plan, splits={0: split}))
+    )
+    assert [key == again for key, again in zip(one, other, strict=True)] == [True, False, False]
 
 
 @pytest.mark.parametrize(("method", "budget"), [("k_means", "20"), ("margin", "50%")])

@@ -112,5 +112,5 @@ class Asked:
             except UsageError as error:
                 raise UsageError(f"{error} (in the split of seed {seed})" if parts.per_seed else str(error)) from None
             refuse_mixed_rounds(self.methods, budgets)
-            splits[seed] = Split(budgets, parts.key(made_from, seed))
+            splits[seed] = Split(budgets, parts.key(made_from, seed), held_out=parts.test is None)
         return Plan(self.methods, self.recipes, splits, self.start)

@@ -262,10 +262,12 @@ class Bench:
         return evaluate(model, test, labels=truth, quiet=True, **setup.where)
 
     def _finetune(self, labels: Labels, folder: Path, seed: int, **asked: Any) -> Model:
-        """Finetune as the setup says, with the settings of a recipe."""
+        """Finetune as the setup says, with a recipe's settings; a test set that is a share of the pool is left out."""
         setup = self.setup
+        aside = setup.parts.sides(seed)[1].ids if setup.parts.test is None else None
         return finetune(
             setup.images,
+            exclude=aside,
             out=folder,
             task=setup.parts.task.name,
             head=setup.head or None,

@@ -22,7 +22,7 @@ from activetune.selection.model_doubt import FREE, readers, reads_model
 from activetune.selection.selectors import make_selector, selectors
 from activetune.studies.simulation.budgets import Budget
 from activetune.tasks import make_task
-from activetune.training.recipe import make_recipe, recipes
+from activetune.training.recipe import Recipe, make_recipe, recipes
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Entry:
         tokens: whether it is a selector that reads patch tokens.
         selects: whether it is a recipe that selects itself; the selector and the budget are then its settings.
         frozen: whether it is a recipe that leaves the backbone as it is.
+        taught: whether it is a recipe that may learn from the pool's images without a label.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Entry:
     tokens: bool = False
     selects: bool = False
     frozen: bool = False
+    taught: bool = False
 
     def asked(self) -> dict[str, Any]:
         """The fields that build it again."""
@@ -87,11 +89,13 @@ class Split:
 
     Attributes:
         budgets: counted out against its pool, ascending.
-        made_from: digest of pool, test set, backbone and precision.
+        made_from: digest of pool, test set, backbone and precision. held_out: whether the test set is a share of
+            the pool, and so no image that a recipe may learn from.
     """
 
     budgets: Sequence[Budget]
     made_from: str
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,10 @@ class Plan:
             Cell(
                 recipe,
                 file_name(method.text, recipe.text, budget.text, seed),
-                digest_json({"selection": key, "recipe": recipe.name, "options": recipe.options, "seed": seed}),
+                digest_json(
+                    {"selection": key, "recipe": recipe.name, "options": recipe.options, "seed": seed}
+                    | ({"without": "the test images"} if recipe.taught and self.splits[seed].held_out else {})
+                ),
             )
             for recipe in self.recipes
             if method is self.methods[0] or not (recipe.selects and budget.whole)
@@ -284,7 +291,9 @@ def _method(entry: Entry, task: str) -> Entry:
 def _recipe(entry: Entry, task: str, head: str | None = None) -> Entry:
     recipe = make_recipe(entry.name, entry.preset, dict(entry.settings))
     recipe.refuse(entry.name, task, head)
-    return replace(entry, options=record_of(recipe), selects=recipe.selects, frozen=recipe.frozen)
+    taught = recipe.uses_pool or type(recipe).learns_from_pool is not Recipe.learns_from_pool
+    found = replace(entry, options=record_of(recipe), selects=recipe.selects, frozen=recipe.frozen)
+    return replace(found, taught=taught)
 
 
 def refuse_mixed_rounds(methods: Iterable[Entry], budgets: Sequence[Budget]) -> None:
