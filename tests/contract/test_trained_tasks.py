@@ -18,8 +18,10 @@ from activetune.base.config import field_types
 from activetune.data.labels import Labels, keep
 from activetune.data.pool import Pool
 from activetune.tasks import make_task, tasks
+from activetune.training.head_training import train_head
+from activetune.training.output import Checkpoint
 from activetune.training.recipe import recipes
-from activetune.training.views import embed_views
+from activetune.training.views import Views, embed_views
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_recipes import QUICK
 from tests.contract.test_tasks import ANSWERS
@@ -201,6 +203,23 @@ def test_targets_of_different_shapes_stay_as_they_are(
     counts = [len(answer.texts) for answer in labels["captioning"].answers]
     assert {1, 2} == set(counts)
     assert [len(target) for target in seen[0].targets[: len(pool)]] == counts
+
+
+def test_a_head_of_masks_is_trained_anew_on_a_backbone_that_has_changed(
+    pool: Pool, labels: dict[str, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FACT's phases share a folder: the last one must not take up the head of the first."""
+    learned: dict[Path, set[bytes]] = {}
+
+    def noted(head: Any, views: Views, *given: Any, checkpoint: Checkpoint, **options: Any) -> Any:
+        learned.setdefault(checkpoint.path, set()).add(views.features.numpy().tobytes())
+        return train_head(head, views, *given, checkpoint=checkpoint, **options)
+
+    monkeypatch.setattr("activetune.training.dense_heads.train_head", noted)
+    taught, settings = keep(labels["segmentation"], pool.ids[:24]), {"head": "linear", "frofa": "none", "pilot": False}
+    fit("segmentation", "fact", pool, taught, tmp_path / "m", settings=settings)
+    assert len(set.union(*learned.values())) == 2  # the backbone before and after it was trained
+    assert all(len(features) == 1 for features in learned.values())
 
 
 def test_masks_are_learnt(pool: Pool, labels: dict[str, Labels], tmp_path: Path) -> None:

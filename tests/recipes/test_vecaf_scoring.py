@@ -25,6 +25,7 @@ from activetune.recipes.vecaf.scorer import LoopScorer, balanced
 from activetune.recipes.vecaf.scoring import Scored
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.training.recipe import make_recipe
+from tests.conftest import tiny_backbone
 from tests.recipes.test_vecaf import SHORT, _small, by_loop, pool, run, selections
 from tests.training.test_finetuning import cut_off, figures, history, learnt, some_labels, train, weights
 
@@ -343,3 +344,44 @@ def test_what_looks_at_nothing_runs_under_any_scoring(pool: Pool, tmp_path: Path
     settings = {"select_with": "random", "warm_up": "selected", "scoring": "noted", "loss_balance": 1.0}
     run(pool, tmp_path / "m", batches=6, **settings)
     assert [loop["scored"] for loop in figures(tmp_path / "m")["loops"]] == [12, 0, 0]  # by the first classifier
+
+
+# Classes of different size ------------------------------------------------------------------------------------------
+
+
+def taught(pool: Pool, out: Path, labels: dict[str, str], **settings: Any) -> Any:
+    name, weights = tiny_backbone()
+    return train(pool, out, "vecaf", labels=labels, settings={**SHORT, **settings}, backbone=name, weights=weights)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_classes_with_one_image_are_scored_too(pool: Pool, tmp_path: Path, uneven: bool) -> None:
+    """A probe that leaves the only image of a class out has nothing to tell it by: it is scored as by none."""
+    labels = some_labels(pool, shots=1)
+    if uneven:  # two classes, of which one has a single image
+        names = sorted(set(labels.values()))[:2]
+        several = some_labels(pool, shots=5)
+        labels = {item: name for item, name in several.items() if name == names[0]} | {
+            item: name for item, name in labels.items() if name == names[1]
+        }
+    taught(pool, tmp_path / "m", labels, budget=4)
+    assert len(by_loop(tmp_path / "m")[0]) == 4
+
+
+def test_logits_are_adjusted_by_the_shares_of_what_a_loop_trains_on(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    original = Loops.begin
+
+    def begin(self: Loops, epoch: int, streams: Any) -> None:
+        original(self, epoch, streams)
+        picks = np.bincount(self.job.labels.indices[self.done[-1].picks.positions], minlength=4)
+        seen.append((np.asarray(self.task(streams[0]).added), np.log(picks / picks.sum())))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(Loops, "begin", begin)
+    settings = {"logit_adjustment": 1, "select_within": "classes"}
+    taught(pool, tmp_path / "m", some_labels(pool, shots=6), budget=20, **settings)
+    assert len(seen) > 1
+    for added, expected in seen:
+        np.testing.assert_allclose(added, expected, atol=1e-5)

@@ -814,6 +814,20 @@ def test_two_precisions_in_one_process(digits: Path, tmp_path: Path, small: None
         assert json.loads((tmp_path / "m" / "manifest.json").read_text())["precision"] == precision
 
 
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_a_stretch_of_an_endless_sequence_is_that_of_the_whole(balance: float) -> None:
+    def turns(first: int, count: int) -> list[Turn]:
+        positions, targets = np.arange(3, 20), np.arange(30) % 3
+        batches = Batches(positions, targets, 4, seed=1, balance=balance)
+        batches.span(first, count)
+        return [turn for part in batches for turn in part]
+
+    whole = turns(0, 40)
+    assert {turn.time for turn in whole} >= {0, 5}
+    for first, count in ((0, 3), (4, 1), (5, 9), (17, 17), (39, 1)):
+        assert turns(first, count) == whole[4 * first : 4 * (first + count)]
+
+
 def test_batches_show_each_item_once_in_another_order_each_epoch() -> None:
     batches = Batches(np.arange(10, 27), np.zeros(30, dtype=np.int64), 5, seed=3)
     epochs = []

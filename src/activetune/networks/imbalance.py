@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -37,27 +38,33 @@ class Imbalance(Settings):
         """Both settings by name."""
         return {"balance": self.balance, "logit_adjustment": self.logit_adjustment}
 
-    def added_to_logits(self, indices: IntArray, classes: int) -> FloatArray:
+    def added_to_logits(self, indices: IntArray, classes: int, weights_L: FloatArray | None = None) -> FloatArray:
         """(C,) the logarithm of each class's share of the training items, times ``logit_adjustment``.
 
         Args:
             indices: (L,) class indices of the training items. Or (L, C) ones and zeros where an item has several
                 classes or none: the logarithms are then of a class's odds. classes: C.
+            weights_L: how much each item counts in the fit, where it does not count the same; of class indices alone.
         """
         if indices.ndim == 2:
             shares_C = np.clip(indices.mean(axis=0), 0.5 / len(indices), 1 - 0.5 / len(indices))
             odds: FloatArray = self.logit_adjustment * np.log(shares_C / (1 - shares_C))
             return odds
-        added: FloatArray = self.logit_adjustment * log_shares(indices, classes)
+        added: FloatArray = self.logit_adjustment * log_shares(indices, classes, weights_L)
         return added
 
 
 PLAIN = Imbalance()  # classes as they are
 
 
-def log_shares(indices: IntArray, classes: int) -> FloatArray:
-    """(C,) natural logarithms of the classes' shares; a class without an item gets that of half an item."""
-    counts = np.maximum(np.bincount(indices, minlength=classes), 0.5)
+def log_shares(indices: IntArray, classes: int, weights_L: FloatArray | None = None) -> FloatArray:
+    """(C,) natural logarithms of the classes' shares; a class without an item gets that of half an item.
+
+    Args:
+        weights_L: how much each item counts; None: all the same.
+    """
+    relative = None if weights_L is None else weights_L / weights_L.mean()
+    counts = np.maximum(np.bincount(indices, relative, minlength=classes), 0.5)
     shares: FloatArray = np.log(counts / len(indices))
     return shares
 
@@ -76,3 +83,18 @@ def cross_entropy(
     """
     answers_BC = (1 - smoothing) * answers_BC + smoothing * added_C.softmax(0)
     return functional.cross_entropy(logits_BC + added_C, answers_BC, reduction=reduction)
+
+
+def binary_cross_entropy(
+    logits_BC: Tensor, answers_BC: Tensor, added_C: Tensor, smoothing: float, *, reduction: str = "mean"
+) -> Tensor:
+    """The same of classes that are each shown or not: what label smoothing gives a class is its adjusted share.
+
+    Without an adjustment it is 1 / C.
+
+    Args:
+        answers_BC: ones and zeros. smoothing: in [0, 1). reduction: ``mean`` or ``sum`` over items and classes.
+    """
+    shares_C = added_C.sigmoid() if bool(added_C.any()) else torch.full_like(added_C, 1 / len(added_C))
+    answers_BC = (1 - smoothing) * answers_BC + smoothing * shares_C
+    return functional.binary_cross_entropy_with_logits(logits_BC + added_C, answers_BC, reduction=reduction)

@@ -292,7 +292,7 @@ def _fit_path(
         fits = _fit_one(views_VLD, indices, strengths, classes, iterations, imbalance.balance, weights_L)
         learned_C = np.bincount(indices, minlength=classes) > 0
     # Classes that nothing was learned of stay as far below as they are: their share is no share of labels.
-    added_C = np.where(learned_C, imbalance.added_to_logits(indices, classes), 0.0)
+    added_C = np.where(learned_C, imbalance.added_to_logits(indices, classes, weights_L), 0.0)
     yield from (head.less(added_C) for head in fits)
 
 

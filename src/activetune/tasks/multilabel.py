@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import some
@@ -24,7 +23,7 @@ from activetune.evaluation.dict_scores import DictScores
 from activetune.evaluation.doubt import Doubt
 from activetune.evaluation.multilabel import NAMED, PRIMARY, measure_map, multilabel_scores
 from activetune.networks.backbones import ImageSettings
-from activetune.networks.imbalance import Imbalance
+from activetune.networks.imbalance import Imbalance, binary_cross_entropy
 from activetune.networks.loss import Loss
 from activetune.networks.regression import Measure
 from activetune.tasks._batch import Batch
@@ -79,10 +78,8 @@ class Multilabel(ClassTask):
     def loss(self, outputs: Tensor, batch: Batch) -> Loss:
         """See :class:`Task`: binary cross-entropy of logits (B, C), its mean over the classes."""
         logits_BC = outputs.float()
-        if self.added:
-            logits_BC = logits_BC + torch.tensor(self.added, device=logits_BC.device)
-        answers_BC = (1 - self.smoothing) * batch.targets.float() + self.smoothing / logits_BC.shape[1]
-        found = functional.binary_cross_entropy_with_logits(logits_BC, answers_BC, reduction="sum")
+        added_C = torch.tensor(self.added or [0.0] * logits_BC.shape[1], device=logits_BC.device)
+        found = binary_cross_entropy(logits_BC, batch.targets.float(), added_C, self.smoothing, reduction="sum")
         return Loss(found / logits_BC.shape[1], batch.weight)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:

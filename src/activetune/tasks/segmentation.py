@@ -128,6 +128,17 @@ class Segmentation(Task):
         added = options.logit_adjustment * np.log(shares)
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
 
+    def _adjusted(self, logits_BCHW: Tensor, targets_BHW: Tensor) -> Tensor:
+        """Summed cross-entropy under an adjustment, whose label smoothing is spread as everywhere.
+
+        See :func:`activetune.networks.imbalance.cross_entropy`.
+        """
+        added_C = torch.tensor(self.added, device=logits_BCHW.device)
+        told_BCHW = (logits_BCHW + added_C[:, None, None]).log_softmax(1)
+        own = functional.nll_loss(told_BCHW, targets_BHW, ignore_index=VOID, reduction="sum")
+        spread_BHW = torch.einsum("bchw,c->bhw", told_BCHW, added_C.softmax(0))
+        return (1 - self.smoothing) * own - self.smoothing * spread_BHW[targets_BHW != VOID].sum()
+
     def loss(self, outputs: Any, batch: Batch) -> Loss:
         """See :class:`Task`: cross-entropy of logits (B, C, h, w), interpolated to the masks' size.
 
@@ -147,10 +158,11 @@ class Segmentation(Task):
             return Loss(share * found.sum, batch.weight, {name: share * part for name, part in found.parts.items()})
         logits = functional.interpolate(outputs.float(), size=targets.shape[1:], mode="bilinear", align_corners=False)
         if self.added:
-            logits = logits + torch.tensor(self.added, device=logits.device)[:, None, None]
-        found = functional.cross_entropy(
-            logits, targets, ignore_index=VOID, reduction="sum", label_smoothing=self.smoothing
-        )
+            found = self._adjusted(logits, targets)
+        else:
+            found = functional.cross_entropy(
+                logits, targets, ignore_index=VOID, reduction="sum", label_smoothing=self.smoothing
+            )
         return Loss(found, batch.weight)
 
     def decode(

@@ -85,13 +85,21 @@ class Batches:
 
     def _turns(self) -> list[Turn]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        seen: dict[int, int] = {}
+        seen = np.zeros(int(self.positions.max()) + 1, dtype=np.int64)
         turns: list[Turn] = []
-        while len(turns) < self.skip + self.items:
-            for position in shuffled(self.positions, self.targets, rng, self.balance).tolist():
-                turns.append(Turn(self.epoch, position, seen.get(position, 0)))
-                seen[position] = turns[-1].time + 1
-        return turns[self.skip : self.skip + self.items]
+        done = 0
+        while done < self.skip + self.items:
+            order = shuffled(self.positions, self.targets, rng, self.balance)
+            if done + len(order) <= self.skip:  # a whole pass that was gone through before
+                seen += np.bincount(order, minlength=len(seen))
+                done += len(order)
+                continue
+            for position in order.tolist():
+                if done >= self.skip:
+                    turns.append(Turn(self.epoch, position, int(seen[position])))
+                seen[position] += 1
+                done += 1
+        return turns[: self.items]
 
 
 def _even(total: int, parts: int) -> list[int]:

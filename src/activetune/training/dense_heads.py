@@ -16,7 +16,8 @@ from torch import Tensor
 
 from activetune.base.arrays import IntArray
 from activetune.base.errors import UsageError
-from activetune.base.fingerprint import digest, digest_array
+from activetune.base.fingerprint import as_json, digest, digest_array, digest_json
+from activetune.base.settings import flatten
 from activetune.networks.frofa import OPERATIONS
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
@@ -87,7 +88,8 @@ class DenseHeads:
         head.adapt(self.views.features)
         task = job.task.prepared(job.labels, rows, self.imbalance, smoothing=smoothing)
         lesson = DenseLesson(task, job.strata, self.imbalance.balance, self.views)
-        key = digest(str(candidate), digest_array(rows), job.task.name)
+        learned = as_json({**flatten(self.training), **flatten(self.imbalance)})
+        key = digest(self.views.key, str(candidate), digest_array(rows), job.task.name, digest_json(learned))
         train_head(
             head,
             self.views,

@@ -26,7 +26,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.data.splits import shuffled
 from activetune.networks.frofa import Grid, ScopedOperation, augment, mix
 from activetune.networks.heads import Head
-from activetune.networks.imbalance import Imbalance, cross_entropy
+from activetune.networks.imbalance import Imbalance, binary_cross_entropy, cross_entropy
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
 from activetune.training.output import Checkpoint
 from activetune.training.views import Views
@@ -121,8 +121,7 @@ class ClassLesson:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See :class:`Lesson`."""
         if self.given.ndim == 2:
-            answers = (1 - self.smoothing) * targets + self.smoothing / self.classes
-            return functional.binary_cross_entropy_with_logits(outputs + self.added_C, answers)
+            return binary_cross_entropy(outputs, targets, self.added_C, self.smoothing)
         return cross_entropy(outputs, targets, self.added_C, self.smoothing)
 
 

@@ -57,9 +57,10 @@ class Optimisation(Settings):
         layer_decay: factor on the learning rate from each layer to the one below it; 1 is off.
         l2sp: pull of the backbone's weights towards their start, 0 is off (Li, Grandvalet & Davoine, ICML 2018);
             decoupled from the gradient as AdamW's decay is: a step takes off ``lr * l2sp`` of the way gone.
-        interpolation: how far the final weights lie on the straight line from where training began (0) to where it
-            ended (1), which often is better than either end (Wortsman et al., "Robust fine-tuning of zero-shot
-            models", CVPR 2022). Of several the validation part decides; without one it is the first.
+        interpolation: how far the final weights (of LoRA its two factors) lie on the straight line from where training
+            began (0) to where it ended (1), which often is better than either end (Wortsman et al., "Robust
+            fine-tuning of zero-shot models", CVPR 2022). Of several the validation part decides; without one it is the
+            first.
         drop_path: rate of stochastic depth, in [0, 0.99].
     """
 

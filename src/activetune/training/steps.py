@@ -210,7 +210,7 @@ class Steps:
         """The sum of the losses; processes average their gradients, so each multiplies its own by their number."""
         with self.accelerator.autocast():
             outputs = self.forward(batch, stream)
-        loss, _, parts = stream.task.loss(outputs, batch)
+        loss, _, parts = self.course.task(stream).loss(outputs, batch)
         if not batch.weight:
             loss = loss * 0.0
         for name, value in parts.items():

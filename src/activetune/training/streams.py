@@ -191,6 +191,10 @@ class Course:
         """The outputs of the head of the stream's task for a batch."""
         return network(batch.images, stream.head)
 
+    def task(self, stream: Stream) -> Task:
+        """The task by whose loss a stream is learned now: by default the stream's own."""
+        return stream.task
+
     def end(self) -> None:
         """The steps of an epoch are done, in all processes: what each has seen can be put together."""
 

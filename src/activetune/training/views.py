@@ -47,6 +47,7 @@ class Views:
         device: where heads are trained.
         targets: V * L targets that were moved with their images, view by view; none where they have no place in one.
         sizes: height and width of the L images.
+        key: what the features are made from: the backbone's weights as they were, the images, the views.
     """
 
     features: Tensor
@@ -55,6 +56,7 @@ class Views:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     targets: Sequence[Any] = ()
     sizes: Sequence[tuple[int, int]] = ()
+    key: str = ""
 
     @property
     def precision(self) -> str:
@@ -134,7 +136,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     pool = backbone.pooled if tokens else None
     features = rows.view(count, items, *shape)
     kept = () if targets is None else targets.kept
-    return Views(features, grid, pool, job.runtime.device, kept, sizes[:items])
+    return Views(features, grid, pool, job.runtime.device, kept, sizes[:items], key)
 
 
 def _seen(job: Job, tokens: bool, pixels: Tensor, part: slice) -> Tensor:

@@ -31,7 +31,7 @@ from activetune.recipes.vecaf.scoring import Scored
 from activetune.recipes.vecaf.selecting import LoopSelector, rows_among
 from activetune.recipes.vecaf.settings import LoopSettings
 from activetune.selection.problem import Evidence, Picks
-from activetune.tasks import Batch
+from activetune.tasks import Batch, Task
 from activetune.training.job import Job
 from activetune.training.probe_phase import Probe, labelled_features
 from activetune.training.settings import Optimisation
@@ -97,6 +97,14 @@ class Loops(Course):
         batches.items = batches.count * batches.batch_size
         batches.epoch, batches.skip = loop, stretch * batches.items
         batches.positions = np.sort(self.done[-1].picks.positions)
+        options = self.training
+        self.learned = self.job.task.prepared(
+            self.job.labels, batches.positions, options.imbalance, smoothing=options.label_smoothing
+        )
+
+    def task(self, stream: Stream) -> Task:
+        """See :class:`Course`: logits are adjusted by the classes' shares of the loop's own items."""
+        return self.learned
 
     def outputs(self, network: Network, batch: Batch, stream: Stream) -> Tensor:
         """See :class:`Course`; what the step knows of its items is noted."""

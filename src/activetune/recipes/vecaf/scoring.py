@@ -125,6 +125,11 @@ def score_across(
             head = fit_linear(features_SD[rest], targets_S[rest], strength, classes=count)
             found.append(score_features(job, positions[part], features_SD[part], objective, probs=probs, head=head))
             rows.append(part)
+    left = np.setdiff1d(np.arange(len(positions)), np.concatenate([NO_INDICES, *rows]))
+    if len(left):  # nothing but one class is left to teach a probe by: scored as by one that knows nothing
+        blank = LinearHead(np.zeros((count, features_SD.shape[1]), np.float32), np.zeros(count, np.float32))
+        found.append(score_features(job, positions[left], features_SD[left], objective, probs=probs, head=blank))
+        rows.append(left)
     order = np.argsort(np.concatenate(rows))
     losses_S = np.concatenate([part.losses_S for part in found])[order]
     probs_SC = np.concatenate([part.probs_SC for part in found if part.probs_SC is not None])[order] if probs else None
