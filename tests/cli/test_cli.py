@@ -413,7 +413,7 @@ def test_lists_of_a_config_file_are_what_is_typed_with_commas(
     assert run(["finetune", digits, "--config", "lists.toml", "--out", "model", *FAST]) == 0
     assert json.loads(Path("model/config.json").read_text())["classes"] == ["none", *map(str, range(10))]
     assert run(["corrupt", digits, "--config", "lists.toml", "--severity", "9", "--out", "c"]) == 2
-    assert "severities can't be [9]" in capsys.readouterr().err
+    assert "severity can't be '9'; give 1 to 5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -490,6 +490,8 @@ def test_overwriting_with_an_impossible_budget_keeps_the_old_result(features: Pa
 
 
 def test_a_report_of_nothing_is_a_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "does not exist or is empty" in wrong("report .", capsys)
+    Path("mine.txt").write_text("mine")
     assert "holds nothing to report on" in wrong("report .", capsys)
 
 

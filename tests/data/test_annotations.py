@@ -340,22 +340,22 @@ def test_coco_rows_of_every_wrong_kind_are_counted(
 ) -> None:
     images = [
         *({"id": 1, "file_name": "1.png"}, {"id": "2", "file_name": "2.png"}, {"id": [3], "file_name": "3.png"}),
-        *("image", {"file_name": "3.png"}, {"id": 5}, {"id": 1, "file_name": "3.png"}, {"id": 6, "file_name": "1.png"}),
+        *("image", {"file_name": "3.png"}, {"id": 5}, {"id": 1, "file_name": "3.png"}, {"id": 6, "file_name": "2.png"}),
     ]
     annotations = [
         *({"image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}, {"image_id": 2, "category_id": "1"}),
-        *({"image_id": 77, "category_id": 1}, {"image_id": {"a": 1}}, 5, {"image_id": 1, "category_id": 99}),
+        *({"image_id": 77, "category_id": 1}, {"image_id": {"a": 1}}, 5, {"image_id": 2, "category_id": 99}),
     ]
     categories = [{"id": 1, "name": "cat"}, {"id": 2}, {"name": "dog"}, {"id": 3, "name": ["x"]}, None]
     path = coco(tmp_path / "c.json", {}, images=images, annotations=annotations, categories=categories)
     labels = read_annotations(path, pool, "multilabel")
-    assert answers(labels) == {"1.png": Names(("cat",)), "2.png": Names(("cat",))}
+    assert answers(labels) == {"2.png": Names(("cat",))}
     told = capsys.readouterr().err
     for part in (
         "images without id or file_name, left out: 4 (the first: c.json, image 2)",
-        "ids of images that are given twice, the first counts: 1",
-        "images listed twice with different answers, the first counts: 1 (the first: '1.png', c.json, image 7)",
-        "annotations of images that the file does not list, left out: 2 (the first: c.json, annotation 2)",
+        "ids that several images have, which are left out with their annotations: 1",
+        "images listed twice with different answers, the first counts: 1 (the first: '2.png', c.json, image 7)",
+        "annotations of images that the file does not list, left out: 3 (the first: c.json, annotation 0)",
         "annotations that are no objects, left out: 1",
         "annotations of a category that the file does not list, left out: 1",
         "categories without id or name, left out: 4 (the first: c.json, category 1)",

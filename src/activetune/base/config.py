@@ -16,6 +16,7 @@ from activetune.base.errors import UsageError, nearest, some, unknown_name
 from activetune.base.settings import AnySettings, Settings, changed, flatten, places
 from activetune.base.toml_files import read_toml
 
+TABLES = frozenset({"set", "settings"})  # options that may be tables
 FREE_TEXT = frozenset({"prompt"})  # options of which an empty text is a value like any other
 
 
@@ -176,7 +177,7 @@ def read_config(path: Path, command: str, allowed: Iterable[str], commands: Iter
             if value == "" and name not in FREE_TEXT:
                 raise UsageError(f"{path}: {section}{key!r} is empty; give a value, or leave it out")
             options[name] = _settings_of(value, path) if name == "set" else value
-            if not _is_plain(options[name]) and not isinstance(value, dict):
+            if not _is_plain(options[name]) and not (isinstance(value, dict) and name in TABLES):
                 raise UsageError(
                     f"{path}: {section}{key!r} can't be {reprlib.repr(value)}; give text, a number, true or "
                     "false, or a list of these"

@@ -204,21 +204,31 @@ def _fields(text: str) -> list[str]:
         raise UsageError(f"--classes {text[:40]!r} can't be read ({error}); give a,b,c, or a file of names") from None
 
 
+def _names_in(path: Path) -> list[str]:
+    """The names in a file: a line each; of a table such as ``classes.csv`` beside masks, its column ``name``."""
+    from activetune.base.tables import csv_columns, decode_text
+    from activetune.data.annotations import VOID_NAMES
+
+    text = decode_text(path)
+    header = _fields(text.partition("\n")[0]) if path.suffix.lower() == ".csv" else []
+    if "name" not in header or len(header) < 2:
+        return text.splitlines()
+    return [name for name in csv_columns(path, text)["name"] if str(name).casefold() not in VOID_NAMES]
+
+
 def class_list(text: str | None) -> list[str] | None:
     """``a,b,c``, a name that holds a comma in double quotes (``"tench, Tinca tinca",b``), or the lines of a file.
 
     Raises:
         UsageError: a file that is not there, or no name.
     """
-    from activetune.base.tables import decode_text
-
     if text is None:
         return None
     path = None if "," in text else Path(text)
     a_file = path is not None and _is_file(path)
     if path is not None and path.suffix.lower() in (".txt", ".csv") and not a_file:
         raise UsageError(f"there is no file {text} of class names; give one with a name per line, or --classes a,b,c")
-    names = decode_text(Path(text)).splitlines() if a_file else _fields(text)
+    names = _names_in(Path(text)) if a_file else _fields(text)
     found = [name.strip() for name in names if name.strip()]
     if not found:
         raise UsageError(

@@ -79,11 +79,16 @@ def corrupt(
 
 
 def _severities(text: str) -> list[int]:
+    from activetune.data.corruption import SEVERITIES
+
     try:
         found: list[int] = []
         for part in text.split(","):
             first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
+            lowest, highest = int(first), int(last or first)
+            if not 1 <= lowest <= highest <= len(SEVERITIES):
+                raise ValueError(part)
+            found += range(lowest, highest + 1)
         return found
     except ValueError:
         raise UsageError(f"severity can't be {text!r}; give 1 to 5, for instance 3, 1,3,5 or 1-5") from None

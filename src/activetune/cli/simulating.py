@@ -33,6 +33,11 @@ def _load_simulation(context: typer.Context, path: Path | None) -> Path | None:
     values = context.default_map or {}
     tables = values.get("settings")
     if isinstance(tables, dict):
+        if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
+            raise UsageError(
+                f"{path}: settings.{wrong[0]} is no table of settings; write [simulate.settings.{wrong[0]}], and below "
+                "it for instance swaps = 2"
+            )
         pairs = [(f"{name}.{field}", given) for name, table in tables.items() for field, given in table.items()]
         values["settings"] = [f"{field}={typed(given)}" for field, given in pairs]
     return path
@@ -124,5 +129,7 @@ def _by_name(texts: list[str]) -> dict[str, dict[str, str]]:
             raise UsageError(
                 f"--settings {text!r} is not of the form NAME.SETTING=VALUE; write for instance activeft.swaps=2"
             )
-        found.setdefault(name, {})[field] = value.strip()
+        if field in found.setdefault(name, {}):
+            raise UsageError(f"--settings {name}.{field} is given twice; give one value")
+        found[name][field] = value.strip()
     return found

@@ -24,6 +24,7 @@ from activetune.data.annotations._columns import SomeRows, column_answers, colum
 from activetune.data.annotations._export import Export, exported
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._in_memory import KINDS, labels_in_memory
+from activetune.data.annotations._legend import VOID_NAMES as VOID_NAMES
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet as Sheet

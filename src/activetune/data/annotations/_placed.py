@@ -60,13 +60,18 @@ def boxes_of(listed: Listed, item: str, position: Mapping[str, int], asked: Aske
     size = size_of(item, listed.size, asked)
     if size is None:
         return None
+    known = []
+    for thing in known_things(listed, position, asked.problems):
+        if thing.box is None and isinstance(thing.shape, Runs) and thing.shape.size != size:
+            asked.problems.add("regions of another size than their image, left out", listed.where)
+            thing = thing._replace(shape=None, damaged=True)
+        known.append(thing)
     scale = size[::-1] if listed.relative else (1, 1)
-    known = known_things(listed, position, asked.problems)
-    boxed = [(thing, box) for thing in known if (box := _box_of(thing)) is not None]
+    boxed = [(thing, box) for thing in known if (box := _box_of(thing, scale)) is not None]
     unboxed = len(known) - len(boxed) - sum(thing.damaged for thing in known)  # damaged ones were told of
     if unboxed:
         asked.problems.add("objects without a box, left out", listed.where, unboxed)
-    given_K4 = np.asarray([box for _, box in boxed]).reshape(-1, 4) * (*scale, *scale)
+    given_K4 = np.asarray([box for _, box in boxed], dtype=np.float64).reshape(-1, 4)
     corners_K4, kept = _held(given_K4, size, listed, asked)
     if not kept and listed.broken + len(known):
         asked.problems.add("images none of whose objects can be read, left out", listed.where)
@@ -76,9 +81,13 @@ def boxes_of(listed: Listed, item: str, position: Mapping[str, int], asked: Aske
     return Boxes(corners_K4[kept], tuple(names), np.asarray(crowd, dtype=np.bool_))
 
 
-def _box_of(thing: Thing) -> Box | None:
-    """The box, or that around the region."""
-    return thing.box if thing.box is not None or thing.shape is None else thing.shape.bounds()
+def _box_of(thing: Thing, scale: tuple[int, int]) -> Box | None:
+    """The box, or that around the region, in pixels; run lengths are in pixels always."""
+    box = thing.box if thing.box is not None or thing.shape is None else thing.shape.bounds()
+    if box is None or (thing.box is None and isinstance(thing.shape, Runs)):
+        return box
+    left, top, right, bottom = box
+    return left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]
 
 
 def _held(

@@ -30,7 +30,7 @@ from activetune.data.image_files import image_file, image_suffix
 from activetune.data.kinds import VOID, Boxes, Mask, Names, Sentences, fingerprint_of
 from activetune.data.pool import Pool
 
-LONGEST = 80  # signs of an image's name in a folder
+LONGEST = 80  # bytes of an image's name in a folder
 RESERVED = re.compile(r"^(classes|obj|readme|license|train|val|valid|test|con|prn|aux|nul|(com|lpt)\d)(\.|$)", re.I)
 TASKS = ("classification", "multilabel", "detection", "segmentation", "captioning")
 
@@ -202,7 +202,8 @@ def stems_of(ids: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for item in ids:
         plain = posixpath.splitext(item)[0] if is_image_name(item) else item
-        safe = re.sub(r"[^\w.%=+@#-]+", "_", unicodedata.normalize("NFC", plain)).lstrip(".")[:LONGEST].rstrip(".")
+        safe = re.sub(r"[^\w.%=+@#-]+", "_", unicodedata.normalize("NFC", plain)).lstrip(".")
+        safe = _cut(safe).rstrip(".")
         stem = safe if safe == plain and not RESERVED.match(safe) else f"{safe or '_'}-{_digest(item)}"
         while stem.casefold() in taken:
             stem = f"{safe or '_'}-{_digest(stem + item)}"
@@ -216,7 +217,8 @@ def folders_of(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        safe = re.sub(r"[/\\:*?\"<>|\x00-\x1f\x7f]+", "_", name)[:LONGEST].strip(". ")
+        safe = re.sub(r"[/\\:*?\"<>|\x00-\x1f\x7f]+", "_", name)
+        safe = _cut(safe).strip(". ")
         plain = safe == name and not name.startswith(("_", "@", "#", "$")) and not RESERVED.match(name)
         folder = name if plain else f"{safe.lstrip('_@#$')}-{_digest(name)}"
         while folder.casefold() in taken:
@@ -224,6 +226,11 @@ def folders_of(names: Iterable[str]) -> dict[str, str]:
         taken.add(folder.casefold())
         found[name] = folder
     return found
+
+
+def _cut(text: str) -> str:
+    """A text of at most ``LONGEST`` bytes, which ends at a sign's end."""
+    return text.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
 
 
 def _told(answer: Any) -> str:

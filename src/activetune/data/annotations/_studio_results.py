@@ -61,7 +61,10 @@ def image_name(task: Mapping[str, Any]) -> str | None:
 
 def _path_of(address: str) -> str:
     """The path in an address of an image: of local files, uploads, buckets and web servers."""
-    parts = urllib.parse.urlsplit(address) if "://" in address or address.startswith("/data/") else None
+    try:
+        parts = urllib.parse.urlsplit(address) if "://" in address or address.startswith("/data/") else None
+    except ValueError:  # no address, for instance of brackets that don't close
+        parts = None
     if parts is None:
         return address
     local = urllib.parse.parse_qs(parts.query).get("d")
@@ -72,8 +75,8 @@ def _path_of(address: str) -> str:
 def things(result: Mapping[str, Any], task: str, place: str, problems: Problems) -> list[Thing | None]:
     """The objects of a result, one per class name; None for one that can't be read."""
     kind, value = result.get("type"), result.get("value")
-    if kind not in KINDS or kind == "textarea" or not isinstance(value, dict):
-        if kind in WITHOUT_PLACE:
+    if not isinstance(kind, str) or kind not in KINDS or kind == "textarea" or not isinstance(value, dict):
+        if isinstance(kind, str) and kind in WITHOUT_PLACE:
             return []
         problems.add("results that are no choice, box, polygon or brush, left out", f"{place}, {kind!r}")
         return [None]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from activetune.base.artefact import holds, prepare_folder, write_manifest
-from activetune.base.errors import UsageError, unknown_name
-from activetune.base.files import prepare_file, replacing, sweep_all, write_bytes, write_unless_there
+from activetune.base.artefact import MANIFEST, cut_off, holds, prepare_folder, write_manifest
+from activetune.base.errors import UsageError, some, unknown_name
+from activetune.base.files import prepare_file, read_json, replacing, sweep_all, write_bytes, write_unless_there
 from activetune.data.annotations._export import KIND
 from activetune.data.annotations._files import files_at
 from activetune.data.annotations._sheet import Sheet, folders_of
@@ -76,7 +76,7 @@ def write_sheet(
     if resume and not overwrite and out.is_dir() and holds(out, KIND, {"written_as": name, "made_from": this}):
         return out
     parts = [single, *_companion_names(module)] if single else _parts(sheet, module)
-    prepare_folder(out, parts, overwrite=overwrite)
+    prepare_folder(out, [*parts, *_earlier_parts(out, parts)], overwrite=overwrite)
     sweep_all(out)
     places: Mapping[str, str] = {}
     if single is None:
@@ -114,6 +114,25 @@ def _parts(sheet: Sheet, module: ModuleType) -> list[str]:
     )
 
 
+def _earlier_parts(out: Path, parts: Sequence[str]) -> list[str]:
+    """The class folders of an earlier export, of classes too that nothing has now.
+
+    Raises:
+        UsageError: the folder holds something of these names, and no export has written there.
+    """
+    if not out.is_dir() or cut_off(out):
+        return []
+    made = read_json(out / MANIFEST) if (out / MANIFEST).is_file() else {}
+    if made.get("kind") == KIND:
+        return [str(folder) for folder in made.get("folders", {}).values()]
+    others = [name for name in parts if (out / name).exists()]
+    if others:
+        raise UsageError(
+            f"{out} holds {some(others)}, which no export has written; nothing was written: choose another --out"
+        )
+    return []
+
+
 def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrite: bool, resume: bool) -> Path:
     """Write one file, and what belongs beside it under its name."""
     wanted = posixpath.splitext(module.FILE)[1]
@@ -124,12 +143,28 @@ def _write_file(sheet: Sheet, module: ModuleType, name: str, out: Path, overwrit
 
     def own(path: Path) -> bool:
         files = files_at(path)
-        return bool(path.stat().st_size) and any(module.find(files, task) for task in module.TASKS)
+        owned = getattr(module, "owns", None)  # where a format is told by its suffix alone
+        found = any(module.find(files, task) for task in module.TASKS)
+        return bool(path.stat().st_size) and found and (owned is None or owned(path))
 
     prepare_file(out, own=own, overwrite=overwrite or resume)
+    if not overwrite:
+        _refuse_companions(sheet, module, out)
     if write_unless_there(out, lambda partial: module.write(sheet, partial), overwrite=overwrite):
         _write_companions(sheet, module, out.parent, f"{out.stem}.")
     return out
+
+
+def _refuse_companions(sheet: Sheet, module: ModuleType, out: Path) -> None:
+    """Refuse to replace what lies beside a file under the names of its companions, where it says something else."""
+    made = module.companions(sheet) if hasattr(module, "companions") else {}
+    places = {out.parent / f"{out.stem}.{name}": content for name, content in made.items()}
+    others = [path.name for path, content in places.items() if path.exists() and path.read_bytes() != content]
+    if others:
+        raise UsageError(
+            f"{some(others)} beside {out} would be replaced; nothing was written: choose another --out, or give "
+            "--overwrite"
+        )
 
 
 def _companion_names(module: ModuleType) -> tuple[str, ...]:

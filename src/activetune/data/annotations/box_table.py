@@ -85,7 +85,7 @@ def _layout(names: Sequence[str]) -> _Layout | None:
 
 def find(files: Files, task: str) -> bool:
     """Whether it is such a table, or a folder or zip in which there are some."""
-    return any(_tables(files, task))
+    return any(_tables(files, task, ASKED))
 
 
 def is_one(path: Path) -> bool:
@@ -98,8 +98,12 @@ def holds(files: Files) -> Sequence[str]:
     return TASKS
 
 
-def _tables(files: Files, task: str) -> Iterator[str]:
-    """The names of the tables with a box per row; without a class they are about boxes alone."""
+def _tables(files: Files, task: str, most: int | None = None) -> Iterator[str]:
+    """The names of the tables with a box per row; without a class they are about boxes alone.
+
+    Args:
+        most: files that are looked at; None: all.
+    """
 
     def fits(layout: _Layout | None) -> bool:
         return layout is not None and (task != "multilabel" or bool(layout.label))
@@ -110,7 +114,7 @@ def _tables(files: Files, task: str) -> Iterator[str]:
         if known and fits(_layout(files.header(single.name))):
             yield single.name
         return
-    for name in files.ending(*CSV)[:ASKED]:
+    for name in files.ending(*CSV)[:most]:
         if fits(_layout(files.header(name))):
             yield name
 

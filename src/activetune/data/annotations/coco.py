@@ -38,6 +38,11 @@ def find(files: Files, task: str) -> bool:
     return bool(_candidates(files))
 
 
+def owns(path: Path) -> bool:
+    """Whether a file that is to be replaced is COCO indeed, and not any other JSON."""
+    return _has_keys(path.read_bytes())
+
+
 def _candidates(files: Files) -> list[str]:
     named = [name for name in files.ending(".json") if not name.endswith("classes.json")]
     return [name for name in named if _has_keys(files.peek(name))]
@@ -141,6 +146,8 @@ def _key(value: Any) -> Any:
 
 def _images(entries: Sequence[Any], where: str, problems: Problems) -> dict[Any, Listed]:
     found: dict[Any, Listed] = {}
+    shared: set[Any] = set()
+    lost: set[str] = set()  # names of images that share an id; under another id they have a part of their objects
     for number, entry in enumerate(entries):
         place = f"{where}, image {number:,}"
         name = (entry.get("file_name") or entry.get("coco_url")) if isinstance(entry, dict) else None
@@ -148,11 +155,16 @@ def _images(entries: Sequence[Any], where: str, problems: Problems) -> dict[Any,
         if not isinstance(name, str) or not name or key is None:
             problems.add("images without id or file_name, left out", place)
             continue
-        if key in found:
+        if key in found and found[key].name == name:
             problems.add("ids of images that are given twice, the first counts", f"{place}, {key!r}")
             continue
+        if key in found or key in shared:  # whose the annotations are can't be told
+            problems.add("ids that several images have, which are left out with their annotations", f"{place}, {key!r}")
+            lost |= {name} | ({found.pop(key).name} if key in found else set())
+            shared.add(key)
+            continue
         found[key] = Listed(name, place, size_from(entry.get("height"), entry.get("width")))
-    return found
+    return {key: image for key, image in found.items() if image.name not in lost}
 
 
 def _categories(entries: Any, where: str, problems: Problems) -> dict[Any, str]:

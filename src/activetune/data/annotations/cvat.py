@@ -34,21 +34,22 @@ OFFERS_CLASSES = True
 FILE, BESIDE = "annotations.xml", ("manifest.jsonl",)
 MAX_BYTES = 2**30  # of an XML file that lies in a folder
 CROWD = "crowd"  # the attribute of boxes that stand for several objects
+ASKED = 20  # files that are looked at to tell what they are
 SHAPES = ("box", "polygon", "mask")
 
 
 def find(files: Files, task: str) -> bool:
     """Whether there is such an XML file."""
-    return bool(_candidates(files))
+    return bool(_candidates(files, ASKED))
 
 
-def _candidates(files: Files) -> list[str]:
-    return [name for name in files.ending(".xml")[:20] if b"<annotations" in files.peek(name).replace(b"\0", b"")]
+def _candidates(files: Files, most: int | None = None) -> list[str]:
+    return [name for name in files.ending(".xml")[:most] if b"<annotations" in files.peek(name).replace(b"\0", b"")]
 
 
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first, by the elements that occur."""
-    content = b"".join(files.peek(name).replace(b"\0", b"") for name in _candidates(files))
+    content = b"".join(files.peek(name).replace(b"\0", b"") for name in _candidates(files, ASKED))
     if not content:
         return ()
     if b"<box" in content:
@@ -120,7 +121,7 @@ def _thing(element: ElementTree.Element, size: tuple[int, int] | None, place: st
             shape = _turned((left, top, right, bottom), turned) if turned else None
             return Thing(name, None if shape else (left, top, right, bottom), shape, crowd)
         return Thing(name, None, _polygon(element) if element.tag == "polygon" else _mask(element, size), crowd)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         problems.add("objects whose place can't be read, left out", f"{place}, {error}")
         return Thing(name, damaged=True)
 

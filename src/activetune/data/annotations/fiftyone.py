@@ -43,7 +43,7 @@ def _lists(files: Files) -> list[str]:
     if files.single is not None:
         return list(files.names) if files.single.name == SAMPLES else []
     named = [name for name in files.names if posixpath.basename(name) == SAMPLES]
-    return sorted(named, key=lambda name: (name.count("/"), name))[:1]
+    return sorted(named, key=lambda name: (name.count("/"), name))
 
 
 def holds(files: Files) -> Sequence[str]:
@@ -148,7 +148,7 @@ def _thing(entry: Any, kind: str, place: str, problems: Problems) -> Thing | Non
             parts = [polygon([number for corner in part for number in corner]) for part in entry["points"]]
             good = tuple(part for part in parts if part is not None)
             return Thing(name, None, Polygons(good) if good else None, crowd, damaged=not good)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         problems.add("labels whose place can't be read, left out", f"{place}, {error}")
         return Thing(name, damaged=True)
     return Thing(name)

@@ -79,6 +79,9 @@ def read(files: Files, asked: Asked) -> Labels:
     columns = read_table(single)
     name = next((column for column in ID_COLUMNS if column in columns), "id")
     need_columns(columns, [name], single, asked.pool.position)
+    named = next((column for column in ID_COLUMNS[1:] if column in columns), name)
+    if name != named and not any(item in asked.pool.position for item in ids_of(columns[name])):
+        name = named  # an id beside a file's name is mostly a row's number
     ids = ids_of(columns[name])
     if not ids:
         raise UsageError(f"{single} has no row; add answers to it")
@@ -91,6 +94,11 @@ def read(files: Files, asked: Asked) -> Labels:
 
 FILE, ALSO = "labels.csv", ("csv",)
 WRITES = ("captioning", "classification", "detection", "multilabel")
+
+
+def owns(path: Path) -> bool:
+    """Whether a table that is to be replaced is one of answers."""
+    return header_of(path)[:1] == ("id",)
 
 
 def holds(files: Files) -> Sequence[str]:

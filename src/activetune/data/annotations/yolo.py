@@ -29,7 +29,7 @@ ABOUT = "YOLO: a folder or zip of .txt, one per image, with data.yaml or classes
 TASKS = ("detection", "multilabel", "segmentation")
 YAML = (".yaml", ".yml")
 LISTS = ("classes.txt", "obj.names")
-OTHERS = ("readme", "license", "train.", "val.", "valid.", "test.", "classes.", "requirements")  # other texts begin so
+OTHERS = frozenset({"readme", "license", "train", "val", "valid", "test", "classes", "requirements"})  # texts of others
 ASKED = 100  # files that are looked at to tell what they are
 MOST = 100_000  # classes without a list of their names
 MAX_BYTES = 2**24  # of a text or of a YAML file
@@ -56,6 +56,7 @@ def read(files: Files, asked: Asked) -> Labels:
         return class_folders(files, asked)
     classes = _classes(files, asked.problems)
     names = classes or list(asked.classes or ())
+    points = _points(files)
     found = []
     for name in _texts(files):
         image = Listed(asked.called(name), name, relative=True)
@@ -66,7 +67,7 @@ def read(files: Files, asked: Asked) -> Labels:
             continue
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                image.add(_thing(line, names, f"{name}, line {number:,}", asked.problems))
+                image.add(_thing(line, names, points, f"{name}, line {number:,}", asked.problems))
         found.append(image)
     return answers_of(Found(found, classes or _numbered(found)), asked)
 
@@ -88,8 +89,9 @@ def _texts(files: Files) -> list[str]:
     """The texts below folders called ``labels``; without any, all that are not called like something else."""
     named = [name for name in files.ending(".txt") if "ImageSets" not in name.split("/")]
     below = [name for name in named if "labels" in posixpath.dirname(name).lower().split("/")]
-    others = LISTS if below else OTHERS  # beside images, and there alone, lie texts of all kinds
-    return [name for name in below or named if not posixpath.basename(name).lower().startswith(others)]
+    stems = {name: posixpath.basename(name).lower().split(".")[0] for name in below or named}
+    others = {"classes"} if below else OTHERS  # beside images, and there alone, lie texts of all kinds
+    return [name for name, stem in stems.items() if stem not in others]
 
 
 def _lines(content: bytes, where: str) -> list[str]:
@@ -105,12 +107,12 @@ def _peeked(files: Files, name: str) -> list[str]:
         return []
 
 
-def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> Thing | None:
-    numbers = _numbers(line.split())
+def _thing(line: str, names: Sequence[str], points: int, place: str, problems: Problems) -> Thing | None:
+    numbers = _numbers(line.split(), points)
     if numbers is None:
         problems.add("lines that are neither class, cx, cy, w, h nor class and 3 corners or more, left out", place)
         return None
-    number, *rest = numbers
+    number, *rest = numbers[:5] if points else numbers  # behind a box with points stand these
     if number < 0 or number != int(number) or (names and number >= len(names)):
         known = f"number from 0 to {len(names) - 1}" if names else "whole number from 0 on"
         problems.add(f"lines whose class is no {known}, left out", f"{place}, {number:g}")
@@ -128,13 +130,14 @@ def _thing(line: str, names: Sequence[str], place: str, problems: Problems) -> T
     return None if corners is None else Thing(name, None, Polygons((corners,)))
 
 
-def _numbers(fields: Sequence[str]) -> list[float] | None:
-    """The numbers of a line: 5, or an odd number from 7 on."""
+def _numbers(fields: Sequence[str], points: int = 0) -> list[float] | None:
+    """The numbers of a line: 5, or an odd number from 7 on; with points behind the box as many as these have more."""
     try:
         numbers = [float(text) for text in fields]
     except ValueError:
         return None
-    fits = len(numbers) == 5 or (len(numbers) >= 7 and len(numbers) % 2 == 1)
+    polygonal = len(numbers) >= 7 and len(numbers) % 2 == 1
+    fits = len(numbers) == 5 or (len(numbers) == 5 + points if points else polygonal)
     return numbers if fits and all(math.isfinite(number) and abs(number) < 1e30 for number in numbers) else None
 
 
@@ -149,17 +152,23 @@ def _lists(files: Files) -> list[str]:
 
 def _classes(files: Files, problems: Problems) -> list[str]:
     """The names in the order of their numbers; programs that draw boxes write lists in an order of their own."""
-    first, *others = _lists(files) or [""]
-    classes = _listed_in(files, first) if first else []
-    for other in others:
+    wrong: UsageError | None = None
+    classes: list[str] = []
+    first = ""
+    for other in _lists(files):
         try:
             names = _listed_in(files, other)
-        except UsageError:
+        except UsageError as error:
+            wrong = wrong or error
             continue  # a YAML file about something else
-        if any(one != another for one, another in zip(names, classes, strict=False)):
+        if not first:
+            first, classes = other, names
+        elif any(one != another for one, another in zip(names, classes, strict=False)):
             problems.add(
                 f"lists of classes with another order than {first}, which counts (remove the wrong one)", other
             )
+    if wrong is not None and not first:
+        raise wrong
     return classes
 
 
@@ -179,8 +188,21 @@ def _listed_in(files: Files, name: str) -> list[str]:
     return [str(value) for value in names]
 
 
-def _of_yaml(content: bytes, where: str) -> list[Any]:
-    """``names`` as a list, or by number; all as it is written, as YAML takes names such as ``no`` for false."""
+def _points(files: Files) -> int:
+    """How many numbers of points stand behind a box: those that ``kpt_shape`` of a YAML file says; 0 without."""
+    for name in (name for name in _lists(files) if name.lower().endswith(YAML)):
+        try:
+            shape = _table(files.read(name, MAX_BYTES), name).get("kpt_shape")
+        except UsageError:
+            continue
+        numbers = [whole_number(str(one)) for one in shape] if isinstance(shape, list) else []
+        if numbers and all(numbers):
+            return math.prod(number or 0 for number in numbers)
+    return 0
+
+
+def _table(content: bytes, where: str) -> dict[str, Any]:
+    """A YAML file's table, all as it is written, as YAML takes names such as ``no`` for false; empty if it is none."""
     import yaml
 
     class AsWritten(yaml.SafeLoader):  # type: ignore[misc]
@@ -190,7 +212,12 @@ def _of_yaml(content: bytes, where: str) -> list[Any]:
         found = yaml.load(content, Loader=AsWritten)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(f"{where} is no YAML that can be read ({first_line(error)})") from None
-    names = found.get("names") if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _of_yaml(content: bytes, where: str) -> list[Any]:
+    """``names`` as a list, or by number."""
+    names = _table(content, where).get("names")
     if isinstance(names, dict) and set(names) == set(map(str, range(len(names)))):
         return [names[str(number)] for number in range(len(names))]
     if isinstance(names, list) and names:

@@ -212,8 +212,8 @@ def find(path: Location, options: OpenOptions) -> Listing | None:
     for number, headers in enumerate(each(paths, headers_of, "reading headers", quiet=options.quiet)):
         _list(headers, number, found)
     names, members = [name for _, name in found.items], list(found.items.values())
-    keys = [(member.shard, _key(name)) for name, member in zip(names, members, strict=True)]
-    beside = {kind: [found.sidecars[kind].get(key) for key in keys] for kind in (CLASS, TEXT, JSON)}
+    places = [(member.shard, name) for name, member in zip(names, members, strict=True)]
+    beside = {kind: _beside(places, found.sidecars[kind]) for kind in (CLASS, TEXT, JSON)}
     ids = _ids(list(found.items), paths, path if path.is_dir() else path.parent)
     columns = np.asarray([(one.shard, one.start, one.size) for one in members], dtype=np.int64).reshape(-1, 3)
     further = Sidecars(paths, beside[TEXT], beside[JSON])
@@ -253,9 +253,23 @@ def _take(header: Header, member: Member, end: int, found: _Found) -> None:
     elif suffix in IMAGE_SUFFIXES:
         found.items[member.shard, name] = member
     elif suffix in found.sidecars:
-        found.sidecars[suffix][member.shard, _key(name)] = member
+        found.sidecars[suffix][member.shard, _stem(name)] = member
     else:
         found.left_out.add_file(suffix)
+
+
+def _beside(places: Sequence[tuple[int, str]], sidecars: Mapping[tuple[int, str], Member]) -> list[Member | None]:
+    """The sidecar of each image: of the name without its suffix; else of the same key, where one alone has it."""
+    keyed: dict[tuple[int, str], Member | None] = {}
+    for (shard, stem), member in sidecars.items():
+        key = shard, _key(stem)
+        keyed[key] = None if key in keyed else member
+    return [sidecars.get((shard, _stem(name))) or keyed.get((shard, _key(name))) for shard, name in places]
+
+
+def _stem(name: str) -> str:
+    """A path without the suffix."""
+    return posixpath.splitext(name)[0]
 
 
 def _key(name: str) -> str:
