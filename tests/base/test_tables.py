@@ -114,7 +114,7 @@ def test_a_single_empty_cell_comes_back(tmp_path: Path) -> None:
             r"line 5 has .* fields \(1\) than the header \(2: 'id', 'label'\)",
         ),
         ('id,label\n"a\nb",cat\nb.png\n', "line 4 has another number of fields"),
-        ("id,label\na.png," + "cat" * 100_000, "a text in line 2 has more than 131,072 characters"),
+        ("id,label\na.png," + "cat" * 1_500_000, "a text in line 2 has more than 4,194,304 characters"),
         ("id,label,id\n1,2,3\n", "names the column 'id' twice"),
         ("id,label\na.png,c\0t\n", "line 2 holds a zero character"),
     ],

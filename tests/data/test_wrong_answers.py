@@ -17,6 +17,7 @@ from activetune import UsageError, open_pool
 from activetune.cli import run
 from activetune.cli._options import class_list
 from activetune.data.kinds import ArrayMask, Boxes
+from activetune.tasks import make_task
 
 
 @pytest.fixture
@@ -219,3 +220,18 @@ def test_the_classes_beside_masks_are_class_names(tmp_path: Path) -> None:
     (tmp_path / "plain.csv").write_text("name\ncat\n")
     assert class_list(str(tmp_path / "classes.csv")) == ["background", "cat"]
     assert class_list(str(tmp_path / "plain.csv")) == ["name", "cat"]
+
+
+def test_rows_of_one_image_are_its_sentences_wherever_they_are_read(pool: Path, tmp_path: Path) -> None:
+    (pool / "metadata.csv").write_text("file_name,caption\n1.png,a cat\n1.png,a grey cat\n2.png,a dog\n")
+    found = activetune.import_labels(pool / "metadata.csv", pool=pool, task="captioning", quiet=True)
+    own = open_pool(pool, quiet=True)
+    for labels in (found, make_task("captioning").labels_of(None, own)):
+        texts = {item: answer.texts for item, answer in zip(labels.ids, labels.answers, strict=True)}
+        assert texts == {"1.png": ("a cat", "a grey cat"), "2.png": ("a dog",)}
+
+
+def test_the_boxes_of_a_crowded_image_come_back(pool: Path, tmp_path: Path) -> None:
+    given = Boxes.of([[x % 60, 3.25, x % 60 + 1.5, 20.125] for x in range(2_500)], ["cat"] * 2_500)
+    out = export(pool, {"1.png": given}, "table", tmp_path / "crowd.csv")
+    assert len(boxes(out, pool)["1.png"]) == 2_500

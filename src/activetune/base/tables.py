@@ -39,6 +39,7 @@ OTHER_NAMES = {
 
 SEVERAL = ("labels", "names", "tags", "classes")  # what a column of several names may be called
 
+csv.field_size_limit(2**22)  # characters of a cell: the boxes of a crowded image take more than the usual 131,072
 HEADER_BYTES = 10_000  # of a file, in which its first line ends
 TOGETHER = 16  # rows, from the first on: Excel writes no separators for last columns that are empty in all of these
 

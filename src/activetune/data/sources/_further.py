@@ -29,6 +29,9 @@ def _explained(shard: Shard) -> Iterator[None]:
         raise UsageError(f"{shard.path} can't be read ({first_line(error)}); copy the file again") from None
 
 
+SENTENCES = ("caption", "captions", "text")  # columns whose rows of one image are several sentences
+
+
 @dataclass(frozen=True)
 class ParquetColumns:
     """The columns of Parquet files with images, beside these."""
@@ -104,7 +107,7 @@ class TableColumns:
         return list(dict.fromkeys(name for _, columns in self._tables() for name in columns if name != FILE_NAME))
 
     def values(self, name: str) -> list[Any]:
-        """The cells by item; of two rows of a table the first counts, of two tables the nearer one."""
+        """The cells by item; of two rows of a table the first counts, or both sentences; of tables the nearest one."""
         return [cell for _, cell in self._cells(name)]
 
     def class_names(self, name: str, field: str = "") -> list[str] | None:
@@ -132,11 +135,14 @@ class TableColumns:
         for path, columns in self._tables():
             items = items_of(path, [str(value or "") for value in columns[FILE_NAME]], known)
             cells = columns.get(name, [None] * len(items))
-            own: dict[str, tuple[str, Any]] = {}
+            own: dict[str, list[Any]] = {}
             for item, cell in zip(items, cells, strict=True):
                 if item is not None and cell is not None:
-                    own.setdefault(item, (posixpath.dirname(path), cell))
-            found.update(own)
+                    own.setdefault(item, []).append(cell)
+            texts = name in SENTENCES
+            for item, rows in own.items():
+                joined = texts and len(rows) > 1 and all(isinstance(cell, str) for cell in rows)
+                found[item] = posixpath.dirname(path), rows if joined else rows[0]
         return [found.get(item, ("", None)) for item in self.ids]
 
 
