@@ -235,3 +235,11 @@ def test_the_boxes_of_a_crowded_image_come_back(pool: Path, tmp_path: Path) -> N
     given = Boxes.of([[x % 60, 3.25, x % 60 + 1.5, 20.125] for x in range(2_500)], ["cat"] * 2_500)
     out = export(pool, {"1.png": given}, "table", tmp_path / "crowd.csv")
     assert len(boxes(out, pool)["1.png"]) == 2_500
+
+
+def test_of_several_data_sets_of_fiftyone_one_is_asked_for(pool: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        export(pool, {"1.png": "cat"}, "fiftyone", tmp_path / "sets" / name)
+    with pytest.raises(UsageError, match=r"holds 2 data sets of FiftyOne \('a/samples.json', 'b/samples.json'\)"):
+        read(tmp_path / "sets", pool, "classification", format="fiftyone")
+    assert read(tmp_path / "sets" / "b", pool) == {"1.png": "cat"}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json, write_bytes
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
@@ -81,6 +81,10 @@ def _samples(files: Files) -> list[dict[str, Any]]:
     if not names:
         raise UsageError(
             f"{files.path} has no {SAMPLES}, which a dataset of FiftyOne has; give the folder that holds it"
+        )
+    if len(names) > 1:
+        raise UsageError(
+            f"{files.path} holds {len(names):,} data sets of FiftyOne ({some(names)}); give the folder of one"
         )
     try:
         content = parse_json(files.read(names[0]))
