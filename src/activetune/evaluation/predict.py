@@ -83,10 +83,8 @@ def predict(
         loaded = model if isinstance(model, Model) else together(lambda: load(model))
         given = pool if isinstance(pool, Pool) else together(lambda: open_pool(pool, quiet=run.quiet))
         form, contents = _form(loaded, out, format, draw), Contents(given)
-        lines = (
-            ("jsonl",) if isinstance(form, JsonLines) else ()
-        )  # which can't be gone on with as a table, nor it as they
-        key = digest(loaded.fingerprint, *lines, *given.ids)
+        own = ("jsonl",) if isinstance(form, JsonLines) else ()  # a run of lines can't go on as a table, nor a table so
+        key = digest(loaded.fingerprint, *own, *given.ids)
         agreed(key, "the processes see different images or models; give all of them the same")
         from_first(lambda: _refuse(form, given, out, draw))
         journal = None if out is None else Journal(Path(out), form, given.ids, key, contents)
