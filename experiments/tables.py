@@ -138,11 +138,13 @@ def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[s
 
 
 def _set(folder: Path) -> dict[str, float]:
-    """Items of pool and test set, classes, and the share of the test set that its largest class has."""
+    """Items of pool and test set, and classes; of one class per item the share of the test set that the largest has."""
     about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     rows = _rows(folder / "per_class.csv")
-    first = [int(row["n"]) for row in rows if (*_cell(row), row["seed"]) == (*_cell(rows[0]), rows[0]["seed"])]
     sizes = {"pool": about["pool_items"], "test": about["test_items"], "classes": about["classes"]}
+    if not rows or "n" not in rows[0]:
+        return sizes
+    first = [int(row["n"]) for row in rows if (*_cell(row), row["seed"]) == (*_cell(rows[0]), rows[0]["seed"])]
     return {**sizes, "largest": round(max(first, default=0) / max(sum(first), 1), 4)}
 
 

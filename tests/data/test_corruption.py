@@ -129,7 +129,7 @@ def test_all_shifted_pools_are_scored_in_one_table(
     ("options", "message"),
     [
         ("--kinds rain", "unknown corruption 'rain'; the nearest names are: "),
-        ("--kinds fog --severity 6", "severities can't be [6]; allowed: 1 to 5"),
+        ("--kinds fog --severity 6", "severity can't be '6'; give 1 to 5"),
         ("--kinds fog --severity high", "severity can't be 'high'; give 1 to 5"),
         ("--kinds , --severity 1", "at least one kind"),
     ],

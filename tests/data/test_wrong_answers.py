@@ -16,7 +16,9 @@ import activetune
 from activetune import UsageError, open_pool
 from activetune.cli import run
 from activetune.cli._options import class_list
+from activetune.data.annotations import save_annotations
 from activetune.data.kinds import ArrayMask, Boxes
+from activetune.data.labels import Labels
 from activetune.tasks import make_task
 
 
@@ -235,6 +237,13 @@ def test_the_boxes_of_a_crowded_image_come_back(pool: Path, tmp_path: Path) -> N
     given = Boxes.of([[x % 60, 3.25, x % 60 + 1.5, 20.125] for x in range(2_500)], ["cat"] * 2_500)
     out = export(pool, {"1.png": given}, "table", tmp_path / "crowd.csv")
     assert len(boxes(out, pool)["1.png"]) == 2_500
+
+
+def test_small_boxes_of_our_own_files_are_pixels(pool: Path, tmp_path: Path) -> None:
+    given = {"1.png": Boxes.of([[0, 0, 1, 0.5]], ["cat"])}
+    labels = Labels(list(given), list(given.values()), ["cat"], 0)
+    save_annotations(labels, tmp_path / "a.parquet", task="detection", pool=open_pool(pool, quiet=True))
+    assert boxes(tmp_path / "a.parquet", pool) == {"1.png": [[0, 0, 1, 0.5]]}
 
 
 def test_of_several_data_sets_of_fiftyone_one_is_asked_for(pool: Path, tmp_path: Path) -> None:

@@ -143,7 +143,12 @@ def test_signs_that_only_look_like_numbers(text: str, pool: Any, tmp_path: Path)
     assert whole_number(text) is None
     assert whole_number("0012") == 12
     (tmp_path / "labels.csv").write_text(f"id,label,event\n1.png,cat,{text}\n")
-    assert [item for item, *_ in LabelFile(tmp_path / "labels.csv", Sheet(["1.png"])).by_hand({})] == ["1.png"]
+    file = LabelFile(tmp_path / "labels.csv", Sheet(["1.png"]))
+    if text.strip():
+        with pytest.raises(UsageError, match="is for numbers of this program"):
+            list(file.by_hand({}))
+    else:
+        assert [content["id"] for content in file.by_hand({})] == ["1.png"]
     assert legend_of_names([text or "x", "cat"], "here").classes == (text or "x", "cat")
     with pytest.raises(UsageError):
         read_legend(b'{"%s": 3, "2": 70000}' % text.encode(), "classes.json", "here")

@@ -81,7 +81,7 @@ def _refuse_other_objects(found: Found, classes: Sequence[str], asked: Asked) ->
 
 def _refuse_shares(found: Found, asked: Asked) -> None:
     """Raise where all boxes fit into one pixel: they are in shares of the image, where pixels are meant."""
-    if asked.task != "detection":
+    if asked.task != "detection" or found.pixels:
         return
     boxes = [thing.box for listed in found.listed if not listed.relative for thing in listed.things if thing.box]
     if are_shares(boxes):

@@ -96,11 +96,13 @@ class Found:
 
     Attributes:
         whole: the list is that of masks, and ``background`` is a class where it stands there alone.
+        pixels: boxes are in pixels for sure, however small all of them are.
     """
 
     listed: Sequence[Listed]
     classes: Sequence[str] | None = None
     whole: bool = False
+    pixels: bool = False
 
 
 @dataclass(frozen=True)

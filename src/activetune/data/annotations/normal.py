@@ -248,7 +248,9 @@ def read(files: Files, asked: Asked) -> Labels:
         columns = {name: _cells(file, name, path) for name in names}
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} can't be read as annotations ({first_line(error)}); save them again") from None
-    return answers_of(Found(list(_listed(columns, task, asked)), about.get("classes")), asked)
+    written_here = KEY in (file.schema_arrow.metadata or {})
+    listed = list(_listed(columns, task, asked))
+    return answers_of(Found(listed, about.get("classes"), pixels=written_here), asked)
 
 
 def _cells(file: pq.ParquetFile, name: str, path: Path) -> list[Any]:
