@@ -78,7 +78,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lambda text: text.replace("kind", "kinf", 1),
         lambda text: text + '"',
         lambda text: text + "one,cell,too,many,of,a,row,here\n",
-        lambda text: text + "x" * 200_000 + ",,,,,,\n",
+        lambda text: text + "x" * 5_000_000 + ",,,,,,\n",
         lambda text: text + "\0,,,,,,\n",
         lambda text: "",
     ],

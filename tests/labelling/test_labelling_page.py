@@ -251,7 +251,7 @@ def test_undo_leaves_a_newer_answer_and_the_last_answers_lead_back(
     assert labels_of(sel) == {"001.png": "plum"}
     page.locator("select").first.select_option("todo")
     page.locator(".recent button", has_text="plum").click()
-    assert page.locator("#under .id").inner_text() == "001.png"
+    page.wait_for_function("() => document.querySelector('#under .id').textContent === '001.png'")
 
 
 def test_answers_wait_while_the_server_is_gone(sel: Path, serve: Callable[..., Running], browser: Any) -> None:

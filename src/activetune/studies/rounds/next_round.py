@@ -344,9 +344,8 @@ class _Call:
             scored = audited(model, self.pool, answers, self.run, multilabel=multilabel)
         found: dict[str, Any] = {"gain": None, "stability": None, "labels": len(self.taught), "sentence": ""}
         if not multilabel:
-            merged = [answer.merged for answer in self.history if answer.round == number]
-            earlier = [answer for answer in self.history if not merged or answer.merged < min(merged)]
-            before = labels_in(decide(earlier, number - 1), audit) if number else {}
+            first = next((row for row, answer in enumerate(self.history) if answer.round == number), None)
+            before = labels_in(decide(self.history[:first], number - 1), audit) if number else {}
             given: dict[str, Any] = {"aside": audit, "audit": scored, "quiet": quiet}
             found = advise(embeddings, self.taught, before, more, self.settings.seed, **given)
         others = [one for one in _kept(path) if one.get("round") != number]
