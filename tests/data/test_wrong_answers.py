@@ -156,6 +156,10 @@ def test_points_behind_a_box_are_no_polygon(pool: Path, tmp_path: Path) -> None:
     line = "0 .5 .5 .2 .2 " + " ".join(["0.4 0.4 2"] * 4)
     folder = yolo(tmp_path / "pose", {"1": line}, data="names: [cat]\nkpt_shape: [4, 3]\n")
     np.testing.assert_allclose(boxes(folder, pool)["1.png"], [[25.6, 19.2, 38.4, 28.8]], atol=1e-4)
+    person = "0 .5 .5 .2 .2 " + " ".join(["0.4 0.4 2"] * 17)  # as many numbers as no polygon has
+    folder = yolo(tmp_path / "people", {"1": person}, data="names: [person]\nkpt_shape: [17, 3]\n")
+    found = read(folder, pool)["1.png"]
+    np.testing.assert_allclose(found.xyxy_K4, [[25.6, 19.2, 38.4, 28.8]], atol=1e-4)
 
 
 def test_other_yaml_files_and_names_like_those_of_other_texts(pool: Path, tmp_path: Path) -> None:

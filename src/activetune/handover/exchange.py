@@ -39,7 +39,7 @@ from activetune.handover.given import CLASSIFICATION, Given, given_at, given_in_
 
 MORE_THAN_ANSWERS = frozenset({"rank", "probability", "state", "source", "score"})  # of selections, predictions, pages
 NONE_IS_AN_ANSWER = ("multilabel", "detection")
-IN_CSV = (CLASSIFICATION, "multilabel", "captioning")
+IN_CSV = {CLASSIFICATION: "label", "multilabel": "labels", "captioning": "caption"}  # the column of the answers
 LOCAL_FILES = "/data/local-files/?d="  # of Label Studio, in front of a path below its document root
 ADDRESSED = "label_studio"  # the format whose tasks name images by an address, and show a model's suggestions
 
@@ -272,10 +272,11 @@ def _write(labels: Labels, target: Path, task: str, pool: Pool) -> None:
             labels, task = Labels(labels.ids, several, labels.classes, labels.unanswered), "multilabel"
         save_annotations(labels, target, task=task, pool=pool, overwrite=True)
         return
-    rows = zip(labels.ids, labels.answers, strict=True)
+    pairs, rows = zip(labels.ids, labels.answers, strict=True), list[tuple[str, str]]()
     if task == CLASSIFICATION:
-        write_csv(target, ("id", "label"), rows)
+        rows = list(pairs)
     elif task == "multilabel":
-        write_csv(target, ("id", "labels"), [(item, cell_of_names(answer.names)) for item, answer in rows])
+        rows = [(item, cell_of_names(answer.names)) for item, answer in pairs]
     else:
-        write_csv(target, ("id", "caption"), [(item, text) for item, answer in rows for text in answer.texts])
+        rows = [(item, text) for item, answer in pairs for text in answer.texts]
+    write_csv(target, ("id", IN_CSV[task]), rows)

@@ -87,7 +87,8 @@ class LabelFile:
             if told in before or (REASON not in row and told in [one._replace(reason="") for one in before]):
                 continue
             content = {"kind": "answer", "id": item, "state": state, "labels": list(current)}
-            yield content | (_lost(row) if known is None else _corrected(told, known))
+            corrected = {REASON: told.reason} if known and told.reason not in ("", known.reason) else {}
+            yield content | (_lost(row) if known is None else corrected)
 
     def _told(self, item: str, row: Mapping[str, Any], known: Told | None) -> tuple[str, tuple[str, ...]]:
         """State and class names of a row.
@@ -170,12 +171,6 @@ def _lost(row: Mapping[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(ValueError, OverflowError):
         found["at"] = datetime.fromisoformat(_text(row, "answered")).timestamp()
     return found
-
-
-def _corrected(told: Told, known: Told) -> dict[str, Any]:
-    """The reason of an answer that was changed by hand: a new one, or that of before where the answer is as it was."""
-    as_before = (told.state, told.labels) == (known.state, known.labels)
-    return {REASON: told.reason} if told.reason and (as_before or told.reason != known.reason) else {}
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

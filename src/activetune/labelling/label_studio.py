@@ -23,7 +23,7 @@ from activetune.base.tables import read_table, write_csv
 from activetune.data.answers import is_missing
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.handover.exchange import export_labels, import_labels, refuse_target
+from activetune.handover.exchange import IN_CSV, export_labels, import_labels, refuse_target
 from activetune.labelling.journal import JOURNAL
 from activetune.labelling.label import names_of
 from activetune.labelling.studio_server import TOKEN, Server
@@ -31,7 +31,6 @@ from activetune.selection.artefact import ANSWERS, load_selection
 from activetune.selection.images import pool_of
 
 PROJECT = "label_studio.json"  # in the selection's folder
-COLUMNS = {"classification": "label", "multilabel": "labels", "captioning": "caption"}  # of answers in a table
 PIECE = 250  # tasks that are sent at a time
 SERVING = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"  # environment variables of the server
 ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
@@ -212,14 +211,14 @@ def _pull(server: Server, about: dict[str, Any], folder: Path, pool: Pool, quiet
     if not answered:
         note(f"nobody has answered a task of {server.page(number)} yet", quiet)
         return Studio(server.page(number), 0, 0, None)
-    target = folder / (ANSWERS if task in COLUMNS else "annotations.parquet")
+    target = folder / (ANSWERS if task in IN_CSV else "annotations.parquet")
     refuse_target(target, overwrite=True)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "export.json"
         path.write_text(json.dumps(answered), encoding="utf-8")
         made = Path(name) / target.name
         labels = import_labels(path, pool=pool, format="label_studio", out=made, task=task, quiet=quiet)
-        kept = _with_earlier(made, target, COLUMNS[task]) if task in COLUMNS and target.is_file() else 0
+        kept = _with_earlier(made, target, IN_CSV[task]) if task in IN_CSV and target.is_file() else 0
         with replacing(target) as partial:
             shutil.copyfile(made, partial)
     note(f"{target}: {kept:,} answers that were there before are kept, as nobody gave others", quiet or not kept)

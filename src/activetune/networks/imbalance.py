@@ -95,6 +95,6 @@ def binary_cross_entropy(
     Args:
         answers_BC: ones and zeros. smoothing: in [0, 1). reduction: ``mean`` or ``sum`` over items and classes.
     """
-    shares_C = added_C.sigmoid() if bool(added_C.any()) else torch.full_like(added_C, 1 / len(added_C))
+    shares_C = torch.where(added_C.any(), added_C.sigmoid(), 1 / len(added_C))  # a GPU is not waited for
     answers_BC = (1 - smoothing) * answers_BC + smoothing * shares_C
     return functional.binary_cross_entropy_with_logits(logits_BC + added_C, answers_BC, reduction=reduction)

@@ -29,10 +29,10 @@ from activetune.data.annotations.coco import corners, region
 from activetune.data.answers import class_name, is_missing
 from activetune.data.labels import Labels
 from activetune.data.pool import FurtherColumns, ImageSource
+from activetune.data.sources._further import CAPTIONS
 
 OBJECTS = "objects"
 LABELS = ("labels", "label", "fine_label")
-CAPTIONS = ("caption", "captions", "text")
 MASKS = ("mask", "masks", "annotation", "label", "labels", "segmentation", "segmentation_mask", "semantic_mask")
 CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class")
 SIZES = (("height", "width"), ("image_height", "image_width"))

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from activetune.base.errors import UsageError
 from activetune.base.tables import header_of, need_columns, read_table, write_csv
 from activetune.data.annotations import box_table, normal
-from activetune.data.annotations._columns import CAPTIONS, SEPARATOR, column_answers
+from activetune.data.annotations._columns import SEPARATOR, column_answers
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._sheet import Sheet, short
 from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.pool import ImageSource
-from activetune.data.sources._further import holds_bytes
+from activetune.data.sources._further import CAPTIONS, holds_bytes
 from activetune.data.sources.table import named_files
 
 ABOUT = "tables: .csv, .tsv, .jsonl or .parquet with id (or file_name), and label, labels, caption, objects or mask"

@@ -40,10 +40,10 @@ def find(files: Files, task: str) -> bool:
     """Whether there are such texts: one with such a line decides, and where all are empty a list of classes."""
     files = _beside(files)
     texts = _texts(files)
-    empty = True
+    empty, points = True, _points(files)
     for name in texts[:ASKED]:
         first = next((line.split() for line in _peeked(files, name) if line.strip()), None)
-        if first is not None and _numbers(first) is not None:
+        if first is not None and _numbers(first, points) is not None:
             return True  # damaged ones beside it are listed when they are read
         empty &= first is None
     return empty and bool(texts) and bool(_lists(files))
@@ -234,11 +234,16 @@ PARTS = ("data.yaml", "images", "labels", "train")
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first: by the first line of a text; else folders per class."""
     files = _beside(files)
+    points = _points(files)
     for name in _texts(files)[:ASKED]:
         for line in _peeked(files, name):
-            numbers = _numbers(line.split())
+            numbers = _numbers(line.split(), points)
             if numbers is not None:
-                return ("detection", "multilabel") if len(numbers) == 5 else ("segmentation", "detection", "multilabel")
+                return (
+                    ("detection", "multilabel")
+                    if points or len(numbers) == 5
+                    else ("segmentation", "detection", "multilabel")
+                )
     return ("detection", "multilabel") if _texts(files) else ("classification",)
 
 

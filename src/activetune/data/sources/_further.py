@@ -29,7 +29,7 @@ def _explained(shard: Shard) -> Iterator[None]:
         raise UsageError(f"{shard.path} can't be read ({first_line(error)}); copy the file again") from None
 
 
-SENTENCES = ("caption", "captions", "text")  # columns whose rows of one image are several sentences
+CAPTIONS = ("caption", "captions", "text")  # columns whose rows of one image are several sentences
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class TableColumns:
             for item, cell in zip(items, cells, strict=True):
                 if item is not None and cell is not None:
                     own.setdefault(item, []).append(cell)
-            texts = name in SENTENCES
+            texts = name in CAPTIONS
             for item, rows in own.items():
                 joined = texts and len(rows) > 1 and all(isinstance(cell, str) for cell in rows)
                 found[item] = posixpath.dirname(path), rows if joined else rows[0]
