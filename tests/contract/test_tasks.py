@@ -266,6 +266,20 @@ def test_each_item_has_a_stratum(task: Task, labels: Labels) -> None:
 # Image and answer move together --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("augment", ["trivial", "rand"])
+def test_stronger_changes_come_beside_crops_and_flips_and_leave_answers(augment: str, backbone: Backbone) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    seen = []
+    for kind in ("none", augment, augment):
+        torch.manual_seed(3)
+        image, answer = augmentation(backbone.settings, Crops(augment=kind))(noise, 7)
+        assert answer == 7 and image.dtype == torch.uint8 and image.shape == (3, 32, 32)
+        seen.append(image)
+    assert torch.equal(seen[1], seen[2])  # by torch's state alone, so that a run can be resumed
+    drawn = {augmentation(backbone.settings, Crops(augment=augment))(noise, 7)[0].sum().item() for _ in range(8)}
+    assert len(drawn) > 4
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_mask_and_boxes_move_with_their_image(seed: int, backbone: Backbone) -> None:
     """A white square on black: after any crop and flip the mask shows the same pixels, and the box encloses them."""

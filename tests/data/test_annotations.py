@@ -110,6 +110,16 @@ def test_a_name_that_several_images_have_is_told_from_one_that_none_has() -> Non
         match(["a.jpg"], pool, Problems("f"))
 
 
+def test_a_name_taken_for_an_image_in_a_folder_of_another_name_is_told() -> None:
+    pool = Pool("p", ["left/a.jpg", "b.jpg", "images/deep/c.jpg"], None, None)  # type: ignore[arg-type]
+    problems = Problems("f")
+    names = ["/home/right/a.png", "/home/b.jpg", "masks/deep/c.png"]
+    assert match(names, pool, problems) == dict(zip(names, pool.ids, strict=True))
+    assert [str(problem) for problem in problems.found.values()] == [
+        "f: names taken for images in folders of other names: 1 (the first: '/home/right/a.png' for 'left/a.jpg')"
+    ]
+
+
 def test_of_two_names_for_an_image_the_nearer_one_counts_and_of_two_alike_none() -> None:
     pool = Pool("p", ["val/1.jpg", "2.jpg"], None, None)  # type: ignore[arg-type]
     problems = Problems("f")

@@ -22,7 +22,7 @@ from activetune.tasks import Batch
 from activetune.tasks.classification import Classification
 from activetune.training.finite import NotFinite
 from activetune.training.pool_regression import Answers, PoolRegression
-from activetune.training.pseudo_labels import PseudoLabels, Weighted
+from activetune.training.pseudo_labels import PseudoLabels, Weighted, likely_right, reliance
 from activetune.training.recipe import make_recipe
 from tests.conftest import tiny_backbone
 from tests.training.test_finetuning import figures, history, some_labels, train
@@ -73,6 +73,29 @@ def test_a_selector_picks_among_the_surest_by_the_teachers_loss() -> None:
 def test_nothing_is_drawn_from_nothing() -> None:
     none, features = np.zeros(0, dtype=np.int64), np.ones((200, 2), dtype=np.float32)
     assert PseudoLabels().drawn(answers(0), none, 0, features_ND=features, head=teachers(4)).tolist() == []
+
+
+@given(st.integers(0, 1000), st.floats(0.1, 1.0))
+@settings(max_examples=10, deadline=None)
+def test_a_draw_can_be_evened_over_the_classes(seed: int, even: float) -> None:
+    rng = np.random.default_rng(seed)
+    frequent = Answers((rng.random(2000) < 0.1).astype(np.int64), rng.uniform(0.4, 0.6, 2000))
+    teacher = {"features_ND": np.ones((2000, 2), dtype=np.float32), "head": teachers(2)}
+    plain, evened = (
+        frequent.classes_N[PseudoLabels(count=60, even=share).drawn(frequent, np.arange(2000), seed, **teacher)].mean()
+        for share in (0.0, even)
+    )
+    weight = 9**even  # of the rare class against the frequent one
+    assert abs(plain - 0.1) < 0.15 and abs(evened - weight * 0.1 / (weight * 0.1 + 0.9)) < 0.25
+
+
+@pytest.mark.parametrize("exponent", [0.3, 1.0, 4.0])
+def test_a_pilot_tells_how_far_sureness_can_be_relied_on(exponent: float) -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.random(4000)
+    right = (rng.random(4000) < likely_right(sure, exponent, 10)).astype(float)
+    assert reliance(sure, right, 10) == pytest.approx(exponent, rel=0.15)
+    assert 0.3 < reliance(sure[:2], right[:2], 10) < 3  # two items tell little
 
 
 # What it counts -------------------------------------------------------------------------------------------------------
@@ -195,8 +218,8 @@ def test_what_judges_is_not_learned(
     labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
     of = PseudoLabels.stream
 
-    def noted(self: PseudoLabels, job: Any, *given: Any) -> Any:
-        stream = of(self, job, *given)
+    def noted(self: PseudoLabels, job: Any, *given: Any, **options: Any) -> Any:
+        stream = of(self, job, *given, **options)
         seen.append(({*job.labels.ids}, {*stream.labels.ids}))
         return stream
 
@@ -210,6 +233,48 @@ def test_what_judges_is_not_learned(
     told = figures(tmp_path / "m")
     assert told["pilot"]["n_validation"] == len(left_out) == told["estimate"]["n"]
     assert list(told["pilot"]["stages"]) == ["full", "pool", "student 1", "pool 1"]
+
+
+def test_pseudo_labels_weigh_what_the_pilot_found_of_their_sureness(
+    digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, seen, of = open_pool(digits), [], PseudoLabels.stream
+
+    def noted(
+        self: PseudoLabels, job: Any, ids: Any, answers: Answers, drawn: IntArray, *given: Any, **more: Any
+    ) -> Any:
+        stream = of(self, job, ids, answers, drawn, *given, **more)
+        assert isinstance(stream.task, Weighted)
+        seen.append((answers.sure_N[drawn], np.asarray(stream.task.weights[-len(drawn) :])))
+        return stream
+
+    monkeypatch.setattr(PseudoLabels, "stream", noted)
+    monkeypatch.setattr(pool_fact, "stage_to_keep", lambda right: len(right) - 1)
+    labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
+    some = dict(list(labels.items())[:110])
+    train(digits, tmp_path / "m", "pool_fact", labels=some, settings=SHORT, **options)
+    (by_pilot, plain), (sure, weights) = seen
+    np.testing.assert_allclose(plain, by_pilot)  # the pilot has nothing to calibrate by
+    exponent = figures(tmp_path / "m")["pilot"]["exponents"]["pool"]
+    np.testing.assert_allclose(weights, likely_right(sure, exponent, len(set(some.values()))))
+    seen.clear()
+    train(digits, tmp_path / "n", "pool_fact", labels=some, settings={**SHORT, "calibrated": False}, **options)
+    assert all((given == weighed).all() for given, weighed in seen)
+
+
+def test_students_see_stronger_changes_than_the_phase_before(
+    digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, of = list[tuple[str, str]](), pool_fact.fit
+
+    def noted(job: Any, streams: Any, course: Any, training: Any, *, phase: str) -> Any:
+        seen.append((phase, training.crops.augment))
+        return of(job, streams, course, training, phase=phase)
+
+    monkeypatch.setattr(pool_fact, "fit", noted)
+    given = {**SHORT, "pilot": False, "turns": 2, "student_augment": "trivial", "ema": 0.5, "pseudo_even": 0.5}
+    train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 4), settings=given, **options)
+    assert seen == [("student 1", "trivial"), ("student 2", "trivial")]
 
 
 @pytest.mark.thorough
@@ -300,6 +365,14 @@ def test_it_is_for_classes_of_images() -> None:
         make_recipe("pool_fact").refuse("pool_fact", "segmentation")
 
 
+@pytest.mark.parametrize("task", ["segmentation", "detection", "captioning"])
+def test_images_whose_answers_have_a_place_are_cropped_and_flipped_alone(task: str) -> None:
+    make_recipe("full", settings={"augment": "rand"}).refuse("full", "multilabel")
+    make_recipe("full", settings={"min_crop": 0.5}).refuse("full", task)
+    with pytest.raises(UsageError, match=f"augment can't be rand for {task}, whose answers it would make untrue"):
+        make_recipe("full", settings={"augment": "rand"}).refuse("full", task)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -317,6 +390,8 @@ def test_it_is_for_classes_of_images() -> None:
             {"turns": 0, "minutes": 5.0},
             "turns=0 trains no student, whose setting minutes=5.0 is; leave one of them out",
         ),
+        ({"pseudo_even": 0.5, "pseudo_with": "activeft"}, "pseudo_even can't be 0.5 with pseudo_with=activeft"),
+        ({"student_augment": "strong"}, "student_augment can't be 'strong' .*'none', 'trivial' or 'rand'"),
         ({"turns": 0, "pseudo_with": "ods"}, "turns=0 trains no student, whose setting pseudo_with=ods is"),
     ],
 )

@@ -29,7 +29,7 @@ from activetune.report.page import Page
 from activetune.report.panels import Panel, panels
 from activetune.report.panels.coverage import mean_distances
 from activetune.report.subject import KINDS, USED, Subject
-from activetune.selection.artefact import Selection, save_selection
+from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.tasks import make_task, tasks
 from tests.conftest import write_digits
 
@@ -101,6 +101,17 @@ def test_features_alone_have_a_map_and_classes(made: Path) -> None:
     page = page_of(made / "emb", layouts=("pca", "tsne"))
     assert headings(page) == ["What was asked", "Map of the pool", "Class balance", "Cost", "Next"]
     assert "PCA</option>" in page and "t-SNE</option>" in page
+
+
+def test_the_balance_of_several_classes_per_image_counts_each_class(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "sel", tmp_path / "sel")
+    ids = load_selection(made / "sel").ids
+    rows = [f'{ids[0]},cat;dog,"[""cat"", ""dog""]",', f'{ids[1]},dog,"[""dog""]",', f"{ids[2]},,,skipped"]
+    (tmp_path / "sel/labels.csv").write_text("\n".join(["id,label,labels,state", *rows, ""]))
+    page = page_of(tmp_path / "sel")
+    table = page[page.index("<h2>Class balance</h2>") :]
+    assert "An item may have several classes; % is of the items." in table
+    assert "cat;dog" not in table[: table.index("</table>")]
 
 
 def test_a_model_shows_its_mistakes_where_there_is_a_pool(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

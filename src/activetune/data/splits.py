@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from activetune.base.arrays import NO_INDICES, IntArray
+from activetune.base.arrays import NO_INDICES, IntArray, rows_by_key
 
 PILOT_FOLDS = 5
 VALIDATION_LEAST = 200  # items, below which a choice by them is luck: top-1 is then known to 2 to 3 points
@@ -29,11 +29,10 @@ def carve_validation(
     >>> carve_validation(np.array([0, 0, 0, 0, 1, 1, 2]), 0.5, np.random.default_rng(0), least=1).shape
     (3,)
     """
-    groups, counts = np.unique(strata, return_counts=True)
     held: list[int] = []
-    for number, count in zip(groups, counts, strict=True):
-        members = rng.permutation(np.flatnonzero(strata == number))
-        held += members[: min(round(share * count), count - 1)].tolist()
+    for _, group in rows_by_key(strata):
+        members = rng.permutation(group)
+        held += members[: min(round(share * len(group)), len(group) - 1)].tolist()
     return np.sort(np.asarray(held if len(held) >= least else [], dtype=np.int64))
 
 
@@ -48,8 +47,8 @@ def stratified_folds(strata: IntArray, folds: int, rng: np.random.Generator, *, 
     """
     fold = np.full(len(strata), -1, dtype=np.int64)
     dealt = 0
-    for number in np.unique(strata):
-        members = rng.permutation(np.flatnonzero(strata == number))
+    for _, group in rows_by_key(strata):
+        members = rng.permutation(group)
         if len(members) > 1:
             fold[members] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)

@@ -18,13 +18,12 @@ detections and K objects of one image and class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from activetune.base.arrays import FloatArray, IntArray
+from activetune.base.arrays import FloatArray, IntArray, rows_by_key
 from activetune.evaluation.boxes import DETECTIONS, BoxState, ranks
 
 OVERLAPS_T = np.linspace(0.5, 0.95, 10)
@@ -56,11 +55,13 @@ def matched(state: BoxState) -> Matches:
     surest = np.lexsort((order_N[state.found[:, 0].astype(np.int64)], -state.found[:, 2]))
     found = state.found[surest]
     pairs_M, pairs_K = (rows[:, :2].astype(np.int64) @ np.asarray([classes, 1]) for rows in (found, state.truth))
-    kept = np.sort(np.concatenate([rows[:DETECTIONS] for _, rows in _groups(pairs_M)] or [np.empty(0, dtype=np.int64)]))
+    kept = np.sort(
+        np.concatenate([rows[:DETECTIONS] for _, rows in rows_by_key(pairs_M)] or [np.empty(0, dtype=np.int64)])
+    )
     found, pairs_M = found[kept], pairs_M[kept]
     verdict_MT = np.full((len(found), len(OVERLAPS_T)), WRONG, dtype=np.int8)
-    objects = dict(_groups(pairs_K))
-    for pair, rows in _groups(pairs_M):
+    objects = dict(rows_by_key(pairs_K))
+    for pair, rows in rows_by_key(pairs_M):
         if pair in objects:
             truth = state.truth[objects[pair]]
             verdict_MT[rows] = _verdicts(_overlaps(found[rows, 3:], truth[:, 3:], truth[:, 2] > 0), truth[:, 2] > 0)
@@ -127,13 +128,6 @@ def _read(precision_WG: FloatArray, right_WG: IntArray, needed_WR: IntArray) -> 
     places_WR -= np.arange(draws)[:, None] * count
     read_WR = np.take_along_axis(best_WG, np.minimum(places_WR, count - 1), axis=1)
     return np.where(places_WR < count, read_WR, 0.0)
-
-
-def _groups(keys: IntArray) -> Iterator[tuple[int, IntArray]]:
-    """The rows of each key, in their order."""
-    order = np.argsort(keys, kind="stable")
-    values, starts = np.unique(keys[order], return_index=True)
-    yield from zip(values.tolist(), np.split(order, starts[1:]), strict=len(values) > 0)
 
 
 def _overlaps(found_D4: FloatArray, truth_K4: FloatArray, crowd_K: npt.NDArray[np.bool_]) -> FloatArray:

@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -44,7 +44,7 @@ from activetune.training.loop import course_of, fit, train
 from activetune.training.phases import Phases, pilot
 from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression, told_pool
 from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
-from activetune.training.pseudo_labels import PseudoLabels
+from activetune.training.pseudo_labels import PseudoLabels, reliance
 from activetune.training.recipe import Recipe
 from activetune.training.settings import Training
 from activetune.training.timing import FORWARD, seconds_an_image
@@ -52,8 +52,8 @@ from activetune.training.timing import FORWARD, seconds_an_image
 WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
 LEAST = 20  # items left out, below which they tell nothing
 OF_STUDENTS = (
-    *("minutes", "student_epochs", "student_lr"),
-    *("pseudo_labels", "pseudo_share", "pseudo_with", "labelled_share"),
+    *("minutes", "student_epochs", "student_lr", "student_augment"),
+    *("pseudo_labels", "pseudo_share", "pseudo_with", "pseudo_even", "calibrated", "labelled_share"),
 )
 PILOT_MOST = 5_000  # images of the pool that the pilot looks at: it is to tell whether they help, not to learn them all
 
@@ -68,6 +68,7 @@ class PoolFact(Recipe):
             are looked at. pseudo: what a student learns beside the labels.
         turns: students, one after the other, where a pilot can judge them; 0 trains none.
         student_epochs: passes over labels and pseudo-labels. student_lr: a student's peak learning rate.
+        student_augment: what a student's images are varied by beside crops and flips, as ``augment`` names it.
         minutes: the time that all of it may take, about; it decides how many pseudo-labels there are, or that no
             student is trained. 0 sets no limit.
         pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop; off,
@@ -85,6 +86,7 @@ class PoolFact(Recipe):
     turns: int = 1
     student_epochs: int = 6
     student_lr: float = 3e-4
+    student_augment: Literal["none", "trivial", "rand"] = "none"
     minutes: float = 0.0
     pilot: bool = True
 
@@ -135,9 +137,10 @@ class PoolFact(Recipe):
         rows: list[Mapping[str, Any]] = []
         figures: dict[str, Any] = {}
         last = len(self.names) - 1
+        exponents: Mapping[str, float] = {}
         if len(left_out):
-            rows, figures, last = self._pilot(job, left_out)
-        stages = _Stages(self, job, last)
+            rows, figures, last, exponents = self._pilot(job, left_out)
+        stages = _Stages(self, job, last, exponents=exponents)
         stages.run()
         figures["stage"] = self.names[last]
         of_probe = stages.phases.figures["probe"].pop("estimate", None)
@@ -199,11 +202,13 @@ class PoolFact(Recipe):
         """Whether a pilot tells what to trust, or all is to be trusted."""
         return not self.pilot or len(self.left_out(job)) > 0
 
-    def _pilot(self, job: Job, left_out: IntArray) -> tuple[list[Mapping[str, Any]], dict[str, Any], int]:
+    def _pilot(
+        self, job: Job, left_out: IntArray
+    ) -> tuple[list[Mapping[str, Any]], dict[str, Any], int, Mapping[str, float]]:
         """Run all stages without some items.
 
         Returns:
-            Rows of the history, figures, and the stage to stop after.
+            Rows of the history, figures, the stage to stop after, and :func:`reliance` on the pool's answers by stage.
         """
         kept = np.setdiff1d(np.arange(len(job.labels)), left_out)
         ids, judged = ([job.labels.ids[row] for row in rows] for rows in (kept, left_out))
@@ -211,12 +216,17 @@ class PoolFact(Recipe):
             stages = _Stages(self, run.job, len(self.names) - 1, judged)
             stages.run()
         truth = job.targets[left_out]
+        exponents = {
+            name: reliance(answers.sure_N, (answers.classes_N == truth).astype(float), len(job.labels.classes))
+            for name, answers in stages.judged_answers.items()
+        }
         found = [job.measure(logits, truth) for logits in stages.logits]
         last = stage_to_keep([one.credit_N for one in found])
         told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
         note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
         rows = run.rows(stages.phases.history)
-        return rows, {"pilot": {**run.figures, "stages": told}, **_estimate(job, found[last], run.by)}, last
+        of_pilot = {**run.figures, "stages": told, "exponents": exponents}
+        return rows, {"pilot": of_pilot, **_estimate(job, found[last], run.by)}, last, exponents
 
 
 def _too_few(labels: int) -> str:
@@ -260,14 +270,17 @@ class _Stages:
 
     Attributes:
         last: the number of the stage to stop after. judged: ids of items whose answers are kept from all stages.
-        logits: by stage, (V, C) of the judged items. phases: those that have run.
+        exponents: by stage that learns from the pool, of :func:`likely_right`; none in a pilot, which tells them.
+        logits: by stage, (V, C) of the judged items. judged_answers: the pool's, to these. phases: those that have run.
     """
 
     recipe: PoolFact
     job: Job
     last: int
     judged: Sequence[str] = ()
+    exponents: Mapping[str, float] = field(default_factory=dict)
     logits: list[FloatArray] = field(default_factory=list)
+    judged_answers: dict[str, Answers] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
 
     def __post_init__(self) -> None:
@@ -287,7 +300,7 @@ class _Stages:
         for stage in range(self.last + 1):
             name = self.recipe.names[stage]
             if stage % 2:
-                self.phases.run(name, self._learn_from_pool)
+                self.phases.run(name, partial(self._learn_from_pool, name))
             elif stage:
                 self.phases.run(name, partial(self._teach, name))
             if self.judged or stage < self.last:
@@ -302,7 +315,7 @@ class _Stages:
             head = LinearHead.read_from(self.job.network.classifier())
             self.logits.append(head.logits(self.embeddings.features_ND[rows]))
 
-    def _learn_from_pool(self) -> Outcome:
+    def _learn_from_pool(self, name: str) -> Outcome:
         """Put a head on the network that has learned the pool's answers."""
         job, options, imbalance = self.job, self.recipe.pool, self.recipe.training.imbalance
 
@@ -317,6 +330,10 @@ class _Stages:
             return regression.second(answers, every), answers
 
         head, self.answers = from_first(learned)
+        self.exponent = self.exponents.get(name)
+        if self.judged:
+            rows = np.asarray([self.embeddings.position[item] for item in self.judged])
+            self.judged_answers[name] = Answers(self.answers.classes_N[rows], self.answers.sure_N[rows])
         head.write_to(job.network.classifier())
         note(told_pool(len(self.embeddings), len(job.labels), options.most), job.quiet)
         return Outcome([], {"images": len(self.embeddings)})
@@ -330,8 +347,9 @@ class _Stages:
         drawn = from_first(
             lambda: recipe.pseudo.drawn(self.answers, free, job.seed, features_ND=features_ND, head=head)
         )
-        options = replace(recipe.training, epochs=recipe.student_epochs, lr=recipe.student_lr)
-        stream = recipe.pseudo.stream(job, self.embeddings.ids, self.answers, drawn, options)
+        crops = replace(recipe.training.crops, augment=recipe.student_augment)
+        options = replace(recipe.training, epochs=recipe.student_epochs, lr=recipe.student_lr, crops=crops)
+        stream = recipe.pseudo.stream(job, self.embeddings.ids, self.answers, drawn, options, exponent=self.exponent)
         note(f"{name}: {counted(len(job.labels), 'label')}, {counted(len(drawn), 'pseudo-label')}", job.quiet)
         course = course_of(stream, options)
         course.rate = "student_lr"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import ActivetuneError, UsageError
-from activetune.base.files import read_json
+from activetune.base.files import parse_json, read_json
 from activetune.base.run import Run
 from activetune.base.tables import read_own_table, read_table
 from activetune.data.ids import refuse_foreign_ids
@@ -237,6 +237,13 @@ class Subject:
         return {**found, **self._answers()} or None
 
     @cached_property
+    def known_classes(self) -> Mapping[str, Sequence[str]]:
+        """The classes of each item of :attr:`known`: one, or the several that ``labels.csv`` lists."""
+        several = {item: names for item, text in self._noted("labels").items() if (names := _names(text)) is not None}
+        given = self.given.labels is not None
+        return {item: [name] if given else several.get(item, [name]) for item, name in (self.known or {}).items()}
+
+    @cached_property
     def _listed(self) -> Mapping[str, Sequence[Any]]:
         """The columns of a selection's ``labels.csv``; empty where there is none that can be read."""
         path = self.folder / ANSWERS
@@ -331,3 +338,12 @@ def _opened(place: Mapping[str, Any]) -> tuple[Pool | None, str]:
         return replace(open_pool(place["pool_path"] or place["pool"], quiet=True), patience=NO_PATIENCE), ""
     except (ActivetuneError, OSError) as error:
         return None, str(error)
+
+
+def _names(text: str) -> list[str] | None:
+    """The class names of a list in JSON; None where it is none."""
+    try:
+        found = parse_json(text)
+    except ValueError:
+        return None
+    return [str(name) for name in found] if isinstance(found, list) else None

@@ -28,11 +28,12 @@ from activetune.selection.selectors import make_selector
 from activetune.tasks import Batch, Sample
 from activetune.tasks.classification import Classification
 from activetune.training.job import Job
-from activetune.training.pool_regression import Answers
+from activetune.training.pool_regression import LEAST, Answers
 from activetune.training.settings import Training
 from activetune.training.streams import Stream, stream_of
 
 GIVEN = {"features_ND", "losses_N"}  # evidence that there is
+EXPONENTS = np.geomspace(0.05, 20, 121)  # that are tried for answers' sureness
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class PseudoLabels(Settings):
     Attributes:
         count: M, at most. share: of each class's answers, the surest first. select_with: the selector that picks M of
             these, by their features and the loss of the answer under the teacher's own head.
+        even: of a random draw, from 0, a class comes as often as the pool's answers say that it is there, to 1, all
+            classes come alike. calibrated: a pseudo-label weighs as much as its answer is likely to be right by a
+            pilot's own items (:func:`reliance`); False, and without a pilot: as much as its answer is sure.
         labelled: share of a training's turns that labelled items have, coming again and again.
     """
 
@@ -49,12 +53,15 @@ class PseudoLabels(Settings):
         "count": "pseudo_labels",
         "share": "pseudo_share",
         "select_with": "pseudo_with",
+        "even": "pseudo_even",
         "labelled": "labelled_share",
     }
 
     count: int = 2_000
     share: float = 0.7
     select_with: str = "random"
+    even: float = 0.0
+    calibrated: bool = True
     labelled: float = 0.25
 
     def __post_init__(self) -> None:
@@ -62,8 +69,14 @@ class PseudoLabels(Settings):
             "pool_fact",
             ("pseudo_labels", self.count, 1, np.inf),
             ("pseudo_share", self.share, 0.001, 1),
+            ("pseudo_even", self.even, 0, 1),
             ("labelled_share", self.labelled, 0, 0.99),
         )
+        if self.even and self.select_with != "random":
+            raise UsageError(
+                f"pseudo_even can't be {self.even:g} with pseudo_with={self.select_with}, which picks as it finds "
+                "best; leave one of them out"
+            )
         try:
             selector = make_selector(self.select_with)
         except UsageError as error:
@@ -86,7 +99,9 @@ class PseudoLabels(Settings):
         surest = self.surest(answers, candidates)
         rng = np.random.default_rng([seed, 31])
         if len(surest) <= self.count or self.select_with == "random":
-            return np.sort(rng.permutation(surest)[: self.count])
+            return np.sort(
+                rng.permutation(surest)[: self.count] if not self.even else self._evened(answers, surest, rng)
+            )
         given_SD = np.asarray(features_ND[surest], dtype=np.float32)
         logits_SC = head.logits(given_SD)
         losses_S = np.logaddexp.reduce(logits_SC, axis=1) - logits_SC[np.arange(len(surest)), answers.classes_N[surest]]
@@ -107,6 +122,14 @@ class PseudoLabels(Settings):
         found: IntArray = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
         return found
 
+    def _evened(self, answers: Answers, surest: IntArray, rng: np.random.Generator) -> IntArray:
+        """Some of the items, those of frequent classes with less chance each."""
+        sizes_C = np.bincount(answers.classes_N, answers.sure_N)  # the prior, as the answers estimate it
+        chance_S = np.maximum(sizes_C, LEAST)[answers.classes_N[surest]] ** -self.even
+        count = min(self.count, len(surest))
+        found: IntArray = rng.choice(surest, count, replace=False, p=chance_S / chance_S.sum())
+        return found
+
     def within(self, images: int, labels: int) -> int:
         """How many pseudo-labels an epoch of so many images has beside the labels, which are all in it.
 
@@ -124,11 +147,20 @@ class PseudoLabels(Settings):
         times = max(1, round(self.labelled * len(pseudo) / (1 - self.labelled) / len(labelled)))
         return np.concatenate([np.tile(labelled, times), pseudo])
 
-    def stream(self, job: Job, ids: Sequence[str], answers: Answers, drawn: IntArray, options: Training) -> Stream:
+    def stream(
+        self,
+        job: Job,
+        ids: Sequence[str],
+        answers: Answers,
+        drawn: IntArray,
+        options: Training,
+        *,
+        exponent: float | None = None,
+    ) -> Stream:
         """The stream of the job's labels and of pseudo-labels.
 
         Args:
-            ids: of all N items. drawn: see :meth:`drawn`.
+            ids: of all N items. drawn: see :meth:`drawn`. exponent: of :func:`likely_right`, where a pilot has told it.
         """
         count = len(job.labels)
         names = [job.labels.classes[number] for number in answers.classes_N[drawn].tolist()]
@@ -137,11 +169,42 @@ class PseudoLabels(Settings):
             [*job.labels.names, *names],
             list(job.labels.classes),
         )
-        weights = (*[1.0] * count, *answers.sure_N[drawn].tolist())
+        sure_M = answers.sure_N[drawn]
+        if exponent is not None and self.calibrated:
+            sure_M = likely_right(sure_M, exponent, len(job.labels.classes))
+        weights = (*[1.0] * count, *sure_M.tolist())
         turns = self.turns(np.arange(count), count + np.arange(len(drawn)))
         both = replace(job, labels=labels, pool=job.whole_pool.subset(labels.ids), held_out=NO_INDICES)
         found = stream_of(both, options, positions=turns)
         return replace(found, task=Weighted(**vars(found.task), weights=weights))
+
+
+def likely_right(sure_N: FloatArray, exponent: float, classes: int) -> FloatArray:
+    """How likely answers are right: by chance where they are not sure at all, and surely where they are entirely.
+
+    >>> likely_right(np.array([0.0, 0.25, 1.0]), 0.5, 10).round(2).tolist()
+    [0.1, 0.55, 1.0]
+    """
+    chance = 1 / classes
+    return chance + (1 - chance) * sure_N**exponent
+
+
+def reliance(sure_V: FloatArray, right_V: FloatArray, classes: int) -> float:
+    """The exponent of :func:`likely_right` that fits answers best whose truth is known, by their likelihood.
+
+    One number, as there may be twenty items. An exponent's logarithm is taken to be about zero, by as much as one item
+    tells.
+
+    Args:
+        right_V: 1 where an answer is right, 0 where it is wrong.
+
+    >>> sure_V = np.array([0.3, 0.4, 0.5, 0.6])
+    >>> reliance(sure_V, np.ones(4), 10) < 1 < reliance(sure_V, np.zeros(4), 10)
+    True
+    """
+    likely_EV = np.clip([likely_right(sure_V, exponent, classes) for exponent in EXPONENTS], 1e-6, 1 - 1e-6)
+    fit_E = (right_V * np.log(likely_EV) + (1 - right_V) * np.log(1 - likely_EV)).sum(axis=1)
+    return float(EXPONENTS[np.argmax(fit_E - np.log(EXPONENTS) ** 2 / 2)])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from activetune.base.settings import Settings, group_of
 from activetune.data.labels import Labels
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
-from activetune.tasks import Task
+from activetune.tasks import Crops, Task, tasks
 from activetune.training.job import Job, Outcome
 from activetune.training.settings import HoldOut, Optimisation
 
@@ -62,6 +62,12 @@ class Recipe(Settings, ABC):
         """
         if self.only_tasks and task not in self.only_tasks:
             raise UsageError(f"the recipe {name} trains for {', '.join(self.only_tasks)}, not for {task}; give another")
+        crops = group_of(self, Crops)
+        if crops is not None and crops.augment != "none" and tasks()[task].placed:
+            raise UsageError(
+                f"augment can't be {crops.augment} for {task}, whose answers it would make untrue; leave it out, or "
+                "give min_crop and flip, which move answers with the image"
+            )
         kind = (head or "").partition(":")[0]
         if self.only_head and kind not in ("", self.only_head):
             raise UsageError(

@@ -93,7 +93,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     backbone = job.backbone.eval()
     items = len(job.labels)
     total = count * items
-    key = _key(job, f"{count} {tokens} {crops.min_crop} {crops.flip}")
+    key = _key(job, f"{count} {tokens} {crops}")
     path, state = job.work / f"views-{key}.bin", job.work / f"views-{key}.json"
     grid = backbone.grid if tokens else None
     shape = (grid.tokens, backbone.token_size) if grid is not None else (backbone.num_features,)

@@ -2,7 +2,8 @@
 
 A name is looked for as it is; then, from its whole path to its last part alone, as the end of an id, with its suffix
 and without. Folders that only say what lies in them (``images``, ``masks``, ``Annotations`` …) do not count, so that
-``train/masks/7.png`` is found for ``train/images/7.jpg``. A part of a path that several images share finds none.
+``train/masks/7.png`` is found for ``train/images/7.jpg``. A part of a path that several images share finds none. Where
+a name and the id that it finds lie in folders of different names, that is told.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from activetune.base.errors import UsageError, some
 from activetune.base.names import by_comparable, comparable
@@ -42,12 +44,12 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
     ids = [item for item in pool.ids if item not in without] if without else pool.ids
     found, several = _found(wanted, ids)
     by_item: dict[str, list[str]] = defaultdict(list)
-    for name, (item, _) in found.items():
-        by_item[item].append(name)
+    for name, place in found.items():
+        by_item[place.item].append(name)
     contested: set[str] = set()
     for item, rivals in by_item.items():
-        nearest = min(found[name][1] for name in rivals)
-        best = [name for name in rivals if found[name][1] == nearest]
+        nearest = min(found[name].taken for name in rivals)
+        best = [name for name in rivals if found[name].taken == nearest]
         if len(best) > 1:
             problems.add("names that fit an image alike, left out", f"{some(best)} for {item!r}", len(best))
             contested.update(best)
@@ -66,26 +68,46 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
         )
     if strangers:
         problems.add("names without an image in the pool, left out", repr(strangers[0]), len(strangers))
-    return {name: item for name, (item, _) in found.items()}
+    moved = [name for name in found if found[name].moved]
+    if moved:
+        told = f"{moved[0]!r} for {found[moved[0]].item!r}"
+        problems.add("names taken for images in folders of other names", told, len(moved))
+    return {name: place.item for name, place in found.items()}
 
 
-def _found(names: Sequence[str], ids: Sequence[str]) -> tuple[dict[str, tuple[str, int]], dict[str, None]]:
-    """The id of each name, and how many parts were taken away in front of it; then the names that several ids have."""
+class _Place(NamedTuple):
+    """What a name was found for.
+
+    Attributes:
+        item: the id. taken: parts of the name that were taken away in front.
+        moved: whether the id, too, has other parts in front of what it shares with the name.
+    """
+
+    item: str
+    taken: int
+    moved: bool
+
+
+SEVERAL = _Place("", EXACT, False)
+
+
+def _found(names: Sequence[str], ids: Sequence[str]) -> tuple[dict[str, _Place], dict[str, None]]:
+    """What each name was found for; then the names that several ids have."""
     known, spelt = set(ids), by_comparable(ids)
-    found: dict[str, tuple[str, int]] = {}
+    found: dict[str, _Place] = {}
     for name in names:
         item = name if name in known else spelt.get(comparable(name))
         if item is not None:
-            found[name] = (item, EXACT)
+            found[name] = _Place(item, EXACT, False)
     several: dict[str, None] = {}
     if len(found) < len(names):
         index = _Index(ids)
         for name in names:
-            item, taken = (None, EXACT) if name in found else index.find(name)
-            if item is not None:
-                found[name] = (item, taken)
-            elif taken != EXACT:
+            place = None if name in found else index.find(name)
+            if place is SEVERAL:
                 several[name] = None
+            elif place is not None:
+                found[name] = place
     return found, several
 
 
@@ -101,8 +123,8 @@ class _Index:
                     end, ends = "/".join(parts[start:]), self._ends if start else self._whole
                     ends[end] = item if ends.get(end, item) == item else None
 
-    def find(self, name: str) -> tuple[str | None, int]:
-        """The id that a name stands for, None where several end so or none; and how many parts were taken away."""
+    def find(self, name: str) -> _Place | None:
+        """What a name stands for; :data:`SEVERAL` where several ids end so, None where none does."""
         spellings = _spellings(name)
         *folders, last = spellings[1]
         spellings.append([*folders, MASK_ENDING.sub("", last)])
@@ -111,8 +133,9 @@ class _Index:
                 for parts in spellings:
                     end = "/".join(parts[start:])
                     if end in ends:
-                        return ends[end], start
-        return None, EXACT
+                        item = ends[end]
+                        return SEVERAL if item is None else _Place(item, start, start > 0 and ends is self._ends)
+        return None
 
 
 def _spellings(path: str) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from activetune.report.page import Cell, Page, Share
 from activetune.report.panels._base import Panel
@@ -23,15 +24,15 @@ class ClassBalance(Panel):
     def draw(self, subject: Subject, page: Page) -> None:
         """See :class:`Panel`."""
         page.heading("Class balance")
-        columns = _columns(subject)
+        columns, items = _columns(subject)
         first = next(iter(columns.values()))
         names = sorted(set().union(*columns.values()), key=lambda name: (-first[name], name))
-        most = max(max(column.values(), default=1) / max(1, column.total()) for column in columns.values())
+        most = max(max(column.values(), default=1) / max(1, items[name]) for name, column in columns.items())
         rows: list[list[Cell]] = []
         for name in names:
             row: list[Cell] = [name]
-            for column in columns.values():
-                share = column[name] / max(1, column.total())
+            for where, column in columns.items():
+                share = column[name] / max(1, items[where])
                 row += [f"{column[name]:,}", f"{100 * share:.1f}", Share(share / most)]
             rows.append(row)
         header = [part for name in columns for part in (name, "%", "")]
@@ -39,21 +40,28 @@ class ClassBalance(Panel):
         sizes = [count for count in first.values() if count]
         page.note(
             f"{len(names):,} classes; the largest has {max(sizes):,} items, the smallest {min(sizes):,}."
+            + (" An item may have several classes; % is of the items." if _several(columns, items) else "")
             + (" Classes are those that are known: labels.csv, --labels or the pool's own." if len(columns) > 1 else "")
         )
 
 
-def _columns(subject: Subject) -> dict[str, Counter[str]]:
-    """Items by class, for each set of items."""
+def _several(columns: Mapping[str, Counter[str]], items: Mapping[str, int]) -> bool:
+    return any(column.total() != items[name] for name, column in columns.items())
+
+
+def _columns(subject: Subject) -> tuple[dict[str, Counter[str]], dict[str, int]]:
+    """Items by class for each set of items, and the number of items of each set."""
     if (answers := subject.by_class) is not None:
         assert answers.truth_N is not None
         names = answers.classes
-        return {
-            "items": Counter(names[row] for row in answers.truth_N.tolist()),
-            "answered": Counter(names[row] for row in answers.predicted_N.tolist()),
+        sets: dict[str, list[Sequence[str]]] = {
+            "items": [[names[row]] for row in answers.truth_N.tolist()],
+            "answered": [[names[row]] for row in answers.predicted_N.tolist()],
         }
-    known = subject.known or {}
-    found = {"pool": Counter(known.values())}
-    if subject.selection is not None:
-        found["picks"] = Counter(known[item] for item in subject.selection.ids if item in known)
-    return found
+    else:
+        known = subject.known_classes
+        sets = {"pool": list(known.values())}
+        if subject.selection is not None:
+            sets["picks"] = [known[item] for item in subject.selection.ids if item in known]
+    columns = {name: Counter(kind for kinds in items for kind in kinds) for name, items in sets.items()}
+    return columns, {name: len(items) for name, items in sets.items()}
