@@ -10,6 +10,7 @@ from stored import ROOT
 def tables() -> list[str]:
     """In the order of the page; of what has not been measured yet the page has no place for a table."""
     made = [pool_tables.sets(), pool_tables.frozen("design"), pool_tables.frozen("confirm")]
+    made.append(pool_tables.evened())
     if is_there("foreign"):
         made.append(pool_tables.foreign())
     if is_there("selections"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from pool_tables import FOLDER, RECIPES, SEEDS, by_budget, by_cell
+from pool_tables import FOLDER, RECIPES, SEEDS, by_budget, by_cell, heading
 from stored import lines, read
 
 DOUBTS = {"linear_probe": "", "pool_probe": ", doubt with the pool"}
@@ -52,7 +52,7 @@ def rounds() -> str:
     rows = []
     for name, methods in of_rounds().items():
         budgets = sorted({budget for cells in methods.values() for budget in cells})
-        rows.append([f"**{name}**", *(f"**{one:,}**" for one in budgets)])
+        rows.append([heading(name), *(f"**{one:,}**" for one in budgets)])
         best = {one: max(cells[one][1] for cells in methods.values() if one in cells) for one in budgets}
         for method, cells in methods.items():
             told = (_told(*cells[one], best[one]) if one in cells else "" for one in budgets)

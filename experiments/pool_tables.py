@@ -17,6 +17,7 @@ FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
 RECIPES = ("linear_probe", "pool_probe")
 SEEDS = 3
+UNEVEN = 1.5  # the largest class of a test set over an even share, from which balanced accuracy is told too
 LEAST_FOREIGN = 0.2  # of a pool that is called one with foreign images
 PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
 
@@ -45,6 +46,16 @@ def sizes() -> dict[str, dict[str, Any]]:
         for run, results in measured()
         if run["name"].endswith(", frozen")
     }
+
+
+def role_of(name: str) -> str:
+    """What a set is for: ``design`` or ``confirm``."""
+    return str(sizes()[name]["role"])
+
+
+def heading(name: str, *more: str) -> str:
+    """A set's name above its rows, with what it is for."""
+    return f"**{', '.join((name, *more))}** ({role_of(name)})"
 
 
 def sets() -> str:
@@ -76,10 +87,23 @@ def frozen(role: str) -> str:
     """The probe, and how much the pool adds, by set, selector and budget."""
     rows = []
     for name, budgets, found in by_cell(role):
-        rows.append([f"**{name}**", *(f"**{int(one):,}**" for one in budgets)])
+        rows.append([heading(name), *(f"**{int(one):,}**" for one in budgets)])
         for method, told_as in METHODS.items():
             pairs = [[found.get((recipe, one, method), []) for recipe in RECIPES] for one in budgets]
             rows.append([told_as, *(_told(*pair) if all(pair) else "" for pair in pairs)])
+    return by_budget(rows)
+
+
+def evened() -> str:
+    """The same in balanced accuracy, of the sets whose test part is uneven."""
+    uneven = [name for name, size in sizes().items() if size["largest"] * size["classes"] > UNEVEN]
+    rows = []
+    for name, budgets, found in by_cell("design", "confirm", score="balanced_accuracy"):
+        if name in uneven:
+            rows.append([heading(name), *(f"**{int(one):,}**" for one in budgets)])
+            for method, told_as in METHODS.items():
+                pairs = [[found.get((recipe, one, method), []) for recipe in RECIPES] for one in budgets]
+                rows.append([told_as, *(_told(*pair) if all(pair) else "" for pair in pairs)])
     return by_budget(rows)
 
 
@@ -107,7 +131,7 @@ def beside_peers() -> str:
     """The probe with the pool, and the peers on the same features, splits and picks, by set, selector and budget."""
     theirs, rows = of_peers(), []
     for name, budgets, ours in by_cell("design", "confirm"):
-        rows.append([f"**{name}**", *(f"**{int(one):,}**" for one in budgets)])
+        rows.append([heading(name), *(f"**{int(one):,}**" for one in budgets)])
         for method in ("random", "activeft"):
             found = {"pool_probe": [ours.get(("pool_probe", one, method), []) for one in budgets]}
             found |= {peer: [theirs.get((name, peer, one, method), []) for one in budgets] for peer in PEERS}
@@ -129,7 +153,7 @@ def of_two_backbones() -> str:
             budgets.setdefault(row["set"], []).append(f"**{row['budget']:,}**")
     rows = []
     for name, cells in found.items():
-        rows.append([f"**{name}**", *dict.fromkeys(budgets[name])])
+        rows.append([heading(name), *dict.fromkeys(budgets[name])])
         for method in ("random", "activeft"):
             rows += [[f"{METHODS[method]}, {way}", *told] for (picked, way), told in cells.items() if picked == method]
     return by_budget(rows)
@@ -205,7 +229,7 @@ def foreign() -> str:
     rows = []
     for (name, kind), found in of_foreign().items():
         share = f"{kind} ({100 * foreign_share(name, kind):.0f} %)"
-        rows.append([f"**{name}**, {share}", *(f"**{one:,}**" for one in dict.fromkeys(key[1] for key in found))])
+        rows.append([f"{heading(name)}, {share}", *(f"**{one:,}**" for one in dict.fromkeys(key[1] for key in found))])
         for method in ("random", "activeft"):
             told = [
                 f"{100 * np.mean(alone):.1f}, {100 * np.mean(pool - alone):+.1f}, {100 * np.mean(mixed - alone):+.1f}"
@@ -270,7 +294,7 @@ def foreign_trained() -> str:
     rows = []
     for name, found in of_foreign_trained().items():
         budgets = sorted({budget for _, budget in found})
-        rows.append([f"**{name}**", *(f"**{one}**" for one in budgets)])
+        rows.append([heading(name), *(f"**{one}**" for one in budgets)])
         for key, told in TRAINED.items():
             cells = (found.get((key, budget)) for budget in budgets)
             rows.append([told, *(mean_and_spread(cell, factor=100) if cell else "" for cell in cells)])
@@ -348,7 +372,7 @@ def ranks() -> str:
         told = {name: f"{means['pool_probe']:.1f} ({means['linear_probe']:.1f})" for name, means in sets.items()}
         cells = [told.get(name, "") for name in names]
         rows.append([method, *cells, f"{overall(sets, 'pool_probe'):.1f} ({overall(sets, 'linear_probe'):.1f})"])
-    return lines(["", *names, "mean"], rows)
+    return lines(["", *(f"{name} ({role_of(name)})" for name in names), "mean"], rows)
 
 
 def correlations(name: str, recipe: str) -> dict[str, float]:
@@ -369,7 +393,7 @@ def predictors() -> str:
     rows = []
     for name in dict.fromkeys(key[0] for key in of_selections()):
         alone, pool = (correlations(name, recipe) for recipe in RECIPES)
-        rows.append([name, *(f"{pool[one]:.2f} ({alone[one]:.2f})" for one in CRITERIA)])
+        rows.append([f"{name} ({role_of(name)})", *(f"{pool[one]:.2f} ({alone[one]:.2f})" for one in CRITERIA)])
     return lines(["", *CRITERIA.values()], rows)
 
 
@@ -401,7 +425,7 @@ def typical() -> str:
     rows, told = [], ""
     for (name, features, probe), cells in of_typical().items():
         if name != told:
-            rows.append([f"**{name}**", *(f"**{budget}** (1 of {each:,})" for budget, each in cells)])
+            rows.append([heading(name), *(f"**{budget}** (1 of {each:,})" for budget, each in cells)])
             told = name
         figures = (f"{middle:.1f}, {gained:+.1f}" for middle, gained in cells.values())
         rows.append([f"{features}, {PROBES[probe]}", *figures])
@@ -442,7 +466,13 @@ def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
         for cell in cells:
             if cell["method"] == "activeft" and cell["top1"]:
                 found.setdefault((name, backbone), {})[cell["recipe"], cell["budget"]] = cell
-    return {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
+    trained = {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
+    for key, rows in trained.items():
+        for budget in {budget for recipe, budget in rows if recipe == "fact"}:
+            picks = {tuple(cell["emd"]) for (_, one), cell in rows.items() if one == budget}
+            if len(picks) > 1:
+                raise ValueError(f"{', '.join(key)}, {budget} labels: recipes were measured on other picks than others")
+    return trained
 
 
 def over_labels_alone(name: str, backbone: str) -> dict[str, float]:
@@ -461,7 +491,7 @@ def steps() -> str:
     rows, recipes = [], ("pool_probe", "fact", "pool_fact:turns=0")
     for (name, backbone), cells in of_tuned().items():
         budgets = sorted({budget for recipe, budget in cells if recipe == "fact"}, key=int)
-        rows.append([f"**{name}, {backbone}**", *(f"**{int(one):,}**" for one in budgets)])
+        rows.append([heading(name, backbone), *(f"**{int(one):,}**" for one in budgets)])
         three = [[cells[recipe, one] for recipe in recipes] for one in budgets]
         added = added_by_training(name, backbone)
         rows.append(["points added", *(f"{added[one]:+.1f}" for one in budgets)])
@@ -485,7 +515,7 @@ def tuned() -> str:
     rows = []
     for (name, backbone), cells in of_tuned().items():
         budgets = sorted({budget for recipe, budget in cells if recipe == "fact"}, key=int)
-        rows.append([f"**{name}, {backbone}**", *(f"**{int(one):,}**" for one in budgets)])
+        rows.append([heading(name, backbone), *(f"**{int(one):,}**" for one in budgets)])
         best = {one: max(np.mean(cells[key]["top1"]) for key in cells if key[1] == one) for one in budgets}
         for recipe, told_as in TOLD.items():
             told = []
