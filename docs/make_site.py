@@ -13,20 +13,22 @@ import csv
 import inspect
 import json
 import re
+import shlex
 import shutil
 import statistics
 import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from make_api import names_in, one_entry_per_line, prose
 
 from activetune.base.config import field_defaults
 from activetune.base.settings import Settings
+from activetune.evaluation.statistics import mean_and_spread
 from activetune.selection.selectors import selectors
 from activetune.tasks import make_task, tasks
 from activetune.training.recipe import recipes
@@ -45,6 +47,46 @@ POOLS = {
     "cifar10-lt-bundled": "CIFAR-10, long tail, bundled",
 }
 BASELINE = "random"
+
+
+TOO_MANY = {
+    ("tasks", "fact"),
+    ("tasks", "pool"),
+    ("tasks", "vecaf"),
+}  # rows of one class per image: the pages have them
+DATA = {"caltech101": "Caltech-101", "cifar10": "CIFAR-10", "cifar10_lt": "CIFAR-10, long tail"}
+ELSEWHERE = {  # experiments with figures that are in no table of simulations
+    "auto": ("pool", "fact", "vecaf"),
+    "captioning": ("visft",),
+    "classification": ("fact", "pool", "vecaf"),
+    "detection": ("detection",),
+    "frozen_map": ("fact",),
+    "segmentation": ("segmentation",),
+}
+
+
+class Row(NamedTuple):
+    """A row of a table that was run here.
+
+    Attributes:
+        folder: of the experiment. run: the name of the run. content: of the row in the TOML file. recipe: with its
+            settings. column: of the figures. cells: of the results file, one per budget.
+    """
+
+    folder: str
+    run: str
+    content: Mapping[str, Any]
+    recipe: str
+    task: str
+    column: str
+    cells: Sequence[Mapping[str, Any]]
+
+    def seconds(self, kind: str) -> str:
+        """What the selection, or the training, took at the most labels that were measured; empty where nobody knows."""
+        column = "select_seconds" if kind == "selectors" else "train_seconds"
+        taken = [self.cells[-1][column]] if self.cells and self.cells[-1].get(column) else []
+        median = statistics.median(taken[0]) if taken else 0.0
+        return f"{median:,.{0 if median >= 10 else 1}f}" if taken else ""
 
 
 def main() -> None:
@@ -185,9 +227,18 @@ def _settings(cls: type) -> Iterator[str]:
 
 
 def _measured(kind: str, name: str) -> Iterator[str]:
-    rows = list(_selector_figures(name) if kind == "selectors" else _recipe_figures(name) if kind == "recipes" else ())
-    if rows:
-        yield from ("## Measured", "", *rows, "")
+    """Figures of a method, the pages that have more, and what it costs."""
+    parts = [list(_selector_figures(name))] if kind == "selectors" else []
+    parts += [list(_fact_figures(name))] if kind == "recipes" else []
+    parts.append(list(_table_figures(kind, name)))
+    pages = [f"[{page}]({UP}experiments/{page}/README.md)" for page in ELSEWHERE.get(name, ())]
+    if pages:
+        parts.append([f"{'More figures' if any(parts) else 'Figures'}: {', '.join(pages)}."])
+    if not any(parts):
+        parts = [["It has not been measured on its own."]]
+    yield from ("## Measured", "")
+    for part in parts:
+        yield from (*part, "") if part else ()
 
 
 def _selector_figures(name: str) -> Iterator[str]:
@@ -218,25 +269,65 @@ def _cells(path: Path) -> dict[tuple[str, int], list[dict[str, str]]]:
     return cells
 
 
-def _spread(rows: Iterable[Mapping[str, str]], column: str) -> str:
-    values = [100 * float(row[column]) for row in rows]
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+def _spread(rows: Iterable[Mapping[str, Any]], column: str) -> str:
+    return mean_and_spread([float(row[column]) for row in rows], factor=100)
 
 
-def _recipe_figures(name: str) -> Iterator[str]:
-    """Rows of a recipe in the tables that experiments/ has run here."""
-    lines = []
+@cache
+def _table_rows() -> list[Row]:
+    """The rows of the tables that experiments/ has run here, but for those that were not measured."""
+    found = []
     for path in sorted((ROOT / "experiments").glob("*/here*.toml")):
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        folder = path.parent.name
-        for run in table.get("runs", ()):
-            for row in run.get("rows", ()):
-                if row.get("recipe") == name and row.get("measured"):
-                    figures = ", ".join(f"{budget}: {_told(value)}" for budget, value in row["measured"].items())
-                    link = f"[{folder}]({UP}experiments/{folder}/README.md)"
-                    lines.append(f"| {run['name']} | {row['name']} | {figures} | {row['when']}, {link} |")
+        for number, run in enumerate(table["runs"]):
+            options = shlex.split(run.get("command", ""))
+            given = {option: options[place + 1] for place, option in enumerate(options[:-1])}
+            several = f"-{number + 1}" if len(table["runs"]) > 1 else ""
+            results = path.parent / "results" / f"{path.stem}{several}.json"
+            cells = json.loads(results.read_text(encoding="utf-8"))["rows"] if results.is_file() else []
+            for row in run["rows"]:
+                if row.get("measured"):
+                    recipe = row.get("recipe") or given.get("--recipes", "linear_probe")
+                    own = [one for one in cells if (one["method"], one["recipe"]) == (row.get("method"), recipe)]
+                    task = given.get("--task", "classification")
+                    found.append(Row(path.parent.name, run["name"], row, recipe, task, table["column"], own))
+    return found
+
+
+def _table_figures(kind: str, name: str) -> Iterator[str]:
+    """The rows of experiments/ that are of a method."""
+    lines = []
+    for row in _table_rows():
+        of = {"selectors": row.content.get("method", ""), "recipes": row.recipe, "tasks": row.task}[kind]
+        if of.partition(":")[0] == name and (kind, row.folder) not in TOO_MANY:
+            what = row.content["name"] if of == name or kind != "recipes" else f"{row.content['name']}, `{row.recipe}`"
+            figures = ", ".join(f"{budget}: {_told(value)}" for budget, value in row.content["measured"].items())
+            link = f"[{row.folder}]({UP}experiments/{row.folder}/README.md)"
+            about = f"{row.content['when']}, {link}"
+            lines.append(f"| {row.run} | {what} | {row.column} | {figures} | {row.seconds(kind)} | {about} |")
     if lines:
-        yield from ("| data | row | budget: mean ± standard deviation | when, and how |", "|---|---|---|---|", *lines)
+        yield "Labels, and mean ± standard deviation over seeds; median seconds of the selection or of training at the most"
+        yield "labels. The pages have machines and commands."
+        yield from (
+            "",
+            "| data | row | | labels: figure | seconds | when, and how |",
+            "|---|---|---|---|---|---|",
+            *lines,
+        )
+
+
+def _fact_figures(name: str) -> Iterator[str]:
+    """What the experiment with FACT has of a recipe, on ActiveFT's picks."""
+    lines = []
+    for path in sorted((ROOT / "experiments" / "fact" / "results").glob("*-*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        data, _, labels = path.stem.partition("-")
+        if runs := content["rows"].get(name, []):
+            top1, seconds = _spread(runs, "top1"), statistics.median(run["seconds"] for run in runs)
+            lines.append(f"| {DATA[data]} | {int(labels):,} | {top1} | {seconds:.0f} | {content['machine']} |")
+    if lines:
+        yield f"Top-1 in % on ActiveFT's picks, ViT-Tiny ([command, date]({UP}experiments/fact/README.md)):"
+        yield from ("", "| data | labels | top-1 | seconds | machine |", "|---|---|---|---|---|", *lines)
 
 
 def _told(value: Any) -> str:

@@ -54,6 +54,16 @@ def test_a_page_tells_use_settings_and_what_was_measured(site: ModuleType) -> No
     assert "few labels of a large pool" in recipe and "## Measured" in recipe
 
 
+def test_every_page_tells_what_was_measured_or_that_nothing_was(site: ModuleType) -> None:
+    bare = []
+    for path, text in site.pages().items():
+        if len(path.parts) == 4 and path.parts[1] == "methods":
+            measured = text.partition("## Measured")[2]
+            assert re.search(r"\d\.\d|experiments/\w+/README|not been measured", measured), path
+            bare += [path.stem] if "not been measured" in measured else []
+    assert sorted(bare) == ["multilabel"]
+
+
 def test_links_of_the_site_lead_to_pages(site: ModuleType, tmp_path: Path) -> None:
     site.copy(tmp_path)
     for path, text in site.pages().items():
