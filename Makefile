@@ -5,7 +5,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-fast test-all test-gpu test-processors test-label-studio lint format bench clean docs
-.PHONY: faults test-faults test-hosts fuzz test-load licences sbom lock install-locked
+.PHONY: test-beside faults test-faults test-hosts fuzz test-load licences sbom lock install-locked
 
 install: $(BIN)/.installed
 
@@ -50,6 +50,14 @@ test-label-studio: install
 	test -x $(STUDIO)/bin/label-studio || $(PYTHON) -m venv $(STUDIO)
 	test -x $(STUDIO)/bin/label-studio || $(STUDIO)/bin/pip install --disable-pip-version-check -q label-studio==1.23.2
 	ACTIVETUNE_LABEL_STUDIO=$(STUDIO)/bin/label-studio $(BIN)/python -m pytest tests/labelling/test_label_studio_real.py
+
+# What each tracker has written, read by its own reader, and cleanvision beside `check`, in an environment of its own.
+BESIDE := build/beside
+
+test-beside: install
+	test -x $(BESIDE)/bin/python || $(PYTHON) -m venv $(BESIDE)
+	$(BESIDE)/bin/pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,tracking]' 'cleanvision>=0.3.6'
+	$(BESIDE)/bin/python -m pytest tests/training/test_tracking.py tests/parity/test_cleanvision.py
 
 # Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
 CASES ?= 100000

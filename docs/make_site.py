@@ -306,7 +306,7 @@ def _table_figures(kind: str, name: str) -> Iterator[str]:
             about = f"{row.content['when']}, {link}"
             lines.append(f"| {row.run} | {what} | {row.column} | {figures} | {row.seconds(kind)} | {about} |")
     if lines:
-        yield "Labels, and mean ± standard deviation over seeds; median seconds of the selection or of training at the most"
+        yield "Labels, and mean ± standard deviation over seeds; median seconds of selecting or training at the most"
         yield "labels. The pages have machines and commands."
         yield from (
             "",

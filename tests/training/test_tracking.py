@@ -15,6 +15,7 @@ import pytest
 
 import activetune
 from activetune.base.errors import MissingExtra
+from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.training import loop
 from activetune.training.trackers import asked_trackers, trackers
@@ -226,6 +227,19 @@ def test_a_simulation_records_each_curve_by_number_of_labels(pool: Path, tmp_pat
 
 
 # Without any --------------------------------------------------------------------------------------------------------
+
+
+def test_a_round_records_its_model(pool: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs tensorboard, which is not installed")
+    backbone, weights = tiny_backbone()
+    asked = {"backbone": backbone, "weights": weights, "recipe": "full:epochs=2;batch_size=8", **ON}
+    activetune.next_round(tmp_path / "project", pool=pool, budget=12, **asked)
+    labels = tmp_path / "project/rounds/001/labels.csv"
+    answered = [f"{item},{item.partition('/')[0]}" for item in read_table(labels)["id"]]
+    labels.write_text("\n".join(["id,label", *answered]) + "\n")
+    activetune.next_round(tmp_path / "project", track="tensorboard", **ON)
+    told, _ = read_tensorboard(tmp_path / "project/models/001/tracking/tensorboard")
+    assert [step for step, _ in told["full/train_loss"]] == [1, 2]
 
 
 def test_without_a_tracker_nothing_is_recorded_and_the_weights_are_the_same(pool: Path, tmp_path: Path) -> None:

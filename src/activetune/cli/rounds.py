@@ -15,6 +15,7 @@ from activetune.cli._options import (
     FollowLinks,
     Out,
     PoolArgument,
+    Track,
     Weights,
     class_list,
     opened,
@@ -58,6 +59,7 @@ def next_(
     close: Annotated[
         bool, typer.Option("--close", help="End the round although nobody has looked at some of its items.")
     ] = False,
+    track: Track = None,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Merge the answers of a round, train, and choose what to label next. The first call needs --pool and --budget."""
@@ -76,6 +78,7 @@ def next_(
         classes=class_list(classes),
         labels=labels,
         close=close,
+        track=track,
         **run_options,
     )
     _tell(found)

@@ -56,6 +56,7 @@ from activetune.studies.rounds.answers import (
 from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
 from activetune.studies.rounds.project import GIVEN_AUDIT, Project, open_project
 from activetune.training.finetune import finetune
+from activetune.training.trackers import asked_trackers
 
 KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
 SHOWN = 5  # conflicts in a sentence
@@ -100,6 +101,7 @@ def next_round(
     classes: Sequence[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     close: bool = False,
+    track: str | Sequence[str] | None = None,
     **run_options: Unpack[RunOptions],
 ) -> NextRound:
     """Take over what was answered, and choose what to label next; see ``docs/rounds.md``.
@@ -116,6 +118,7 @@ def next_round(
         labels: a file (id, label) of answers from elsewhere, to be merged too. An audit beside it (``audit.csv`` of a
             selection) becomes the project's.
         close: end the round although nobody has looked at some of its items.
+        track: trackers that record the training of the round's model, as of :func:`activetune.finetune`.
         run_options: see :class:`activetune.RunOptions`; ``seed`` is the project's. Every call goes on where the last
             one was cut off, with ``resume`` or without.
 
@@ -123,10 +126,12 @@ def next_round(
         UsageError: no project and nothing to make one of; other settings than the project's; unknown ids in a file.
     """
     run = Run.of("next", run_options, overwrite=KEEPS)
+    asked_trackers(track)  # those that can't be had are refused before any work
     own = {"backbone": backbone, "weights": _absolute(weights), "task": task, "audit": audit, "seed": run.seed or None}
     asked = {"pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "classes": classes, **own}
     found = _opened(Path(project), asked, run.quiet)
-    return _Call(found, _images(found, run), replace(run, seed=found.settings.seed, resume=True)).go(labels, close)
+    run = replace(run, seed=found.settings.seed, resume=True)
+    return _Call(found, _images(found, run), run, track).go(labels, close)
 
 
 def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
@@ -166,8 +171,8 @@ def _absolute(path: str | os.PathLike[str] | None) -> str | None:
 class _Call:
     """One call: the project as it was found, and what becomes of it."""
 
-    def __init__(self, project: Project, pool: Pool, run: Run):
-        self.project, self.pool, self.run, self.settings = project, pool, run, project.settings
+    def __init__(self, project: Project, pool: Pool, run: Run, track: str | Sequence[str] | None):
+        self.project, self.pool, self.run, self.settings, self.track = project, pool, run, project.settings, track
 
     def go(self, labels: str | os.PathLike[str] | None, close: bool) -> NextRound:
         """See :func:`next_round`."""
@@ -307,7 +312,7 @@ class _Call:
             "out": out, "task": settings.task, "labels": split(labels) if settings.multilabel else labels,
             "classes": classes, "backbone": settings.backbone, "weights": settings.weights or None,
             "recipe": recipe, "preset": preset, "settings": own, "seed": settings.seed, "exclude": self._unseen(),
-            **self.run.within(),
+            "track": self.track, **self.run.within(),
         }  # fmt: skip
         finished = (out / MANIFEST).is_file()
         try:
