@@ -1,7 +1,7 @@
 """Step 2: distil the teacher into ``resnet10t`` and teach it rendered glyphs on the way; resumes by itself.
 
-``--backbone`` takes another network of timm, ``--stages`` another schedule, ``--glyphs 0`` photographs alone; the
-defaults make the bundled backbone.
+``--backbone`` takes another network of timm, or one of Vision-LSTM (``vil_tiny``); ``--stages`` another schedule;
+``--glyphs 0`` photographs alone. The defaults make the bundled backbone.
 
 python experiments/bundled_backbone/train.py --images IMAGES.parquet --weights VIT_TINY.safetensors
 
@@ -24,10 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from views import cut, decode_parquet
 
-from activetune.base.torchvision_ import import_torchvision
-
-import_torchvision()
-import timm  # noqa: E402  (timm imports torchvision)
+from activetune.networks.backbones.timm_ import create_network
 
 BUNDLED = "resnet10t"
 STAGES = ("64:12", "80:8", "96:6")  # pixels:epochs
@@ -42,8 +39,8 @@ class Student(nn.Module):
 
     def __init__(self, backbone: str, teacher_dim: int, teacher_classes: int):
         super().__init__()
-        self.backbone = timm.create_model(backbone, num_classes=0)
-        width = self.backbone.num_features
+        self.backbone = create_network(backbone, pretrained=False, options={}).train()
+        width = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)  # of what the classifier gets
         self.projection = nn.Linear(width, teacher_dim)
         self.classifier = nn.Linear(width, teacher_classes)
         self.characters = nn.Linear(width, len(CLASSES))
@@ -66,7 +63,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, default=Path("build/bundled_backbone/teacher.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("build/bundled_backbone"))
-    parser.add_argument("--backbone", default=BUNDLED, help="timm's name of the network that is trained")
+    parser.add_argument("--backbone", default=BUNDLED, help="timm's name of the network that is trained, or vil_tiny")
     parser.add_argument("--glyphs", type=int, default=GLYPHS, help="of each batch, beside 128 photographs")
     parser.add_argument("--stages", nargs="+", default=STAGES, metavar="PIXELS:EPOCHS")
     parser.add_argument("--lr", type=float, default=PEAK_LR, help="the highest learning rate")
