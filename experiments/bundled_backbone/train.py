@@ -40,7 +40,9 @@ class Student(nn.Module):
     def __init__(self, backbone: str, teacher_dim: int, teacher_classes: int):
         super().__init__()
         self.backbone = create_network(backbone, pretrained=False, options={}).train()
-        width = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)  # of what the classifier gets
+        width: int = vars(self.backbone).get(
+            "head_hidden_size", self.backbone.num_features
+        )  # of what the classifier gets
         self.projection = nn.Linear(width, teacher_dim)
         self.classifier = nn.Linear(width, teacher_classes)
         self.characters = nn.Linear(width, len(CLASSES))
