@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
     suffix = f"-{number + 1}" if len(recipe["runs"]) > 1 else ""
     kept = path.parent / "results" / f"{path.stem}{suffix}.json"
     content = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    altered = {(row["method"], row["recipe"]) for row in rows if row not in content.get("rows", [])}
     if content.get("rows") != rows:  # figures that are collected again were measured when they were
         content = {**machine(), "rows": rows}
     content["set"] = _set(folder)
@@ -102,7 +103,8 @@ def collect(path: Path, recipe: Mapping[str, Any], number: int, folder: Path) ->
         told = f'"{budget}" = [{", ".join(mean_and_spread(values, factor=factor).split(" ± "))}]'
         for key in ((method, trained), (method, "")):  # a table of one recipe does not name it in its rows
             measured[key] = f"{measured[key]}, {told}" if key in measured else told
-    _fill_in(path, number, measured, f"{content['date']}, commit {content['commit']}")
+    altered |= {(method, "") for method, _ in altered}
+    _fill_in(path, number, measured, altered, f"{content['date']}, commit {content['commit']}")
 
 
 def _cells(folder: Path, classes: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -160,10 +162,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _fill_in(path: Path, number: int, measured: Mapping[tuple[str, str], str], when: str) -> None:
+def _fill_in(
+    path: Path, number: int, measured: Mapping[tuple[str, str], str], altered: Container[tuple[str, str]], when: str
+) -> None:
     """Rewrite the lines ``measured`` and ``when`` of one run's rows; every other line stays as it is.
 
-    A row whose cells all failed has nothing measured.
+    A row whose cells all failed has nothing measured; one that is not ``altered`` was measured when it was.
     """
     lines, run, method, recipe = [], -1, "", ""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -175,7 +179,9 @@ def _fill_in(path: Path, number: int, measured: Mapping[tuple[str, str], str], w
             recipe = value.strip('"')
         if run == number and key in ("measured", "when"):
             told = measured.get((method, recipe))
-            figures = f"{{ {told} }}" if told else "{}"
-            line = f"measured = {figures}" if key == "measured" else f'when = "{when if told else ""}"'
+            if key == "measured":
+                line = f"measured = {{ {told} }}" if told else "measured = {}"
+            elif not told or (method, recipe) in altered:
+                line = f'when = "{when if told else ""}"'
         lines.append(line)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
