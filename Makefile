@@ -65,7 +65,7 @@ CASES ?= 100000
 fuzz: install
 	$(BIN)/python -m tests.security.fuzz --cases $(CASES) --seed $(or $(SEED),$(shell date +%j)) --keep build/fuzz
 
-# The labelling page under as many requests as this machine can make, for 30 seconds.
+# The labelling page, and a model's server, under as many requests as this machine can make, for 30 seconds.
 test-load: install
 	$(BIN)/python -m tests.security.test_servers
 
