@@ -268,7 +268,7 @@ def test_a_chart_tells_its_values_and_escapes_its_names() -> None:
 
 
 def noise(count: int) -> Any:
-    """A pool of pictures that compress worse than photographs, read from memory."""
+    """A pool of pictures in many colours, read from memory, whose ids are as long as those of ImageNet."""
     from activetune.data.pool import Pool
 
     class Source:
@@ -284,7 +284,14 @@ def noise(count: int) -> Any:
     for _ in range(64):
         coarse = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((32, 32), 2)
         encoded.append(_png(coarse))
-    return Pool("noise", [f"folder/{number:06d}.png" for number in range(count)], None, Source())
+    return Pool("noise", long_ids(count), None, Source())
+
+
+def long_ids(count: int) -> list[str]:
+    """Ids in the form of ImageNet's, 36 signs each, in ascending order."""
+    classes = np.sort(np.random.default_rng(0).choice(10**8, -(-count // 100), replace=False))
+    names = [f"n{classes[number // 100]:08d}" for number in range(count)]
+    return [f"train/{name}/{name}_{10_000 + 13 * (row % 100)}.JPEG" for row, name in enumerate(names)]
 
 
 def _png(image: Image.Image) -> bytes:
@@ -336,9 +343,35 @@ def test_tiles_of_more_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.M
     tiles = sorted((folder / "report_files").iterdir())
     assert [tile.name for tile in tiles] == ["tiles-0.webp", "tiles-1.webp"]
     assert '"report_files/tiles-1.webp"' in page and "data:image/webp" not in page
-    assert sum(tile.stat().st_size for tile in tiles) <= 105 * 2600  # 10.5 of the 15 megabytes of 100,000 items
+    assert sum(tile.stat().st_size for tile in tiles) <= 85 * 2600  # 8.5 of the 15 megabytes of 100,000 items
     with Image.open(tiles[1]) as sheet:
         assert sheet.size == (1600, 64)
+
+
+@pytest.mark.parametrize("named", ["by folder", "at random"])
+def test_a_page_of_a_hundred_thousand_points_and_its_tiles_stay_below_fifteen_megabytes(named: str) -> None:
+    rng = np.random.default_rng(1)
+    ids = long_ids(100_000) if named == "by folder" else [f"{rng.bytes(16).hex()}.jpg" for _ in range(100_000)]
+    assert len(ids[0]) == 36
+    colourings = [
+        maps.Colouring.by_class("label", [f"class {number % 1000}" for number in range(100_000)]),
+        maps.Colouring.by_number("distance", rng.random(100_000), "{:.2f}".format),
+    ]
+    element = maps.map_element({"PCA": rng.random((100_000, 2))}, ids, colourings)
+    beside = 1_000_000  # the page without its map, with cards of the first picks
+    assert len(element.encode()) + pictures.MOST[False] * 100_000 + beside <= 15_000_000
+
+
+@pytest.mark.parametrize("most", [900, 2000, 10**6])
+def test_a_sheet_has_the_best_quality_in_which_it_is_small_enough(most: int) -> None:
+    rng = np.random.default_rng(0)
+    sheet = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((160, 160), 2)
+    sizes = []
+    for quality in pictures.QUALITIES:
+        file = io.BytesIO()
+        sheet.save(file, "WEBP", quality=quality, method=4)
+        sizes.append(len(file.getvalue()))
+    assert len(pictures._webp(sheet, most)) == next((size for size in sizes if size <= most), sizes[-1])
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
@@ -404,6 +437,25 @@ def test_the_map_answers_pointer_legend_and_lasso(browser: Any, tmp_path: Path) 
     assert lines[0] == "id" and len(lines) == chosen + 1 and set(lines[1:]) <= set(pool.ids)
     page.select_option("[data-choose=colouring]", label="cluster")
     assert "cluster 1" in page.inner_text(".map .legend")
+    assert said == []
+
+
+def test_ids_in_any_order_and_script_are_those_that_were_given(browser: Any, tmp_path: Path) -> None:
+    ids = ["b/2.png", "a/1.png", "a/🦊🦊.png", "a/🦊.png", "ä", "a", "b/10.png", HOSTILE]
+    page = Page("title", "lead")
+    places = np.random.default_rng(0).random((len(ids), 2))
+    page.add(maps.map_element({"PCA": places}, ids, [maps.Colouring.by_class("label", ids)]), asks="map")
+    page, said, _ = opened(browser, page.write(tmp_path / "page.html"))
+    box = page.query_selector(".map .field").bounding_box()
+    for x, y in places:
+        low, high = places.min(axis=0), places.max(axis=0)
+        side = min(box["width"], box["height"]) / (1.06 * (high - low).max())
+        middle = (low + high) / 2
+        at = (x - middle[0]) * side + box["width"] / 2, box["height"] / 2 - (y - middle[1]) * side
+        page.mouse.move(box["x"] + at[0], box["y"] + at[1])
+        told = page.locator(".tip b").text_content()
+        assert told == page.locator(".tip div span").nth(1).text_content()
+        assert told == ids[[*map(tuple, places)].index((x, y))]
     assert said == []
 
 
