@@ -80,7 +80,7 @@ def write_selection(folder: Path, count: int) -> Path:
     made_from = {"pool": str(folder / "pool"), "pool_path": str(folder / "pool"), "backbone": "none"}
     embeddings = Embeddings([ids[row] for row in order], features, [names[row] for row in order], made_from)
     save_embeddings(embeddings, folder / "emb")
-    activetune.select(folder / "emb", budget=PICKS, method="random", out=folder / "sel", quiet=True)
+    activetune.select(folder / "emb", budget=min(PICKS, count // 2), method="random", out=folder / "sel", quiet=True)
     return folder / "sel"
 
 
