@@ -13,7 +13,6 @@ import typer
 
 from activetune.base.config import read_config
 from activetune.base.errors import UsageError
-from activetune.base.files import is_file
 from activetune.base.run import Run, RunOptions
 from activetune.cli._app import commands
 
@@ -218,6 +217,8 @@ def class_list(text: str | None) -> list[str] | None:
     """
     if text is None:
         return None
+    from activetune.base.files import is_file
+
     path = None if "," in text else Path(text)
     a_file = path is not None and is_file(path)
     if path is not None and path.suffix.lower() in (".txt", ".csv") and not a_file:
