@@ -318,7 +318,7 @@ def test_suggestions_are_accepted_by_enter_kept_with_the_answer_and_sorted_by(
     with (sel / "labels.csv").open(newline="", encoding="utf-8") as file:
         kept = [(row["label"], row["suggestion"]) for row in csv.DictReader(file)][:7]
     assert kept == [("apple", ""), ("<b>pear</b>", "")] * 2 + [("apple", "apple"), ("plum", "<b>pear</b>"), ("", "")]
-    page.set_viewport_size({"width": 1200, "height": 1800})  # all are in sight
+    page.set_viewport_size({"width": 1200, "height": 2600})  # all are in sight
     page.keyboard.press("Shift+G")
     page.locator("#tools select").select_option("suggested")
     page.wait_for_function("() => document.querySelector('#cell-0')?.style.transform.startsWith('translate(8px, 8px')")
