@@ -108,7 +108,7 @@ def bundled_backbone() -> list[str]:
 
 
 def benchmarks() -> list[str]:
-    """The tables of the benchmarks: embedding, selection and how it grows, cached training, versions, labelling."""
+    """The tables of the benchmarks: embedding, selection and how it grows, cached training, versions, pages."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import growth
 
@@ -124,6 +124,7 @@ def benchmarks() -> list[str]:
         *cached_training(),
         versions(),
         labelling(),
+        report(),
     ]
 
 
@@ -153,6 +154,18 @@ def labelling() -> str:
                 lost,
             ]
         )
+    return lines(header, rows)
+
+
+def report() -> str:
+    """``report.json``: the page of ``activetune report`` in a browser, by the number of items."""
+    header = ["items", "page, MB", "tiles beside it, MB", "first paint, ms", "map after scrolling to it, ms"]
+    header.append("lines in the console")
+    rows = []
+    for row in read("benchmarks/report.json")["rows"]:
+        sizes = [f"{row[name]:.1f}" if row[name] else "-" for name in ("page_mb", "tiles_mb")]
+        times = [f"{row[name]:,}" for name in ("first_paint_ms", "map_ms")]
+        rows.append([f"{row['items']:,}", *sizes, *times, f"{len(row['said'])}"])
     return lines(header, rows)
 
 

@@ -41,6 +41,7 @@ from activetune.selection.artefact import Selection, load_selection, save_select
 
 CLASSES = ["cat", "dog"]
 HERE = "http://127.0.0.1:8000"
+MANY = ",".join(f"class {number}" for number in range(40))  # longer than the name of a file may be
 
 
 def write_selection(folder: Path, ids: list[str], pool: Path, embeddings: str | None = None) -> Path:
@@ -822,6 +823,7 @@ def test_killed_and_started_again_nothing_is_lost_and_nothing_is_there_twice(sel
     [
         (["nowhere"], "nowhere does not exist"),
         (["SEL", "--classes", "a,a"], "classes must be distinct; repeated: 'a'"),
+        (["SEL", "--classes", MANY + ",a,a"], "classes must be distinct; repeated: 'a'"),
         (["SEL", "--pool", "POOL/00.png"], "not a pool"),
         (["SEL", "--embeddings", "POOL"], "holds images, not their features"),
         (["SEL", "--model", "POOL", "--no-suggestions"], "leave one of both out"),
@@ -841,3 +843,9 @@ def test_wrong_use_is_told_in_a_sentence(
     assert told in error
     assert "Traceback" not in error
     assert not (sel / "labels.sqlite").exists()
+
+
+def test_a_text_that_is_no_models_folder_is_told_however_long(sel: Path) -> None:
+    for text in ("nowhere", MANY):
+        with pytest.raises(UsageError, match="which is no model's folder; give a list of names"):
+            activetune.label(sel, classes=text, browser=False, quiet=True)

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from activetune.features.artefact import Embeddings, save_embeddings
+from activetune.selection.artefact import load_selection
 from tests.labelling.test_labelling import Running, write_selection
 
 pytestmark = pytest.mark.slow
@@ -290,6 +293,130 @@ def test_several_classes_are_given_by_keys_and_saved_by_enter(
     done(page, 3)
     with (sel / "labels.csv").open(newline="", encoding="utf-8") as file:
         assert [row["labels"] for row in csv.DictReader(file)][:3] == ['["apple", "plum"]', "[]", '["pear"]']
+
+
+def with_features(sel: Path) -> None:
+    """Features of the fixture's items beside the selection: those of even rows are alike, and those of odd ones."""
+    ids = list(load_selection(sel).ids)
+    rows_ND = np.eye(2, dtype=np.float32)[np.arange(len(ids)) % 2]
+    saved = save_embeddings(Embeddings(ids, rows_ND), sel.parent / "emb")
+    write_selection(sel, ids, sel.parent / "pool", saved.fingerprint)
+
+
+def test_suggestions_are_accepted_by_enter_kept_with_the_answer_and_sorted_by(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    with_features(sel)
+    page = open_page(serve("--classes", CLASSES).url)
+    for key in "1212":
+        page.keyboard.press(key)
+    page.wait_for_selector(".suggestion")
+    assert "apple" in page.locator(".suggestion").inner_text()
+    page.keyboard.press("Enter")
+    page.keyboard.press("3")  # pear was suggested
+    done(page, 6)
+    with (sel / "labels.csv").open(newline="", encoding="utf-8") as file:
+        kept = [(row["label"], row["suggestion"]) for row in csv.DictReader(file)][:7]
+    assert kept == [("apple", ""), ("<b>pear</b>", "")] * 2 + [("apple", "apple"), ("plum", "<b>pear</b>"), ("", "")]
+    page.set_viewport_size({"width": 1200, "height": 2600})  # all are in sight
+    page.keyboard.press("Shift+G")
+    page.locator("#tools select").select_option("suggested")
+    page.wait_for_function("() => document.querySelector('#cell-0')?.style.transform.startsWith('translate(8px, 8px')")
+    shown = page.evaluate(
+        """() => {
+          const place = (cell) => cell.getBoundingClientRect();
+          const before = (a, b) => place(a).y - place(b).y || place(a).x - place(b).x;
+          return [...document.querySelectorAll(".cell")].sort(before).map((cell) => cell.row % 2);
+        }"""
+    )
+    assert shown == [0] * 30 + [1] * 30
+
+
+def test_a_page_without_suggestions_shows_none(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    with_features(sel)
+    page = open_page(serve("--classes", CLASSES, "--no-suggestions").url)
+    for key in "1212":
+        page.keyboard.press(key)
+    done(page, 4)
+    with page.expect_response(lambda response: "/api/state" in response.url) as told:
+        pass
+    assert told.value.json()["suggestions"]["version"] == 0
+    page.keyboard.press("Enter")
+    assert "no suggestion" in page.locator("#told").inner_text()
+    assert page.locator(".suggestion").count() == 0
+    assert "than suggested" not in page.locator("header select").inner_text()
+    page.keyboard.press("Shift+G")
+    assert "suggested" not in page.locator("#tools select").inner_text()
+
+
+def test_an_image_is_enlarged_moved_and_shown_whole_again(
+    serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", CLASSES).url)
+    page.wait_for_selector("#stage img")
+    box = page.locator("#stage").bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def shown() -> tuple[float, float, float]:
+        matrix = page.evaluate("new DOMMatrix(getComputedStyle(document.querySelector('#stage img')).transform)")
+        return matrix["a"], matrix["e"], matrix["f"]
+
+    page.keyboard.press("+")
+    assert shown() == (1.5, 0, 0)
+    page.mouse.move(middle[0] + 60, middle[1])
+    page.mouse.wheel(0, -200)
+    page.wait_for_function("() => document.querySelector('#stage img').style.transform.startsWith('translate(-')")
+    scale, x, y = shown()
+    assert scale > 1.5 and x == pytest.approx(60 - 60 * scale / 1.5, abs=0.1) and y == 0  # what lay there lies there
+    page.mouse.down()
+    page.mouse.move(middle[0] + 90, middle[1] + 20, steps=3)
+    page.mouse.up()
+    page.mouse.move(*middle)
+    assert shown() == pytest.approx((scale, x + 30, 20), abs=0.1)
+    page.keyboard.press("=")
+    assert shown() == (1, 0, 0)
+    page.keyboard.press("+")
+    page.keyboard.press("1")  # the next image comes whole
+    page.wait_for_function("() => document.querySelector('.place').textContent.startsWith('2 /')")
+    page.wait_for_selector("#stage img")
+    assert shown() == (1, 0, 0)
+
+
+PACE = """async () => {
+  const { Pace, timeLeft } = await import("/page/pace.js");
+  const pace = new Pace();
+  for (const second of [0, 2, 4, 100, 102]) pace.record(1, 1000 * second);
+  return [pace.perMinute, timeLeft(10, 30), timeLeft(600, 30), timeLeft(6000, 30), timeLeft(0, 30), timeLeft(600, 0)];
+}"""
+
+
+def test_pace_and_time_left_are_shown_and_breaks_do_not_count(
+    serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", CLASSES).url)
+    assert page.evaluate(PACE) == [30, "less than a minute left", "about 20 min left", "about 3.3 h left", "", ""]
+    assert page.locator(".pace").inner_text() == ""
+    for key in "12121":
+        page.keyboard.press(key)
+        page.wait_for_timeout(20)
+    done(page, 5)
+    assert page.locator(".pace").inner_text().endswith(" per minute")
+    assert page.locator(".left").inner_text().endswith(" left")
+
+
+def test_with_more_classes_than_keys_a_letter_begins_a_search(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", ",".join(f"kind {number}" for number in range(1, 41))).url)
+    assert page.locator(".class kbd").all_inner_texts() == [*"123456789", *[""] * 31]
+    page.keyboard.type("kind 33")
+    assert page.locator(".class .name").all_inner_texts() == ["kind 33"]
+    page.keyboard.press("Enter")
+    page.keyboard.press("9")
+    done(page, 2)
+    assert labels_of(sel) == {HOSTILE: "kind 33", "001.png": "kind 9"}
 
 
 def test_the_page_fits_its_window_in_both_schemes(serve: Callable[..., Running], open_page: Callable[..., Any]) -> None:

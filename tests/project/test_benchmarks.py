@@ -54,6 +54,20 @@ def test_a_listing_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(row["machine"] and row["peak_mb"] > 0 for row in rows)
 
 
+@pytest.mark.slow
+def test_a_report_at_size_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("playwright", reason="needs the package playwright")
+    script, out = load_script(ROOT / "benchmarks/report.py", monkeypatch), tmp_path / "report.json"
+    if not Path(script.CHROMIUM).is_file():
+        pytest.skip(f"needs the browser {script.CHROMIUM}")
+    monkeypatch.setattr(script, "ROUNDS", 1)
+    monkeypatch.setattr(sys, "argv", ["report.py", "--items", "40", "--out", str(out)])
+    script.main()
+    (row,) = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert row["items"] == 40 and row["machine"] and row["said"] == []
+    assert row["page_mb"] > 0.1 and row["tiles_mb"] == 0 and row["first_paint_ms"] > 0 and row["map_ms"] > 0
+
+
 @pytest.fixture
 def accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """``benchmarks/accuracy/run.py``, without the other packages, whose rows need them installed."""

@@ -32,6 +32,7 @@ from activetune.report.subject import KINDS, USED, Subject
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.tasks import make_task, tasks
 from tests.conftest import write_digits
+from tests.report.test_report_page import pages_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = '<img src=x onerror="alert(1)">&</script>.png'
@@ -150,15 +151,21 @@ def test_a_list_of_label_errors_is_shown_with_its_pictures(made: Path, tmp_path:
     assert "suggestion: 8" in page and "score: 0.912" in page
 
 
-def test_visft_shows_each_task_before_and_after(tmp_path: Path) -> None:
+def write_visft(folder: Path) -> Path:
+    """A made-up folder of ``visft``."""
     scores = {"frozen": {"miou": 0.2, "n": 9}, "joint": {"miou": 0.25, "n": 9}}
     figures = {"in_domain": {"masks": scores}, "weight_drift": 0.1, "feature_cosine": {"pooled": 0.9}, "seconds": 3.5}
     figures["stage1"] = {"masks": {"seconds": 2.0, "peak_memory_mb": 640}}
     tasks = [{"task": "segmentation", "name": "masks"}]
-    write_manifest(tmp_path, "visft", {"backbone": "b", "tasks": tasks, "seed": 0, "figures": figures})
+    folder.mkdir(exist_ok=True)
+    write_manifest(folder, "visft", {"backbone": "b", "tasks": tasks, "seed": 0, "figures": figures})
     rows = "".join(f"joint,{epoch},{1 / epoch},{2 / epoch},{epoch / 9}\n" for epoch in range(1, 5))
-    (tmp_path / "history.csv").write_text(f"phase,epoch,train_loss,val_loss,val_miou\n{rows}")
-    page = page_of(tmp_path)
+    (folder / "history.csv").write_text(f"phase,epoch,train_loss,val_loss,val_miou\n{rows}")
+    return folder
+
+
+def test_visft_shows_each_task_before_and_after(tmp_path: Path) -> None:
+    page = page_of(write_visft(tmp_path))
     assert "<td>stage 1, masks</td><td>2 s</td><td>640 MB</td>" in page
     assert "training" in page and ">held out<" in page and "mean IoU on held-out items" in page
     assert "<td>20.00 %</td><td>25.00 %</td><td>+5.00</td>" in page
@@ -279,7 +286,7 @@ def test_a_chart_tells_its_values_and_escapes_its_names() -> None:
 
 
 def noise(count: int) -> Any:
-    """A pool of pictures that compress worse than photographs, read from memory."""
+    """A pool of pictures in many colours, read from memory, whose ids are as long as those of ImageNet."""
     from activetune.data.pool import Pool
 
     class Source:
@@ -295,7 +302,14 @@ def noise(count: int) -> Any:
     for _ in range(64):
         coarse = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((32, 32), 2)
         encoded.append(_png(coarse))
-    return Pool("noise", [f"folder/{number:06d}.png" for number in range(count)], None, Source())
+    return Pool("noise", long_ids(count), None, Source())
+
+
+def long_ids(count: int) -> list[str]:
+    """Ids in the form of ImageNet's, 36 signs each, in ascending order."""
+    classes = np.sort(np.random.default_rng(0).choice(10**8, -(-count // 100), replace=False))
+    names = [f"n{classes[number // 100]:08d}" for number in range(count)]
+    return [f"train/{name}/{name}_{10_000 + 13 * (row % 100)}.JPEG" for row, name in enumerate(names)]
 
 
 def _png(image: Image.Image) -> bytes:
@@ -347,9 +361,35 @@ def test_tiles_of_more_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.M
     tiles = sorted((folder / "report_files").iterdir())
     assert [tile.name for tile in tiles] == ["tiles-0.webp", "tiles-1.webp"]
     assert '"report_files/tiles-1.webp"' in page and "data:image/webp" not in page
-    assert sum(tile.stat().st_size for tile in tiles) <= 105 * 2600  # 10.5 of the 15 megabytes of 100,000 items
+    assert sum(tile.stat().st_size for tile in tiles) <= 85 * 2600  # 8.5 of the 15 megabytes of 100,000 items
     with Image.open(tiles[1]) as sheet:
         assert sheet.size == (1600, 64)
+
+
+@pytest.mark.parametrize("named", ["by folder", "at random"])
+def test_a_page_of_a_hundred_thousand_points_and_its_tiles_stay_below_fifteen_megabytes(named: str) -> None:
+    rng = np.random.default_rng(1)
+    ids = long_ids(100_000) if named == "by folder" else [f"{rng.bytes(16).hex()}.jpg" for _ in range(100_000)]
+    assert len(ids[0]) == 36
+    colourings = [
+        maps.Colouring.by_class("label", [f"class {number % 1000}" for number in range(100_000)]),
+        maps.Colouring.by_number("distance", rng.random(100_000), "{:.2f}".format),
+    ]
+    element = maps.map_element({"PCA": rng.random((100_000, 2))}, ids, colourings)
+    beside = 1_000_000  # the page without its map, with cards of the first picks
+    assert len(element.encode()) + pictures.MOST[False] * 100_000 + beside <= 15_000_000
+
+
+@pytest.mark.parametrize("most", [900, 2000, 10**6])
+def test_a_sheet_has_the_best_quality_in_which_it_is_small_enough(most: int) -> None:
+    rng = np.random.default_rng(0)
+    sheet = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((160, 160), 2)
+    sizes = []
+    for quality in pictures.QUALITIES:
+        file = io.BytesIO()
+        sheet.save(file, "WEBP", quality=quality, method=4)
+        sizes.append(len(file.getvalue()))
+    assert len(pictures._webp(sheet, most)) == next((size for size in sizes if size <= most), sizes[-1])
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
@@ -392,6 +432,157 @@ def test_the_page_opens_offline_without_a_word_and_fits_a_phone(browser: Any, la
         page.close()
 
 
+def demo_folder(made: Path, folder: Path) -> Path:
+    """A made-up folder of ``demo``, from the pool and the picks that there are."""
+    shutil.copytree(made / "pool", folder / "images")
+    shutil.copytree(made / "emb", folder / "embeddings")
+    shutil.copytree(made / "sel", folder / "selections/k_center-30-0")
+    items = open_pool(folder / "images").ids[::9]
+    (folder / "images/test.csv").write_text("path,label\n" + "".join(f"{item},{item[0]}\n" for item in items))
+    rows = "".join(f"{item},{number % 3},0.9\n" for number, item in enumerate(items))
+    (folder / "predictions.csv").write_text(f"id,label,probability\n{rows}")
+    header = "method,features,budget,seed,top1,balanced_accuracy,classes,seconds\n"
+    (folder / "results.csv").write_text(f"{header}k_center,bundled,30,0,0.8,0.7,9,0.1\n")
+    scores = {"n": 10, "top1": 0.8, "balanced_accuracy": 0.7}
+    scores["confusion"] = {"classes": ["0", "1"], "matrix": [[4, 1], [1, 4]]}  # type: ignore[assignment]
+    job = {"method": "k_center", "recipe": "linear_probe", "labels": 30, "commands": ["activetune embed"]}
+    about = {"question": "which?", "about": "Digits.", "pool_items": 90, "test_items": 10, "seeds": 1, "seed": 0}
+    about |= {"methods": ["k_center"], "budgets": [30], "job": {**job, "scores": scores, "exported": None}}
+    write_manifest(folder, "demo", about)
+    return folder
+
+
+def comparison_folder(made: Path, folder: Path) -> Path:
+    """A made-up folder of ``compare``."""
+    folder.mkdir()
+    row = {"probe": "digits", "metric": "top-1", "a": 0.7, "b": 0.8, "n": 90, "difference": 0.1, "low": 0.02}
+    rows = [{**row, "what": f"{shot}-shot, pooled", "high": 0.2, "p": 0.01, "p_holm": 0.03} for shot in (1, 5)]
+    write_manifest(folder, "comparison", {"names": {"a": "a", "b": "b"}, "figures": {"rows": rows, "draws": 2000}})
+    return folder
+
+
+def simulation_folder(made: Path, folder: Path) -> Path:
+    folder.mkdir()
+    pages_of(folder, 3)
+    return folder / "made-3"
+
+
+def project_folder(made: Path, folder: Path) -> Path:
+    given: dict[str, Any] = {**ON_CPU, "precision": "fp32"}
+    next_round(folder, pool=made / "pool", budget="20", **given)
+    return folder
+
+
+def check_folder(made: Path, folder: Path) -> Path:
+    shutil.copytree(made / "pool", folder / "pool")
+    copied = open_pool(folder / "pool").ids[0]
+    shutil.copy(folder / "pool" / copied, folder / "pool/0/again.png")
+    activetune.check(folder / "pool", out=folder / "check", workers=0, quiet=True)
+    return folder / "check"
+
+
+def copied(name: str) -> Any:
+    return lambda made, folder: Path(shutil.copytree(made / name, folder))
+
+
+FOLDERS: dict[str, tuple[Any, dict[str, Any]]] = {  # how one of each kind is made, and what its report is given
+    "embeddings": (copied("emb"), {"pool": "pool", "layouts": ("pca", "tsne")}),
+    "selection": (copied("sel"), {"pool": "pool", "embeddings": "emb"}),
+    "model": (copied("model"), {"pool": "pool", **ON_CPU}),
+    "simulation": (simulation_folder, {}),
+    "demo": (demo_folder, {}),
+    "comparison": (comparison_folder, {}),
+    "visft": (lambda _, folder: write_visft(folder), {}),
+    "check": (check_folder, {}),
+    "project": (project_folder, {}),
+}
+LEFT_ALONE = """[...document.querySelectorAll("button, select, input, summary, dialog, nav")]
+    .filter((one) => one.getClientRects().length && !one.closest(".legend, .matrix, details[open]"))
+    .map((one) => one.outerHTML.slice(0, 80))"""
+
+
+def page_in(made: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page of a folder of a kind."""
+    monkeypatch.setenv("ACTIVETUNE_CACHE", str(made / "cache"))
+    make, options = FOLDERS[kind]
+    folder = make(made, tmp_path / kind)
+    given = {name: made / value if name in ("pool", "embeddings") else value for name, value in options.items()}
+    return write_report(folder, overwrite=True, **{"quiet": True, **given})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_page_fits_screens_schemes_and_paper(
+    browser: Any, made: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = page_in(made, kind, tmp_path, monkeypatch)
+    page, said, asked = opened(browser, path)
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, scheme)
+            colours = [
+                page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor")
+            ]
+            ink, ground = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
+            assert abs(ink - ground) > 450 and (ink > ground) == (scheme == "dark")
+    page.emulate_media(media="print")
+    assert page.evaluate(LEFT_ALONE) == []
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert said == [] and asked == [path.resolve().as_uri()]
+    page.close()
+
+
+@pytest.mark.slow
+def test_confusion_large_pictures_and_copied_ids_answer_hands(
+    browser: Any, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, said, _ = opened(browser, page_in(made, "model", tmp_path, monkeypatch))
+    page.set_viewport_size({"width": 1440, "height": 900})
+    cell = page.locator("[data-matrix] td button").last
+    cell.click()
+    behind = page.locator("[data-matrix] .behind")
+    assert behind.locator("p").inner_text() == cell.get_attribute("title")
+    assert behind.locator("img").count() == min(10, int(cell.inner_text()))
+    zoomed, caption = page.locator(".cards img[data-zoom]"), page.locator("dialog.zoom[open] p")
+    zoomed.first.click()
+    first = caption.inner_text()
+    assert first == zoomed.first.get_attribute("data-zoom")
+    page.keyboard.press("ArrowRight")
+    assert caption.inner_text() == zoomed.nth(1).get_attribute("data-zoom")
+    page.keyboard.press("ArrowLeft")
+    assert caption.inner_text() == first
+    page.keyboard.press("Escape")
+    assert page.locator("dialog.zoom[open]").count() == 0
+    page.locator("[data-lasso]").click()
+    box = page.locator(".map .field").bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    for x, y in ((0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.02)):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+    page.mouse.up()
+    page.click("[data-copy]")
+    assert page.inner_text("[data-copy]") == "Copied"
+    page.evaluate("document.body.append(Object.assign(document.createElement('textarea'), { id: 'pasted' }))")
+    page.focus("#pasted")
+    page.keyboard.press("Control+v")
+    assert sorted(page.input_value("#pasted").split()) == sorted(open_pool(made / "pool").ids)
+    assert said == []
+
+
+def test_long_names_make_no_page_wider_than_a_phone(browser: Any, tmp_path: Path) -> None:
+    long = "vecaf:" + ";".join(f"setting_{number}=0.25" for number in range(12))
+    page = Page(long, long)
+    view = maps.View(long, np.asarray([1]))
+    colouring = maps.Colouring.by_class(long, [long, "b", "c"])
+    page.heading(long)
+    page.add(maps.map_element({"PCA": np.eye(3)[:, :2]}, [long, "b", "c"], [colouring], [view]), asks="map")
+    page.table([long, "n"], [[long, "1"]])
+    page, said, _ = opened(browser, page.write(tmp_path / "page.html"), viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and said == []
+
+
 def test_the_map_answers_pointer_legend_and_lasso(browser: Any, tmp_path: Path) -> None:
     folder, pool = many(tmp_path, 300)
     path = write_report(folder, pool=pool, embeddings=tmp_path / "emb", quiet=True)
@@ -415,6 +606,25 @@ def test_the_map_answers_pointer_legend_and_lasso(browser: Any, tmp_path: Path) 
     assert lines[0] == "id" and len(lines) == chosen + 1 and set(lines[1:]) <= set(pool.ids)
     page.select_option("[data-choose=colouring]", label="cluster")
     assert "cluster 1" in page.inner_text(".map .legend")
+    assert said == []
+
+
+def test_ids_in_any_order_and_script_are_those_that_were_given(browser: Any, tmp_path: Path) -> None:
+    ids = ["b/2.png", "a/1.png", "a/🦊🦊.png", "a/🦊.png", "ä", "a", "b/10.png", HOSTILE]
+    page = Page("title", "lead")
+    places = np.random.default_rng(0).random((len(ids), 2))
+    page.add(maps.map_element({"PCA": places}, ids, [maps.Colouring.by_class("label", ids)]), asks="map")
+    page, said, _ = opened(browser, page.write(tmp_path / "page.html"))
+    box = page.query_selector(".map .field").bounding_box()
+    for x, y in places:
+        low, high = places.min(axis=0), places.max(axis=0)
+        side = min(box["width"], box["height"]) / (1.06 * (high - low).max())
+        middle = (low + high) / 2
+        at = (x - middle[0]) * side + box["width"] / 2, box["height"] / 2 - (y - middle[1]) * side
+        page.mouse.move(box["x"] + at[0], box["y"] + at[1])
+        told = page.locator(".tip b").text_content()
+        assert told == page.locator(".tip div span").nth(1).text_content()
+        assert told == ids[[*map(tuple, places)].index((x, y))]
     assert said == []
 
 

@@ -120,6 +120,14 @@ def write_unless_there(path: Path, write: Callable[[Path], object], *, overwrite
     return True
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a text that is too long for a name, which may be a list of names, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def same_content(path: Path, other: Path) -> bool:
     """Whether two files hold the same bytes."""
     if path.stat().st_size != other.stat().st_size:

@@ -189,13 +189,6 @@ def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str
     return open_pool(pool, follow_links=True, quiet=run_options.get("quiet", False))
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a text that is too long for a name
-        return False
-
-
 def _fields(text: str) -> list[str]:
     """``a,b,c`` apart, where quotes hold commas."""
     try:
@@ -224,8 +217,10 @@ def class_list(text: str | None) -> list[str] | None:
     """
     if text is None:
         return None
+    from activetune.base.files import is_file
+
     path = None if "," in text else Path(text)
-    a_file = path is not None and _is_file(path)
+    a_file = path is not None and is_file(path)
     if path is not None and path.suffix.lower() in (".txt", ".csv") and not a_file:
         raise UsageError(f"there is no file {text} of class names; give one with a name per line, or --classes a,b,c")
     names = _names_in(Path(text)) if a_file else _fields(text)

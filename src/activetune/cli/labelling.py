@@ -98,8 +98,9 @@ def label(
 def _classes(given: str | None) -> list[str] | Path | None:
     """Names, or the folder of a model that has them."""
     from activetune.base.artefact import MANIFEST
+    from activetune.base.files import is_file
 
-    a_model = given is not None and (Path(given) / MANIFEST).is_file()
+    a_model = given is not None and is_file(Path(given) / MANIFEST)
     return Path(given) if a_model and given else class_list(given)
 
 

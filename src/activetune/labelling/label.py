@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from activetune.base.artefact import MANIFEST
 from activetune.base.errors import ActivetuneError, UsageError, repeated, some
+from activetune.base.files import is_file
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
@@ -179,7 +180,7 @@ def names_of(given: Sequence[str] | str | os.PathLike[str]) -> list[str]:
     """
     if isinstance(given, str | os.PathLike):
         path = Path(given)
-        if not (path / MANIFEST).is_file():
+        if not is_file(path / MANIFEST):
             raise UsageError(f"classes are {str(given)!r}, which is no model's folder; give a list of names")
         given = list(_model(path).classes)
     names = [new_name(name) for name in given]

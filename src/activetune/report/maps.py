@@ -1,13 +1,15 @@
 """Maps of a pool: places of its items in two dimensions, and the element of the page that shows them.
 
 Places are written as whole numbers of 16 bits, ids and class numbers beside them; ``static/map.js`` draws them by WebGL
-(regl-scatterplot), or on a plain canvas where there is none.
+(regl-scatterplot), or on a plain canvas where there is none. Ids of many items share folders and beginnings: each is
+written as what differs from the one before it in ascending order.
 Shape legend: N items, M of them on the map, D feature size.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -26,6 +28,7 @@ MOST = 100_000  # items on a map
 BINS = 12  # shades of a colouring by numbers
 COMPONENTS = 50  # that t-SNE and UMAP begin with
 UNKNOWN = "not known"
+SHARED = 30_000  # signs at most that an id takes from the one before: their number is told in 16 bits
 Places = npt.NDArray[np.float64]
 
 
@@ -159,7 +162,7 @@ def map_element(
         views: picks that can be marked; ``shown`` is the one at first. tiles: as :func:`pictures.sheets` makes them.
     """
     content = {
-        "ids": list(ids),
+        "ids": _told_apart(ids),
         "layouts": [_layout(places) for places in layouts.values()],
         "colourings": [_colouring(one) for one in colourings],
         "views": [{"rows": _packed(view.rows, "<u4")} for view in views],
@@ -180,6 +183,24 @@ def map_element(
         '<button type="button" data-save>Save as CSV</button><button type="button" data-clear>Clear</button></div>'
         f"<ul></ul></div>{as_script(content)}</div>"
     )
+
+
+def _told_apart(ids: Sequence[str]) -> dict[str, Any]:
+    """Ids in ascending order, each by how much of the one before it begins with and its rest.
+
+    Returns:
+        ``rows`` (of the map, in that order; None where it is the map's own), ``shared`` (lengths as a browser counts
+        them: in halves of UTF-16) and ``rests``.
+    """
+    rows = sorted(range(len(ids)), key=ids.__getitem__)
+    ordered = [ids[row] for row in rows]
+    shared = [os.path.commonprefix(pair)[:SHARED] for pair in pairwise(["", *ordered])]  # noqa: RUF071 (sign by sign)
+    halves = [len(one) + sum(sign > "\uffff" for sign in one if not one.isascii()) for one in shared]
+    return {
+        "rows": None if rows == list(range(len(ids))) else _packed(np.asarray(rows), "<u4"),
+        "shared": _packed(np.asarray(halves), "<u2"),
+        "rests": [item[len(one) :] for one, item in zip(shared, ordered, strict=True)],
+    }
 
 
 def _layout(places_M2: Places) -> dict[str, str]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import io
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -27,8 +29,8 @@ QUALITY = 72  # of JPEG
 SIDE, ACROSS = 32, 50  # pixels of a tile; tiles in a row of a sheet
 EACH = ACROSS * ACROSS
 INLINE = 10_000  # items up to which their tiles lie in the page
-MOST = {True: 215, False: 105}  # bytes of a tile on average: in the page, beside it
-QUALITIES = (60, 45, 30, 18, 8, 1)  # of WebP, until a sheet is small enough
+MOST = {True: 215, False: 85}  # bytes of a tile on average: in the page, beside it
+QUALITIES = (60, 45, 30, 22, 16, 11, 8, 5, 3, 1)  # of WebP: the first in which a sheet is small enough
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,13 @@ def _tile(pool: Pool, item: str) -> Image.Image | None:
 
 def _webp(sheet: Image.Image, most: int) -> bytes:
     """A sheet in the best quality that takes no more than so many bytes; the last quality, where none does."""
-    content = b""
-    for quality in QUALITIES:
+
+    @cache
+    def content(quality: int) -> bytes:
         file = io.BytesIO()
         sheet.save(file, "WEBP", quality=quality, method=4)
-        content = file.getvalue()
-        if len(content) <= most:
-            break
-    return content
+        return file.getvalue()
+
+    least = len(QUALITIES) - 1
+    place = bisect_left(QUALITIES, True, hi=least, key=lambda quality: len(content(quality)) <= most)
+    return content(QUALITIES[place])

@@ -4,6 +4,16 @@
   const PALETTE = 12, LEGEND = 40, LISTED = 300;
   const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer;
   const numbers = (text, wide) => (wide ? new Uint16Array(bytes(text)) : new Uint8Array(bytes(text)));
+  /** Ids, each told by how much of the one before it begins with and its rest, in ascending order. */
+  const whole = ({ rows, shared, rests }) => {
+    const lengths = new Uint16Array(bytes(shared)), places = rows && new Uint32Array(bytes(rows)), found = [];
+    let id = "";
+    rests.forEach((rest, number) => {
+      id = id.slice(0, lengths[number]) + rest;
+      found[places ? places[number] : number] = id;
+    });
+    return found;
+  };
   const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -167,6 +177,7 @@
 
   const start = (map) => {
     const data = JSON.parse(map.querySelector('script[type="application/json"]').textContent);
+    data.ids = whole(data.ids);
     const field = map.querySelector(".field"), over = map.querySelector("canvas.over"), chosen = map.querySelector(".chosen");
     const [layout, colouring, view] = ["layout", "colouring", "view"].map((name) => map.querySelector(`[data-choose=${name}]`));
     const lasso = map.querySelector("[data-lasso]"), legend = map.querySelector(".legend");
