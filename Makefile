@@ -57,7 +57,8 @@ BESIDE := build/beside
 
 test-beside: install
 	test -x $(BESIDE)/bin/python || $(PYTHON) -m venv $(BESIDE)
-	$(BESIDE)/bin/pip install --disable-pip-version-check -q -e '.[dev,tracking]' cleanvision==0.3.6
+	$(BESIDE)/bin/pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	$(BESIDE)/bin/pip install --disable-pip-version-check -q mlflow tensorboard trackio wandb cleanvision==0.3.6
 	$(BESIDE)/bin/python -m pytest tests/training/test_tracking.py tests/parity/test_cleanvision.py
 
 # Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
