@@ -161,8 +161,8 @@ def refit(found: Backbone, own: Backbone, place: str) -> None:
             return
     if before[0] != before[1] or math.prod(before) == math.prod(size):
         raise UsageError(
-            f"the positions of {own.architecture} in {place}, which are those of images of {told(before)} pixels, can't "
-            f"be resampled to {told(size)}; leave @{told(size)} out, or give another backbone"
+            f"the positions of {own.architecture} in {place}, those of images of {told(before)} pixels, can't be "
+            f"resampled to {told(size)}; leave @{told(size)} out, or give another backbone"
         )
     _fit_checkpoint(found.network, own.network.state_dict(), Path(place))
 

@@ -1,7 +1,8 @@
-"""``vil/NAME`` or ``vil/NAME@SIZE``: Vision-LSTM with the publisher's checkpoints from a local file (the network: ``_vil/__init__.py``).
+"""``vil/NAME`` or ``vil/NAME@SIZE``: Vision-LSTM with the publisher's checkpoints from a local file.
 
-The files are on a university's server without checksums, so that they are not fetched from here: download one and give
-it with ``--weights``. Both published layouts load, that of version 1 (``vil_…``) and that of version 2 (``vil2_…``).
+The network is ``_vil/__init__.py``. The files are on a university's server without checksums, so that they are not
+fetched from here: download one and give it with ``--weights``. Both published layouts load, that of version 1
+(``vil_…``) and that of version 2 (``vil2_…``).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 
 from activetune.base.errors import ActivetuneError, unknown_name
 from activetune.networks.backbones._backbone import Backbone
-from activetune.networks.backbones._vil import ARCHITECTURES
 from activetune.networks.backbones._size import readable, split_size
+from activetune.networks.backbones._vil import ARCHITECTURES
 from activetune.networks.backbones.timm_ import build, create_network, image_settings, load_weights
 
 __all__ = ["ABOUT", "PREFIX", "build", "load", "names"]
