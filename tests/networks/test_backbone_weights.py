@@ -96,7 +96,7 @@ def test_a_heads_weights_are_not_taken_for_a_backbone(tmp_path: Path) -> None:
         load_backbone(NETWORKS[0], tmp_path / "checkpoint.pth")
 
 
-# A folder's weights on images of another size --------------------------------------------------------------------------
+# A folder's weights on images of another size -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from activetune.base.settings import Settings, group_of
 from activetune.data.labels import Labels
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
-from activetune.tasks import Task
+from activetune.tasks import Task, make_task
+from activetune.training.head_phase import LightHead
 from activetune.training.job import Job, Outcome
 from activetune.training.settings import HoldOut, Optimisation
 
@@ -68,6 +69,8 @@ class Recipe(Settings, ABC):
                 f"the recipe {name} trains the head {self.only_head}, not {kind}; leave the head out, or give another "
                 "recipe"
             )
+        if light := group_of(self, LightHead):
+            light.refuse(name, make_task(task), head or "")
 
     def learns_from_pool(self, task: str, head: str, labels: Labels, images: int) -> bool:
         """Whether a model would be made from the pool's other images too: then these are part of what it is.
