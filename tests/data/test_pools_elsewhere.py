@@ -391,7 +391,9 @@ def test_a_container_before_an_account_is_no_user(monkeypatch: pytest.MonkeyPatc
     stores.filesystem_of(address)
     assert asked == [address]
     assert without_secrets(f"{address} is away") == f"{address} is away"
-    with pytest.raises(UsageError, match="abfs://mine.dfs.core.windows.net/cats was given with a user or a password"):
+    with pytest.raises(
+        UsageError, match=r"abfs://mine\.dfs\.core\.windows\.net/cats was given with a user or a password"
+    ):
         stores.filesystem_of(address.replace("photos", "photos:key"))
 
 
