@@ -202,8 +202,6 @@ def test_images_of_another_size_are_read_and_the_model_is_loaded_back(
     size: str, named: Named, pool: Pool, tmp_path: Path
 ) -> None:
     name, weights = named
-    if name.startswith("vil/"):
-        pytest.skip("Vision-LSTM is built for one size")
     asked = f"{name.removesuffix('@32')}@{size}"
     height, width = (96, 96) if size == "96" else (64, 96)
     if fixed(name):

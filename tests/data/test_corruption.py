@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from PIL import Image
 import activetune
 from activetune import UsageError, open_pool
 from activetune.cli import run
+from activetune.data import corruption
 from activetune.data.corruption import KINDS
 from activetune.data.images import decode_image
 from tests.cli.test_cli import wrong
@@ -49,6 +52,25 @@ def test_every_kind_and_severity_is_a_pool_of_the_same_items(digits: Path, tmp_p
         for found in (weak, strong)
     ]
     assert 0 < change[0] < change[1]
+
+
+def test_few_pieces_are_asked_for_ahead_and_none_carries_the_pool(
+    digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption, "PIECE", 2)
+    pool, asked = activetune.open_pool(digits), []
+
+    class Others:
+        def submit(self, work: Any, *given: Any) -> Future[list[Any]]:
+            asked.append(given)
+            done: Future[list[Any]] = Future()
+            done.set_result(list(given[-1]))
+            return done
+
+    made = corruption._pieces(pool, "fog", 1, 0, "imagenet_c", Others(), 3)  # type: ignore[arg-type]
+    first = next(made)
+    assert len(asked) == 3 and not any(part is pool for given in asked for part in given)
+    assert [*first, *(one for piece in made for one in piece)] == list(range(len(pool)))
 
 
 @pytest.mark.thorough

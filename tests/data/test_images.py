@@ -244,6 +244,23 @@ def test_what_a_tiff_declares_as_its_largest_value_is_white() -> None:
     assert [decoded.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint16, 50_000), (np.uint32, 2**32 - 2)])
+@pytest.mark.parametrize("declared", [True, False])
+def test_deep_greys_of_either_byte_order_are_read_whole(byteorder: str, dtype: type, top: int, declared: bool) -> None:
+    pixels = np.array([[0, top // 2, top]], dtype=dtype)
+    tags = [(281, "I" if dtype is np.uint32 else "H", 1, top, True)] if declared or dtype is np.uint16 else []
+    encoded = write_tiff(pixels, byteorder=byteorder, photometric="minisblack", extratags=tags)
+    decoded = decode_image(encoded)
+    assert [decoded.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
+
+
+def test_greys_below_zero_stay_black() -> None:
+    pixels = np.array([[-5, 0, 70_000]], dtype=np.int32)
+    decoded = decode_image(write_tiff(pixels, photometric="minisblack"))
+    assert [decoded.getpixel((x, 0))[0] for x in range(3)] == [0, 0, 255]
+
+
 def test_more_channels_than_a_picture_has_are_unsupported() -> None:
     encoded = write_tiff(np.zeros((4, 4, 7), dtype=np.float32), photometric="minisblack", planarconfig="contig")
     assert reason(encoded).startswith("unsupported: a TIFF of 7 channels of float32")

@@ -24,6 +24,7 @@ from PIL import Image
 import activetune
 from activetune.base.command import typed, typed_command
 from activetune.base.errors import ActivetuneError, MissingExtra, ReadingFault, RejectedImage, UsageError
+from activetune.base.urls import without_secrets
 from activetune.cli import run
 from activetune.data.loading import image_loader
 from activetune.data.opening import open_pool
@@ -372,6 +373,28 @@ def test_nothing_secret_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match="s3://bucket/a was given with a user or a password") as refused:
         open_pool("s3://key:word@bucket/a")
     assert "word" not in str(refused.value).replace("password", "")
+
+
+def test_a_container_before_an_account_is_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    asked: list[str] = []
+
+    class Azure(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
+        @staticmethod
+        def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+            asked.append(path)
+            return {}
+
+    monkeypatch.setattr(stores, "_kind", lambda protocol: Azure)
+    address = "abfs://photos@mine.dfs.core.windows.net/cats"
+    stores.filesystem_of(address)
+    assert asked == [address]
+    assert without_secrets(f"{address} is away") == f"{address} is away"
+    with pytest.raises(
+        UsageError, match=r"abfs://mine\.dfs\.core\.windows\.net/cats was given with a user or a password"
+    ):
+        stores.filesystem_of(address.replace("photos", "photos:key"))
 
 
 def test_a_missing_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

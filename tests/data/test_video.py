@@ -116,6 +116,16 @@ def test_rates_that_are_not_possible_are_sentences(clip: Path, given_: float | s
         open_pool(clip, frame_rate=given_)
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("2", "2fps"), (".5fps", "0.5fps"), ("0.333333fps", "0.333333fps"), ("100.0625", "100.0625fps")],
+)
+def test_a_rate_that_is_understood_is_taken_and_told_as_it_is(written: str, told: str, clip: Path) -> None:
+    path, rate = split_rate(f"{clip}@{written}")
+    assert path == clip and rate is not None and str(rate) == told
+    assert split_rate(f"{clip}@{told}") == (path, rate)
+
+
 def test_a_name_that_ends_like_a_rate_is_a_name(clip: Path) -> None:
     odd = clip.rename(clip.with_name("clip@2fps"))
     assert split_rate(odd) == (odd, None)

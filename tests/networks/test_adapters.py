@@ -26,7 +26,9 @@ from activetune.networks.adapters import (
     merge,
     read_additions,
 )
+from activetune.networks.adapters._low_rank import _resolve
 from activetune.networks.backbones import Backbone
+from activetune.networks.backbones.timm_ import create_network
 
 KINDS = [
     ("timm/test_vit", ("auto",)),
@@ -112,6 +114,23 @@ def test_keys_stay_where_only_queries_and_values_are_adapted() -> None:
         size = len(weight) // 3
         moved = change.view(3, size, -1).abs().sum(dim=(1, 2))
         assert moved[0] > 0 and moved[1] == 0 and moved[2] > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["timm/tiny_vit_5m_224", "timm/maxvit_rmlp_pico_rw_256", "timm/efficientformer_l1", "timm/gcvit_small"]
+)
+def test_rows_that_are_sorted_by_heads_are_not_cut_into_thirds(name: str) -> None:
+    with torch.device("meta"):
+        network = create_network(name.removeprefix("timm/"), pretrained=False, options={})
+    thirds = {id(network.get_submodule(layer)) for layer in _resolve(network, ("auto",))[0]}
+    for attention in network.modules():
+        if isinstance(layer := getattr(attention, "qkv", None), nn.Linear):
+            plain = name == "timm/gcvit_small" and not attention.use_global
+            assert (id(layer) in thirds) is plain
+    if not thirds:
+        assert {layer.rpartition(".")[2] for layer in _resolve(network, ("auto",))[1]} == {"qkv"}
+        with pytest.raises(UsageError, match=r"has no layer named 'q', 'v' that an addition fits; .*, qkv"):
+            _resolve(network, ("q", "v"))
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_convnext"])

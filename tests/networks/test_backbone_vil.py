@@ -295,7 +295,7 @@ def test_images_are_prepared_as_the_publisher_says() -> None:
 )
 def test_sizes_of_the_published_networks(name: str, side: int, features: int) -> None:
     network = VisionLSTM(replace(ARCHITECTURES[name], depth=2), num_classes=0)
-    assert network.patch_embed.grid_size == (side, side)
+    assert network.pos_embed.shape[1:3] == (side, side)
     tokens_BTD = network.forward_features(torch.zeros(1, 3, 224, 224))
     assert tokens_BTD.shape == (1, side**2, ARCHITECTURES[name].dim) == (1, side**2, network.num_features)
     assert network.forward_head(tokens_BTD, pre_logits=True).shape == (1, features) == (1, network.head_hidden_size)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray
-from activetune.data.kinds import VOID
+from activetune.data.kinds import VOID, ArrayMask
+from activetune.data.labels import Labels
 from activetune.networks.imbalance import Imbalance, binary_cross_entropy, cross_entropy, log_shares
 from activetune.networks.regression import fit_linear
 from activetune.tasks import make_task
@@ -88,3 +89,10 @@ def test_shares_of_weighted_items() -> None:
     indices = np.array([0, 0, 1])
     np.testing.assert_allclose(np.exp(log_shares(indices, 2, np.array([1.0, 1.0, 2.0]))), [0.5, 0.5])
     np.testing.assert_allclose(np.exp(log_shares(indices, 2)), [2 / 3, 1 / 3])
+
+
+def test_masks_that_are_void_where_they_are_trained_on_change_no_logit_to_infinity() -> None:
+    void = ArrayMask(np.full((4, 4), VOID, dtype=np.int32))
+    labels = Labels(["1", "2"], [void, ArrayMask(np.zeros((4, 4), dtype=np.int32))], ["a", "b"])
+    task = make_task("segmentation").prepared(labels, np.array([0]), Imbalance(logit_adjustment=1))
+    assert np.isfinite(task.added).all()

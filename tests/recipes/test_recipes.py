@@ -640,6 +640,45 @@ def test_a_head_that_a_recipe_cannot_train_is_refused(recipe: str, door: str, po
     assert not (tmp_path / "m").exists()
 
 
+def test_a_setting_of_other_recipes_is_told_with_these() -> None:
+    with pytest.raises(
+        UsageError, match=r"recipe auto has no setting 'lr', which is one of .*full.*; give one of these"
+    ):
+        make_recipe("auto", settings={"lr": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "head", "settings", "told"),
+    [
+        ("fact", None, {"head": "fcos"}, "head=fcos does not answer classification; give auto, keep or one of linear"),
+        ("frozen_map", None, {"head": "segmenter"}, "head=segmenter does not answer classification"),
+        ("frozen_map", "linear", {}, "its light head is map .*, and --head asks for linear; leave --head out, or give"),
+        ("fact", "logistic", {"head": "map"}, "its light head is map .*, and --head asks for logistic"),
+        ("frozen_map", None, {"head": "keep"}, "keeps a trained classifier, and none is trained before"),
+    ],
+)
+def test_a_light_head_that_can_not_be_is_refused_at_the_start(
+    recipe: str, head: str | None, settings: dict[str, Any], told: str, pool: Pool, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 2), head=head, settings=settings)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("recipe", ["fact", "frozen_map"])
+@pytest.mark.parametrize("head", ["map", "logistic"])
+def test_a_head_that_is_asked_for_is_the_only_one_that_is_tried(
+    recipe: str, head: str, pool: Pool, tmp_path: Path
+) -> None:
+    settings = {"head": "auto", "frofa": "none", "trials": 9, "views": 1, "head_steps": 2, "strengths": [1.0]}
+    if recipe == "fact":
+        settings |= {"pilot": False, "validation_least": 1, "epochs": 1, "interpolation": 1}
+    train(pool, tmp_path / "m", recipe, labels=some_labels(pool, 5), head=head, settings=settings)
+    tried = {row["head"] for row in history(tmp_path / "m") if row["phase"] == "head"}
+    assert tried == ({"keep", head} if recipe == "fact" else {head})
+    assert activetune.load(tmp_path / "m").network.head().kind == head
+
+
 def test_auto_trains_a_head_that_no_selection_reads(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,13 @@ def test_a_resized_network_is_the_one_that_its_library_makes(tmp_path: Path) -> 
     assert small.settings.size == (32, 32)
 
 
+def test_vision_lstm_gets_whole_patches() -> None:
+    backbone = load_backbone("vil/test_vil", pretrained=False)  # patches of 8 pixels
+    assert share_of(backbone, 0.6) == resized(backbone, share_of(backbone, 0.6)).settings.size == (16, 16)
+    overlapping = load_backbone("vil/vil_smallplus_stride8", pretrained=False)  # of 16, one every 8
+    assert share_of(overlapping, 0.55) == (128, 128)
+
+
 def test_a_smaller_image_costs_its_share_of_the_work(pool: Pool, tmp_path: Path) -> None:
     backbone = load_backbone("bundled@64", pretrained=False)
     small = resized(backbone, (32, 32))

@@ -85,3 +85,17 @@ def test_finetune_leaves_it_out_and_evaluate_scores_on_it(tmp_path: Path, capsys
     write_csv(file, ("id", "label"), [(item, item[0]) for item in chosen.audit])
     with pytest.raises(UsageError, match="answers the audit alone"):
         finetune(pool, labels=file, out=tmp_path / "second", quiet=True, **options)
+
+
+@pytest.mark.parametrize("recipe", ["linear_probe", "full"])
+def test_what_the_audit_leaves_must_be_enough_to_learn_from(recipe: str, tmp_path: Path) -> None:
+    pool = write_digits(tmp_path / "pool", 40)
+    ids = sorted(str(path.relative_to(pool)) for path in pool.glob("*/*"))
+    write_csv(
+        tmp_path / "labels.csv", ("id", "label"), [(item, "a" if row < 5 else "b") for row, item in enumerate(ids[:8])]
+    )
+    write_csv(tmp_path / "audit.csv", ("id",), [(item,) for item in ids[5:8]])
+    options = {"labels": tmp_path / "labels.csv", "recipe": recipe, "workers": 0, "device": "cpu", "quiet": True}
+    with pytest.raises(UsageError, match=r"without the audit \(3 answers\), .*: all 5 labels are 'a'; at least two"):
+        finetune(pool, out=tmp_path / "model", **options)
+    assert not (tmp_path / "model").exists()

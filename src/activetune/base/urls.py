@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
-_WHOSE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/\s'\"]*@")
+_WHOSE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/\s'\"]*)@")
+_CONTAINER = ("abfs", "abfss", "az")  # protocols of Azure: a container stands there, in CONTAINER@ACCOUNT
 _QUERY = re.compile(r"(https?://[^\s'\"?#]*)[?#][^\s'\"]*", re.IGNORECASE)
 LOCAL = ("file", "local")  # protocols of files on this machine
 
@@ -28,10 +29,25 @@ def protocol_of(address: str) -> str:
     return address.partition("://")[0].lower()
 
 
+def tells_who(address: str) -> bool:
+    """Whether a user, or a user and a password, stands before the host of an address.
+
+    >>> tells_who("s3://key:word@bucket/a"), tells_who("abfs://container@account.dfs.core.windows.net/a")
+    (True, False)
+    """
+    found = _WHOSE.match(address)
+    return found is not None and _hidden(found) != found[0]
+
+
+def _hidden(found: re.Match[str]) -> str:
+    plain = found[1].lower() in _CONTAINER and ":" not in found[2]
+    return found[0] if plain else f"{found[1]}://"
+
+
 def without_secrets(text: str) -> str:
     """A text whose addresses hold neither user names and passwords nor queries and their signatures.
 
     >>> without_secrets("https://me:word@host/a.zip?Signature=abc can't be read")
     "https://host/a.zip can't be read"
     """
-    return _QUERY.sub(r"\1", _WHOSE.sub(r"\1", text))
+    return _QUERY.sub(r"\1", _WHOSE.sub(_hidden, text))

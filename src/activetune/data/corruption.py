@@ -9,11 +9,11 @@ made for 32 pixels. An image's randomness follows from the seed, the kind, the s
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, Literal, Unpack, get_args
 
@@ -47,6 +47,7 @@ SEEDED = ("glass_blur", "impulse_noise")
 SEVERITIES = (1, 2, 3, 4, 5)
 LEAST_SIDE = 32  # pixels, below which the corruptions are not defined; smaller images are enlarged to it
 PIECE = 64  # images that a process takes at a time
+AHEAD = 2  # pieces for each process that are asked for before they are written
 
 
 @holds_output(folder=True)
@@ -99,11 +100,11 @@ def corrupt(
     waiting = [name for name in names if not (folder / name).is_file()]
     count = run.workers if run.workers >= 0 else usable_cores()
     apart = bool(waiting) and count > 1 and len(pool) > PIECE
-    processes = process_pool(count) if apart else contextlib.nullcontext()
+    processes = process_pool(count, _begin, pool) if apart else contextlib.nullcontext()
     with progress(len(waiting) * len(pool), "corrupting", quiet=quiet) as meter, processes as executor:
         for name in waiting:
             with replacing(folder / name) as partial:
-                pieces = _pieces(pool, *_kind_and_severity(name), seed, benchmark, executor)
+                pieces = _pieces(pool, *_kind_and_severity(name), seed, benchmark, executor, AHEAD * count)
                 rejected = _write(partial, pool, pieces, meter.advance)
             told = f"{name}: {rejected:,} of {len(pool):,} images were skipped: they can't be decoded"
             note(told, quiet or not rejected)
@@ -146,12 +147,37 @@ Corrupted = list[tuple[int, bytes | None]]  # positions with their PNG, None whe
 
 
 def _pieces(
-    pool: Pool, kind: str, severity: int, seed: int, benchmark: str, executor: Executor | None
+    pool: Pool, kind: str, severity: int, seed: int, benchmark: str, executor: Executor | None, ahead: int = 0
 ) -> Iterator[Corrupted]:
-    """The corrupted images in the pool's order, piece by piece, made by other processes or by this one alone."""
-    work = functools.partial(_corrupt_piece, pool, kind, severity, seed, benchmark)
-    parts = [range(start, min(start + PIECE, len(pool))) for start in range(0, len(pool), PIECE)]
-    yield from map(work, parts) if executor is None else executor.map(work, parts)
+    """The corrupted images in the pool's order, piece by piece, made by other processes or by this one alone.
+
+    Args:
+        ahead: pieces of other processes that are waited for at most; these processes have the pool already.
+    """
+    given = kind, severity, seed, benchmark
+    parts = (range(start, min(start + PIECE, len(pool))) for start in range(0, len(pool), PIECE))
+    if executor is None:
+        yield from (_corrupt_piece(pool, *given, part) for part in parts)
+        return
+    waiting: deque[Future[Corrupted]] = deque()
+    for part in parts:
+        waiting.append(executor.submit(_corrupt_held, *given, part))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+_held: dict[str, Pool] = {}  # in a process of its own
+
+
+def _begin(pool: Pool) -> None:
+    """Runs once when a process starts."""
+    _held["pool"] = pool
+
+
+def _corrupt_held(kind: str, severity: int, seed: int, benchmark: str, part: range) -> Corrupted:
+    return _corrupt_piece(_held["pool"], kind, severity, seed, benchmark, part)
 
 
 def _corrupt_piece(pool: Pool, kind: str, severity: int, seed: int, benchmark: str, part: range) -> Corrupted:

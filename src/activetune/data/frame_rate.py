@@ -49,7 +49,12 @@ class FrameRate:
         return cls(rate)
 
     def __str__(self) -> str:
-        return ALL if self.per_second is None else f"{float(self.per_second):g}fps"
+        """As few digits, six at least where there are as many, as :meth:`of` reads the same rate from."""
+        if self.per_second is None:
+            return ALL
+        written = [f"{float(self.per_second):.{digits}g}" for digits in range(6, 12)]
+        found = (text for text in written if Fraction(text).limit_denominator(DECIMALS) == self.per_second)
+        return f"{next(found, written[-1])}fps"
 
 
 DEFAULT = FrameRate(Fraction(1))
@@ -73,7 +78,7 @@ def split_rate(name: str | os.PathLike[str]) -> tuple[Location, FrameRate | None
     if found is None or _exists(path):
         before, at, rate = os.fspath(name).rpartition("@")
         if at and not _exists(path) and _exists(Path(before).expanduser()):
-            FrameRate.of(rate)  # tells how a rate is written
+            return Path(before).expanduser(), FrameRate.of(rate)  # written otherwise, or told how it is written
         return path, None
     return Path(found["path"]).expanduser(), FrameRate.of(found["rate"])
 

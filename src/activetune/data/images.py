@@ -31,8 +31,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-PHOTOMETRIC, BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 262, 258, 281  # TIFF tags
-MIN_IS_WHITE = 0
+PHOTOMETRIC, BITS_PER_SAMPLE, MAX_SAMPLE_VALUE, SAMPLE_FORMAT = 262, 258, 281, 339  # TIFF tags
+MIN_IS_WHITE, UNSIGNED = 0, 1
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs what is wrong before it raises
 
 
@@ -161,8 +161,11 @@ def _coloured(image: Image.Image, opened: Image.Image) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode == "F" or image.mode.startswith("I"):
-        white, inverted = _declared(opened)
-        return Image.fromarray(to_8_bits(np.asarray(image), white=white, inverted=inverted)).convert("RGB")
+        values = np.asarray(image)
+        if image.mode == "I" and _is_unsigned(opened):
+            values = values.view(np.uint32)  # Pillow has signed numbers alone
+        white, inverted = _declared(opened, values)
+        return Image.fromarray(to_8_bits(values, white=white, inverted=inverted)).convert("RGB")
     if image.mode == "LAB":
         from PIL import ImageCms
 
@@ -176,12 +179,18 @@ def _coloured(image: Image.Image, opened: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _declared(image: Image.Image) -> tuple[float | None, bool]:
-    """What a TIFF says of its deep greys: the value of white, and whether 0 is white."""
+def _is_unsigned(image: Image.Image) -> bool:
+    """Whether a TIFF says, or does not deny, that its 32 bits have no sign."""
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(BITS_PER_SAMPLE, (16,))[0] == 32 and tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED)
+
+
+def _declared(image: Image.Image, values: np.ndarray) -> tuple[float | None, bool]:
+    """What a TIFF says of its deep greys, whose values these are: the value of white, and whether 0 is white."""
     tags = getattr(image, "tag_v2", {})
     bits, largest = tags.get(BITS_PER_SAMPLE, (16,))[0], tags.get(MAX_SAMPLE_VALUE, (0,))
     white = 2.0**bits - 1 if bits < 16 else float(max(largest) if isinstance(largest, tuple) else largest)
-    fits = white > 0 and image.getextrema()[1] <= white  # type: ignore[operator]
+    fits = white > 0 and bool(values.max() <= white)
     return white if fits else None, tags.get(PHOTOMETRIC) == MIN_IS_WHITE
 
 

@@ -158,5 +158,5 @@ class Fact(Recipe):
 
 
 def _present(job: Job) -> nn.Module:
-    """What the candidate ``keep`` leaves as it is: the head, or the classifier of one class per image."""
-    return job.network.head() if job.task.placed else job.network.classifier()
+    """What the candidate ``keep`` leaves as it is: the head, or the classifier of one that is linear."""
+    return job.network.classifier() if job.has_linear_probe else job.network.head()

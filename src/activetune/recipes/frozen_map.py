@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, IntArray
+from activetune.base.errors import UsageError
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import CROSS_VALIDATED, Regression
 from activetune.tasks import Crops
@@ -43,6 +44,13 @@ class FrozenMap(Recipe):
     imbalance: Imbalance = Imbalance()
     crops: Crops = Crops()
     folds: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.light.head == "keep":
+            raise UsageError(
+                "frozen_map: head=keep keeps a trained classifier, and none is trained before; give another"
+            )
 
     def hold_out(self, strata: IntArray, seed: int) -> IntArray:
         """See :class:`Recipe`; nothing is held out where cross-validation chooses."""

@@ -124,7 +124,7 @@ class Segmentation(Task):
         if not options.logit_adjustment:
             return replace(self, smoothing=smoothing)
         counts = sum(_histogram(labels.answers[position], len(labels.classes)) for position in positions)
-        shares = np.maximum(counts, 0.5) / np.sum(counts)
+        shares = np.maximum(counts, 0.5) / max(1, np.sum(counts))
         added = options.logit_adjustment * np.log(shares)
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
 

@@ -44,11 +44,11 @@ def answers_to(
     return labels
 
 
-def without_audit(labels: Labels, given: Given, *, quiet: bool) -> Labels:
+def without_audit(labels: Labels, given: Given, task: Task, *, quiet: bool) -> Labels:
     """The answers without those to the audit of the selection that they belong to.
 
     Raises:
-        UsageError: the audit alone is answered.
+        UsageError: the audit alone is answered, or nothing can be learned from the others.
     """
     aside = audit_beside(given)
     kept = [item for item in labels.ids if item not in aside]
@@ -56,9 +56,11 @@ def without_audit(labels: Labels, given: Given, *, quiet: bool) -> Labels:
         return labels
     if not kept:
         raise UsageError(f"{given} answers the audit alone, which no model may learn from; label the picks too")
-    left_out = len(labels) - len(kept)
+    left, left_out = keep(labels, kept), len(labels) - len(kept)
+    if refusal := task.refusal(left):
+        raise UsageError(f"without the audit ({counted(left_out, 'answer')}), which no model may learn from: {refusal}")
     note(f"{left_out:,} answers to the audit are left out: score on them with evaluate --only {AUDIT}", quiet)
-    return keep(labels, kept)
+    return left
 
 
 def without_items(
@@ -84,7 +86,8 @@ def usable(pool: Pool, labels: Labels, task: Task, listing: Path, workers: int, 
     """The labels whose image can be decoded, and how many others there are; these are listed in a CSV file.
 
     Raises:
-        UsageError: no image can be decoded, or none of a class; the listing goes with the run that is refused.
+        UsageError: no image can be decoded, or none of a class, or nothing can be learned from the others; the listing
+            goes with the run that is refused.
     """
     rejected = rejected_items(pool.subset(labels.ids), workers=workers)
     write_csv(listing, ("id", "reason"), list(rejected.items()))
@@ -99,5 +102,7 @@ def usable(pool: Pool, labels: Labels, task: Task, listing: Path, workers: int, 
             f"no labelled image of {some(lost)} can be decoded ({len(rejected):,} images can't be; {first}); label "
             "others of that class"
         )
+    if refusal := task.refusal(kept):
+        raise UsageError(f"without the {len(rejected):,} images that can't be decoded ({first}): {refusal}")
     note(f"{len(rejected):,} of {len(labels):,} labelled images were skipped; {listing} lists the reasons", quiet)
     return kept, len(rejected)

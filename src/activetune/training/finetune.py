@@ -205,7 +205,7 @@ def _given(asked: _Asked, recipe: Recipe, pool: Pool, quiet: bool) -> tuple[Labe
     """
     excluded = set(read_excluded(asked.exclude, pool.position, what=f"the pool {pool.name}"))
     answered = answers_to(asked.task, asked.labels, pool, asked.classes, quiet=quiet)
-    labels = without_audit(answered, asked.labels, quiet=quiet)
+    labels = without_audit(answered, asked.labels, asked.task, quiet=quiet)
     if excluded:
         labels = without_items(labels, excluded, asked.task, asked.classes, quiet=quiet)
     if recipe.learns_from_pool(asked.task.name, asked.head, labels, len(pool) - len(excluded)):

@@ -8,6 +8,7 @@ Shape legend: V views, L labelled items, T tokens, D feature size.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class LightHeads:
         training: of the heads that are trained by steps: ``map``, and any head under an augmentation. Without one, a
             head that is ``fixed`` below its classifier is fitted by logistic regression, at the best of ``strengths``.
         imbalance: what is done about classes of different size.
-        present: the classifier on the network now, which the candidate ``keep`` leaves as it is.
+        present: the head on the network now, or its classifier where it is linear, which the candidate ``keep`` leaves
+            as it is.
         measure: scores logits (N, C) against targets. strata: (L,) what ``balance`` evens out; the classes by default.
     """
 
@@ -81,7 +83,7 @@ class LightHeads:
     training: HeadTraining
     imbalance: Imbalance = PLAIN
     strengths: Sequence[float] = STRENGTHS
-    present: nn.Linear | None = None
+    present: nn.Linear | ClassHead | None = None
     seed: int = 0
     measure: Measure = measure_top1
     strata: IntArray | None = None
@@ -149,6 +151,8 @@ class LightHeads:
 
     def _kept(self) -> ClassHead:
         assert self.present is not None
+        if isinstance(self.present, ClassHead):
+            return copy.deepcopy(self.present).eval()
         head = make_class_head("linear", self.present.in_features, self.classes)
         head.classifier.load_state_dict(self.present.state_dict())
         return head.eval()

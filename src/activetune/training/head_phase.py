@@ -14,7 +14,7 @@ import numpy as np
 
 from activetune.base.arrays import IntArray
 from activetune.base.config import check_settings
-from activetune.base.errors import unknown_name
+from activetune.base.errors import UsageError, unknown_name
 from activetune.base.ranks import from_first
 from activetune.base.settings import Settings
 from activetune.evaluation.estimate import estimate_by
@@ -66,25 +66,48 @@ class LightHead(Settings):
             return None
         return [() if self.frofa == "none" else parse_augmentation(self.frofa)]
 
-    def kinds(self, present: bool, task: Task) -> tuple[str, ...]:
+    def refuse(self, recipe: str, task: Task, asked: str) -> None:
+        """Refuse a light head that does not answer a task, or that is another than the one asked for.
+
+        Args:
+            recipe: its name. asked: see :meth:`kinds`.
+
+        Raises:
+            UsageError: it is such a head.
+        """
+        known, kind = task.head_kinds(), asked.partition(":")[0]
+        if self.head not in ("auto", "keep", *known):
+            raise UsageError(
+                f"{recipe}: head={self.head} does not answer {task.name}; give auto, keep or one of {', '.join(known)}"
+            )
+        if kind and self.head not in ("auto", "keep", kind):
+            raise UsageError(
+                f"{recipe}: its light head is {self.head} (the setting head), and --head asks for {kind}; leave --head "
+                f"out, or give --set head={kind} with it"
+            )
+
+    def kinds(self, present: bool, task: Task, asked: str = "") -> tuple[str, ...]:
         """The kinds of head that are tried.
 
         Args:
             present: whether the network has a trained head, which ``keep`` would leave as it is.
+            asked: the kind that the model was asked to have, with its options; empty: any.
         """
         if self.head != "auto":
             return (self.head,)
         known = tuple(heads(task.room)) if not task.placed else (task.head_kinds()[0],)
+        known = (asked,) if asked else known
         return ("keep", *known) if present else known
 
-    def unchosen(self, auto: Candidate) -> Candidate:
+    def unchosen(self, auto: Candidate, asked: str = "") -> Candidate:
         """The candidate that is taken where no items are left to choose by.
 
         Args:
             auto: taken for ``head=auto``; any other ``head`` is taken as it is given.
+            asked: see :meth:`kinds`; it comes before an ``auto`` that keeps no head.
         """
         if self.head == "auto":
-            return auto
+            return Candidate(asked) if asked and auto.kind != "keep" else auto
         given = self.augmentations()
         if self.head == "keep" or (given is None and not _reads_tokens(self.head)):
             return Candidate(self.head)
@@ -143,12 +166,13 @@ def run_head(
     """
     if choice is None and not splits:
         only = regression.strengths[0] if len(regression.strengths) == 1 else DEFAULT_STRENGTH
-        choice = Choice(options.unchosen(auto), only)
+        choice = Choice(options.unchosen(auto, job.head), only)
     if choice is not None and choice.candidate.kind == "keep":
         return Outcome([], {"head": "keep"}), choice
 
     def found() -> tuple[Outcome, Choice, Head | None]:
-        views = embed_views(job, options.views, crops, tokens=options.needs_tokens or job.task.placed)
+        tokens = options.needs_tokens or job.task.placed or (bool(job.head) and _reads_tokens(job.head))
+        views = embed_views(job, options.views, crops, tokens=tokens)
         light = light_heads(job, views, options.training, imbalance, regression.strengths, present=present)
         return _found(job, options, light, splits, choice, put)
 
@@ -171,7 +195,7 @@ def _found(
     rows: list[Mapping[str, Any]] = []
     figures: dict[str, Any] = {}
     if choice is None:
-        kinds = options.kinds(present is not None, job.task)
+        kinds = options.kinds(present is not None, job.task, job.head)
         searched, steps = kinds[-1] if job.task.placed else ATTENTION, options.augmentations()
         trials = choose_head(light, splits, kinds, steps, options.trials, searched=searched, quiet=job.quiet)
         best = best_trial(trials, by="smoothed" if present is None else "first")

@@ -38,7 +38,8 @@ class HeadTraining(Settings):
 
     Attributes:
         steps: batches. batch_size: items per step. lr: AdamW's, on a cosine with a short warm-up; None takes the head's
-            own (:class:`Head`). weight_decay: of all weights but norms, biases and a query; some heads have none.
+            own (:class:`Head`). weight_decay: of layers, convolutions and embeddings, not of norms, biases and single
+            tokens such as a query; some heads have none.
         label_smoothing: in [0, 1).
     """
 
@@ -268,7 +269,7 @@ def head_outputs(head: Head, features: Tensor, views: Views) -> Any:
 
 
 def _groups(head: Head, weight_decay: float) -> list[dict[str, object]]:
-    """No decay on norms, biases and the query, as elsewhere."""
+    """Decay on weights of two and four dimensions alone: not on norms, biases, and tokens that are learned."""
     decayed = [value for value in head.parameters() if value.ndim in WEIGHTS]
     others = [value for value in head.parameters() if value.ndim not in WEIGHTS]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.config import build
+from activetune.base.config import build, field_types
 from activetune.base.discovery import classes_of
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings, group_of
 from activetune.data.labels import Labels
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import LinearHead
-from activetune.tasks import Crops, Task, tasks
+from activetune.tasks import Crops, Task, make_task
+from activetune.training.head_phase import LightHead
 from activetune.training.job import Job, Outcome
 from activetune.training.settings import HoldOut, Optimisation
 
@@ -63,7 +64,7 @@ class Recipe(Settings, ABC):
         if self.only_tasks and task not in self.only_tasks:
             raise UsageError(f"the recipe {name} trains for {', '.join(self.only_tasks)}, not for {task}; give another")
         crops = group_of(self, Crops)
-        if crops is not None and crops.augment != "none" and tasks()[task].placed:
+        if crops is not None and crops.augment != "none" and make_task(task).placed:
             raise UsageError(
                 f"augment can't be {crops.augment} for {task}, whose answers it would make untrue; leave it out, or "
                 "give min_crop and flip, which move answers with the image"
@@ -74,6 +75,8 @@ class Recipe(Settings, ABC):
                 f"the recipe {name} trains the head {self.only_head}, not {kind}; leave the head out, or give another "
                 "recipe"
             )
+        if light := group_of(self, LightHead):
+            light.refuse(name, make_task(task), head or "")
 
     def learns_from_pool(self, task: str, head: str, labels: Labels, images: int) -> bool:
         """Whether a model would be made from the pool's other images too: then these are part of what it is.
@@ -136,4 +139,12 @@ def make_recipe(name: str, preset: str | None = None, settings: dict[str, Any] |
     Raises:
         UsageError: unknown recipe, preset or setting, or a value of the wrong kind.
     """
-    return build(recipes(), name, preset, settings or {}, kind="recipe")
+    known, given = recipes(), settings or {}
+    for setting in given if name in known else ():
+        owners = [other for other, recipe in known.items() if setting in field_types(recipe)]
+        if owners and name not in owners:
+            raise UsageError(
+                f"recipe {name} has no setting {setting!r}, which is one of {', '.join(owners)}; give one of these "
+                "with --recipe to set it, or leave it out"
+            )
+    return build(known, name, preset, given, kind="recipe")

@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, unknown_name
-from activetune.base.urls import protocol_of, without_secrets
+from activetune.base.urls import protocol_of, tells_who, without_secrets
 
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0  # until a connection stands; until the next bytes come over it
 NEEDS = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "hf": "huggingface_hub"}
@@ -33,7 +33,7 @@ def filesystem_of(address: str) -> tuple[Any, str]:
     """
     protocol = protocol_of(address)
     kind = _kind(protocol)
-    if protocol not in ("http", "https", "ftp", "sftp", "ssh", "smb") and "@" in address.split("/")[2]:
+    if protocol not in ("http", "https", "ftp", "sftp", "ssh", "smb") and tells_who(address):
         raise UsageError(
             f"{without_secrets(address)} was given with a user or a password, which this kind of address has no place "
             "for; give credentials as the store's own programs take them, for instance AWS_ACCESS_KEY_ID"

@@ -1,8 +1,9 @@
 """Low-rank additions to the layers of a network (LoRA): put on, trained and merged.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. Most vision transformers compute query, key
-and value in one layer ``qkv``; :class:`Fused` adds to some of the three, each with A and B of its own, and leaves the
-layer's own product as it is: with B = 0 the network gives the same bits as without. Other layers get peft's additions.
+and value in one layer ``qkv``, whose rows are all queries, then all keys, then all values; :class:`Fused` adds to some
+of the three, each with A and B of its own. Every other layer gets peft's additions, also a ``qkv`` whose rows are
+sorted by heads. With B = 0 the network gives the same bits as without additions.
 Shape legend: D features into a layer, O out of it, R rank.
 """
 
@@ -28,6 +29,7 @@ USUAL = (  # for targets=auto, the first that is there
     ("q", "v"),
     ("q_proj", "v_proj"),
     ("query", "value"),
+    ("qkv",),
     ("fc1", "fc2"),
     ("proj_up", "proj_down"),
     ("c_fc", "c_proj"),
@@ -43,8 +45,9 @@ class LowRank(Settings):
 
     Attributes:
         targets: last parts of the names of the layers (linear, or convolutions) that get one: ``q``, ``k``, ``v``
-            (also where they are one layer), ``proj``, ``fc1``, …; ``auto`` takes queries and values, or, in a network
-            without attention, ``fc1`` and ``fc2``, ``proj_up`` and ``proj_down``, or ``conv1`` and ``conv2``.
+            (also where they are one layer, unless its rows are sorted by heads), ``proj``, ``fc1``, …; ``auto`` takes
+            queries and values, or ``qkv`` where they can't be told apart, or, where no layer has such a name, ``fc1``
+            and ``fc2``, ``proj_up`` and ``proj_down``, ``conv1`` and ``conv2``, or others that usually come in pairs.
         rank, alpha: R, and alpha / R scales the addition. dropout: on its input.
     """
 
@@ -193,7 +196,10 @@ def _resolve(network: nn.Module, targets: Sequence[str]) -> tuple[dict[str, list
     threefold = [
         name
         for name, layer in layers.items()
-        if _last(name) == "qkv" and isinstance(layer, nn.Linear) and not layer.out_features % len(PARTS)
+        if _last(name) == "qkv"
+        and isinstance(layer, nn.Linear)
+        and not layer.out_features % len(PARTS)
+        and not _sorted_otherwise(network.get_submodule(name.rpartition(".")[0]))
     ]
     known = {_last(name) for name in layers} | (set(PARTS) if threefold else set())
     if "auto" in targets:
@@ -215,6 +221,16 @@ def _resolve(network: nn.Module, targets: Sequence[str]) -> tuple[dict[str, list
         raise UsageError(f"lora: targets name qkv and {some(parts)}, which is a part of it; give one of them")
     fused = dict.fromkeys(threefold, parts) if parts else {}
     return fused, [name for name in layers if _last(name) in targets and name not in fused]
+
+
+def _sorted_otherwise(attention: nn.Module) -> bool:
+    """Whether the rows of an attention's ``qkv`` are not a third queries, a third keys and a third values.
+
+    MaxViT and CoAtNet say that they sort them by heads, networks with keys and values of sizes of their own (TinyViT,
+    EfficientFormer) do so too, and GC ViT's global blocks have keys and values alone.
+    """
+    by_heads = getattr(attention, "head_first", False) or hasattr(attention, "key_dim")
+    return bool(by_heads or getattr(attention, "use_global", False))
 
 
 def _last(name: str) -> str:

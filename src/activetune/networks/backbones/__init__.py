@@ -13,12 +13,19 @@ from typing import Any
 
 from activetune.base.discovery import modules_of
 from activetune.base.errors import UsageError, unknown_name
-from activetune.networks.backbones._backbone import Backbone, ImageSettings, digests_of, evaluation_transform
+from activetune.networks.backbones._backbone import (
+    TIMM,
+    Backbone,
+    ImageSettings,
+    digests_of,
+    evaluation_transform,
+)
 from activetune.networks.backbones._folder import check_weights, described, filled, is_saved, weights_file
 from activetune.networks.backbones._folder import save_backbone as _save_backbone
 from activetune.networks.backbones._precision import weights_in_precision
 from activetune.networks.backbones._resized import multiplications, resized, share_of
-from activetune.networks.backbones._size import split_size
+from activetune.networks.backbones._size import split_size, told
+from activetune.networks.backbones.timm_ import refit
 
 __all__ = [
     "Backbone",
@@ -60,8 +67,8 @@ def load_backbone(
 
     Args:
         name: ``bundled`` or ``SOURCE/NAME``: ``timm/vit_tiny_patch16_224``, ``hf/facebook/dinov2-small``,
-            ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``. ``@SIZE`` after it, but for ``vil``, asks
-            for images of so many pixels: ``bundled@64``, or ``timm/vit_tiny_patch16_224@192x256`` for height and width;
+            ``hf/FOLDER``, ``open_clip/ViT-B-32#openai``, ``vil/vil2_tiny``. ``@SIZE`` after it asks for images
+            of so many pixels: ``bundled@64``, or ``timm/vit_tiny_patch16_224@192x256`` for height and width;
             a transformer's position embeddings are resampled. Or a folder of ``activetune visft`` or ``merge``.
         weights: a local ``.safetensors`` or ``.pth`` file instead of the published weights.
         pretrained: False leaves the network at its random start (no download).
@@ -97,12 +104,19 @@ def _from_folder(name: str, weights: str | Path | None, pretrained: bool, option
     config = described(folder)
     check_weights(folder)
     origin = str(config.get("origin", config["backbone"]))
-    if size or options or not pretrained:
-        rest = f"{without_size(origin)}@{size}" if size else origin
-        with weights_file(folder, config) as file:
-            found = load_backbone(rest, file if pretrained else None, pretrained=pretrained, options=options)
-    else:
-        found = filled(rebuild_backbone(config), folder, config)
+    own = rebuild_backbone(config)
+    if pretrained:
+        filled(own, folder, config)
+    found = own
+    if size or options:
+        rest = f"{without_size(origin)}@{size or told(own.settings.size)}"
+        if own.reader is TIMM:
+            found = load_backbone(rest, pretrained=False, options=options)
+            if pretrained:
+                refit(found, own, place)
+        else:
+            with weights_file(folder, config) as file:
+                found = load_backbone(rest, file if pretrained else None, pretrained=pretrained, options=options)
     found.name, found.origin, found.weights_file = f"{folder}@{size}" if size else str(folder), origin, None
     return found
 

@@ -14,26 +14,38 @@ from activetune.networks.backbones._size import Size, readable
 def share_of(backbone: Backbone, share: float) -> Size:
     """Height and width of images whose sides are about ``share`` of the backbone's own, in (0, 1].
 
-    A network of patches gets whole ones, at least one: half of 7 x 7 patches of 16 pixels are 4 x 4, 64 pixels.
+    A network of timm that cuts images into patches gets whole ones, at least one: half of 7 x 7 patches of 16 pixels
+    are 4 x 4, 64 pixels. Any other gets the share, rounded.
     """
     sides = backbone.settings.size
-    patches = (backbone.grid.height, backbone.grid.width) if _in_patches(backbone.network) else sides
-    found = [max(1, round(count * share)) * (side // count) for side, count in zip(sides, patches, strict=True)]
+    steps = _patch(backbone)
+    found = [max(1, round(side // step * share)) * step for side, step in zip(sides, steps, strict=True)]
     return found[0], found[1]
+
+
+def _patch(backbone: Backbone) -> Size:
+    """Height and width in pixels of what the sides of an image are multiples of; stages may have merged patches."""
+    across = getattr(getattr(backbone.network, "patch_embed", None), "patch_size", None)
+    if across is None:
+        return 1, 1
+    down, along = (across, across) if isinstance(across, int) else across
+    height, width = backbone.settings.size
+    return max(height // backbone.grid.height, down), max(width // backbone.grid.width, along)  # patches may overlap
 
 
 def resized(backbone: Backbone, size: Size) -> Backbone:
     """The backbone with the weights that it has now, for images of another height and width.
 
-    A convolution is the same network. One that is built for a size is a copy, whose position embeddings are resampled
-    as its library does; what is trained afterwards is not in it.
+    A network that timm can rebuild for another size is a copy, whose positions are resampled as timm does; what is
+    trained afterwards is not in it. Any other is the same network: a convolution, or one that fits its positions to
+    each image.
 
     Raises:
         UsageError: a network that can't read images of that size.
     """
     network: Any = backbone.network
     with readable(backbone.name, size), torch.inference_mode(False), torch.no_grad():
-        if _in_patches(network):
+        if in_patches(network):
             network = copy.deepcopy(network)
             network.set_input_size(img_size=size)
         found = Backbone(
@@ -54,6 +66,6 @@ def multiplications(backbone: Backbone) -> int:
     return int(counter.get_total_flops())
 
 
-def _in_patches(network: Any) -> bool:
+def in_patches(network: Any) -> bool:
     """Whether timm builds the network for one size of images, and can rebuild it for another."""
     return hasattr(network, "set_input_size")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,8 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import _vil
 from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
 from activetune.networks.backbones._reader import Reader
-from activetune.networks.backbones._size import as_option, readable, split_size
+from activetune.networks.backbones._resized import in_patches, resized
+from activetune.networks.backbones._size import as_option, readable, split_size, told
 
 PREFIX = "timm"
 ABOUT = "timm/NAME or timm/NAME@SIZE: every model of timm, published weights or a file"
@@ -133,12 +135,53 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     Raises:
         UsageError: not a weights file, or weights of another architecture.
     """
-    state = read_state(path)
-    with contextlib.suppress(
-        AttributeError, KeyError
-    ):  # published layouts and other image sizes, where timm knows them
-        module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
-        state = module.checkpoint_filter_fn(state, network)
+    _fit_checkpoint(network, read_state(path), path)
+
+
+def refit(found: Backbone, own: Backbone, place: str) -> None:
+    """Put a backbone's weights into its network as it was built for images of another size, or by other options.
+
+    timm reads a file's positions as those of a square, so that they are resampled by the network that has them.
+
+    Args:
+        place: the folder of ``own``, for messages.
+
+    Raises:
+        UsageError: positions that can't be resampled from the size that they are of.
+    """
+    size, before = found.settings.size, own.settings.size
+    states = [own.network.state_dict()]
+    if size != before and in_patches(own.network):
+        states = [resized(own, size).network.state_dict(), *states]
+    elif size != before and found.options:
+        states = []
+    for state in states:
+        if _shapes(state) == _shapes(found.network.state_dict()):
+            fit_state(found.network, state, Path(place))
+            return
+    if before[0] != before[1] or math.prod(before) == math.prod(size):
+        raise UsageError(
+            f"the positions of {own.architecture} in {place}, those of images of {told(before)} pixels, can't be "
+            f"resampled to {told(size)}; leave @{told(size)} out, or give another backbone"
+        )
+    _fit_checkpoint(found.network, own.network.state_dict(), Path(place))
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+def _fit_checkpoint(network: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Put tensors of a published layout, or of another image size where timm knows how, into a network."""
+    try:
+        with contextlib.suppress(AttributeError, KeyError):  # neither is known of this network
+            module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
+            state = module.checkpoint_filter_fn(state, network)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"the weights in {path} can't be resampled for this backbone ({first_line(error)}); give them without "
+            "@SIZE, or with the size that they were saved at"
+        ) from None
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     fit_state(network, state, path, heads=(heads,) if isinstance(heads, str) else tuple(heads))
 

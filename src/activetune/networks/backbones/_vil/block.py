@@ -101,7 +101,7 @@ class Cell(nn.Module):
         return found
 
     def _gates(self, given: tuple[Tensor, ...]) -> Tensor:
-        """Input and forget gates (B, T, 2 H), linear in queries, keys and values; never in half precision."""
+        """Input and forget gates (B, T, 2 H), linear in queries, keys and values; in the precision of their weights."""
         with torch.autocast(given[0].device.type, enabled=False):
             weight = torch.cat([self.igate.weight, self.fgate.weight])
             gates_BTH = torch.cat([self.igate.bias, self.fgate.bias])

@@ -50,7 +50,8 @@ class VisionLSTM(nn.Module):
         self.mean_of_ends = first
         self.checkpointing = False
         self.patch_embed = Patches(cfg, in_chans)
-        self.pos_embed = nn.Parameter(torch.empty(1, *self.patch_embed.grid_size, cfg.dim))
+        side = (cfg.image - cfg.patch) // cfg.stride + 1
+        self.pos_embed = nn.Parameter(torch.empty(1, side, side, cfg.dim))
         self.blocks = nn.ModuleList(
             Block(cfg.dim, first=first, backwards=number % 2 == 1, drop_path_rate=drop_path_rate)
             for number in range(cfg.depth)
@@ -124,8 +125,7 @@ class Patches(nn.Module):
 
     def __init__(self, cfg: Architecture, colours: int):
         super().__init__()
-        side = (cfg.image - cfg.patch) // cfg.stride + 1
-        self.grid_size, self.patch_size = (side, side), (cfg.patch, cfg.patch)
+        self.patch_size = (cfg.patch, cfg.patch)
         self.proj = nn.Conv2d(colours, cfg.dim, kernel_size=cfg.patch, stride=cfg.stride)
         nn.init.xavier_uniform_(self.proj.weight.view(cfg.dim, -1))
         if self.proj.bias is not None:
@@ -172,5 +172,5 @@ def checkpoint_filter_fn(state: Mapping[str, Tensor], model: VisionLSTM) -> dict
         found[name] = value
     positions = found.get("pos_embed")
     if positions is not None and positions.ndim == 4:
-        found["pos_embed"] = resized(positions, model.patch_embed.grid_size)
+        found["pos_embed"] = resized(positions, (model.pos_embed.shape[1], model.pos_embed.shape[2]))
     return found

@@ -104,7 +104,7 @@ class Captioner(Head):
             tokens: what :meth:`Captions.loss` will be asked for; taught here, so that a wrapper of this module (several
                 processes, mixed precision) sees all of it.
         """
-        memory = tuple(part.float() for part in self.remembered(features_BHWD))  # read where nothing is cast by itself
+        memory = tuple(part.float() for part in self.remembered(features_BHWD))  # decoding reads it without autocast
         return Captions(self, memory, None if tokens is None else self.taught(memory, tokens))
 
     def taught(self, memory: State, tokens: Tensor) -> Taught:
