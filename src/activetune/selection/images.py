@@ -1,9 +1,10 @@
 """The images of a selection as files: to look at, to label with any tool, to train on without the pool.
 
-``DIR/images/`` has a file per pick, ``DIR/audit/`` one per item of the audit, where there is one: apart, so that whoever
-trains on the folder of the picks does not learn from it. ``DIR/images.csv`` (``path,id,rank``, and ``label`` where the
-pool knows it; no rank for the audit) is a pool of both under their own ids: ``activetune finetune DIR/images.csv --labels
-SEL/labels.csv``, which leaves the audit out. Image files are copied byte by byte; frames of a video become PNG.
+``DIR/images/`` has a file per pick, ``DIR/audit/`` one per item of the audit, where there is one: apart, so that
+whoever trains on the folder of the picks does not learn from it. ``DIR/images.csv`` (``path,id,rank``, and ``label``
+where the pool knows it; no rank for the audit) is a pool of both under their own ids: ``activetune finetune
+DIR/images.csv --labels SEL/labels.csv``, which leaves the audit out. Image files are copied byte by byte; frames of a
+video become PNG.
 """
 
 from __future__ import annotations
