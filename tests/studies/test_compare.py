@@ -738,6 +738,20 @@ def test_a_test_set_that_is_learned_from_is_a_sentence(probe: str, place: Path, 
         activetune.compare("bundled", "bundled", suite={"probes": [same]}, out=tmp_path / "out", **QUIET)
 
 
+def test_a_pool_of_copies_is_refused_with_what_helps(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(20):
+            path = tmp_path / f"copies/{name}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), "red" if name == "cat" else "blue").save(path)
+    asked = {"probes": [{"probe": "classification", "pool": str(tmp_path / "copies"), "test": "30%"}]}
+    with pytest.raises(
+        UsageError, match=r"12 of the 12 test images .* leave its copies out, which 'activetune check'"
+    ) as e:
+        activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "out", **QUIET)
+    assert "30%" not in str(e.value)
+
+
 def test_a_folder_with_an_at_has_images_of_another_size(tmp_path: Path) -> None:
     folder = tmp_path / "at@1" / "taught"
     save_backbone(activetune.load_backbone("bundled"), folder)
