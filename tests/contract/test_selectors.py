@@ -403,6 +403,12 @@ def test_budget_counts(count: int) -> None:
     assert parse_budget(f"{count}/class") == ("per_class", count)
 
 
+@pytest.mark.parametrize("text", ["0,05", "1,5", "2,50", "0,500", "1,5%", "2,0/class", "coverage:0,95", "12,34,567"])
+def test_a_comma_for_decimals_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(UsageError, match=f"'{text}' is not understood; .*; write a point where decimals begin"):
+        parse_budget(text)
+
+
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_budget_shares(share: float) -> None:
     assert parse_budget(share) == ("share", share)

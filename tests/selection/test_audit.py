@@ -47,6 +47,14 @@ def test_an_impossible_audit(audit: int) -> None:
         select(FEATURES, budget=1, audit=audit, quiet=True)
 
 
+def test_a_budget_over_the_pool_names_the_audit() -> None:
+    with pytest.raises(UsageError, match=r"50 items can be picked \(10 are set aside for the audit\)"):
+        select(FEATURES, budget=55, audit=10, quiet=True)
+    told = r"15 items can be picked \(35 are not among the candidates, 10 are set aside for the audit\)"
+    with pytest.raises(UsageError, match=told):
+        select(FEATURES, budget=20, audit=10, candidates=FEATURES.ids[:25], quiet=True)
+
+
 def test_the_folder_keeps_it_and_a_change_is_found(tmp_path: Path) -> None:
     made = select(FEATURES, budget=5, audit=10, out=tmp_path / "sel", quiet=True)
     assert load_selection(tmp_path / "sel").audit == made.audit == read_table(tmp_path / "sel/audit.csv")["id"]

@@ -100,6 +100,12 @@ def test_a_pool_that_stays_on_the_disk(tmp_path: Path) -> None:
     assert manifest["levels"] == {"levels": 2, "partitions": 3, "refine": False}
 
 
+def test_what_a_method_tells_of_partitions_is_told_once() -> None:
+    found = select(Embeddings.from_numpy(DIGITS), budget=30, levels=2, partitions=3, **QUIET)
+    assert found.manifest["notes"]["auto"].startswith("activeft: no model can be learned")
+    assert found.manifest["notes"]["auto"].count("activeft") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

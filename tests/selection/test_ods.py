@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,18 @@ def test_losses_can_be_given_by_id_or_file(tmp_path: Path) -> None:
         select(pool, budget=5, method="ods", losses=dict.fromkeys(pool.ids, "much"))
     with pytest.raises(UsageError, match="ods learns from labels of at least two classes"):
         select(pool, budget=5, method="ods")
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf, 1e39])
+@pytest.mark.parametrize("levels", [{}, {"levels": 2, "partitions": 2}])
+def test_losses_below_zero_or_without_end_are_refused_before_anything_is_computed(
+    wrong: float, levels: dict[str, int]
+) -> None:
+    pool = Embeddings.from_numpy(np.random.default_rng(0).normal(size=(60, 6)))
+    losses = {**dict.fromkeys(pool.ids, 1.0), "7": wrong}
+    with warnings.catch_warnings(), pytest.raises(UsageError, match=r"1 of 60 losses .* the first: '7'"):
+        warnings.simplefilter("error")
+        select(pool, budget=5, method="ods", losses=losses, **levels)
 
 
 @pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from activetune import (
     save_images,
     select,
 )
+from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.data.labels import labels_of
 
@@ -102,7 +104,7 @@ def test_a_folder_of_another_kind_is_left_alone(photos: Path, tmp_path: Path) ->
 
 
 def test_what_is_missing_is_a_sentence(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"1 of 2 picks are not in .*: 'fox/1.png'"):
+    with pytest.raises(UsageError, match=r"1 of 2 items are not in .*: 'fox/1.png'"):
         save_images(picks_of(["cat/1.png", "fox/1.png"]), out=tmp_path / "out", pool=photos)
     with pytest.raises(UsageError, match="the features were made elsewhere"):
         save_images(picks_of(["cat/1.png"]), out=tmp_path / "out")
@@ -113,6 +115,25 @@ def test_what_is_missing_is_a_sentence(photos: Path, tmp_path: Path) -> None:
         save_images(picks_of(["cat/2.JPG", "cat/1.png"]), out=tmp_path / "out", pool=pool)
     written = save_images(picks_of(["cat/2.JPG"]), out=tmp_path / "out", pool=pool)  # what was cut off is replaced
     assert list((tmp_path / "out" / "images").iterdir()) == written
+
+
+def test_the_audit_lies_beside_the_picks_and_is_in_their_pool(photos: Path, tmp_path: Path) -> None:
+    pool, out = open_pool(photos), tmp_path / "out"
+    ids = list(pool.ids)
+    chosen = replace(picks_of(ids[:2]), audit=ids[2:4])
+    written = save_images(chosen, out=out, pool=pool)
+    assert [path.parent.name for path in written] == ["images", "images", "audit", "audit"]
+    assert [path.read_bytes() for path in written] == [pool.read(row) for row in range(4)]
+    assert read_table(out / "images.csv")["rank"] == ["1", "2", "", ""]
+    assert list(open_pool(out / "images.csv").ids) == chosen.to_label
+    assert len(labels_of(dict.fromkeys(chosen.to_label, "cat"), open_pool(out / "images.csv"))) == 4
+    assert save_images(chosen, out=out, pool=pool, resume=True) == written
+    with pytest.raises(UsageError, match="not empty"):
+        save_images(replace(picks_of(ids[:3]), audit=ids[3:4]), out=out, pool=pool, resume=True)
+    save_images(picks_of(ids[:1]), out=out, pool=pool, overwrite=True)
+    assert not (out / "audit").exists()
+    with pytest.raises(UsageError, match=r"1 of 3 items are not in .*: 'fox/1.png'"):
+        save_images(replace(chosen, audit=["fox/1.png"]), out=tmp_path / "other", pool=pool)
 
 
 def test_select_writes_them_on_the_command_line(
@@ -129,5 +150,7 @@ def test_select_writes_them_on_the_command_line(
             UsageError, match=r"give the pool .*picked/images\.csv, which has the images under these ids"
         ):
             labels_of({picks[0]: "cat"}, open_pool(tmp_path / folder))
+    assert run([*line[:-1], str(tmp_path / "sel2"), "--audit", "2", "--images", str(tmp_path / "both")]) == 0
+    assert f"{tmp_path / 'both' / 'images.csv'}: 4 images, 2 of them random" in capsys.readouterr().out
     assert run([*line, "--resume", "--images", str(tmp_path / "sel")]) == 2  # the selection's own folder
     assert "give the picks' images a folder of their own" in capsys.readouterr().err

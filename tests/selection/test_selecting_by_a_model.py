@@ -143,6 +143,11 @@ def test_what_can_not_be_selected_by_a_model_is_refused(bench: Bench, tmp_path: 
     ):
         with pytest.raises(UsageError, match=f"{told}; leave --model out, or choose a method .*: .*margin"):
             select(bench.embeddings, budget=3, method=method, model=model, **ON)
+    with pytest.raises(
+        UsageError, match="max_herding, which auto takes for a share to cover, reads no model"
+    ) as refused:
+        select(bench.embeddings, budget="coverage:0.5", model=model, **ON)
+    assert "margin" in str(refused.value) and "uncertainty_medoids" not in str(refused.value)  # which is not ordered
     with pytest.raises(UsageError, match="a pool is for a model to look at"):
         select(bench.embeddings, budget=3, method="random", pool=bench.pool, **ON)
     other = open_pool(write_digits(tmp_path / "few", 5))

@@ -863,12 +863,16 @@ def test_resume_keeps_this_very_selection_and_no_other(change: dict[str, Any], t
             {"balance": "s", "metadata": {"id": [f"item-{row}" for row in range(30)], "s": ["x", "y"] * 15}},
             {"balance": "s", "metadata": {"id": [f"item-{row}" for row in range(30)], "s": ["y", "x"] * 15}},
         ),
+        (
+            {"budget": "2/class", "labels": {f"item-{row}": "xy"[row % 2] for row in range(30)}},
+            {"budget": "2/class", "labels": {f"item-{row}": "xy"[row < 15] for row in range(30)}},
+        ),
     ],
 )
 def test_resume_tells_other_constraints_apart(one: dict[str, Any], other: dict[str, Any], tmp_path: Path) -> None:
-    select(digits(30), **BASE, **one, out=tmp_path / "sel")
+    select(digits(30), **{**BASE, **one}, out=tmp_path / "sel")
     with pytest.raises(UsageError, match="is not empty"):
-        select(digits(30), **BASE, **other, out=tmp_path / "sel", resume=True)
+        select(digits(30), **{**BASE, **other}, out=tmp_path / "sel", resume=True)
 
 
 def test_overwriting_keeps_the_old_selection_until_the_new_one_is_there(tmp_path: Path) -> None:

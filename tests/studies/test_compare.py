@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 import activetune
@@ -37,9 +37,12 @@ from activetune.studies.compare import compare as stage
 from activetune.studies.compare import taught, tested
 from activetune.studies.compare.answers import by_neighbours, some_of_each
 from activetune.studies.compare.attention import maps
+from activetune.studies.compare.attention import picture as sheet_of
 from activetune.studies.compare.compare import read_suite
 from activetune.studies.compare.kept import read_rows, write_rows
 from activetune.studies.compare.probe import Row, probes
+from activetune.studies.compare.probes.questions import Questions
+from activetune.studies.compare.probes.retrieval import Retrieval
 from activetune.studies.compare.probes.words import picture, usable_fonts
 from activetune.studies.compare.sampled import (
     BoxMeans,
@@ -308,6 +311,17 @@ def test_an_image_that_can_no_longer_be_decoded_is_a_sentence(place: Path, tmp_p
         list(one.answers())
 
 
+def test_draws_that_show_nothing_but_void_are_left_out_of_the_interval() -> None:
+    found = [PixelMeans(np.zeros((3, 2, 2))) for _ in range(2)]  # the draws of the third image alone have no pixel
+    for side, rights in zip(found, (3, 4), strict=True):
+        side.matrices_NYC[:2] = [[rights, 4 - rights], [1, 3]]
+    told = paired(*found, seed=0, draws=200)
+    assert np.isfinite(told.interval).all() and told.interval[0] > 0
+    assert told.n == 3 and told.p > smallest_p(200)  # of fewer draws than were made
+    nothing = PixelMeans(np.zeros((3, 2, 2)))
+    assert paired(nothing, nothing, seed=0).p == 1
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
     assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
@@ -404,6 +418,14 @@ def test_where_class_tokens_look_is_a_picture(tmp_path: Path) -> None:
     page = (tmp_path / "c/report.html").read_text()
     assert "Where the class token looks" in page and '<figure class="picture"><img src="data:image/png' in page
     assert '<td class="text">1-shot, class token</td><td class="text">top-1</td><td>36</td>' in page
+
+
+def test_each_map_lies_over_what_its_own_backbone_saw() -> None:
+    dark, light = (torch.full((3, *size), shade, dtype=torch.uint8) for size, shade in (((8, 8), 0), ((8, 16), 255)))
+    everywhere = np.tile(np.eye(2), (1, 1, 1))
+    sheet = np.asarray(sheet_of([[dark], [light]], [everywhere, everywhere]))
+    assert sheet.shape == (224, 224 + 6 + 224 + 6 + 448, 3)
+    assert sheet[:, 230:454].max() < 60 and sheet[:, 460:].max() > 200
 
 
 def test_a_pool_without_any_image_left_has_no_picture(tmp_path: Path) -> None:
@@ -529,6 +551,45 @@ def test_advice_on_labels_is_in_the_words_of_a_suite(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=told.get(probe, "with labels = …")) as error:
             activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
         assert "--" not in str(error.value)
+
+
+def test_features_that_are_no_numbers_are_refused_and_not_kept(tmp_path: Path) -> None:
+    side = random_side("timm/test_vit", tmp_path)
+    images = [Image.new("RGB", (9, 9), (40 * number, 0, 0)) for number in range(3)]
+    with torch.no_grad():
+        side.backbone.network.norm.bias[0] = float("inf")
+    with pytest.raises(UsageError, match=r"timm/test_vit gives NaN or infinite features of 3 of 3 images"):
+        side.of_images(images, 3, "these")
+    assert not list(side.work.rglob("*.npz"))
+
+
+@pytest.mark.parametrize("top", [1, 3])
+def test_a_backbone_that_gives_all_images_alike_finds_them_by_chance(top: int) -> None:
+    said = np.eye(10)
+    for told, right in ((np.ones((10, 10)), top / 10), (said, 1.0)):
+        ranked = Retrieval(top=top)._ranked("here", told, said)
+        assert [one.value for one in ranked.values()] == pytest.approx([right, right])
+
+
+@pytest.mark.parametrize("there", [5, 15])
+def test_yes_and_no_are_asked_equally_often(there: int) -> None:
+    known = asked = (np.arange(20) < there).astype(np.int64)[:, None]
+    features = np.ones((20, 2)) + 1e-9 * np.arange(20)[:, None]  # that tell nothing
+    found = Questions()._answered(features, features, known, asked, [0], 0)
+    assert len(found["is there one"]) == 10 and found["is there one"].mean() == 0.5
+
+
+def test_test_images_of_classes_that_the_pool_lacks_have_a_note(place: Path, tmp_path: Path) -> None:
+    test = write_digits(tmp_path / "test", 40)
+    for path in test.rglob("*.png"):  # images that the pool does not have
+        ImageOps.invert(Image.open(path)).save(path)
+    (test / "3").rename(test / "three")
+    asked = suite(place, "classification")
+    asked["probes"][0] |= {"test": str(test), "shots": [100]}
+    found = activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "c", **QUIET)
+    told = f"{40 - found.rows[0]['n']} of 40 test images are not asked about, as the pool has no class 'three'"
+    assert all(told in row["note"] for row in found.rows)
+    assert any("fewer than 100 images" in row["note"] for row in found.rows)
 
 
 def test_more_shots_than_there_are_labels_have_a_note(place: Path, tmp_path: Path) -> None:
@@ -677,6 +738,20 @@ def test_a_test_set_that_is_learned_from_is_a_sentence(probe: str, place: Path, 
         activetune.compare("bundled", "bundled", suite={"probes": [same]}, out=tmp_path / "out", **QUIET)
 
 
+def test_a_pool_of_copies_is_refused_with_what_helps(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(20):
+            path = tmp_path / f"copies/{name}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), "red" if name == "cat" else "blue").save(path)
+    asked = {"probes": [{"probe": "classification", "pool": str(tmp_path / "copies"), "test": "30%"}]}
+    with pytest.raises(
+        UsageError, match=r"12 of the 12 test images .* leave its copies out, which 'activetune check'"
+    ) as e:
+        activetune.compare("bundled", "bundled", suite=asked, out=tmp_path / "out", **QUIET)
+    assert "30%" not in str(e.value)
+
+
 def test_a_folder_with_an_at_has_images_of_another_size(tmp_path: Path) -> None:
     folder = tmp_path / "at@1" / "taught"
     save_backbone(activetune.load_backbone("bundled"), folder)
@@ -707,6 +782,18 @@ def test_paths_of_a_suite_are_looked_for_beside_it(place: Path, tmp_path: Path) 
         "classification",
         str(tmp_path / "images"),
     )
+
+
+def test_fonts_are_halved_by_their_names_wherever_they_lie(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    fonts = sorted((Path(matplotlib.__file__).parent / "mpl-data/fonts/ttf").glob("DejaVuSans*.ttf"))[:4]
+    for folders in ("ab", "ba"):
+        for number, font in enumerate(fonts):
+            place = tmp_path / folders / folders[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            place.joinpath(font.name).write_bytes(font.read_bytes())
+    halves = [[font.name for font in usable_fonts((str(tmp_path / name),))] for name in ("ab", "ba")]
+    assert halves[0] == halves[1] == sorted(halves[0]) and len(halves[0]) == 4
 
 
 def test_words_are_written_legibly() -> None:

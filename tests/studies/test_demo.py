@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activetune.base.errors import MissingExtra
+from activetune.base.errors import MissingExtra, UsageError
 from activetune.base.files import read_json
 from activetune.base.run import Run
 from activetune.cli import run
@@ -144,6 +144,41 @@ def test_the_demo_goes_from_images_to_a_model_and_a_page(
     assert (
         "holds the demo on cells, not on digits; choose another --out, or give --overwrite" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "refused"),
+    [
+        ("activeft", "id,label\nred/1.png,white\n", ("cells", "digits")),  # which is no answer of the demo's
+        ("activeft", "id,label,state\nred/1.png,red,labelled\n", ("cells", "digits")),  # of the page
+        ("k_means", "id,label\nred/1.png,white\n", ("digits",)),  # which the demo on the same data leaves alone
+        ("activeft", "id,label\nred/1.png,red\n", ()),
+    ],
+)
+def test_answers_that_a_person_has_given_are_not_written_over(
+    method: str, given: str, refused: tuple[str, ...], blood: DemoPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "demo_pool", lambda name, seed: few(blood))
+    for data in ("cells", "digits"):
+        out = tmp_path / data
+        file = out / f"selections/{method}-9-0/labels.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text(given)
+        for name, content in (("demo.json", '{"data": "cells"}'), ("manifest.json", '{"kind": "demo"}')):
+            (out / name).write_text(content)
+        if data in refused:
+            with pytest.raises(UsageError, match=r"labels\.csv holds answers .*; choose another --out, or move"):
+                demo.demo(out, data=data, overwrite=True, quiet=True)
+            assert file.read_text() == given and (out / "manifest.json").is_file()
+        else:
+            demo._open(job.JobPlace(out, 9), data, overwrite=True)
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_a_demo_without_a_seed_is_refused_at_once(seeds: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"seeds can't be {seeds}; give 1 or more"):
+        demo.demo(tmp_path / "demo", seeds=seeds, quiet=True)
+    assert not list(tmp_path.glob("demo/*.*"))
 
 
 def test_the_job_goes_without_the_packages_of_onnx(

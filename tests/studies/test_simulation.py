@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import activetune
-from activetune import Simulation, UsageError, evaluate, finetune, open_pool, simulate
+from activetune import Labels, Simulation, UsageError, evaluate, finetune, open_pool, simulate
 from activetune.base.files import file_name
 from activetune.base.runtime import limited_threads
 from activetune.base.tables import read_table
@@ -26,7 +27,7 @@ from activetune.report.panels import map as map_panel
 from activetune.report.panels.learning_curves import common_bounds, curves
 from activetune.report.simulation_results import Results, best_rows, difference_rows, efficiency_rows, table_rows
 from activetune.studies.simulation import cells as cells_module
-from activetune.studies.simulation.budgets import Stock, read_budgets
+from activetune.studies.simulation.budgets import Budget, Stock, read_budgets
 from activetune.studies.simulation.parts import open_parts
 from activetune.studies.simulation.plan import Entry, Plan, Split, read_methods, read_recipes, read_start
 from activetune.training.job import Job
@@ -561,6 +562,20 @@ def test_a_recipe_that_trains_the_backbone(root: Path, tmp_path: Path, monkeypat
 # Failures ---------------------------------------------------------------------------------------------------------
 
 
+def test_items_of_a_recipe_that_selects_itself_are_those_that_its_loops_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"seconds": 3.0, "loops": [{"k": 7, "seconds": 1.0}, {"k": 8, "seconds": 1.0}, {"k": 9, "seconds": 0.5}]}
+    figures |= {"batches": 4, "scored_items": 0}
+    bench: Any = object.__new__(cells_module.Bench)
+    bench.answers = Labels.of({"a": "cat", "b": "dog"})
+    bench.setup = SimpleNamespace(parts=SimpleNamespace(task=None))
+    monkeypatch.setattr(bench, "_finetuned", lambda *asked: (None, figures, []))
+    monkeypatch.setattr(cells_module, "scored_row", lambda *_: {})
+    (method,), (recipe,) = read_methods("random", {}), read_recipes("vecaf", {})
+    cell: Any = SimpleNamespace(recipe=recipe)
+    row = bench._score_selecting(method, Budget("10%", 10), cell, 0)
+    assert row["k"] == 8 and row["select_seconds"] == 2.5
+
+
 @pytest.mark.thorough
 def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "SETTINGS", replace(bundled.SETTINGS, size=(32, 32)))
@@ -588,6 +603,7 @@ def test_a_recipe_that_selects_itself(root: Path, tmp_path: Path, monkeypatch: p
         ("ods:ensemble=2", "100%"): probe,
     }
     assert 0 < probe < 100  # the items to learn from, without those for validation
+    assert {row["budget"]: int(row["k"]) for row in rows} == {"20%": round(0.2 * probe), "100%": probe}
     curves = read_table(tmp_path / "sim" / "curves.csv")
     assert curves["batches"] == ["2", "4"] * 8
     page = (tmp_path / "sim" / "report.html").read_text()

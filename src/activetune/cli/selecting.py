@@ -213,10 +213,12 @@ def _refuse_images(embeddings: str, folder: Path | None, out: Path, run_options:
 
 
 def _write_images(selection: Path, folder: Path | None, run_options: RunOptions) -> None:
-    from activetune.selection.images import LIST, save_images
+    from activetune.selection.images import AUDIT, LIST, save_images
 
     if folder is None:
         return
     run = Run(**run_options)
     written = save_images(selection, out=folder, overwrite=run.overwrite, resume=run.resume, quiet=run.quiet)
-    say(f"{folder / LIST}: {counted(len(written), 'image')}, a pool of their own")
+    apart = sum(path.parent.name == AUDIT for path in written)
+    aside = f", {apart:,} of them random ones to score on," if apart else ","
+    say(f"{folder / LIST}: {counted(len(written), 'image')}{aside} a pool of their own")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.tables import read_own_table, write_csv
 from activetune.data.ids import ids_of
@@ -24,24 +23,24 @@ AUDIT = "audit.csv"
 _STREAM = 1_871  # of random numbers: the audit does not change with what the method draws
 
 
-def set_aside(limits: Limits, count: int, seed: int) -> tuple[Limits, IntArray]:
+def set_aside(limits: Limits, count: int, seed: int) -> Limits:
     """Draw the audit from what may be picked, and close it to picking; it belongs to the population all the same.
 
     Returns:
-        The limits with the audit closed, and its positions, ascending.
+        The limits with the audit closed.
 
     Raises:
         UsageError: a number below zero, or one that leaves nothing to pick.
     """
     if count == 0:
-        return limits, NO_INDICES
+        return limits
     free = limits.candidates
     if count < 0 or count >= len(free):
         raise UsageError(
             f"the audit can't have {count:,} items: {len(free):,} may be picked; give 0 for none, or fewer than these"
         )
     drawn = np.sort(np.random.default_rng([seed, _STREAM]).choice(free, count, replace=False))
-    return replace(limits, closed=np.sort(np.concatenate([limits.closed, drawn]))), drawn
+    return replace(limits, closed=np.sort(np.concatenate([limits.closed, drawn])), aside=drawn)
 
 
 def write_audit(ids: Sequence[str], folder: Path, *, name: str = AUDIT) -> None:

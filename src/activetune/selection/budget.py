@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ BUDGET_FORMS = (
     "a number (500), a share (5% or 0.05), a number per class (2/class) or a share to cover (coverage:0.95, or with "
     "its radius coverage:0.95@0.6)"
 )
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")  # any other comma stands where a point must, as in 0,05
 
 
 def parse_budget(budget: int | float | str) -> tuple[str, float]:
@@ -33,14 +35,19 @@ def parse_budget(budget: int | float | str) -> tuple[str, float]:
         elif text.endswith("%"):
             kind, value = "share", float(text[:-1]) / 100
         else:
-            value = float(text.replace("_", "").replace(",", ""))
+            value = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
             kind = "share" if 0 < value < 1 else "count"
     except ValueError:
-        raise UsageError(f"the budget {text!r} is not understood; it can be {BUDGET_FORMS}") from None
+        raise _not_understood(text) from None
     whole = kind == "share" or value.is_integer()
     if not np.isfinite(value) or value <= 0 or not whole or (kind == "share" and value > 1):
         raise UsageError(f"the budget {text!r} is not possible; it can be {BUDGET_FORMS}, above zero")
     return kind, value
+
+
+def _not_understood(text: str) -> UsageError:
+    hint = "; write a point where decimals begin" if "," in text else ""
+    return UsageError(f"the budget {text!r} is not understood; it can be {BUDGET_FORMS}{hint}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Coverage:
             share = float(share_text.removesuffix("%")) / (100 if percent else 1)
             radius = float(radius_text) if at else None
         except ValueError:
-            raise UsageError(f"the budget {text!r} is not understood; it can be {BUDGET_FORMS}") from None
+            raise _not_understood(text) from None
         if not 0 < share <= 1:
             raise UsageError(f"the budget {text!r} is not possible: a share to cover lies above 0 and up to 1 (100%)")
         if radius is not None and not 0 <= radius <= 2:

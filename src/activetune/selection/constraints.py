@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,7 @@ class Limits:
     Attributes:
         labelled: (L,) ascending. answers_L: class index of each, -1 where it is still to come; None: none is known.
         excluded: may not be picked and cover nothing. closed: may not be picked, shall be covered all the same.
+        aside: those of the closed that are the audit.
         classes: sorted names that ``answers_L`` counts. total: N.
         predicted: the classes that a model which is selected by knows; None: it is learned from the answers.
         presence: the classes that items show, where an item may show several: budgets count these, not its label.
@@ -52,6 +53,7 @@ class Limits:
     total: int
     presence: Presence | None = None
     predicted: Sequence[str] | None = None
+    aside: IntArray = field(default_factory=lambda: NO_INDICES)
 
     @cached_property
     def candidates(self) -> IntArray:
@@ -131,7 +133,8 @@ def describe_unavailable(limits: Limits) -> str:
     told = (
         (limits.labelled, "more are labelled already"),
         (limits.excluded, "are excluded"),
-        (limits.closed, "are not among the candidates"),
+        (np.setdiff1d(limits.closed, limits.aside), "are not among the candidates"),
+        (limits.aside, "are set aside for the audit"),
     )
     return ", ".join(f"{len(rows):,} {text}" for rows, text in told if len(rows))
 
@@ -210,7 +213,7 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
     """The loss (N,) of every item, from ``{id: loss}`` or a CSV/Parquet file with the columns ``id`` and ``loss``.
 
     Raises:
-        UsageError: an item without a loss, an unknown id, or a loss that is no number.
+        UsageError: an item without a loss, an unknown id, or a loss that is no finite number of at least 0.
     """
     if isinstance(given, str | os.PathLike):
         columns, where = read_table(given), str(given)
@@ -226,9 +229,16 @@ def read_losses(embeddings: Embeddings, given: Losses) -> Float32:
             + f"; {max(0, len(given) - len(embeddings) + len(missing)):,} ids are not in these embeddings"
         )
     try:
-        return np.asarray([float(given[item]) for item in embeddings.ids], dtype=np.float32)
+        losses_N = np.asarray([float(given[item]) for item in embeddings.ids])
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: a loss is no number ({error}); correct it") from None
+    wrong = np.flatnonzero(~((losses_N >= 0) & (losses_N <= np.finfo(np.float32).max)))
+    if len(wrong):
+        raise UsageError(
+            f"{where}: {len(wrong):,} of {len(losses_N):,} losses are negative or not finite, the first: "
+            f"{embeddings.ids[wrong[0]]!r} has {losses_N[wrong[0]]:g}; give numbers of at least 0"
+        )
+    return losses_N.astype(np.float32)
 
 
 def _positions(embeddings: Embeddings, ids: Sequence[str]) -> IntArray:

@@ -1,8 +1,10 @@
 """The images of a selection as files: to look at, to label with any tool, to train on without the pool.
 
-``DIR/images/`` has a file per pick, and ``DIR/images.csv`` (``path,id,rank``, and ``label`` where the pool knows it) is
-a pool of them under the picks' own ids: ``activetune finetune DIR/images.csv --labels SEL/labels.csv``. Image files are
-copied byte by byte; frames of a video become PNG.
+``DIR/images/`` has a file per pick, ``DIR/audit/`` one per item of the audit, where there is one: apart, so that
+whoever trains on the folder of the picks does not learn from it. ``DIR/images.csv`` (``path,id,rank``, and ``label``
+where the pool knows it; no rank for the audit) is a pool of both under their own ids: ``activetune finetune
+DIR/images.csv --labels SEL/labels.csv``, which leaves the audit out. Image files are copied byte by byte; frames of a
+video become PNG.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from activetune.data.pool import Pool
 from activetune.features.artefact import Embeddings
 from activetune.selection.artefact import Selection, load_selection
 
-IMAGES, LIST = "images", IMAGE_TABLE
+IMAGES, AUDIT, LIST = "images", "audit", IMAGE_TABLE
 
 
 @holds_output(folder=True)
@@ -41,40 +43,44 @@ def save_images(
     resume: bool = False,
     quiet: bool = False,
 ) -> list[Path]:
-    """Write the images of a selection's picks into a folder, with a list of them that is a pool.
+    """Write the images of a selection's picks, and of its audit, into a folder, with a list of them that is a pool.
 
     Args:
         selection: a selection, or a folder of ``select``.
-        out: a folder that must be empty unless ``overwrite``: ``out/images/`` and ``out/images.csv``.
+        out: a folder that must be empty unless ``overwrite``: ``out/images/``, ``out/audit/`` and ``out/images.csv``.
         pool: where the images are; None: the pool that the embeddings name.
         overwrite: replace what an earlier call wrote there. resume: keep it where it is of the same picks.
         quiet: no progress.
 
     Returns:
-        The image files, by rank.
+        The image files, those of the picks by rank, then those of the audit.
 
     Raises:
-        UsageError: a pool that is not there or lacks a pick, or a folder that holds something else.
-        ActivetuneError: a pick that can't be decoded any more.
+        UsageError: a pool that is not there or lacks an item, or a folder that holds something else.
+        ActivetuneError: an item that can't be decoded any more.
 
     >>> activetune.save_images("sel", out="to_label")  # doctest: +SKIP
     [PosixPath('to_label/images/clip.mp4_000250-91c1a2a4.png')]
     """
     folder = Path(out)
     selection = selection if isinstance(selection, Selection) else load_selection(selection)
-    names = {"picks": digest_stream(selection.ids), "pool_fingerprint": selection.manifest.get("pool_fingerprint")}
+    names = {
+        "picks": digest_stream(selection.ids),
+        "audit": digest_stream(selection.audit) if selection.audit else None,
+        "pool_fingerprint": selection.manifest.get("pool_fingerprint"),
+    }
     these = holds(folder, IMAGES, names)  # a folder of another kind is left alone, whatever was asked
     if these and resume and not overwrite:
         return [folder / name for name in read_manifest(folder, IMAGES)["files"]]
     opened = pool_of(selection) if pool is None else pool if isinstance(pool, Pool) else open_pool(pool, quiet=True)
-    missing = [item for item in selection.ids if item not in opened.position]
+    missing = [item for item in selection.to_label if item not in opened.position]
     if missing:
         raise UsageError(
-            f"{len(missing):,} of {len(selection):,} picks are not in {opened.name}: {some(missing)}; "
+            f"{len(missing):,} of {len(selection.to_label):,} items are not in {opened.name}: {some(missing)}; "
             "give the pool that they were picked from"
         )
     refuse_in_pool(folder, opened, "--images")
-    prepare_folder(folder, (IMAGES, LIST), overwrite=overwrite)
+    prepare_folder(folder, (IMAGES, AUDIT, LIST), overwrite=overwrite)
     files = _write(selection, opened, folder, quiet)
     made_by = {"made_by": selection.manifest["made_by"]} if "made_by" in selection.manifest else {}
     write_manifest(folder, IMAGES, {**names, **made_by, "pool": opened.name, "n": len(files), "files": files})
@@ -124,19 +130,21 @@ def items_of(embeddings: Embeddings) -> Pool:
 
 def _write(selection: Selection, pool: Pool, folder: Path, quiet: bool) -> list[str]:
     """Write the files and, last, their list; returns the files' paths below the folder."""
-    files: list[str] = []
-    with progress(len(selection), "writing images", quiet=quiet) as meter:
-        for item in selection.ids:
+    ids, files = selection.to_label, list[str]()
+    with progress(len(ids), "writing images", quiet=quiet) as meter:
+        for number, item in enumerate(ids):
             content, suffix = _file_of(pool, item)
-            name = f"{IMAGES}/{file_name(item.removesuffix(suffix))}{suffix}"
+            place = IMAGES if number < len(selection) else AUDIT
+            name = f"{place}/{file_name(item.removesuffix(suffix))}{suffix}"
             write_bytes(folder / name, content)
             files.append(name)
             meter.advance(1)
-    columns, rows = ["path", "id", "rank"], list(zip(files, selection.ids, range(1, len(files) + 1), strict=True))
+    ranks = [*map(str, range(1, len(selection) + 1)), *("" for _ in selection.audit)]
+    columns, rows = ["path", "id", "rank"], list(zip(files, ids, ranks, strict=True))
     if pool.labels is None:
         write_csv(folder / LIST, columns, rows)
     else:
-        labels = [pool.labels[pool.position[item]] or "" for item in selection.ids]
+        labels = [pool.labels[pool.position[item]] or "" for item in ids]
         write_csv(folder / LIST, [*columns, "label"], [(*row, label) for row, label in zip(rows, labels, strict=True)])
     return files
 

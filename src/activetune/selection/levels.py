@@ -28,6 +28,7 @@ from activetune.base.ranks import gathered, together
 from activetune.features.clusters import cluster
 from activetune.features.distances import Float32, covered, distance_to_nearest, nearest_centroid, pieces, unit_rows
 from activetune.features.holding import Holding
+from activetune.selection.picking import joined_notes
 from activetune.selection.problem import Evidence, Picks
 from activetune.selection.selectors import Selector
 
@@ -180,7 +181,8 @@ def pick_in_partitions(
             f"{missed:,} of {count:,} partitions are too small for a share of {budget:,} picks; "
             "fewer --partitions miss less"
         )
-    return replace(merged(by_partition), notes=notes), entries
+    picks = merged(by_partition)
+    return replace(picks, notes={**picks.notes, **notes}), entries
 
 
 def _pick_partition(
@@ -202,7 +204,7 @@ def _pick_partition(
         losses_N=None if kinds.losses_N is None else kinds.losses_N[members],
     )
     picks = selector.select(evidence, budget, rng)
-    return replace(picks, positions=members[picks.positions], figures={}, notes={})
+    return replace(picks, positions=members[picks.positions], figures={})
 
 
 def merged(by_partition: Mapping[int, Picks]) -> Picks:
@@ -216,7 +218,8 @@ def merged(by_partition: Mapping[int, Picks]) -> Picks:
     reasons = [f"partition {number + 1}: {reason}" for number in numbers for reason in by_partition[number].reasons]
     positions = np.concatenate([partition.positions for partition in partitions])
     scores = np.concatenate([partition.scores for partition in partitions])
-    return Picks(positions[order], scores[order], [reasons[index] for index in order])
+    notes = joined_notes(partitions)
+    return Picks(positions[order], scores[order], [reasons[index] for index in order], notes=notes)
 
 
 # Partitions and shares ----------------------------------------------------------------------------------------------

@@ -27,20 +27,26 @@ def reads_model(selector: type[Selector] | Selector) -> bool:
     return bool((selector.needs | selector.uses) & TOLD) and selector.needs <= TOLD | FREE
 
 
-def readers() -> str:
-    """The methods that do, for messages."""
-    return ", ".join(sorted(name for name, cls in selectors().items() if reads_model(cls)))
+def readers(*, in_order: bool = False) -> str:
+    """The methods that do, for messages; ``in_order``: of these the ordered ones."""
+    found = (name for name, cls in selectors().items() if reads_model(cls) and (cls.ordered or not in_order))
+    return ", ".join(sorted(found))
 
 
-def refuse_unread(selector: Selector, method: str) -> None:
+def refuse_unread(selector: Selector, method: str, *, in_order: bool = False) -> None:
     """Refuse a model where a method does not read one, or needs more than a model of any task can tell.
+
+    Args:
+        in_order: whether the method must be an ordered one.
 
     Raises:
         UsageError: it does.
     """
     if not reads_model(selector):
         why = "learns from a classifier of the features" if selector.needs - FREE else "reads no model"
-        raise UsageError(f"{method} {why}; leave --model out, or choose a method that selects by it: {readers()}")
+        raise UsageError(
+            f"{method} {why}; leave --model out, or choose a method that selects by it: {readers(in_order=in_order)}"
+        )
 
 
 def _images(embeddings: Embeddings) -> Pool:

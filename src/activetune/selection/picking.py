@@ -8,7 +8,7 @@ Shape legend: N items, D feature size, K picks, G groups, M positions.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -267,16 +267,26 @@ def join(parts: Sequence[Picks]) -> Picks:
     """Picks one after the other; figures on the whole of one part say nothing on all of them and are left out."""
     if len(parts) == 1:
         return parts[0]
-    notes: dict[str, dict[str, None]] = {}
-    for part in parts:
-        for name, sentence in part.notes.items():
-            notes.setdefault(name, {})[sentence] = None
     return Picks(
         np.concatenate([NO_INDICES, *(part.positions for part in parts)]),
         np.concatenate([np.empty(0), *(part.scores for part in parts)]),
         [reason for part in parts for reason in part.reasons],
-        notes={name: "; ".join(sentences) for name, sentences in notes.items()},
+        notes=joined_notes(parts),
     )
+
+
+def joined_notes(parts: Iterable[Picks]) -> dict[str, str]:
+    """What is told of parts of a selection: each sentence once, and a few of many."""
+    notes: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for name, sentence in part.notes.items():
+            notes.setdefault(name, {})[sentence] = None
+    return {name: _few(list(sentences)) for name, sentences in notes.items()}
+
+
+def _few(sentences: Sequence[str], most: int = 3) -> str:
+    more = [f"and {len(sentences) - most:,} more like these"] if len(sentences) > most else []
+    return "; ".join([*sentences[:most], *more])
 
 
 def _some(picks: Picks, ranks: IntArray) -> Picks:

@@ -81,7 +81,7 @@ class Request:
 
     def _given(self, embeddings: Embeddings, selector: Selector, guide: Guide | None, limits: Limits) -> Given:
         """What is selected from, and how many."""
-        limits, aside = set_aside(limits, self.audit, self.seed)
+        limits = set_aside(limits, self.audit, self.seed)
         losses_N = None if self.losses is None else _losses_for(selector, self.method, embeddings, self.losses)
         shape: dict[str, Any] = {
             "min_distance": self.min_distance,
@@ -89,11 +89,15 @@ class Request:
             "metadata": self.metadata,
         }
         resolved = resolve_budget(embeddings, limits, self.budget, **shape)
-        selector, notes = (selector, {}) if resolved.coverage is None else _in_order(selector, self.method, self.budget)
+        selector, notes = (
+            (selector, {})
+            if resolved.coverage is None
+            else _in_order(selector, self.method, self.budget, guided=guide is not None)
+        )
         asked: dict[str, Any] = {"method": self.method, "preset": self.preset}
         asked |= {"budget": str(self.budget), "seed": self.seed, "options": flatten(selector)}
         source = _place(self.embeddings)
-        given = Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, aside, source, self.levels)
+        given = Given(embeddings, limits, resolved, losses_N, guide, selector, asked, notes, source, self.levels)
         refuse_settings(selector, self.method, self.levels)
         if self.levels is not None or rank_and_world()[1] > 1:
             given.refuse_apart()
@@ -107,8 +111,8 @@ class Given:
     Attributes:
         guide: the model whose doubt the method reads, where one is given.
         asked: the method with its settings, the budget and the seed, for the manifest. notes: on what was taken
-            instead of what was asked for. aside: positions of the audit. source: where the embeddings lie; None: in
-            memory. levels: how the pool is partitioned; None: it is selected from as a whole.
+            instead of what was asked for. source: where the embeddings lie; None: in memory. levels: how the pool is
+            partitioned; None: it is selected from as a whole.
     """
 
     embeddings: Embeddings
@@ -119,7 +123,6 @@ class Given:
     selector: Selector
     asked: Mapping[str, Any]
     notes: Mapping[str, str]
-    aside: IntArray
     source: str | None
     levels: Levels | None
 
@@ -144,7 +147,10 @@ class Given:
 
     @property
     def entries(self) -> dict[str, Any]:
-        """The inputs of a selection beside its method, as the manifest keeps them; None: not asked for."""
+        """The inputs of a selection beside its method, as the manifest keeps them; None: there is none.
+
+        Ids and values are kept as digests; ``balance_values`` are those of classes too, for a budget per class.
+        """
         embeddings, limits, resolved = self.embeddings, self.limits, self.budget
 
         def digest_of(rows: IntArray) -> str | None:
@@ -153,7 +159,7 @@ class Given:
         answers = (
             None if limits.answers_L is None else [limits.classes[row] if row >= 0 else "" for row in limits.answers_L]
         )
-        values = None if resolved.column is None or resolved.groups is None else resolved.groups
+        values = resolved.groups
         return {
             "n": len(embeddings),
             "labelled": len(limits.labelled),
@@ -163,7 +169,7 @@ class Given:
             "excluded_ids": digest_of(limits.excluded),
             "closed": len(limits.closed) or None,
             "closed_ids": digest_of(limits.closed),
-            "audit": len(self.aside) or None,
+            "audit": len(limits.aside) or None,
             "levels": None if self.levels is None else self.levels.entry,
             "min_distance": resolved.min_distance or None,
             "balance_by": resolved.column,
@@ -268,11 +274,16 @@ def _wanted(selector: Selector, limits: Limits, *, guided: bool) -> frozenset[st
     return selector.needs | (selector.uses - {"tokens_NTD"} if len(limits.classes) >= 2 else frozenset())
 
 
-def _in_order(selector: Selector, method: str, budget: int | float | str) -> tuple[Selector, dict[str, str]]:
+def _in_order(
+    selector: Selector, method: str, budget: int | float | str, *, guided: bool
+) -> tuple[Selector, dict[str, str]]:
     """The method that picks one by one in place of a selector, and a note where that is another one.
 
+    Args:
+        guided: whether a model is given.
+
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or none that reads the model.
     """
     ordered = selector.in_order()
     if ordered is None:
@@ -280,6 +291,8 @@ def _in_order(selector: Selector, method: str, budget: int | float | str) -> tup
     if ordered is selector:
         return selector, {}
     name = next(name for name, cls in selectors().items() if type(ordered) is cls)
+    if guided:
+        refuse_unread(ordered, f"{name}, which {method} takes for a share to cover,", in_order=True)
     return ordered, {method: f"{name}: a share to cover needs a method whose every prefix is a selection"}
 
 

@@ -199,7 +199,7 @@ def _saved(given: Given, result: BudgetResult, figures: Mapping[str, Any], folde
     figures = {**figures, **_classes_met(given, picks)}
     manifest = {**request, **where, **result.entries, "figures": figures, **({"notes": notes} if notes else {})}
     ids, kept = [given.embeddings.ids[row] for row in picks.positions], ""
-    audit = [given.embeddings.ids[row] for row in given.aside]
+    audit = [given.embeddings.ids[row] for row in given.limits.aside]
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest, audit)
     if folder is not None:
         selection = save_selection(selection, prepare_folder(folder, SELECTION_FILES, overwrite=True))

@@ -5,6 +5,7 @@ Shape legend: B images, T tokens (the class token first), h attention heads, H x
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,17 @@ def _caught(side: Side, attention: Any, images: list[Tensor]) -> Tensor | None:
     return caught[-1] if caught else None
 
 
-def picture(images: list[Tensor], each: list[FloatArray]) -> Image.Image:
-    """A row per image: itself, then where each backbone looks, the brighter the more."""
+def picture(images: Sequence[list[Tensor]], each: Sequence[FloatArray]) -> Image.Image:
+    """A row per image: itself, then where each backbone looks, the brighter the more.
+
+    Args:
+        images: as each backbone sees them: sizes and cuts may differ. each: its maps of them, (B, H, W).
+    """
     rows = []
-    for number, image in enumerate(images):
-        shown = Image.fromarray(image.permute(1, 2, 0).numpy()).convert("RGB")
-        shown = shown.resize((round(TALL * shown.width / shown.height), TALL))
-        rows.append([shown, *(_over(shown, one[number]) for one in each)])
+    for seen in zip(*images, strict=True):
+        shown = [_shown(image) for image in seen]
+        attended = [one[len(rows)] for one in each]
+        rows.append([shown[0], *(_over(image, one) for image, one in zip(shown, attended, strict=True))])
     width = max(sum(one.width for one in row) + 6 * (len(row) - 1) for row in rows)
     sheet = Image.new("RGB", (width, len(rows) * (TALL + 6) - 6), "white")
     for line, row in enumerate(rows):
@@ -78,6 +83,11 @@ def picture(images: list[Tensor], each: list[FloatArray]) -> Image.Image:
             sheet.paste(one, (left, line * (TALL + 6)))
             left += one.width + 6
     return sheet
+
+
+def _shown(image: Tensor) -> Image.Image:
+    shown = Image.fromarray(image.permute(1, 2, 0).numpy()).convert("RGB")
+    return shown.resize((round(TALL * shown.width / shown.height), TALL))
 
 
 def _over(image: Image.Image, attention_HW: FloatArray) -> Image.Image:

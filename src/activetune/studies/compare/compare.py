@@ -223,11 +223,12 @@ def _draw_attention(asked: Sequence[tuple[str, str, Probe]], sides: Sequence[Sid
     if not place or any(last_attention(side.backbone) is None for side in sides):
         return
     shown = _some_images(open_pool(place, quiet=True))
-    each = [maps(side, [side.backbone.prepare(image) for image in shown]) for side in sides] if shown else []
+    seen = [[side.backbone.prepare(image) for image in shown] for side in sides]
+    each = [maps(side, images) for side, images in zip(sides, seen, strict=True)] if shown else []
     found = [attention for attention in each if attention is not None]
     if len(found) < len(sides):
         return
-    sheet = picture([sides[0].backbone.prepare(image) for image in shown], found)
+    sheet = picture(seen, found)
     with replacing(folder / ATTENTION) as partial:
         sheet.save(partial, format="PNG")
 

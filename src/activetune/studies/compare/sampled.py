@@ -2,8 +2,9 @@
 
 Paired bootstrap (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 16): the items of the
 test set are drawn anew with replacement, the same ones for both sides, and the figure is computed of each draw. The
-interval is that of the percentiles. What is drawn is the test set alone: figures under other draws of the labels that
-heads learn from are averaged first. An item is what was taken into the test set by itself: where one image has many
+interval is that of the percentiles; draws of which a side has no figure, as their images show nothing but void, are
+left out. What is drawn is the test set alone: figures under other draws of the labels that heads learn from are
+averaged first. An item is what was taken into the test set by itself: where one image has many
 objects, it is the image that is drawn.
 
 The smallest p that W draws can tell is 2 / (W + 1), and Holm's correction multiplies it by the number of rows, so W
@@ -176,6 +177,7 @@ class Paired:
 
     Attributes:
         interval: of the difference, which 95 % of the draws lie in. p: two-sided, of no difference, from the draws.
+        Both are of the draws that have a figure; without any, NaN and 1.
     """
 
     a: float
@@ -225,9 +227,10 @@ def paired(a: Sampled, b: Sampled, *, seed: int, draws: int = DRAWS) -> Paired:
         weights_WN = rng.multinomial(a.n, np.full(a.n, 1 / a.n), size=count).astype(np.float64)
         differences.append(b.values(weights_WN) - a.values(weights_WN))
     found = np.concatenate(differences)
-    low, high = np.percentile(found, [2.5, 97.5])
+    found = found[np.isfinite(found)]
+    low, high = np.percentile(found, [2.5, 97.5]) if len(found) else (np.nan, np.nan)
     tail = min(int((found <= 0).sum()), int((found >= 0).sum()))
-    return Paired(a.value, b.value, (float(low), float(high)), min(1.0, (tail + 1) * smallest_p(draws)), a.n)
+    return Paired(a.value, b.value, (float(low), float(high)), min(1.0, (tail + 1) * smallest_p(len(found))), a.n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

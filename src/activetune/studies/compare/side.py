@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from activetune.base.arrays import FloatArray
+from activetune.base.errors import UsageError
 from activetune.base.fingerprint import digest
 from activetune.base.memory import Portions
 from activetune.base.numpy_files import read_own_archive, write_archive
@@ -74,6 +75,7 @@ class Side:
 
         Raises:
             ReadingFault: an image could be decoded and no longer can.
+            UsageError: features that are NaN or infinite.
         """
         made_from = Contents(pool).fingerprint
 
@@ -90,6 +92,9 @@ class Side:
 
         Args:
             made_from: digest of what the images are.
+
+        Raises:
+            UsageError: features that are NaN or infinite.
         """
 
         def batches() -> Iterator[Tensor]:
@@ -103,7 +108,7 @@ class Side:
         path = self.work / f"{digest(self.backbone.features_fingerprint, made_from, self.runtime.precision)}.npz"
         kept = read_own_archive(path)
         if kept is not None:
-            return kept
+            return self._finite(kept)
         parts: dict[str, list[FloatArray]] = {}
         portions = Portions(self.runtime.device, self.run.quiet)
         with progress(count, f"features by {Path(self.given).name}", quiet=self.run.quiet) as meter:
@@ -113,8 +118,22 @@ class Side:
                         for name, value in found.items():
                             parts.setdefault(name, []).append(value)
                 meter.advance(len(images))
-        features = {name: np.concatenate(values) for name, values in parts.items()}
+        features = self._finite({name: np.concatenate(values) for name, values in parts.items()})
         write_archive(path, features)
+        return features
+
+    def _finite(self, features: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+        """The same features.
+
+        Raises:
+            UsageError: some are NaN or infinite, of which a probe would tell figures all the same.
+        """
+        wrong = ~np.logical_and.reduce([np.isfinite(value).all(axis=1) for value in features.values()])
+        if wrong.any():
+            raise UsageError(
+                f"{self.given} gives NaN or infinite features of {int(wrong.sum()):,} of {len(wrong):,} images in "
+                f"{self.runtime.precision}; try --precision fp32, or check its weights"
+            )
         return features
 
     def _read(self, images: Tensor, part: slice) -> dict[str, FloatArray]:

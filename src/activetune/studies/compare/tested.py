@@ -85,7 +85,7 @@ def labelled_digests(pool: str, test: str, *, seed: int, most: int = 0) -> list[
         UsageError: as there.
     """
     sides = _with_drawn_classes(pool, test, seed, most)
-    _refuse_the_same(*(opened for opened, _ in sides))
+    _refuse_the_same(*(opened for opened, _ in sides), divided=share_of(test, or_pool=True) is not None)
     return [value for opened, names in sides for value in digests_of(opened, Labels.of(names)).values()]
 
 
@@ -116,8 +116,11 @@ def share_of(test: str, *, or_pool: bool) -> float | None:
     return share
 
 
-def _refuse_the_same(known: Pool, test: Pool | None = None) -> None:
+def _refuse_the_same(known: Pool, test: Pool | None = None, *, divided: bool = False) -> None:
     """Refuse a test set most of whose images are learned from.
+
+    Args:
+        divided: whether it is a share of the pool, which then holds copies.
 
     Raises:
         UsageError: it is one.
@@ -130,9 +133,14 @@ def _refuse_the_same(known: Pool, test: Pool | None = None) -> None:
     learned, asked = {one.tobytes() for one in contents[0].digests_N}, [one.tobytes() for one in contents[1].digests_N]
     shared = sum(one in learned for one in asked)
     if 2 * shared > len(asked):
+        way_out = (
+            "leave its copies out, which 'activetune check' names, or give another pool"
+            if divided
+            else 'give another pool, or hold a part of this one out: test = "30%"'
+        )
         raise UsageError(
             f"{shared:,} of the {len(asked):,} test images in {test.name} are learned from as well, so nothing is "
-            'tested; give another pool, or hold a part of this one out: test = "30%"'
+            f"tested; {way_out}"
         )
 
 

@@ -25,6 +25,7 @@ from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, embed
 from activetune.report import write_report
 from activetune.report.demo_results import SCORES, summarise
+from activetune.selection.artefact import ANSWERS
 from activetune.studies.demo.comparison import HEADER, METHODS, compared, pixels_of
 from activetune.studies.demo.job import EXPORT_FILES, MODEL, PREDICTIONS, JobPlace, do_job, told_job
 from activetune.studies.demo.pools import DEFAULT, DemoPool, demo_pool
@@ -52,15 +53,19 @@ def demo(
         The tables: mean ± standard deviation over the seeds of balanced accuracy and of top-1, and seconds, as text.
 
     Raises:
-        UsageError: no such data; ``out`` holds something else and ``overwrite`` is off.
+        UsageError: no such data; no seed; ``out`` holds something else and ``overwrite`` is off, or answers that a
+            person has given.
     """
     run = Run.of("demo", run_options)
+    if seeds < 1:
+        raise UsageError(f"seeds can't be {seeds}; give 1 or more")
     folder, pool = Path(out), demo_pool(data, run.seed)
     asked = {"data": data, "seed": run.seed, "seeds": seeds}
     if run.resume and not run.overwrite and (folder / "report.html").is_file() and holds(folder, "demo", asked):
         note(f"{folder} holds this demo already, finished", run.quiet)
         return _told(folder)
-    _open(folder, data, run.overwrite)
+    place = JobPlace(folder, pool.budgets[-1])
+    _open(place, data, run.overwrite)
     _write_images(folder / IMAGES, pool)
     embeddings = _embed(open_pool(folder / IMAGES, quiet=True), folder / EMBEDDINGS, run)
     sources = {"bundled": embeddings}
@@ -68,7 +73,7 @@ def demo(
         sources["pixels"] = Embeddings.from_numpy(pixels_of(pool, embeddings.ids), embeddings.ids, embeddings.labels)
     results = compared(sources, pool, seeds, folder / SELECTIONS, run)
     write_csv(folder / "results.csv", HEADER, results)
-    scores = do_job(JobPlace(folder, pool.budgets[-1]), pool, run)
+    scores = do_job(place, pool, run)
     write_manifest(folder, "demo", {**asked, **_facts(pool, embeddings), "job": scores})
     write_report(folder, overwrite=True, quiet=run.quiet)
     return _told(folder)
@@ -91,12 +96,14 @@ def _facts(pool: DemoPool, embeddings: Embeddings) -> dict[str, Any]:
 # The folder -------------------------------------------------------------------------------------------------------
 
 
-def _open(folder: Path, data: str, overwrite: bool) -> None:
+def _open(place: JobPlace, data: str, overwrite: bool) -> None:
     """A new folder, or one that an earlier demo began; the manifest goes first, as it is written last.
 
     Raises:
-        UsageError: the folder holds something else, and ``overwrite`` is off.
+        UsageError: the folder holds something else, and ``overwrite`` is off; or answers of a person, which are never
+            written over.
     """
+    folder = place.folder
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; --out must name a folder")
     marker = folder / MARKER
@@ -107,13 +114,33 @@ def _open(folder: Path, data: str, overwrite: bool) -> None:
         raise UsageError(
             f"{folder} holds the demo on {earlier}, not on {data}; choose another --out, or give --overwrite"
         )
+    others = earlier not in (None, data)
+    for labels in sorted(folder.glob(f"{SELECTIONS}/*/{ANSWERS}")) if others else [place.labels]:
+        _refuse_answers(labels)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    for name in MADE if earlier not in (None, data) else ():
+    for name in MADE if others else ():
         remove(folder / name)
-    for place in (place for place in folder.rglob("*") if place.is_dir()):
-        sweep(place)
+    for path in (path for path in folder.rglob("*") if path.is_dir()):
+        sweep(path)
     write_json(marker, {"made_by": "activetune demo", "data": data})
+
+
+def _refuse_answers(labels: Path) -> None:
+    """Refuse a label file that a person has worked on: it has other columns, or answers that the demo doesn't give.
+
+    Raises:
+        UsageError: it is such.
+    """
+    if not labels.exists():
+        return
+    columns = read_table(labels)
+    rows = zip(columns.get("id", ()), columns.get("label", ()), strict=False)
+    if columns.keys() != {"id", "label"} or any(label and label != item.partition("/")[0] for item, label in rows):
+        raise UsageError(
+            f"{labels} holds answers that the demo has not given, and would write over; choose another --out, or move "
+            f"{labels.parent} away"
+        )
 
 
 def _write_images(folder: Path, pool: DemoPool) -> None:

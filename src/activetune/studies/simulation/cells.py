@@ -207,7 +207,10 @@ class Bench:
         return fit_head(recipe, self.pool, labels, seed)
 
     def _score_selecting(self, method: Entry, budget: Budget, cell: Cell, seed: int) -> Row:
-        """A recipe that selects itself, among all labels: the method and the budget are its settings."""
+        """A recipe that selects itself, among all labels: the method and the budget are its settings.
+
+        The items of its row are those of a loop, on the mean: a share is one of the items that are not held out.
+        """
         answers = Labels.of(dict(zip(self.answers.ids, self.answers.names, strict=True)))
         usual = flatten(make_selector(method.name))
         own = [f"{name}={value}" for name, value in method.options.items() if value != usual[name]]
@@ -219,7 +222,7 @@ class Bench:
         return {
             **scored_row(scores, self.setup.parts.task),
             "seconds": figures["seconds"],
-            "k": budget.count,
+            "k": round(float(np.mean([loop["k"] for loop in figures["loops"]]))),
             "classes_met": len(answers.classes),
             "select_seconds": selecting,
             "train_seconds": round(figures["seconds"] - selecting, 4),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.config import check_settings
-from activetune.base.errors import UsageError
+from activetune.base.errors import UsageError, some
+from activetune.data.label_notes import describe_foreign
 from activetune.features.distances import unit_rows
 from activetune.features.text.encoders import load_text_encoder
 from activetune.studies.compare.answers import NEIGHBOURS, by_few, by_neighbours, by_probe, some_of_each
@@ -88,11 +89,14 @@ class Classification(Probe):
                 }
             return found
 
-        counts = np.bincount(targets)
+        counts, left_out = np.bincount(targets), _left_out(truth.tolist(), set(labels.tolist()))
         notes = {f"{shots}-shot": _short(counts, shots) for shots in self.shots}
         if self.neighbours > len(targets):
             notes[self._nearest] = f"only {len(targets):,} images are labelled: all of them are asked"
-        return [replace(row, note=notes.get(row.what.partition(",")[0], "")) for row in rows_of("top-1", told, a, b)]
+        return [
+            replace(row, note="; ".join(filter(None, (notes.get(row.what.partition(",")[0]), left_out))))
+            for row in rows_of("top-1", told, a, b)
+        ]
 
     @property
     def _nearest(self) -> str:
@@ -110,6 +114,18 @@ class Classification(Probe):
             yield f"{shots}-shot", [by_few(features[rows], targets[rows], tested) for rows in drawn]
         if self.linear:
             yield "linear probe", [by_probe(features, targets, tested, seed)]
+
+
+def _left_out(truth: Sequence[str], classes: Collection[str]) -> str:
+    """A note where test images are of classes that the pool lacks; empty where none is."""
+    foreign = [name for name in truth if name not in classes]
+    if not foreign:
+        return ""
+    names = sorted(set(foreign))
+    return (
+        f"{len(foreign):,} of {len(truth):,} test images are not asked about, as the pool has no class {some(names)}"
+        + describe_foreign(names, classes)
+    )
 
 
 def _short(counts_C: IntArray, shots: int) -> str:

@@ -1,6 +1,7 @@
 """Questions about images (VQA) made from boxes: is there one of a class, and how many are there.
 
-A regression on frozen features answers each question of held-out images. Yes and no are asked equally often.
+A regression on frozen features answers each question of held-out images. Whether there is one is asked of as many
+images that show the class as of others, drawn from those that are more; how many, of all that show it.
 """
 
 from __future__ import annotations
@@ -83,8 +84,9 @@ class Questions(Probe):
         for place, kind in enumerate(kinds):
             there = (known[:, kind] > 0).astype(np.int64)
             answer = by_probe(features, there, tested, seed)
-            yes = np.flatnonzero(asked[:, kind] > 0)
-            rows = np.concatenate([yes, rng.permutation(np.flatnonzero(asked[:, kind] == 0))[: len(yes)]])
+            yes, no = np.flatnonzero(asked[:, kind] > 0), np.flatnonzero(asked[:, kind] == 0)
+            count = min(len(yes), len(no))
+            rows = np.concatenate([rng.permutation(one)[:count] if len(one) > count else one for one in (yes, no)])
             present[rows, place] = answer[rows] == (asked[rows, kind] > 0)
             some = known[:, kind] > 0
             numbers = np.minimum(known[some, kind], MANY)

@@ -82,14 +82,18 @@ class Retrieval(Probe):
         return np.stack([part[0] for part in parts]), unit_rows(np.stack([part.mean(axis=0) for part in parts]))
 
     def _ranked(self, how: str, told: FloatArray, said: FloatArray) -> dict[str, Means]:
-        """Whether the right one is among the first ``top``, for each sentence and for each image."""
+        """How likely the right one is among the first ``top``, for each sentence and for each image.
+
+        That is 0 or 1 but for ties, which stand in any order: a network that gives all images alike finds them by
+        chance.
+        """
         likeness = unit_rows(told) @ said.T
         right = np.diagonal(likeness)
-        ahead = {
-            "images by a sentence": (likeness > right[None]).sum(axis=0),
-            "sentences by an image": (likeness > right[:, None]).sum(axis=1),
-        }
-        return {f"{what}, {how}": Means((count < self.top).astype(np.float64)) for what, count in ahead.items()}
+        found = {}
+        for what, axis, own in (("images by a sentence", 0, right[None]), ("sentences by an image", 1, right[:, None])):
+            ahead, level = (likeness > own).sum(axis=axis), (likeness == own).sum(axis=axis)
+            found[f"{what}, {how}"] = Means(np.clip((self.top - ahead) / level, 0, 1))
+        return found
 
 
 def _ridge(features: FloatArray, wanted: FloatArray, tested: FloatArray, seed: int) -> FloatArray:

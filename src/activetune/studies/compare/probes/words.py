@@ -95,7 +95,7 @@ class Words(Probe):
 
 @lru_cache(maxsize=4)
 def usable_fonts(given: tuple[str, ...]) -> list[Path]:
-    """Font files that can write every word, sorted by name.
+    """Font files that can write every word, sorted by the file's name: where fonts lie differs between machines.
 
     Raises:
         UsageError: fewer than two.
@@ -111,7 +111,7 @@ def usable_fonts(given: tuple[str, ...]) -> list[Path]:
     ]
     files += [] if given else _of_matplotlib()
     distinct = {file.name: file for file in sorted(files)}
-    usable = [file for file in distinct.values() if _writes(file)]
+    usable = [file for _, file in sorted(distinct.items()) if _writes(file)]
     if len(usable) < 2:
         raise UsageError(
             f"the probe words needs two fonts, one to learn from and one to test; found {len(usable)}: "
