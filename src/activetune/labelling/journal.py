@@ -20,6 +20,7 @@ from typing import Any
 from activetune.base.databases import DAMAGED
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import parse_json
+from activetune.base.printing import one_line
 
 JOURNAL = "labels.sqlite"
 FORMAT = 2
@@ -97,6 +98,8 @@ class Journal:
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > FORMAT:
                 raise UsageError(f"{path} was made by a newer activetune; update to go on with it")
+            if (told := self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(one_line(told))
             self._connection.executescript(TABLES)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.OperationalError as error:
