@@ -583,8 +583,9 @@ def test_the_journal_keeps_all_of_a_request_or_nothing(tmp_path: Path) -> None:
 def test_a_journal_with_a_damaged_page_is_told_before_it_is_added_to(sel: Path) -> None:
     journal = Journal(sel / "labels.sqlite")
     journal.add([Entry("page", number, {"id": f"{number % 10:02}.png", "label": "a"}) for number in range(1, 400)])
-    where = "SELECT rootpage FROM sqlite_master WHERE type = 'index'"
-    ((page,), ((size,),)) = (*journal._connection.execute(where),), journal._connection.execute("PRAGMA page_size")
+    ask = journal._connection.execute
+    (page,) = ask("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchone()
+    (size,) = ask("PRAGMA page_size").fetchone()
     journal.close()
     content = bytearray((sel / "labels.sqlite").read_bytes())
     content[(page - 1) * size : page * size] = bytes(size)

@@ -20,7 +20,6 @@ from typing import Any
 from activetune.base.databases import DAMAGED
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import parse_json
-from activetune.base.printing import one_line
 
 JOURNAL = "labels.sqlite"
 FORMAT = 2
@@ -99,7 +98,7 @@ class Journal:
             if version > FORMAT:
                 raise UsageError(f"{path} was made by a newer activetune; update to go on with it")
             if (told := self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(one_line(told))
+                raise sqlite3.DatabaseError(told.splitlines()[-1])
             self._connection.executescript(TABLES)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.OperationalError as error:
