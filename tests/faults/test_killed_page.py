@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from activetune.base.tables import read_table
 from activetune.labelling.journal import Journal
-from tests.labelling.test_labelling import CLASSES, Running, write_selection
+from tests.labelling.test_labelling import CLASSES, Running, labels_in, write_selection
 
 pytestmark = pytest.mark.slow
 
@@ -79,5 +78,4 @@ def test_answers_survive_a_page_that_is_killed_while_they_come(tmp_path: Path) -
     kept = [event.content for event in journal.events() if event.content["kind"] == "answer"]
     journal.close()
     assert [(one["id"], one["labels"]) for one in kept] == [(item, [label]) for item, label in person.sent]
-    table = read_table(sel / "labels.csv")
-    assert dict(zip(table["id"], table["label"], strict=True)) == dict(person.sent)
+    assert labels_in(sel) == dict(person.sent)
