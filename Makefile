@@ -93,10 +93,10 @@ install-locked:
 	$(BIN)/pip install --disable-pip-version-check --no-deps -e .
 	$(BIN)/pip check
 
-# Kill every stage (SIGKILL) at 50 moments that a seed draws: make test-faults SEED=1.
+# Kill every stage, and the labelling page as answers come, (SIGKILL) at 50 moments that a seed draws: make test-faults SEED=1.
 SEED ?= 0
 test-faults: install
-	ACTIVETUNE_FAULTS="random 50 $(SEED)" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py
+	ACTIVETUNE_FAULTS="random 50 $(SEED)" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py tests/faults/test_killed_page.py
 
 # Two hosts as two network namespaces, one of which is cut off; needs root and Linux's `ip`.
 test-hosts: install

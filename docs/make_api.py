@@ -35,7 +35,9 @@ OPENING = """# Python
 
 Every name here is imported from `activetune`, and is loaded when it is first used: `import activetune` alone loads no
 torch. Functions have the name and the options of the command that does the same. This page is written by
-`python docs/make_api.py` from the docstrings.
+`python docs/make_api.py` from the docstrings. Their examples run as they stand, where `import activetune` went before
+and the current folder holds `photos` (a sub-folder of images for each class) and what was made of it: `emb` by `embed`,
+`sel` by `select` and `model` by `finetune`. A line with `# doctest: +SKIP` is not run; the comment before it says why.
 """
 
 

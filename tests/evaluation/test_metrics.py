@@ -198,14 +198,3 @@ def test_wilsons_interval_is_scipys(n: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, n))
     expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
     assert wilson_interval(right, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_every_doctest_of_the_metrics_holds() -> None:
-    import doctest
-
-    from activetune.evaluation import statistics
-
-    for module in (metrics, statistics):
-        failed, attempted = doctest.testmod(module, extraglobs={"np": np})
-        assert attempted > 0
-        assert failed == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from itertools import count
@@ -16,7 +18,7 @@ import activetune
 from activetune.base.errors import ActivetuneError
 from activetune.data.loading import batch_loader
 from activetune.features import computing, sharing
-from tests.conftest import tiny_backbone, write_digits
+from tests.conftest import ROOT, tiny_backbone, write_digits
 
 QUIET: dict[str, Any] = {"workers": 0, "quiet": True, "device": "cpu", "precision": "fp32"}
 GIVEN: dict[str, Any] = dict(zip(("backbone", "weights"), tiny_backbone(), strict=True))
@@ -51,6 +53,47 @@ def test_two_runs_fill_one_cache_at_once(pool: Path, tmp_path: Path, monkeypatch
     entries = [path for path in (tmp_path / "cache" / "embeddings").iterdir() if not path.name.startswith(".")]
     assert len(entries) == 1
     assert activetune.load_embeddings(entries[0]).fingerprint == found[0].fingerprint
+    assert not list((tmp_path / "cache").rglob("*.lock"))
+
+
+MEETING = """
+import sys
+import activetune
+from activetune.features import computing
+from tests.faults.test_cache import GIVEN, QUIET
+
+seal = computing._seal
+
+def meeting(*given):
+    print("computed", flush=True)
+    sys.stdin.readline()  # until the other one has come here too
+    return seal(*given)
+
+computing._seal = meeting
+print(activetune.embed(sys.argv[1], out=sys.argv[2], **{**GIVEN, "weights": sys.argv[3]}, **QUIET).fingerprint)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_fill_one_cache_at_once(pool: Path, tmp_path: Path) -> None:
+    """As the threads above: both have computed the features before either writes them to the cache."""
+    command = [sys.executable, "-c", MEETING, str(pool)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    two = [
+        subprocess.Popen([*command, str(tmp_path / name), str(GIVEN["weights"])], text=True, cwd=ROOT, **pipes)
+        for name in ("one", "other")
+    ]
+    try:
+        assert [process.stdout.readline() for process in two if process.stdout] == ["computed\n"] * 2
+        said = [process.communicate("\n", timeout=900) for process in two]
+    finally:
+        for process in two:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in two] == [0, 0], said
+    (entry,) = (path for path in (tmp_path / "cache" / "embeddings").iterdir() if not path.name.startswith("."))
+    kept = activetune.load_embeddings(entry).fingerprint
+    assert [out.strip() for out, _ in said] == [kept, kept]
     assert not list((tmp_path / "cache").rglob("*.lock"))
 
 

@@ -16,8 +16,21 @@ import pytest
 from activetune.base.artefact import MANIFEST
 from activetune.cli import run
 from tests.conftest import write_digits
-from tests.faults.scenarios import CHECK, COMPARE, CORRUPT, EMBED, FINETUNE, MERGE, SIMULATE, VISFT, taught
+from tests.faults.scenarios import (
+    CHECK,
+    COMPARE,
+    CORRUPT,
+    EMBED,
+    FINETUNE,
+    MERGE,
+    NEXT,
+    PREDICT,
+    SIMULATE,
+    VISFT,
+    taught,
+)
 
+EXPORT = "export-model model --to hub --out exported"
 LINES = (
     EMBED,
     "select emb --budget 3 --audit 2 --method k_center --out sel",
@@ -28,6 +41,9 @@ LINES = (
     CHECK,
     CORRUPT,
     f"{SIMULATE.replace('pool', 'digits')} --out sim",
+    PREDICT,
+    EXPORT,
+    NEXT.replace("--budget 6", "--budget 3"),
 )
 EMBED_BY = "embed pool --out again --workers 0 --no-cache --backbone {}"
 READERS = {  # a command that reads an artefact of this kind
@@ -45,6 +61,10 @@ PARTS = {  # of a folder of visft, by themselves
     "lora": MERGE.replace("--out merged", "--out again"),
     "heads": "visft again.toml --out again --workers 0",
 }
+FINISHED = {  # results without a manifest, and the command that takes a whole one for finished
+    "p.csv": f"{PREDICT} --resume",
+    "exported": f"{EXPORT} --resume",
+}
 SPARED = {  # what no later step computes with, and what people may change
     "model": ("history.csv", "rejected.csv"),
     "check": ("exclude.csv",),
@@ -53,7 +73,7 @@ SPARED = {  # what no later step computes with, and what people may change
     "visft": ("history.csv", "rejected", "lora", "heads"),
 }
 Damage = Callable[[bytes], bytes]
-REMEDIES = ("again", "--overwrite")
+REMEDIES = ("again", "--overwrite", "another --out", "from a copy")
 
 
 def cut(content: bytes) -> bytes:
@@ -128,6 +148,26 @@ def test_a_damaged_part_of_visft_is_named(
     files = [path for path in sorted((there / "taught" / part).rglob("*")) if path.is_file()]
     assert len(files) >= 2
     assert not untold(files, damage, PARTS[part], there, capsys)
+
+
+@pytest.mark.parametrize("damage", [cut, flipped])
+@pytest.mark.parametrize("result", FINISHED)
+def test_a_damaged_result_is_not_taken_for_a_finished_one(
+    result: str, damage: Damage, there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = there / result
+    files = [path for path in sorted(found.rglob("*")) if path.is_file()] if found.is_dir() else [found]
+    files = [path for path in files if not path.name.endswith(".report.json")]  # it holds digests, and none of itself
+    assert run([*FINISHED[result].split(), "--quiet"]) == 0
+    assert not untold(files, damage, FINISHED[result], there, capsys)
+
+
+@pytest.mark.parametrize("damage", [cut, flipped])
+def test_a_damaged_round_of_a_project_is_named(damage: Damage, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its answers and settings are tables and a file that people change, so they have no digests."""
+    names = ("selection.csv", MANIFEST) if damage is cut else ("selection.csv",)
+    files = [there / "project/rounds/001" / name for name in names]
+    assert not untold(files, damage, "next project --workers 0", there, capsys)
 
 
 def untold(

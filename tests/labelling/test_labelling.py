@@ -581,6 +581,21 @@ def test_the_journal_keeps_all_of_a_request_or_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "labels.sqlite-wal").exists()
 
 
+def test_a_journal_with_a_damaged_page_is_told_before_it_is_added_to(sel: Path) -> None:
+    journal = Journal(sel / "labels.sqlite")
+    journal.add([Entry("page", number, {"id": f"{number % 10:02}.png", "label": "a"}) for number in range(1, 400)])
+    ask = journal._connection.execute
+    (page,) = ask("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchone()
+    (size,) = ask("PRAGMA page_size").fetchone()
+    journal.close()
+    content = bytearray((sel / "labels.sqlite").read_bytes())
+    content[(page - 1) * size : page * size] = bytes(size)
+    (sel / "labels.sqlite").write_bytes(content)
+    with pytest.raises(UsageError, match=r"labels.sqlite is damaged .* move it away"):
+        Journal(sel / "labels.sqlite")
+    assert (sel / "labels.sqlite").read_bytes() == content
+
+
 def test_a_damaged_journal_is_told(sel: Path) -> None:
     (sel / "labels.sqlite").write_bytes(b"not a database, but long enough to be taken for one" * 100)
     with pytest.raises(UsageError, match=r"is damaged .* move it away"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.conftest import ROOT
 from tests.security.dependencies import CONSTRAINTS, LOCK, direct, installed, licences_of, locked, pinned, refused
 
 OFFLINE = """
@@ -35,9 +36,19 @@ def note(event, arguments):
 sys.addaudithook(note)
 from activetune.cli import run
 
-code = run(["demo", "--quiet", "--data", "digits", "--seeds", "1", "--workers", "0", "--out", sys.argv[1]])
+exec(sys.argv[3])
+code = run(["demo", "--quiet", "--data", sys.argv[2], "--seeds", "1", "--workers", "0", "--out", sys.argv[1]])
 print(code, asked)
 sys.exit(code or len(asked))
+"""
+FEW = """
+from activetune.studies.demo import comparison, demo
+from tests.studies.test_demo import few
+
+whole = demo.demo_pool
+demo.demo_pool = lambda name, seed: few(whole(name, seed))
+comparison.CELLS = (("activeft", "bundled"),)
+demo.METHODS = ("activeft",)
 """
 
 
@@ -100,14 +111,17 @@ def test_the_lock_has_the_versions_of_the_constraints(tmp_path: Path) -> None:
     assert all(" --hash=sha256:" in line and len(line.rpartition(":")[2]) == 64 for line in lines)
 
 
-@pytest.mark.thorough
 @pytest.mark.slow
-def test_the_demo_uses_no_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "before"),
+    [pytest.param("cells", FEW, id="few cells"), pytest.param("digits", "", id="digits", marks=pytest.mark.thorough)],
+)
+def test_the_demo_uses_no_network(data: str, before: str, tmp_path: Path) -> None:
     import os
 
     environment = {**os.environ, "ACTIVETUNE_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", OFFLINE, str(tmp_path / "demo")]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    command = [sys.executable, "-c", OFFLINE, str(tmp_path / "demo"), data, before]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
     assert ended.stdout.splitlines()[-1] == "0 []"
     assert (tmp_path / "demo" / "report.html").is_file()

@@ -54,6 +54,20 @@ def test_two_processes_pick_what_one_picks(name: str, by_two: By) -> None:
 
 
 @SLOW
+@pytest.mark.thorough
+def test_four_processes_pick_what_one_picks(tmp_path: Path) -> None:
+    codes, said = ended(start_two(["-m", "tests.selection.selection_rank", str(tmp_path)], tmp_path, 4))
+    assert codes == [0] * 4, "\n".join(stderr for _, stderr in said)
+    found = [json.loads((tmp_path / f"told-{rank}.json").read_text()) for rank in range(4)]
+    expected = draws(WHOLE, slice(0, 100))
+    for name, options in CASES.items():
+        if "of copies" not in name or name.startswith("random"):  # which of equal items is picked, rounding decides
+            alone = told(selected(options))
+            assert [one["cases"][name]["ids"] for one in found] == [alone["ids"]] * 4, name
+    assert [one["draws"] for one in found] == [expected] * 4
+
+
+@SLOW
 def test_a_shard_answers_as_one_process_does(by_two: By) -> None:
     expected = draws(WHOLE, slice(0, 100))
     for found in by_two[0]:

@@ -128,6 +128,14 @@ def test_two_processes_make_the_backbone_of_one(by_two: tuple[Path, list[tuple[s
         assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-3)
 
 
+def test_four_processes_make_the_backbone_of_one(folder: Path, by_one: Path, tmp_path: Path) -> None:
+    codes, said = ended(start_two(["-m", "tests.supervision.visft_rank", str(folder), str(tmp_path)], tmp_path, 4))
+    assert codes == [0] * 4, "\n".join(stderr for _, stderr in said)
+    same_weights(tmp_path / "out", by_one)
+    found = [json.loads((tmp_path / f"told-{rank}.json").read_text()) for rank in range(4)]
+    assert [one["weights"] for one in found] == [found[0]["weights"]] * 4
+
+
 def test_both_draw_the_same_tasks_and_get_the_same_backbone(by_two: tuple[Path, list[tuple[str, str]]]) -> None:
     first, other = told(by_two, 0), told(by_two, 1)
     assert first["drawn"] == other["drawn"]

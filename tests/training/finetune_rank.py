@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import activetune
 from activetune.base.launch import launched
 from activetune.cli import run
 from activetune.data.pool import NO_PATIENCE, Pool
+from activetune.training.loop import _Run
 
 STEPS = {"optimizer": "sgd", "lr": 0.05}  # Adam makes whole steps of gradients that are rounding alone
 COMMON: dict[str, Any] = {**STEPS, "epochs": 2, "batch_size": 20}
@@ -78,6 +80,20 @@ def seen_by_the_first_alone(pool: Path) -> Pool:
     return replace(opened, source=Gone(), patience=NO_PATIENCE) if launched().rank else opened
 
 
+def cut_off(pool: Path, out: Path, weights: Path) -> None:
+    """Finetune until the state of the first epoch is kept; a signal ends all processes there."""
+    save = _Run.save
+
+    def last(run: _Run) -> None:
+        save(run)
+        raise KeyboardInterrupt
+
+    _Run.save = last  # type: ignore[method-assign]
+    with contextlib.suppress(KeyboardInterrupt):
+        finetuned("full", pool, out, weights)
+    _Run.save = save  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     digits, weights, results = map(Path, sys.argv[1:4])
     told: dict[str, Any] = {}
@@ -88,6 +104,7 @@ if __name__ == "__main__":
     told["unreadable"] = error_of(
         lambda: finetuned("full", seen_by_the_first_alone(digits), results / "unreadable", weights)
     )
+    cut_off(digits, results / "cut_off", weights)
     told["codes"] = [
         run(["finetune", str(digits), "--out", str(results / "linear_probe"), "--recipe", "linear_probe"]),
         run(["finetune", str(digits), "--out", str(results / "new"), "--nonsense", "1"]),

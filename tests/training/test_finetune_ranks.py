@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ import activetune
 from activetune.base.errors import UsageError
 from activetune.base.launch import SHARED, Place, launched
 from activetune.base.ranks import device_of_rank
+from activetune.base.unfinished import WORK
 from activetune.networks.heads import make_head
 from activetune.networks.network import Network
 from activetune.training.network_state import norm_over_all
 from tests.conftest import ROOT, write_digits
 from tests.together import ended, start_two
-from tests.training.finetune_rank import ON, RECIPES, SMALL
+from tests.training.finetune_rank import ON, RECIPES, SMALL, finetuned
 
 SLOW = pytest.mark.slow  # by two processes
 QUICK = ("linear_probe", "fact")  # whose phases are those of nearly all others
@@ -86,6 +88,29 @@ def test_two_processes_make_the_model_of_one(
     assert (together / "rejected.csv").read_text() == (alone / "rejected.csv").read_text()
     if recipe == "vecaf":
         assert picks(together) == picks(alone)
+
+
+@SLOW
+def test_one_process_goes_on_with_what_two_began(
+    by_two: tuple[Path, list[tuple[str, str]]], pool: Path, weights: Path, tmp_path: Path
+) -> None:
+    assert (by_two[0] / "cut_off" / WORK / "full.pt").is_file()
+    shutil.copytree(by_two[0] / "cut_off", tmp_path / "m")
+    finetuned("full", pool, tmp_path / "m", weights, quiet=True, resume=True)
+    finetuned("full", pool, tmp_path / "alone", weights, quiet=True)
+    assert not (tmp_path / "m" / WORK).exists()
+    same_weights(tmp_path / "m", tmp_path / "alone", weights)
+
+
+@SLOW
+@THOROUGH
+def test_four_processes_make_the_model_of_one(pool: Path, weights: Path, tmp_path: Path) -> None:
+    script = ["-m", "tests.training.finetune_rank", *map(str, (pool, weights, tmp_path)), "full", "linear_probe"]
+    codes, said = ended(start_two(script, tmp_path, 4))
+    assert codes == [0] * 4, "\n".join(stderr for _, stderr in said)
+    by_one("full", pool, tmp_path / "alone", weights)
+    same_weights(tmp_path / "full", tmp_path / "alone", weights)
+    assert all((tmp_path / f"told-{rank}.json").is_file() for rank in range(4))
 
 
 def by_one(recipe: str, pool: Path, out: Path, weights: Path) -> None:

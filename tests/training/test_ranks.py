@@ -15,11 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 from activetune import open_pool
+from activetune.tasks import tasks
+from activetune.training import validation
 from activetune.training.batches import Batches
 from activetune.training.settings import Training
 from activetune.training.streams import Draws
 from tests.conftest import write_digits
-from tests.training.training_rank import CASES, a_job, run_case, two_streams
+from tests.training.training_rank import CASES, FEW, a_job, run_case, two_streams, validate
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,23 @@ def test_two_processes_train_to_the_weights_of_one(case: str, by_two: Path, digi
     for ours, theirs in zip(*told, strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=2e-3)
         assert ours.get("val_loss", 0) == pytest.approx(theirs.get("val_loss", 0), rel=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", sorted(tasks()))
+def test_two_processes_count_each_held_out_item_once(
+    task: str, by_two: Path, digits_of_17: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "BATCH", FEW)
+    validate(task, open_pool(digits_of_17), tmp_path)
+    alone, first, other = (
+        json.loads(path.read_text())
+        for path in (tmp_path / "told-0.json", *(by_two / "validation" / task / f"told-{rank}.json" for rank in (0, 1)))
+    )
+    assert [found.pop("counts") for found in (alone, first, other)] == [[3, 2, 2], [3, 2], [2]]
+    assert first == other
+    assert first.pop("beside") == pytest.approx(alone.pop("beside"), rel=1e-5, nan_ok=True)
+    assert first == pytest.approx(alone, rel=1e-5, nan_ok=True)
 
 
 @pytest.mark.slow

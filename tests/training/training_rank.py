@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -16,12 +17,17 @@ from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import pool_labels
 from activetune.data.pool import Pool
 from activetune.networks.network import Network
+from activetune.tasks import make_task, tasks
+from activetune.training import validation
 from activetune.training.batches import Batches
 from activetune.training.job import Job
 from activetune.training.loop import fit, train
 from activetune.training.settings import Training
 from activetune.training.streams import Course, Stream, stream_of
+from activetune.training.validation import validated
+from tests.contract.test_tasks import ANSWERS
 
+FEW = 3  # items of a batch that is validated on: uneven ones, and some for each process
 COMMON: dict[str, Any] = {"epochs": 2, "lr": 1e-3, "clip": 1.0}
 CASES: dict[str, dict[str, Any]] = {
     "an odd last batch": {"batch_size": 6},  # 17 items: batches of 6, 6 and 5
@@ -70,8 +76,32 @@ def two_streams(job: Job, settings: Training) -> list[Stream]:
     return [Stream(whole.task, job.pool, job.labels, batches[n], weight=float(n + 1)) for n in range(2)]
 
 
+def validate(name: str, pool: Pool, out: Path) -> None:
+    """Score a task's fresh head on seven held-out items, three at a time at most, and write how good it is."""
+    rank, _ = rank_and_world()
+    task, own = make_task(name), out / f"answers-{rank}"
+    own.mkdir(parents=True)
+    labels = task.labels_of(ANSWERS[name](pool, own), pool)
+    torch.manual_seed(0)
+    network = Network(load_backbone("timm/test_vit", pretrained=False))
+    head = network.put_head(task.head(network.backbone, labels), name)
+    with torch.no_grad():
+        for value in head.parameters():
+            value.add_(torch.randn(value.shape) * 0.1)
+    held_out, runtime = np.arange(0, 14, 2), resolve_runtime("cpu", "fp32")
+    stream = Stream(task, pool, labels, Batches(held_out + 1, np.zeros(7, np.int64), 2, seed=0), held_out)
+    counts: list[int] = []
+    settings = network.backbone.settings
+    found = validated(network, stream, settings, runtime, about=("", ""), advance=counts.append)
+    told = {"value": found.value, "loss": found.loss, "n": found.n, "beside": dict(found.beside), "counts": counts}
+    (out / f"told-{rank}.json").write_text(json.dumps(told))
+
+
 if __name__ == "__main__":
     folder, results = map(Path, sys.argv[1:3])
+    validation.BATCH = FEW
     with joined():
         for case in CASES:
             run_case(case, open_pool(folder), results / case)
+        for task in tasks():
+            validate(task, open_pool(folder), results / "validation" / task)

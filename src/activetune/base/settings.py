@@ -87,6 +87,7 @@ def places(cls: type[Settings]) -> dict[str, Place]:
 def flatten(options: Settings) -> dict[str, Any]:
     """All values in force, by flat name.
 
+    >>> from activetune.recipes.fact import Fact
     >>> flatten(Fact())["lr"] == Fact().training.lr
     True
     """
@@ -106,6 +107,7 @@ def recorded(options: Settings) -> dict[str, Any]:
 def changed(options: AnySettings, values: Mapping[str, Any]) -> AnySettings:
     """The settings with other values, by flat name; every group that changes checks itself again.
 
+    >>> from activetune.recipes.fact import Fact
     >>> changed(Fact(), {"lr": 0.01, "views": 2}).training.lr
     0.01
 

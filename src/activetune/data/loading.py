@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -47,6 +47,15 @@ class Loaded:
     def read(self) -> Sequence[int]:
         """The positions of all images, rejected ones included, in the pool's order."""
         return sorted([*self.positions, *(position for position, _ in self.rejected)])
+
+    def pin_memory(self) -> Loaded:
+        """The same with its images in pinned memory; the loader asks for it, see :func:`pins_memory`."""
+        return replace(self, images=self.images.pin_memory())
+
+
+def pins_memory(device: torch.device | None) -> bool:
+    """Whether batches on their way to a device lie in pinned memory, which a GPU copies from while it computes."""
+    return device is not None and device.type == "cuda"
 
 
 def choose_workers(workers: int, items: int, *, beside: int = 1, one_reader: bool = False) -> int:
@@ -175,6 +184,7 @@ def image_loader(
     first_batch: int = 0,
     contents: Contents | None = None,
     all_usable: bool = False,
+    device: torch.device | None = None,
 ) -> Iterator[Loaded]:
     """The pool's images in order, from batch ``first_batch`` on; a rejected image leaves its batch smaller.
 
@@ -182,6 +192,7 @@ def image_loader(
         about: pixels per side that are enough, see :func:`decode_image`; 0 for all.
         contents: takes note of the digests of the bytes that are read.
         all_usable: the images could all be decoded before, and it is an error if one no longer can.
+        device: where the images will go; None: nowhere.
 
     Raises:
         ReadingFault: an image can't be read at present; the batches before it have been given.
@@ -195,7 +206,8 @@ def image_loader(
         told=None if contents is None else contents.told(),
     )
     cut = (range(start, min(start + batch_size, len(pool))) for start in range(first, len(pool), batch_size))
-    for batch in batch_loader(images, cut, choose_workers(workers, len(pool) - first, one_reader=pool.one_reader)):
+    count = choose_workers(workers, len(pool) - first, one_reader=pool.one_reader)
+    for batch in batch_loader(images, cut, count, device=device):
         if contents is not None:
             contents.note(batch.read, batch.digests)
         if all_usable and batch.rejected:
@@ -203,12 +215,14 @@ def image_loader(
         yield batch
 
 
-def batch_loader(images: PoolImages, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Loaded]:
+def batch_loader(
+    images: PoolImages, batches: Iterable[Sequence[int]], workers: int, *, device: torch.device | None = None
+) -> Iterator[Loaded]:
     """The images of batches of positions, in their order.
 
     Args:
         batches: each is asked for when a process that decodes has nothing left to do, a few before it is given.
-        workers: processes that decode; 0: this one.
+        workers: processes that decode; 0: this one. device: where the images will go; None: nowhere.
     """
     loader: DataLoader[Item] = DataLoader(
         images,
@@ -217,6 +231,7 @@ def batch_loader(images: PoolImages, batches: Iterable[Sequence[int]], workers: 
         collate_fn=_collate,
         prefetch_factor=4 if workers else None,
         worker_init_fn=start_worker,
+        pin_memory=pins_memory(device),
     )
     with signals_held():
         loaded = iter(loader)

@@ -176,6 +176,7 @@ def predictions(
         workers=workers,
         contents=contents,
         all_usable=all_usable,
+        device=runtime.device,
     )
     portions = Portions(runtime.device, quiet)
     with progress(len(pool), "predicting", quiet=quiet) as meter:
@@ -207,7 +208,7 @@ def _portion(network: Network, runtime: Runtime, images: torch.Tensor, part: sli
 def _outputs(network: Network, images: torch.Tensor, runtime: Runtime) -> Any:
     """What the network's head gives for images (B, 3, H, W), a tensor in float32."""
     with torch.inference_mode(), runtime.autocast():
-        outputs = network(images.to(runtime.device))
+        outputs = network(images.to(runtime.device, non_blocking=True))
     return checked(outputs, runtime)
 
 

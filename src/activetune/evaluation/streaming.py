@@ -35,8 +35,12 @@ def stream_predictions(
 ) -> Iterator[Record]:
     """Predict image by image, without end if there is none; no more than a batch is kept in memory.
 
-    >>> for record in activetune.stream_predictions("MODEL", "photos/"):
+    >>> for record in activetune.stream_predictions("model", "photos"):
     ...     print(record["id"], record.get("label", record.get("error")))
+    leaf/1.png leaf
+    leaf/2.png leaf
+    sky/1.png sky
+    sky/2.png sky
 
     Args:
         pool: of the images; None: ``ids`` are paths of image files, relative ones from the current folder.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
+from activetune.base.printing import counted
 from activetune.data.loading import Loaded
 
 
@@ -21,7 +23,7 @@ class Clock:
     def __init__(self, *, on_processor: bool, save_every: float):
         self.started = self.mark = self.saved = time.perf_counter()
         self.wait = self.compute = self.decoding = 0.0
-        self.images = 0
+        self.images = self.decoded = 0
         self.on_processor, self.save_every = on_processor, save_every
 
     def waiting(self, loader: Iterator[Loaded]) -> Iterator[Loaded]:
@@ -32,6 +34,7 @@ class Clock:
             self.wait += 0 if first else now - self.mark
             first = False
             self.decoding += batch.cpu_seconds
+            self.decoded += len(batch.read)
             self.mark = now
             yield batch
             self.mark = time.perf_counter()
@@ -50,7 +53,7 @@ class Clock:
         return True
 
     def figures(self) -> dict[str, Any]:
-        """Images and rates.
+        """Images and rates: of the run, of the model while it computes, and of one core while it decodes.
 
         Decoding is the bottleneck where it costs over a tenth of the run: as time spent waiting for images, or, where
         model and decoding share one processor, as its part of all the cores' time.
@@ -63,6 +66,7 @@ class Clock:
             "seconds": round(seconds, 3),
             "images_per_second": round(self.images / seconds, 1),
             "model_images_per_second": round(self.images / max(self.compute, 1e-9), 1),
+            "core_images_per_second": round(self.decoded / self.decoding, 1) if self.decoding else 0.0,
             "waiting_share": round(waiting, 4),
             "decoding_share": round(share, 4),
             "bound": "decoding" if max(waiting, share) > 0.1 else "model",
@@ -78,5 +82,17 @@ class Clock:
             f"{figures['images_per_second']:,.0f} images/s, "
             f"in the model {figures['model_images_per_second']:,.0f} images/s; "
             f"bottleneck: {'decoding' if figures['bound'] == 'decoding' else 'the model'} (waiting for images "
-            f"{100 * figures['waiting_share']:.0f} % of the time{shared})"
+            f"{100 * figures['waiting_share']:.0f} % of the time{shared}){_advice(figures)}"
         )
+
+
+def _advice(figures: Mapping[str, Any]) -> str:
+    """What to get more of where decoding is the bottleneck; empty where it is not."""
+    core, model = figures["core_images_per_second"], figures["model_images_per_second"]
+    if figures["bound"] != "decoding" or not core:
+        return ""
+    told = f". One core decodes {core:,.0f} images/s"
+    if figures["decoding_share"]:  # on the same cores as the model
+        return f"{told}: more cores, or smaller image files, make it faster"
+    cores = counted(math.ceil(model / core), "core")
+    return f"{told}: {cores} would keep the model busy, a faster device would only wait for them"

@@ -114,8 +114,8 @@ class Graph:
         """(N, B): Q of each column, never negative.
 
         >>> pair = Graph.of(np.array([[1], [0]], dtype=np.int32), np.ones((2, 1), dtype=np.float32), 1)
-        >>> pair.spread(np.array([[1], [0]], dtype=np.float32), 0.5).round(3).ravel().tolist()  # (I - S / 2)^-1 Y / 2
-        [0.667, 0.333]
+        >>> (3 * pair.spread(np.array([[1], [0]], dtype=np.float32), 0.5)).round().ravel().tolist()
+        [2.0, 1.0]
 
         Args:
             known_NB: Y. alpha: in [0, 1), how far it spreads; 0 leaves it where it is.

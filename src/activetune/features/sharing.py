@@ -138,7 +138,7 @@ class Work(ABC):
             batches = self._claimed(pending, lambda shard: self.open(shard, runtime, portions), opened, kept)
             left = sum(len(self.shards.plan.bounds(shard)) for shard in pending)
             workers = choose_workers(self.workers, left, beside=beside, one_reader=self.pool.one_reader)
-            for batch in clock.waiting(batch_loader(images, batches, workers)):
+            for batch in clock.waiting(batch_loader(images, batches, workers, device=runtime.device)):
                 while batch.read and batch.read[0] not in opened[0][0]:
                     opened.popleft()[1].seal()
                 bounds, growing = opened[0]

@@ -46,7 +46,8 @@ def export_model(
     The exported network is opened as another program would open it, and compared with PyTorch's in numbers at batches
     of 1, 3 and 7; with ``pool`` both are scored. What differs is refused, and nothing is left on disk.
 
-    >>> activetune.export_model("MODEL", to="onnx", out="birds.onnx", pool="held_out/")["scores"]
+    >>> activetune.export_model("model", to="hub", out="for_timm", pool="photos")["scores"]["exported"]["top1"]
+    1.0
 
     Args:
         model: a model, or a folder of ``finetune``.

@@ -97,6 +97,8 @@ class Journal:
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > FORMAT:
                 raise UsageError(f"{path} was made by a newer activetune; update to go on with it")
+            if (told := self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(told.splitlines()[-1])
             self._connection.executescript(TABLES)
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.OperationalError as error:

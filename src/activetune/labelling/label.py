@@ -86,7 +86,7 @@ def label(
         KeyboardInterrupt: the signal that ended it, where the command line answers signals.
 
     Example:
-        >>> activetune.label("sel", classes=["cat", "dog"])  # doctest: +SKIP
+        >>> activetune.label("sel", classes=["leaf", "sky"])  # until Ctrl-C  # doctest: +SKIP
         http://127.0.0.1:41873/?token=…
         PosixPath('sel/labels.csv')
     """

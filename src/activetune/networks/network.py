@@ -23,9 +23,11 @@ CLASSIFICATION = "classification"  # the head of the task that there is today
 class Network(nn.Module):
     """A backbone, which never carries a classifier, under its heads.
 
+    >>> from activetune import load_backbone
     >>> network = Network(load_backbone("bundled"))
-    >>> network.add_head("linear", 10)
-    >>> network(images)  # uint8 (B, 3, H, W) to logits (B, 10)
+    >>> _ = network.add_head("linear", 10)
+    >>> network(torch.zeros((2, 3, 96, 96), dtype=torch.uint8)).shape  # images (B, 3, H, W) to logits (B, 10)
+    torch.Size([2, 10])
 
     Attributes:
         backbone: gives the features.

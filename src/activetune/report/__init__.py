@@ -54,8 +54,7 @@ def write_report(
             known; labels or embeddings that do not belong to the folder.
 
     Example:
-        >>> activetune.select("emb", budget=50, out="sel")  # doctest: +SKIP
-        >>> activetune.write_report("sel")  # doctest: +SKIP
+        >>> activetune.write_report("sel")
         PosixPath('sel/report.html')
     """
     from activetune.report.subject import KINDS, MODEL, USED, Given, Subject

@@ -125,7 +125,7 @@ def round_ticks(low: float, high: float, count: int) -> list[float]:
     """About ``count`` round numbers from low to high.
 
     >>> round_ticks(0, 97, 5)
-    [0.0, 20.0, 40.0, 60.0, 80.0]
+    [0, 20, 40, 60, 80]
     """
     raw = (high - low) / max(1, count)
     power = 10 ** math.floor(math.log10(raw)) if raw > 0 else 1.0

@@ -48,8 +48,7 @@ def contact_sheet(
         UsageError: the folder is not a selection, or ``pool`` is given and can't be opened.
 
     Example:
-        >>> activetune.select("emb", budget=50, out="sel")  # doctest: +SKIP
-        >>> activetune.contact_sheet("sel")  # doctest: +SKIP
+        >>> activetune.contact_sheet("sel")
         PosixPath('sel/picks.html')
     """
     folder = Path(folder)

@@ -59,8 +59,8 @@ def save_images(
         UsageError: a pool that is not there or lacks an item, or a folder that holds something else.
         ActivetuneError: an item that can't be decoded any more.
 
-    >>> activetune.save_images("sel", out="to_label")  # doctest: +SKIP
-    [PosixPath('to_label/images/clip.mp4_000250-91c1a2a4.png')]
+    >>> activetune.save_images("sel", out="to_label")
+    [PosixPath('to_label/images/sky_1-b9e2d2c3.png'), PosixPath('to_label/images/leaf_1-8d8f8c4f.png')]
     """
     folder = Path(out)
     selection = selection if isinstance(selection, Selection) else load_selection(selection)

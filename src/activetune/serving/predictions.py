@@ -148,7 +148,8 @@ def serve(
 ) -> None:
     """Answer images over HTTP on 127.0.0.1 until a signal ends it; the address is the first line on stdout.
 
-    >>> activetune.serve("MODEL", port=8000)  # http://127.0.0.1:8000/?token=…
+    >>> activetune.serve("model", port=8000)  # until Ctrl-C  # doctest: +SKIP
+    http://127.0.0.1:8000/?token=…
 
     Each request but ``GET /health`` gives the token of this run, in the header ``X-Token``.
 

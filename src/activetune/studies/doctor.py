@@ -77,7 +77,7 @@ def doctor() -> Health:
         The findings; ``faults`` among them are what activetune needs and this machine lacks.
 
     Example:
-        >>> activetune.doctor().faults  # doctest: +SKIP
+        >>> activetune.doctor().faults  # of this machine  # doctest: +SKIP
         []
     """
     checks: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (

@@ -33,8 +33,8 @@ def merge(
 ) -> Backbone:
     """Add low-rank additions to the weights of the backbone that they were trained on.
 
-    >>> merge("runs/coco/lora", backbone="timm/vit_tiny_patch16_224", out="merged")
-    >>> embed("photos", backbone="merged", out="emb")
+    >>> activetune.merge("taught/lora", backbone="bundled", out="merged")  # after minutes of `visft`  # doctest: +SKIP
+    >>> activetune.embed("photos", backbone="merged", out="emb")  # the same  # doctest: +SKIP
 
     Args:
         additions: a folder of peft (``lora/`` of :func:`activetune.visft`, or peft's own), or a file that ViSFT's

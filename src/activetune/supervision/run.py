@@ -102,8 +102,8 @@ def visft(
     head on the frozen backbone, one after the other. Stage 2 freezes the heads, and trains additions to the queries
     and values; each step draws one task by its weight, from (seed, step) alone.
 
-    >>> found = visft("coco.toml", out="runs/coco")
-    >>> finetune("photos", backbone=str(found.folder), out="model")
+    >>> found = activetune.visft("coco.toml", out="taught")  # trains for minutes  # doctest: +SKIP
+    >>> activetune.finetune("photos", backbone=str(found.folder), out="model")  # the same  # doctest: +SKIP
 
     Args:
         config: a TOML file, or a mapping of the same content: ``backbone``, ``weights``, settings, and ``tasks``, each

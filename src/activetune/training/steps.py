@@ -103,6 +103,7 @@ class Steps:
                 crops=options.crops,
                 workers=job.workers,
                 items=stream.batches.items * course.epochs,
+                device=job.runtime.device,
             )
             for stream in self.streams
         ]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.launch import launched
 from activetune.data.labels import Labels
-from activetune.data.loading import choose_workers, read_usable, start_worker
+from activetune.data.loading import choose_workers, pins_memory, read_usable, start_worker
 from activetune.data.pool import Pool
 from activetune.networks.backbones import ImageSettings
 from activetune.networks.network import Network
@@ -94,12 +94,19 @@ class StreamItems(Dataset[Sample]):
 
 
 def batches_loader(
-    stream: Stream, settings: ImageSettings, *, seed: int, crops: Crops, workers: int, items: int
+    stream: Stream,
+    settings: ImageSettings,
+    *,
+    seed: int,
+    crops: Crops,
+    workers: int,
+    items: int,
+    device: torch.device,
 ) -> DataLoader[Batch]:
     """The parts of a stream's batches, in the order of ``stream.batches``.
 
     Args:
-        items: how many will be read in all, by which the number of processes is chosen.
+        items: how many will be read in all, by which processes are chosen. device: where the batches will go.
     """
     count = choose_workers(workers, items, beside=launched().local_world)
     return DataLoader(
@@ -110,6 +117,7 @@ def batches_loader(
         persistent_workers=count > 0,
         generator=torch.Generator(),  # otherwise each iterator draws from the state that stochastic depth uses
         worker_init_fn=start_worker,
+        pin_memory=pins_memory(device),
     )
 
 

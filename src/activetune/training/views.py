@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.memory import Portions
 from activetune.base.progress import note, progress
-from activetune.data.loading import choose_workers, read_usable, start_worker
+from activetune.data.loading import choose_workers, pins_memory, read_usable, start_worker
 from activetune.networks.frofa import Grid
 from activetune.tasks import Crops, Sample
 from activetune.training.batches import derive
@@ -113,7 +113,8 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
         sampler=range(first, total),
         num_workers=choose_workers(job.workers, total),
         worker_init_fn=start_worker,
-        collate_fn=list,
+        collate_fn=_Seen.of,
+        pin_memory=pins_memory(job.runtime.device),
     )
     portions = Portions(job.runtime.device, job.quiet)
     if first < done:
@@ -121,17 +122,17 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
     with progress(total, "embedding views", done=first, quiet=job.quiet) as meter:
         for batch in loader:
             if targets is not None:
-                targets.put(start, [sample.target for sample in batch])
-                sizes += [sample.size for sample in batch]
-            start += len(batch)
-            meter.advance(len(batch))
+                targets.put(start, batch.targets)
+                sizes += batch.sizes
+            start += len(batch.images)
+            meter.advance(len(batch.images))
             if start <= done:
                 continue
-            pixels = torch.stack([sample.image for sample in batch])
+            pixels = batch.images
             with torch.inference_mode(), job.runtime.autocast():
                 found = torch.cat([part for _, part in portions.of(len(pixels), partial(_seen, job, tokens, pixels))])
             refuse_outputs(found, "the backbone's features", "under its views", remedy)
-            rows[start - len(batch) : start] = found
+            rows[start - len(pixels) : start] = found
             write_json(state, {"done": start})
     pool = backbone.pooled if tokens else None
     features = rows.view(count, items, *shape)
@@ -141,7 +142,7 @@ def embed_views(job: Job, count: int, crops: Crops, *, tokens: bool) -> Views:
 
 def _seen(job: Job, tokens: bool, pixels: Tensor, part: slice) -> Tensor:
     """What the backbone gives for some images, (B, T, D) or (B, D)."""
-    moved = pixels[part].to(job.runtime.device)
+    moved = pixels[part].to(job.runtime.device, non_blocking=True)
     found: Tensor = job.backbone.all_tokens(moved) if tokens else job.backbone(moved)
     return found
 
@@ -149,6 +150,25 @@ def _seen(job: Job, tokens: bool, pixels: Tensor, part: slice) -> Tensor:
 def _key(job: Job, views: str) -> str:
     """What cached views are told apart by; masks of another stride are other targets, so the task is part of it."""
     return digest(job.backbone.fingerprint, *job.labels.ids, str(job.seed), views, repr(job.task))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Images (B, 3, H, W) uint8 under a view, their B targets and sizes."""
+
+    images: Tensor
+    targets: Sequence[Any]
+    sizes: Sequence[tuple[int, int]]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> _Seen:
+        """A batch of samples."""
+        images = torch.stack([sample.image for sample in samples])
+        return cls(images, [sample.target for sample in samples], [sample.size for sample in samples])
+
+    def pin_memory(self) -> _Seen:
+        """The same with its images in pinned memory; targets stay on the processor."""
+        return replace(self, images=self.images.pin_memory())
 
 
 class _Targets:

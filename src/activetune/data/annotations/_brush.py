@@ -22,7 +22,7 @@ def packed(inside_HW: npt.NDArray[np.bool_]) -> list[int]:
     """A region as the numbers of Label Studio's ``rle``, of one byte each.
 
     >>> packed(np.array([[False, True]]))
-    [0, 0, 0, 8, 57, 39, 127, 128, 3, 63, 224]
+    [0, 0, 0, 8, 57, 63, 252, 96, 17, 255, 128]
     """
     flat = inside_HW.ravel()
     bits = [f"{4 * flat.size:032b}{WORD - 1:05b}", *(f"{size - 1:04b}" for size in SIZES)]

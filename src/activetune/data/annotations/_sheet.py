@@ -196,7 +196,7 @@ def stems_of(ids: Iterable[str]) -> dict[str, str]:
     It is the id where that will do; else signs are replaced, and a digest keeps it distinct.
 
     >>> stems_of(["1.jpg", "day 1/2.jpg"])
-    {'1.jpg': '1', 'day 1/2.jpg': 'day_1_2-c3f5ded5'}
+    {'1.jpg': '1', 'day 1/2.jpg': 'day_1_2-87a9b114'}
     """
     found: dict[str, str] = {}
     taken: set[str] = set()

@@ -75,10 +75,11 @@ def score(job: Job, positions: IntArray, objective: Objective, *, probs: bool, b
                 about=backbone.settings.enough,
                 workers=job.workers,
                 all_usable=True,
+                device=runtime.device,
             )
             for batch in loader:
                 with torch.inference_mode(), runtime.autocast():
-                    found: Tensor = backbone(batch.images.to(runtime.device))
+                    found: Tensor = backbone(batch.images.to(runtime.device, non_blocking=True))
                 yield found
                 meter.advance(len(batch.images))
 

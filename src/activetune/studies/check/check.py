@@ -91,7 +91,10 @@ def check(
 ) -> Checked:
     """Look for what is wrong with a pool: copies, test images in it, damaged, dark or blurred images, class names.
 
-    >>> activetune.check("photos", test="photos_test", out="checked").table()
+    >>> print(activetune.check("photos", checks=["unreadable", "exact_duplicate"], out="checked").table())
+    check            findings  of images  excluded
+    unreadable              0     0.00 %         0
+    exact_duplicate         0     0.00 %         0
 
     Args:
         pool: a pool, or what :func:`activetune.open_pool` opens. test: what models will be scored on.

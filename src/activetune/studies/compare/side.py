@@ -82,7 +82,7 @@ class Side:
         def batches() -> Iterator[Tensor]:
             prepare, about = self.backbone.prepare, self.backbone.settings.enough
             options: dict[str, Any] = {"batch_size": BATCH, "workers": self.run.workers, "all_usable": True}
-            for batch in image_loader(pool, prepare, about=about, **options):
+            for batch in image_loader(pool, prepare, about=about, device=self.runtime.device, **options):
                 yield batch.images
 
         return self._kept(made_from, batches, len(pool))
@@ -137,7 +137,7 @@ class Side:
         return features
 
     def _read(self, images: Tensor, part: slice) -> dict[str, FloatArray]:
-        found = self._pooled(self.backbone.last(images[part].to(self.runtime.device)))
+        found = self._pooled(self.backbone.last(images[part].to(self.runtime.device, non_blocking=True)))
         return {name: value.float().cpu().numpy() for name, value in found.items()}
 
     def _pooled(self, last: Tensor) -> dict[str, Tensor]:
