@@ -225,6 +225,17 @@ def test_predictions_are_suggestions_and_never_answers(pool: Path, tmp_path: Pat
         activetune.import_labels(out, pool=pool, task="classification", quiet=True)
 
 
+@pytest.mark.parametrize("name", ["label_studio", "fiftyone"])
+def test_a_prediction_that_stands_in_two_rows_is_no_answer_of_several_classes(
+    name: str, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, out = tmp_path / "predicted.csv", tmp_path / "out"
+    said.write_text("id,label,probability\na.png,cat,0.75\na.png,cat,0.5\n")
+    code, _, err = told(capsys, "export", said, "--pool", pool, "--to", name, "--out", out)
+    assert code == 2 and "predicted.csv names the class 'cat' of 'a.png' in two rows; keep one of them" in err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("columns", ["id,rank,score,reason", "id,label,probability", "id,label,state,source,row"])
 def test_an_import_replaces_no_table_that_holds_more_than_answers(
     columns: str, pool: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -475,3 +475,31 @@ def test_the_report_of_a_project_tells_its_rounds(tmp_path: Path) -> None:
     assert "project: 70 labels after 1 round" in text
     with pytest.raises(UsageError, match="the report of a project folder reads no labels"):
         write_report(project, labels={"a": "b"}, overwrite=True, quiet=True)
+
+
+GAIN = {
+    "more": 5, "gain": 0.02, "low": 0.01, "high": 0.03, "now": 0.8, "then": 0.82, "points": [[5, 0.7], [10, 0.8]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("latest", "told"),
+    [
+        ({"gain": GAIN, "sentence": "label on"}, "Label on."),
+        ({"gain": None, "sentence": "too few labels to tell"}, "Too few labels to tell."),
+        ({"gain": None, "sentence": ""}, None),  # several classes per image, or nothing left to label
+    ],
+)
+def test_the_advice_of_a_project_is_the_last_rounds_or_none(
+    latest: dict[str, Any], told: str | None, tmp_path: Path
+) -> None:
+    save_embeddings(Embeddings.from_numpy(np.eye(3, dtype=np.float32)), tmp_path / "embeddings")
+    (tmp_path / "project.toml").write_text("")
+    (tmp_path / "ledger.csv").write_text("round,state\n1,labelled\n2,labelled\n")
+    rounds = [{"round": 1, "labels": 10, "gain": GAIN, "sentence": "of the round before"}]
+    rounds.append({"round": 2, "labels": 15, **latest})
+    (tmp_path / "advice.json").write_text(json.dumps({"rounds": rounds}))
+    page = page_of(tmp_path)
+    assert "Of the round before" not in page and "<p>.</p>" not in page
+    assert ("How many labels are enough?" in headings(page)) == (told is not None)
+    assert told is None or f"<p>{told}</p>" in page

@@ -18,7 +18,7 @@ from activetune.networks.backbones import Backbone
 
 
 def load_cached(entry: Path, pool: Pool, quiet: bool) -> Embeddings | None:
-    """A cache entry under the pool's present name and labels; None where there is none, or a damaged one, which is dropped."""
+    """A cache entry under the pool's present name and labels; None where there is none, or a damaged one: that goes."""
     if not (entry / MANIFEST).is_file():
         return None
     try:
