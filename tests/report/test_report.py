@@ -18,6 +18,7 @@ from PIL import Image
 import activetune
 from activetune import Embeddings, UsageError, next_round, write_report
 from activetune.base.artefact import write_manifest
+from activetune.base.run import Run
 from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.data.kinds import ArrayMask, Boxes, Detections, Names, Sentences
@@ -28,6 +29,7 @@ from activetune.report.charts import Axis, Line, line_chart, round_ticks
 from activetune.report.page import Page
 from activetune.report.panels import Panel, panels
 from activetune.report.panels.coverage import mean_distances
+from activetune.report.panels.next_steps import NextSteps
 from activetune.report.subject import KINDS, USED, Subject
 from activetune.selection.artefact import Selection, save_selection
 from activetune.tasks import make_task, tasks
@@ -118,6 +120,14 @@ def test_a_model_shows_its_mistakes_where_there_is_a_pool(made: Path, monkeypatc
     assert f"{wrong:,} of {scores['n']:,} answers are wrong" in page
     matrix = np.asarray(scores["confusion"]["matrix"])
     assert page.count("<template data-cell=") == np.count_nonzero(matrix)
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_the_next_step_of_a_model_names_an_output_that_its_task_takes(task: str, tmp_path: Path) -> None:
+    page = Page("title", "lead")
+    NextSteps().draw(Subject(tmp_path, {"kind": "model", "task": task}, Run()), page)
+    (out,) = re.findall(r"--out (ANSWERS\S*) --draw", page.write(tmp_path / "page.html").read_text())
+    assert make_task(task).form(()).file(Path(out))
 
 
 def test_a_model_is_mapped_by_the_embeddings_of_a_larger_pool(made: Path, tmp_path: Path) -> None:
