@@ -344,11 +344,43 @@ def test_tiles_of_more_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.M
     folder, pool = many(tmp_path, 2600)
     page = page_of(folder, pool=pool, embeddings=tmp_path / "emb")
     tiles = sorted((folder / "report_files").iterdir())
-    assert [tile.name for tile in tiles] == ["tiles-0.webp", "tiles-1.webp"]
-    assert '"report_files/tiles-1.webp"' in page and "data:image/webp" not in page
+    assert [tile.name.partition("-")[0] + tile.suffix for tile in tiles] == ["tiles.webp"] * 2
+    assert all(f'"report_files/{tile.name}"' in page for tile in tiles) and "data:image/webp" not in page
     assert sum(tile.stat().st_size for tile in tiles) <= 105 * 2600  # 10.5 of the 15 megabytes of 100,000 items
     with Image.open(tiles[1]) as sheet:
         assert sheet.size == (1600, 64)
+
+
+def test_a_report_that_is_not_made_anew_keeps_its_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "INLINE", 10)
+    folder, pool = many(tmp_path, 80)
+    given: dict[str, Any] = {"pool": pool, "embeddings": tmp_path / "emb"}
+    page_of(folder, **given)
+
+    def there() -> dict[str, bytes]:
+        files = (folder / "report.html", *(folder / "report_files").iterdir())
+        return {file.name: file.read_bytes() for file in files}
+
+    before = there()
+    assert len(before) == 2
+    with pytest.raises(UsageError):
+        page_of(folder, **given, labels={"nowhere.png": "cat"})
+    assert there() == before
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NextSteps, "draw", cut_off)
+        page_of(folder, **given)
+    assert there() == before
+    monkeypatch.setattr(pictures, "SIDE", 16)
+    page_of(folder, **given)
+    after = there()
+    assert len(after) == 2 and after.keys() != before.keys()
+    monkeypatch.setattr(pictures, "INLINE", 100)
+    page_of(folder, **given)
+    assert not (folder / "report_files").exists()
 
 
 # In a browser -----------------------------------------------------------------------------------------------------

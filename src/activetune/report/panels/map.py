@@ -59,7 +59,7 @@ class Map(Panel):
         layouts = {maps.TOLD[name]: _places(name, subject, embeddings, rows) for name in names}
         ids = [embeddings.ids[row] for row in rows]
         pool = subject.pool
-        tiles = None if pool is None else sheets(pool, ids, subject.beside, quiet=subject.run.quiet)
+        tiles = None if pool is None else sheets(pool, ids, page.attach, quiet=subject.run.quiet)
         page.heading("Where the picks lie" if views else "Map of the pool")
         page.paragraph(_told(subject, len(rows), len(embeddings), list(layouts)))
         shown = len(views) - 1 if subject.kind == SIMULATION else _first(views)
