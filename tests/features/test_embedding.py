@@ -462,6 +462,17 @@ def test_a_damaged_cache_entry_is_computed_again_with_a_note(
     assert len(computed) == 2
 
 
+def test_a_cache_entry_that_was_dropped_in_part_is_made_anew(
+    few: Path, bundled: Backbone, tmp_path: Path, computed: list[object]
+) -> None:
+    run(few, bundled)
+    (entry,) = (tmp_path / "cache" / "embeddings").iterdir()
+    (entry / "manifest.json").unlink()  # as a process leaves it that is killed while it drops the entry
+    for _ in range(2):
+        run(few, bundled)
+    assert len(computed) == 2 and names(entry) == FILES
+
+
 def test_a_cache_entry_that_another_run_writes_is_left_to_it(few: Path, bundled: Backbone, tmp_path: Path) -> None:
     first = run(few, bundled)
     (entry,) = (tmp_path / "cache" / "embeddings").iterdir()  # no lock is left behind
