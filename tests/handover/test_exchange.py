@@ -16,6 +16,7 @@ from PIL import Image
 import activetune
 from activetune import open_pool
 from activetune.base.errors import UsageError
+from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.data.annotations import formats, read_annotations
 from activetune.data.annotations._brush import packed, unpacked
@@ -653,6 +654,29 @@ def test_an_export_says_what_was_written(
     (tmp_path / "predicted.csv").write_text("id,label,probability\na.png,cat,0.75\n")
     code, out, _ = told(capsys, "export", tmp_path / "predicted.csv", *given, "--out", tmp_path / "guessed")
     assert (code, out) == (0, f"{tmp_path / 'guessed'}: 1 image, 1 answered by a model, for label_studio\n")
+
+
+@pytest.mark.parametrize("name", ["cvat", "label_studio", "table"])
+def test_answers_to_files_that_were_written_out_come_back_under_the_pool_s_ids(
+    name: str, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picks = Selection(list(CLASSES), [1.0] * len(CLASSES), [""] * len(CLASSES), {"pool": str(pool)})
+    files = activetune.save_images(picks, out=tmp_path / "tl", pool=pool, quiet=True)
+    called = dict(zip((file.name for file in files), CLASSES.values(), strict=True))
+    (tmp_path / "said.csv").write_text("id,label\n" + "".join(f"{item},{one}\n" for item, one in called.items()))
+    out = tmp_path / {"cvat": "said.xml", "label_studio": "said.json", "table": "again.csv"}[name]
+    given = ("--pool", tmp_path / "tl/images", "--to", name, "--out", out)
+    assert told(capsys, "export", tmp_path / "said.csv", *given)[0] == 0
+    back = ("import", out, "--from", name, "--task", "classification", "--out", tmp_path / "back.csv")
+    assert told(capsys, *back, "--pool", tmp_path / "tl/images.csv")[0] == 0
+    rows = read_table(tmp_path / "back.csv")
+    assert dict(zip(rows["id"], rows["label"], strict=True)) == CLASSES
+
+
+def test_files_that_were_written_out_are_told_where_no_name_is_known(pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "said.csv").write_text("id,label\nday_9_x-0123abcd.png,cat\n")
+    with pytest.raises(UsageError, match=r"those of the pool DIR/images\.csv"):
+        activetune.import_labels(tmp_path / "said.csv", pool=pool, quiet=True)
 
 
 # The table of the page ------------------------------------------------------------------------------------------------
