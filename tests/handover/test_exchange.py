@@ -679,6 +679,24 @@ def test_files_that_were_written_out_are_told_where_no_name_is_known(pool: Path,
         activetune.import_labels(tmp_path / "said.csv", pool=pool, quiet=True)
 
 
+@pytest.mark.parametrize("name", ["label_studio", "label-studio"])
+def test_label_studio_is_known_with_either_sign(
+    name: str, pool: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(capsys, "export", labels, "--pool", pool, "--to", name, "--out", tmp_path / "tasks")[0] == 0
+    given = ("--pool", pool, "--from", name, "--out", tmp_path / "back.csv")
+    assert told(capsys, "import", tmp_path / "tasks", *given)[0] == 0
+    code, _, err = told(capsys, "label", tmp_path / "nowhere", "--in", name, "--url", "http://127.0.0.1:1")
+    assert code == 2 and "LABEL_STUDIO_API_KEY" in err
+
+
+def test_the_list_of_formats_says_where_the_one_class_of_an_image_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = told(capsys, "list", "formats")
+    read = [line for line in out.splitlines() if line.startswith("    read: ")]
+    assert len(read) == len(formats())
+    assert all(("classification" in line) == ("multilabel" in line) for line in read)
+
+
 # The table of the page ------------------------------------------------------------------------------------------------
 
 
