@@ -138,11 +138,17 @@ def test_all_shifted_pools_are_scored_in_one_table(
     assert f"mean top-1 {100 * mean:.2f} % on 4 shifted pools" in lines[-1]
     assert run(command) == 2
     assert run([*command, "--resume"]) == 0
-    for damaged in ({}, {"sets": []}, {"sets": {**scores["sets"], "fog-1": {"top1": "high"}}}):
+    spoilt = {"fog-1": {"top1": "high"}}
+    for damaged in ({}, {"sets": []}, {"sets": {**scores["sets"], **spoilt}}, {"sets": scores["sets"]}):
         kept = {"model": scores["model"], **damaged}
         (tmp_path / "m" / "shifts.json").write_text(json.dumps(kept))
         assert run([*command, "--resume"]) == 0
         assert json.loads((tmp_path / "m" / "shifts.json").read_text()) == scores
+    (tmp_path / "c" / "fog-4.parquet").unlink()  # what is gone counts no more
+    assert run([*command, "--resume"]) == 0
+    left = json.loads((tmp_path / "m" / "shifts.json").read_text())
+    assert set(left["sets"]) == {"fog-1", "pixelate-1", "pixelate-4"}
+    assert left["mean_top1"] == pytest.approx(np.mean([one["top1"] for one in left["sets"].values()]))
     capsys.readouterr()
     assert "leave --labels out" in wrong(" ".join([*command, "--labels", "a.csv"]), capsys)
 

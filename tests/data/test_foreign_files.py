@@ -131,6 +131,21 @@ def test_drawn_pictures_lie_in_a_folder_of_their_own(models: Models, tmp_path: P
     assert content(tmp_path / "drawn") == drawn
 
 
+def test_a_run_that_is_refused_lists_no_pictures_and_takes_no_others_for_its_own(
+    models: Models, tmp_path: Path
+) -> None:
+    model, drawn, masks = models.folder / "classification", tmp_path / "drawn", tmp_path / "masks"
+    (tmp_path / "p.csv").write_text("mine", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="nothing was written"):
+            predict(model, models.pool, out=tmp_path / "p.csv", draw=drawn, overwrite=True, **ON)
+        assert not drawn.exists()
+    for draw, told in ((masks, "--draw names the output"), (tmp_path / "p.csv", "--draw names a file")):
+        with pytest.raises(UsageError, match=told):
+            predict(models.folder / "segmentation", models.pool, out=masks, draw=draw, **ON)
+    assert list(content(tmp_path)) == ["p.csv"]
+
+
 def test_exported_picks_do_not_land_in_the_pool(models: Models, tmp_path: Path) -> None:
     pool = copied(models.pool, tmp_path / "images")
     selection = activetune.select(activetune.embed(pool, **ON), budget=2, method="random", device="cpu", quiet=True)
@@ -215,7 +230,9 @@ def test_a_run_that_replaces_another_ones_predictions_and_is_cut_off_leaves_no_f
         patch.setattr(module, "predicted", killed)
         with pytest.raises(KeyboardInterrupt):
             predict(other, models.pool, out=out, overwrite=True, **ON)
-    with pytest.raises(UsageError, match="was begun with another model or pool"):
+    with pytest.raises(UsageError, match="pool or precision"):
+        predict(other, models.pool, out=out, resume=True, **{**ON, "precision": "bf16"})
+    with pytest.raises(UsageError, match="was begun with another model, pool or precision"):
         predict(models.folder / "segmentation", models.pool, out=out, resume=True, **ON)
     predict(other, models.pool, out=out, resume=True, **ON)
     assert predict(other, models.pool, out=out, resume=True, **ON)

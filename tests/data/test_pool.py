@@ -891,7 +891,7 @@ def test_another_file_names_what_is_expected(tmp_path: Path, name: str) -> None:
     [
         ("selection", "labels.csv", "train on its picks: activetune finetune '.*my photos' --labels .*made/labels.csv"),
         ("embeddings", "features.npy", "select from it: activetune select .*made --budget 100 --out SEL"),
-        ("model", "model.safetensors", "let it answer: activetune predict .*made '.*my photos' --out ANSWERS"),
+        ("model", "model.safetensors", "let it answer: activetune predict .*made '.*my photos' --out ANSWERS.jsonl"),
         ("simulation", "results.csv", "look at it: activetune report .*made"),
         (
             "comparison",

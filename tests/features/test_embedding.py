@@ -30,6 +30,7 @@ from activetune.features import cache, computing, embedding
 from activetune.features.artefact import Embeddings, load_embeddings, save_items, seal_embeddings
 from activetune.features.embedding import EmbedOptions, embed, features_of, take
 from activetune.networks.backbones import Backbone
+from activetune.selection.images import pool_of
 from tests.conftest import write_digits
 
 OPTIONS = EmbedOptions(batch_size=4, workers=0, device="cpu", precision="fp32")
@@ -390,6 +391,20 @@ def test_labels_are_the_pools_present_ones_in_the_same_folder(few: Path, bundled
     assert found.labels == [f"new{number}" for number in range(20)]
 
 
+@pytest.mark.parametrize("kept", ["in the folder", "in the cache", "in memory"])
+def test_a_pool_that_has_moved_is_named_where_it_is_now(
+    kept: str, few: Path, bundled: Backbone, tmp_path: Path, computed: list[object]
+) -> None:
+    run(few, bundled, tmp_path / "emb")
+    few.rename(tmp_path / "moved")
+    out = {"in the folder": tmp_path / "emb", "in the cache": tmp_path / "other", "in memory": None}[kept]
+    found = run(tmp_path / "moved", bundled, out)
+    assert len(computed) == 1
+    for embeddings in (found, *([] if out is None else [load_embeddings(out)])):
+        assert embeddings.manifest["pool"] == embeddings.manifest["pool_path"] == str(tmp_path / "moved")
+        assert len(pool_of(embeddings)) == 20
+
+
 def test_other_ids_for_the_same_images_are_the_ids_returned(few: Path, bundled: Backbone) -> None:
     run(write_manifest_of(few, "id", "old"), bundled)
     found = run(write_manifest_of(few, "id", "new"), bundled)
@@ -445,6 +460,17 @@ def test_a_damaged_cache_entry_is_computed_again_with_a_note(
     (entry,) = (tmp_path / "cache" / "embeddings").iterdir()  # repaired
     assert len(run(few, bundled, tmp_path / "other")) == 20
     assert len(computed) == 2
+
+
+def test_a_cache_entry_that_was_dropped_in_part_is_made_anew(
+    few: Path, bundled: Backbone, tmp_path: Path, computed: list[object]
+) -> None:
+    run(few, bundled)
+    (entry,) = (tmp_path / "cache" / "embeddings").iterdir()
+    (entry / "manifest.json").unlink()  # as a process leaves it that is killed while it drops the entry
+    for _ in range(2):
+        run(few, bundled)
+    assert len(computed) == 2 and names(entry) == FILES
 
 
 def test_a_cache_entry_that_another_run_writes_is_left_to_it(few: Path, bundled: Backbone, tmp_path: Path) -> None:

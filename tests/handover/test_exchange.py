@@ -16,6 +16,7 @@ from PIL import Image
 import activetune
 from activetune import open_pool
 from activetune.base.errors import UsageError
+from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.data.annotations import formats, read_annotations
 from activetune.data.annotations._brush import packed, unpacked
@@ -223,6 +224,17 @@ def test_predictions_are_suggestions_and_never_answers(pool: Path, tmp_path: Pat
     assert '<Choice value="cat"' in (tmp_path / "tasks.config.xml").read_text()
     with pytest.raises(UsageError, match="holds no answer"):
         activetune.import_labels(out, pool=pool, task="classification", quiet=True)
+
+
+@pytest.mark.parametrize("name", ["label_studio", "fiftyone"])
+def test_a_prediction_that_stands_in_two_rows_is_no_answer_of_several_classes(
+    name: str, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, out = tmp_path / "predicted.csv", tmp_path / "out"
+    said.write_text("id,label,probability\na.png,cat,0.75\na.png,cat,0.5\n")
+    code, _, err = told(capsys, "export", said, "--pool", pool, "--to", name, "--out", out)
+    assert code == 2 and "predicted.csv names the class 'cat' of 'a.png' in two rows; keep one of them" in err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("columns", ["id,rank,score,reason", "id,label,probability", "id,label,state,source,row"])
@@ -642,6 +654,47 @@ def test_an_export_says_what_was_written(
     (tmp_path / "predicted.csv").write_text("id,label,probability\na.png,cat,0.75\n")
     code, out, _ = told(capsys, "export", tmp_path / "predicted.csv", *given, "--out", tmp_path / "guessed")
     assert (code, out) == (0, f"{tmp_path / 'guessed'}: 1 image, 1 answered by a model, for label_studio\n")
+
+
+@pytest.mark.parametrize("name", ["cvat", "label_studio", "table"])
+def test_answers_to_files_that_were_written_out_come_back_under_the_pool_s_ids(
+    name: str, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picks = Selection(list(CLASSES), [1.0] * len(CLASSES), [""] * len(CLASSES), {"pool": str(pool)})
+    files = activetune.save_images(picks, out=tmp_path / "tl", pool=pool, quiet=True)
+    called = dict(zip((file.name for file in files), CLASSES.values(), strict=True))
+    (tmp_path / "said.csv").write_text("id,label\n" + "".join(f"{item},{one}\n" for item, one in called.items()))
+    out = tmp_path / {"cvat": "said.xml", "label_studio": "said.json", "table": "again.csv"}[name]
+    given = ("--pool", tmp_path / "tl/images", "--to", name, "--out", out)
+    assert told(capsys, "export", tmp_path / "said.csv", *given)[0] == 0
+    back = ("import", out, "--from", name, "--task", "classification", "--out", tmp_path / "back.csv")
+    assert told(capsys, *back, "--pool", tmp_path / "tl/images.csv")[0] == 0
+    rows = read_table(tmp_path / "back.csv")
+    assert dict(zip(rows["id"], rows["label"], strict=True)) == CLASSES
+
+
+def test_files_that_were_written_out_are_told_where_no_name_is_known(pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "said.csv").write_text("id,label\nday_9_x-0123abcd.png,cat\n")
+    with pytest.raises(UsageError, match=r"those of the pool DIR/images\.csv"):
+        activetune.import_labels(tmp_path / "said.csv", pool=pool, quiet=True)
+
+
+@pytest.mark.parametrize("name", ["label_studio", "label-studio"])
+def test_label_studio_is_known_with_either_sign(
+    name: str, pool: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(capsys, "export", labels, "--pool", pool, "--to", name, "--out", tmp_path / "tasks")[0] == 0
+    given = ("--pool", pool, "--from", name, "--out", tmp_path / "back.csv")
+    assert told(capsys, "import", tmp_path / "tasks", *given)[0] == 0
+    code, _, err = told(capsys, "label", tmp_path / "nowhere", "--in", name, "--url", "http://127.0.0.1:1")
+    assert code == 2 and "LABEL_STUDIO_API_KEY" in err
+
+
+def test_the_list_of_formats_says_where_the_one_class_of_an_image_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = told(capsys, "list", "formats")
+    read = [line for line in out.splitlines() if line.startswith("    read: ")]
+    assert len(read) == len(formats())
+    assert all(("classification" in line) == ("multilabel" in line) for line in read)
 
 
 # The table of the page ------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from activetune.data.images import decode_image
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 from activetune.evaluation.model import Prepare
-from activetune.handover.checks import BATCHES
+from activetune.handover.checks import BATCHES, differences
 from activetune.handover.description import preprocessing
 from activetune.handover.graph import Graph, Replayed
 from activetune.handover.targets import make_target, targets
@@ -406,6 +406,30 @@ def test_other_numbers_are_refused(
     with pytest.raises(ActivetuneError, match=says):
         activetune.export_model(probe, to="hub", out=tmp_path / "h", **GIVEN)
     assert not (tmp_path / "h").exists()
+
+
+class Two(nn.Module):
+    """A network of two tensors, and the runtime that gives the second one otherwise."""
+
+    def __init__(self, second: float):
+        super().__init__()
+        self.second = second
+
+    def example(self, batch: int) -> torch.Tensor:
+        return torch.ones(batch, 3)
+
+    def forward(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        return images, torch.full_like(images, self.second)
+
+    def open(self, folder: object) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+        return self
+
+
+def test_numbers_of_every_tensor_are_compared() -> None:
+    graph: Any = Two(1)
+    assert differences(graph, Two(1.5), None, tolerance=None) == dict.fromkeys(map(str, BATCHES), 0.5)
+    with pytest.raises(ActivetuneError, match="differs from PyTorch's by nan"):
+        differences(graph, Two(torch.nan), None, tolerance=1e-3)
 
 
 def test_lower_scores_are_refused(probe: Path, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from activetune import Labels, UsageError, open_pool
 from activetune.base.arrays import IntArray
 from activetune.data.labels import Labels as AnyLabels
+from activetune.evaluation.learned_from import told_lessons
 from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.networks.regression import LinearHead
 from activetune.recipes import pool_fact
@@ -179,7 +180,9 @@ def test_stages_in_their_order_and_their_figures(digits: Path, tmp_path: Path, o
 def test_the_pool_that_is_looked_at_is_bounded(digits: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     given = {"epochs": 1, "batch_size": 8, "turns": 0, "pool_most": 30}
     train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 4), settings=given, **options)
-    assert figures(tmp_path / "m")["phases"]["pool"]["images"] == 16 + 30
+    told = figures(tmp_path / "m")
+    assert told["phases"]["pool"]["images"] == 16 + 30 and told["phases"]["pool"]["unlabelled"] == 30
+    assert told_lessons(told) == "16 labelled images and 30 without a label"
 
 
 def test_without_a_pilot_to_judge_it_there_is_no_student(

@@ -16,6 +16,7 @@ import activetune
 from activetune import EmbedOptions, UsageError, open_pool
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.data.splits import validation_splits
+from activetune.evaluation.learned_from import told_lessons
 from activetune.evaluation.metrics import measure_balanced, measure_top1
 from activetune.evaluation.statistics import surely_positive
 from activetune.features.distances import Float32, pieces_of, unit_rows
@@ -286,11 +287,25 @@ def test_the_model_is_made_from_the_whole_pool(digits: Path, tmp_path: Path) -> 
     train(pool, tmp_path / "whole", "pool_probe", **options)
     told = figures(tmp_path / "whole")
     assert told["pool"]["images"] == len(pool) and told["pool"]["alpha"] in (0.5, 0.8, 0.95)
+    assert told["pool"]["unlabelled"] == len(pool) - len(labels)
     fewer = pool.subset([*labels, *(item for item in pool.ids if item not in labels)][: len(labels) + 20])
     with pytest.raises(UsageError, match="--overwrite"):  # other images without a label make another model
         train(fewer, tmp_path / "whole", "pool_probe", **options)
     model = activetune.load(tmp_path / "whole")
     assert model.config["heads"]["classification"]["kind"] == "linear"
+
+
+def test_no_label_that_chose_and_no_image_that_was_not_drawn_is_told_as_learned_from_without_one(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PoolProbe, "hold_out", lambda *_: np.arange(0, 16, 4))
+    pool, (name, weights) = open_pool(digits), tiny_backbone()
+    given: dict[str, Any] = {"labels": some_labels(pool, 4), "backbone": name, "weights": weights}
+    for most, others in ((10**4, len(pool) - len(given["labels"])), (5, 5)):
+        train(pool, tmp_path / "m", "pool_probe", settings={"pool_most": most}, overwrite=True, **given)
+        told = figures(tmp_path / "m")
+        told["pool"]["used"] = True
+        assert told_lessons(told) == f"12 labelled images and {others:,} without a label"
 
 
 def test_simulate_fits_what_finetune_does(digits: Path, tmp_path: Path) -> None:

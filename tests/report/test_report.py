@@ -18,6 +18,7 @@ from PIL import Image
 import activetune
 from activetune import Embeddings, UsageError, next_round, write_report
 from activetune.base.artefact import write_manifest
+from activetune.base.run import Run
 from activetune.base.tables import read_table
 from activetune.cli import run
 from activetune.data.kinds import ArrayMask, Boxes, Detections, Names, Sentences
@@ -28,6 +29,7 @@ from activetune.report.charts import Axis, Line, line_chart, round_ticks
 from activetune.report.page import Page
 from activetune.report.panels import Panel, panels
 from activetune.report.panels.coverage import mean_distances
+from activetune.report.panels.next_steps import NextSteps
 from activetune.report.subject import KINDS, USED, Subject
 from activetune.selection.artefact import Selection, load_selection, save_selection
 from activetune.tasks import make_task, tasks
@@ -130,6 +132,14 @@ def test_a_model_shows_its_mistakes_where_there_is_a_pool(made: Path, monkeypatc
     assert f"{wrong:,} of {scores['n']:,} answers are wrong" in page
     matrix = np.asarray(scores["confusion"]["matrix"])
     assert page.count("<template data-cell=") == np.count_nonzero(matrix)
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_the_next_step_of_a_model_names_an_output_that_its_task_takes(task: str, tmp_path: Path) -> None:
+    page = Page("title", "lead")
+    NextSteps().draw(Subject(tmp_path, {"kind": "model", "task": task}, Run()), page)
+    (out,) = re.findall(r"--out (ANSWERS\S*) --draw", page.write(tmp_path / "page.html").read_text())
+    assert make_task(task).form(()).file(Path(out))
 
 
 def test_a_model_is_mapped_by_the_embeddings_of_a_larger_pool(made: Path, tmp_path: Path) -> None:
@@ -359,8 +369,8 @@ def test_tiles_of_more_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.M
     folder, pool = many(tmp_path, 2600)
     page = page_of(folder, pool=pool, embeddings=tmp_path / "emb")
     tiles = sorted((folder / "report_files").iterdir())
-    assert [tile.name for tile in tiles] == ["tiles-0.webp", "tiles-1.webp"]
-    assert '"report_files/tiles-1.webp"' in page and "data:image/webp" not in page
+    assert [tile.name.partition("-")[0] + tile.suffix for tile in tiles] == ["tiles.webp"] * 2
+    assert all(f'"report_files/{tile.name}"' in page for tile in tiles) and "data:image/webp" not in page
     assert sum(tile.stat().st_size for tile in tiles) <= 85 * 2600  # 8.5 of the 15 megabytes of 100,000 items
     with Image.open(tiles[1]) as sheet:
         assert sheet.size == (1600, 64)
@@ -390,6 +400,38 @@ def test_a_sheet_has_the_best_quality_in_which_it_is_small_enough(most: int) -> 
         sheet.save(file, "WEBP", quality=quality, method=4)
         sizes.append(len(file.getvalue()))
     assert len(pictures._webp(sheet, most)) == next((size for size in sizes if size <= most), sizes[-1])
+
+
+def test_a_report_that_is_not_made_anew_keeps_its_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "INLINE", 10)
+    folder, pool = many(tmp_path, 80)
+    given: dict[str, Any] = {"pool": pool, "embeddings": tmp_path / "emb"}
+    page_of(folder, **given)
+
+    def there() -> dict[str, bytes]:
+        files = (folder / "report.html", *(folder / "report_files").iterdir())
+        return {file.name: file.read_bytes() for file in files}
+
+    before = there()
+    assert len(before) == 2
+    with pytest.raises(UsageError):
+        page_of(folder, **given, labels={"nowhere.png": "cat"})
+    assert there() == before
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NextSteps, "draw", cut_off)
+        page_of(folder, **given)
+    assert there() == before
+    monkeypatch.setattr(pictures, "SIDE", 16)
+    page_of(folder, **given)
+    after = there()
+    assert len(after) == 2 and after.keys() != before.keys()
+    monkeypatch.setattr(pictures, "INLINE", 100)
+    page_of(folder, **given)
+    assert not (folder / "report_files").exists()
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
@@ -696,3 +738,31 @@ def test_the_report_of_a_project_tells_its_rounds(tmp_path: Path) -> None:
     assert "project: 70 labels after 1 round" in text
     with pytest.raises(UsageError, match="the report of a project folder reads no labels"):
         write_report(project, labels={"a": "b"}, overwrite=True, quiet=True)
+
+
+GAIN = {
+    "more": 5, "gain": 0.02, "low": 0.01, "high": 0.03, "now": 0.8, "then": 0.82, "points": [[5, 0.7], [10, 0.8]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("latest", "told"),
+    [
+        ({"gain": GAIN, "sentence": "label on"}, "Label on."),
+        ({"gain": None, "sentence": "too few labels to tell"}, "Too few labels to tell."),
+        ({"gain": None, "sentence": ""}, None),  # several classes per image, or nothing left to label
+    ],
+)
+def test_the_advice_of_a_project_is_the_last_rounds_or_none(
+    latest: dict[str, Any], told: str | None, tmp_path: Path
+) -> None:
+    save_embeddings(Embeddings.from_numpy(np.eye(3, dtype=np.float32)), tmp_path / "embeddings")
+    (tmp_path / "project.toml").write_text("")
+    (tmp_path / "ledger.csv").write_text("round,state\n1,labelled\n2,labelled\n")
+    rounds = [{"round": 1, "labels": 10, "gain": GAIN, "sentence": "of the round before"}]
+    rounds.append({"round": 2, "labels": 15, **latest})
+    (tmp_path / "advice.json").write_text(json.dumps({"rounds": rounds}))
+    page = page_of(tmp_path)
+    assert "Of the round before" not in page and "<p>.</p>" not in page
+    assert ("How many labels are enough?" in headings(page)) == (told is not None)
+    assert told is None or f"<p>{told}</p>" in page

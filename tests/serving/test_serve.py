@@ -84,6 +84,8 @@ def test_several_files_of_a_form(client: TestClient, place: Path) -> None:
     assert [one["id"].rpartition("/")[2] for one in told] == ["0003.png", "0001.png", "bad.png"]
     assert [one["label"] for one in told[:2]] == [rows[item] for item in items]
     assert told[2]["error"].startswith("corrupt")
+    named = client.post("/predict", params={"id": "mine"}, files=files)
+    assert named.status_code == 400 and "leave the parameter id out" in named.json()["error"]
 
 
 def test_what_the_model_is(client: TestClient, place: Path) -> None:

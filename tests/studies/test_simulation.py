@@ -836,6 +836,8 @@ def test_the_page_is_made_again_without_a_new_map(copy: Path, monkeypatch: pytes
         assert text in page
     assert run(["report", str(copy)]) == 2
     assert run(["report", str(copy), "--overwrite"]) == 0
+    with pytest.raises(AssertionError, match="the places are known"):  # of another seed there are others
+        activetune.write_report(copy, seed=1, overwrite=True, quiet=True)
 
 
 def test_the_map_holds_all_picks_that_are_shown(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

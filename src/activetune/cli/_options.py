@@ -51,12 +51,15 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-def with_run_options(config: ConfigLoader = load_config, *, idle: Sequence[str] = ()) -> Callable[[Command], Command]:
+def with_run_options(
+    config: ConfigLoader = load_config, *, idle: Sequence[str] = (), workers: str | None = None
+) -> Callable[[Command], Command]:
     """Give a command ``--config`` and the options of every stage, which it gets as ``**run_options``.
 
     Args:
         config: what reads the file of ``--config``, where the command has lists or tables of its own.
         idle: options that can't change anything here. Their use is refused in a sentence; ``--help`` leaves them out.
+        workers: what ``--workers`` means here, where that is something else.
     """
 
     def decorate(command: Command) -> Command:
@@ -67,8 +70,9 @@ def with_run_options(config: ConfigLoader = load_config, *, idle: Sequence[str] 
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
         reader = typer.Option(help="TOML file with this command's options.", callback=config, is_eager=True)
-        hidden = {name: (_hidden(*_RUN_OPTIONS[name]), _RUN_OPTIONS[name][1]) for name in idle}
-        shared = {"config": (Annotated[Path | None, reader], None), **_RUN_OPTIONS, **hidden}
+        changed = {name: _changed(name, hidden=True) for name in idle}
+        changed |= {} if workers is None else {"workers": _changed("workers", help=workers)}
+        shared = {"config": (Annotated[Path | None, reader], None), **_RUN_OPTIONS, **changed}
         keyword = inspect.Parameter.KEYWORD_ONLY
         added = [
             inspect.Parameter(name, keyword, annotation=hint, default=default)
@@ -87,12 +91,13 @@ def with_run_options(config: ConfigLoader = load_config, *, idle: Sequence[str] 
     return decorate
 
 
-def _hidden(hint: Any, default: object) -> Any:
-    """An option's hint without its line in ``--help``."""
+def _changed(name: str, **attributes: object) -> tuple[Any, object]:
+    """An option of every stage with some of its attributes changed."""
+    hint, default = _RUN_OPTIONS[name]
     kind, option = get_args(hint)
-    hidden = copy(option)
-    hidden.hidden = True
-    return Annotated[kind, hidden]
+    other = copy(option)
+    vars(other).update(attributes)
+    return Annotated[kind, other], default
 
 
 _RUN_OPTIONS: dict[str, tuple[Any, object]] = {
@@ -143,8 +148,9 @@ LabelsOption = Annotated[
     Path | None,
     typer.Option(
         "--labels",
-        help="Answers: CSV, Parquet or JSON lines with id and label (or labels, caption, mask), a folder of masks, "
-        "COCO, Pascal VOC or YOLO; default: the pool's own.",
+        help="Answers. One class per image: a table (CSV, Parquet or JSON lines) with id and label; from other tools "
+        "use 'import' first. Other tasks: also labels, caption or mask, a folder of masks, COCO, Pascal VOC, YOLO. "
+        "Default: the pool's own.",
     ),
 ]
 Track = Annotated[
@@ -155,7 +161,8 @@ Track = Annotated[
     ),
 ]
 ClassLabels = Annotated[
-    Path | None, typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label, for the class name.")
+    Path | None,
+    typer.Option("--labels", help="CSV, Parquet or JSON lines with id and label; default: the pool's own."),
 ]
 
 

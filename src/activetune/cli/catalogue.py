@@ -58,7 +58,8 @@ def catalogue(what: str) -> Iterator[str]:
         for name, module in formats().items():
             also = f" (also {', '.join(module.ALSO)})" if hasattr(module, "ALSO") else ""
             yield f"{name}{also}: {module.ABOUT}"
-            yield f"    read: {', '.join(module.TASKS)}"
+            one_class = ["classification"] if "multilabel" in module.TASKS else []  # where no image has several
+            yield f"    read: {', '.join(sorted([*module.TASKS, *one_class]))}"
             written = getattr(module, "WRITES", None)
             yield (
                 f"    written: {', '.join(written)}" if written else f"    {how_written(module).removeprefix('it is ')}"

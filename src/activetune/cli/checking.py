@@ -60,7 +60,9 @@ def check(
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:
-    """Look for copies, test images in the pool, damaged, dark or blurred ones. Writes findings.csv and report.html."""
+    """Look for copies, test images in the pool, damaged, dark or blurred ones. Writes findings.csv,
+    exclude.csv and report.html.
+    """
     from activetune.studies.check.check import check as run
 
     found = run(

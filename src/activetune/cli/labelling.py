@@ -118,7 +118,7 @@ def _in_studio(
     """Push a selection to Label Studio, or pull its answers."""
     from activetune.labelling.label_studio import label_in_studio
 
-    if inside != STUDIO or url is None:
+    if inside is None or inside.replace("_", "-") != STUDIO or url is None:
         raise UsageError(
             f"labelling elsewhere takes --in {STUDIO} and --url ADDRESS, for instance --url http://127.0.0.1:8080"
         )

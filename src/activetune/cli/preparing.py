@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Unpack
 
 import typer
@@ -10,7 +11,7 @@ from activetune.base.errors import UsageError
 from activetune.base.printing import counted, say
 from activetune.base.run import RunOptions
 from activetune.cli._app import app
-from activetune.cli._options import ClassLabels, FollowLinks, NoCache, Out, PoolArgument, opened, with_run_options
+from activetune.cli._options import FollowLinks, Out, PoolArgument, opened, with_run_options
 
 
 @app.command()
@@ -21,10 +22,12 @@ def caption(
     with_: Annotated[
         str, typer.Option("--with", metavar="NAME", help="template, hf/MODEL, or a file with id and caption.")
     ] = "template",
-    labels: ClassLabels = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV, Parquet or JSON lines with id and label, for the class name in --prompt.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Replaces the captioner's own; may hold {class_name}.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
-    no_cache: NoCache = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor fill the cache of captions.")] = False,
     follow_links: FollowLinks = False,
     **run_options: Unpack[RunOptions],
 ) -> None:

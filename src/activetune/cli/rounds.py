@@ -55,7 +55,9 @@ def next_(
     classes: Annotated[
         str | None, typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur.")
     ] = None,
-    labels: ClassLabels = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Answers from elsewhere: CSV, Parquet or JSON lines with id and label.")
+    ] = None,
     close: Annotated[
         bool, typer.Option("--close", help="End the round although nobody has looked at some of its items.")
     ] = False,

@@ -94,7 +94,7 @@ Images = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the
 
 
 @app.command()
-@with_run_options(idle=("precision",))
+@with_run_options(idle=("precision",), workers="Processor threads; -1 and 0 set no limit.")
 def select(
     embeddings: Annotated[str, typer.Argument(metavar="EMB", help="Embeddings: a folder of 'embed', .npy or .npz.")],
     budget: Annotated[str, typer.Option(help="500, 5%, 2/class or coverage:0.95.", show_default=False)],

@@ -54,7 +54,7 @@ def list_(
     config: Config = None,
     quiet: Quiet = False,
 ) -> None:
-    """List what can be chosen by name. Selectors and recipes come with their settings."""
+    """List what can be chosen by name. Selectors, recipes, probes and checks come with their settings."""
     from activetune.cli.catalogue import catalogue
 
     for line in catalogue(what.value):
@@ -66,7 +66,10 @@ def list_(
 def report(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="A finished folder of any command that makes one, or a project."),
+        typer.Argument(
+            metavar="DIR",
+            help="A finished folder of embed, select, finetune, check, simulate, compare, visft or demo, or a project.",
+        ),
     ],
     pool: Annotated[
         str | None, typer.Option(help="Where the images are; default: where DIR says. Of a model: what it answers.")

@@ -26,7 +26,7 @@ MADE = {  # what else one may be, and what is done with it
         "; to train on its picks: activetune finetune {pool} --labels {folder}/labels.csv, or --labels with your "
         "masks, boxes or captions",
     ),
-    "model": ("a model", "; to let it answer: activetune predict {folder} {pool} --out ANSWERS"),
+    "model": ("a model", "; to let it answer: activetune predict {folder} {pool} --out ANSWERS.jsonl"),
     "simulation": ("a simulation", "; to look at it: activetune report {folder}"),
 }
 

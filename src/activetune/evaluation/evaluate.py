@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -204,31 +204,30 @@ def evaluate_shifts(
     pools = list(shifted_pools(Path(folder)))
     if not pools:
         raise UsageError(f"{folder} holds no shifted pool; make some with: activetune corrupt POOL --out {folder}")
-    content: dict[str, Any] = {"model": model.fingerprint, "sets": {}}
+    sets: dict[str, dict[str, Any]] = {}
     path = None if out is None else Path(out)
     if path is not None:
         before = read_json(path) if run.resume and path.is_file() else {}
-        if before.get("model") == content["model"]:
-            content["sets"] = _whole_sets(before.get("sets"))
+        if before.get("model") == model.fingerprint:
+            sets = _whole_sets(before.get("sets"), {file.stem for *_, file in pools})
         else:
             prepare_file(path, own=_holds_scores, overwrite=run.overwrite)
     found: dict[str, dict[int, float]] = {}
     for kind, severity, file in pools:
         pool = open_pool(file, quiet=run.quiet)
-        known = content["sets"].get(file.stem, {})
-        if not known or known.get("pool_fingerprint") != pool.fingerprint:
+        if sets.get(file.stem, {}).get("pool_fingerprint") != pool.fingerprint:
             note(file.stem, run.quiet)
             scores = evaluate(model, pool, **run.within())
-            known = {"top1": scores.value, "n": scores.n, "pool_fingerprint": pool.fingerprint}
-            content["sets"][file.stem] = known
-            content["mean_top1"] = float(np.mean([one["top1"] for one in content["sets"].values()]))
-            if path is not None:
-                write_json(path, content)
-        found.setdefault(kind, {})[severity] = known["top1"]
+            sets[file.stem] = {"top1": scores.value, "n": scores.n, "pool_fingerprint": pool.fingerprint}
+        found.setdefault(kind, {})[severity] = sets[file.stem]["top1"]
+        if path is not None:
+            mean = float(np.mean([one["top1"] for one in sets.values()]))
+            write_json(path, {"model": model.fingerprint, "sets": sets, "mean_top1": mean})
     return found
 
 
-def _whole_sets(found: Any) -> dict[str, dict[str, Any]]:
-    """The scores of shifted pools in a file that may be damaged; one that lacks a number is left out."""
+def _whole_sets(found: Any, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The scores of shifted pools of some names in a file that may be damaged; one that lacks a number is left out."""
     pairs = found.items() if isinstance(found, dict) else ()
-    return {name: one for name, one in pairs if isinstance(one, dict) and isinstance(one.get("top1"), float)}
+    whole = {name: one for name, one in pairs if isinstance(one, dict) and isinstance(one.get("top1"), float)}
+    return {name: one for name, one in whole.items() if name in names}

@@ -176,8 +176,8 @@ def all_lines(shards: Shards, contents: Contents) -> tuple[Rows, Rejects]:
 def begun_otherwise(out: Path) -> str:
     """What is said of a run that can't be gone on with."""
     return (
-        f"{out} was begun with another model or pool; give the same ones to go on with --resume, or --overwrite to "
-        "start again"
+        f"{out} was begun with another model, pool or precision; give the same ones to go on with --resume, or "
+        "--overwrite to start again"
     )
 
 

@@ -18,11 +18,14 @@ def told_lessons(figures: Mapping[str, Any]) -> str:
     '20 labelled images and 76 without a label'
     >>> told_lessons({"n_train": 20, "phases": {"pool": {"images": 96}}, "stage": "full"})
     '20 labelled images'
+    >>> told_lessons({"n_train": 48, "n_validation": 12, "pool": {"images": 90, "unlabelled": 25, "used": True}})
+    '48 labelled images and 25 without a label'
     """
     labelled = figures.get("n_train", 0)
     pool = figures.get("pool") or figures.get("phases", {}).get("pool", {})
     used = pool.get("used", True) and figures.get("stage") != "full"
-    others = pool.get("images", 0) - labelled if used else 0
+    others = pool.get("images", 0) - labelled - figures.get("n_validation", 0)  # as models of earlier versions tell it
+    others = pool.get("unlabelled", others) if used else 0
     told = counted(labelled, "labelled image")
     return f"{told} and {others:,} without a label" if others > 0 else told
 

@@ -122,12 +122,6 @@ def among_highest(scores_NC: FloatArray, truth_N: IntArray, k: int = TOP) -> npt
     return found
 
 
-def confusion_matrix(truth_N: IntArray, predicted_N: IntArray, classes: int) -> Counts:
-    """(Y, Y) counts: a row a true class, a column a predicted one."""
-    cells = np.bincount(truth_N * classes + predicted_N, minlength=classes * classes)
-    return cells.reshape(classes, classes).astype(np.int64)
-
-
 def margins_of(logits_NC: FloatArray, indices: IntArray) -> FloatArray:
     """How far the logit of each item's class lies above the highest of the others, (N,)."""
     rows = np.arange(len(indices))

@@ -92,7 +92,7 @@ def predict(
         if rows is None:
             cluster = held.enter_context(chosen.cluster(run.device))
             precision = shared_precision(run.device, run.precision, cluster)  # a device that is not there: no trace
-            shards, pending = _begun(journal, Plan.of(key, len(given), BATCH, shard_size), run, held)
+            shards, pending = _begun(journal, Plan.of(digest(key, precision), len(given), BATCH, shard_size), run, held)
             common = (given, shards, run.workers, run.device, precision, contents.told(), SAVE_EVERY_SECONDS)
             work = _Answering(*common, loaded, form, None if journal is None else journal.path)
             rows = _answered(work, pending, journal, contents, cluster, run)
@@ -120,12 +120,12 @@ def _form(model: Model, out: str | os.PathLike[str] | None, format: str, draw: o
 
 
 def _refuse(form: Form, pool: Pool, out: str | os.PathLike[str] | None, draw: str | os.PathLike[str] | None) -> None:
-    """Refuse what can't be written, and outputs that lie in the pool; list the pictures that will be drawn."""
+    """Refuse what can't be written, and outputs that lie in the pool."""
     form.refuse(pool.ids)
     if out is not None and not Path(out).suffix:
         refuse_in_pool(Path(out), pool, "--out")
-    if draw is not None:
-        _claim_pictures(pool, Path(draw))
+    if draw is not None and out is not None:
+        _refuse_pictures(pool, Path(draw), Path(out))
 
 
 def _kept(journal: Journal | None, run: Run) -> Rows | None:
@@ -231,25 +231,40 @@ class _Answering(Work):
         return [rows[position] for position in sorted(rows)], rejected
 
 
-def _claim_pictures(pool: Pool, folder: Path) -> None:
-    """List in a folder the pictures that will be drawn there.
+def _refuse_pictures(pool: Pool, folder: Path, out: Path) -> None:
+    """Refuse a folder for pictures that lies in the pool, is the output, or holds something else.
 
     Raises:
-        UsageError: it lies in the pool, or holds something else.
+        UsageError: it does.
     """
     refuse_in_pool(folder, pool, "--draw")
     refuse_one_name(pool.ids, "pictures")
-    listing, names = folder / PICTURES, [picture_name(item) for item in pool.ids]
-    before = read_table(listing) if header_of(listing) == LISTED else None
-    refuse_others(folder, names, None if before is None else set(before["file"]), "--draw")
-    sweep_all(folder)
-    earlier = {} if before is None else dict(zip(before["file"], before["id"], strict=True))
-    listed = {**earlier, **dict(zip(names, pool.ids, strict=True))}
-    write_csv(listing, LISTED, [(item, name) for name, item in listed.items()])
+    if folder.resolve() == out.resolve() or folder.is_file():
+        raise UsageError(
+            f"--draw names {'the output' if folder.resolve() == out.resolve() else 'a file'}, {folder}; nothing was "
+            "written: give a folder of its own"
+        )
+    before = _drawn(folder)
+    refuse_others(folder, map(picture_name, pool.ids), None if before is None else set(before), "--draw")
+
+
+def _drawn(folder: Path) -> dict[str, str] | None:
+    """The items of the pictures that were drawn into a folder before, by file; None: none were."""
+    listing = folder / PICTURES
+    if header_of(listing) != LISTED:
+        return None
+    listed = read_table(listing)
+    return dict(zip(listed["file"], listed["id"], strict=True))
 
 
 def _draw(pool: Pool, rows: Rows, form: Form, file: Path, folder: Path, quiet: bool) -> None:
-    """Write a picture of each image with its answer drawn in; pictures that are there are replaced."""
+    """List the pictures, and write one of each image with its answer drawn in; those that are there are replaced.
+
+    They are listed no sooner, for what is listed is taken for this command's own from then on.
+    """
+    sweep_all(folder)
+    listed = {**(_drawn(folder) or {}), **{picture_name(item): item for item in pool.ids}}
+    write_csv(folder / PICTURES, LISTED, [(item, name) for name, item in listed.items()])
     with progress(len(rows), "drawing", quiet=quiet) as meter:
         for row in rows:
             image = read_usable(pool, pool.position[row[0]])

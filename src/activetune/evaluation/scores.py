@@ -17,7 +17,6 @@ from activetune.evaluation.metrics import (
     accuracy,
     among_highest,
     calibration_error,
-    confusion_matrix,
 )
 from activetune.evaluation.statistics import wilson_interval
 
@@ -48,7 +47,9 @@ class Confusion:
         """(Y, Y) counts: a row per true class, a column per predicted one."""
         rows, columns, counts = np.asarray(self.cells, dtype=np.int64).reshape(-1, 3).T
         size = len(self.classes)
-        return confusion_matrix(np.repeat(rows, counts), np.repeat(columns, counts), size)
+        matrix_YY = np.zeros((size, size), dtype=np.int64)
+        matrix_YY[rows, columns] = counts
+        return matrix_YY
 
     def counts(self) -> ClassCounts:
         """By class."""

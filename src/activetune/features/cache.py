@@ -46,8 +46,9 @@ def add(entry: Path, folder: Path, files: Sequence[str]) -> None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         _sweep(entry.parent)
         with locked_if_free(entry, folder=False) as free:
-            if not free or entry.exists():
+            if not free or (entry / MANIFEST).is_file():
                 return
+            remove(entry)  # what is left of one that was being dropped when its process was killed
             copy = entry.with_name(f"{ADDING}{entry.name}")
             try:
                 copy.mkdir()

@@ -3,7 +3,8 @@
 Between two exact assignments the centroids move little, so an item's nearest one is nearly always among those around
 its last one. Items are grouped by that, and a group is compared with the centroids around it alone: 2 N R D operations
 instead of 2 N M D. What is found is the best of a fixed set that holds the item's last centroid, so a loss computed
-from it is never below the exact one. On a GPU the whole product in bfloat16 is faster, and is what is done there.
+from it is never below the exact one. On a GPU the whole product in bfloat16 is faster, and is what is done there; it
+rounds, so that a loss may lie on either side.
 Shape legend: N items, D feature size, M centroids, R neighbours.
 """
 

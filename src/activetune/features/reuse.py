@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from activetune.base.artefact import MANIFEST
+from activetune.base.artefact import MANIFEST, write_manifest
 from activetune.base.errors import ActivetuneError
 from activetune.base.progress import note
 from activetune.base.shards import Plan, Shards
@@ -18,7 +18,7 @@ from activetune.networks.backbones import Backbone
 
 
 def load_cached(entry: Path, pool: Pool, quiet: bool) -> Embeddings | None:
-    """A cache entry under the pool's present labels; None where there is none, or a damaged one, which is dropped."""
+    """A cache entry under the pool's present name and labels; None where there is none, or a damaged one: that goes."""
     if not (entry / MANIFEST).is_file():
         return None
     try:
@@ -28,18 +28,20 @@ def load_cached(entry: Path, pool: Pool, quiet: bool) -> Embeddings | None:
         note(f"the cached features are damaged ({error}); computing them again", quiet)
         cache.drop(entry)
         return None
-    return _relabelled(found, pool)
+    return _renewed(found, pool)
 
 
 def refresh(folder: Path, pool: Pool) -> Embeddings:
-    """Embeddings that a folder holds already, with the pool's present labels."""
+    """Embeddings that a folder holds already, with the pool's present name, place and labels."""
     found = load_embeddings(folder)
     _check_items(found, folder, pool)
-    relabelled = _relabelled(found, pool)
-    if relabelled.labels != found.labels:
-        save_items(folder / "items.parquet", relabelled.ids, relabelled.labels)
+    renewed = _renewed(found, pool)
+    if renewed.labels != found.labels:
+        save_items(folder / "items.parquet", renewed.ids, renewed.labels)
+    if renewed.manifest != found.manifest:
+        write_manifest(folder, "embeddings", renewed.manifest)
     clear(folder)
-    return relabelled
+    return renewed
 
 
 def copy_cached(found: Embeddings, entry: Path, folder: Path, pool: Pool, backbone: Backbone, plan: Plan) -> Embeddings:
@@ -53,7 +55,7 @@ def copy_cached(found: Embeddings, entry: Path, folder: Path, pool: Pool, backbo
     for name in (FEATURES, "rejected.csv"):
         shutil.copyfile(entry / name, folder / name)
     save_items(folder / "items.parquet", found.ids, found.labels)
-    sealed = seal_embeddings(folder, {**found.manifest, **origin(pool), **backbone.asked_for, "cache": "hit"})
+    sealed = seal_embeddings(folder, {**found.manifest, **backbone.asked_for, "cache": "hit"})
     shards.clear()
     return sealed
 
@@ -72,7 +74,7 @@ def _check_items(found: Embeddings, folder: Path, pool: Pool) -> None:
         )
 
 
-def _relabelled(embeddings: Embeddings, pool: Pool) -> Embeddings:
-    """The pool's present labels: features may have been computed under other ones."""
+def _renewed(embeddings: Embeddings, pool: Pool) -> Embeddings:
+    """The pool's present name, place and labels: features may have been computed under other ones."""
     labels = None if pool.labels is None else [pool.labels[pool.position[item]] for item in embeddings.ids]
-    return Embeddings(embeddings.ids, embeddings.features_ND, labels, embeddings.manifest)
+    return Embeddings(embeddings.ids, embeddings.features_ND, labels, {**embeddings.manifest, **origin(pool)})

@@ -47,7 +47,7 @@ def _use(description: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[
     yield 'image = Image.open("photo.jpg")'
     if sides := description["preprocessing"]["jpeg_sides"]:
         yield f"image.draft(None, ({sides}, {sides}))  # a large JPEG at a smaller scale"
-    yield 'image = ImageOps.exif_transpose(image).convert("RGB")  # upright, as it was trained on'
+    yield 'image = ImageOps.exif_transpose(image).convert("RGB")  # upright; transparent or 16-bit ones: see below'
     yield f"probabilities = network(transform(image)[None])[0].{'sigmoid()' if several else 'softmax(dim=0)'}"
     yield 'names = network.pretrained_cfg["label_names"]'
     if several:

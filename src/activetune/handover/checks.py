@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,14 +76,19 @@ def differences(graph: Graph, target: Target, folder: Any, *, tolerance: float |
             raise ActivetuneError(
                 f"the exported network does not take a batch of {batch} ({type(error).__name__}); nothing was written"
             ) from error
-        found[str(batch)] = max(_difference(*pair) for pair in zip(given, wanted, strict=True))
-    worst = float(np.max(list(found.values())))  # NaN, where one is
+        found[str(batch)] = _largest(_difference(*pair) for pair in zip(given, wanted, strict=True))
+    worst = _largest(found.values())
     if tolerance is not None and not worst <= tolerance:
         raise ActivetuneError(
             f"the exported network differs from PyTorch's by {worst:.2g} of its largest number, where {tolerance:.2g} "
             "is allowed; nothing was written: try another --to"
         )
     return found
+
+
+def _largest(differences: Iterable[float]) -> float:
+    """The largest; NaN, where one is, which ``max`` may pass over."""
+    return float(np.max(list(differences)))
 
 
 def _difference(given: Tensor, wanted: Tensor) -> float:

@@ -226,6 +226,7 @@ def _classes_predicted(columns: Columns, path: Path, pool: Pool) -> Given:
         several |= item in rows or not str(name or "")
         entry = rows.setdefault(item, [])
         if str(name or ""):
+            _refuse_twice(item, str(name), entry, path)
             entry.append((str(name), _number(probability, path)))
     found = _known(list(rows), path, pool)
     pairs = {item: sorted(rows[item]) for item in found}
@@ -235,6 +236,12 @@ def _classes_predicted(columns: Columns, path: Path, pool: Pool) -> Given:
         named = {item: Names.of([name for name, _ in pairs[item]]) for item in found}
         return Given("multilabel", found, named, classes, scores)
     return Given(CLASSIFICATION, found, {item: pairs[item][0][0] for item in found}, classes, scores)
+
+
+def _refuse_twice(item: str, name: str, entry: Sequence[tuple[str, float]], path: Path) -> None:
+    """Refuse a row that another one says already: two of them are no answer of several classes."""
+    if any(name == other for other, _ in entry):
+        raise UsageError(f"{path} names the class {name!r} of {item!r} in two rows; keep one of them")
 
 
 def _number(value: Any, path: Path) -> float:

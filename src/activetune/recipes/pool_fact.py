@@ -42,7 +42,7 @@ from activetune.networks.regression import LinearHead
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import course_of, fit, train
 from activetune.training.phases import Phases, pilot
-from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression, told_pool
+from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression, told_pool, unlabelled
 from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
 from activetune.training.pseudo_labels import PseudoLabels, reliance
 from activetune.training.recipe import Recipe
@@ -335,8 +335,9 @@ class _Stages:
             rows = np.asarray([self.embeddings.position[item] for item in self.judged])
             self.judged_answers[name] = Answers(self.answers.classes_N[rows], self.answers.sure_N[rows])
         head.write_to(job.network.classifier())
-        note(told_pool(len(self.embeddings), len(job.labels), options.most), job.quiet)
-        return Outcome([], {"images": len(self.embeddings)})
+        counts = (len(self.embeddings), len(job.labels), options.most)
+        note(told_pool(*counts), job.quiet)
+        return Outcome([], {"images": len(self.embeddings), "unlabelled": unlabelled(*counts)})
 
     def _teach(self, name: str) -> Outcome:
         """Train the network on the labels and on the pool's answers."""

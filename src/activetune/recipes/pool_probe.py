@@ -9,7 +9,7 @@ standard errors, and by more than three labelled items, the model is the plain p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from activetune.networks.regression import CROSS_VALIDATED, LinearHead, Measure
 from activetune.tasks import Crops
 from activetune.tasks.classification import Classification
 from activetune.training.job import Job, Outcome
-from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression, told_pool
+from activetune.training.pool_regression import PoolFit, PoolLearning, PoolRegression, told_pool, unlabelled
 from activetune.training.probe_phase import Probe, pool_features, run_probe
 from activetune.training.recipe import Recipe
 
@@ -77,8 +77,10 @@ class PoolProbe(Recipe):
             )
         )
         found.head.write_to(job.network.classifier())
-        note(_told(found, told_pool(len(pool), len(job.labels), self.pool.most)), job.quiet)
-        return Outcome([*probe.history, *_rows(found, job)], {**probe.figures, **_figures(found, job, len(pool))})
+        counts = (len(pool), len(job.labels), self.pool.most)
+        note(_told(found, told_pool(*counts)), job.quiet)
+        looked = {"images": len(pool), "unlabelled": unlabelled(*counts)}
+        return Outcome([*probe.history, *_rows(found, job)], {**probe.figures, **_figures(found, job, looked)})
 
     def _learned(
         self,
@@ -136,10 +138,10 @@ def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(found: PoolFit, job: Job, count: int) -> dict[str, Any]:
+def _figures(found: PoolFit, job: Job, looked: Mapping[str, int]) -> dict[str, Any]:
     """What is told of the pool, and how good its classifier is on labels that it did not see."""
     chosen = {"alpha": found.alpha, "probe_share": found.share}
-    figures: dict[str, Any] = {"pool": {"images": count, **chosen, "used": found.used}}
+    figures: dict[str, Any] = {"pool": {**looked, **chosen, "used": found.used}}
     if found.first is None or found.second is None:
         return figures
     error = found.error if np.isfinite(found.error) else None

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from activetune.base.artefact import MANIFEST, REPORT, check_files, contents
 from activetune.base.errors import UsageError, repeated, some, unknown_name
-from activetune.base.files import read_json, remove
+from activetune.base.files import read_json
 from activetune.base.locks import holds_output
 from activetune.base.progress import note
 from activetune.base.run import NO_CHANCE, NO_PRODUCTS, ONE_PROCESS, PROCESSOR_ONLY, Run, RunOptions
@@ -125,9 +125,8 @@ def _write(subject: Any, path: Path) -> Path:
     from activetune.report.page import Page
     from activetune.report.panels import panels
 
-    remove(subject.beside)  # of an earlier report
     page = Page(*opening(subject))
     for panel in panels():
         if panel.stands(subject):
             panel.draw(subject, page)
-    return page.write(path)
+    return page.replace(path)

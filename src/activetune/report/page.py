@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from activetune.base.files import replacing
+from activetune.base.artefact import REPORT_FILES
+from activetune.base.files import remove, replacing, write_bytes
+from activetune.base.fingerprint import digest_bytes
 
 HERE = Path(__file__).parent
 STYLE, TOUCH, MAP = "static/page.css", "static/page.js", "static/map.js"
@@ -65,6 +67,7 @@ class Page:
         self._parts: list[str] = []
         self._headings: list[tuple[str, str]] = []
         self._asked: set[str] = set() if bare else {"touch"}
+        self._files: dict[str, bytes] = {}
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -176,8 +179,31 @@ class Page:
         self._parts.append(markup)
         self._asked |= {asks} - {""}
 
+    def attach(self, name: str, content: bytes) -> str:
+        """Have a file written beside the page, and return its address from there.
+
+        The address tells the content, so that another page, which is there until this one is written, keeps its own.
+        """
+        place = PurePosixPath(REPORT_FILES, name)
+        address = str(place.with_stem(f"{place.stem}-{digest_bytes(content)[:8]}"))
+        self._files[address] = content
+        return address
+
+    def replace(self, path: Path) -> Path:
+        """Write the page in the place of an earlier one, whose files go once it is there."""
+        self.write(path)
+        beside = path.with_name(REPORT_FILES)
+        for file in beside.iterdir() if beside.is_dir() else ():
+            if f"{REPORT_FILES}/{file.name}" not in self._files:
+                remove(file)
+        if not self._files:
+            remove(beside)
+        return path
+
     def write(self, path: Path) -> Path:
-        """Write the page in one step."""
+        """Write the page in one step, after the files that lie beside it."""
+        for address, file in self._files.items():
+            write_bytes(path.parent / address, file)
         links = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in self._headings)
         content = "".join(
             (

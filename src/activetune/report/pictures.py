@@ -9,15 +9,13 @@ from __future__ import annotations
 import base64
 import io
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from PIL import Image
 
 from activetune.base.errors import ActivetuneError, RejectedImage
-from activetune.base.files import write_bytes
 from activetune.base.progress import progress
 from activetune.data.images import decode_image
 from activetune.data.kinds import Answer
@@ -68,11 +66,11 @@ def encoded(image: Image.Image, side: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def sheets(pool: Pool, items: Sequence[str], beside: Path, *, quiet: bool) -> dict[str, object]:
+def sheets(pool: Pool, items: Sequence[str], attach: Callable[[str, bytes], str], *, quiet: bool) -> dict[str, object]:
     """All items as tiles on sheets, as ``static/map.js`` reads them.
 
     Args:
-        beside: a folder for the sheets of more than ``INLINE`` items; it is named from the folder above it.
+        attach: takes the sheets of more than ``INLINE`` items, see :meth:`activetune.report.page.Page.attach`.
 
     Returns:
         ``side``, ``across``, ``each`` (tiles of a sheet) and ``sheets``: data URIs, or names of files.
@@ -91,8 +89,7 @@ def sheets(pool: Pool, items: Sequence[str], beside: Path, *, quiet: bool) -> di
             if inline:
                 found.append(f"data:image/webp;base64,{base64.b64encode(content).decode()}")
             else:
-                write_bytes(beside / f"tiles-{number}.webp", content)
-                found.append(f"{beside.name}/tiles-{number}.webp")
+                found.append(attach(f"tiles-{number}.webp", content))
     return {"side": SIDE, "across": ACROSS, "each": EACH, "sheets": found}
 
 

@@ -68,11 +68,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Subject:
-    """A folder and what is known of it.
-
-    Attributes:
-        beside: the folder for files that a page shows and does not hold.
-    """
+    """A folder and what is known of it."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -83,11 +79,6 @@ class Subject:
     def kind(self) -> str:
         """Of the folder, by its manifest."""
         return str(self.manifest["kind"])
-
-    @property
-    def beside(self) -> Path:
-        """The folder for files that the page shows and does not hold."""
-        return self.folder / "report_files"
 
     def has(self, name: str) -> bool:
         """Whether an artefact is there."""

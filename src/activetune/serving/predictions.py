@@ -4,7 +4,7 @@
 |---|---|
 | ``POST /predict``, the bytes of an image | an object as ``predict`` streams it, ``{"id", "label", "probability"}`` |
 | ``POST /predict``, ``multipart/form-data`` with files | ``{"predictions": [such an object per file]}`` |
-| ``GET /model`` | task, classes, input size, and which model it is |
+| ``GET /model``, ``GET /`` | task, classes, input size, and which model it is |
 | ``GET /health`` | ``{"status": "ok"}``, without the token |
 
 An image that can't be used is answered with 400, one that is too large with 413, and a sentence; among several files it
@@ -151,7 +151,8 @@ def serve(
     >>> activetune.serve("model", port=8000)  # until Ctrl-C  # doctest: +SKIP
     http://127.0.0.1:8000/?token=…
 
-    Each request but ``GET /health`` gives the token of this run, in the header ``X-Token``.
+    Each request but ``GET /health`` gives the token of this run, in the header ``X-Token``; a GET may give it in the
+    address, as ``?token=…``.
 
     Args:
         model: a model, or a folder of ``finetune``.
@@ -190,6 +191,8 @@ def application(predictor: Predictor, token: str, *, max_body: int = MAX_BODY) -
     async def predict(request: Request) -> JSONResponse:
         refuse_others(request, "id")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
+            if "id" in request.query_params:
+                raise UsageError("the files of a form are told apart by their own names; leave the parameter id out")
             return await _several(request, record)
         try:
             return JSONResponse(await record(request.query_params.get("id", ""), await request.body()))

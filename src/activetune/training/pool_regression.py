@@ -120,6 +120,11 @@ class PoolFit:
     used: bool = True
 
 
+def unlabelled(images: int, labelled: int, most: int) -> int:
+    """How many images without a label are learned from, of a pool of so many images."""
+    return min(images - labelled, most)
+
+
 def told_pool(images: int, labelled: int, most: int) -> str:
     """What was learned from.
 
@@ -133,7 +138,7 @@ def told_pool(images: int, labelled: int, most: int) -> str:
     >>> told_pool(20, 20, 60)
     'learned from 20 images of the pool, all of them labelled'
     """
-    learned = labelled + min(images - labelled, most)
+    learned = labelled + unlabelled(images, labelled, most)
     if learned < images:
         of_these = f"learned from {learned:,} of them, {labelled:,} of these labelled"
         return f"labels spread over {counted(images, 'image')} of the pool; {of_these}"

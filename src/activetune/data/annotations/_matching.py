@@ -3,7 +3,8 @@
 A name is looked for as it is; then, from its whole path to its last part alone, as the end of an id, with its suffix
 and without. Folders that only say what lies in them (``images``, ``masks``, ``Annotations`` …) do not count, so that
 ``train/masks/7.png`` is found for ``train/images/7.jpg``. A part of a path that several images share finds none. Where
-a name and the id that it finds lie in folders of different names, that is told.
+a name and the id that it finds lie in folders of different names, that is told. Where the pool is a table, what is no
+id is looked for among its paths: files of ``select --images`` are called otherwise.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ MASK_FOLDERS = frozenset(
     }
 )
 IMAGE_FOLDERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "photos", "rgb", "input", "inputs"})
+PATHS = ("path", "file_name")  # columns of a table of images
 SAYS_NOTHING = MASK_FOLDERS | IMAGE_FOLDERS
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|seg)$", re.IGNORECASE)  # of a mask's name behind that of its image
+WRITTEN_OUT = re.compile(r"-[0-9a-f]{8}(\.\w+)?$")  # a file of ``select --images`` whose id holds a folder
 EXACT = -1  # parts that were taken away in front of a name
 
 
@@ -43,6 +46,11 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
     wanted = list(dict.fromkeys(names))
     ids = [item for item in pool.ids if item not in without] if without else pool.ids
     found, several = _found(wanted, ids)
+    if left := [name for name in wanted if name not in found and name not in several]:
+        items = {path: item for path, item in _by_path(pool).items() if item not in without}
+        by_path, shared = _found(left, list(items))
+        found.update({name: place._replace(item=items[place.item]) for name, place in by_path.items()})
+        several.update(shared)
     by_item: dict[str, list[str]] = defaultdict(list)
     for name, place in found.items():
         by_item[place.item].append(name)
@@ -62,6 +70,8 @@ def match(names: Iterable[str], pool: Pool, problems: Problems, *, without: Coll
         problems.add("names of several images, left out", told, len(several))
     if not found and wanted:
         example = f"; its ids are such as {ids[0]!r}" if ids else ""
+        if all(WRITTEN_OUT.search(name) for name in wanted):
+            example += ", and files of 'select --images DIR' are those of the pool DIR/images.csv"
         raise UsageError(
             f"{problems.where}: none of its {len(wanted):,} names ({some(wanted)}) stands for one image of the pool "
             f"{pool.name}{example}{'; ' + problems.told() if problems.found else ''}"
@@ -89,6 +99,19 @@ class _Place(NamedTuple):
 
 
 SEVERAL = _Place("", EXACT, False)
+
+
+def _by_path(pool: Pool) -> dict[str, str]:
+    """The ids by the paths that a table of images has beside them; a path that several items have is left out."""
+    column = None if pool.further is None else next((one for one in PATHS if one in pool.further.names()), None)
+    if pool.further is None or column is None:
+        return {}
+    cells, found = pool.further.values(column), dict[str, str | None]()
+    for item, row in zip(pool.ids, range(len(pool)) if pool.rows is None else pool.rows, strict=True):
+        path = cells[row]
+        if isinstance(path, str):
+            found[path] = None if path in found else item
+    return {path: item for path, item in found.items() if item is not None}
 
 
 def _found(names: Sequence[str], ids: Sequence[str]) -> tuple[dict[str, _Place], dict[str, None]]:

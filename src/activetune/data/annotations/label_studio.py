@@ -37,6 +37,7 @@ from activetune.data.labels import Labels
 
 ABOUT = "Label Studio: its export as JSON or JSON_MIN, a .json with a list of tasks"
 TASKS = ("captioning", "detection", "multilabel", "segmentation")
+ALSO = ("label-studio",)  # as 'label --in' has it
 EITHER = "either"  # the mark of a text that may be a choice as well
 SENTENCE = 4  # words; texts that are longer as a rule are no names of classes
 

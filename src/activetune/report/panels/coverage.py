@@ -102,10 +102,7 @@ def _advice(counts: Sequence[int], distances: Sequence[float]) -> str:
             told
             + f"If labels are dear, label these first, look at a model's scores, and go on from pick {reached + 1:,}."
         )
-    return (
-        told
-        + "The curve is still falling at its end: more labels would stand for parts of the pool that have none yet."
-    )
+    return told + "Late picks bring much of it: more labels may stand for parts of the pool that have none yet."
 
 
 def _classes(ids: Sequence[str], known: Mapping[str, str], counts: Sequence[int]) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.errors import ActivetuneError, UsageError
+from activetune.base.errors import ActivetuneError
 from activetune.base.files import file_name
-from activetune.base.numpy_files import load_array, write_array
+from activetune.base.fingerprint import digest, digest_array
+from activetune.base.numpy_files import read_own_archive, write_archive
 from activetune.base.progress import note
 from activetune.features.artefact import Embeddings
 from activetune.features.clusters import cluster
@@ -24,7 +25,7 @@ from activetune.report.simulation_results import Results
 from activetune.report.subject import DEMO, EMBEDDINGS, MODEL, PROJECT, SELECTION, SIMULATION, Subject
 from activetune.selection.artefact import load_selection
 
-KEPT = "map.npy"  # a simulation's t-SNE places, as (row, x, y)
+KEPT = "map.npz"  # a simulation's t-SNE places, and what they were made from
 STUDY_ITEMS, STUDY_VIEWS = 5_000, 60  # on the map of a simulation, whose t-SNE takes time
 CLUSTERS = 12
 
@@ -59,7 +60,7 @@ class Map(Panel):
         layouts = {maps.TOLD[name]: _places(name, subject, embeddings, rows) for name in names}
         ids = [embeddings.ids[row] for row in rows]
         pool = subject.pool
-        tiles = None if pool is None else sheets(pool, ids, subject.beside, quiet=subject.run.quiet)
+        tiles = None if pool is None else sheets(pool, ids, page.attach, quiet=subject.run.quiet)
         page.heading("Where the picks lie" if views else "Map of the pool")
         page.paragraph(_told(subject, len(rows), len(embeddings), list(layouts)))
         shown = len(views) - 1 if subject.kind == SIMULATION else _first(views)
@@ -100,28 +101,25 @@ def _layouts(subject: Subject, count: int) -> list[str]:
 
 def _places(name: str, subject: Subject, embeddings: Embeddings, rows: IntArray) -> Places:
     """Places of the rows on the map; a simulation's are kept, so that its page is quickly made again."""
-    path = subject.folder / KEPT
+    path, key = subject.folder / KEPT, digest(embeddings.fingerprint, digest_array(rows), str(subject.run.seed))
     keeps = subject.kind == SIMULATION and name == "tsne"
-    if keeps and (kept := _kept(path, rows)) is not None:
+    if keeps and (kept := _kept(path, key, len(rows))) is not None:
         return kept
     if name != "pca":
         note(f"{maps.TOLD[name]} of {len(rows):,} items", subject.run.quiet)
     places = maps.LAYOUTS[name](np.asarray(embeddings.features_ND[rows]), subject.run.seed)
     if keeps:
-        write_array(path, np.column_stack([rows, places]))
+        write_archive(path, {"places": places, "key": np.asarray(key)})
     return places
 
 
-def _kept(path: Path, rows: IntArray) -> Places | None:
-    """The places in a file, if they are those of these rows."""
-    if not path.is_file():
+def _kept(path: Path, key: str, count: int) -> Places | None:
+    """The places in a file, if they are those of this key."""
+    found = read_own_archive(path)
+    if found is None or found.keys() != {"places", "key"} or str(found["key"]) != key:
         return None
-    try:
-        kept = load_array(path)
-    except UsageError:
-        return None
-    same = kept.shape == (len(rows), 3) and bool((kept[:, 0] == rows).all())
-    return np.asarray(kept[:, 1:]) if same else None
+    places = found["places"]
+    return places if places.shape == (count, 2) and bool(np.isfinite(places).all()) else None
 
 
 # Colours ----------------------------------------------------------------------------------------------------------

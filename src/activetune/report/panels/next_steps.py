@@ -9,6 +9,7 @@ from activetune.report.page import Page
 from activetune.report.panels._base import Panel
 from activetune.report.subject import EMBEDDINGS, MODEL, SELECTION, Subject
 from activetune.selection.artefact import ANSWERS
+from activetune.tasks import DEFAULT, make_task
 
 Step = tuple[str, str]  # a sentence, and the command
 
@@ -43,7 +44,8 @@ def _of_selection(subject: Subject) -> list[Step]:
 
 def _of_model(subject: Subject) -> list[Step]:
     folder = quote(str(subject.folder))
-    steps = [("Let it answer:", f"activetune predict {folder} POOL --out ANSWERS --draw PICTURES")]
+    answers = f"ANSWERS{make_task(subject.manifest.get('task', DEFAULT)).form(()).suffix}"
+    steps = [("Let it answer:", f"activetune predict {folder} POOL --out {answers} --draw PICTURES")]
     if subject.answered is None:
         seen = f"activetune report {folder} --pool POOL --labels FILE --overwrite"
         steps.insert(0, ("See its mistakes on images that it was not trained on:", seen))

@@ -24,12 +24,12 @@ class Rounds(Panel):
     def draw(self, subject: Subject, page: Page) -> None:
         """See :class:`Panel`."""
         rounds = list(subject.advice or ())
-        told = [one for one in rounds if one.get("gain")]
-        if told:
-            _advice(told[-1], page)
-        elif rounds:
+        latest = rounds[-1] if rounds else {}
+        if latest.get("gain"):
+            _advice(latest, page)
+        elif latest.get("sentence"):
             page.heading(ENOUGH)
-            page.paragraph(_sentence(rounds[-1]))
+            page.paragraph(_sentence(latest))
         if any(one.get("audit") for one in rounds):
             _audits(rounds, page)
         page.heading("Rounds")

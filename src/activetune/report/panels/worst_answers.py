@@ -34,9 +34,9 @@ class WorstAnswers(Panel):
 
 def _spread(answers: Answered) -> Iterator[tuple[str, str]]:
     for share, told in (
-        (0.1, "agreement of the lowest tenth"),
-        (0.5, "of the middle image"),
-        (0.9, "of the best tenth"),
+        (0.1, "agreement that a tenth lies below"),
+        (0.5, "that half lies below"),
+        (0.9, "that nine tenths lie below"),
     ):
         yield told, f"{np.quantile(answers.agreement_N, share):.2f}"
 

@@ -48,7 +48,7 @@ from activetune.training.tracking import TRACKING
 
 MARKER, MADE_BY = "simulation.json", "activetune simulate"
 TABLES = (RESULTS, PER_CLASS, CURVES, FAILED, SPLIT)
-FILES = (*TABLES, "report.html", "map.npy", MARKER)
+FILES = (*TABLES, "report.html", "map.npz", "map.npy", MARKER)  # .npy: of earlier versions
 FOLDERS = (CELLS, SELECTIONS, MODELS, TRACKING, "embeddings")
 
 

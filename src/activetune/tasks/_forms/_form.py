@@ -18,9 +18,11 @@ class Form(ABC):
     """Base class of the forms.
 
     Attributes:
+        suffix: that an output's name may always end in; empty where it is a folder.
         lists_rejects: whether images that can't be used are listed in a file of their own, and not in the output.
     """
 
+    suffix: ClassVar[str]
     lists_rejects: ClassVar[bool] = True
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -26,6 +26,8 @@ class CocoResults(Form):
     Args:
         classes: C names; a class's ``category_id`` is its position plus 1.
     """
+
+    suffix: ClassVar[str] = ".json"
 
     def __init__(self, classes: Sequence[str]):
         self.numbers = {name: number for number, name in enumerate(classes, 1)}

@@ -21,6 +21,7 @@ class JsonLines(Form):
         form: the task's.
     """
 
+    suffix: ClassVar[str] = ".jsonl"
     lists_rejects: ClassVar[bool] = False
 
     def __init__(self, form: Form):

@@ -34,6 +34,7 @@ class Masks(Form):
         classes: C names.
     """
 
+    suffix: ClassVar[str] = ""
     header: ClassVar[tuple[str, ...]] = ("id", "file", "digest")
 
     def __init__(self, classes: Sequence[str]):

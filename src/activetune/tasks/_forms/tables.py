@@ -20,6 +20,7 @@ from activetune.tasks._pictures import with_text
 class Table(Form):
     """A ``.csv`` or ``.parquet`` file with the columns id, label, probability; an answer is (label, probability)."""
 
+    suffix: ClassVar[str] = ".csv"
     header: ClassVar[tuple[str, ...]] = ("id", "label", "probability")
 
     def file(self, out: Path) -> Path:
