@@ -66,7 +66,10 @@ def list_(
 def report(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="A finished folder of embed, select, finetune, check, simulate, compare, visft or demo, or a project."),
+        typer.Argument(
+            metavar="DIR",
+            help="A finished folder of embed, select, finetune, check, simulate, compare, visft or demo, or a project.",
+        ),
     ],
     pool: Annotated[
         str | None, typer.Option(help="Where the images are; default: where DIR says. Of a model: what it answers.")

@@ -100,7 +100,9 @@ def merge(
 @app.command()
 @with_run_options()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A backbone's name, or a folder of 'visft', 'merge' or 'finetune'.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A backbone's name, or a folder of 'visft', 'merge' or 'finetune'.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     suite: Annotated[Path, typer.Option(help="TOML file of [[probes]]; docs/visft.md.", show_default=False)],
     out: Out,
