@@ -19,6 +19,7 @@ from pool_tables import (
     of_cells_with_foreign,
     of_selections,
     of_tuned,
+    on_other_picks,
     orders,
     over_activeft,
     over_labels_alone,
@@ -154,6 +155,11 @@ def tuned_gains(name: str, backbone: str = "ViT-Tiny") -> tuple[str, ...]:
     """Points of ``pool_fact`` without a student over the best recipe that reads no pool, at a set's budgets."""
     found = over_labels_alone(name, backbone)
     return tuple(f"{found[budget]:+.1f}" for budget in sorted(found, key=int))
+
+
+def other_picks() -> tuple[str]:
+    """Where rows of one table were measured on picks of their own."""
+    return (" and ".join(f"`{name}`" for name in on_other_picks()),)
 
 
 def best_columns() -> tuple[str, str]:
@@ -352,6 +358,7 @@ CLAIMS = {
             lambda: tuned_gains("CIFAR-10, long tail", "bundled"),
         ),
         Claim("It is the best row in {} columns{}:", best_columns),
+        Claim("And of {} the two probes were measured on other picks", other_picks),
         Claim("it adds {} to {} points there, and {} to {} on Caltech-101.", by_training),
         Claim(
             "On `Cells` a third of foreign images moves `pool_fact` without a student by {} to {} points, and with one by {}; it stays {} to {} points above `fact`.",

@@ -17,6 +17,7 @@ FOLDER = "experiments/pool"
 METHODS = {"random": "random", "k_means": "k-means", "activeft": "ActiveFT"}
 RECIPES = ("linear_probe", "pool_probe")
 SEEDS = 3
+OTHERS = {"Tiny-ImageNet, ten classes": "confirm"}  # sets of the typical picks alone
 UNEVEN = 1.5  # the largest class of a test set over an even share, from which balanced accuracy is told too
 LEAST_FOREIGN = 0.2  # of a pool that is called one with foreign images
 PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
@@ -50,7 +51,7 @@ def sizes() -> dict[str, dict[str, Any]]:
 
 def role_of(name: str) -> str:
     """What a set is for: ``design`` or ``confirm``."""
-    return str(sizes()[name]["role"])
+    return str(sizes()[name]["role"]) if name in sizes() else OTHERS[name]
 
 
 def heading(name: str, *more: str) -> str:
@@ -466,13 +467,17 @@ def of_tuned() -> dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]:
         for cell in cells:
             if cell["method"] == "activeft" and cell["top1"]:
                 found.setdefault((name, backbone), {})[cell["recipe"], cell["budget"]] = cell
-    trained = {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
-    for key, rows in trained.items():
-        for budget in {budget for recipe, budget in rows if recipe == "fact"}:
-            picks = {tuple(cell["emd"]) for (_, one), cell in rows.items() if one == budget}
-            if len(picks) > 1:
-                raise ValueError(f"{', '.join(key)}, {budget} labels: recipes were measured on other picks than others")
-    return trained
+    return {key: cells for key, cells in found.items() if any(recipe == "fact" for recipe, _ in cells)}
+
+
+def on_other_picks() -> list[str]:
+    """The sets and backbones some of whose recipes were measured on other picks than the others, by the picks' EMD."""
+    mixed = []
+    for (name, backbone), cells in of_tuned().items():
+        budgets = {budget for recipe, budget in cells if recipe == "fact"}
+        picks = [{tuple(cell["emd"]) for (_, one), cell in cells.items() if one == budget} for budget in budgets]
+        mixed += [f"{name}, {backbone}"] if max(map(len, picks)) > 1 else []
+    return mixed
 
 
 def over_labels_alone(name: str, backbone: str) -> dict[str, float]:
