@@ -32,7 +32,7 @@ def main() -> None:
     images = [Image.fromarray(image) for image in load_sample_images().images]
     shown = [[side.backbone.prepare(image) for image in images] for side in sides]
     found = [maps(side, prepared) for side, prepared in zip(sides, shown, strict=True)]
-    sheet = picture(shown[0], [one for one in found if one is not None])
+    sheet = picture(shown, [one for one in found if one is not None])
     sheet.save(Path(__file__).with_name("attention.jpg"), quality=88)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,24 @@ def test_a_prediction_that_stands_in_two_rows_is_no_answer_of_several_classes(
     code, _, err = told(capsys, "export", said, "--pool", pool, "--to", name, "--out", out)
     assert code == 2 and "predicted.csv names the class 'cat' of 'a.png' in two rows; keep one of them" in err
     assert not out.exists()
+
+
+def test_addresses_of_local_files_lead_to_the_images_or_are_refused(pool: Path, labels: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"format": "label_studio", "quiet": True}
+    below, elsewhere = pool / "below.csv", tmp_path / "elsewhere.csv"
+    below.write_text("path\n" + "".join(f"{item}\n" for item in CLASSES), encoding="utf-8")
+    made = activetune.export_labels(labels, pool=below, out=tmp_path / "below.json", **options)
+    found = {task["data"]["item"]: task["data"]["image"] for task in json.loads(made.read_text(encoding="utf-8"))}
+    assert found["day 1/ü.png"] == "/data/local-files/?d=pool/day%201/%C3%BC.png"
+    elsewhere.write_text("path,id\n" + "".join(f"pool/{item},{item}\n" for item in CLASSES), encoding="utf-8")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", pool)
+    for other in (elsewhere, Path(packed)):
+        with pytest.raises(UsageError, match=r"3 of 3 images are no files .*give --image-url ADDRESS"):
+            activetune.export_labels(labels, pool=other, out=tmp_path / "x.json", **options)
+        assert not (tmp_path / "x.json").exists()
+        activetune.export_labels(labels, pool=other, out=tmp_path / "x.json", image_url="http://a/", **options)
+        (tmp_path / "x.json").unlink()
+        (tmp_path / "x.config.xml").unlink()
 
 
 @pytest.mark.parametrize("columns", ["id,rank,score,reason", "id,label,probability", "id,label,state,source,row"])

@@ -15,7 +15,11 @@ from PIL import Image
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.locks import lock_of
+from activetune.base.run import Run
+from activetune.base.tables import write_csv
 from activetune.cli import run
+from activetune.labelling.journal import Entry, Journal
+from activetune.labelling.label import Asked, page_of
 from activetune.labelling.label_studio import label_in_studio
 from activetune.labelling.studio_server import Server
 from activetune.selection.artefact import Selection, save_selection
@@ -231,7 +235,47 @@ def test_the_command_pushes_and_pulls(
     assert "--in label-studio and --url ADDRESS" in capsys.readouterr().err
 
 
+def opened_page(picks: Path, pool: Path) -> None:
+    """Open the page, and end it."""
+    with page_of(picks, Asked(classes=["cat", "dog"], pool=pool), Run(quiet=True)):
+        pass
+
+
 def test_answers_of_the_page_are_not_written_over(server: Any, pool: Path, picks: Path) -> None:
-    (picks / "labels.sqlite").write_bytes(b"")
+    opened_page(picks, pool)
+    journal = Journal(picks / "labels.sqlite")
+    journal.add([Entry("me", 1, {"kind": "answer", "id": "1.jpg", "labels": ["cat"], "state": "labelled"})])
+    journal.close()
     with pytest.raises(UsageError, match="has answers of the local page"):
         label_in_studio(picks, pool=pool, url=server.url, token=TOKEN, quiet=True)
+
+
+def test_a_page_that_nobody_answered_on_stands_in_no_way(server: Any, pool: Path, picks: Path) -> None:
+    write_csv(picks / "labels.csv", ("id", "label"), [("2 ü.jpg", ""), ("1.jpg", "dog")])  # written by hand
+    opened_page(picks, pool)
+    options: dict[str, Any] = {"pool": pool, "url": server.url, "token": TOKEN, "quiet": True}
+    assert label_in_studio(picks, classes=["cat", "dog"], **options).pushed == 2
+    result = {"type": "choices", "from_name": "answer", "to_name": "image", "value": {"choices": ["cat"]}}
+    server.tasks[0]["annotations"] = [{"result": [result], "was_cancelled": False}]
+    server.tasks[1]["annotations"] = []
+    assert label_in_studio(picks, **options).answered == 1
+    assert (picks / "labels.csv").read_text() == "id,label\n2 ü.jpg,cat\n1.jpg,dog\n"
+
+
+def test_a_selection_that_was_pushed_has_no_page(server: Any, pool: Path, picks: Path) -> None:
+    options: dict[str, Any] = {"pool": pool, "url": server.url, "token": TOKEN, "quiet": True}
+    label_in_studio(picks, classes=["cat", "dog"], **options)
+    with pytest.raises(
+        UsageError, match=r"is labelled in Label Studio.*: go on there, or .* remove label_studio\.json"
+    ):
+        opened_page(picks, pool)
+    assert not (picks / "labels.sqlite").exists()
+    assert label_in_studio(picks, **options).answered == 0  # and its answers can be pulled all the same
+
+
+def test_a_table_of_images_below_it_is_shown_as_local_files(server: Any, pool: Path, picks: Path) -> None:
+    write_csv(pool / "pool.csv", ("path",), [("1.jpg",), ("2 ü.jpg",)])
+    options: dict[str, Any] = {"url": server.url, "token": TOKEN, "classes": ["cat"], "quiet": True}
+    assert label_in_studio(picks, pool=pool / "pool.csv", **options).pushed == 2
+    assert server.storages == [str(pool)]
+    assert server.tasks[1]["data"]["image"] == "/data/local-files/?d=pool/1.jpg"

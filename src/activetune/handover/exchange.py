@@ -8,7 +8,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any, Unpack
 
@@ -67,7 +67,8 @@ def export_labels(
         task: of the answers; None: as they tell, and of a selection without answers what the format asks first.
         classes: all of them, in order; None: those of the answers, or else of the pool.
         suggestions: what ``predict`` wrote, shown beside the tasks (Label Studio alone).
-        image_url: what stands in front of the id in an image's address (Label Studio alone); None: its local files.
+        image_url: what stands in front of the id in an image's address (Label Studio alone); None: its local files,
+            which need images that are files under their ids, in the pool's folder or beside its table.
         link: link image files where the format has images, in place of copies.
         run_options: see :class:`activetune.RunOptions`; of these ``overwrite``, ``resume`` (a finished export of the
             same answers is kept) and ``quiet``.
@@ -76,7 +77,8 @@ def export_labels(
         The file or folder.
 
     Raises:
-        UsageError: a format that can't hold such answers, ids that the pool does not have, an output that is there.
+        UsageError: a format that can't hold such answers, ids that the pool does not have, images that have no address,
+            an output that is there.
 
     >>> import pathlib, tempfile
     >>> from PIL import Image
@@ -126,11 +128,9 @@ def export(
     else:
         given = given_at(Path(labels), pool, asked.task, asked.classes, run.quiet, unanswered=_first_task(module))
     guesses, shown = _guessed(asked.suggestions, given, pool, run.quiet)
-    told: dict[str, Any] = {
-        "link": asked.link,
-        "image_url": asked.image_url or local_files(pool),
-        "suggestions": guesses,
-    }
+    local = name == ADDRESSED and asked.image_url is None
+    front = local_files(local_folder(pool, given.ids)) if local else asked.image_url or ""
+    told: dict[str, Any] = {"link": asked.link, "image_url": front, "suggestions": guesses}
     sheet = Sheet(given.task, pool, given.ids, given.answers, shown, given.scores, quiet=run.quiet, **told)
     sheet.problems.where = str(out)
     written = write_sheet(sheet, module, name, Path(out), overwrite=run.overwrite, resume=run.resume)
@@ -163,10 +163,37 @@ def _guessed(
     return Sheet(given.task, pool, given.ids, found.answers, found.classes, found.scores or {}), shown
 
 
-def local_files(pool: Pool) -> str:
-    """The address of Label Studio's local files in front of an id, where its document root is the pool's parent."""
-    folder = Path(pool.name).resolve()
-    return LOCAL_FILES + (f"{urllib.parse.quote(folder.name)}/" if folder.is_dir() else "")
+def local_folder(pool: Pool, ids: Sequence[str]) -> Path:
+    """The folder in which images are files that are called as their ids: the pool's own, or that of its table.
+
+    Raises:
+        UsageError: some are none, so that no address of Label Studio's local files leads to them.
+    """
+    place = Path(pool.name).resolve()
+    folder = place if place.is_dir() else place.parent
+    missing = [item for item in ids if not _lies_in(folder, item)]
+    if missing:
+        raise UsageError(
+            f"{len(missing):,} of {len(ids):,} images are no files under their ids in the folder of {pool.name} "
+            f"({some(missing)}), which Label Studio could show; put the images where it can fetch them, and give "
+            "--image-url ADDRESS, in front of each id"
+        )
+    return folder
+
+
+def _lies_in(folder: Path, item: str) -> bool:
+    path = PurePath(item)
+    if path.is_absolute() or ".." in path.parts:
+        return False
+    try:
+        return (folder / path).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def local_files(folder: Path) -> str:
+    """The address of Label Studio's local files in front of an id, where its document root is the folder's parent."""
+    return f"{LOCAL_FILES}{urllib.parse.quote(folder.name)}/"
 
 
 @holds_output(folder=False)

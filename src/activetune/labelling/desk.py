@@ -7,6 +7,7 @@ after ``LATEST`` seconds and at the end; the next start derives it anew, whateve
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -27,6 +28,21 @@ from activetune.labelling.suggestions import Known
 START, FILE = "start", "labels.csv"  # clients of the program itself
 FEW = 5_000  # items
 QUICK, IDLE, LATEST = 0.025, 0.3, 2.0  # seconds
+
+
+def answered_by_people(path: Path) -> bool:
+    """Whether a journal that may be there holds answers of a page, not of a label file that was taken up.
+
+    Raises:
+        UsageError: it is damaged. ActivetuneError: it can't be written.
+    """
+    if not path.is_file():
+        return False
+    journal = Journal(path)
+    with contextlib.closing(journal):
+        return any(
+            event.content.get("kind") == "answer" and event.client not in (START, FILE) for event in journal.events()
+        )
 
 
 @dataclass

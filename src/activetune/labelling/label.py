@@ -37,6 +37,7 @@ from activetune.serving.listening import address, bind, run_server
 if TYPE_CHECKING:
     from activetune.evaluation.model import Model
 
+PROJECT = "label_studio.json"  # in a selection's folder: its images were pushed to Label Studio
 FIRST_PORT = 49152  # from here on ports are nobody's (RFC 6335)
 REASONS = ("another class", "several classes", "nothing to see", "bad image", "not relevant")
 GOES_ON = Idle("goes on with the answers that are there", (True,))
@@ -81,8 +82,8 @@ def label(
         The path of ``labels.csv``; from a program, end the page with KeyboardInterrupt.
 
     Raises:
-        UsageError: no selection, no pool, a class name that is none, a model that knows none of the classes, a port
-            that is taken, a damaged journal.
+        UsageError: no selection, one that was pushed to Label Studio, no pool, a class name that is none, a model that
+            knows none of the classes, a port that is taken, a damaged journal.
         KeyboardInterrupt: the signal that ended it, where the command line answers signals.
 
     Example:
@@ -132,6 +133,11 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
         UsageError, ActivetuneError: see :func:`label`.
     """
     selected = load_selection(folder)
+    if (folder / PROJECT).is_file():
+        raise UsageError(
+            f"{folder} is labelled in Label Studio, where its images were pushed to: go on there, or pull the answers "
+            f"with --in label-studio, and remove {PROJECT} to go on here alone"
+        )
     if asked.model is not None and not asked.suggestions:
         raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
     model = None if asked.model is None else _model(asked.model)

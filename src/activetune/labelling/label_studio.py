@@ -23,14 +23,14 @@ from activetune.base.tables import read_table, write_csv
 from activetune.data.answers import is_missing
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
-from activetune.handover.exchange import IN_CSV, export_labels, import_labels, refuse_target
+from activetune.handover.exchange import IN_CSV, export_labels, import_labels, local_folder, refuse_target
+from activetune.labelling.desk import answered_by_people
 from activetune.labelling.journal import JOURNAL
-from activetune.labelling.label import names_of
+from activetune.labelling.label import PROJECT, names_of
 from activetune.labelling.studio_server import TOKEN, Server
 from activetune.selection.artefact import ANSWERS, load_selection
 from activetune.selection.images import pool_of
 
-PROJECT = "label_studio.json"  # in the selection's folder
 PIECE = 250  # tasks that are sent at a time
 SERVING = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"  # environment variables of the server
 ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
@@ -66,8 +66,8 @@ def label_in_studio(
 ) -> Studio:
     """Push the picks of a selection to a running Label Studio, or pull the answers where they were pushed before.
 
-    Images are shown from the pool's folder, which the project gets as a local storage; a note says what to do where the
-    server can't show them.
+    Images are shown from the pool's folder, or that of its table, which the project gets as a local storage; a note
+    says what to do where the server can't show them.
 
     Args:
         selection: a folder of ``select``. pool: its images; None: where they were embedded. url: of the server,
@@ -81,8 +81,8 @@ def label_in_studio(
         What was done. Answers lie in ``labels.csv``, those of other kinds in ``annotations.parquet``.
 
     Raises:
-        UsageError: no token, an address that is none, a project of another server. ActivetuneError: the server can't
-            be reached, or refuses.
+        UsageError: no token, an address that is none, a project of another server, answers on the local page, images
+            that have no address. ActivetuneError: the server can't be reached, or refuses.
     """
     folder = Path(out if out is not None else selection)
     asked: dict[str, Any] = {"classes": classes, "suggestions": suggestions, "image_url": image_url, "quiet": quiet}
@@ -101,7 +101,7 @@ def _pushed_or_pulled(
 ) -> Studio:
     """See :func:`label_in_studio`; the folder is this call's."""
     image_url, quiet = asked["image_url"], asked["quiet"]
-    if (folder / JOURNAL).is_file():
+    if answered_by_people(folder / JOURNAL):
         raise UsageError(
             f"{folder} has answers of the local page, which writes {ANSWERS} too; select into another folder, or "
             f"remove {JOURNAL} to go on in Label Studio alone"
@@ -111,11 +111,8 @@ def _pushed_or_pulled(
     about = _remembered(folder, server)
     if about is not None and about.get("sent", about.get("tasks")) == about.get("tasks"):
         return _pull(server, about, folder, pool, quiet)
-    if image_url is None and not Path(pool.name).is_dir():
-        raise UsageError(
-            f"{pool.name} is no folder of images, which Label Studio could show as local files; put the images where "
-            "it can fetch them, and give --image-url ADDRESS, in front of each id"
-        )
+    chosen = load_selection(selection).to_label
+    images = local_folder(pool, chosen) if image_url is None else None
     task = task if about is None else str(about.get("task", task))
     names = None if asked["classes"] is None else names_of(asked["classes"])
     with tempfile.TemporaryDirectory() as name:
@@ -125,7 +122,7 @@ def _pushed_or_pulled(
         )
         tasks = parse_json((made / "tasks.json").read_bytes())
         config = (made / "config.xml").read_text(encoding="utf-8")
-    title = f"activetune {folder.name} ({len(load_selection(selection).to_label):,} images)"[:50]
+    title = f"activetune {folder.name} ({len(chosen):,} images)"[:50]
     if about is None:
         number = _number(server.ask("POST", "/api/projects", {"title": title, "label_config": config}), server)
         about = {"url": server.url, "project": number, "task": task, "tasks": len(tasks), "sent": 0}
@@ -133,8 +130,8 @@ def _pushed_or_pulled(
     else:
         about["sent"] = max(int(about["sent"]), _held(server, about["project"], len(tasks)))
     _push(server, about, tasks, folder, quiet)
-    if image_url is None:
-        _show_images(server, about["project"], Path(pool.name).resolve(), tasks, quiet)
+    if images is not None:
+        _show_images(server, about["project"], images, tasks, quiet)
     return Studio(server.page(about["project"]), len(tasks), 0, None)
 
 
@@ -179,7 +176,7 @@ def _held(server: Server, number: int, most: int) -> int:
 
 
 def _show_images(server: Server, number: int, images: Path, tasks: Sequence[Any], quiet: bool) -> None:
-    """Add the pool's folder to a project as a local storage, and say what to do where its images are not shown."""
+    """Add the images' folder to a project as a local storage, and say what to do where its images are not shown."""
     storage = {"project": number, "title": images.name, "path": str(images), "use_blob_urls": True}
     why = "their address leads to no image"
     try:
@@ -212,7 +209,8 @@ def _pull(server: Server, about: dict[str, Any], folder: Path, pool: Pool, quiet
         note(f"nobody has answered a task of {server.page(number)} yet", quiet)
         return Studio(server.page(number), 0, 0, None)
     target = folder / (ANSWERS if task in IN_CSV else "annotations.parquet")
-    refuse_target(target, overwrite=True)
+    if not (folder / JOURNAL).is_file():  # beside one the table is the page's, on which nobody has answered
+        refuse_target(target, overwrite=True)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "export.json"
         path.write_text(json.dumps(answered), encoding="utf-8")

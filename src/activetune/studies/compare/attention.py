@@ -70,7 +70,7 @@ def picture(images: Sequence[list[Tensor]], each: Sequence[FloatArray]) -> Image
     Args:
         images: as each backbone sees them: sizes and cuts may differ. each: its maps of them, (B, H, W).
     """
-    rows = []
+    rows = list[list[Image.Image]]()
     for seen in zip(*images, strict=True):
         shown = [_shown(image) for image in seen]
         attended = [one[len(rows)] for one in each]
