@@ -76,9 +76,6 @@ def take(browser: Any, url: str, answers: dict[str, str]) -> None:
     page.wait_for_selector(".suggestion")
     page.wait_for_timeout(8_000)  # the last fit, and the page asking for it
     shot(page, "label_single.webp")
-    page.keyboard.press("?")
-    shot(page, "label_help.webp")
-    page.keyboard.press("Escape")
     page.emulate_media(color_scheme="dark")
     page.keyboard.press("Shift+G")
     page.wait_for_selector(".cell")
@@ -91,7 +88,7 @@ def take(browser: Any, url: str, answers: dict[str, str]) -> None:
     page.mouse.up()
     page.wait_for_selector(".cell.selected")
     shot(page, "label_grid.webp")
-    phone = browser.new_page(viewport={"width": 390, "height": 780}, color_scheme="light", device_scale_factor=1.5)
+    phone = browser.new_page(viewport={"width": 390, "height": 780}, color_scheme="light")
     phone.goto(url)
     phone.wait_for_selector("body.ready")
     phone.wait_for_selector("#stage img")
