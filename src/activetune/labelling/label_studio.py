@@ -209,7 +209,7 @@ def _pull(server: Server, about: dict[str, Any], folder: Path, pool: Pool, quiet
         note(f"nobody has answered a task of {server.page(number)} yet", quiet)
         return Studio(server.page(number), 0, 0, None)
     target = folder / (ANSWERS if task in IN_CSV else "annotations.parquet")
-    if not (folder / JOURNAL).is_file():  # beside one the table is the page's, on which nobody has answered
+    if target.name != ANSWERS or not (folder / JOURNAL).is_file():  # else it is the page's, where nobody has answered
         refuse_target(target, overwrite=True)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "export.json"
