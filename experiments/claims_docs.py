@@ -207,6 +207,8 @@ GIVEN = {
         "its 95 % interval",
         "on its scale (of shares: 0.01 is a point)",
         "np.asarray([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.95, 0.05]])",
+        '["scores"]["exported"]["top1"] 1.0',  # of examples, which tests run
+        "unreadable 0 0.00 % 0 exact_duplicate 0 0.00 % 0",
     ],
     "docs/backbones.md": ["keep a cosine of 0.999 to those of fp32;"],  # a limit
     "docs/check.md": ["each have the setting `common` = 0.2"],

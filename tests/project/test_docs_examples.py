@@ -117,7 +117,7 @@ NOT_RUN = {  # (document, first words of a block): why no test runs it
     ("docs/select.md", "$ torchrun"): "test_select_ranks.py starts processes",
     ("docs/deploy.md", "$ activetune predict"): "pipes of a shell; test_streaming.py gives the same on stdin",
     ("docs/deploy.md", "$ activetune serve"): "runs until a signal; test_serve.py starts it",
-    ("docs/deploy.md", "$ curl"): "asks a server; test_serve.py does",
+    ("docs/deploy.md", "$ TOKEN="): "asks a server; test_serve.py does",
     ("docs/deploy.md", "$ activetune export-model model/ --to onnx --int8"): "test_export_model.py runs it",
     ("docs/exchange.md", "$ export LABEL_STUDIO"): "asks a server; test_label_studio.py and _real.py have one",
     ("docs/check.md", "@dataclass"): "an outline of a file; the contract tests of test_check.py run every check",
