@@ -134,6 +134,48 @@ def selecting() -> str:
     return "20" if 20 < gain < 25 else f"[no longer so: {gain:.0f}]"
 
 
+def tour() -> dict[str, Any]:
+    """The run of docs/make_tour_pictures.py with photos."""
+    return read("docs/tour_photos.json")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def labelled() -> tuple[Any, ...]:
+    """What labelling took: seconds of a label, and how the answers were given."""
+    first = tour()["labelling"][0]
+    typed = (first["keys"] - first["accepted"] - first["key"]) / first["searched"]
+    ways = (first["accepted"], first["labels"], first["key"], f"{typed:.1f}")
+    return (f"{first['seconds'] / first['labels']:.1f}", *ways)
+
+
+def scored() -> list[str]:
+    """Top-1 on the audit with its interval, and on the photos that were held out."""
+    run = tour()
+    shares = (run["scores"]["audit"]["top1"], run["audit"]["low"], run["audit"]["high"], run["scores"]["test"]["top1"])
+    return [percent(share) for share in shares]
+
+
+def exported() -> tuple[str, str]:
+    found = tour()["onnx"]
+    same = found["pytorch"] == found["exported"]
+    return (
+        checked(found["difference"] < 1e-5, "a hundred thousandth", str(found["difference"])),
+        checked(same, percent(found["exported"]), f"{found['pytorch']} in PyTorch"),
+    )
+
+
+def more_labels() -> list[str]:
+    """What 100 more labels were expected to bring, how they were given, and what they brought."""
+    run, (_, second) = tour(), tour()["labelling"]
+    expected = [percent(run["gain"][name]) for name in ("gain", "low", "high")]
+    scores = run["scores"]
+    brought = [percent(scores["next"]["top1"]), percent(scores["next"]["top1"] - scores["test"]["top1"])]
+    return [*expected, str(second["accepted"]), f"{second['seconds'] / second['labels']:.1f}", *brought]
+
+
 CLAIMS = {
     "README.md": [
         Claim(
@@ -198,6 +240,30 @@ CLAIMS = {
             lambda: [published("docs/select.md")["alfa_mix_released_percent"]],
         ),
     ],
+    "docs/tour.md": [
+        Claim(
+            "Caltech-101's {} photos of {} classes, and {} more in `test/`",
+            lambda: [f"{tour()['photos']:,}", tour()["classes"], tour()["scores"]["test"]["n"]],
+        ),
+        Claim("Measured on {}, {}, while other programs ran there.", lambda: [tour()["machine"], tour()["date"]]),
+        Claim(
+            "`check` finds {} that lie in `test/` too and {} near copies, and `select` leaves them out.",
+            lambda: [tour()["found"][kind] for kind in ("in_test", "near_duplicate")],
+        ),
+        Claim(
+            "Whoever looks at each photo for a second, and types five keys in one, needs {} s for a label: the suggestion was "
+            "right for {} of the {}, {} were of a class with a key, and for the others {} keys were typed, the first letters "
+            "of the name and Enter.",
+            labelled,
+        ),
+        Claim("The audit says that {} % are right ({} to {}); of the photos in `test/` {} % are.", scored),
+        Claim("differ from the model's by less than {} of the largest, and {} % of `test/`", exported),
+        Claim(
+            "`next` expected {} points ({} to {}) of 100 more labels. Of those {} were suggested rightly, and each took {} s. "
+            "With them {} % of `test/` are right, {} points more.",
+            more_labels,
+        ),
+    ],
     "docs/vil.md": [
         Claim("`vil2_tiny` {} images/s in fp32 and {} in bf16; ViT-Tiny, of the same size, {} and {}.", speeds)
     ],
@@ -240,6 +306,7 @@ GIVEN = {
         "Wilson's 95 % interval",
     ],
     "docs/formats.md": ["more than 64 times as long as wide"],
+    "docs/tour.md": ["[CC BY 4.0"],  # a licence
     "docs/select.md": [
         "N = 100,000,000, D = 384 (77 GB in float16), K = 10,000, R = 8 processes",
         "a ball around an item holds 1 % of the other items",

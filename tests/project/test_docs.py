@@ -99,6 +99,14 @@ def test_the_pages_name_all_that_can_be_listed_and_reported_on() -> None:
     assert commands_of <= set(re.findall(r"`([a-z]+)`", sections()["report"]))
 
 
+def test_every_picture_is_shown_on_a_page_and_made_by_a_script() -> None:
+    pictures = sorted((ROOT / "docs/pictures").iterdir())
+    shown = set(re.findall(r"pictures/([\w.]+)\)", "".join(documents().values())))
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("make_*.py"))
+    assert shown == {path.name for path in pictures}
+    assert [path.name for path in pictures if f'"{path.stem}' not in scripts] == []
+
+
 def test_a_word_has_one_row_in_the_glossary() -> None:
     rows = re.findall(r"^\| (\*\*.*?) \|", read("docs/glossary.md"), flags=re.MULTILINE)
     words = [word for row in rows for word in re.findall(r"\*\*(.+?)\*\*", row)]

@@ -333,7 +333,8 @@ def test_a_walk_through_two_rounds(photos: Path, capsys: pytest.CaptureFixture[s
         if line.startswith("activetune "):
             assert run([*line.split()[1:], "--quiet", "--workers", "0"]) == 0, line
         else:
-            subprocess.run(line, shell=True, check=True)
+            for _ in range(2):  # as by somebody who has labelled some, or goes back: what is answered stays so
+                subprocess.run(line, shell=True, check=True)
     told = capsys.readouterr().out
     assert "you will gain about" in told and "on the 20 audited items" in told
     assert (photos / "project/rounds/003/selection.csv").is_file() and (photos / "project/label_errors.csv").is_file()
@@ -350,11 +351,12 @@ def test_the_tour(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, wanted in (("pool.csv", False), ("test.csv", True)):
         rows = [(item, pool.answers[item]) for item in kept if (item in pool.test) == wanted]
         write_csv(photos / "cells" / name, ("path", "label"), rows)
-    lines = [line.removeprefix("$ ") for block in blocks("docs/tour.md", "console") for line in block.splitlines()]
+    lines, _ = tour()
     assert [line.partition(" ")[0] for line in lines[:2]] == ["activetune", "cp"]
     for line in lines[2:]:
         if line.startswith("sed"):  # in place of the page that the command before it opens
-            subprocess.run(line, shell=True, check=True)
+            for _ in range(2):  # as after some were labelled there
+                subprocess.run(line, shell=True, check=True)
             told = read_table(photos / "sel/labels.csv")
             assert list(told["label"]) == [pool.answers[item] for item in told["id"]]
         elif not line.startswith("activetune label"):
@@ -363,6 +365,37 @@ def test_the_tour(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "on 30 items" in told and "of onnx" in told and "activetune label project/rounds/001" in told
     assert {"cells.onnx", "predictions.csv"} <= {path.name for path in photos.iterdir()}
     assert (photos / "model/report.html").is_file()
+
+
+def test_the_tour_with_photos(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other commands of docs/tour.md, with digits and a tiny network; the answers are filled in."""
+    (photos / "held_out").rename(photos / "test")
+    for path in (photos / "photos").glob("*/*"):
+        path.rename(photos / "photos" / f"{path.parent.name}_{path.name}")
+    (photos / "classes.txt").write_text("\n".join("0123456789") + "\n")
+    name, weights = tiny_backbone()
+    fewer = {"--budget 100": "--budget 40", "--audit 30": "--audit 10"}
+    fewer["timm/vit_tiny_patch16_224"] = f"{name} --weights {weights}"
+    _, lines = tour()
+    for line in lines:
+        words = shlex.split(re.sub("|".join(fewer), lambda found: fewer[found[0]], line))
+        if words[1] == "label":
+            path = photos / words[2] / "labels.csv"
+            path.write_text(re.sub(r"^((\d)_[^,]*),", r"\1,\2", path.read_text(), flags=re.MULTILINE))
+        else:
+            assert run([*words[1:], "--quiet", "--workers", "0"]) == 0, line
+    told = capsys.readouterr().out
+    assert "on 10 items" in told and "of onnx" in told and "you will gain about" in told
+    assert "activetune label project/rounds/002" in told
+    assert all((photos / folder / "report.html").is_file() for folder in ("sel", "model", "project"))
+
+
+def tour() -> tuple[list[str], list[str]]:
+    """The lines that docs/tour.md has typed: with the demo's cells, and with photos."""
+    cells, _, photos = (ROOT / "docs/tour.md").read_text(encoding="utf-8").partition("\n## The same with photos\n")
+    found = (re.findall(r"^```console\n(.*?)^```", part, flags=re.MULTILINE | re.DOTALL) for part in (cells, photos))
+    first, second = ("".join(part).replace("\\\n", " ").splitlines() for part in found)
+    return [line.removeprefix("$ ") for line in first], [line.removeprefix("$ ") for line in second]
 
 
 def label_all(images: Path, out: Path, prefix: str) -> None:
