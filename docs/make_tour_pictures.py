@@ -119,9 +119,7 @@ def photos(folder: Path, browser: Any, archive: Path, weights: Path | None) -> N
     shown["tour_photos_project"] = ("project", "")
     for name, (report, section) in shown.items():
         page = opened(browser, (folder / report / "report.html").as_uri())
-        if section:
-            page.locator(f"section[id^={section}-]").evaluate("(found) => found.scrollIntoView()")
-        shot(page, name)
+        shot(page, name, f"section[id^={section}-]" if section else "")
     told = {**machine(), "command": "python docs/make_tour_pictures.py --data DIR --weights FILE"}
     FIGURES.write_text(json.dumps({**told, **figures(folder, people)}, indent=1) + "\n", encoding="utf-8")
 
@@ -285,11 +283,11 @@ def grid(browser: Any, url: str, answers: dict[str, str]) -> None:
 # Pictures ------------------------------------------------------------------------------------------------------------
 
 
-def shot(page: Any, name: str) -> None:
-    """The window, once its pictures are there, at a quality that keeps it small."""
+def shot(page: Any, name: str, part: str = "") -> None:
+    """The window or a part of the page, once its pictures are there, at a quality that keeps it small."""
     page.wait_for_function("() => [...document.images].every((image) => image.complete)")
     page.wait_for_timeout(500)
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture = Image.open(io.BytesIO((page.locator(part) if part else page).screenshot())).convert("RGB")
     for quality in range(80, 20, -10):
         file = io.BytesIO()
         picture.save(file, "webp", quality=quality, method=6)
