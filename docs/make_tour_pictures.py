@@ -45,6 +45,7 @@ LOOK, KEY = 1000, 200  # milliseconds that the person looks at an image, and tha
 LARGEST = 120 * 1024  # bytes of a picture
 WIDE = {"width": 1440, "height": 900}
 SAVED = "() => document.querySelector('.saved').textContent === 'saved'"
+CELLS = "(cells) => cells.map((one) => [one.id, one.getAttribute('aria-label'), one.innerText])"
 NEXT_IMAGE = "before => document.querySelector('.id')?.textContent !== before"
 
 
@@ -270,10 +271,10 @@ def grid(browser: Any, url: str, answers: dict[str, str]) -> None:
     page.locator("#tools select").select_option("suggested")
     page.wait_for_timeout(KEY)
     right: dict[str, list[str]] = {}
-    for cell in page.locator(".cell.suggested").all():
-        item = cell.get_attribute("aria-label").partition(",")[0]
-        if cell.inner_text() == f"{answers[item]}?":
-            right.setdefault(answers[item], []).append(cell.get_attribute("id"))
+    for cell, label, told in page.locator(".cell.suggested").evaluate_all(CELLS):  # at once, as suggestions go on
+        item = label.partition(",")[0]
+        if told == f"{answers[item]}?":
+            right.setdefault(answers[item], []).append(cell)
     for cell in max(right.values(), key=len, default=[]):
         page.locator(f"#{cell}").click(modifiers=["Control"])
     shot(page, "tour_photos_grid")
