@@ -128,6 +128,22 @@ def test_a_class_below_has_other_defaults_and_groups() -> None:
     assert configure(Quick, {"fan": True}, what="quick").oven == Oven(Heat(80.0), True)
 
 
+def test_what_a_group_got_later_is_recorded_where_it_was_set() -> None:
+    @dataclass(frozen=True)
+    class Grown(Settings):
+        later: ClassVar[frozenset[str]] = frozenset({"steam"})
+        salt: float = 1.0
+        steam: bool = False
+
+    @dataclass(frozen=True)
+    class Kitchen(Settings):
+        minutes: int = 5
+        grown: Grown = Grown()
+
+    assert recorded(Kitchen()) == {"minutes": 5, "salt": 1.0}
+    assert recorded(Kitchen(grown=Grown(steam=True))) == {"minutes": 5, "salt": 1.0, "steam": True}
+
+
 def test_a_group_is_found_at_any_depth() -> None:
     assert group_of(Baking(), Heat) == Heat(60.0)
     assert group_of(Baking(), Baking) == Baking()

@@ -99,7 +99,7 @@ def test_predictions_that_a_twin_began_are_not_gone_on_with(tmp_path: Path, monk
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("activetune.evaluation.predict.check_complete", interrupted)
         predict(model, a, out=out, workers=0, quiet=True)
-    with pytest.raises(UsageError, match="another model or pool"):
+    with pytest.raises(UsageError, match="another model, pool or precision"):
         predict(model, b, out=out, resume=True, workers=0, quiet=True)
     with monkeypatch.context() as patched:
         patched.setattr("activetune.evaluation.model._outputs", interrupted)  # all batches are done

@@ -68,7 +68,7 @@ FINISHED = {  # results without a manifest, and the command that takes a whole o
 SPARED = {  # what no later step computes with, and what people may change
     "model": ("history.csv", "rejected.csv"),
     "check": ("exclude.csv",),
-    "simulation": ("cells", "simulation.json", "map.npy"),
+    "simulation": ("cells", "simulation.json", "map.npz"),
     "selection": ("labels.csv",),
     "visft": ("history.csv", "rejected", "lora", "heads"),
 }

@@ -59,7 +59,7 @@ def test_array_headers_that_are_no_python(text: str, tmp_path: Path) -> None:
         load_embeddings(tmp_path / "emb")
     with pytest.raises(UsageError, match="is damaged"):
         _shape_and_dtype(tmp_path / "emb" / "features.npy")
-    assert _kept(tmp_path / "emb" / "features.npy", np.arange(3)) is None
+    assert _kept(tmp_path / "emb" / "features.npy", "key", 3) is None
 
 
 def test_a_field_that_is_too_long_in_a_selection(tmp_path: Path) -> None:

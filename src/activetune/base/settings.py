@@ -29,7 +29,8 @@ class Settings:
 
     Attributes:
         flat_names: the flat names of fields that have another one than their own, by field.
-        later: flat names of settings that came after work with the others was finished; see :func:`recorded`.
+        later: flat names of settings, of a group its own, that came after work with the others was finished; see
+            :func:`recorded`.
 
     Raises:
         TypeError: when a class is defined in which two settings have the same flat name.
@@ -99,9 +100,11 @@ def recorded(options: Settings) -> dict[str, Any]:
 
     A setting that a method got later stands in it only where it is not at its default, so that finished work stays.
     """
-    usual = flatten(type(options)()) if options.later else {}
+    known = places(type(options))
+    later = {name for name, place in known.items() if name in options.later | place.owner.later}
+    usual = flatten(type(options)()) if later else {}
     values = flatten(options)
-    return {name: value for name, value in values.items() if name not in options.later or value != usual[name]}
+    return {name: value for name, value in values.items() if name not in later or value != usual[name]}
 
 
 def changed(options: AnySettings, values: Mapping[str, Any]) -> AnySettings:

@@ -78,6 +78,7 @@ class PoolFact(Recipe):
     uses_pool: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
     only_head: ClassVar[str] = "linear"
+    later: ClassVar[frozenset[str]] = frozenset({"student_augment"})
 
     training: Training = Training(lr=3e-4, layer_decay=0.75)
     probe: Probe = FIRST_PROBE

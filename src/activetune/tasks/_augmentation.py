@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from activetune.base.config import check_settings
 from activetune.base.settings import Settings
@@ -23,6 +23,8 @@ class Crops(Settings):
             (Cubuk et al., "RandAugment", 2020) at torchvision's strength, 9 of 30. Operations change colours or
             shear, turn and shift; so only tasks whose answers have no place in the image take them.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"augment"})
 
     min_crop: float = 0.35
     flip: float = 0.5

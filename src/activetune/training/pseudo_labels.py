@@ -57,6 +57,8 @@ class PseudoLabels(Settings):
         "labelled": "labelled_share",
     }
 
+    later: ClassVar[frozenset[str]] = frozenset({"pseudo_even", "calibrated"})
+
     count: int = 2_000
     share: float = 0.7
     select_with: str = "random"
