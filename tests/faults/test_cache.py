@@ -75,6 +75,7 @@ print(activetune.embed(sys.argv[1], out=sys.argv[2], **{**GIVEN, "weights": sys.
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_fill_one_cache_at_once(pool: Path, tmp_path: Path) -> None:
     """As the threads above: both have computed the features before either writes them to the cache."""
     command = [sys.executable, "-c", MEETING, str(pool)]
