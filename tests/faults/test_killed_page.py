@@ -56,6 +56,7 @@ class Answering:
             return
 
 
+@pytest.mark.thorough
 def test_answers_survive_a_page_that_is_killed_while_they_come(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     for item in ITEMS:

@@ -332,6 +332,7 @@ def test_suggestions_are_accepted_by_enter_kept_with_the_answer_and_sorted_by(
     assert shown == [0] * 30 + [1] * 30
 
 
+@pytest.mark.thorough
 def test_a_page_without_suggestions_shows_none(
     sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
 ) -> None:
@@ -351,6 +352,7 @@ def test_a_page_without_suggestions_shows_none(
     assert "suggested" not in page.locator("#tools select").inner_text()
 
 
+@pytest.mark.thorough
 def test_an_image_is_enlarged_moved_and_shown_whole_again(
     serve: Callable[..., Running], open_page: Callable[..., Any]
 ) -> None:

@@ -114,8 +114,9 @@ def test_the_lock_has_the_versions_of_the_constraints(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "before"),
-    [pytest.param("cells", FEW, id="few cells"), pytest.param("digits", "", id="digits", marks=pytest.mark.thorough)],
+    [pytest.param("cells", FEW, id="few cells"), pytest.param("digits", "", id="digits")],
 )
+@pytest.mark.thorough
 def test_the_demo_uses_no_network(data: str, before: str, tmp_path: Path) -> None:
     import os
 
