@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-from machine import machine
+from machine import keep_row
 
 from activetune.features.distances import unit_rows
 from activetune.labelling.suggestions import Known, suggested_by_labels
@@ -50,11 +50,9 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sel = write_selection(Path(folder), asked.images)
-        row = {"images": asked.images, **measured(sel), "refits": refits(asked.images), "machine": machine()}
-    rows = json.loads(asked.out.read_text(encoding="utf-8"))["rows"] if asked.out.exists() else []
-    rows = sorted([*(one for one in rows if one["images"] != asked.images), row], key=lambda one: one["images"])
-    asked.out.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
+        row = {"images": asked.images, **measured(sel), "refits": refits(asked.images)}
     print(json.dumps(row, indent=2))
+    keep_row(asked.out, row, ("images",))
 
 
 def refits(count: int) -> list[dict[str, float]]:

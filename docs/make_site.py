@@ -47,13 +47,7 @@ POOLS = {
     "cifar10-lt-bundled": "CIFAR-10, long tail, bundled",
 }
 BASELINE = "random"
-
-
-TOO_MANY = {
-    ("tasks", "fact"),
-    ("tasks", "pool"),
-    ("tasks", "vecaf"),
-}  # rows of one class per image: the pages have them
+TOO_MANY = {("tasks", page) for page in ("fact", "pool", "vecaf")}  # rows of one class per image: the pages have them
 DATA = {"caltech101": "Caltech-101", "cifar10": "CIFAR-10", "cifar10_lt": "CIFAR-10, long tail"}
 ELSEWHERE = {  # experiments with figures that are in no table of simulations
     "auto": ("pool", "fact", "vecaf"),

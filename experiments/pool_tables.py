@@ -84,10 +84,16 @@ def by_cell(
             yield name, sorted({cell["budget"] for cell in cells}, key=int), found
 
 
-def frozen(role: str) -> str:
-    """The probe, and how much the pool adds, by set, selector and budget."""
+def frozen(*roles: str, names: Container[str] | None = None, score: str = "top1") -> str:
+    """The probe, and how much the pool adds, by set, selector and budget.
+
+    Args:
+        names: of the sets; None: all of the roles.
+    """
     rows = []
-    for name, budgets, found in by_cell(role):
+    for name, budgets, found in by_cell(*roles, score=score):
+        if names is not None and name not in names:
+            continue
         rows.append([heading(name), *(f"**{int(one):,}**" for one in budgets)])
         for method, told_as in METHODS.items():
             pairs = [[found.get((recipe, one, method), []) for recipe in RECIPES] for one in budgets]
@@ -98,14 +104,7 @@ def frozen(role: str) -> str:
 def evened() -> str:
     """The same in balanced accuracy, of the sets whose test part is uneven."""
     uneven = [name for name, size in sizes().items() if size["largest"] * size["classes"] > UNEVEN]
-    rows = []
-    for name, budgets, found in by_cell("design", "confirm", score="balanced_accuracy"):
-        if name in uneven:
-            rows.append([heading(name), *(f"**{int(one):,}**" for one in budgets)])
-            for method, told_as in METHODS.items():
-                pairs = [[found.get((recipe, one, method), []) for recipe in RECIPES] for one in budgets]
-                rows.append([told_as, *(_told(*pair) if all(pair) else "" for pair in pairs)])
-    return by_budget(rows)
+    return frozen("design", "confirm", names=uneven, score="balanced_accuracy")
 
 
 def by_budget(rows: list[list[str]]) -> str:

@@ -229,5 +229,5 @@ def evaluate_shifts(
 def _whole_sets(found: Any, names: Collection[str]) -> dict[str, dict[str, Any]]:
     """The scores of shifted pools of some names in a file that may be damaged; one that lacks a number is left out."""
     pairs = found.items() if isinstance(found, dict) else ()
-    whole = {name: one for name, one in pairs if isinstance(one, dict) and isinstance(one.get("top1"), float)}
-    return {name: one for name, one in whole.items() if name in names}
+    named = ((name, one) for name, one in pairs if name in names and isinstance(one, dict))
+    return {name: one for name, one in named if isinstance(one.get("top1"), float)}

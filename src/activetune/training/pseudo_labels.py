@@ -101,9 +101,7 @@ class PseudoLabels(Settings):
         surest = self.surest(answers, candidates)
         rng = np.random.default_rng([seed, 31])
         if len(surest) <= self.count or self.select_with == "random":
-            return np.sort(
-                rng.permutation(surest)[: self.count] if not self.even else self._evened(answers, surest, rng)
-            )
+            return np.sort(self._at_random(answers, surest, rng))
         given_SD = np.asarray(features_ND[surest], dtype=np.float32)
         logits_SC = head.logits(given_SD)
         losses_S = np.logaddexp.reduce(logits_SC, axis=1) - logits_SC[np.arange(len(surest)), answers.classes_N[surest]]
@@ -124,8 +122,10 @@ class PseudoLabels(Settings):
         found: IntArray = order[rank < np.repeat(np.ceil(self.share * sizes_C), sizes_C)]
         return found
 
-    def _evened(self, answers: Answers, surest: IntArray, rng: np.random.Generator) -> IntArray:
-        """Some of the items, those of frequent classes with less chance each."""
+    def _at_random(self, answers: Answers, surest: IntArray, rng: np.random.Generator) -> IntArray:
+        """Some of the items; where classes are evened, those of frequent ones have less chance each."""
+        if not self.even:
+            return rng.permutation(surest)[: self.count]
         sizes_C = np.bincount(answers.classes_N, answers.sure_N)  # the prior, as the answers estimate it
         chance_S = np.maximum(sizes_C, LEAST)[answers.classes_N[surest]] ** -self.even
         count = min(self.count, len(surest))
