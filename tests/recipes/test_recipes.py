@@ -642,7 +642,7 @@ def test_a_head_that_a_recipe_cannot_train_is_refused(recipe: str, door: str, po
 
 def test_a_setting_of_other_recipes_is_told_with_these() -> None:
     with pytest.raises(
-        UsageError, match=r"recipe auto has no setting 'lr', which is one of .*full.*; give one of these"
+        UsageError, match=r"recipe auto has no setting 'lr', which is one of .*full.*; choose one of these"
     ):
         make_recipe("auto", settings={"lr": 1e-3})
 

@@ -1021,3 +1021,8 @@ def test_a_sure_model_leaves_it_to_the_distance() -> None:
     evidence = Evidence(features, probs_NC=doubts(np.zeros(90)))
     picks = make_selector("uncertainty_medoids").select(evidence, 3, np.random.default_rng(0))
     assert sorted(group[picks.positions]) == [0, 1, 2]
+
+
+def test_a_setting_of_other_selectors_is_told_with_these() -> None:
+    with pytest.raises(UsageError, match=r"selector random has no setting 'temperature', which is one of .*activeft"):
+        make_selector("random", settings={"temperature": 0.1})

@@ -66,10 +66,18 @@ def build(
     """Build one of the known methods from its name, a preset of its ``presets`` and single settings (these win).
 
     Raises:
-        UsageError: unknown name, preset or setting (the nearest is named), or a value of the wrong kind.
+        UsageError: unknown name, preset or setting (the nearest is named, and the methods that have it), or a value of
+            the wrong kind.
     """
     if name not in known:
         raise unknown_name(kind, name, known)
+    for setting in settings:
+        owners = [other for other, cls in known.items() if setting in places(cls)]
+        if owners and name not in owners:
+            raise UsageError(
+                f"{kind} {name} has no setting {setting!r}, which is one of {', '.join(owners)}; choose one of these "
+                "to set it, or leave it out"
+            )
     others = [other for other, cls in known.items() if preset in getattr(cls, "presets", {})]
     published = preset_of(known[name], preset, what=f"the {kind} {name}", others=others)
     return configure(known[name], {**published, **settings}, what=f"{kind} {name}")

@@ -21,6 +21,7 @@ from torch import nn
 
 from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.progress import progress
+from activetune.base.runtime import seeded
 from activetune.evaluation.metrics import measure_top1
 from activetune.networks.frofa import OPERATIONS, ScopedOperation
 from activetune.networks.heads import ClassHead, heads, make_class_head
@@ -160,8 +161,7 @@ class LightHeads:
     def _empty(self, kind: str) -> ClassHead:
         pooled = heads()[kind].reads == "pooled"
         size = self._pooled_features.shape[-1] if pooled else self.views.features.shape[-1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             head = make_class_head(kind, size, self.classes)
         head.adapt(self.views.features)
         return head

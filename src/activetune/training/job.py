@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from activetune.base.arrays import IntArray
 from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.ranks import from_first
-from activetune.base.runtime import Runtime
+from activetune.base.runtime import Runtime, seeded
 from activetune.data.identity import Contents
 from activetune.data.kinds import fingerprint_of
 from activetune.data.labels import Labels
@@ -81,8 +80,7 @@ class Job:
 
     def fresh_head(self, kind: str = "") -> Head:
         """A head for the job's task, by default of the kind that was asked for; its random start is the seed's."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return self.task.head(self.backbone, self.labels, kind or self.head)
 
     def new_head(self, kind: str = "") -> Head:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from activetune.base.arrays import FloatArray, IntArray
-from activetune.base.config import build, field_types
+from activetune.base.config import build
 from activetune.base.discovery import classes_of
 from activetune.base.errors import UsageError
 from activetune.base.settings import Settings, group_of
@@ -139,12 +139,4 @@ def make_recipe(name: str, preset: str | None = None, settings: dict[str, Any] |
     Raises:
         UsageError: unknown recipe, preset or setting, or a value of the wrong kind.
     """
-    known, given = recipes(), settings or {}
-    for setting in given if name in known else ():
-        owners = [other for other, recipe in known.items() if setting in field_types(recipe)]
-        if owners and name not in owners:
-            raise UsageError(
-                f"recipe {name} has no setting {setting!r}, which is one of {', '.join(owners)}; give one of these "
-                "with --recipe to set it, or leave it out"
-            )
-    return build(known, name, preset, given, kind="recipe")
+    return build(recipes(), name, preset, settings or {}, kind="recipe")

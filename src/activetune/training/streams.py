@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.launch import launched
+from activetune.base.runtime import seeded
 from activetune.data.labels import Labels
 from activetune.data.loading import choose_workers, pins_memory, read_usable, start_worker
 from activetune.data.pool import Pool
@@ -88,8 +89,7 @@ class StreamItems(Dataset[Sample]):
         size = image.height, image.width
         if not isinstance(turn, Turn):
             return Sample(*self.stream.task.transform(image, target, self.settings, crops), position, size)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, *turn))
+        with seeded(derive(self.seed, *turn)):
             return Sample(*self.stream.task.transform(image, target, self.settings, crops), position, size)
 
 

@@ -24,6 +24,7 @@ from activetune.base.files import read_json, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.memory import Portions
 from activetune.base.progress import note, progress
+from activetune.base.runtime import seeded
 from activetune.data.loading import choose_workers, pins_memory, read_usable, start_worker
 from activetune.networks.frofa import Grid
 from activetune.tasks import Crops, Sample
@@ -204,7 +205,6 @@ class _Viewed(Dataset[Sample]):
         crops = self.crops if view else None
         image = read_usable(self.pool, position, about=self.task.enough(self.settings, crops))
         target = self.task.target(self.labels, position) if self.task.placed else None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, VIEW_EPOCH + view, position))
+        with seeded(derive(self.seed, VIEW_EPOCH + view, position)):
             found = self.task.transform(image, target, self.settings, crops)
         return Sample(*found, position, (image.height, image.width))

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from activetune.base.config import check_settings
 from activetune.base.errors import MissingExtra, UsageError, some
+from activetune.base.runtime import seeded
 from activetune.base.settings import Settings
 from activetune.networks.adapters._additions import is_plain
 
@@ -155,8 +156,7 @@ def inject(network: nn.Module, options: LowRank, *, seed: int) -> None:
     peft = _peft()
     fused, single = _resolve(network, options.targets)
     network.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for name, parts in fused.items():
             layer = network.get_submodule(name)
             assert isinstance(layer, nn.Linear)

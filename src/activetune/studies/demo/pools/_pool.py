@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class DemoPool:
     budgets: tuple[int, ...]
     pixels: bool = False
 
-    @property
+    @cached_property
     def answers(self) -> dict[str, str]:
         """The class of each item."""
         return {item: item.partition("/")[0] for item in self.pictures}
