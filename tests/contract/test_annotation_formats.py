@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -231,6 +233,7 @@ class FormatContract(ABC):
         labels = read_annotations(path, pool, task, classes=["dog"])
         assert labels.classes == ["dog"]
         found = dict(zip(labels.ids, labels.answers, strict=True))
+        drawn = task == "segmentation" and self.format in ("fiftyone", "voc")
         if task == "segmentation":
             assert set(np.unique(found["a.png"].pixels())) == {-1, 0}
         else:
@@ -239,7 +242,8 @@ class FormatContract(ABC):
                 "b.png": set(),
                 "c.png": set(),
             }
-        assert "not among the given ones, left out: 2 (the first: 'cat')" in capsys.readouterr().err
+        first = "their pixels are void: 2 (the first: 'background')" if drawn else "left out: 2 (the first: 'cat')"
+        assert f"not among the given ones, {first}" in capsys.readouterr().err
 
 
 class TestCoco(FormatContract):
@@ -281,6 +285,14 @@ class TestVoc(FormatContract):
     format = "voc"
 
     def make(self, folder: Path, task: str, content: Mapping[str, Content]) -> Path:
+        if task == "segmentation":
+            (folder / "SegmentationClass").mkdir()
+            (folder / "labelmap.txt").write_text("background:0,0,0::\ncat:128,0,0::\ndog:0,128,0::\n")
+            for name, entry in content.items():
+                picture = Image.fromarray(entry.values)
+                picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+                picture.save(folder / "SegmentationClass" / f"{Path(name).stem}.png")
+            return folder
         (folder / "Annotations").mkdir()
         for name, entry in content.items():
             objects = ""
@@ -293,7 +305,8 @@ class TestVoc(FormatContract):
         return folder
 
     def damage(self, path: Path, task: str) -> bool:
-        (path / "Annotations" / "c.xml").write_text("<annotation><object></annotation>")
+        broken = "SegmentationClass/c.png" if task == "segmentation" else "Annotations/c.xml"
+        (path / broken).write_text("<annotation><object></annotation>")
         return True
 
 
@@ -514,6 +527,13 @@ class TestLabelStudio(FormatContract):
         return True
 
 
+def packed(values: np.ndarray) -> str:
+    """An array as FiftyOne keeps it in JSON."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+
+
 class TestFiftyone(FormatContract):
     format = "fiftyone"
 
@@ -528,9 +548,12 @@ class TestFiftyone(FormatContract):
             if task == "multilabel":
                 classes = [{"_cls": "Classification", "label": one["label"]} for one in labels]
                 found = {"_cls": "Classifications", "classifications": classes}
+            if task == "segmentation":
+                found = {"_cls": "Segmentation", "mask": packed(entry.values)}
             samples.append({"filepath": f"data/{name}", "tags": [], "ground_truth": found})
         (folder / "samples.json").write_text(json.dumps({"samples": samples}))
-        (folder / "metadata.json").write_text(json.dumps({"default_classes": ["cat", "dog"]}))
+        about = {"default_classes": ["cat", "dog"], "default_mask_targets": {"1": "cat", "2": "dog"}}
+        (folder / "metadata.json").write_text(json.dumps(about))
         return folder
 
     def damage(self, path: Path, task: str) -> bool:

@@ -95,7 +95,27 @@ def _refuse(path: Path, name: str, member: zipfile.ZipInfo) -> None:
 
 
 def _array(path: Path, name: str, file: IO[bytes], size: int) -> Array:
-    """An array whose header declares no more than its member holds."""
+    try:
+        return array_in(file, size)
+    except _Objects:
+        raise UsageError(
+            f"{path} can't be read as features: {name} are Python objects, which are never unpickled; save them as "
+            + ("numbers" if name == "features" else "text, '' where one is missing")
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+class _Objects(ValueError):
+    """An array of Python objects."""
+
+
+def array_in(file: IO[bytes], size: int) -> Array:
+    """The array of a ``.npy`` file of ``size`` bytes, whose header declares no more than it holds.
+
+    Raises:
+        ValueError: it declares more, or holds Python objects, which are never unpickled.
+    """
     version = np.lib.format.read_magic(file)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -105,15 +125,12 @@ def _array(path: Path, name: str, file: IO[bytes], size: int) -> Array:
         raise ValueError(f"version {version[0]}.{version[1]} of its format is not known")
     shape, fortran, dtype = read_header(file)
     if dtype.hasobject:
-        raise UsageError(
-            f"{path} can't be read as features: {name} are Python objects, which are never unpickled; save them as "
-            + ("numbers" if name == "features" else "text, '' where one is missing")
-        )
+        raise _Objects("Python objects, which are never unpickled")
     count = 1
     for side in shape:
         count *= int(side)
     if count < 0 or count * dtype.itemsize > size:
-        raise ValueError(f"{name} declares {shape} values of {dtype}, more than it holds")
+        raise ValueError(f"its header declares {shape} values of {dtype}, more than it holds")
     content = file.read(count * dtype.itemsize)
     flat = np.frombuffer(content, dtype=dtype, count=count)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from activetune.base.errors import UsageError, some
 from activetune.base.progress import progress
-from activetune.data.annotations._legend import VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing
 from activetune.data.annotations._matching import match
-from activetune.data.annotations._placed import BACKGROUND, boxes_of, known_things, mask_of
+from activetune.data.annotations._placed import boxes_of, known_things, mask_of
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import are_shares
 from activetune.data.answers import class_names

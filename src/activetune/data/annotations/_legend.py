@@ -38,12 +38,14 @@ CVAT_LIST = "labelmap.txt"
 LISTS = ("classes.txt", "classes.csv", "classes.json", "class_dict.csv", CVAT_LIST)
 VOID_NAMES = frozenset({"void", "ignore", "ignored", "unlabelled", "unlabeled", "don't care", "dont care", "dontcare"})
 VOID_VALUE = 255
+BACKGROUND = "background"
 LARGEST = 2**16 - 1  # value of a mask
 UNKNOWN = -2  # what stands for no class
 NAME_COLUMNS = ("name", "class", "label", "class_name")
 HEX = re.compile(r"#?[0-9a-fA-F]{6}")
 
-Key = int | tuple[int, int, int]
+Colour = tuple[int, int, int]
+Key = int | Colour
 
 
 class UnknownValues(UsageError):
@@ -183,6 +185,37 @@ def legend_of_values(values: Sequence[int]) -> Legend:
     return legend_of([(str(value), value) for value in classes] or [("0", 0)], "the masks")
 
 
+def legend_of_targets(targets: Mapping[str, Any], first: Sequence[str], where: str) -> Legend:
+    """The legend of names by their value, or by their colour in hexadecimal.
+
+    Value 0 is the background of such masks. Where no class stands for it, and none is void, it is a class of that name.
+
+    Args:
+        first: the classes in order; of those that are not among them the background stands in front, and the others
+            behind, by their value.
+
+    Raises:
+        UsageError: as :func:`legend_of`.
+    """
+    read = [(class_name(name), _key(key, where)) for key, name in targets.items()]
+    entries = [(name, key) for name, key in read if name is not None]
+    if all(isinstance(key, int) for _, key in entries) and not any(key == 0 or is_void(name) for name, key in entries):
+        entries.append((BACKGROUND, 0))
+    place = {BACKGROUND: -1} | {name: number for number, name in enumerate(first)}
+    by_value = sorted(entries, key=lambda entry: (isinstance(entry[1], int), entry[1]))
+    return legend_of(sorted(by_value, key=lambda entry: place.get(entry[0], len(place))), where)
+
+
+def values_of(classes: Sequence[str]) -> list[int]:
+    """A value for each class where 0 is the background's, as in Pascal VOC and FiftyOne: the others count from 1.
+
+    >>> values_of(["sky", "background", "road"])
+    [1, 0, 2]
+    """
+    counted = iter(range(1, len(classes) + 1))
+    return [0 if name == BACKGROUND else next(counted) for name in classes]
+
+
 def is_void(name: str) -> bool:
     """Whether a name of a list stands for pixels without a class."""
     return name.casefold() in VOID_NAMES
@@ -200,7 +233,8 @@ def read_legend(content: bytes, name: str, where: str) -> Legend:
         text = text_of(content, f"{where} is no list of classes")
         if name.lower().endswith(CVAT_LIST):
             lines = [line.split(":")[:2] for line in text.splitlines() if line.strip() and not line.startswith("#")]
-            text = "\n".join(f'"{name}",{",".join(colours)}' for name, *colours in lines)
+            quoted = [[name.replace('"', '""'), *colours] for name, *colours in lines]
+            text = "\n".join(f'"{name}",{",".join(colours)}' for name, *colours in quoted)
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     except csv.Error as error:
         raise UsageError(f"{where} is no list of classes ({error}); give UTF-8 text") from None

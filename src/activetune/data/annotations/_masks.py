@@ -23,6 +23,8 @@ from activetune.base.progress import note, progress
 from activetune.data.annotations._answers import checked_classes, refuse_nothing, refuse_other_classes
 from activetune.data.annotations._legend import (
     LARGEST,
+    VOID_VALUE,
+    Colour,
     Legend,
     is_void,
     legend_of_names,
@@ -237,6 +239,44 @@ def _decoded(files: Pool, index: int, legend: Legend | None) -> _Looked:
     if pixels.min(initial=0) < 0 or pixels.max(initial=0) > LARGEST:
         return _Looked(None, wrong=f"it holds values beyond {LARGEST:,}")
     return _Looked(size, frozenset(np.flatnonzero(np.bincount(pixels.ravel())).tolist()))
+
+
+def encoded_mask(mask: Mask, values: Sequence[int], void: int, colours: Sequence[Colour] | None = None) -> bytes:
+    """A mask as a grey PNG of 8 bits, or of 16 where a value needs them.
+
+    Args:
+        values: what is written for each class, by its position. void: what is written where there is no class.
+        colours: of the values from 0 on: a palette in place of greys.
+    """
+    table = np.asarray([*values, void])
+    pixels = Image.fromarray(table.astype(np.uint8 if table.max() <= VOID_VALUE else np.uint16)[mask.pixels()])
+    if colours is not None:
+        pixels.putpalette([part for colour in colours for part in colour])
+    return _png(pixels)
+
+
+def encoded_array(values: npt.NDArray[Any]) -> bytes:
+    """An array (H, W) of values from 0 to 65,535, or (H, W, 3) of colours, as a PNG.
+
+    Raises:
+        ValueError: no such array, or too large.
+    """
+    if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,)) or not values.shape[0] * values.shape[1] > 0:
+        raise ValueError(f"an array of the shape {values.shape} is no mask; give height x width")
+    if values.shape[0] * values.shape[1] > MAX_PIXELS:
+        raise ValueError(f"oversized: {values.shape[1]} x {values.shape[0]} pixels, {MAX_PIXELS:,} are allowed")
+    most = VOID_VALUE if values.ndim == 3 else LARGEST
+    if not np.issubdtype(values.dtype, np.number) and values.dtype != np.bool_:
+        raise ValueError(f"values of the kind {values.dtype} stand for no class; give whole numbers")
+    if not ((values >= 0) & (values <= most) & (values == np.floor(values))).all():
+        raise ValueError(f"a mask holds whole numbers from 0 to {most:,}")
+    return _png(Image.fromarray(values.astype(np.uint8 if values.max() <= VOID_VALUE else np.uint16)))
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def as_pool(name: str, ids: Sequence[str], source: ImageSource) -> Pool:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.errors import RejectedImage
+from activetune.data.annotations._legend import BACKGROUND
 from activetune.data.annotations._listed import Asked, Listed, Thing
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, may_show, rectangle
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes
 
-BACKGROUND = "background"
 ROUNDING = 1.0  # pixels that a box may reach beyond its image before a word is said
 
 

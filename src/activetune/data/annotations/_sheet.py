@@ -22,8 +22,7 @@ from activetune.base.errors import RejectedImage, UsageError, first_line
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
-from activetune.data.annotations._legend import VOID_NAMES
-from activetune.data.annotations._placed import BACKGROUND
+from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
 from activetune.data.annotations._problems import Problems
 from activetune.data.formats import is_image_name
 from activetune.data.image_files import image_file, image_suffix

@@ -15,9 +15,8 @@ import numpy as np
 
 from activetune.base.errors import UsageError
 from activetune.data.annotations._brush import unpacked
-from activetune.data.annotations._legend import VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
 from activetune.data.annotations._listed import Thing
-from activetune.data.annotations._placed import BACKGROUND
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, Runs, polygon
 from activetune.data.annotations._sheet import column_runs

@@ -13,8 +13,8 @@ from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
+from activetune.data.annotations._legend import BACKGROUND
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, sentence, size_from
-from activetune.data.annotations._placed import BACKGROUND
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, polygon, runs
 from activetune.data.annotations._sheet import Sheet, column_runs, short

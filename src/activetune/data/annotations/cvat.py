@@ -17,9 +17,8 @@ import numpy as np
 from activetune.base.errors import UsageError
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._legend import VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing
-from activetune.data.annotations._placed import BACKGROUND
 from activetune.data.annotations._shapes import Polygons, Runs, Shape, polygon
 from activetune.data.annotations._sheet import Region, Sheet, column_runs, runs_of, short_text
 from activetune.data.annotations.voc import parse_xml, xml_bytes

@@ -1,37 +1,58 @@
 """FiftyOne's dataset folder: ``metadata.json``, ``samples.json`` and the images in ``data``.
 
-Boxes are ``[x, y, width, height]`` in shares of the image. Each sample has its id in the field ``activetune_id``.
+Boxes are ``[x, y, width, height]`` in shares of the image; masks are PNGs in ``fields``, or arrays in ``samples.json``.
+Each sample has its id in the field ``activetune_id``.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activetune.base.errors import UsageError, some
+import numpy.typing as npt
+
+from activetune.base.errors import UsageError, first_line, some
 from activetune.base.files import parse_json, write_bytes
+from activetune.base.numpy_files import array_in
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
+from activetune.data.annotations._legend import LARGEST, VOID_VALUE, Legend, legend_of_targets, values_of
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
+from activetune.data.annotations._masks import as_pool, encoded_array, encoded_mask, mask_labels
+from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
 from activetune.data.annotations._sheet import Sheet
 from activetune.data.answers import class_name
+from activetune.data.identity import Place
+from activetune.data.images import MAX_PIXELS
 from activetune.data.labels import Labels
+from activetune.data.pool import ImageSource
 
 ABOUT = "FiftyOne: a dataset's folder with samples.json and metadata.json"
-TASKS = ("detection", "multilabel")
-WRITES = ("classification", "detection", "multilabel")
-SAMPLES, METADATA, IMAGES = "samples.json", "metadata.json", "data"
-PARTS = (METADATA, SAMPLES, IMAGES)
+TASKS = ("detection", "multilabel", "segmentation")
+WRITES = ("classification", "detection", "multilabel", "segmentation")
+SAMPLES, METADATA, IMAGES, MASKS = "samples.json", "metadata.json", "data", "fields"
+PARTS = (METADATA, SAMPLES, IMAGES, MASKS)
 FIELDS = ("ground_truth", "predictions")  # that answers are read from, the preferred one first
 ID = "activetune_id"
-KINDS = {"Classification": "classification", "Classifications": "multilabel", "Detections": "detection"}
+MOST = 8 * MAX_PIXELS  # bytes of a mask that stands in samples.json
+KINDS = {
+    "Classification": "classification",
+    "Classifications": "multilabel",
+    "Detections": "detection",
+    "Segmentation": "segmentation",
+}
 CLASSES = {task: name for name, task in KINDS.items()}
-READ = (*KINDS, "Polylines")
+NAMED = ("Classification", "Classifications", "Detections", "Polylines")
+DRAWN = ("Segmentation", "Polylines")
 
 
 def find(files: Files, task: str) -> bool:
@@ -48,10 +69,12 @@ def _lists(files: Files) -> list[str]:
 
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first."""
-    samples = _samples(files)
-    field = _field(samples)
-    kinds = {_kind(sample.get(field)) for sample in samples}
+    samples, every = _samples(files), (*KINDS, "Polylines")
+    field = _field(samples, every)
+    kinds = {_kind(sample.get(field), every) for sample in samples}
     found = [task for kind, task in KINDS.items() if kind in kinds]
+    if found == ["segmentation"]:
+        return found
     return [*found, *(["detection"] if "Polylines" in kinds and "detection" not in found else []), "multilabel"]
 
 
@@ -60,20 +83,29 @@ def read(files: Files, asked: Asked) -> Labels:
 
     It is one field for all samples: what a model said of those that nobody has labelled is no answer.
     """
-    samples, found = _samples(files), []
-    field = _field(samples)
+    samples = _samples(files)
+    kinds = DRAWN if asked.task == "segmentation" else NAMED
+    field = _field(samples, kinds)
+    named = list(_named(samples, asked))
+    if not named:
+        raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
+    if any(_kind(sample.get(field), kinds) == "Segmentation" for _, sample, _ in named):
+        return _masks(files, {name: (sample.get(field), place) for name, sample, place in named}, field, asked)
+    found = [_listed(sample, field, kinds, name, place, asked.problems) for name, sample, place in named]
+    return answers_of(Found(found, _classes(_metadata(files))), asked)
+
+
+def _named(samples: Sequence[dict[str, Any]], asked: Asked) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """What each sample's image is called, the sample, and its place in the file."""
     for number, sample in enumerate(samples, start=1):
         place = f"{SAMPLES}, sample {number:,}"
         name, path = sample.get(ID), sample.get("filepath")
         if not (isinstance(name, str) and name):  # FiftyOne has written the dataset anew, without the field
             name = asked.called(path) if isinstance(path, str) else None
-        if not name:
+        if name:
+            yield name, sample, place
+        else:
             asked.problems.add("samples without a filepath, left out", place)
-            continue
-        found.append(_listed(sample, field, name, place, asked.problems))
-    if not found:
-        raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
-    return answers_of(Found(found, _classes(files)), asked)
 
 
 def _samples(files: Files) -> list[dict[str, Any]]:
@@ -96,38 +128,50 @@ def _samples(files: Files) -> list[dict[str, Any]]:
     return [sample if isinstance(sample, dict) else {} for sample in samples]
 
 
-def _classes(files: Files) -> list[str] | None:
-    """The dataset's classes in order; None where it lists none."""
+def _metadata(files: Files) -> Mapping[str, Any]:
+    """What the dataset says of itself; nothing where that can't be read."""
     name = posixpath.join(posixpath.dirname(_lists(files)[0]), METADATA)
     try:
         content = parse_json(files.read(name)) if name in files.names else {}
-        listed = content.get("default_classes") or next(iter((content.get("classes") or {}).values()), None)
+    except (ValueError, UsageError):
+        return {}
+    about = content if isinstance(content, dict) else {}
+    inner = about.get("info")  # where the layout without a version has the same
+    return {**(inner if isinstance(inner, dict) else {}), **{name: value for name, value in about.items() if value}}
+
+
+def _classes(about: Mapping[str, Any]) -> list[str] | None:
+    """The dataset's classes in order; None where it lists none."""
+    try:
+        listed = about.get("default_classes") or next(iter((about.get("classes") or {}).values()), None)
         names = [class_name(value) for value in listed or ()]
-    except (ValueError, AttributeError, UsageError):
+    except (AttributeError, TypeError, UsageError):
         return None
     return [str(name) for name in dict.fromkeys(names) if name is not None] or None
 
 
-def _kind(label: Any) -> str:
-    """The class of a label, one of ``READ``; empty for anything else."""
+def _kind(label: Any, kinds: Collection[str]) -> str:
+    """The class of a label, one of those that count; empty for anything else."""
     kind = label.get("_cls") if isinstance(label, dict) else None
-    return kind if isinstance(kind, str) and kind in READ else ""
+    return kind if isinstance(kind, str) and kind in kinds else ""
 
 
-def _field(samples: Sequence[Mapping[str, Any]]) -> str:
-    """The field with the labels of the samples; empty where none has some."""
+def _field(samples: Sequence[Mapping[str, Any]], kinds: Collection[str]) -> str:
+    """The field with labels of these kinds; empty where none has some."""
     names = dict.fromkeys((*FIELDS, *(name for sample in samples for name in sample)))
-    return next((name for name in names if any(_kind(sample.get(name)) for sample in samples)), "")
+    return next((name for name in names if any(_kind(sample.get(name), kinds) for sample in samples)), "")
 
 
-def _listed(sample: Mapping[str, Any], field: str, name: str, place: str, problems: Problems) -> Listed:
+def _listed(
+    sample: Mapping[str, Any], field: str, kinds: Sequence[str], name: str, place: str, problems: Problems
+) -> Listed:
     metadata = sample.get("metadata")
     size = size_from(metadata.get("height"), metadata.get("width")) if isinstance(metadata, dict) else None
     image = Listed(name, place, size, relative=True)
     label = sample.get(field)
-    kind = _kind(label)
+    kind = _kind(label, kinds)
     if isinstance(label, dict) and not kind:
-        problems.add(f"samples with other labels than {', '.join(READ)}, left out", f"{place}, {label.get('_cls')!r}")
+        problems.add(f"samples with other labels than {', '.join(kinds)}, left out", f"{place}, {label.get('_cls')!r}")
     image.answered = bool(kind)
     entries = {"Classification": [label]}.get(kind) or (label or {}).get(kind.lower()) or []
     for number, entry in enumerate(entries if isinstance(entries, list) else [None], start=1):
@@ -158,6 +202,110 @@ def _thing(entry: Any, kind: str, place: str, problems: Problems) -> Thing | Non
     return Thing(name)
 
 
+# Masks ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Masks that stand in ``samples.json``, encoded, and those in files, as the images of a pool."""
+
+    inline: Mapping[int, bytes]
+    files: ImageSource
+
+    @property
+    def parallel(self) -> bool:
+        """See :class:`ImageSource`."""
+        return self.files.parallel
+
+    def read(self, index: int) -> bytes:
+        """See :class:`ImageSource`."""
+        return self.inline[index] if index in self.inline else self.files.read(index)
+
+    def place(self, index: int) -> Place | None:
+        """See :class:`ImageSource`."""
+        return None if index in self.inline else self.files.place(index)
+
+
+def _masks(files: Files, labels: Mapping[str, tuple[Any, str]], field: str, asked: Asked) -> Labels:
+    """The masks by the images that they are of.
+
+    Args:
+        labels: what stands in the field and the sample's place in the file, by the image's name.
+    """
+    matched = match(list(labels), asked.pool, asked.problems)
+    home, stand_in = posixpath.dirname(_lists(files)[0]), _lists(files)[0]
+    inline: dict[int, bytes] = {}
+    paths: list[str] = []
+    indices: dict[str, int] = {}
+    for name, (label, place) in labels.items():
+        item = matched.get(name)
+        if item is None or not isinstance(label, dict):
+            continue
+        try:
+            if label.get("mask") is not None:
+                inline[len(paths)] = encoded_array(_array(label["mask"]))
+                path = stand_in
+            else:
+                path = _mask_file(files, home, label.get("mask_path"))
+        except ValueError as error:
+            asked.problems.add("masks that can't be used, left out", f"{place}: {error}")
+            continue
+        indices[item] = len(paths)
+        paths.append(path)
+    about = _metadata(files)
+    source = _Encoded(inline, files.source(paths))
+    return mask_labels(as_pool(str(files.path), paths, source), indices, _legend(about, field, str(files.path)), asked)
+
+
+def _array(value: Any) -> npt.NDArray[Any]:
+    """The array of a mask that stands in the file: a ``.npy`` file, packed by zlib, in base64.
+
+    Raises:
+        ValueError: it is no such text, or unpacks to more than a mask has.
+    """
+    if isinstance(value, dict):
+        value = value.get("$binary")
+    if isinstance(value, dict):
+        value = value.get("base64")
+    if not isinstance(value, str):
+        raise ValueError("its mask is no text that holds an array")
+    try:
+        unpacking = zlib.decompressobj()
+        content = unpacking.decompress(base64.b64decode(value, validate=True), MOST)
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"its mask can't be unpacked ({first_line(error)})") from None
+    if not unpacking.eof:
+        raise ValueError(f"its mask is cut off, or unpacks to more than {MOST:,} bytes")
+    return array_in(io.BytesIO(content), len(content))
+
+
+def _mask_file(files: Files, home: str, path: Any) -> str:
+    """The name of a mask's file, which lies in the dataset's folder; of a path from another machine by its end.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not isinstance(path, str) or not path:
+        raise ValueError("it has neither a mask nor a mask_path")
+    parts = posixpath.normpath(path.replace("\\", "/")).split("/")
+    known = set(files.names)
+    ends = (posixpath.join(home, *parts[start:]) for start in range(len(parts)) if parts[start] not in ("", ".."))
+    found = next((end for end in ends if end in known), None)
+    if found is None:
+        raise ValueError(f"its mask {path!r} is not in the folder")
+    return found
+
+
+def _legend(about: Mapping[str, Any], field: str, where: str) -> Legend | None:
+    """What the values of a field's masks stand for; None where the dataset does not say."""
+    own = about.get("mask_targets")
+    targets = (own.get(field) if isinstance(own, dict) else None) or about.get("default_mask_targets")
+    if not isinstance(targets, dict) or not targets:
+        return None
+    names = {key: name.get("label") if isinstance(name, dict) else name for key, name in targets.items()}
+    return legend_of_targets(names, _classes(about) or (), f"{METADATA} of {where}")
+
+
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
@@ -166,17 +314,26 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
 
     ``metadata.json`` has no version and is thus in the layout that FiftyOne calls legacy, which all versions read.
     """
+    sheet.refuse_void_names()
     places = sheet.copied(folder, IMAGES)
     field = FIELDS[0] if sheet.scores is None else FIELDS[1]
+    values = values_of(sheet.classes)
+    void = VOID_VALUE if max(values, default=0) < VOID_VALUE else LARGEST
     samples: list[dict[str, Any]] = []
     for item, height, width in sheet.sized():
         if item not in places:
             continue
-        label = _label(sheet, item, (height, width)) if item in sheet.answers else None
+        label = None
+        if item in sheet.answers and sheet.task == "segmentation":
+            path = posixpath.join(MASKS, field, f"{posixpath.splitext(posixpath.basename(places[item]))[0]}.png")
+            write_bytes(folder / path, encoded_mask(sheet.answers[item], values, void))
+            label = {"_cls": "Segmentation", "mask_path": path}
+        elif item in sheet.answers:
+            label = _label(sheet, item, (height, width))
         metadata = {"_cls": "ImageMetadata", "width": width, "height": height}
         samples.append({"filepath": places[item], "tags": [], "metadata": metadata, ID: item, field: label})
     embedded = "fiftyone.core.fields.EmbeddedDocumentField"
-    content = {
+    content: dict[str, Any] = {
         "media_type": "image",
         "sample_fields": {
             "filepath": "fiftyone.core.fields.StringField",
@@ -185,10 +342,13 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
             ID: "fiftyone.core.fields.StringField",
             field: f"{embedded}(fiftyone.core.labels.{CLASSES[sheet.task]})",
         },
-        "info": {},
+        "info": {"default_classes": list(sheet.classes)},
         "classes": {},
         "default_classes": list(sheet.classes),
     }
+    if sheet.task == "segmentation":
+        named = {str(value): name for value, name in zip(values, sheet.classes, strict=True)}
+        content["info"]["default_mask_targets"] = {**named, str(void): "void"}
     write_bytes(folder / SAMPLES, json.dumps({"samples": samples}, ensure_ascii=False).encode())
     write_bytes(folder / METADATA, json.dumps(content, ensure_ascii=False, indent=2).encode())
     return places

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from activetune.base.errors import RejectedImage, UsageError
 from activetune.base.files import write_bytes
@@ -18,16 +14,17 @@ from activetune.base.tables import header_of, read_table, write_csv
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LISTS, Legend, read_legend
 from activetune.data.annotations._listed import Asked
-from activetune.data.annotations._masks import SUFFIXES, as_pool, decode_mask, mask_labels
+from activetune.data.annotations._masks import SUFFIXES, as_pool, decode_mask, encoded_mask, mask_labels
 from activetune.data.annotations._matching import MASK_FOLDERS, match
 from activetune.data.annotations._sheet import Sheet
-from activetune.data.kinds import VOID, Mask
+from activetune.data.kinds import Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
 
 ABOUT = "masks: a folder or zip of .png, .tif or .bmp called as the images, with classes.txt, .csv or .json"
 TASKS = ("segmentation",)
 LISTING = "masks.csv"
+VOC_FOLDER = "SegmentationClass"
 LIKE_A_LIST = re.compile(r"class|label|colou?r|palette", re.IGNORECASE)
 OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".parquet")  # beside which images are images
 
@@ -35,7 +32,7 @@ OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".parquet")  # beside which i
 def find(files: Files, task: str) -> bool:
     """Whether there are masks: in or below a folder called so, or images beside no other kind of answer."""
     names = _masks(files)
-    if files.single is not None or not names:
+    if files.single is not None or not names or of_voc(files):
         return False
     if _below(names) or files.root.name.lower() in MASK_FOLDERS:
         return True
@@ -43,6 +40,11 @@ def find(files: Files, task: str) -> bool:
     texts = [name for name in files.ending(".txt") if _stem(name) in stems]  # others, such as a README, are none
     others = [name for name in files.ending(*OTHER_ANSWERS) if posixpath.basename(name).lower() not in LISTS]
     return not (texts or others)
+
+
+def of_voc(files: Files) -> bool:
+    """Whether masks lie as Pascal VOC has them, which is a format of its own."""
+    return any(posixpath.basename(posixpath.dirname(name)) == VOC_FOLDER for name in _masks(files))
 
 
 def _stem(name: str) -> str:
@@ -148,15 +150,7 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
         answer = sheet.answers.get(item)
         if item in places and isinstance(answer, Mask):
             stem = posixpath.splitext(posixpath.basename(places[item]))[0]
-            write_bytes(folder / "masks" / f"{stem}.png", _png(answer, void))
+            write_bytes(folder / "masks" / f"{stem}.png", encoded_mask(answer, range(len(sheet.classes)), void))
     rows = [(name, value) for value, name in enumerate(sheet.classes)]
     write_csv(folder / "classes.csv", ("name", "value"), [*rows, ("void", void)])
     return places
-
-
-def _png(mask: Mask, void: int) -> bytes:
-    pixels_HW = mask.pixels()
-    values_HW = np.where(pixels_HW == VOID, void, pixels_HW).astype(np.uint8 if void == 255 else np.uint16)
-    file = io.BytesIO()
-    Image.fromarray(values_HW).save(file, "PNG")
-    return file.getvalue()

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file per image.
+"""Pascal VOC: an XML file per image, or a mask per image in the colours of its ``labelmap.txt``.
 
 Corners are counted from 1 there and belong to the box, so 1 is taken off the left and upper ones. What is ``difficult``
 is not scored there, and becomes a crowd here.
@@ -16,16 +16,21 @@ from pathlib import Path
 from activetune.base.errors import UsageError, first_line
 from activetune.base.files import write_bytes
 from activetune.base.tables import decode_text
+from activetune.data.annotations import masks
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files, files_at
+from activetune.data.annotations._legend import CVAT_LIST, Colour, values_of
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, size_from
+from activetune.data.annotations._masks import encoded_mask
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet, short_text
 from activetune.data.answers import class_name
+from activetune.data.kinds import Mask
 from activetune.data.labels import Labels
 
-ABOUT = "Pascal VOC: a folder or zip of .xml, one per image; or a list of images below its ImageSets"
-TASKS = ("detection", "multilabel")
+ABOUT = "Pascal VOC: a folder or zip of .xml, one per image, or of SegmentationClass; or a list below its ImageSets"
+TASKS = ("detection", "multilabel", "segmentation")
+MASKS, LABEL_MAP = masks.VOC_FOLDER, CVAT_LIST
 MAX_BYTES = 2**24  # of the XML of one image
 ROOT = "annotation"
 START = re.compile(rb"<annotation[\s/>]")
@@ -33,16 +38,20 @@ OWN = "activetune"  # in ``source/database`` of files that were written here, wh
 
 
 def find(files: Files, task: str) -> bool:
-    """Whether there are such XML files, by the first one that is whole; or a list below ``ImageSets``."""
+    """Whether there are such XML files, by the first one that is whole, or masks; or a list below ``ImageSets``."""
     if files.single is not None and files.single.suffix.lower() == ".txt":
         return _root_of(files.single) is not None
+    if task == "segmentation":
+        return masks.of_voc(files)
     return any(START.search(files.peek(name).replace(b"\0", b"")) for name in files.ending(".xml")[:20])
 
 
 def read(files: Files, asked: Asked) -> Labels:
-    """The answers of all XML files, or of those that a list below ``ImageSets`` names."""
+    """The answers of all XML files or masks, or of those that a list below ``ImageSets`` names."""
     if files.single is not None and files.single.suffix.lower() == ".txt":
-        files = _listed_alone(files.single, asked.problems)
+        files = _listed_alone(files.single, asked)
+    if asked.task == "segmentation":
+        return masks.read(files, asked)
     found = []
     for name in files.ending(".xml"):
         try:
@@ -115,48 +124,110 @@ def _root_of(path: Path) -> Path | None:
     return next((parent.parent for parent in path.resolve().parents if parent.name == "ImageSets"), None)
 
 
-def _listed_alone(path: Path, problems: Problems) -> Files:
-    """The XML files of the images that a list names; in a list of one class the second field says 1, 0 or -1."""
+def _listed_alone(path: Path, asked: Asked) -> Files:
+    """The XML files or masks of the images that a list names; in one of a class the second field says 1, 0 or -1."""
     root = _root_of(path)
     assert root is not None
     everything = files_at(root)
-    stems = {posixpath.splitext(posixpath.basename(name))[0]: name for name in everything.ending(".xml")}
+    if asked.task == "segmentation":
+        what, names = "a mask", [name for name in everything.names if posixpath.dirname(name) == MASKS]
+    else:
+        what, names = "an XML file", everything.ending(".xml")
+    stems = {posixpath.splitext(posixpath.basename(name))[0]: name for name in names}
     wanted = [line.split()[0] for line in decode_text(path).splitlines() if line.strip()]
     missing = [stem for stem in wanted if stem not in stems]
     if missing:
-        problems.add("listed images without an XML file, left out", repr(missing[0]), len(missing))
-    return everything.only(stems[stem] for stem in dict.fromkeys(wanted) if stem in stems)
+        asked.problems.add(f"listed images without {what}, left out", repr(missing[0]), len(missing))
+    legend = [LABEL_MAP] if LABEL_MAP in everything.names else []
+    return everything.only([*legend, *(stems[stem] for stem in dict.fromkeys(wanted) if stem in stems)])
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
-WRITES = ("detection",)
-LABEL_MAP = "labelmap.txt"
-PARTS = ("Annotations", "ImageSets", "JPEGImages", LABEL_MAP)
+WRITES = ("detection", "segmentation")
+PARTS = ("Annotations", "ImageSets", "JPEGImages", MASKS, LABEL_MAP)
+VOID_AT = 255  # of the palette; 0 is the background
 
 
 def holds(files: Files) -> Sequence[str]:
     """The tasks whose answers there are, the likeliest first."""
-    return TASKS
+    boxes, pixels = find(files, "detection"), find(files, "segmentation")
+    return TASKS if boxes and pixels else ("segmentation",) if pixels else ("detection", "multilabel")
 
 
 def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
-    """Write ``JPEGImages``, an XML file per image in ``Annotations``, a list in ``ImageSets``, and ``labelmap.txt``.
+    """Write ``JPEGImages``, a list in ``ImageSets``, and ``labelmap.txt``, which CVAT and Datumaro ask for.
 
-    An image that nobody has answered has no XML file. The last file names the classes, as CVAT and Datumaro ask for.
+    Boxes lie in an XML file per image in ``Annotations``, masks in an indexed PNG in ``SegmentationClass``. An image
+    that nobody has answered has none.
     """
+    label_map = _label_map(sheet)
     places = sheet.copied(folder, "JPEGImages")
+    if sheet.task == "segmentation":
+        _write_masks(sheet, folder, places)
+    else:
+        _write_boxes(sheet, folder, places)
+    kind = "Segmentation" if sheet.task == "segmentation" else "Main"
+    stems = [_stem(places[item]) for item in sheet.ids if item in places]
+    write_bytes(folder / "ImageSets" / kind / "default.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    write_bytes(folder / LABEL_MAP, label_map.encode())
+    return places
+
+
+def _write_boxes(sheet: Sheet, folder: Path, places: Mapping[str, str]) -> None:
     (folder / "Annotations").mkdir(exist_ok=True)
     for item, height, width in sheet.sized():
         if item in places and item in sheet.answers:
-            name = posixpath.basename(places[item])
-            content = _document(sheet, item, name, (height, width))
-            write_bytes(folder / "Annotations" / f"{posixpath.splitext(name)[0]}.xml", content)
-    stems = [posixpath.splitext(posixpath.basename(places[item]))[0] for item in sheet.ids if item in places]
-    write_bytes(folder / "ImageSets" / "Main" / "default.txt", "".join(f"{stem}\n" for stem in stems).encode())
-    named = "".join(f"{name}:::\n" for name in sheet.classes if not {":", "\n"} & set(name))  # which it can't hold
-    write_bytes(folder / LABEL_MAP, f"# label:color_rgb:parts:actions\n{named}".encode())
-    return places
+            content = _document(sheet, item, posixpath.basename(places[item]), (height, width))
+            write_bytes(folder / "Annotations" / f"{_stem(places[item])}.xml", content)
+
+
+def _write_masks(sheet: Sheet, folder: Path, places: Mapping[str, str]) -> None:
+    (folder / MASKS).mkdir(exist_ok=True)
+    values, palette = values_of(sheet.classes), [colour_of(value) for value in range(VOID_AT + 1)]
+    for item, *_ in sheet.sized():
+        answer = sheet.answers.get(item)
+        if item in places and isinstance(answer, Mask):
+            write_bytes(folder / MASKS / f"{_stem(places[item])}.png", encoded_mask(answer, values, VOID_AT, palette))
+
+
+def _label_map(sheet: Sheet) -> str:
+    """The lines of ``labelmap.txt``: classes, those of masks with their colour.
+
+    Raises:
+        UsageError: classes of masks that it can't hold, or more of them than a palette has colours.
+    """
+    unfit = [name for name in sheet.classes if ":" in name or name.startswith("#") or len(name.splitlines()) > 1]
+    lines = [f"{name}:::" for name in sheet.classes if name not in unfit]
+    if sheet.task == "segmentation":
+        sheet.refuse_void_names()
+        if unfit:
+            raise UsageError(
+                f"{LABEL_MAP} can't hold the class {unfit[0]!r}; rename it, or give another format, such as --to masks"
+            )
+        values = [*values_of(sheet.classes), VOID_AT]
+        if max(values[:-1]) >= VOID_AT:
+            raise UsageError(
+                f"a palette has room for {VOID_AT - 1} classes beside background and void, and these are "
+                f"{len(sheet.classes):,}; give another format, such as --to masks"
+            )
+        told = zip([*sheet.classes, "void"], map(colour_of, values), strict=True)
+        lines = [f"{name}:{red},{green},{blue}::" for name, (red, green, blue) in told]
+    return "".join(f"{line}\n" for line in ["# label:color_rgb:parts:actions", *lines])
+
+
+def colour_of(value: int) -> Colour:
+    """The colour of a value in Pascal VOC's palette: its bits by turns are the highest of red, green and blue.
+
+    >>> colour_of(15), colour_of(255)
+    ((192, 128, 128), (224, 224, 192))
+    """
+    red, green, blue = (sum((value >> 3 * turn + part & 1) << 7 - turn for turn in range(3)) for part in range(3))
+    return red, green, blue
+
+
+def _stem(place: str) -> str:
+    return posixpath.splitext(posixpath.basename(place))[0]
 
 
 def _document(sheet: Sheet, item: str, name: str, size: tuple[int, int]) -> bytes:

@@ -1,0 +1,154 @@
+"""Masks inside other tools' datasets: arrays in FiftyOne's JSON and files beside it, Pascal VOC's palettes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from activetune import Pool, UsageError, read_annotations
+from activetune.data.annotations import Sheet, format_called, formats, write_sheet
+from activetune.data.annotations.voc import colour_of
+from activetune.data.kinds import VOID, ArrayMask
+from tests.data.test_annotations import HEIGHT, WIDTH, answers, encoded, make_pool, write
+
+VALUES = np.zeros((HEIGHT, WIDTH), np.uint8)
+VALUES[0], VALUES[1] = 7, 255
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    return make_pool(tmp_path / "pool")
+
+
+def packed(array: Any, **options: Any) -> str:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+
+
+def dataset(folder: Path, label: dict[str, Any], field: str = "ground_truth", **about: Any) -> Path:
+    """A dataset of one image, with a label of a mask."""
+    sample = {"filepath": "data/1.png", field: {"_cls": "Segmentation", **label}}
+    write(folder / "samples.json", json.dumps({"samples": [sample]}))
+    write(folder / "metadata.json", json.dumps(about))
+    return folder
+
+
+def rows(labels: Any) -> list[int]:
+    return [int(value) for value in answers(labels)["1.png"].pixels()[:3, 0]]
+
+
+def test_arrays_are_read_in_both_layouts_of_fiftyone(tmp_path: Path, pool: Pool) -> None:
+    old = dataset(tmp_path / "old", {"mask": packed(VALUES)}, default_mask_targets={"7": "road"})
+    labels = read_annotations(old, pool, "segmentation")
+    assert labels.classes == ["background", "road"] and rows(labels) == [1, VOID, 0]
+    binary = {"$binary": {"base64": packed(VALUES.astype(np.int64)), "subType": "00"}}
+    targets = {"parts": {"7": "road", "0": "ground"}, "other": {"7": "car"}}
+    new = dataset(tmp_path / "new", {"mask": binary}, "parts", mask_targets=targets, version="1.0")
+    labels = read_annotations(new, pool, "segmentation")
+    assert labels.classes == ["ground", "road"] and rows(labels) == [1, VOID, 0]
+
+
+def test_colours_that_mask_targets_name_are_read(tmp_path: Path, pool: Pool) -> None:
+    colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colours[0], colours[1] = (255, 0, 16), (9, 9, 9)
+    targets = {"#ff0010": {"label": "road", "intTarget": 1}, "#000000": "ground", "#090909": "void"}
+    made = dataset(tmp_path / "set", {"mask": packed(colours)}, default_mask_targets=targets)
+    labels = read_annotations(made, pool, "segmentation")
+    assert labels.classes == ["ground", "road"] and rows(labels) == [1, VOID, 0]
+
+
+@pytest.mark.parametrize(
+    "path", ["fields/parts/1.png", "/home/else/set/fields/parts/1.png", "D:\\set\\fields\\parts\\1.png"]
+)
+def test_files_of_masks_are_found_wherever_the_dataset_was_written(tmp_path: Path, pool: Pool, path: str) -> None:
+    made = dataset(tmp_path / "set", {"mask_path": path}, "parts", default_mask_targets={"7": "road"})
+    write(made / "fields" / "parts" / "1.png", encoded(VALUES))
+    assert rows(read_annotations(made, pool, "segmentation")) == [1, VOID, 0]
+
+
+class Harmful:
+    def __reduce__(self) -> Any:
+        raise AssertionError("was unpickled")
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ({"mask": packed(VALUES)[:-8]}, "its mask can't be unpacked|its mask is cut off"),
+        ({"mask": base64.b64encode(zlib.compress(b"\x93NUMPY\x01\x00")).decode()}, "left out"),
+        ({"mask": packed(np.array([None]), allow_pickle=True)}, "Python objects, which are never unpickled"),
+        ({"mask": packed(np.full((2, 2), -1))}, "whole numbers from 0 to 65,535"),
+        ({"mask": packed(np.full((2, 2), 0.5))}, "whole numbers from 0 to 65,535"),
+        ({"mask": packed(np.zeros((2, 2), "S3"))}, "stand for no class; give whole numbers"),
+        ({"mask": packed(np.zeros(5, np.uint8))}, r"shape \(5,\) is no mask"),
+        ({"mask": 5}, "no text that holds an array"),
+        ({}, "neither a mask nor a mask_path"),
+        ({"mask_path": "../pool/1.png"}, "'../pool/1.png' is not in the folder"),
+        ({"mask_path": "/etc/passwd"}, "'/etc/passwd' is not in the folder"),
+    ],
+)
+def test_masks_that_can_not_be_used_are_told(label: dict[str, Any], told: str, tmp_path: Path, pool: Pool) -> None:
+    made = dataset(tmp_path / "set", label, default_mask_targets={"7": "road"})
+    with pytest.raises(UsageError, match=rf"holds no answer for segmentation: .*({told})"):
+        read_annotations(made, pool, "segmentation")
+
+
+def test_an_array_that_unpacks_to_gigabytes_is_cut_off(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activetune.data.annotations.fiftyone.MOST", 1_000)
+    made = dataset(tmp_path / "set", {"mask": packed(np.zeros((500, 500), np.uint8))})
+    with pytest.raises(UsageError, match="unpacks to more than 1,000 bytes"):
+        read_annotations(made, pool, "segmentation")
+
+
+def test_boxes_beside_masks_are_read_by_the_task(tmp_path: Path, pool: Pool) -> None:
+    made = dataset(tmp_path / "set", {"mask": packed(VALUES)}, "parts", default_mask_targets={"7": "road"})
+    content = json.loads((made / "samples.json").read_text())
+    box = {"_cls": "Detection", "label": "cat", "bounding_box": [0, 0, 0.5, 0.5]}
+    content["samples"][0]["things"] = {"_cls": "Detections", "detections": [box]}
+    write(made / "samples.json", json.dumps(content))
+    assert rows(read_annotations(made, pool, "segmentation")) == [1, VOID, 0]
+    assert answers(read_annotations(made, pool, "detection"))["1.png"].names == ("cat",)
+
+
+def test_the_palette_is_pascal_vocs(tmp_path: Path, pool: Pool) -> None:
+    """The first colours of the devkit's map, and that of its border."""
+    published = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
+    assert [colour_of(value) for value in range(5)] == published and colour_of(255) == (224, 224, 192)
+    pixels = np.zeros((HEIGHT, WIDTH), np.int32)
+    pixels[0], pixels[1] = 1, VOID
+    sheet = Sheet("segmentation", pool, ["1.png"], {"1.png": ArrayMask(pixels)}, ["background", "car"], quiet=True)
+    out = write_sheet(sheet, format_called("voc", formats(), written=True), "voc", tmp_path / "voc")
+    with Image.open(out / "SegmentationClass" / "1.png") as written:
+        assert written.mode == "P"
+        assert np.asarray(written)[:3, 0].tolist() == [1, 255, 0]
+        assert np.asarray(written.convert("RGB"))[:3, 0].tolist() == [[128, 0, 0], [224, 224, 192], [0, 0, 0]]
+    assert "car:128,0,0::" in (out / "labelmap.txt").read_text()
+    listed = out / "ImageSets" / "Segmentation" / "default.txt"
+    assert read_annotations(listed, pool, "segmentation").classes == ["background", "car"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (["a:b"], "labelmap.txt can't hold the class 'a:b'; rename it, or give another format, such as --to masks"),
+        (["#1"], "labelmap.txt can't hold the class '#1'"),
+        ([str(number) for number in range(256)], "room for 254 classes beside background and void, and these are 256"),
+    ],
+)
+def test_classes_that_a_palette_can_not_hold_are_refused(
+    classes: list[str], told: str, tmp_path: Path, pool: Pool
+) -> None:
+    sheet = Sheet("segmentation", pool, ["1.png"], {}, classes, quiet=True)
+    with pytest.raises(UsageError, match=told):
+        write_sheet(sheet, format_called("voc", formats(), written=True), "voc", tmp_path / "voc")
