@@ -85,6 +85,34 @@ def test_a_signal_that_a_destructor_swallows_is_raised_at_the_next_step() -> Non
     assert ended.stderr.splitlines()[-1] == "Terminated"
 
 
+CHILD = """
+import sys
+import activetune.base.processes as processes
+processes.GRACE = float(sys.argv[1])
+processes.begin_child()
+print("ready", flush=True)
+for line in sys.stdin:
+    print("works", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("grace", "ends_by"), [("60", signal.SIGTERM), ("0.01", signal.SIGALRM)])
+def test_a_child_works_on_when_all_processes_are_told_to_end_but_not_for_long(
+    grace: str, ends_by: signal.Signals
+) -> None:
+    """A step of training needs it still: see test_a_run_told_to_end_in_its_steps_loses_none_of_them."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", CHILD, grace], **pipes) as child:  # type: ignore[call-overload]
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGTERM)
+        if ends_by == signal.SIGTERM:
+            child.stdin.write("more\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == "works\n"
+            child.send_signal(signal.SIGTERM)
+        assert child.wait() == -ends_by
+
+
 AT_WORK = """
 import os, sys
 def stop(*arguments, **options):

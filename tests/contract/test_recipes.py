@@ -31,6 +31,7 @@ from activetune.training.finite import NotFinite
 from activetune.training.job import Job
 from activetune.training.recipe import make_recipe, recipes
 from tests.conftest import tiny_backbone, write_digits
+from tests.told_to_end import told_to_end_in_steps
 from tests.training.test_finetuning import figures, history, learnt, some_labels, train
 
 RECIPES = sorted(recipes())
@@ -120,6 +121,25 @@ def test_a_run_cut_off_after_each_of_its_saves_ends_as_if_it_had_not_been(
     assert reported(tmp_path / "cut") == reported(whole)
     assert not (tmp_path / "cut" / WORK).exists()
     assert not (tmp_path / "cut" / RUN).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(name, marks=pytest.mark.thorough if name in WITHIN else ())
+        for name in RECIPES
+        if name not in FROZEN
+    ],
+    indirect=True,
+)
+def test_a_run_told_to_end_in_its_steps_loses_none_of_them(
+    recipe: str, whole: Path, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = some_labels(pool, 6)
+    ended = told_to_end_in_steps(monkeypatch, lambda: fit(recipe, pool, tmp_path / "cut", labels, resume=True))
+    assert ended >= 1
+    assert reported(tmp_path / "cut") == reported(whole)
 
 
 def cut_off_after_each_save(monkeypatch: pytest.MonkeyPatch, out: Path, run: Callable[[], Any]) -> int:

@@ -36,6 +36,7 @@ from activetune.training.network_state import fused_attention, to_training
 from activetune.training.steps import Steps
 from tests.conftest import tiny_backbone, write_digits
 from tests.contract.test_tasks import ANSWERS
+from tests.told_to_end import told_to_end_in_steps
 
 QUIET: dict[str, Any] = {"workers": 0, "device": "cpu", "precision": "fp32", "quiet": True}
 SMALL = {"detection": "detr:layers=1;decoder_layers=1;queries=4;width=32;decoder_width=32;hidden=32;attention_heads=2"}
@@ -222,6 +223,17 @@ def test_cut_off_in_every_stretch_it_ends_at_the_same_bytes(
             continue
         break
     assert contents(tmp_path / "out") == contents(made.folder)
+
+
+def test_told_to_end_in_its_steps_it_ends_at_the_same_bytes(
+    made: activetune.Supervised, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    ended = told_to_end_in_steps(
+        monkeypatch, lambda: activetune.visft(config, out=out, resume=out.exists(), **QUIET), 3
+    )
+    assert ended >= 3
+    assert contents(out) == contents(made.folder)
 
 
 def test_a_run_of_other_settings_is_not_gone_on_with(

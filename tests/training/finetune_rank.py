@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import activetune
+from activetune.base import interrupts
 from activetune.base.launch import launched
 from activetune.cli import run
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.training.loop import _Run
+from activetune.training.steps import Steps
 
 STEPS = {"optimizer": "sgd", "lr": 0.05}  # Adam makes whole steps of gradients that are rounding alone
 COMMON: dict[str, Any] = {**STEPS, "epochs": 2, "batch_size": 20}
@@ -94,6 +97,25 @@ def cut_off(pool: Path, out: Path, weights: Path) -> None:
     _Run.save = save  # type: ignore[method-assign]
 
 
+def told_to_end(pool: Path, out: Path, weights: Path) -> list[str]:
+    """Finetune, and send the second process alone a signal in the first step; returns the error that it ends in."""
+    update = Steps._update
+
+    def last(steps: Steps, number: int) -> None:
+        if launched().rank and not number:
+            interrupts._raise(signal.SIGTERM, None)
+        update(steps, number)
+
+    Steps._update = last  # type: ignore[method-assign]
+    try:
+        return error_of(lambda: finetuned("full", pool, out, weights))
+    except interrupts.Terminated:
+        return ["Terminated"]
+    finally:
+        Steps._update = update  # type: ignore[method-assign]
+        interrupts._received.clear()
+
+
 if __name__ == "__main__":
     digits, weights, results = map(Path, sys.argv[1:4])
     told: dict[str, Any] = {}
@@ -105,6 +127,7 @@ if __name__ == "__main__":
         lambda: finetuned("full", seen_by_the_first_alone(digits), results / "unreadable", weights)
     )
     cut_off(digits, results / "cut_off", weights)
+    told["told_to_end"] = told_to_end(digits, results / "told_to_end", weights)
     told["codes"] = [
         run(["finetune", str(digits), "--out", str(results / "linear_probe"), "--recipe", "linear_probe"]),
         run(["finetune", str(digits), "--out", str(results / "new"), "--nonsense", "1"]),

@@ -91,15 +91,26 @@ def test_two_processes_make_the_model_of_one(
 
 
 @SLOW
+@pytest.mark.parametrize(("name", "steps"), [("cut_off", 0), ("told_to_end", 2)])
 def test_one_process_goes_on_with_what_two_began(
-    by_two: tuple[Path, list[tuple[str, str]]], pool: Path, weights: Path, tmp_path: Path
+    name: str, steps: int, by_two: tuple[Path, list[tuple[str, str]]], pool: Path, weights: Path, tmp_path: Path
 ) -> None:
-    assert (by_two[0] / "cut_off" / WORK / "full.pt").is_file()
-    shutil.copytree(by_two[0] / "cut_off", tmp_path / "m")
+    kept = torch.load(by_two[0] / name / WORK / "full.pt", weights_only=True)
+    assert [kept["epoch"], kept["told"][0]["steps"]] == [not steps, steps]
+    shutil.copytree(by_two[0] / name, tmp_path / "m")
     finetuned("full", pool, tmp_path / "m", weights, quiet=True, resume=True)
     finetuned("full", pool, tmp_path / "alone", weights, quiet=True)
     assert not (tmp_path / "m" / WORK).exists()
     same_weights(tmp_path / "m", tmp_path / "alone", weights)
+
+
+@SLOW
+def test_a_signal_to_one_process_ends_all_of_them_after_the_same_step(
+    by_two: tuple[Path, list[tuple[str, str]]],
+) -> None:
+    first, second = (told(by_two, rank)["told_to_end"] for rank in range(2))
+    assert second == ["Terminated"]
+    assert first[0] == "OthersEnded" and "another process was told to end" in first[1] and "--resume" in first[1]
 
 
 @SLOW

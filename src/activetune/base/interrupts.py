@@ -20,6 +20,7 @@ class Terminated(KeyboardInterrupt):
 
 
 _received: list[int] = []  # the signals that arrived since answer_signals(), in their order
+_waiting = 0  # how many one_signal_waits() the program is in
 
 
 def answer_signals() -> None:
@@ -52,6 +53,26 @@ def raise_if_interrupted() -> None:
         raise _exception(_received[0])
 
 
+def interrupted() -> bool:
+    """Whether a signal has arrived that ends the work."""
+    return bool(_received)
+
+
+@contextlib.contextmanager
+def one_signal_waits() -> Iterator[None]:
+    """Inside, a signal is answered where :func:`raise_if_interrupted` is called; the same one again at once.
+
+    So a step is done whole, and its result can be kept, unless whoever sends the signals is in a hurry. Ctrl-C goes to
+    a launcher too, which then sends SIGTERM: these are two, and mean one end.
+    """
+    global _waiting
+    _waiting += 1
+    try:
+        yield
+    finally:
+        _waiting -= 1
+
+
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
     """Processes that are started inside have these signals blocked from birth; here they come a moment later."""
@@ -67,7 +88,8 @@ def signals_held() -> Iterator[None]:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     _received.append(number)
-    raise _exception(number)
+    if not _waiting or _received.count(number) > 1:
+        raise _exception(number)
 
 
 def _exception(number: int) -> KeyboardInterrupt:

@@ -13,21 +13,33 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import FrameType
 from typing import Any
 
 from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.interrupts import signals_held
 
+GRACE = 30.0  # seconds that a child which was told to end has, unless its parent ends it before
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def begin_child() -> None:
-    """What a child process does first: ignore Ctrl-C, die of SIGTERM at once, and die when its parent does."""
+    """What a child process does first: leave Ctrl-C and SIGTERM to its parent, and die when that does.
+
+    Schedulers send SIGTERM to all processes at once, and the parent needs its children for the step that it keeps. So a
+    child works on for half a minute; a second SIGTERM, which is its parent's, ends it at once.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_soon if hasattr(signal, "setitimer") else signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by signals_held() while it was started
     end_with_parent()
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, GRACE)
 
 
 def refuse_while_starting() -> None:

@@ -15,7 +15,7 @@ import atexit
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -229,11 +229,16 @@ def raise_shared(fault: ActivetuneError | None) -> None:
 
 def added_up(value: float, device: torch.device) -> float:
     """The sum of the processes' values; NaN if one of them is."""
+    return all_added_up([value], device)[0]
+
+
+def all_added_up(values: Sequence[float], device: torch.device) -> Sequence[float]:
+    """The same of several values."""
     if rank_and_world()[1] == 1:
-        return value
-    total: Tensor = torch.tensor(value, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
-    distributed.all_reduce(total)
-    return float(total)
+        return values
+    totals: Tensor = torch.tensor(values, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+    distributed.all_reduce(totals)
+    return totals.tolist()  # type: ignore[no-any-return]
 
 
 def gathered(value: Any) -> list[Any]:

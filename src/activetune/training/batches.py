@@ -37,6 +37,9 @@ class Batches:
         accumulation: parts of a batch. balance: see :class:`Optimisation`.
         count: batches of an epoch, of ``batch_size`` items each: the items come again and again in an endless sequence,
             which an epoch enters at item ``skip``. None: as many batches as it takes for each item to come once.
+
+    Attributes:
+        gone: batches of the epoch that were trained on before the run was cut off; the others come.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Batches:
     ):
         self.positions, self.targets, self.seed = positions, targets, seed
         self.accumulation, self.balance = accumulation, balance
-        self.epoch, self.skip = 0, 0
+        self.epoch, self.skip, self.gone = 0, 0, 0
         self.share = 0, 1
         self.batch_size = batch_size
         self.count = max(1, -(-len(positions) // batch_size)) if count is None else count
@@ -62,7 +65,8 @@ class Batches:
         return sum(map(len, self.sizes()))
 
     def __iter__(self) -> Iterator[list[Turn]]:
-        turns = iter(self._turns())
+        gone = sum(map(sum, self._all_sizes()[: self.gone]))
+        turns = itertools.islice(self._turns(), gone, None)
         for parts in self.sizes():
             for size in parts:
                 part = list(itertools.islice(turns, size))
@@ -79,7 +83,10 @@ class Batches:
         self.count, self.items = count, count * self.batch_size
 
     def sizes(self) -> list[list[int]]:
-        """Items in each part of each batch; batches differ by one at most, so that none has one image alone."""
+        """Items in each part of each batch to come; batches differ by one at most: none has one image alone."""
+        return self._all_sizes()[self.gone :]
+
+    def _all_sizes(self) -> list[list[int]]:
         batches = _even(self.items, self.count) if self.count else []
         return [_even(size, min(self.accumulation, size)) for size in batches]
 

@@ -93,7 +93,7 @@ def finetune(
         track: trackers that get settings, history and scores beside ``out``'s own files: ``tensorboard``, ``wandb``
             (offline), ``mlflow``, ``trackio``. Their records lie in ``out/tracking``; nothing is sent.
         run_options: see :class:`activetune.RunOptions`; ``resume`` goes on from the last epoch of a run that was cut
-            off in ``out``.
+            off in ``out``, or from the step in which a signal ended it.
 
     Returns:
         The model, saved. The items chosen on (epoch, strength) are carved out of ``labels``; nothing else is looked at.

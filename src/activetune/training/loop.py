@@ -3,9 +3,10 @@
 Every random choice follows from the seed and from where in the training it is made, never from what ran before:
 
 - the stream of a step from (seed, step), the order of an epoch and each item's crop and flip from (seed, epoch, item);
-- dropout and stochastic depth from (seed, epoch, rank), set at the start of an epoch: torch's global state.
+- dropout and stochastic depth from (seed, step, rank), set before a step: torch's global state.
 
-So a run that goes on from the checkpoint of an epoch is the uninterrupted run, whatever the number of decoding workers.
+So a run that goes on from a checkpoint is the uninterrupted run, whatever the number of decoding workers. There is one
+after each epoch, and where a signal ends the run, one of the steps up to there.
 Several processes share each batch (``batches.py``) and count it as a whole: the loss is divided by the whole batch's
 weight, gradients are added up, validation is gathered, the first process alone writes. Their weights are those of one
 process up to rounding; where units are dropped at random they differ, as each process draws for its own items, and
@@ -14,12 +15,14 @@ batch norms see the whole batch on GPUs alone, where they are synchronised. The 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from activetune.base.launch import OthersEnded
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
@@ -75,10 +78,11 @@ def fit(
     run = _Run(job, streams, course, options, phase)
     last = min(course.epochs, stop_after or course.epochs)
     label = course.label or phase
-    with progress(course.until(last), label, unit="steps", done=course.until(run.epoch), quiet=job.quiet) as meter:
+    with progress(course.until(last), label, unit="steps", done=run.done, quiet=job.quiet) as meter:
         while run.epoch < last and not run.stalled:
-            row = run.one_epoch(meter.advance)
-            run.save()
+            with run.kept_on_signals():
+                row = run.one_epoch(meter.advance)
+                run.save()
             job.track(run.history)
             metric = run.measured.removeprefix("val_")
             found = f", validation {told_score(metric, row[run.measured], 1)}" if run.measured in row else ""
@@ -101,7 +105,29 @@ class _Run:
         if job.resume:
             self._restore()
 
+    @property
+    def done(self) -> int:
+        """Steps that were made."""
+        return self.course.until(self.epoch) + sum(one.steps for one in self.steps.told)
+
     # An epoch -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def kept_on_signals(self) -> Iterator[None]:
+        """An epoch; where a signal ends it, its steps up to there are kept, to be gone on with."""
+        epoch, rows = self.epoch, len(self.history)
+        try:
+            yield
+        except (KeyboardInterrupt, OthersEnded):
+            if self.steps.whole:
+                if len(self.history) > rows:  # it was over, and was about to be saved
+                    self.steps.begin_anew()
+                else:
+                    self.epoch = epoch
+                self._write()
+                label, total = self.course.label or self.phase, self.course.total
+                note(f"{label}: the state after step {self.done:,} of {total:,} is kept", self.job.quiet)
+            raise
 
     def one_epoch(self, advance: Callable[[], None]) -> dict[str, Any]:
         """Train for an epoch and validate; returns the row of the history."""
@@ -196,6 +222,10 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""
+        self.steps.begin_anew()
+        self._write()
+
+    def _write(self) -> None:
         if self.steps.rank:
             return
         own = {"epoch": self.epoch, "history": self.history, "best": self.best, "course": self.course.state()}
@@ -210,4 +240,6 @@ class _Run:
         self.course.restore(content["course"])
         self.job.track(self.history)
         told = self.course.told(self.epoch, self.course.epochs)
+        if any(one.steps for one in self.steps.told):
+            told = f"step {self.done:,} of {self.course.total:,}"
         note(f"{self.course.label or self.phase}: going on after {told}", self.job.quiet)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError
-from activetune.base.interrupts import signals_held
+from activetune.base.interrupts import interrupted, one_signal_waits, raise_if_interrupted, signals_held
+from activetune.base.launch import OthersEnded
 from activetune.base.memory import fitting
-from activetune.base.ranks import added_up, raise_shared, rank_and_world
+from activetune.base.ranks import added_up, all_added_up, raise_shared, rank_and_world
 from activetune.tasks import Batch
 from activetune.training.batches import derive
 from activetune.training.finite import refuse_loss, refuse_weights, settings_to_change
@@ -39,7 +40,7 @@ from activetune.training.streams import Course, Draws, Stream, batches_loader
 
 @dataclass
 class Told:
-    """What the steps of one stream have told in an epoch: sums of losses and of weights.
+    """What the steps of one stream have told in an epoch: sums of losses and of weights. A checkpoint keeps it.
 
     Attributes:
         parts: sums of the named parts of the loss, over this process's share.
@@ -64,7 +65,8 @@ class Steps:
     """The network as it is trained, with its optimiser, schedule, average and loaders.
 
     Attributes:
-        rank: of this process; the first one, 0, writes. parts: mean of each named part of the loss in the last epoch;
+        rank: of this process; the first one, 0, writes. told: by each stream in this epoch. whole: no step is half
+            done, so that the state can be kept. parts: mean of each named part of the loss in the last epoch;
             of several streams those of each by its name, with its loss, as pixels and words have no common mean.
     """
 
@@ -74,6 +76,8 @@ class Steps:
         self.accelerator = make_accelerator(job.runtime, several=len(streams) > 1)
         self.rank, self.world = rank_and_world()
         self.parts: dict[str, float] = {}
+        self.told = [Told() for _ in streams]
+        self.whole = True
         self.draws = Draws(streams, course.total, job.seed)
         for stream in streams:
             stream.batches.share = self.rank, self.world
@@ -109,40 +113,70 @@ class Steps:
         ]
 
     def epoch(self, number: int, advance: Callable[[], None]) -> float:
-        """The steps of an epoch, counted from 0; returns the mean loss.
+        """The steps of an epoch, counted from 0, or those that ``told`` does not tell of; returns the mean loss.
+
+        A signal is answered after a step, by all processes after the same one.
 
         Args:
             advance: called after each step.
 
         Raises:
             NotFinite: a loss, or at the end a weight, is no longer a finite number.
+            KeyboardInterrupt, OthersEnded: a signal ends this process, or another one.
         """
         first, steps = self.course.until(number), self.course.until(number + 1) - self.course.until(number)
         self.course.begin(number, self.streams)
-        drawn = self.draws.begin(self.streams, first, steps)
-        torch.manual_seed(derive(self.job.seed, number, -1, self.rank))
+        drawn, gone = self.draws.begin(self.streams, first, steps), sum(one.steps for one in self.told)
+        for stream, one in zip(self.streams, self.told, strict=True):
+            stream.batches.gone = one.steps
         to_training(self.job.network)
         self.course.settle(self.job.network)
         with signals_held():
             loaders = [iter(loader) if stream.batches.count else iter(()) for loader, stream in self._sources()]
         sizes = [iter(stream.batches.sizes()) for stream in self.streams]
-        told = [Told() for _ in self.streams]
-        for step, which in enumerate(drawn.tolist()):
-            self.scheduler.step_update(first + step + 1)
-            self.optimizer.zero_grad(set_to_none=True)
-            lost, counted = self._step(self.streams[which], loaders[which], next(sizes[which]), told[which])
-            refuse_loss(lost, self._at(first + step), self.remedy)
-            told[which].add(lost, counted)
-            self._update(first + step)
-            advance()
+        for step, which in enumerate(drawn[gone:].tolist(), start=first + gone):
+            torch.manual_seed(derive(self.job.seed, step, -1, self.rank))
+            with one_signal_waits():
+                ended = self._whole_step(step, which, loaders[which], next(sizes[which]))
+                if self.world == 1:
+                    ended = interrupted()
+                if ended:
+                    self._put_together()
+                    raise_if_interrupted()
+                    raise OthersEnded("another process was told to end; what was finished is kept: go on with --resume")
+                if not interrupted():  # else the others learn of it in the next step
+                    advance()
         for loader in loaders:
             next(loader, None)  # a loader closes its epoch when it finds no further batch
         for network in (self.job.network, *([] if self.ema is None else [self.averaged()])):
             refuse_weights(network, self._at(first + len(drawn) - 1), self.remedy)
-        return self._mean_loss(told)
+        return self._mean_loss()
 
-    def _mean_loss(self, told: Sequence[Told]) -> float:
+    def _put_together(self) -> None:
+        """What each process knows of the epoch so far, for the checkpoint that the first one writes."""
+        self.course.end()
+        for one in self.told:
+            one.parts = {name: added_up(value, self.job.runtime.device) for name, value in one.parts.items()}
+
+    def begin_anew(self) -> None:
+        """The epoch is kept: the next one has told nothing yet."""
+        self.told = [Told() for _ in self.streams]
+
+    def _whole_step(self, step: int, which: int, loader: Iterator[Batch], sizes: Sequence[int]) -> bool:
+        """A step of one of the streams; returns whether a process was told to end."""
+        self.whole = False
+        self.scheduler.step_update(step + 1)
+        self.optimizer.zero_grad(set_to_none=True)
+        lost, counted, ended = self._step(self.streams[which], loader, sizes, self.told[which])
+        refuse_loss(lost, self._at(step), self.remedy)
+        self._update(step)
+        self.told[which].add(lost, counted)
+        self.whole = True
+        return ended
+
+    def _mean_loss(self) -> float:
         """The mean loss of an epoch's steps, and its ``parts``; of several streams each step counts as one."""
+        told = self.told
         device, alone = self.job.runtime.device, len(self.streams) == 1
         self.parts = {}
         for stream, one in zip(self.streams, told, strict=True):
@@ -158,19 +192,25 @@ class Steps:
     def _sources(self) -> Iterator[tuple[Any, Stream]]:
         return zip(self.loaders, self.streams, strict=True)
 
-    def _step(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int], told: Told) -> tuple[float, float]:
-        """The gradient of a batch, part by part; returns the sum of its losses and its weight, over all processes."""
+    def _step(
+        self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int], told: Told
+    ) -> tuple[float, float, bool]:
+        """The gradient of a batch, part by part.
+
+        Returns:
+            The sum of its losses and its weight, over all processes, and whether one of them was told to end.
+        """
         device = self.job.runtime.device
-        batches, weight = self._drawn(stream, parts, sizes)
+        batches, weight, ended = self._drawn(stream, parts, sizes)
         lost = 0.0
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward):
                 lost += self._backward(stream, batch.to(device), weight, told)
-        return added_up(lost, device), weight
+        return added_up(lost, device), weight, ended
 
-    def _drawn(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[list[Batch], float]:
-        """The share of a batch that this process has, part by part, and the weight of the whole batch.
+    def _drawn(self, stream: Stream, parts: Iterator[Batch], sizes: Sequence[int]) -> tuple[list[Batch], float, bool]:
+        """The share of a batch that this process has, part by part, the weight of the whole batch, and as above.
 
         Raises:
             ReadingFault: an image can't be read at present, whichever process it was drawn by.
@@ -184,10 +224,10 @@ class Steps:
         except ActivetuneError as error:
             fault = error
         weight = math.nan if fault else sum(batch.weight for batch in batches)
-        weight = added_up(weight, self.job.runtime.device)
+        weight, ended = all_added_up([weight, float(interrupted())], self.job.runtime.device)
         if math.isnan(weight):
             raise_shared(fault)
-        return batches, weight
+        return batches, weight, ended > 0
 
     def _backward(self, stream: Stream, batch: Batch, weight: float, told: Told) -> float:
         """Add a part's share of its batch's gradient; returns the sum of its losses.
@@ -283,6 +323,7 @@ class Steps:
             "ema": None if self.ema is None else self.averaged_state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),  # fp16 only
+            "told": [asdict(one) for one in self.told],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -293,3 +334,6 @@ class Steps:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             take_up(self.ema.module, state["ema"])
+        self.told = [Told(**one) for one in state.get("told", ())] or self.told
+        if self.rank:  # the parts are sums over all processes
+            self.told = [replace(one, parts={}) for one in self.told]
