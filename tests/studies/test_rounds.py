@@ -497,6 +497,13 @@ def test_the_command_ends_with_what_to_do(pool: Path, capsys: pytest.CaptureFixt
     assert "never replaces what a project holds" in capsys.readouterr().err
 
 
+def test_many_class_names_stand_in_a_file(pool: Path) -> None:
+    names = [f"class, number {number}" for number in range(40)]
+    told = shlex.split(start(pool, classes=names).to_do)
+    given = told[told.index("--classes") + 1]
+    assert given == str(pool.parent / "project" / "classes.txt") and class_list(given) == names
+
+
 def test_the_ledger_counts_the_seconds_between_answers_without_pauses(pool: Path) -> None:
     start(pool)
     path = answer(pool, 1)

@@ -17,7 +17,7 @@ from typing import Any, Unpack
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.config import parse_named
 from activetune.base.errors import ActivetuneError, UsageError, some
-from activetune.base.files import read_json, write_json
+from activetune.base.files import read_json, write_bytes, write_json
 from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.printing import counted
@@ -54,12 +54,13 @@ from activetune.studies.rounds.answers import (
     write_history,
 )
 from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
-from activetune.studies.rounds.project import GIVEN_AUDIT, Project, open_project
+from activetune.studies.rounds.project import CLASSES, GIVEN_AUDIT, Project, open_project
 from activetune.training.finetune import finetune
 from activetune.training.trackers import asked_trackers
 
 KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
 SHOWN = 5  # conflicts in a sentence
+LONG = 120  # characters of class names, from which on they stand in a file
 
 
 @dataclass(frozen=True)
@@ -399,6 +400,9 @@ class _Call:
         folder, names = self.project.round(number), list(self.settings.classes)
         names += sorted(self._names(labels_in(self.decisions)) - set(names))
         told = csv_line(names).rstrip("\n") if names else "CLASS,CLASS,..."
+        if len(told) > LONG and "," not in str(path := self.project.folder / CLASSES):
+            write_bytes(path, "".join(f"{name}\n" for name in names).encode())
+            told = str(path)
         several = " --multilabel" if self.settings.multilabel else ""
         asked = self._entry(number).asked
         open_ = f"{waiting:,} of {asked:,} items" if waiting < asked else counted(waiting, "item")

@@ -40,7 +40,7 @@ from activetune.selection.selectors import make_selector
 from activetune.tasks import make_task
 from activetune.training.recipe import Recipe, make_recipe
 
-GIVEN_AUDIT = "given_audit.csv"
+GIVEN_AUDIT, CLASSES = "given_audit.csv", "classes.txt"
 TASKS = ("classification", "multilabel")  # whose answers are class names, which a table holds
 
 
