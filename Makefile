@@ -51,15 +51,23 @@ test-label-studio: install
 	test -x $(STUDIO)/bin/label-studio || $(STUDIO)/bin/pip install --disable-pip-version-check -q label-studio==1.23.2
 	ACTIVETUNE_LABEL_STUDIO=$(STUDIO)/bin/label-studio $(BIN)/python -m pytest tests/labelling/test_label_studio_real.py
 
-# What each tracker has written, read by its own reader, and cleanvision beside `check`, in an environment of its own,
-# as mlflow wants an older pandas than constraints.txt has.
+# What each tracker has written, read by its own reader, cleanvision beside `check`, Datumaro and FiftyOne beside
+# `export` and `import`: in environments of their own, as mlflow and Datumaro want an older pandas than constraints.txt.
 BESIDE := build/beside
+DATUMARO := build/datumaro
+FIFTYONE := build/fiftyone
 
 test-beside: install
 	test -x $(BESIDE)/bin/python || $(PYTHON) -m venv $(BESIDE)
 	$(BESIDE)/bin/pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	$(BESIDE)/bin/pip install --disable-pip-version-check -q mlflow tensorboard trackio wandb cleanvision==0.3.6
-	$(BESIDE)/bin/python -m pytest tests/training/test_tracking.py tests/parity/test_cleanvision.py
+	test -x $(DATUMARO)/bin/python || $(PYTHON) -m venv $(DATUMARO)
+	$(DATUMARO)/bin/pip install --disable-pip-version-check -q datumaro==1.13.12
+	test -x $(FIFTYONE)/bin/python || $(PYTHON) -m venv $(FIFTYONE)
+	$(FIFTYONE)/bin/pip install --disable-pip-version-check -q fiftyone==1.22.1
+	ACTIVETUNE_DATUMARO=$(CURDIR)/$(DATUMARO)/bin/python ACTIVETUNE_FIFTYONE=$(CURDIR)/$(FIFTYONE)/bin/python \
+	  $(BESIDE)/bin/python -m pytest tests/training/test_tracking.py tests/parity/test_cleanvision.py \
+	  tests/parity/test_datumaro.py tests/parity/test_fiftyone.py
 
 # Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
 CASES ?= 100000

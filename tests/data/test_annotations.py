@@ -264,6 +264,18 @@ def test_coco_classes_are_its_categories_by_id_whether_they_occur_or_not(tmp_pat
         read_annotations(path, pool, "captioning")
 
 
+def test_where_all_regions_of_coco_are_crowds_none_is(
+    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Datumaro marks every mask so."""
+    left = {"counts": [0, 64, 64], "size": [HEIGHT, WIDTH]}
+    path = coco(tmp_path / "c.json", {"1.png": [{"bbox": [0, 0, 8, 8], "segmentation": left, "iscrowd": 1}]})
+    labels = read_annotations(path, pool, "segmentation")
+    assert labels.answers[0].pixels()[0, [0, -1]].tolist() == [1, 0]
+    assert "all of its 1 objects are marked as crowds (iscrowd)" in capsys.readouterr().err
+    assert read_annotations(path, pool, "detection").answers[0].crowd_K.tolist() == [True]
+
+
 def test_coco_crowds_are_crowds_in_detection_and_void_in_a_mask(tmp_path: Path, pool: Pool) -> None:
     crowd = {"counts": [0, 64, 64], "size": [HEIGHT, WIDTH]}  # the left half
     square = [2, 2, 6, 2, 6, 6, 2, 6]

@@ -11,6 +11,7 @@ import numpy as np
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
+from activetune.base.progress import note
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import BACKGROUND
@@ -77,7 +78,22 @@ def read(files: Files, asked: Asked) -> Labels:
         told = asked.problems.told()
         lacks = "lists no images" if answering else f"holds no {what}, which {asked.task} needs"
         raise UsageError(f"{asked.problems.where} {lacks}{f'; {told}' if told else ''}")
+    if asked.task == "segmentation" and not whole:
+        _unmark(images, asked)
     return answers_of(Found(images, list(dict.fromkeys(classes)), whole), asked)
+
+
+def _unmark(images: Sequence[Listed], asked: Asked) -> None:
+    """Take regions for what they show where all are marked as crowds, as Datumaro marks every mask."""
+    things = [thing for image in images for thing in image.things]
+    if things and all(thing.crowd for thing in things):
+        note(
+            f"{asked.problems.where}: all of its {len(things):,} objects are marked as crowds (iscrowd), which leaves "
+            "nothing to learn: they are read as what they show",
+            asked.quiet,
+        )
+        for image in images:
+            image.things = [thing._replace(crowd=False) for thing in image.things]
 
 
 def _content(files: Files, name: str) -> Mapping[str, Any]:
