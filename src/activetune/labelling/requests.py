@@ -48,10 +48,8 @@ def read_class_change(body: bytes) -> Entry:
     kind = given.get("kind")
     if kind == "add":
         content = {"kind": kind, "name": new_name(given.get("name"))}
-    elif kind == "rename":
+    elif kind in ("rename", "undo"):
         content = {"kind": kind, "name": text("name", given.get("name")), "to": new_name(given.get("to"))}
-    elif kind == "undo":
-        content = {"kind": kind, "name": text("name", given.get("name")), "to": text("to", given.get("to"))}
     elif kind == "remove":
         content = {"kind": kind, "name": text("name", given.get("name"))}
     else:
