@@ -137,7 +137,10 @@ def test_all_shifted_pools_are_scored_in_one_table(
     assert scores["mean_top1"] == pytest.approx(mean)
     assert f"mean top-1 {100 * mean:.2f} % on 4 shifted pools" in lines[-1]
     assert run(command) == 2
+    written = (tmp_path / "m" / "shifts.json").stat()
     assert run([*command, "--resume"]) == 0
+    unchanged = (tmp_path / "m" / "shifts.json").stat()  # nothing was scored anew, so nothing is written
+    assert (unchanged.st_ino, unchanged.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     spoilt = {"fog-1": {"top1": "high"}}
     for damaged in ({}, {"sets": []}, {"sets": {**scores["sets"], **spoilt}}, {"sets": scores["sets"]}):
         kept = {"model": scores["model"], **damaged}

@@ -26,6 +26,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from activetune.base.errors import ReadingFault, RejectedImage, UsageError
+from activetune.data.annotations import pool_annotations
+from activetune.data.kinds import Names
+from activetune.data.labels import labels_of
 from activetune.data.opening import open_pool
 from activetune.data.pool import Patience
 
@@ -305,9 +308,29 @@ def test_another_program_s_metadata_is_left_alone(tmp_path: Path, capsys: pytest
 
 def test_metadata_that_contradicts_itself_is_a_sentence(tmp_path: Path) -> None:
     write_folder(tmp_path, ["1.png", "2.png"])
-    write_csv(tmp_path / "metadata.csv", [["file_name", "label"], ["1.png", "cat"], ["./1.png", "dog"]])
+    write_csv(tmp_path / "metadata.csv", [["file_name", "labels"], ["1.png", "cat"], ["./1.png", "dog"]])
     with pytest.raises(UsageError, match=r"labels '1\.png' twice, as 'cat' and as 'dog'"):
         open_pool(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("column", ["label", "fine_label"])
+def test_metadata_with_a_row_per_image_and_class_is_several_classes(tmp_path: Path, zipped: bool, column: str) -> None:
+    write_folder(tmp_path / "pool", ["a/1.png", "b/2.png", "b/3.png"])
+    rows = [("a/1.png", "dog"), ("./a/1.png", "cat"), ("b/2.png", "cat"), ("b/2.png", "cat"), ("b/2.png", "")]
+    write_csv(tmp_path / "pool" / "metadata.csv", [["file_name", column], *map(list, rows)])
+    place = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "pool") if zipped else tmp_path / "pool"
+    pool = open_pool(place)
+    assert list(pool.ids) == ["a/1.png", "b/2.png", "b/3.png"] and pool.labels is None  # nor those of the folders
+    found = pool_annotations(pool.subset(pool.ids[:2]), "multilabel")
+    assert dict(zip(found.ids, found.answers, strict=True)) == {
+        "a/1.png": Names(("cat", "dog")),
+        "b/2.png": Names(("cat",)),
+    }
+    with pytest.raises(
+        UsageError, match=r"labels 'a/1\.png' twice, as 'dog' and as 'cat'; keep one, or give --task mult"
+    ):
+        labels_of(None, pool)
 
 
 def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,11 @@ from starlette.testclient import TestClient
 import activetune
 from activetune.base.errors import UsageError
 from activetune.base.run import Run
+from activetune.base.tables import read_table
 from activetune.data.labels import read_labels
 from activetune.data.opening import open_pool
 from activetune.features.artefact import Embeddings, save_embeddings
+from activetune.labelling import label_file
 from activetune.labelling.desk import Desk
 from activetune.labelling.features import alike, features_of
 from activetune.labelling.journal import Contradiction, Entry, Journal
@@ -298,6 +300,72 @@ def test_classes_are_added_renamed_and_merged_on_the_way(sel: Path) -> None:
     with Client(sel) as client:  # the names of the command line that were given up stay so
         assert [one["name"] for one in client.get("/api/state")["classes"]] == ["kitten", "bird"]
         assert labels_in(sel) == expected
+
+
+def test_a_rename_and_a_merge_are_taken_back(sel: Path) -> None:
+    with Client(sel, classes=["cat", "dog", "bird"]) as client:
+        for sequence, label in enumerate(["cat", "dog", "bird", "dog"]):
+            client.answer(sequence + 1, f"{sequence:02d}.png", label, by="Ada")
+        before = rows_of(sel)
+        assert "no class was renamed" in client.change(5, kind="undo", name="dog", to="bird").json()["error"]
+        assert client.change(5, kind="rename", name="cat", to="kitten").json() == {"saved": [5]}
+        assert client.change(6, kind="rename", name="dog", to="bird").json() == {"saved": [6]}
+        wrong = client.change(7, kind="undo", name="cat", to="kitten")  # not the last one
+        assert wrong.status_code == 400 and "the last one was 'dog' to 'bird'" in wrong.json()["error"]
+        client.answer(7, "03.png", "kitten")  # anew
+        client.answer(8, "04.png", "dog", client="another")  # of a tab that knows of no rename
+        seen = client.get("/api/state")["number"]
+        for _ in range(2):  # and a retry
+            assert client.change(9, kind="undo", name="dog", to="bird").json() == {"saved": [9]}
+        after = {"00.png": "kitten", "01.png": "dog", "02.png": "bird", "03.png": "kitten", "04.png": "bird"}
+        assert labels_in(sel) == after
+        changes = client.get("/api/state", since=seen)["changes"]
+        assert [(one["id"], one["label"]) for one in changes] == [("01.png", "dog")]
+    with Client(sel, classes=None) as client:  # which is no correction by hand
+        assert labels_in(sel) == after and client.page.desk.sheet.classes == ["kitten", "dog", "bird"]
+        assert client.change(10, kind="undo", name="cat", to="kitten").json() == {"saved": [10]}
+        assert client.get("/api/state")["renames"][-1] == {"client": "one", "name": "kitten", "to": "cat"}
+        assert client.answer(11, "03.png", "dog").json() == {"saved": [11]}
+        assert client.answer(12, "04.png", state="open").json() == {"saved": [12]}
+        assert client.page.desk.sheet.classes == ["cat", "dog", "bird"]
+        for row, (old, new) in enumerate(zip(before[:4], rows_of(sel)[:4], strict=True)):
+            same = ("id", "label", "by", "answered") if row < 3 else ("id", "label")
+            assert [new[name] for name in same] == [old[name] for name in same]
+
+
+def test_of_several_classes_an_undone_merge_puts_back_both(sel: Path) -> None:
+    with Client(sel, classes=["cat", "dog", "bird"], multilabel=True) as client:
+        client.post("one", {"sequence": 1, "id": "00.png", "labels": ["bird", "cat", "dog"], "state": "labelled"})
+        client.post("one", {"sequence": 2, "id": "01.png", "labels": ["bird", "cat"], "state": "labelled"})
+        before = labels_in(sel)
+        client.change(3, kind="rename", name="cat", to="dog")
+        client.change(4, kind="rename", name="bird", to="dog")
+        assert labels_in(sel) == {"00.png": "dog", "01.png": "dog"}
+        client.change(5, kind="undo", name="bird", to="dog")
+        assert labels_in(sel) == {"00.png": "bird;dog", "01.png": "bird;dog"}
+    for _ in range(2):  # a file that was not written before the page was stopped says no more than the journal
+        written = (sel / "labels.csv").read_bytes()
+        with Client(sel, classes=None, multilabel=True) as client:
+            client.change(6, kind="undo", name="cat", to="dog")
+            assert labels_in(sel) == before
+            assert {one["name"]: one["count"] for one in client.get("/api/state")["classes"]} == {
+                "cat": 2,
+                "dog": 1,
+                "bird": 2,
+            }
+        (sel / "labels.csv").write_bytes(written)
+    with Client(sel, classes=None, multilabel=True):
+        assert labels_in(sel) == before
+
+
+def test_the_label_file_is_read_once(sel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sel / "labels.csv").write_text("id,label\n00.png,cat\n")
+    read: list[Path] = []
+    monkeypatch.setattr(label_file, "read_table", lambda path: read.append(path) or read_table(path))
+    desk = Desk(sel / "labels.sqlite", sel / "labels.csv", ["00.png"])
+    desk.begin([], of_model=["cat"], multilabel=True, told=lambda: None)
+    desk.end()
+    assert len(read) == 1 and rows_of(sel)[0]["labels"] == '["cat"]'
 
 
 def test_a_class_is_removed_while_no_answer_has_it(sel: Path, capsys: pytest.CaptureFixture[str]) -> None:

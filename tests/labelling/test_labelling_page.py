@@ -156,6 +156,16 @@ def test_classes_are_searched_added_and_renamed_by_keyboard(
     page.wait_for_function("() => document.querySelectorAll('.class').length === 3")
     saved(page)
     assert labels_of(sel) == {HOSTILE: "apple", "001.png": "quince"}
+    page.keyboard.press("Backspace")
+    page.wait_for_function("() => document.querySelectorAll('.class').length === 4")
+    saved(page)
+    assert labels_of(sel) == {HOSTILE: "plum", "001.png": "quince"}
+    page.keyboard.press("Shift+R")
+    page.wait_for_selector("dialog[open]")
+    page.locator("dialog select").select_option("plum")
+    page.locator("dialog input[name=to]").fill("apple")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.class').length === 3")
     page.keyboard.press("Shift+R")
     page.wait_for_selector("dialog[open]")
     remove = page.locator("dialog button.remove")

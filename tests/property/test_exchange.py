@@ -18,6 +18,7 @@ from PIL import Image
 
 from activetune.base.names import comparable
 from activetune.data.annotations import Sheet, formats, read_annotations, write_sheet
+from activetune.data.answers import class_name
 from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -52,8 +53,8 @@ IDS = st.builds(
     st.sampled_from([".jpg", ".png", ".JPG", "", ".png"]),
 )
 CLASS_NAMES = st.text(SIGNS, min_size=1, max_size=8).filter(
-    lambda name: (
-        name == comparable(name).strip() and name.casefold() not in ("nan", "<na>", "void") and name != "background"
+    lambda name: (  # names that classes can have: "8." is 8 at every door
+        name == comparable(name).strip() == class_name(name) and name.casefold() != "void" and name != "background"
     )
 )
 FEW = settings(

@@ -411,6 +411,21 @@ def test_a_project_that_has_lost_its_settings_is_made_again(pool: Path) -> None:
     assert (pool.parent / "project/rounds/001/selection.csv").read_bytes() == kept
 
 
+@pytest.mark.parametrize("end", ["\n# trains each", "seed = 0\n", "# A project"])
+def test_settings_that_were_cut_off_are_no_others(pool: Path, end: str) -> None:
+    start(pool, audit=3)
+    path = pool.parent / "project/project.toml"
+    whole = path.read_text()
+    cut = whole[: whole.index(end)]
+    path.write_text(cut)
+    missing = [line.split(" = ")[0] for line in whole[len(cut) :].splitlines() if " = " in line]
+    with pytest.raises(UsageError, match=rf"does not say {', '.join(missing)}: it was cut off.*seed = 0\), or move"):
+        step(pool)
+    assert path.read_text() == cut
+    path.rename(path.with_suffix(".cut"))
+    assert start(pool, audit=3).round == 1 and path.read_text() == whole
+
+
 def test_a_round_whose_picks_are_gone_is_moved_away(pool: Path) -> None:
     start(pool)
     answer(pool, 1)

@@ -3,7 +3,7 @@
 | given | class name |
 |---|---|
 | ``None``, NaN, ``pandas.NA``, blank text, the texts ``nan`` (in any case) and ``<NA>`` | None: not answered |
-| 3, 3.0, ``"3"``, ``"3.0"`` | ``"3"``: tables make floats of whole numbers where some are missing |
+| 3, 3.0, ``"3"``, ``"3.0"``, ``"3."`` | ``"3"``: tables make floats of whole numbers where some are missing |
 | True, False | ``"True"``, ``"False"`` |
 | other numbers | their shortest form, as Python writes it |
 | other text, also as UTF-8 bytes | the text without blanks around it, its accents composed (Unicode NFC) |

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from activetune.base.errors import RejectedImage, first_line
+from activetune.base.quietly import quietly
 from activetune.data.depth import to_8_bits
 from activetune.data.formats import TIFF_STARTS, openable
 from activetune.data.tiff import decode_deep_tiff
@@ -56,8 +56,7 @@ def decode_image(encoded: bytes, *, about: int = 0, max_pixels: int = MAX_PIXELS
     if len(encoded) > MAX_BYTES:
         raise RejectedImage(f"oversized: {len(encoded):,} bytes, {MAX_BYTES:,} are allowed")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             return to_rgb(*_load(encoded, about, min(max_pixels, MAX_PIXELS)))
     except RejectedImage:
         raise
@@ -88,8 +87,7 @@ def image_size(encoded: bytes, *, whole: bool = True) -> tuple[int, int] | None:
 
 def _size_in_header(encoded: bytes, whole: bool) -> tuple[int, int] | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             image = Image.open(io.BytesIO(encoded), formats=openable())
             _refuse_oversized(image, MAX_PIXELS)
     except Exception:  # whatever Pillow raises: decoding says what is wrong

@@ -154,7 +154,8 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
     if "label" not in columns:
         if pool.labels is None:
             _refuse_selection(Path(path))
-            need_columns(columns, ["label"], path, more=f", and the pool {pool.name} has no labels of its own")
+            none = pool.several or f"the pool {pool.name} has no labels of its own"
+            need_columns(columns, ["label"], path, more=f", and {none}")
         own = dict(zip(pool.ids, pool.labels or (), strict=True))
         columns = {"id": ids, "label": [own[item] for item in ids]}
     answers = answers_of(columns, path)
@@ -208,6 +209,8 @@ def pool_labels(pool: Pool) -> Labels[str]:
     names = class_names(pool.labels or [None] * len(pool), f"the pool {pool.name}", pool.ids)
     answers = {item: name for item, name in zip(pool.ids, names, strict=True) if name is not None}
     if not answers:
+        if pool.several:
+            raise UsageError(pool.several)
         folder = only_folder(pool.ids)
         why = "" if folder is None else f": all its images lie in the folder {folder!r}, which tells no classes apart"
         raise UsageError(

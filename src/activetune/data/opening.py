@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from activetune.base.artefact import artefact_at
 from activetune.base.errors import ActivetuneError, UsageError, first_line, repeated, some
@@ -84,9 +85,8 @@ def open_pool(
     _check(there, found.ids)
     name, left_out = str(there) if rate is None else f"{there}@{rate}", found.left_out.counts()
     patience = patience_with(there)
-    return Pool(
-        name, found.ids, found.labels, found.source, patience=patience, left_out=left_out, further=found.further
-    )
+    more: dict[str, Any] = {"left_out": left_out, "further": found.further, "several": found.several}
+    return Pool(name, found.ids, found.labels, found.source, patience=patience, **more)
 
 
 def _looked_at(path: Location) -> Location | None:

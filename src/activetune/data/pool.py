@@ -94,6 +94,7 @@ class Pool:
         patience: how often a read is tried again.
         left_out: number of entries by reason that lie beside the images and are not part of the pool.
         further: what the source knows of its items beside these; None: nothing.
+        several: a sentence where an image has several class names there, and none has a label for that.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Pool:
     patience: Patience = field(default_factory=Patience)
     left_out: Mapping[str, int] = field(default_factory=dict)
     further: FurtherColumns | None = field(default=None, compare=False)
+    several: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -205,6 +205,7 @@ def evaluate_shifts(
     if not pools:
         raise UsageError(f"{folder} holds no shifted pool; make some with: activetune corrupt POOL --out {folder}")
     sets: dict[str, dict[str, Any]] = {}
+    before: dict[str, Any] = {}
     path = None if out is None else Path(out)
     if path is not None:
         before = read_json(path) if run.resume and path.is_file() else {}
@@ -222,7 +223,10 @@ def evaluate_shifts(
         found.setdefault(kind, {})[severity] = sets[file.stem]["top1"]
         if path is not None:
             mean = float(np.mean([one["top1"] for one in sets.values()]))
-            write_json(path, {"model": model.fingerprint, "sets": sets, "mean_top1": mean})
+            now = {"model": model.fingerprint, "sets": dict(sets), "mean_top1": mean}
+            if now != before:
+                write_json(path, now)
+            before = now
     return found
 
 

@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from activetune.base.errors import UsageError, some
 from activetune.base.printing import counted
 from activetune.base.progress import note
-from activetune.labelling.journal import Entry, Journal
+from activetune.labelling.journal import Entry, Event, Journal
 from activetune.labelling.label_file import LabelFile
 from activetune.labelling.sheet import LABELLED, Sheet, Told, swapped
 from activetune.labelling.suggestions import Known
@@ -71,17 +71,27 @@ class Desk:
         self._seconds = 0.0  # that the file took last
         self._since = 0.0  # when the first unwritten answer came
         self._failed = False
-        self._given: dict[int, Told] = {}  # what each answer of the journal says, by the names of today
+        self._given: dict[tuple[int, str], Told] = {}  # by event and item: what the journal says, by the names of today
         for event in self._journal.events():
             self.sheet.apply(event)
-            content, kind = event.content, event.content["kind"]
-            if kind == "answer":
-                names = self.sheet.todays(content["labels"])
-                self._given[event.number] = Told(content["id"], content["state"], names, content.get("reason", ""))
-            elif kind == "rename":
-                self._given = {number: renamed(told, content) for number, told in self._given.items()}
+            self._say(event)
         self._path = labels
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+
+    def _say(self, event: Event) -> None:
+        """What an event says of items; what those before it say by its names."""
+        content, kind, sheet = event.content, event.content["kind"], self.sheet
+        if kind == "answer":
+            told = Told(content["id"], content["state"], sheet.todays(content["labels"]), content.get("reason", ""))
+            self._given[event.number, told.item] = told
+        elif kind == "rename":
+            self._given = {key: renamed(told, content["name"], content["to"]) for key, told in self._given.items()}
+        elif kind == "undo" and content["to"] not in sheet.classes:
+            self._given = {key: renamed(told, content["to"], content["name"]) for key, told in self._given.items()}
+        elif kind == "undo":
+            again = {item: answer for item, answer in sheet.answers.items() if answer.number == event.number}
+            for item, answer in again.items():
+                self._given[event.number, item] = Told(item, answer.state, answer.labels, answer.reason)
 
     def begin(
         self,
@@ -101,6 +111,7 @@ class Desk:
         Raises:
             UsageError: the model knows none of the classes that are there.
         """
+        self._file = LabelFile(self._path, self.sheet)
         if of_model:
             self._refuse_other_classes(of_model, classes)
         if multilabel and not self.sheet.multilabel:
@@ -111,7 +122,6 @@ class Desk:
                 quiet or not done,
             )
             self._add(START, {"kind": "begin", "multilabel": True})
-        self._file = LabelFile(self._path, self.sheet)
         by_hand = list(self._file.by_hand(self._given))
         named = [*classes, *(name for content in by_hand for name in content["labels"])]
         named += () if classes else [name for name in of_model if self.sheet.known(name) not in self.sheet.removed]
@@ -135,8 +145,7 @@ class Desk:
 
     def _refuse_other_classes(self, of_model: Sequence[str], classes: Sequence[str]) -> None:
         """Refuse a model that can suggest nothing to those who label, before anything is changed."""
-        by_hand = LabelFile(self._path, self.sheet).by_hand(self._given)
-        named = (name for content in by_hand for name in content["labels"])
+        named = (name for content in self._file.by_hand(self._given) for name in content["labels"])
         there = list(dict.fromkeys([*self.sheet.classes, *classes, *named]))
         if there and not set(there) & {self.sheet.current(name) or name for name in of_model}:
             raise UsageError(
@@ -224,10 +233,10 @@ class Desk:
                 self.sheet.apply(event)
         if events and not self._unwritten:
             self._since = time.monotonic()
-        renamed = any(event.content["kind"] == "rename" for event in events)
+        swept = any(event.content["kind"] in ("rename", "undo") for event in events)
         self._unwritten |= (
             set(self.sheet.answers)
-            if renamed
+            if swept
             else {event.content["id"] for event in events if event.content["kind"] == "answer"}
         )
         return [entry.sequence for entry in request.entries]
@@ -247,9 +256,9 @@ class Desk:
         self._unwritten = set()
 
 
-def renamed(told: Told, content: Mapping[str, Any]) -> Told:
+def renamed(told: Told, name: str, to: str) -> Told:
     """What an answer says once a class has got another name."""
-    return told._replace(labels=swapped(told.labels, content["name"], content["to"]))
+    return told._replace(labels=swapped(told.labels, name, to))
 
 
 def _resolve(request: _Request, result: list[int] | Exception) -> None:

@@ -22,7 +22,7 @@ from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import parse_json
 
 JOURNAL = "labels.sqlite"
-FORMAT = 2
+FORMAT = 3
 TABLES = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

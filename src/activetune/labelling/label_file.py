@@ -11,6 +11,7 @@ its event was changed by hand.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -43,8 +44,12 @@ class LabelFile:
         self.further: list[str] = []
         if path.exists():
             self._read()
-        self.header = [name for name in OWN if name != SEVERAL or sheet.multilabel] + self.further
         self._lines: dict[str, bytes] = {}
+
+    @functools.cached_property
+    def header(self) -> list[str]:
+        """The columns that are written, by then."""
+        return [name for name in OWN if name != SEVERAL or self.sheet.multilabel] + self.further
 
     def _read(self) -> None:
         columns = read_table(self.path)
@@ -56,13 +61,13 @@ class LabelFile:
         for position, item in enumerate(ids):
             self._found[item] = {name: cells[position] for name, cells in columns.items()}
 
-    def by_hand(self, answers: Mapping[int, Told]) -> Iterator[dict[str, Any]]:
+    def by_hand(self, answers: Mapping[tuple[int, str], Told]) -> Iterator[dict[str, Any]]:
         """What somebody has written into the file, as contents of events; of a journal that is gone, all that it said.
 
         Rows of items that the selection does not have stay in the file, and are no answers here.
 
         Args:
-            answers: by the number of their event, what the journal says.
+            answers: by the number of their event and the item, what the journal says.
 
         Raises:
             UsageError: a cell that is no label.
@@ -77,8 +82,7 @@ class LabelFile:
                     f"{self.path}: the column event of {item!r} holds {event!r}, and is for numbers of this program; "
                     "write the class into the column label"
                 )
-            known = None if number is None else answers.get(number)
-            known = known if known is not None and known.item == item else None  # else it is another journal's
+            known = None if number is None else answers.get((number, item))  # None: it is another journal's
             state, labels = self._told(item, row, known)
             current = tuple(sorted({self.sheet.current(name) or name for name in labels}))
             stands = self.sheet.answer(item)

@@ -39,7 +39,7 @@ def read_answers(body: bytes) -> list[Entry]:
 
 
 def read_class_change(body: bytes) -> Entry:
-    """``{"client": "…", "sequence": 2, "kind": "add", "name": "…"}``, ``"rename"`` with ``"to"``, or ``"remove"``.
+    """``{"client": "…", "sequence": 2, "kind": "add", "name": "…"}``, ``remove``; ``to`` with ``rename`` and ``undo``.
 
     Raises:
         UsageError: something else.
@@ -48,13 +48,14 @@ def read_class_change(body: bytes) -> Entry:
     kind = given.get("kind")
     if kind == "add":
         content = {"kind": kind, "name": new_name(given.get("name"))}
-    elif kind == "rename":
+    elif kind in ("rename", "undo"):
         content = {"kind": kind, "name": text("name", given.get("name")), "to": new_name(given.get("to"))}
     elif kind == "remove":
         content = {"kind": kind, "name": text("name", given.get("name"))}
     else:
         raise UsageError(
-            f"kind {kind!r} is not known; allowed: add, rename (two classes become one where both are there), remove"
+            f"kind {kind!r} is not known; allowed: add, rename (two classes become one where both are there), undo (of "
+            "the last rename), remove"
         )
     _refuse_others(given, ("client", "sequence", *content), "the change of a class")
     return Entry(_client(given), _sequence(given), content)

@@ -10,7 +10,7 @@
 | ``GET /api/order`` | rows in the order in which like images lie together; empty while that is not known |
 | ``GET /api/suggestions`` | those for all items, see :class:`activetune.labelling.suggestions.Suggested` |
 | ``POST /api/answers`` | ``{"saved": [1, …]}`` once they are on disk |
-| ``POST /api/classes`` | the same for a class that is added, renamed or removed |
+| ``POST /api/classes`` | the same for a class that is added, renamed (also back) or removed |
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@
 | ``{"kind": "answer", "id", "state", "labels", …}`` | takes the place of the item's answer; brings back its class |
 | ``{"kind": "add", "name"}`` | a further class |
 | ``{"kind": "rename", "name", "to"}`` | a class gets another name, in all answers |
+| ``{"kind": "undo", "name", "to"}`` | takes the last rename back |
 | ``{"kind": "remove", "name"}`` | a class that no answer has is there no more |
 
 A class that gets the name of another one is one with it from then on. A name that was given up still leads to the class
-that took its place: another tab may not know yet.
+that took its place: another tab may not know yet. Where such a rename is taken back, the answers that it changed are as
+before, with the number of that event; those that say something else since stay.
 """
 
 from __future__ import annotations
@@ -68,6 +70,21 @@ class Answer:
 NOTHING = Answer(OPEN)
 
 
+class Renamed(NamedTuple):
+    """A rename that can be taken back.
+
+    Attributes:
+        place: of the class among the others. led: to which classes names led that had been given up before.
+        answers: those that had the class, by item, where it became one with another; None where it did not.
+    """
+
+    name: str
+    to: str
+    place: int
+    led: dict[str, str]
+    answers: dict[str, Answer] | None
+
+
 class Sheet:
     """The answers to N items, and the classes; changed by :meth:`apply` alone."""
 
@@ -83,6 +100,7 @@ class Sheet:
         self.changes: list[tuple[int, int]] = []  # (number of the event, row)
         self.reshaped = 0  # number of the last event that changed a class
         self.renames: list[tuple[int, str, str, str]] = []  # (number of the event, client, name, to)
+        self._undoable: list[Renamed] = []
         self.states: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
@@ -123,6 +141,17 @@ class Sheet:
             raise UsageError(
                 f"{counted(bearing, 'answer')} {'has' if bearing == 1 else 'have'} the class {name!r}; "
                 "rename it to another class, which makes both one, or answer anew first"
+            )
+        elif kind == "undo":
+            self._refuse_undo(content["name"], content["to"])
+
+    def _refuse_undo(self, name: str, to: str) -> None:
+        last = self._undoable[-1] if self._undoable else None
+        if last is None or (last.name, last.to) != (name, to) or to not in self.classes or name in self.classes:
+            was = "no class was renamed" if last is None else f"the last one was {last.name!r} to {last.to!r}"
+            raise UsageError(
+                f"the rename of {name!r} to {to!r} can't be taken back: {was}, and {some(self.classes, 8)} are the "
+                "classes now; rename or add a class"
             )
 
     def _refuse_answer(self, content: Mapping[str, Any]) -> None:
@@ -167,10 +196,11 @@ class Sheet:
             self.classes.remove(content["name"])
             self.removed.add(content["name"])
             self.reshaped = event.number
+        elif content["kind"] == "undo":
+            self._undo(event)
         else:
-            self._rename(content["name"], content["to"])
-            self.renames.append((event.number, event.client, content["name"], content["to"]))
-            self.reshaped = event.number
+            self._undoable.append(self._undoable_by(content["name"], content["to"]))
+            self._rename(event, content["name"], content["to"])
 
     def _add(self, name: str, number: int) -> None:
         self.classes.append(name)
@@ -190,7 +220,32 @@ class Sheet:
         self.counts.update(answer.labels)
         self.changes.append((answer.number, self.row[item]))
 
-    def _rename(self, old: str, new: str) -> None:
+    def _undoable_by(self, name: str, to: str) -> Renamed:
+        """What has to be known to take a rename back, before it is made."""
+        had = None
+        if to in self.classes:
+            had = {item: answer for item, answer in self.answers.items() if name in answer.labels}
+        return Renamed(name, to, self.classes.index(name), dict(self.renamed), had)
+
+    def _undo(self, event: Event) -> None:
+        last = self._undoable.pop()
+        if last.answers is None:
+            self._rename(event, last.to, last.name)
+            led = last.led | {last.to: last.name}
+        else:
+            self.classes.insert(last.place, last.name)
+            led = last.led
+        self.renamed = {name: to for name, to in led.items() if name not in self.classes}
+        self.reshaped = event.number
+        for item, answer in (last.answers or {}).items():
+            now = self.answers[item]
+            as_renamed = answer.state, swapped(answer.labels, last.name, last.to), answer.reason
+            if (now.state, now.labels, now.reason) == as_renamed:
+                self._put(item, replace(answer, number=event.number))
+
+    def _rename(self, event: Event, old: str, new: str) -> None:
+        self.renames.append((event.number, event.client, old, new))
+        self.reshaped = event.number
         if new in self.classes:
             self.classes.remove(old)
         else:

@@ -11,7 +11,6 @@ Shape legend: V views, L labelled items, D feature size, C classes.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeVar
@@ -24,6 +23,7 @@ from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.printing import told_numbers
 from activetune.base.progress import progress
+from activetune.base.quietly import quietly
 from activetune.base.runtime import one_thread
 from activetune.base.settings import Settings
 from activetune.data.splits import validation_splits
@@ -34,6 +34,7 @@ from activetune.networks.imbalance import PLAIN, Imbalance
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 CROSS_VALIDATED = 2_000  # labels up to which strengths are best chosen by cross-validation: a fifth of them is too few
 DEFAULT_STRENGTH = 100.0  # where nothing can be held out to choose by
+USUAL = ("lbfgs failed to converge", "The number of unique classes")  # warnings' beginnings: one per class is usual
 ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs on one thread, wherever it runs: L-BFGS
 # stops at a tolerance, so sums in another order move its end by far more than rounding, and some items change class
 ROUNDING = 1e-9
@@ -306,7 +307,6 @@ def _fit_one(
     weights_L: FloatArray | None = None,
 ) -> Iterator[LinearHead]:
     """A regression that tells one class per item: each fit starts from the last strength's solution."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     views = len(views_VLD)
@@ -322,9 +322,7 @@ def _fit_one(
     for strength in strengths:
         model.C = strength
         threads = one_thread() if prepared.size * classes <= ON_ONE_THREAD else contextlib.nullcontext()
-        with warnings.catch_warnings(), threads:
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", message="The number of unique classes")  # one per class is usual here
+        with quietly(*USUAL), threads:
             model.fit(prepared, targets, weights)
         weight, bias = model.coef_, model.intercept_
         if len(weight) == 1:  # two classes: one logit between them, shared out evenly

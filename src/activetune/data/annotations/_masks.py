@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from PIL import Image
 from activetune.base.errors import RejectedImage, UsageError, first_line, some
 from activetune.base.fingerprint import digest, digest_bytes
 from activetune.base.progress import note, progress
+from activetune.base.quietly import quietly
 from activetune.data.annotations._answers import checked_classes, refuse_nothing, refuse_other_classes
 from activetune.data.annotations._legend import (
     LARGEST,
@@ -101,8 +101,7 @@ def decode_mask(encoded: bytes, *, colours: bool = False) -> npt.NDArray[Any]:
     """
     image = _opened(encoded)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             image.load()
             if colours and image.mode in ("1", "L", "P", "LA", "PA"):
                 return np.asarray(image.convert("RGB"))
@@ -135,8 +134,7 @@ def mask_size(encoded: bytes) -> tuple[int, int]:
 
 def _opened(encoded: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except Image.DecompressionBombError:
         raise RejectedImage(f"oversized: {MAX_PIXELS:,} pixels are allowed (decompression bomb)") from None

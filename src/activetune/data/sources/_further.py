@@ -16,7 +16,7 @@ from activetune.base.parquet import read_cells, schema_of
 from activetune.data.pool import ImageSource
 from activetune.data.remote.location import Location
 from activetune.data.sources._class_labels import class_label_names
-from activetune.data.sources._metadata import FILE_NAME, items_of, nearest_last
+from activetune.data.sources._metadata import FILE_NAME, NAME_COLUMNS, items_of, nearest_last
 from activetune.data.sources._parquet import ParquetSource, Shard, parquet_file
 
 
@@ -107,7 +107,7 @@ class TableColumns:
         return list(dict.fromkeys(name for _, columns in self._tables() for name in columns if name != FILE_NAME))
 
     def values(self, name: str) -> list[Any]:
-        """The cells by item; of two rows of a table the first counts, or both sentences; of tables the nearest one."""
+        """The cells by item; of rows the first, or all sentences or class names; of tables the nearest one."""
         return [cell for _, cell in self._cells(name)]
 
     def class_names(self, name: str, field: str = "") -> list[str] | None:
@@ -139,11 +139,18 @@ class TableColumns:
             for item, cell in zip(items, cells, strict=True):
                 if item is not None and cell is not None:
                     own.setdefault(item, []).append(cell)
-            texts = name in CAPTIONS
             for item, rows in own.items():
-                joined = texts and len(rows) > 1 and all(isinstance(cell, str) for cell in rows)
-                found[item] = posixpath.dirname(path), rows if joined else rows[0]
+                found[item] = posixpath.dirname(path), _joined(name, rows)
         return [found.get(item, ("", None)) for item in self.ids]
+
+
+def _joined(name: str, cells: list[Any]) -> Any:
+    """What the cells of an image's rows come to: several sentences or class names, or else the first one."""
+    if name in NAME_COLUMNS and all(isinstance(cell, str | int | float) for cell in cells):
+        cells = list(dict.fromkeys(cell for cell in cells if cell != "")) or cells[:1]
+        return cells if len(cells) > 1 else cells[0]
+    several = name in CAPTIONS and len(cells) > 1 and all(isinstance(cell, str) for cell in cells)
+    return cells if several else cells[0]
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ class Listing:
         left_out: what else lies there.
         notes: sentences that the user should read.
         further: what is known of the items beside image and label. rated: a frame rate was heeded, if there is one.
+        several: a sentence where an image has several class names, and none has a label for that.
     """
 
     ids: Sequence[str]
@@ -108,3 +109,4 @@ class Listing:
     notes: Sequence[str] = ()
     further: FurtherColumns | None = None
     rated: bool = False
+    several: str = ""

@@ -16,6 +16,7 @@ from activetune.data.answers import class_names
 
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
+NAME_COLUMNS = ("label", "fine_label")  # whose rows of one image may be several classes
 LABEL_COLUMNS = ("label", "labels", "fine_label")  # as Hugging Face's data sets call them
 
 
@@ -26,20 +27,20 @@ def is_metadata(path: str) -> bool:
 
 def metadata_labels(
     tables: Mapping[str, Mapping[str, Sequence[Any]]], ids: Sequence[str]
-) -> tuple[list[str | None] | None, int]:
-    """Labels of the images, and how many rows name none of them.
+) -> tuple[list[str | None] | None, int, str]:
+    """Labels of the images, how many rows name none of them, and a sentence where rows give an image several classes.
 
     Args:
         tables: columns by the table's path; those without ``file_name`` are no tables of an imagefolder.
 
     Returns:
-        N class names, None where no row gives one; or None where no table has labels.
+        N class names, None where no row gives one; or None where no table has labels, or one has several of an image.
 
     Raises:
-        UsageError: two rows of a table that label one image differently.
+        UsageError: two rows of a table that give one image different lists in a text (column ``labels``).
     """
     known, labels, strangers = by_comparable(ids), dict[str, str | None](), 0
-    labelled = False
+    labelled, several = False, ""
     for path, columns in nearest_last(tables):
         column = next((name for name in LABEL_COLUMNS if name in columns and not holds_lists(columns[name])), None)
         labelled |= column is not None
@@ -49,10 +50,15 @@ def metadata_labels(
         for item, answer in zip(items_of(path, names, known), answers, strict=True):
             if item is None:
                 strangers += 1
-            elif own.setdefault(item, answer) != answer:
-                raise UsageError(f"{path} labels {item!r} twice, as {own[item]!r} and as {answer!r}; keep one")
+            elif answer is not None and (own.get(item) or answer) != answer:
+                several = several or f"{path} labels {item!r} twice, as {own[item]!r} and as {answer!r}; keep one"
+                if column not in NAME_COLUMNS:
+                    raise UsageError(several)
+            else:
+                own[item] = own.get(item) or answer
         labels.update(own)
-    return ([labels.get(item) for item in ids] if labelled else None), strangers
+    told = [labels.get(item) for item in ids] if labelled and not several else None
+    return told, strangers, several and f"{several}, or give --task multilabel, which takes both"
 
 
 def nearest_last(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[tuple[str, Mapping[str, Sequence[Any]]]]:

@@ -43,15 +43,15 @@ def find(root: Location, options: OpenOptions) -> Listing:
             tables[path] = _table(root, path)
         except UsageError as error:  # another program's table of that name
             notes.append(f"not used: {error}")
-    labels, strangers = metadata_labels(tables, paths)
+    labels, strangers, several = metadata_labels(tables, paths)
     found.left_out.add(NAMES_NOTHING, strangers)
     for path in found.others:
         if path not in tables:
             found.left_out.add_file(suffix_of(path))
-    labels = folder_labels(paths) if labels is None else labels
+    labels = folder_labels(paths) if labels is None and not several else labels
     files = partial(optional_below, root, found.states)
     further = TableColumns(paths, list(tables), partial(_table, root), files) if tables else None
-    return Listing(paths, labels, _source(root, paths, found), found.left_out, notes, further)
+    return Listing(paths, labels, _source(root, paths, found), found.left_out, notes, further, several=several)
 
 
 def _source(root: Location, paths: Sequence[str], found: Walk) -> ImageSource:

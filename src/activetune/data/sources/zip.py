@@ -149,11 +149,12 @@ def find(path: Location, options: OpenOptions) -> Listing:
             except (UsageError, RejectedImage) as error:
                 tables[name] = {}
                 notes.append(f"not used: {error}")
-    labels, strangers = metadata_labels(tables, ids)
+    labels, strangers, several = metadata_labels(tables, ids)
     left_out.add(reasons.NAMES_NOTHING, strangers)
-    labels = folder_labels(ids) if labels is None else labels
+    labels = folder_labels(ids) if labels is None and not several else labels
     further = _further(path, ids, [name for name, columns in tables.items() if columns])
-    return Listing(ids, labels, ZipSource(path, [images[item] for item in ids]), left_out, notes, further)
+    source = ZipSource(path, [images[item] for item in ids])
+    return Listing(ids, labels, source, left_out, notes, further, several=several)
 
 
 def _further(path: Location, ids: Sequence[str], tables: Sequence[str]) -> TableColumns | None:

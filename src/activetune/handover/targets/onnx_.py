@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from activetune.base.errors import ActivetuneError, MissingExtra, UsageError, first_line
+from activetune.base.quietly import quietly
 from activetune.evaluation.model import Model
 from activetune.handover.graph import INPUT, Graph
 from activetune.handover.targets._target import Answer, Target
@@ -128,8 +128,7 @@ def _silence() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with quietly(), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(before)

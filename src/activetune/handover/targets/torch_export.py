@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from activetune.base.errors import ActivetuneError, first_line
+from activetune.base.quietly import quietly
 from activetune.evaluation.model import Model
 from activetune.handover.graph import INPUT, Graph
 from activetune.handover.targets._target import Answer, Target
@@ -32,14 +32,12 @@ class TorchExport(Target):
         """See :class:`Target`."""
         batch = {INPUT: {0: torch.export.Dim("batch", min=1)}}
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quietly():
                 program = torch.export.export(graph, (graph.example(TRACED),), dynamic_shapes=batch, strict=False)
         except Exception as error:  # a network raises whatever it likes while it is traced
             raise ActivetuneError(f"the network can't be traced ({first_line(error)}); use --to onnx") from error
         text = json.dumps(description, ensure_ascii=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tensors that share numbers, which it writes whole
+        with quietly():  # of tensors that share numbers, which it writes whole
             torch.export.save(program, folder / self.file, extra_files={INSIDE: text})
 
     def open(self, folder: Path) -> Answer:

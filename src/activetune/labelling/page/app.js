@@ -1,6 +1,6 @@
 // What the page does, without how it looks: which items are shown, what an answer to them changes, and undo.
 
-import { Items, OPEN } from "/page/items.js";
+import { alike, Items, OPEN } from "/page/items.js";
 import { Outbox } from "/page/outbox.js";
 import { Pace } from "/page/pace.js";
 import { get } from "/page/server.js";
@@ -124,8 +124,13 @@ export class App extends EventTarget {
 
   renamedElsewhere(name, to) {
     this.items.swap(name, to);
-    if (this.choice?.delete(name)) this.choice.add(to);
+    this.choose(name, to);
     this.undos = []; // they hold answers by the names of before
+  }
+
+  /** Put a name in the place of another in the choice that is not saved. */
+  choose(name, to) {
+    if (this.choice?.delete(name)) this.choice.add(to);
   }
 
   /** Take over the classes as they stand; keys that others have moved rest for a moment, so that no hand errs. */
@@ -272,6 +277,7 @@ export class App extends EventTarget {
   undo() {
     const last = this.undos.pop();
     if (!last) return this.tell("there is nothing to undo");
+    if (last.back) return this.undoRename(last);
     const own = last.filter(({ row, after }) => alike(this.items.answers[row], after));
     if (!own.length) return this.tell("not undone: somebody has answered that anew");
     this.put(own.map(({ row, before }) => [row, before]));
@@ -347,12 +353,31 @@ export class App extends EventTarget {
     to = to.trim().normalize("NFC");
     if (!to || to === name) return;
     if (!this.items.classes.includes(name)) return this.tell(`${name} is no class any more`);
-    this.items.rename(name, to);
-    this.reshaped = performance.now();
-    this.outbox.push([{ kind: "rename", name, to }]);
-    this.undos = []; // they hold answers by the names of before
+    const back = this.items.rename(name, to);
+    this.choose(name, to);
+    this.reshape("rename", name, to);
+    this.undos.push({ name, to, back });
     if (this.filter === `=${name}`) this.show({ filter: `=${to}` });
     this.draw();
+  }
+
+  /** Give a class its name back; of what became one with another class, the answers that say the same as then. */
+  undoRename({ name, to, back }) {
+    const { classes } = this.items;
+    if (!classes.includes(to) || classes.includes(name)) return this.tell(`not undone: ${to} and ${name} have changed since`);
+    back();
+    this.reshape("undo", name, to);
+    if (!this.items.classes.includes(to)) {
+      this.choose(to, name);
+      if (this.filter === `=${to}`) this.show({ filter: `=${name}` });
+    }
+    this.tell(`undone: ${name} is there again`);
+    this.draw();
+  }
+
+  reshape(kind, name, to) {
+    this.reshaped = performance.now();
+    this.outbox.push([{ kind, name, to }]);
   }
 
   /** Take a class away that no answer has. */
@@ -381,5 +406,3 @@ export class App extends EventTarget {
     return { open: "not answered", skipped: "skipped", unsure: "unsure" }[answer.state];
   }
 }
-
-const alike = (one, other) => one.state === other.state && `${one.labels}` === `${other.labels}` && one.reason === other.reason;

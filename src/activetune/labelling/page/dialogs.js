@@ -102,7 +102,7 @@ export class Dialogs {
           </select></label>
         <label>becomes <input name="to" list="dialog-classes" .value=${name} autocomplete="off" autofocus required maxlength="200" @input=${told} /></label>
         <datalist id="dialog-classes">${classes.map((one) => html`<option value=${one}></option>`)}</datalist>
-        <p class="note">With the name of another class both become one, in all answers. That can’t be undone.</p>
+        <p class="note">With the name of another class both become one, in all answers.</p>
         <p class="note"><button type="button" class="remove" ?disabled=${Boolean(counts.get(name))} @click=${remove}>remove</button> takes away a class that no answer has.</p>`,
       (given) => this.app.renameClass(given.get("name"), given.get("to")),
       "rename",

@@ -95,12 +95,25 @@ export class Items {
     });
   }
 
-  /** Another name for a class, in all answers; with the name of another class both become one. */
+  /** Another name for a class, in all answers; with the name of another class both become one. Returns what undoes it. */
   rename(name, to) {
     const position = this.classes.indexOf(name);
-    if (this.classes.includes(to)) this.classes.splice(position, 1);
-    else this.classes[position] = to;
+    if (!this.classes.includes(to)) {
+      this.classes[position] = to;
+      this.swap(name, to);
+      return () => this.rename(to, name);
+    }
+    this.classes.splice(position, 1);
+    const bearing = [...this.answers.keys()].filter((row) => this.answers[row].labels.includes(name));
+    const before = bearing.map((row) => [row, this.answers[row]]);
+    const shown = this.suggested.filter((one) => one?.labels.includes(name)).map((one) => [one, one.labels]);
     this.swap(name, to);
+    const after = new Map(bearing.map((row) => [row, this.answers[row]]));
+    return () => {
+      this.classes.splice(position, 0, name);
+      for (const [row, answer] of before) if (alike(this.answers[row], after.get(row))) this.put(row, answer);
+      for (const [one, labels] of shown) one.labels = labels;
+    };
   }
 
   /** A class is there no more: nothing suggests it. */
@@ -122,4 +135,5 @@ export class Items {
   }
 }
 
+export const alike = (one, other) => one.state === other.state && `${one.labels}` === `${other.labels}` && one.reason === other.reason;
 const listed = (label) => (label === null ? [] : Array.isArray(label) ? label : [label]);

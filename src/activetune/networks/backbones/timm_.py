@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from activetune.base.errors import ActivetuneError, UsageError, first_line, nearest, some
 from activetune.base.hub import reachable_hub
+from activetune.base.quietly import quietly
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.backbones import _vil
 from activetune.networks.backbones._backbone import TIMM, Backbone, ImageSettings
@@ -114,8 +114,7 @@ def create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -
     timm = _timm()
     options = {"num_classes": 0, **options}
     try:
-        with warnings.catch_warnings(), reachable_hub() if pretrained else contextlib.nullcontext():
-            warnings.simplefilter("ignore")
+        with quietly(), reachable_hub() if pretrained else contextlib.nullcontext():
             network: torch.nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         raise UsageError(f"timm/{name} does not take these options ({error}); leave them out") from None

@@ -169,13 +169,15 @@ def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False)
     """The project of a folder; a new one is made of what is asked for.
 
     Raises:
-        UsageError: no project and no pool to make one of, other settings than the project's, or a damaged file.
+        UsageError: no project and no pool to make one of, other settings than the project's, or a file that is damaged
+            or says less than a project's first call has written into it.
     """
     path = folder / SETTINGS
     if not path.exists():
         return _made(folder, asked, quiet)
     content = read_toml(path, "the project's settings")
     settings = _configured(content, str(path))
+    _refuse_shortened(path, content)
     if not settings.pool:
         raise UsageError(f'{path} names no pool; give one there: pool = "…"')
     given = _configured({**content, **asked}, "what was given")
@@ -187,6 +189,17 @@ def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False)
             "it, or leave the option out"
         )
     return Project(folder, settings)
+
+
+def _refuse_shortened(path: Path, content: Mapping[str, Any]) -> None:
+    missing = [field.name for field in fields(ProjectSettings) if field.name not in content]
+    if missing:
+        lines = ", ".join(_line(ProjectSettings(), name) for name in missing)
+        raise UsageError(
+            f"{path} does not say {', '.join(missing)}: it was cut off, or lines were taken out. Add them as they were "
+            f"(a new project has {lines}), or move the file away and give the options of the first call again: rounds "
+            "and answers stay"
+        )
 
 
 def _made(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
@@ -226,11 +239,11 @@ def described(settings: ProjectSettings) -> str:
     """
     parts = ["# A project of 'activetune next'. Values may be changed between two calls; answers are never kept here."]
     for field in fields(settings):
-        value = getattr(settings, field.name)
-        told = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-        parts += [
-            "",
-            f"# {settings.explained[field.name]}",
-            f"{field.name} = {told.replace(chr(127), chr(92) + 'u007f')}",
-        ]
+        parts += ["", f"# {settings.explained[field.name]}", _line(settings, field.name)]
     return "\n".join(parts) + "\n"
+
+
+def _line(settings: ProjectSettings, name: str) -> str:
+    value = getattr(settings, name)
+    told = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return f"{name} = {told.replace(chr(127), chr(92) + 'u007f')}"
