@@ -84,7 +84,9 @@ class Harmful:
     ("label", "told"),
     [
         ({"mask": packed(VALUES)[:-8]}, "its mask can't be unpacked|its mask is cut off"),
-        ({"mask": base64.b64encode(zlib.compress(b"\x93NUMPY\x01\x00")).decode()}, "left out"),
+        ({"mask": base64.b64encode(zlib.compress(b"\x93NUMPY\x01\x00")).decode()}, "EOF: reading array header"),
+        ({"mask": packed(np.zeros((2, 2), complex))}, "stand for no class; give whole numbers"),
+        ({"mask": packed(np.zeros((2, 2), "m8[s]"))}, "stand for no class; give whole numbers"),
         ({"mask": packed(np.array([None]), allow_pickle=True)}, "Python objects, which are never unpickled"),
         ({"mask": packed(np.full((2, 2), -1))}, "whole numbers from 0 to 65,535"),
         ({"mask": packed(np.full((2, 2), 0.5))}, "whole numbers from 0 to 65,535"),
@@ -94,12 +96,37 @@ class Harmful:
         ({}, "neither a mask nor a mask_path"),
         ({"mask_path": "../pool/1.png"}, "'../pool/1.png' is not in the folder"),
         ({"mask_path": "/etc/passwd"}, "'/etc/passwd' is not in the folder"),
+        ({"mask_path": "/x/data/1.png"}, "'/x/data/1.png' is not in the folder"),
     ],
 )
 def test_masks_that_can_not_be_used_are_told(label: dict[str, Any], told: str, tmp_path: Path, pool: Pool) -> None:
     made = dataset(tmp_path / "set", label, default_mask_targets={"7": "road"})
     with pytest.raises(UsageError, match=rf"holds no answer for segmentation: .*({told})"):
         read_annotations(made, pool, "segmentation")
+
+
+def test_a_folder_of_masks_is_fiftyones_where_it_has_samples(tmp_path: Path, pool: Pool) -> None:
+    path = "fields/ground_truth/1.png"
+    made = dataset(tmp_path / "set", {"mask_path": path}, default_mask_targets={"7": "road", "255": "void"})
+    write(made / path, encoded(VALUES))
+    labels = read_annotations(made, pool, "segmentation")
+    assert labels.classes == ["background", "road"] and rows(labels) == [1, VOID, 0]
+
+
+def test_of_an_image_that_is_listed_twice_the_first_mask_counts(
+    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = dataset(tmp_path / "set", {"mask": packed(VALUES)}, default_mask_targets={"7": "road"})
+    content = json.loads((made / "samples.json").read_text())
+    first = content["samples"][0]
+    second = {**first, "ground_truth": {"_cls": "Segmentation", "mask": packed(VALUES[::-1].copy())}}
+    boxes = {"filepath": "data/2.png", "ground_truth": {"_cls": "Detections", "detections": []}}
+    content["samples"] += [second, {**first, "ground_truth": None}, boxes]
+    write(made / "samples.json", json.dumps(content))
+    assert rows(read_annotations(made, pool, "segmentation")) == [1, VOID, 0]
+    told = capsys.readouterr().err
+    assert "images listed twice, the first mask counts: 1 (the first: '1.png', samples.json, sample 2)" in told
+    assert "samples with other labels than Segmentation, left out: 1 (the first: samples.json, sample 4)" in told
 
 
 def test_an_array_that_unpacks_to_gigabytes_is_cut_off(
@@ -136,6 +163,17 @@ def test_the_palette_is_pascal_vocs(tmp_path: Path, pool: Pool) -> None:
     assert "car:128,0,0::" in (out / "labelmap.txt").read_text()
     listed = out / "ImageSets" / "Segmentation" / "default.txt"
     assert read_annotations(listed, pool, "segmentation").classes == ["background", "car"]
+    (out / "labelmap.txt").unlink()
+    write(out / "classes.txt", "ground\nwheels\n")
+    assert read_annotations(listed, pool, "segmentation").classes == ["ground", "wheels"]
+
+
+def test_pascal_voc_without_an_answer_or_a_class_is_images_to_label(tmp_path: Path, pool: Pool) -> None:
+    sheet = Sheet("segmentation", pool, ["1.png"], {}, [], quiet=True)
+    out = write_sheet(sheet, format_called("voc", formats(), written=True), "voc", tmp_path / "voc")
+    assert [path.name for path in (out / "JPEGImages").iterdir()] == ["1.png"]
+    with pytest.raises(UsageError, match=r"labelmap\.txt of .* names no class"):
+        read_annotations(out, pool, "segmentation")
 
 
 @pytest.mark.parametrize(

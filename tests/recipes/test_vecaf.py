@@ -22,11 +22,15 @@ from activetune.recipes.vecaf import language as _language
 from activetune.recipes.vecaf import loops as _selection_loops
 from activetune.recipes.vecaf import scorer as _scorer
 from activetune.recipes.vecaf.language import in_domain
+from activetune.recipes.vecaf.loops import Loops
 from activetune.recipes.vecaf.scoring import OneVsAll, make_objective
 from activetune.tasks import Batch
+from activetune.training.loop import _Run
 from activetune.training.probe_phase import labelled_features
 from activetune.training.recipe import make_recipe
+from activetune.training.steps import Steps
 from tests.conftest import tiny_backbone, write_digits
+from tests.told_to_end import told_to_end_at
 from tests.training.test_finetuning import cut_off, figures, history, learnt, some_labels, train, weights
 
 pytestmark = pytest.mark.slow
@@ -463,6 +467,29 @@ def test_a_run_goes_on_wherever_it_was(
     chosen = [(tmp_path / name / "selections.csv").read_text() for name in ("cut", "whole")]
     assert chosen[0] == chosen[1]
     assert learnt(tmp_path / "cut") == learnt(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call", "warm_up"),
+    [
+        (Loops, "_warm_up", 1, "selected"),  # before a step, the first classifier is not there yet
+        (Loops, "end", 2, "pool"),  # after the last step of an epoch, what it noted is not put together yet
+        (Steps, "_mean_loss", 2, "pool"),
+        (_Run, "_validate", 2, "pool"),
+    ],
+)
+def test_a_run_told_to_end_beside_its_steps_goes_on_as_if_it_had_not_been(
+    owner: type, method: str, call: int, warm_up: str, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"batches": 12, "loops": 2, "measurements": 2, "budget": 6, "batch_size": 4, "scoring": "noted"}
+    settings |= {"captions": "none", "warm_up": warm_up, "validation_least": 1}
+    options = {"labels": some_labels(pool, 12, classes=5), "settings": settings}
+    train(pool, tmp_path / "whole", "vecaf", **options)
+    cut = tmp_path / "cut"
+    told_to_end_at(monkeypatch, owner, method, lambda: train(pool, cut, "vecaf", **options, resume=True), call)
+    assert weights(cut) == weights(tmp_path / "whole")
+    assert (cut / "selections.csv").read_text() == (tmp_path / "whole" / "selections.csv").read_text()
+    assert learnt(cut) == learnt(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,54 @@ def test_one_process_goes_on_with_what_two_began(
     same_weights(tmp_path / "m", tmp_path / "alone", weights)
 
 
+SIGNALLED = """
+import os, sys
+from activetune.base.launch import launched
+from activetune.cli import main
+from activetune.training.steps import Steps
+ranks, numbers = sys.argv[1].split(","), [int(number) for number in sys.argv[2].split(",")]
+update = Steps._update
+def last(steps, step):
+    if step == 0 and str(launched().rank) in ranks:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+    update(steps, step)
+Steps._update = last
+main(sys.argv[3:])
+"""
+
+
 @SLOW
-def test_a_signal_to_one_process_ends_all_of_them_after_the_same_step(
-    by_two: tuple[Path, list[tuple[str, str]]],
+@pytest.mark.parametrize(
+    ("ranks", "numbers", "codes"),
+    [
+        ("1", [signal.SIGTERM], [1, 143]),  # of a host that is taken away
+        ("0,1", [signal.SIGINT, signal.SIGINT], [130, 130]),  # Ctrl-C, which the launcher hands on
+    ],
+)
+def test_a_signal_ends_all_processes_after_the_same_step(
+    ranks: str, numbers: list[int], codes: list[int], pool: Path, weights: Path, tmp_path: Path
 ) -> None:
-    first, second = (told(by_two, rank)["told_to_end"] for rank in range(2))
-    assert second == ["Terminated"]
-    assert first[0] == "OthersEnded" and "another process was told to end" in first[1] and "--resume" in first[1]
+    asked = ["finetune", str(pool), "--out", str(tmp_path / "m"), "--recipe", "full", "--backbone", SMALL]
+    asked += [
+        "--weights",
+        str(weights),
+        "--set",
+        "epochs=2",
+        "--set",
+        "batch_size=20",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    sent = ",".join(str(int(number)) for number in numbers)
+    found, said = ended(start_two(["-c", SIGNALLED, ranks, sent, *asked], tmp_path))
+    assert found == codes, said
+    kept = torch.load(tmp_path / "m" / WORK / "full.pt", weights_only=True)
+    assert kept["epoch"] == 0 and kept["told"][0]["steps"] in (1, 2)
+    spoken = [stderr for _, stderr in said]
+    assert "--resume" in spoken[0] and not spoken[1] and "Traceback" not in "".join(spoken)
 
 
 @SLOW

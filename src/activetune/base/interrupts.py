@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -20,7 +21,7 @@ class Terminated(KeyboardInterrupt):
 
 
 _received: list[int] = []  # the signals that arrived since answer_signals(), in their order
-_waiting = 0  # how many one_signal_waits() the program is in
+_patience: list[int] = []  # of each signals_wait() that the program is in
 
 
 def answer_signals() -> None:
@@ -32,13 +33,6 @@ def answer_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
-
-
-def leave_signals() -> None:
-    """Let the system end this process at once, wherever it is."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def ignore_signals() -> None:
@@ -59,18 +53,20 @@ def interrupted() -> bool:
 
 
 @contextlib.contextmanager
-def one_signal_waits() -> Iterator[None]:
+def signals_wait(*, launched: bool) -> Iterator[None]:
     """Inside, a signal is answered where :func:`raise_if_interrupted` is called; the same one again at once.
 
-    So a step is done whole, and its result can be kept, unless whoever sends the signals is in a hurry. Ctrl-C goes to
-    a launcher too, which then sends SIGTERM: these are two, and mean one end.
+    So a step is done whole, and its result can be kept, unless whoever sends the signals is in a hurry.
+
+    Args:
+        launched: a launcher hands on what it gets, also Ctrl-C, which has come to this process already: so all wait. It
+            kills whom it has waited for in vain.
     """
-    global _waiting
-    _waiting += 1
+    _patience.append(sys.maxsize if launched else 1)
     try:
         yield
     finally:
-        _waiting -= 1
+        _patience.pop()
 
 
 @contextlib.contextmanager
@@ -88,7 +84,7 @@ def signals_held() -> Iterator[None]:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     _received.append(number)
-    if not _waiting or _received.count(number) > 1:
+    if not _patience or _received.count(number) > _patience[-1]:
         raise _exception(number)
 
 

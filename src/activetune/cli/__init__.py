@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from activetune.base.interrupts import Terminated, answer_signals, ignore_signals, leave_signals
+from activetune.base.interrupts import Terminated, answer_signals, ignore_signals
 from activetune.base.launch import launched
 from activetune.base.printing import tell
 
@@ -21,10 +21,7 @@ __all__ = ["commands", "main", "run"]
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; every failure is one sentence on stderr."""
     try:
-        if launched().rank == 0:  # the other processes of a launch keep nothing: a signal ends them at once
-            answer_signals()
-        else:
-            leave_signals()
+        answer_signals()
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as error:
         code = _interrupted(error)
@@ -53,6 +50,6 @@ def commands() -> dict[str, Any]:
 
 def _interrupted(error: KeyboardInterrupt) -> int:
     ended, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-    said = str(error) or "what was finished is kept, --resume goes on"
-    tell(f"{ended}; {said}")
+    if launched().rank == 0:  # which speaks for all processes of a launch
+        tell(f"{ended}; {str(error) or 'what was finished is kept, --resume goes on'}")
     return code

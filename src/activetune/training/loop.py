@@ -22,6 +22,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from activetune.base.interrupts import signals_wait
 from activetune.base.launch import OthersEnded
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
@@ -124,7 +125,8 @@ class _Run:
                     self.steps.begin_anew()
                 else:
                     self.epoch = epoch
-                self._write()
+                with signals_wait(launched=self.steps.world > 1):
+                    self._write()
                 label, total = self.course.label or self.phase, self.course.total
                 note(f"{label}: the state after step {self.done:,} of {total:,} is kept", self.job.quiet)
             raise
@@ -133,7 +135,6 @@ class _Run:
         """Train for an epoch and validate; returns the row of the history."""
         started = time.perf_counter()
         loss = self.steps.epoch(self.epoch, advance)
-        self.course.end()
         self.epoch += 1
         row: dict[str, Any] = {
             "phase": self.phase,

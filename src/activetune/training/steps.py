@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from activetune.base.errors import ActivetuneError
-from activetune.base.interrupts import interrupted, one_signal_waits, raise_if_interrupted, signals_held
+from activetune.base.interrupts import interrupted, raise_if_interrupted, signals_held, signals_wait
 from activetune.base.launch import OthersEnded
 from activetune.base.memory import fitting
 from activetune.base.ranks import added_up, all_added_up, raise_shared, rank_and_world
@@ -125,6 +125,7 @@ class Steps:
             KeyboardInterrupt, OthersEnded: a signal ends this process, or another one.
         """
         first, steps = self.course.until(number), self.course.until(number + 1) - self.course.until(number)
+        self.whole = False
         self.course.begin(number, self.streams)
         drawn, gone = self.draws.begin(self.streams, first, steps), sum(one.steps for one in self.told)
         for stream, one in zip(self.streams, self.told, strict=True):
@@ -134,14 +135,18 @@ class Steps:
         with signals_held():
             loaders = [iter(loader) if stream.batches.count else iter(()) for loader, stream in self._sources()]
         sizes = [iter(stream.batches.sizes()) for stream in self.streams]
+        self.whole = True
         for step, which in enumerate(drawn[gone:].tolist(), start=first + gone):
             torch.manual_seed(derive(self.job.seed, step, -1, self.rank))
-            with one_signal_waits():
+            with signals_wait(launched=self.world > 1):
+                self.whole = False
                 ended = self._whole_step(step, which, loaders[which], next(sizes[which]))
                 if self.world == 1:
                     ended = interrupted()
-                if ended:
+                if ended or step == first + steps - 1:
                     self._put_together()
+                self.whole = True
+                if ended:
                     raise_if_interrupted()
                     raise OthersEnded("another process was told to end; what was finished is kept: go on with --resume")
                 if not interrupted():  # else the others learn of it in the next step
@@ -153,10 +158,11 @@ class Steps:
         return self._mean_loss()
 
     def _put_together(self) -> None:
-        """What each process knows of the epoch so far, for the checkpoint that the first one writes."""
+        """What each process knows of the epoch so far, in the first one, which writes the checkpoint."""
         self.course.end()
         for one in self.told:
-            one.parts = {name: added_up(value, self.job.runtime.device) for name, value in one.parts.items()}
+            totals = {name: added_up(value, self.job.runtime.device) for name, value in one.parts.items()}
+            one.parts = dict.fromkeys(totals, 0.0) if self.rank else totals
 
     def begin_anew(self) -> None:
         """The epoch is kept: the next one has told nothing yet."""
@@ -164,14 +170,12 @@ class Steps:
 
     def _whole_step(self, step: int, which: int, loader: Iterator[Batch], sizes: Sequence[int]) -> bool:
         """A step of one of the streams; returns whether a process was told to end."""
-        self.whole = False
         self.scheduler.step_update(step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         lost, counted, ended = self._step(self.streams[which], loader, sizes, self.told[which])
         refuse_loss(lost, self._at(step), self.remedy)
         self._update(step)
         self.told[which].add(lost, counted)
-        self.whole = True
         return ended
 
     def _mean_loss(self) -> float:
@@ -336,4 +340,4 @@ class Steps:
             take_up(self.ema.module, state["ema"])
         self.told = [Told(**one) for one in state.get("told", ())] or self.told
         if self.rank:  # the parts are sums over all processes
-            self.told = [replace(one, parts={}) for one in self.told]
+            self.told = [replace(one, parts=dict.fromkeys(one.parts, 0.0)) for one in self.told]

@@ -204,7 +204,7 @@ class Course:
         return stream.task
 
     def end(self) -> None:
-        """The steps of an epoch are done, in all processes: what each has seen can be put together."""
+        """The steps of an epoch are done, or those up to a signal: what each process has seen can be put together."""
 
     def settle(self, network: Network) -> None:
         """Leave parts of the network, which is in training mode, as they are evaluated: by default none."""

@@ -185,22 +185,21 @@ def legend_of_values(values: Sequence[int]) -> Legend:
     return legend_of([(str(value), value) for value in classes] or [("0", 0)], "the masks")
 
 
-def legend_of_targets(targets: Mapping[str, Any], first: Sequence[str], where: str) -> Legend:
+def legend_of_targets(targets: Mapping[str, Any], first: Sequence[str], where: str, *, background: bool) -> Legend:
     """The legend of names by their value, or by their colour in hexadecimal.
-
-    Value 0 is the background of such masks. Where no class stands for it, and none is void, it is a class of that name.
 
     Args:
         first: the classes in order; of those that are not among them the background stands in front, and the others
             behind, by their value.
+        background: value 0 is a class of that name where the targets do not name it; else it is void.
 
     Raises:
         UsageError: as :func:`legend_of`.
     """
     read = [(class_name(name), _key(key, where)) for key, name in targets.items()]
     entries = [(name, key) for name, key in read if name is not None]
-    if all(isinstance(key, int) for _, key in entries) and not any(key == 0 or is_void(name) for name, key in entries):
-        entries.append((BACKGROUND, 0))
+    if all(isinstance(key, int) and key for _, key in entries):
+        entries.append((BACKGROUND if background else "void", 0))
     place = {BACKGROUND: -1} | {name: number for number, name in enumerate(first)}
     by_value = sorted(entries, key=lambda entry: (isinstance(entry[1], int), entry[1]))
     return legend_of(sorted(by_value, key=lambda entry: place.get(entry[0], len(place))), where)

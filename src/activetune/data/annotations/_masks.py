@@ -264,7 +264,7 @@ def encoded_array(values: npt.NDArray[Any]) -> bytes:
     if values.shape[0] * values.shape[1] > MAX_PIXELS:
         raise ValueError(f"oversized: {values.shape[1]} x {values.shape[0]} pixels, {MAX_PIXELS:,} are allowed")
     most = VOID_VALUE if values.ndim == 3 else LARGEST
-    if not np.issubdtype(values.dtype, np.number) and values.dtype != np.bool_:
+    if values.dtype.kind not in "biuf":
         raise ValueError(f"values of the kind {values.dtype} stand for no class; give whole numbers")
     if not ((values >= 0) & (values <= most) & (values == np.floor(values))).all():
         raise ValueError(f"a mask holds whole numbers from 0 to {most:,}")

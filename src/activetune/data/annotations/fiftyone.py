@@ -90,7 +90,7 @@ def read(files: Files, asked: Asked) -> Labels:
     if not named:
         raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
     if any(_kind(sample.get(field), kinds) == "Segmentation" for _, sample, _ in named):
-        return _masks(files, {name: (sample.get(field), place) for name, sample, place in named}, field, asked)
+        return _masks(files, named, field, asked)
     found = [_listed(sample, field, kinds, name, place, asked.problems) for name, sample, place in named]
     return answers_of(Found(found, _classes(_metadata(files))), asked)
 
@@ -226,35 +226,43 @@ class _Encoded:
         return None if index in self.inline else self.files.place(index)
 
 
-def _masks(files: Files, labels: Mapping[str, tuple[Any, str]], field: str, asked: Asked) -> Labels:
-    """The masks by the images that they are of.
+def _masks(files: Files, named: Sequence[tuple[str, dict[str, Any], str]], field: str, asked: Asked) -> Labels:
+    """The masks of the images that the samples are of.
 
     Args:
-        labels: what stands in the field and the sample's place in the file, by the image's name.
+        named: as :func:`_named` gives them.
     """
-    matched = match(list(labels), asked.pool, asked.problems)
-    home, stand_in = posixpath.dirname(_lists(files)[0]), _lists(files)[0]
+    problems = asked.problems
+    matched = match([name for name, *_ in named], asked.pool, problems)
+    known = set(files.names)
+    home = posixpath.dirname(_lists(files)[0])
     inline: dict[int, bytes] = {}
-    paths: list[str] = []
+    paths: list[str] = []  # of those that stand in the list itself, that
+    places: list[str] = []
     indices: dict[str, int] = {}
-    for name, (label, place) in labels.items():
-        item = matched.get(name)
-        if item is None or not isinstance(label, dict):
+    for name, sample, place in named:
+        item, label = matched.get(name), sample.get(field)
+        if item is None or label is None:
             continue
-        try:
-            if label.get("mask") is not None:
-                inline[len(paths)] = encoded_array(_array(label["mask"]))
-                path = stand_in
-            else:
-                path = _mask_file(files, home, label.get("mask_path"))
-        except ValueError as error:
-            asked.problems.add("masks that can't be used, left out", f"{place}: {error}")
-            continue
-        indices[item] = len(paths)
-        paths.append(path)
-    about = _metadata(files)
-    source = _Encoded(inline, files.source(paths))
-    return mask_labels(as_pool(str(files.path), paths, source), indices, _legend(about, field, str(files.path)), asked)
+        if _kind(label, DRAWN) != "Segmentation":
+            problems.add("samples with other labels than Segmentation, left out", place)
+        elif item in indices:
+            problems.add("images listed twice, the first mask counts", f"{item!r}, {place}")
+        else:
+            try:
+                if label.get("mask") is not None:
+                    inline[len(paths)] = encoded_array(_array(label["mask"]))
+                    path = _lists(files)[0]
+                else:
+                    path = _mask_file(known, home, label.get("mask_path"))
+            except ValueError as error:
+                problems.add("masks that can't be used, left out", f"{place}: {error}")
+                continue
+            indices[item] = len(paths)
+            paths.append(path)
+            places.append(place if label.get("mask") is not None else path)
+    legend = _legend(_metadata(files), field, str(files.path), own=any(ID in sample for _, sample, _ in named))
+    return mask_labels(as_pool(str(files.path), places, _Encoded(inline, files.source(paths))), indices, legend, asked)
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
@@ -279,8 +287,11 @@ def _array(value: Any) -> npt.NDArray[Any]:
     return array_in(io.BytesIO(content), len(content))
 
 
-def _mask_file(files: Files, home: str, path: Any) -> str:
+def _mask_file(known: Collection[str], home: str, path: Any) -> str:
     """The name of a mask's file, which lies in the dataset's folder; of a path from another machine by its end.
+
+    Args:
+        known: the files. home: the folder of the list.
 
     Raises:
         ValueError: there is none.
@@ -288,22 +299,26 @@ def _mask_file(files: Files, home: str, path: Any) -> str:
     if not isinstance(path, str) or not path:
         raise ValueError("it has neither a mask nor a mask_path")
     parts = posixpath.normpath(path.replace("\\", "/")).split("/")
-    known = set(files.names)
     ends = (posixpath.join(home, *parts[start:]) for start in range(len(parts)) if parts[start] not in ("", ".."))
-    found = next((end for end in ends if end in known), None)
+    images = posixpath.join(home, IMAGES, "")
+    found = next((end for end in ends if end in known and not end.startswith(images)), None)
     if found is None:
         raise ValueError(f"its mask {path!r} is not in the folder")
     return found
 
 
-def _legend(about: Mapping[str, Any], field: str, where: str) -> Legend | None:
-    """What the values of a field's masks stand for; None where the dataset does not say."""
-    own = about.get("mask_targets")
-    targets = (own.get(field) if isinstance(own, dict) else None) or about.get("default_mask_targets")
+def _legend(about: Mapping[str, Any], field: str, where: str, *, own: bool) -> Legend | None:
+    """What the values of a field's masks stand for; None where the dataset does not say.
+
+    Args:
+        own: the dataset was written here, and names the background where it is a class.
+    """
+    of_fields = about.get("mask_targets")
+    targets = (of_fields.get(field) if isinstance(of_fields, dict) else None) or about.get("default_mask_targets")
     if not isinstance(targets, dict) or not targets:
         return None
     names = {key: name.get("label") if isinstance(name, dict) else name for key, name in targets.items()}
-    return legend_of_targets(names, _classes(about) or (), f"{METADATA} of {where}")
+    return legend_of_targets(names, _classes(about) or (), f"{METADATA} of {where}", background=not own)
 
 
 # Writing --------------------------------------------------------------------------------------------------------------

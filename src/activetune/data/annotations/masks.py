@@ -11,6 +11,7 @@ from activetune.base.errors import RejectedImage, UsageError
 from activetune.base.files import write_bytes
 from activetune.base.progress import note
 from activetune.base.tables import header_of, read_table, write_csv
+from activetune.data.annotations import fiftyone
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LISTS, Legend, read_legend
 from activetune.data.annotations._listed import Asked
@@ -32,7 +33,7 @@ OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".parquet")  # beside which i
 def find(files: Files, task: str) -> bool:
     """Whether there are masks: in or below a folder called so, or images beside no other kind of answer."""
     names = _masks(files)
-    if files.single is not None or not names or of_voc(files):
+    if files.single is not None or not names or of_voc(files) or fiftyone.find(files, task):
         return False
     if _below(names) or files.root.name.lower() in MASK_FOLDERS:
         return True
@@ -107,13 +108,18 @@ def _below(names: Sequence[str]) -> list[str]:
     return [name for name in names if MASK_FOLDERS & set(posixpath.dirname(name).lower().split("/"))]
 
 
+def lists(files: Files) -> list[str]:
+    """The lists of classes."""
+    return [name for name in files.names if posixpath.basename(name).lower() in LISTS]
+
+
 def _legend(files: Files) -> Legend | None:
     """That of the list of classes nearest to the root; None where there is none."""
-    lists = [name for name in files.names if posixpath.basename(name).lower() in LISTS]
-    if not lists:
+    named = lists(files)
+    if not named:
         return None
-    nearest = min(name.count("/") for name in lists)
-    best = [name for name in lists if name.count("/") == nearest]
+    nearest = min(name.count("/") for name in named)
+    best = [name for name in named if name.count("/") == nearest]
     if len(best) > 1:
         raise UsageError(f"{files.path} holds {' and '.join(best)}; keep one list of classes")
     return read_legend(files.read(best[0]), best[0], f"{best[0]} of {files.path}")

@@ -51,7 +51,7 @@ def read(files: Files, asked: Asked) -> Labels:
     if files.single is not None and files.single.suffix.lower() == ".txt":
         files = _listed_alone(files.single, asked)
     if asked.task == "segmentation":
-        return masks.read(files, asked)
+        return masks.read(files.only([*masks.lists(files), *_masks(files)]), asked)
     found = []
     for name in files.ending(".xml"):
         try:
@@ -116,6 +116,10 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _masks(files: Files) -> list[str]:
+    return [name for name in files.names if posixpath.basename(posixpath.dirname(name)) == MASKS]
+
+
 # Lists of images ------------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +134,7 @@ def _listed_alone(path: Path, asked: Asked) -> Files:
     assert root is not None
     everything = files_at(root)
     if asked.task == "segmentation":
-        what, names = "a mask", [name for name in everything.names if posixpath.dirname(name) == MASKS]
+        what, names = "a mask", _masks(everything)
     else:
         what, names = "an XML file", everything.ending(".xml")
     stems = {posixpath.splitext(posixpath.basename(name))[0]: name for name in names}
@@ -138,8 +142,8 @@ def _listed_alone(path: Path, asked: Asked) -> Files:
     missing = [stem for stem in wanted if stem not in stems]
     if missing:
         asked.problems.add(f"listed images without {what}, left out", repr(missing[0]), len(missing))
-    legend = [LABEL_MAP] if LABEL_MAP in everything.names else []
-    return everything.only([*legend, *(stems[stem] for stem in dict.fromkeys(wanted) if stem in stems)])
+    listed = [stems[stem] for stem in dict.fromkeys(wanted) if stem in stems]
+    return everything.only([*masks.lists(everything), *listed])
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -206,7 +210,7 @@ def _label_map(sheet: Sheet) -> str:
                 f"{LABEL_MAP} can't hold the class {unfit[0]!r}; rename it, or give another format, such as --to masks"
             )
         values = [*values_of(sheet.classes), VOID_AT]
-        if max(values[:-1]) >= VOID_AT:
+        if max(values[:-1], default=0) >= VOID_AT:
             raise UsageError(
                 f"a palette has room for {VOID_AT - 1} classes beside background and void, and these are "
                 f"{len(sheet.classes):,}; give another format, such as --to masks"
