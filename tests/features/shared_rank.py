@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from activetune.base.launch import launched
+from activetune.base.launch import launched, leave
 from activetune.cli import run
 from activetune.features import computing
 from tests.conftest import TINY
@@ -71,6 +71,7 @@ if __name__ == "__main__":
         computing._forward = dying(os.environ["KILLED"])
     place, out = map(Path, sys.argv[1:3])
     if len(sys.argv) > 3:
-        sys.exit(run(embedding(place, out, *sys.argv[3:])))
+        leave(run(embedding(place, out, *sys.argv[3:])))
     codes = [run(line) for line in lines(place, out)]
     (out / f"codes-{launched().rank}.json").write_text(json.dumps(codes))
+    leave(0)

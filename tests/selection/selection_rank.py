@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 import activetune
 from activetune.base.errors import ActivetuneError
-from activetune.base.launch import launched
+from activetune.base.launch import launched, leave
 from activetune.cli import run as run_command
 from activetune.features.holding import Holding
 
@@ -144,3 +144,4 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import activetune
-from activetune.base.launch import launched
+from activetune.base.launch import launched, leave
 from activetune.cli import run
 from activetune.training.streams import Draws
 from tests.training.finetune_rank import error_of, seen_by_the_first_alone
@@ -50,3 +50,4 @@ if __name__ == "__main__":
         run([*command, str(results / "new"), "--dry-run"]),
     ]
     (results / f"told-{launched().rank}.json").write_text(json.dumps(told))
+    leave(0)

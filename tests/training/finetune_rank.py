@@ -13,7 +13,7 @@ from typing import Any
 
 import activetune
 from activetune.base import interrupts
-from activetune.base.launch import launched
+from activetune.base.launch import launched, leave
 from activetune.cli import run
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.training.loop import _Run
@@ -136,3 +136,4 @@ if __name__ == "__main__":
         run(["finetune", str(digits), "--out", str(results / "new"), "--recipe", "linear_probe"]),
     ]
     (results / f"told-{launched().rank}.json").write_text(json.dumps(told))
+    leave(0)

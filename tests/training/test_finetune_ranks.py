@@ -105,7 +105,8 @@ def test_one_process_goes_on_with_what_two_began(
 
 
 SIGNALLED = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit that it is ignored
 from activetune.base.launch import launched
 from activetune.cli import main
 from activetune.training.steps import Steps

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from activetune import load_backbone, open_pool
+from activetune.base.launch import leave
 from activetune.base.ranks import joined, rank_and_world
 from activetune.base.runtime import resolve_runtime
 from activetune.data.labels import pool_labels
@@ -105,3 +106,4 @@ if __name__ == "__main__":
             run_case(case, open_pool(folder), results / case)
         for task in tasks():
             validate(task, open_pool(folder), results / "validation" / task)
+    leave(0)

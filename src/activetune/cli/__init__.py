@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from activetune.base.interrupts import Terminated, answer_signals, ignore_signals
-from activetune.base.launch import launched
+from activetune.base.launch import launched, leave
 from activetune.base.printing import tell
 
 __all__ = ["commands", "main", "run"]
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         code = _interrupted(error)
     ignore_signals()
-    sys.exit(code)
+    leave(code)
 
 
 def run(arguments: list[str]) -> int:

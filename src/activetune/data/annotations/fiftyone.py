@@ -232,13 +232,10 @@ def _masks(files: Files, named: Sequence[tuple[str, dict[str, Any], str]], field
     Args:
         named: as :func:`_named` gives them.
     """
-    problems = asked.problems
+    problems, known, listing = asked.problems, set(files.names), _lists(files)[0]
     matched = match([name for name, *_ in named], asked.pool, problems)
-    known = set(files.names)
-    home = posixpath.dirname(_lists(files)[0])
     inline: dict[int, bytes] = {}
-    paths: list[str] = []  # of those that stand in the list itself, that
-    places: list[str] = []
+    places: list[str] = []  # the file of each mask, or its place in the list
     indices: dict[str, int] = {}
     for name, sample, place in named:
         item, label = matched.get(name), sample.get(field)
@@ -246,23 +243,23 @@ def _masks(files: Files, named: Sequence[tuple[str, dict[str, Any], str]], field
             continue
         if _kind(label, DRAWN) != "Segmentation":
             problems.add("samples with other labels than Segmentation, left out", place)
-        elif item in indices:
+            continue
+        if item in indices:
             problems.add("images listed twice, the first mask counts", f"{item!r}, {place}")
-        else:
-            try:
-                if label.get("mask") is not None:
-                    inline[len(paths)] = encoded_array(_array(label["mask"]))
-                    path = _lists(files)[0]
-                else:
-                    path = _mask_file(known, home, label.get("mask_path"))
-            except ValueError as error:
-                problems.add("masks that can't be used, left out", f"{place}: {error}")
-                continue
-            indices[item] = len(paths)
-            paths.append(path)
-            places.append(place if label.get("mask") is not None else path)
+            continue
+        try:
+            if label.get("mask") is not None:
+                inline[len(places)] = encoded_array(_array(label["mask"]))
+            else:
+                place = _mask_file(known, posixpath.dirname(listing), label.get("mask_path"))
+        except ValueError as error:
+            problems.add("masks that can't be used, left out", f"{place}: {error}")
+            continue
+        indices[item] = len(places)
+        places.append(place)
+    source = files.source([listing if row in inline else place for row, place in enumerate(places)])
     legend = _legend(_metadata(files), field, str(files.path), own=any(ID in sample for _, sample, _ in named))
-    return mask_labels(as_pool(str(files.path), places, _Encoded(inline, files.source(paths))), indices, legend, asked)
+    return mask_labels(as_pool(str(files.path), places, _Encoded(inline, source)), indices, legend, asked)
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
