@@ -76,7 +76,7 @@ fuzz: install
 
 # The labelling page, and a model's server, under as many requests as this machine can make, for 30 seconds.
 test-load: install
-	$(BIN)/python -m tests.security.test_servers
+	$(BIN)/python benchmarks/load.py
 
 # Which packages a user installs, and under which licences; fails where one is not allowed.
 licences: install

@@ -108,7 +108,7 @@ def bundled_backbone() -> list[str]:
 
 
 def benchmarks() -> list[str]:
-    """The tables of the benchmarks: embedding, selection and how it grows, cached training, versions, pages."""
+    """The tables of the benchmarks: embedding, selection and how it grows, cached training, versions, pages, servers."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import growth
 
@@ -125,6 +125,7 @@ def benchmarks() -> list[str]:
         versions(),
         labelling(),
         report(),
+        load(),
     ]
 
 
@@ -166,6 +167,19 @@ def report() -> str:
         sizes = [f"{row[name]:.1f}" if row[name] else "-" for name in ("page_mb", "tiles_mb")]
         times = [f"{row[name]:,}" for name in ("first_paint_ms", "map_ms")]
         rows.append([f"{row['items']:,}", *sizes, *times, f"{len(row['said'])}"])
+    return lines(header, rows)
+
+
+def load() -> str:
+    """``load.json``: servers under as many requests as the machine makes."""
+    header = ["server", "requests per second", "seconds", "answers kept or told", "lost", "refused"]
+    header += ["memory, MiB", "open files"]
+    rows = []
+    for row in read("benchmarks/load.json")["rows"]:
+        counts = [f"{row['answers']:,}", row["lost"], row["refused"]]
+        grown = [f"{row['memory_mib']:+.1f}", f"{row['open_files']:+d}"]
+        speed = f"{row['requests'] / row['seconds']:,.0f}"
+        rows.append([f"`{row['server']}`", speed, f"{row['seconds']:.0f}", *map(str, counts), *grown])
     return lines(header, rows)
 
 

@@ -192,13 +192,3 @@ def check(found: Figures) -> None:
     assert found.kept > 0
     assert found.files_after <= found.files_before + 2
     assert found.memory_after < found.memory_before + 64 * 2**20
-
-
-if __name__ == "__main__":  # make test-load
-    import tempfile
-
-    for load in (page_under_load, model_under_load):
-        with tempfile.TemporaryDirectory() as folder:
-            figures = load(Path(folder), seconds=30.0, connections=64)
-        print(f"{load.__name__}: {figures.told()}", flush=True)
-        check(figures)
