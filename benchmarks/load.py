@@ -14,12 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "experiments")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from machine import keep_row
 
-from tests.security.load import model_under_load, page_under_load
-from tests.security.test_servers import check
+from tests.security.load import check, model_under_load, page_under_load
 
 CONNECTIONS = 64
 LOADS = {"label": page_under_load, "serve": model_under_load}

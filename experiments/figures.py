@@ -108,7 +108,7 @@ def bundled_backbone() -> list[str]:
 
 
 def benchmarks() -> list[str]:
-    """The tables of the benchmarks: embedding, selection and how it grows, cached training, versions, pages, servers."""
+    """The benchmarks' tables: embedding, selection and how it grows, cached training, versions, pages, servers."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import growth
 

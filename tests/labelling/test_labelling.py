@@ -361,7 +361,12 @@ def test_of_several_classes_an_undone_merge_puts_back_both(sel: Path) -> None:
 def test_the_label_file_is_read_once(sel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sel / "labels.csv").write_text("id,label\n00.png,cat\n")
     read: list[Path] = []
-    monkeypatch.setattr(label_file, "read_table", lambda path: read.append(path) or read_table(path))
+
+    def counted(path: Path) -> Any:
+        read.append(path)
+        return read_table(path)
+
+    monkeypatch.setattr(label_file, "read_table", counted)
     desk = Desk(sel / "labels.sqlite", sel / "labels.csv", ["00.png"])
     desk.begin([], of_model=["cat"], multilabel=True, told=lambda: None)
     desk.end()
@@ -548,7 +553,7 @@ def test_a_class_whose_name_holds_the_separator_stays_one(sel: Path) -> None:
 
 
 def test_a_model_whose_classes_were_renamed_or_removed_is_taken_again(sel: Path) -> None:
-    given = {"of_model": ["cat", "dog", "fox"], "multilabel": False, "told": lambda: None}
+    given: dict[str, Any] = {"of_model": ["cat", "dog", "fox"], "multilabel": False, "told": lambda: None}
     desk = Desk(sel / "labels.sqlite", sel / "labels.csv", ["00.png"])
     desk.begin([], **given)
     changes = [("cat", "Felis"), ("dog", "Canis"), ("fox", "Vulpes")]

@@ -63,6 +63,14 @@ class Figures:
         )
 
 
+def check(found: Figures) -> None:
+    """Nothing lost, nothing refused, nothing that grows."""
+    assert found.lost == 0 and found.refused == 0
+    assert found.kept > 0
+    assert found.files_after <= found.files_before + 2
+    assert found.memory_after < found.memory_before + 64 * 2**20
+
+
 class Connection:
     """A connection that asks one thing after the other."""
 

@@ -62,6 +62,26 @@ def test_array_headers_that_are_no_python(text: str, tmp_path: Path) -> None:
     assert _kept(tmp_path / "emb" / "features.npy", "key", 3) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("samples.json", '{"samples": [{"filepath": "1.png", "ground_truth": NaN}, {"ground_truth": -1}, -1]}'),
+        ("boxes.jsonl", f'{{"id": "1.png", "label": "cat", "x": 1, "y": 2, "width": 3, "height": {10**400}}}'),
+        (
+            "coco.json",
+            '{"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
+            '[{"image_id": 1, "category_id": 1, "segmentation": {"counts": [9], "size": [1e400, 9]}}]}',
+        ),
+    ],
+)
+def test_numbers_that_are_none_or_have_no_end(name: str, text: str, pool: Any, tmp_path: Path) -> None:
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / name).write_text(text)
+    for task in ("detection", "segmentation"):
+        with pytest.raises(UsageError):
+            read_annotations(tmp_path / "answers", pool, task)
+
+
 def test_a_field_that_is_too_long_in_a_selection(tmp_path: Path) -> None:
     save_selection(Selection(["a"], [0.0], [""], {}), tmp_path / "sel")
     (tmp_path / "sel" / "selection.csv").write_text("id,rank,score,reason\n" + "x" * 10**7 + ",1,0,\n")

@@ -23,7 +23,7 @@ from activetune.serving.guards import Guards, new_token
 from tests.labelling.test_labelling import Client
 from tests.labelling.test_labelling import pool as pool
 from tests.labelling.test_labelling import sel as sel
-from tests.security.load import Figures, model_under_load, page_under_load
+from tests.security.load import check, model_under_load, page_under_load
 
 OTHER = "http://evil.example"
 SERVER = """
@@ -184,11 +184,3 @@ def test_a_moment_of_many_requests(load: Any, tmp_path: Path) -> None:
     found = load(tmp_path, seconds=1.0, connections=8)
     check(found)
     assert found.requests > 20
-
-
-def check(found: Figures) -> None:
-    """Nothing lost, nothing refused, nothing that grows."""
-    assert found.lost == 0 and found.refused == 0
-    assert found.kept > 0
-    assert found.files_after <= found.files_before + 2
-    assert found.memory_after < found.memory_before + 64 * 2**20

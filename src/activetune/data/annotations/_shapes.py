@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activetune.base.fingerprint import digest, digest_array
+from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Indices, Mask
 
 Corners = npt.NDArray[np.float32]
@@ -192,9 +193,10 @@ def runs(counts: Any, size: Any) -> Runs:
     Raises:
         ValueError: they are damaged, or do not add up to the size's pixels.
     """
-    if len(_numbers(size)) != 2 or not (_numbers(size) >= 1).all():
+    sides = _numbers(size)
+    if len(sides) != 2 or not ((sides >= 1) & (sides <= MAX_PIXELS)).all():
         raise ValueError("a size is height and width")
-    height, width = (int(side) for side in _numbers(size))
+    height, width = map(int, sides.tolist())
     numbers = _unpacked(counts) if isinstance(counts, str | bytes) else _numbers(counts)
     if numbers.ndim != 1 or not (np.abs(numbers) <= height * width).all():
         raise ValueError("run lengths are whole numbers from 0 to the number of pixels")

@@ -175,7 +175,7 @@ def _box(cells: Sequence[Any], sized: bool) -> Box | None:
         return (math.nan,) * 4
     try:
         left, top, right, bottom = (float(cell) for cell in cells)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if not all(map(math.isfinite, (left, top, right, bottom))):
         return None

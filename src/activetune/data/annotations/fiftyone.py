@@ -173,7 +173,8 @@ def _listed(
     if isinstance(label, dict) and not kind:
         problems.add(f"samples with other labels than {', '.join(kinds)}, left out", f"{place}, {label.get('_cls')!r}")
     image.answered = bool(kind)
-    entries = {"Classification": [label]}.get(kind) or (label or {}).get(kind.lower()) or []
+    several = label.get(kind.lower()) if isinstance(label, dict) else None
+    entries = [label] if kind == "Classification" else several or []
     for number, entry in enumerate(entries if isinstance(entries, list) else [None], start=1):
         image.add(_thing(entry, kind, f"{place}, label {number:,}", problems))
     return image
