@@ -26,7 +26,7 @@ from activetune.evaluation.journal import _line, _whole
 from activetune.features.artefact import Embeddings, load_embeddings, save_embeddings
 from activetune.features.writer import _shape_and_dtype
 from activetune.handover.given import given_at
-from activetune.labelling.journal import Journal
+from activetune.labelling.journal import Entry, Journal
 from activetune.labelling.label_file import LabelFile
 from activetune.labelling.sheet import Sheet
 from activetune.networks.backbones._size import split_size
@@ -291,3 +291,21 @@ def test_a_journal_whose_words_are_no_text(tmp_path: Path) -> None:
 def test_scores_of_a_class_that_are_no_numbers() -> None:
     row = {"f1": 10**400, "precision": "x", "recall": None, "n": float("nan")}
     assert _row("dog", row, ["f1", "precision", "recall", "n"])[:5] == ["dog", "-", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"kind": "anwser"},
+        {"kind": "rename", "name": "cat"},
+        {"kind": "undo", "name": "a", "to": "b"},
+        {"kind": "add"},
+    ],
+)
+def test_an_event_of_the_journal_that_is_none(content: dict[str, Any], tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "labels.sqlite")
+    journal.add([Entry("one", 1, content)])
+    with pytest.raises(UsageError, match=r"labels\.sqlite is damaged \(event 1: .*holds the answers"):
+        list(Sheet(["1.png"]).replayed(journal.events(), tmp_path / "labels.sqlite"))
+    journal.close()

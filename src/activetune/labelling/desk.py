@@ -72,8 +72,7 @@ class Desk:
         self._since = 0.0  # when the first unwritten answer came
         self._failed = False
         self._given: dict[tuple[int, str], Told] = {}  # by event and item: what the journal says, by the names of today
-        for event in self._journal.events():
-            self.sheet.apply(event)
+        for event in self.sheet.replayed(self._journal.events(), journal):
             self._say(event)
         self._path = labels
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)

@@ -17,11 +17,12 @@ before, with the number of that event; those that say something else since stay.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from activetune.base.errors import UsageError, some
+from activetune.base.errors import UsageError, first_line, some
 from activetune.base.printing import counted
 from activetune.labelling.journal import Event
 
@@ -166,6 +167,22 @@ class Sheet:
             raise UsageError(
                 f"{len(content['labels'])} classes were given for one image; give one, or start with --multilabel"
             )
+
+    def replayed(self, events: Iterable[Event], path: Path) -> Iterator[Event]:
+        """Take up the events of a journal, one by one.
+
+        Raises:
+            UsageError: one is no event, or none that can follow those before it: the journal is damaged.
+        """
+        for event in events:
+            try:
+                self.apply(event)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"{path} is damaged (event {event.number:,}: {first_line(error)}); move it away: labels.csv beside "
+                    "it holds the answers, and is taken up"
+                ) from None
+            yield event
 
     def apply(self, event: Event) -> None:
         """Take up an event of the journal."""

@@ -246,10 +246,10 @@ def read(files: Files, asked: Asked) -> Labels:
             return _masks(file, path, about.get("classes", []), asked)
         names = [name for name in file.schema_arrow.names if name in dict(COLUMNS[task])]
         columns = {name: _cells(file, name, path) for name in names}
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        listed = list(_listed(columns, task, asked))
+    except (pa.ArrowException, OSError, OverflowError, ValueError, TypeError) as error:
         raise UsageError(f"{path} can't be read as annotations ({first_line(error)}); save them again") from None
     written_here = KEY in (file.schema_arrow.metadata or {})
-    listed = list(_listed(columns, task, asked))
     return answers_of(Found(listed, about.get("classes"), pixels=written_here), asked)
 
 

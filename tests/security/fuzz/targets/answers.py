@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from activetune.base.errors import ActivetuneError
 from activetune.data.annotations import TASKS, Sheet, formats, read_annotations, tasks_at, write_sheet
@@ -98,8 +103,22 @@ def _extended_coco(folder: Path) -> list[Case]:
     return [{"answers.json": json.dumps(one).encode()} for one in (content, panoptic)]
 
 
+def _arrays(folder: Path) -> list[Case]:
+    """FiftyOne's masks in its list, in both of its layouts."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
+    text = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    cases: list[Case] = []
+    for mask in (text, {"$binary": {"base64": text, "subType": "00"}}):
+        samples = [{"filepath": item, "parts": {"_cls": "Segmentation", "mask": mask}} for item in IDS]
+        about = {"mask_targets": {"parts": {"1": "cat", "#ff0000": "dog"}}, "default_mask_targets": {"1": "cat"}}
+        files = {"samples.json": {"samples": samples}, "metadata.json": about}
+        cases.append({name: json.dumps(content).encode() for name, content in files.items()})
+    return cases
+
+
 READ_ALONE = {
-    **{"box_table": _box_tables, "coco": _extended_coco, "huggingface": _hub},
+    **{"box_table": _box_tables, "coco": _extended_coco, "fiftyone": _arrays, "huggingface": _hub},
     **{"masks": _masks, "normal": _normal, "table": _tables},
 }
 

@@ -127,8 +127,7 @@ def _read_journal(folder: Path) -> None:
     journal = Journal(place / JOURNAL)
     try:
         sheet = Sheet(list(IDS))
-        for event in journal.events():
-            sheet.apply(event)
+        list(sheet.replayed(journal.events(), place / JOURNAL))
         list(LabelFile(place / "labels.csv", sheet).by_hand({}))
     finally:
         journal.close()
