@@ -40,6 +40,7 @@ QUICK |= {"batches": 4, "loops": 2, "measurements": 1, "budget": "50%", "caption
 FROZEN = ("frozen_map", "linear_probe", "pool_probe")
 TIMED = ("seconds", "peak_memory_mb", "batches_in_all")
 WITHIN = ("fact", "probe_then_full", "bitfit")  # whose phases are those of pool_fact and of lora
+LOOPS = ("full", "lora", "vecaf")  # which between them have all that a training loop may have
 COLUMNS = {"phase", "epoch", "lr", "train_loss", "seconds", "val_top1", "val_loss", "val_seconds", "strength", "head"}
 COLUMNS |= {"smoothed", "interpolation", "loop", "batches", "scored", "selection_seconds", "alpha", "probe_share"}
 
@@ -126,11 +127,7 @@ def test_a_run_cut_off_after_each_of_its_saves_ends_as_if_it_had_not_been(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
-    [
-        pytest.param(name, marks=pytest.mark.thorough if name in WITHIN else ())
-        for name in RECIPES
-        if name not in FROZEN
-    ],
+    [pytest.param(name, marks=() if name in LOOPS else pytest.mark.thorough) for name in RECIPES if name not in FROZEN],
     indirect=True,
 )
 def test_a_run_told_to_end_in_its_steps_loses_none_of_them(
