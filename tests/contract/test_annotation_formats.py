@@ -527,10 +527,10 @@ class TestLabelStudio(FormatContract):
         return True
 
 
-def packed(values: np.ndarray) -> str:
+def packed(values: np.ndarray, **options: Any) -> str:
     """An array as FiftyOne keeps it in JSON."""
     buffer = io.BytesIO()
-    np.save(buffer, values)
+    np.save(buffer, values, **options)
     return base64.b64encode(zlib.compress(buffer.getvalue())).decode()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import zlib
 from pathlib import Path
@@ -17,6 +16,7 @@ from activetune import Pool, UsageError, read_annotations
 from activetune.data.annotations import Sheet, format_called, formats, write_sheet
 from activetune.data.annotations.voc import colour_of
 from activetune.data.kinds import VOID, ArrayMask
+from tests.contract.test_annotation_formats import packed
 from tests.data.test_annotations import HEIGHT, WIDTH, answers, encoded, make_pool, write
 
 VALUES = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -26,12 +26,6 @@ VALUES[0], VALUES[1] = 7, 255
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
     return make_pool(tmp_path / "pool")
-
-
-def packed(array: Any, **options: Any) -> str:
-    buffer = io.BytesIO()
-    np.save(buffer, array, **options)
-    return base64.b64encode(zlib.compress(buffer.getvalue())).decode()
 
 
 def dataset(folder: Path, label: dict[str, Any], field: str = "ground_truth", **about: Any) -> Path:

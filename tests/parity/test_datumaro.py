@@ -7,9 +7,7 @@ Python of that (``make test-beside``). Masks, boxes and their classes are compar
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from PIL import Image
 import activetune
 from activetune import Labels, Pool, open_pool, save_annotations
 from activetune.data.kinds import VOID, ArrayMask, Boxes
+from tests.parity.beside import python_of, told_by
 
 HEIGHT, WIDTH = 20, 30
 IDS = ("a.png", "b c.png", "day 1/ü.png")
@@ -57,10 +56,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def datumaro() -> str:
-    python = os.environ.get("ACTIVETUNE_DATUMARO")
-    if not python:
-        pytest.skip("needs Datumaro (MIT) in an environment of its own: make test-beside")
-    return python
+    return python_of("Datumaro", "MIT")
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +92,7 @@ def exported(name: str, task: str, pool: Pool, folder: Path) -> Path:
 
 
 def read_by(datumaro: str, *arguments: object) -> dict[str, Any]:
-    ended = subprocess.run([datumaro, "-c", THEIRS, *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert not ended.returncode, ended.stderr[-2000:]
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return found
+    return told_by(datumaro, THEIRS, *arguments)
 
 
 def boxes_of(answer: Boxes, moved: float = 0.0) -> list[Any]:

@@ -6,9 +6,6 @@ needs no database.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytest
 import activetune
 from activetune import Labels, Pool, save_annotations
 from activetune.data.kinds import VOID, Names
+from tests.parity.beside import python_of, told_by
 from tests.parity.test_datumaro import CLASSES, HEIGHT, IDS, WIDTH, made, pool  # noqa: F401
 
 THEIRS = """
@@ -44,20 +42,12 @@ print(json.dumps({"found": found, "info": read.get_dataset_info(), "fields": rea
 
 @pytest.fixture(scope="module")
 def fiftyone() -> str:
-    python = os.environ.get("ACTIVETUNE_FIFTYONE")
-    if not python:
-        pytest.skip("needs FiftyOne (Apache-2.0) in an environment of its own: make test-beside")
-    return python
+    return python_of("FiftyOne", "Apache-2.0")
 
 
 def read_by(fiftyone: str, folder: Path) -> dict[str, Any]:
     nowhere = {"FIFTYONE_DATABASE_URI": "mongodb://localhost:1", "FIFTYONE_DO_NOT_TRACK": "true"}
-    ended = subprocess.run(
-        [fiftyone, "-c", THEIRS, str(folder)], capture_output=True, text=True, check=False, env=os.environ | nowhere
-    )
-    assert not ended.returncode, ended.stderr[-2000:]
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return found
+    return told_by(fiftyone, THEIRS, folder, env=nowhere)
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "multilabel", "segmentation"])

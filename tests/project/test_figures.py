@@ -32,7 +32,7 @@ def _load(name: str) -> ModuleType:
         sys.path.remove(str(ROOT / "experiments"))
 
 
-figures, pages, tables = _load("figures"), _load("pages"), _load("tables")
+figures, pages, tables, pool_tables = (_load(name) for name in ("figures", "pages", "tables", "pool_tables"))
 REFERENCE = "experiments/caltech101/README.md"  # has rows of another script, whose single values are not known
 
 
@@ -43,6 +43,10 @@ def test_every_mean_and_spread_on_a_page_is_that_of_stored_values(page: str) -> 
         text = "\n".join(line for line in text.splitlines() if not line.startswith("| | reference"))
     assert len(figures.FIGURE.findall(text)) >= 3
     assert figures.unfounded(text, figures.stored(ROOT / figures.PAGES[page])) == []
+
+
+def test_the_rows_of_a_set_with_a_trained_network_are_on_the_same_picks() -> None:
+    assert pool_tables.on_other_picks() == []
 
 
 @pytest.mark.parametrize("page", sorted(figures.TABLES))

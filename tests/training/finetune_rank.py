@@ -13,7 +13,7 @@ from typing import Any
 
 import activetune
 from activetune.base import interrupts
-from activetune.base.launch import launched, leave
+from activetune.base.launch import OthersEnded, launched, leave
 from activetune.cli import run
 from activetune.data.pool import NO_PATIENCE, Pool
 from activetune.training.loop import _Run
@@ -97,8 +97,8 @@ def cut_off(pool: Path, out: Path, weights: Path) -> None:
     _Run.save = save  # type: ignore[method-assign]
 
 
-def told_to_end(pool: Path, out: Path, weights: Path) -> list[str]:
-    """Finetune, and send the second process alone a signal in the first step; returns the error that it ends in."""
+def told_to_end(pool: Path, out: Path, weights: Path) -> None:
+    """Finetune, and send the second process alone a signal in the first step, which ends both."""
     update = Steps._update
 
     def last(steps: Steps, number: int) -> None:
@@ -107,13 +107,10 @@ def told_to_end(pool: Path, out: Path, weights: Path) -> list[str]:
         update(steps, number)
 
     Steps._update = last  # type: ignore[method-assign]
-    try:
-        return error_of(lambda: finetuned("full", pool, out, weights))
-    except interrupts.Terminated:
-        return ["Terminated"]
-    finally:
-        Steps._update = update  # type: ignore[method-assign]
-        interrupts._received.clear()
+    with contextlib.suppress(interrupts.Terminated, OthersEnded):
+        finetuned("full", pool, out, weights)
+    Steps._update = update  # type: ignore[method-assign]
+    interrupts._received.clear()
 
 
 if __name__ == "__main__":
@@ -127,7 +124,7 @@ if __name__ == "__main__":
         lambda: finetuned("full", seen_by_the_first_alone(digits), results / "unreadable", weights)
     )
     cut_off(digits, results / "cut_off", weights)
-    told["told_to_end"] = told_to_end(digits, results / "told_to_end", weights)
+    told_to_end(digits, results / "told_to_end", weights)
     told["codes"] = [
         run(["finetune", str(digits), "--out", str(results / "linear_probe"), "--recipe", "linear_probe"]),
         run(["finetune", str(digits), "--out", str(results / "new"), "--nonsense", "1"]),

@@ -139,14 +139,8 @@ class Steps:
         for step, which in enumerate(drawn[gone:].tolist(), start=first + gone):
             torch.manual_seed(derive(self.job.seed, step, -1, self.rank))
             with signals_wait(launched=self.world > 1):
-                self.whole = False
-                ended = self._whole_step(step, which, loaders[which], next(sizes[which]))
-                if self.world == 1:
-                    ended = interrupted()
-                if ended or step == first + steps - 1:
-                    self._put_together()
-                self.whole = True
-                if ended:
+                last = step == first + steps - 1
+                if self._whole_step(step, which, loaders[which], next(sizes[which]), last=last):
                     raise_if_interrupted()
                     raise OthersEnded("another process was told to end; what was finished is kept: go on with --resume")
                 if not interrupted():  # else the others learn of it in the next step
@@ -168,20 +162,25 @@ class Steps:
         """The epoch is kept: the next one has told nothing yet."""
         self.told = [Told() for _ in self.streams]
 
-    def _whole_step(self, step: int, which: int, loader: Iterator[Batch], sizes: Sequence[int]) -> bool:
-        """A step of one of the streams; returns whether a process was told to end."""
+    def _whole_step(self, step: int, which: int, loader: Iterator[Batch], sizes: Sequence[int], *, last: bool) -> bool:
+        """A step of one of the streams, the last of its epoch or not; returns whether a process was told to end."""
+        self.whole = False
         self.scheduler.step_update(step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         lost, counted, ended = self._step(self.streams[which], loader, sizes, self.told[which])
         refuse_loss(lost, self._at(step), self.remedy)
         self._update(step)
         self.told[which].add(lost, counted)
+        if self.world == 1:
+            ended = interrupted()  # also in the course of the step
+        if ended or last:
+            self._put_together()
+        self.whole = True
         return ended
 
     def _mean_loss(self) -> float:
         """The mean loss of an epoch's steps, and its ``parts``; of several streams each step counts as one."""
-        told = self.told
-        device, alone = self.job.runtime.device, len(self.streams) == 1
+        told, device, alone = self.told, self.job.runtime.device, len(self.streams) == 1
         self.parts = {}
         for stream, one in zip(self.streams, told, strict=True):
             prefix = "train_" if alone else f"train_{stream.name}_"

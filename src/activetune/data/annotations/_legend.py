@@ -29,7 +29,7 @@ from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json
 from activetune.base.fingerprint import digest
 from activetune.base.names import whole_number
-from activetune.base.tables import text_of
+from activetune.base.tables import csv_line, text_of
 from activetune.data.annotations._problems import Problems
 from activetune.data.answers import class_name
 from activetune.data.kinds import VOID, Indices
@@ -201,8 +201,8 @@ def legend_of_targets(targets: Mapping[str, Any], first: Sequence[str], where: s
     if all(isinstance(key, int) and key for _, key in entries):
         entries.append((BACKGROUND if background else "void", 0))
     place = {BACKGROUND: -1} | {name: number for number, name in enumerate(first)}
-    by_value = sorted(entries, key=lambda entry: (isinstance(entry[1], int), entry[1]))
-    return legend_of(sorted(by_value, key=lambda entry: place.get(entry[0], len(place))), where)
+    ordered = sorted(entries, key=lambda entry: (place.get(entry[0], len(place)), isinstance(entry[1], int), entry[1]))
+    return legend_of(ordered, where)
 
 
 def values_of(classes: Sequence[str]) -> list[int]:
@@ -232,8 +232,7 @@ def read_legend(content: bytes, name: str, where: str) -> Legend:
         text = text_of(content, f"{where} is no list of classes")
         if name.lower().endswith(CVAT_LIST):
             lines = [line.split(":")[:2] for line in text.splitlines() if line.strip() and not line.startswith("#")]
-            quoted = [[name.replace('"', '""'), *colours] for name, *colours in lines]
-            text = "\n".join(f'"{name}",{",".join(colours)}' for name, *colours in quoted)
+            text = "".join(csv_line([name, *",".join(colours).split(",")]) for name, *colours in lines)
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     except csv.Error as error:
         raise UsageError(f"{where} is no list of classes ({error}); give UTF-8 text") from None

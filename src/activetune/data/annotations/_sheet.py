@@ -189,6 +189,15 @@ class Sheet:
         return path.relative_to(folder).as_posix()
 
 
+def stem_of(path: str) -> str:
+    """The name of a file without folder and suffix.
+
+    >>> stem_of("images/1.2.jpg")
+    '1.2'
+    """
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
 def stems_of(ids: Iterable[str]) -> dict[str, str]:
     """A distinct name without a suffix for each id, safe on every file system and in lists with blanks between names.
 

@@ -13,7 +13,7 @@ from activetune.base.errors import UsageError, some, unknown_name
 from activetune.base.files import prepare_file, read_json, replacing, sweep_all, write_bytes, write_unless_there
 from activetune.data.annotations._export import KIND
 from activetune.data.annotations._files import files_at
-from activetune.data.annotations._sheet import Sheet, folders_of
+from activetune.data.annotations._sheet import Sheet, folders_of, stem_of
 from activetune.data.opening import refuse_in_pool
 
 
@@ -91,7 +91,7 @@ def write_sheet(
 
 def _about(sheet: Sheet, name: str, places: Mapping[str, str]) -> dict[str, Any]:
     """What the manifest says beside its kind."""
-    stems = {posixpath.splitext(posixpath.basename(place))[0]: item for item, place in places.items()}
+    stems = {stem_of(place): item for item, place in places.items()}
     folders = folders_of(sheet.classes) if sheet.task == "classification" and places else {}
     return {
         "written_as": name,

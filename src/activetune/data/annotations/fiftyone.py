@@ -29,7 +29,7 @@ from activetune.data.annotations._masks import as_pool, encoded_array, encoded_m
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
-from activetune.data.annotations._sheet import Sheet
+from activetune.data.annotations._sheet import Sheet, stem_of
 from activetune.data.answers import class_name
 from activetune.data.identity import Place
 from activetune.data.images import MAX_PIXELS
@@ -338,7 +338,7 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
             continue
         label = None
         if item in sheet.answers and sheet.task == "segmentation":
-            path = posixpath.join(MASKS, field, f"{posixpath.splitext(posixpath.basename(places[item]))[0]}.png")
+            path = posixpath.join(MASKS, field, f"{stem_of(places[item])}.png")
             write_bytes(folder / path, encoded_mask(sheet.answers[item], values, void))
             label = {"_cls": "Segmentation", "mask_path": path}
         elif item in sheet.answers:

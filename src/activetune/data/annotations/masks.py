@@ -17,7 +17,7 @@ from activetune.data.annotations._legend import LISTS, Legend, read_legend
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._masks import SUFFIXES, as_pool, decode_mask, encoded_mask, mask_labels
 from activetune.data.annotations._matching import MASK_FOLDERS, match
-from activetune.data.annotations._sheet import Sheet
+from activetune.data.annotations._sheet import Sheet, stem_of
 from activetune.data.kinds import Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -33,23 +33,21 @@ OTHER_ANSWERS = (".json", ".xml", ".yaml", ".yml", ".parquet")  # beside which i
 def find(files: Files, task: str) -> bool:
     """Whether there are masks: in or below a folder called so, or images beside no other kind of answer."""
     names = _masks(files)
-    if files.single is not None or not names or of_voc(files) or fiftyone.find(files, task):
+    if files.single is not None or not names or voc_masks(files) or fiftyone.find(files, task):
         return False
     if _below(names) or files.root.name.lower() in MASK_FOLDERS:
         return True
-    stems = {_stem(name) for name in names}
-    texts = [name for name in files.ending(".txt") if _stem(name) in stems]  # others, such as a README, are none
+    stems = {stem_of(name).lower() for name in names}
+    texts = [
+        name for name in files.ending(".txt") if stem_of(name).lower() in stems
+    ]  # others, such as a README, are none
     others = [name for name in files.ending(*OTHER_ANSWERS) if posixpath.basename(name).lower() not in LISTS]
     return not (texts or others)
 
 
-def of_voc(files: Files) -> bool:
-    """Whether masks lie as Pascal VOC has them, which is a format of its own."""
-    return any(posixpath.basename(posixpath.dirname(name)) == VOC_FOLDER for name in _masks(files))
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(posixpath.basename(name))[0].lower()
+def voc_masks(files: Files) -> list[str]:
+    """The masks that lie as Pascal VOC has them, which is a format of its own."""
+    return [name for name in _masks(files) if posixpath.basename(posixpath.dirname(name)) == VOC_FOLDER]
 
 
 def read(files: Files, asked: Asked) -> Labels:
@@ -155,8 +153,9 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
     for item, *_ in sheet.sized():
         answer = sheet.answers.get(item)
         if item in places and isinstance(answer, Mask):
-            stem = posixpath.splitext(posixpath.basename(places[item]))[0]
-            write_bytes(folder / "masks" / f"{stem}.png", encoded_mask(answer, range(len(sheet.classes)), void))
+            write_bytes(
+                folder / "masks" / f"{stem_of(places[item])}.png", encoded_mask(answer, range(len(sheet.classes)), void)
+            )
     rows = [(name, value) for value, name in enumerate(sheet.classes)]
     write_csv(folder / "classes.csv", ("name", "value"), [*rows, ("void", void)])
     return places

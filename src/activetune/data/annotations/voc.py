@@ -23,7 +23,7 @@ from activetune.data.annotations._legend import CVAT_LIST, Colour, values_of
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, size_from
 from activetune.data.annotations._masks import encoded_mask
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._sheet import Sheet, short_text
+from activetune.data.annotations._sheet import Sheet, short_text, stem_of
 from activetune.data.answers import class_name
 from activetune.data.kinds import Mask
 from activetune.data.labels import Labels
@@ -42,7 +42,7 @@ def find(files: Files, task: str) -> bool:
     if files.single is not None and files.single.suffix.lower() == ".txt":
         return _root_of(files.single) is not None
     if task == "segmentation":
-        return masks.of_voc(files)
+        return bool(masks.voc_masks(files))
     return any(START.search(files.peek(name).replace(b"\0", b"")) for name in files.ending(".xml")[:20])
 
 
@@ -51,7 +51,7 @@ def read(files: Files, asked: Asked) -> Labels:
     if files.single is not None and files.single.suffix.lower() == ".txt":
         files = _listed_alone(files.single, asked)
     if asked.task == "segmentation":
-        return masks.read(files.only([*masks.lists(files), *_masks(files)]), asked)
+        return masks.read(files.only([*masks.lists(files), *masks.voc_masks(files)]), asked)
     found = []
     for name in files.ending(".xml"):
         try:
@@ -116,10 +116,6 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _masks(files: Files) -> list[str]:
-    return [name for name in files.names if posixpath.basename(posixpath.dirname(name)) == MASKS]
-
-
 # Lists of images ------------------------------------------------------------------------------------------------------
 
 
@@ -134,10 +130,10 @@ def _listed_alone(path: Path, asked: Asked) -> Files:
     assert root is not None
     everything = files_at(root)
     if asked.task == "segmentation":
-        what, names = "a mask", _masks(everything)
+        what, names = "a mask", masks.voc_masks(everything)
     else:
         what, names = "an XML file", everything.ending(".xml")
-    stems = {posixpath.splitext(posixpath.basename(name))[0]: name for name in names}
+    stems = {stem_of(name): name for name in names}
     wanted = [line.split()[0] for line in decode_text(path).splitlines() if line.strip()]
     missing = [stem for stem in wanted if stem not in stems]
     if missing:
@@ -172,7 +168,7 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
     else:
         _write_boxes(sheet, folder, places)
     kind = "Segmentation" if sheet.task == "segmentation" else "Main"
-    stems = [_stem(places[item]) for item in sheet.ids if item in places]
+    stems = [stem_of(places[item]) for item in sheet.ids if item in places]
     write_bytes(folder / "ImageSets" / kind / "default.txt", "".join(f"{stem}\n" for stem in stems).encode())
     write_bytes(folder / LABEL_MAP, label_map.encode())
     return places
@@ -183,7 +179,7 @@ def _write_boxes(sheet: Sheet, folder: Path, places: Mapping[str, str]) -> None:
     for item, height, width in sheet.sized():
         if item in places and item in sheet.answers:
             content = _document(sheet, item, posixpath.basename(places[item]), (height, width))
-            write_bytes(folder / "Annotations" / f"{_stem(places[item])}.xml", content)
+            write_bytes(folder / "Annotations" / f"{stem_of(places[item])}.xml", content)
 
 
 def _write_masks(sheet: Sheet, folder: Path, places: Mapping[str, str]) -> None:
@@ -192,7 +188,7 @@ def _write_masks(sheet: Sheet, folder: Path, places: Mapping[str, str]) -> None:
     for item, *_ in sheet.sized():
         answer = sheet.answers.get(item)
         if item in places and isinstance(answer, Mask):
-            write_bytes(folder / MASKS / f"{_stem(places[item])}.png", encoded_mask(answer, values, VOID_AT, palette))
+            write_bytes(folder / MASKS / f"{stem_of(places[item])}.png", encoded_mask(answer, values, VOID_AT, palette))
 
 
 def _label_map(sheet: Sheet) -> str:
@@ -228,10 +224,6 @@ def colour_of(value: int) -> Colour:
     """
     red, green, blue = (sum((value >> 3 * turn + part & 1) << 7 - turn for turn in range(3)) for part in range(3))
     return red, green, blue
-
-
-def _stem(place: str) -> str:
-    return posixpath.splitext(posixpath.basename(place))[0]
 
 
 def _document(sheet: Sheet, item: str, name: str, size: tuple[int, int]) -> bytes:

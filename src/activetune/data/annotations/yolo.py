@@ -21,7 +21,7 @@ from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon
-from activetune.data.annotations._sheet import Sheet
+from activetune.data.annotations._sheet import Sheet, stem_of
 from activetune.data.answers import class_name
 from activetune.data.labels import Labels
 
@@ -268,8 +268,7 @@ def write(sheet: Sheet, folder: Path) -> Mapping[str, str]:
             centre = ((left + right) / 2 / width, (top + bottom) / 2 / height)
             shares = (*centre, (right - left) / width, (bottom - top) / height)
             lines.append(" ".join([str(numbers[name]), *map(repr, shares)]))
-        stem = posixpath.splitext(posixpath.basename(places[item]))[0]
-        write_bytes(folder / "labels" / f"{stem}.txt", "".join(f"{line}\n" for line in lines).encode())
+        write_bytes(folder / "labels" / f"{stem_of(places[item])}.txt", "".join(f"{line}\n" for line in lines).encode())
     write_bytes(folder / "data.yaml", _yaml(sheet.classes))
     return places
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import json
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +16,7 @@ from activetune.data.annotations.normal import save_annotations
 from activetune.data.labels import read_labels
 from activetune.features.text.captions import read_captions
 from activetune.handover.given import given_at
+from tests.contract.test_annotation_formats import packed
 from tests.security.fuzz.targets import Case, Target, case_of
 from tests.security.fuzz.targets._pool import ANSWERS, CLASSES, HEIGHT, IDS, WIDTH, labels, picture, pool, use
 
@@ -105,9 +103,7 @@ def _extended_coco(folder: Path) -> list[Case]:
 
 def _arrays(folder: Path) -> list[Case]:
     """FiftyOne's masks in its list, in both of its layouts."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
-    text = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    text = packed(np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
     cases: list[Case] = []
     for mask in (text, {"$binary": {"base64": text, "subType": "00"}}):
         samples = [{"filepath": item, "parts": {"_cls": "Segmentation", "mask": mask}} for item in IDS]
