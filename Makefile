@@ -5,7 +5,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-fast test-all test-gpu test-processors test-label-studio lint format bench clean docs
-.PHONY: test-beside faults test-faults test-hosts fuzz test-load licences sbom lock install-locked
+.PHONY: test-beside faults test-faults test-full-disk test-hosts fuzz fuzz-guided test-load licences sbom lock install-locked
 
 install: $(BIN)/.installed
 
@@ -69,10 +69,15 @@ test-beside: install
 	  $(BESIDE)/bin/python -m pytest tests/training/test_tracking.py tests/parity/test_cleanvision.py \
 	  tests/parity/test_datumaro.py tests/parity/test_fiftyone.py
 
-# Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes.
+# Files changed at random, 100,000 cases in each reader: a night's work. CASES=1000 is some minutes. The seed is the day's.
 CASES ?= 100000
 fuzz: install
 	$(BIN)/python -m tests.security.fuzz --cases $(CASES) --seed $(or $(SEED),$(shell date +%j)) --keep build/fuzz
+
+# The same led by coverage (atheris): cases that reach new lines of the package are changed further; build/fuzz/corpus keeps them.
+fuzz-guided: install
+	$(BIN)/pip install --disable-pip-version-check -q atheris==3.0.0
+	$(BIN)/python -m tests.security.fuzz --cases $(CASES) --seed $(or $(SEED),$(shell date +%j)) --keep build/fuzz --guided build/fuzz/corpus
 
 # The labelling page, and a model's server, under as many requests as this machine can make, for 30 seconds.
 test-load: install
@@ -102,9 +107,12 @@ install-locked:
 	$(BIN)/pip check
 
 # Kill every stage, and the labelling page as answers come, (SIGKILL) at 50 moments that a seed draws: make test-faults SEED=1.
-SEED ?= 0
 test-faults: install
-	ACTIVETUNE_FAULTS="random 50 $(SEED)" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py tests/faults/test_killed_page.py
+	ACTIVETUNE_FAULTS="random 50 $(or $(SEED),0)" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py tests/faults/test_killed_page.py
+
+# Run every stage on disks that are too small for it, of 12 sizes: mounts them, so it needs Linux, and root or user namespaces.
+test-full-disk: install
+	ACTIVETUNE_FAULTS="full 12" $(BIN)/python -m pytest -n auto tests/faults/test_walk.py
 
 # Two hosts as two network namespaces, one of which is cut off; needs root and Linux's `ip`.
 test-hosts: install

@@ -1,16 +1,25 @@
-"""scikit-learn's semi-supervised classifiers on the features, splits and picks of the simulations that ``run.py`` made.
+"""Semi-supervised classifiers of others on the features, splits and picks of the simulations that ``run.py`` made.
 
 python experiments/pool/peers.py
 
 ``LabelSpreading`` on a graph of neighbours and ``SelfTrainingClassifier`` around a logistic regression, both with
-scikit-learn's own settings: rows of unit length for the graph, standardised ones for the regression. Neither chooses
-anything; where they have a choice (neighbours, how confident) a user without further labels has none either.
+scikit-learn's own settings: rows of unit length for the graph, standardised ones for the regression. FixMatch is
+semilearn's, by ``semilearn_fixmatch.py``. None chooses anything; where they have a choice (neighbours, how confident) a
+user without further labels has none either.
+
+semilearn imports torchaudio, which does not load beside the torch of the rest, so it has an environment of its own:
+
+python -m venv ENV && ENV/bin/pip install torch==2.11.0 torchaudio==2.11.0 torchvision semilearn==0.3.2
+ACTIVETUNE_SEMILEARN=ENV/bin/python python experiments/pool/peers.py
 """
 
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,7 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
-from activetune.base.arrays import FloatArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.features.artefact import Embeddings, load_embeddings
 from activetune.features.embedding import take
 from activetune.selection.artefact import load_selection
@@ -44,17 +53,38 @@ UNKNOWN = -1  # scikit-learn's mark of an item without a label
 KEPT = Path(__file__).parent / "results/peers.json"
 
 
+class FixMatch:
+    """semilearn's algorithm, in a process of its own environment, as a classifier of scikit-learn."""
+
+    def fit(self, features: FloatArray, labels: IntArray) -> None:
+        """Take the pool; the training comes with the question."""
+        self.pool, self.labels = features, labels
+
+    def predict(self, asked: FloatArray) -> IntArray:
+        """Train, and answer."""
+        worker = Path(__file__).with_name("semilearn_fixmatch.py")
+        with tempfile.TemporaryDirectory() as folder:
+            given, answers = Path(folder) / "given.npz", Path(folder) / "answers.npy"
+            np.savez(given, pool=self.pool, labels=self.labels, asked=asked)
+            command = [os.environ["ACTIVETUNE_SEMILEARN"], "-W", "ignore", str(worker), str(given), str(answers)]
+            subprocess.run(command, check=True, capture_output=True)
+            return np.load(answers)
+
+
 def peers() -> dict[str, Any]:
     """A new classifier of each kind."""
     regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return {
         "label_spreading": make_pipeline(Normalizer(), LabelSpreading(kernel="knn")),
         "self_training": SelfTrainingClassifier(regression),
+        "fixmatch": FixMatch(),
     }
 
 
 def main() -> None:
     options = sets_parser(__doc__, FOLDERS).parse_args()
+    if not os.environ.get("ACTIVETUNE_SEMILEARN"):
+        raise SystemExit("ACTIVETUNE_SEMILEARN must name the Python that has semilearn; how to install it stands above")
     keep_sets(KEPT, options.sets, lambda name: measured(name, options.out / FOLDERS[name]))
 
 

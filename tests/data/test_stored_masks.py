@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as hypothesis_arrays
 from PIL import Image
 
 from activetune import Pool, UsageError, read_annotations
-from activetune.data.annotations import Sheet, format_called, formats, write_sheet
+from activetune.data.annotations import Sheet, format_called, formats, tasks_at, write_sheet
+from activetune.data.annotations._shapes import Inset
 from activetune.data.annotations.voc import colour_of
 from activetune.data.kinds import VOID, ArrayMask
 from tests.contract.test_annotation_formats import packed
@@ -140,6 +145,83 @@ def test_boxes_beside_masks_are_read_by_the_task(tmp_path: Path, pool: Pool) -> 
     write(made / "samples.json", json.dumps(content))
     assert rows(read_annotations(made, pool, "segmentation")) == [1, VOID, 0]
     assert answers(read_annotations(made, pool, "detection"))["1.png"].names == ("cat",)
+
+
+def instances(folder: Path, *entries: list[dict[str, Any]], **about: Any) -> Path:
+    """A dataset of the pool's images, each with boxes."""
+    samples = [
+        {
+            "filepath": f"data/{number}.png",
+            "ground_truth": {
+                "_cls": "Detections",
+                "detections": [{"label": "cat", "bounding_box": [0.0, 0.0, 1.0, 1.0], **entry} for entry in several],
+            },
+        }
+        for number, several in enumerate(entries, start=1)
+    ]
+    write(folder / "samples.json", json.dumps({"samples": samples}))
+    write(folder / "metadata.json", json.dumps(about))
+    return folder
+
+
+def test_masks_inside_boxes_make_the_mask_of_the_image(tmp_path: Path, pool: Pool) -> None:
+    """One in the list, of another size than its box; one in a file, whose smaller region lies on top."""
+    left = np.asarray([[True, False]])
+    half = {"bounding_box": [0.0, 0.0, 1.0, 0.5], "mask": packed(left)}
+    top = {"label": "dog", "bounding_box": [0.0, 0.0, 1.0, 1.0], "mask_path": "fields/ground_truth/dog.png"}
+    made = instances(tmp_path / "set", [half, top], [], default_classes=["dog", "cat"])
+    write(made / "fields/ground_truth/dog.png", encoded((np.indices((HEIGHT, WIDTH))[1] == 0).astype(np.uint8) * 255))
+    labels = read_annotations(made, pool, "segmentation")
+    assert labels.classes == ["background", "dog", "cat"]
+    expected = np.zeros((HEIGHT, WIDTH), np.int32)
+    expected[: HEIGHT // 2, : WIDTH // 2] = 2
+    expected[:, 0] = 1
+    assert np.array_equal(answers(labels)["1.png"].pixels(), expected)
+    assert not answers(labels)["2.png"].pixels().any()  # looked at, and nothing is there
+    assert tasks_at(made) == ["detection", "segmentation", "multilabel"]
+    assert answers(read_annotations(made, pool, "detection"))["1.png"].names == ("cat", "dog")
+
+
+def test_a_damaged_mask_inside_a_box_leaves_the_box_void(
+    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"bounding_box": [0.0, 0.0, 0.5, 0.5], "mask": packed(np.ones((2, 2)))}
+    bad = [
+        {"mask": "no array"},
+        {"mask_path": "gone.png"},
+        {"mask": packed(np.ones(3))},
+        {"mask": packed(np.ones((0, 2)))},
+    ]
+    made = instances(tmp_path / "set", [good, *bad])
+    mask = answers(read_annotations(made, pool, "segmentation"))["1.png"].pixels()
+    assert mask[0, 0] == 1 and mask[-1, -1] == VOID
+    assert "masks of objects that can't be used, their box is void: 4" in capsys.readouterr().err
+
+
+def test_boxes_without_masks_are_no_masks(tmp_path: Path, pool: Pool) -> None:
+    made = instances(tmp_path / "set", [{}])
+    with pytest.raises(UsageError, match="segmentation"):
+        read_annotations(made, pool, "segmentation")
+
+
+@given(
+    inside=hypothesis_arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(1, 6))),
+    left=st.integers(0, 3),
+    top=st.integers(0, 3),
+    times=st.integers(1, 3),
+)
+def test_a_mask_inside_a_box_is_repeated_where_its_pixels_are_whole(
+    inside: npt.NDArray[np.bool_], left: int, top: int, times: int
+) -> None:
+    """Against numpy's own repetition."""
+    height, width = inside.shape[0] * times, inside.shape[1] * times
+    shape = Inset.of(inside, (left, top, left + width, top + height))
+    mask = np.zeros((top + height + 2, left + width + 2), np.int32)
+    shape.paint(mask, 1)
+    expected = np.zeros_like(mask)
+    expected[top : top + height, left : left + width] = inside.repeat(times, axis=0).repeat(times, axis=1)
+    assert np.array_equal(mask, expected)
+    assert shape.area == pytest.approx(expected.sum())
 
 
 def test_the_palette_is_pascal_vocs(tmp_path: Path, pool: Pool) -> None:

@@ -1,14 +1,14 @@
 """Ends a stage before its n-th file operation, for every n, runs it again with --resume, and compares what comes out.
 
 Run as ``python -m tests.faults.walk``; each line of its input is a scenario, a folder and perhaps ``all``, or
-``random`` with a number of moments and a seed, separated by tabs, and answered by lines of which the last is ``end
-CODE``. This one process imports what the stages need and forks a child for each scenario, which forks one for each
-run, so nothing is imported twice. An audit hook counts what Python does to files below the scenario's folder: opening
-for writing, renaming, removing, making folders, truncating, changing modes. Before the n-th operation the child ends
-with ``os._exit``, as a killed process does. Then the disk is full from the n-th operation on, or read-only from the
-first: that must end in a sentence. Without ``all`` only one of the operations that are alike is taken: same call and
-same file name but for digits, and none of those that leave a folder as the one before them does (mode changes, locks,
-the removal of a partial file that has its last name already).
+``random`` with a number of moments and a seed, or ``full`` with a number of sizes of a disk, separated by tabs, and
+answered by lines of which the last is ``end CODE``. This one process imports what the stages need and forks a child for
+each scenario, which forks one for each run, so nothing is imported twice. An audit hook counts what Python does to
+files below the scenario's folder: opening for writing, renaming, removing, making folders, truncating, changing modes.
+Before the n-th operation the child ends with ``os._exit``, as a killed process does. Then the disk is full from the
+n-th operation on, or read-only from the first: that must end in a sentence. Without ``all`` only one of the operations
+that are alike is taken: same call and same file name but for digits, and none of those that leave a folder as the one
+before them does (mode changes, locks, the removal of a partial file that has its last name already).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ from tests.faults.scenarios import SCENARIOS
 
 KILLED = 77
 TERMINATED = -signal.SIGTERM  # as a fault
+LARGE = 2**30  # bytes of a disk that nothing here fills
 MOST = 3  # operations of a scenario that are taken without ``all``
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "shutil.rmtree")
 GROWS = ("open", "os.mkdir")
@@ -94,12 +96,16 @@ class Operations:
 
 
 def in_child(
-    work: Callable[[], int], said: Path | None = None, tell: bool = False, kill_after: float | None = None
+    work: Callable[[], int],
+    said: Path | None = None,
+    tell: bool = False,
+    kill_after: float | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> int:
     """Run something in a fork of this process; its exit code.
 
     What it says on stderr goes to the file ``said``; what it prints is dropped, unless ``tell``. ``kill_after`` so many
-    seconds it is killed.
+    seconds it is killed. ``meanwhile`` is called every few milliseconds.
     """
     sys.stdout.flush()
     pid = os.fork()
@@ -118,6 +124,9 @@ def in_child(
     if kill_after is not None:
         time.sleep(kill_after)  # the moment is any: what is asserted afterwards holds at all of them
         os.kill(pid, signal.SIGKILL)
+    while meanwhile is not None and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        meanwhile()
+        time.sleep(0.002)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -177,9 +186,9 @@ def differences(found: Any, expected: Any, place: str = "") -> list[str]:
 class Walk:
     """One scenario: what is there before, the command, and every way of ending it."""
 
-    def __init__(self, root: Path, line: list[str], prepare: Callable[[Path], None]):
+    def __init__(self, root: Path, line: list[str], prepare: Callable[[Path], None], disk: str = ""):
         self.root, self.line, self.prepare = root, line, prepare
-        self.place = root / "place"
+        self.place = root / disk / "place"
         self.before = root / "before"
         self.before.mkdir(parents=True)
         prepare(self.before)
@@ -206,10 +215,10 @@ class Walk:
 
         return work
 
-    def undisturbed(self) -> list[str]:
+    def undisturbed(self, meanwhile: Callable[[], object] | None = None) -> list[str]:
         """The outcome to compare with, and the kinds of the operations that lead there."""
         self.fresh()
-        assert in_child(self.run("--quiet", last=-1)) == 0, "the scenario itself fails"
+        assert in_child(self.run("--quiet", last=-1), meanwhile=meanwhile) == 0, "the scenario itself fails"
         self.expected = outcome(self.place)
         kinds: list[str] = json.loads((self.root / "operations.json").read_text())
         return kinds
@@ -230,9 +239,21 @@ class Walk:
         said = self.root / "said"
         code = in_child(self.run("--quiet", last=number, fault=fault), said)
         told = said.read_text()
-        words = ("the disk is full",) if fault == errno.ENOSPC else ("read-only",)
-        if code and ("unexpected" in told or not any(word in told.lower() for word in words)):
+        if not explained(code, told, "the disk is full" if fault == errno.ENOSPC else "read-only"):
             return [f"it ends with {code} and {told!r}"]
+        return self.made_up_for(old)
+
+    def filling(self, disk: SmallDisk, size: int) -> list[str]:
+        """The disk has room for so many bytes; what is wrong then, and with a new run once there is more."""
+        disk.resize(LARGE)
+        self.fresh()
+        disk.resize(size)
+        old = outcome(self.place)
+        said = self.root / "said"
+        code = in_child(self.run("--quiet"), said)
+        disk.resize(LARGE)
+        if not explained(code, said.read_text(), "the disk is full"):
+            return [f"it ends with {code} and {said.read_text()!r}"]
         return self.made_up_for(old)
 
     def terminated_before(self, number: int) -> list[str]:
@@ -266,6 +287,61 @@ class Walk:
         if code:
             return [f"running again ends with {code}"]
         return differences(outcome(self.place), self.expected)
+
+
+def explained(code: int, said: str, words: str) -> bool:
+    """Whether a run went well, or ended with a sentence that has these words."""
+    return code == 0 or (code > 0 and "unexpected" not in said and words in said.lower())
+
+
+class SmallDisk:
+    """A file system in memory at a folder, of whatever size; mounting it takes rights (``unshare --mount`` as root)."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LARGE}", "none", str(folder)], check=True)
+        self.most = 0
+
+    def resize(self, size: int) -> None:
+        """Room for so many bytes in all."""
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True)
+
+    def used(self) -> int:
+        """Bytes that are taken; ``most`` remembers the largest answer."""
+        told = os.statvfs(self.folder)
+        self.most = max(self.most, (told.f_blocks - told.f_bfree) * told.f_frsize)
+        return (told.f_blocks - told.f_bfree) * told.f_frsize
+
+    def remove(self) -> None:
+        """Unmount it; what it holds is gone."""
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+
+def walk_full(scenario: str, folder: str, count: int) -> int:
+    """Run a scenario on so many disks that are too small for it; prints a line per problem. Returns 1 if there is one.
+
+    The sizes lie evenly between what is there before and the most that the undisturbed run takes.
+    """
+    line, prepare = SCENARIOS[scenario]
+    root = Path(folder).resolve()
+    disk = SmallDisk(root / "disk")
+    try:
+        place = Walk(root, line, prepare, "disk")
+        place.fresh()
+        before = disk.used()
+        place.undisturbed(disk.used)
+        growth, full, wrong = disk.most - before, 0, 0
+        for number in range(count):
+            size = before + int(growth * (number + 0.5) / count)
+            for problem in place.filling(disk, size):
+                wrong += 1
+                print(f"a disk of {size:,} bytes, {before:,} of them taken: {problem}")
+            full += "the disk is full" in (root / "said").read_text()
+    finally:
+        disk.remove()
+    print(f"{scenario}: {count} disks too small by up to {growth:,} bytes, {full} were full, {wrong} problems")
+    return min(wrong, 1)
 
 
 def chosen(kinds: list[str], everything: bool) -> list[int]:
@@ -326,6 +402,8 @@ def main() -> None:
         scenario, folder, *rest = line.rstrip("\n").split("\t")
         if rest[:1] == ["random"]:
             trial = partial(walk_at_random, scenario, folder, int(rest[1]), int(rest[2]))
+        elif rest[:1] == ["full"]:
+            trial = partial(walk_full, scenario, folder, int(rest[1]))
         else:
             trial = partial(walk, scenario, folder, "all" in rest)
         code = in_child(trial, tell=True)

@@ -231,6 +231,13 @@ def test_a_label_file_that_was_moved_away_takes_no_answer_back(pool: Path) -> No
     assert len(found) == 8 and [row["label"] for row in found[:5]] == [true_class(row["id"]) for row in found[:5]]
 
 
+def test_the_page_of_the_picks_is_made_where_a_run_ended_before_it(pool: Path) -> None:
+    start(pool)
+    path = pool.parent / "project/rounds/001/picks.html"
+    path.unlink()
+    assert step(pool).round == 1 and path.is_file()
+
+
 def test_several_classes_an_image(pool: Path) -> None:
     low = "low; 0|4, or so"  # a name with every sign that stands between names
     start(pool, task="multilabel", classes=["even", "odd"])

@@ -22,7 +22,6 @@ from activetune.base.tables import header_of, write_csv
 from activetune.data.annotations import (
     TASKS,
     Sheet,
-    cell_of_names,
     format_called,
     formats,
     read_annotations,
@@ -35,6 +34,7 @@ from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
 from activetune.data.presence import Presence
+from activetune.data.several import cell_of_names
 from activetune.handover.given import CLASSIFICATION, Given, given_at, given_in_memory, one_name, own_folders
 
 MORE_THAN_ANSWERS = frozenset({"rank", "probability", "state", "source", "score"})  # of selections, predictions, pages

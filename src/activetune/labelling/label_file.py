@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import UsageError, repeated, some
-from activetune.base.files import parse_json, replacing
+from activetune.base.files import replacing
 from activetune.base.names import as_known, whole_number
 from activetune.base.tables import csv_line, need_columns, read_table
 from activetune.data.answers import class_name, is_missing
 from activetune.data.ids import ids_of
+from activetune.data.several import parts_of_cell
 from activetune.labelling.sheet import LABELLED, NONE, OPEN, SKIPPED, STATES, UNSURE, Answer, Sheet, Told
 
 OWN = ("id", "label", "labels", "state", "reason", "suggestion", "by", "answered", "event")
@@ -126,9 +127,8 @@ class LabelFile:
         if not (self.sheet.multilabel and isinstance(text, str) and text.strip()):
             return None
         try:
-            cells = parse_json(text) if text.strip().startswith("[") else text.replace("|", ";").split(";")
-            return tuple(sorted({name for cell in cells if (name := class_name(cell)) is not None}))
-        except (ValueError, TypeError, UsageError):
+            return tuple(sorted({name for part in parts_of_cell(text) if (name := class_name(part)) is not None}))
+        except UsageError:
             raise UsageError(f"{where} can't be read ({text!r}); give names with ; between them") from None
 
     def write(self, changed: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import itertools
 import json
 import os
@@ -47,11 +48,13 @@ class Found:
         self.slowest, self.peak = max(self.slowest, told["slowest"]), max(self.peak, told["peak"])
 
 
-def fuzzed(wanted: Mapping[str, int], seed: int, keep: Path | None) -> dict[str, Found]:
+def fuzzed(wanted: Mapping[str, int], seed: int, keep: Path | None, corpus: Path | None = None) -> dict[str, Found]:
     """Run so many cases of each reader; a process that ends before its last case is a fault, and another one goes on.
 
     Args:
         keep: a folder for the cases that were faults.
+        corpus: the cases are led by the lines that they reach, one reader at a time, and those that reach new ones are
+            kept in this folder, for other runs to start from.
     """
     found = {name: Found(name) for name in wanted}
     given_up: set[str] = set()
@@ -62,8 +65,9 @@ def fuzzed(wanted: Mapping[str, int], seed: int, keep: Path | None) -> dict[str,
             return found
         folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_quick()))
         try:
-            ended = _process(left, folder, seed + 1000 * attempt)
-            last = {told["name"]: told for told in map(json.loads, ended.stdout.splitlines())}
+            ended = _process(left, folder, seed + 1000 * attempt, corpus)
+            lines = [line for line in ended.stdout.splitlines() if line.startswith(b"{")]  # libFuzzer writes there too
+            last = {told["name"]: told for told in map(json.loads, lines)}
             for told in last.values():
                 found[told["name"]].add(told)
             if ended.returncode:
@@ -79,14 +83,17 @@ def fuzzed(wanted: Mapping[str, int], seed: int, keep: Path | None) -> dict[str,
     return found
 
 
-def _process(wanted: Mapping[str, int], folder: Path, seed: int) -> subprocess.CompletedProcess[bytes]:
+def _process(
+    wanted: Mapping[str, int], folder: Path, seed: int, corpus: Path | None
+) -> subprocess.CompletedProcess[bytes]:
     environment = {
         **os.environ,
         **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         **{"TMPDIR": str(folder), "ARROW_DEFAULT_MEMORY_POOL": "system"},
     }
     names = [f"{name}={cases}" for name, cases in wanted.items()]
-    command = [sys.executable, "-m", "tests.security.fuzz.loop", str(folder), str(seed), *names]
+    module, further = ("loop", []) if corpus is None else ("guided", ["--corpus", str(corpus.absolute())])
+    command = [sys.executable, "-m", f"tests.security.fuzz.{module}", str(folder), str(seed), *names, *further]
     return subprocess.run(command, env=environment, cwd=Path(__file__).parents[3], capture_output=True, check=False)
 
 
@@ -139,13 +146,18 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="readers whose names begin so")
     parser.add_argument("--keep", type=Path, help="a folder for the cases that were faults")
     parser.add_argument("--short", action="store_true", help="fewer cases of readers that are slow")
+    parser.add_argument("--guided", type=Path, metavar="CORPUS", help="by coverage (atheris); a folder for its corpus")
     asked = parser.parse_args()
+    if asked.guided is not None and importlib.util.find_spec("atheris") is None:
+        parser.error("--guided needs atheris: pip install atheris==3.0.0")
     chosen = [one for one in targets() if not asked.only or one.name.startswith(tuple(asked.only))]
     wanted = {one.name: max(20, int(asked.cases * one.short)) if asked.short else asked.cases for one in chosen}
     faults: list[tuple[str, str, str]] = []
     print(HEADER)
-    for group in [wanted] if asked.short else [{name: cases} for name, cases in wanted.items()]:
-        for name, found in fuzzed(group, asked.seed, asked.keep).items():
+    for group in (
+        [wanted] if asked.short and asked.guided is None else [{name: cases} for name, cases in wanted.items()]
+    ):
+        for name, found in fuzzed(group, asked.seed, asked.keep, asked.guided).items():
             print(row(found), flush=True)
             faults += [(name, key, told) for key, told in found.faults.items()]
     for name, key, told in faults:

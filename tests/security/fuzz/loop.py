@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import activetune
 from activetune.base.errors import ActivetuneError, explain_system_error
@@ -79,32 +79,40 @@ class Fuzzer:
     def run(self, cases: int) -> Tally:
         """So many cases."""
         for _ in range(cases):
-            case = self._next()
-            self._write(case)
-            started = time.process_time()
-            kind, key, told = self._outcome()
-            self.tally.slowest = max(self.tally.slowest, time.process_time() - started)
-            self.tally.cases += 1
-            self.tally.read += kind == READ
-            if kind == FAULT and key not in self.tally.faults:
-                self.tally.faults[key] = told
-                self._keep(case, key)
-            elif kind == EXPLAINED and key not in self.tally.sentences:
-                self.tally.sentences.add(key)
-                if len(self.seeds) < SEEDS:
-                    self.seeds.append(case)
-        self.tally.peak = peak() - self._base
+            case = self.changed(self.draw.choice(self.seeds), self.draw)
+            if self.read(case) and len(self.seeds) < SEEDS:
+                self.seeds.append(case)
         return self.tally
 
-    def _next(self) -> Case:
-        case = dict(self.draw.choice(self.seeds))
+    def read(self, case: Case) -> bool:
+        """One case; whether it led to a sentence that no case led to before."""
+        self._write(case)
+        started = time.process_time()
+        kind, key, told = self._outcome()
+        self.tally.slowest = max(self.tally.slowest, time.process_time() - started)
+        self.tally.cases += 1
+        self.tally.read += kind == READ
+        self.tally.peak = peak() - self._base
+        if kind == FAULT and key not in self.tally.faults:
+            self.tally.faults[key] = told
+            self._keep(case, key)
+        if kind != EXPLAINED or key in self.tally.sentences:
+            return False
+        self.tally.sentences.add(key)
+        return True
+
+    def changed(self, case: Case, draw: random.Random) -> Case:
+        """A case in which one file is another one."""
+        case = dict(case)
         names = [name for name in case if not name.startswith(self.target.fixed)] if self.target.fixed else list(case)
-        name = self.draw.choice(names)
-        if self.draw.random() < 0.6:
-            case[name] = restructured(name, case[name], self.draw)
+        if not names:
+            return dict(draw.choice(self.seeds))
+        name = draw.choice(names)
+        if draw.random() < 0.6:
+            case[name] = restructured(name, case[name], draw)
         else:
-            case[name] = changed(case[name], self.draw, [seed[name] for seed in self.seeds[:20] if name in seed])
-        if len(names) > 1 and self.draw.random() < 0.03:
+            case[name] = changed(case[name], draw, [seed[name] for seed in self.seeds[:20] if name in seed])
+        if len(names) > 1 and draw.random() < 0.03:
             del case[name]
         return case
 
@@ -174,31 +182,48 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("seed", type=int)
-    parser.add_argument("wanted", nargs="+", help="a target's name, and how many cases, with = between")
+    parser.add_argument("wanted", nargs="+", type=wanted_cases, help="a target's name, and how many cases: NAME=CASES")
     asked = parser.parse_args()
+    with told_apart(asked.folder) as (told, watch):
+        for name, cases in asked.wanted:
+            started, fuzzer = time.monotonic(), Fuzzer(target_called(name), asked.folder, asked.seed, watch)
+            for start in range(0, cases, STEP):
+                told.tell(fuzzer.run(min(STEP, cases - start)), name, started)
+
+
+def wanted_cases(text: str) -> tuple[str, int]:
+    """A target's name and a number of cases, with = between."""
+    name, _, cases = text.rpartition("=")
+    return name, int(cases)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where the lines go."""
+
+    file: TextIO
+
+    def tell(self, tally: Tally, name: str, started: float) -> None:
+        """What the cases of a reader have come to until now."""
+        line = {**tally.as_dict(), "name": name, "seconds": time.monotonic() - started}
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+
+
+@contextlib.contextmanager
+def told_apart(folder: Path) -> Iterator[tuple[Told, Watch]]:
+    """What readers say is dropped; lines of tallies and the traceback of the fuzzer itself are not."""
     warnings.simplefilter("ignore")
     stdout, stderr = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process runs)
-    work = asked.folder / "work"
+    work = folder / "work"
     work.mkdir(exist_ok=True)
     os.environ["ACTIVETUNE_CACHE"], tempfile.tempdir = str(work / "cache"), str(work)
-    watch = Watch(work)
     try:
-        for wanted in asked.wanted:
-            name, _, cases = wanted.rpartition("=")
-            for line in _lines(target_called(name), asked.folder, asked.seed, watch, int(cases)):
-                stdout.write(json.dumps(line) + "\n")
-                stdout.flush()
+        yield Told(stdout), Watch(work)
     except Exception:
         traceback.print_exc(file=stderr)
         sys.exit(1)
-
-
-def _lines(target: Target, folder: Path, seed: int, watch: Watch, cases: int) -> Iterator[dict[str, Any]]:
-    started, fuzzer = time.monotonic(), Fuzzer(target, folder, seed, watch)
-    for start in range(0, cases, STEP):
-        tally = fuzzer.run(min(STEP, cases - start))
-        yield {**tally.as_dict(), "name": target.name, "seconds": time.monotonic() - started}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,6 @@ from activetune.data.annotations._writing import format_called as format_called
 from activetune.data.annotations._writing import how_written as how_written
 from activetune.data.annotations._writing import write_sheet as write_sheet
 from activetune.data.annotations.normal import save_annotations as save_annotations
-from activetune.data.annotations.table import cell_of_names as cell_of_names
 from activetune.data.formats import is_image_name, suffix_of
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ from activetune.data.annotations.coco import corners, region
 from activetune.data.answers import class_name, is_missing
 from activetune.data.labels import Labels
 from activetune.data.pool import FurtherColumns, ImageSource
+from activetune.data.several import SEPARATOR, parts_of_cell
 from activetune.data.sources._further import CAPTIONS
 
 OBJECTS = "objects"
@@ -42,7 +42,6 @@ WANTED = {  # columns by the task, the preferred one first; masks are looked for
     "multilabel": (*LABELS, OBJECTS),
     "segmentation": (OBJECTS,),
 }
-SEPARATOR = re.compile(r"[;|]")
 
 
 @dataclass(frozen=True)
@@ -203,8 +202,8 @@ def _sentences(cell: Any) -> list[str]:
 def _labels(cell: Any, classes: Sequence[str] | None, column: str) -> list[str] | None:
     """The names of a cell; None where it says that nobody has answered, which a list without a name does not say."""
     if isinstance(cell, str) and column == "labels" and classes is None:
-        cell = _json(cell) if cell.strip().startswith("[") else SEPARATOR.split(cell)
-        answered = not cell
+        parts = parts_of_cell(cell)
+        answered, cell = bool(cell.strip()) and not parts, parts
     else:
         answered = isinstance(cell, list | tuple)
     given = list(cell) if isinstance(cell, list | tuple) else [cell]

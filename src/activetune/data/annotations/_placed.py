@@ -14,7 +14,7 @@ from activetune.base.errors import RejectedImage
 from activetune.data.annotations._legend import BACKGROUND
 from activetune.data.annotations._listed import Asked, Listed, Thing
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, drawn, may_show, rectangle
+from activetune.data.annotations._shapes import Box, Inset, Polygons, Runs, Shape, drawn, may_show, rectangle
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes
 
@@ -151,4 +151,4 @@ def mask_of(listed: Listed, item: str, position: Mapping[str, int], asked: Asked
 def _region(thing: Thing, size: tuple[int, int], relative: bool) -> Shape | None:
     """An object's region in pixels; where it has none its box, which nobody knows the pixels of."""
     shape = thing.shape if thing.shape is not None or thing.box is None else rectangle(thing.box)
-    return shape.scaled(size[1], size[0]) if relative and isinstance(shape, Polygons) else shape
+    return shape.scaled(size[1], size[0]) if relative and isinstance(shape, Polygons | Inset) else shape

@@ -1,4 +1,4 @@
-"""Regions of an image, as polygons or as COCO's run lengths, and the mask that they make together.
+"""Regions of an image, as polygons, COCO's run lengths or masks inside boxes, and the mask that they make together.
 
 A pixel belongs to a polygon where its centre lies inside by the even-odd rule. That is decided here row by row: Pillow
 cuts coordinates to whole pixels first, and pycocotools would be a dependency for this alone.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -112,6 +112,62 @@ class Runs:
     def fingerprint(self) -> str:
         """See :class:`Shape`."""
         return digest("runs", str(self.size), digest_array(self.counts_R))
+
+
+@dataclass(frozen=True, eq=False)
+class Inset:
+    """A mask of its own, spread over a box: a pixel belongs to it by the nearest value of the mask, h x w of them.
+
+    Attributes:
+        bits: the mask's values row by row, eight to a byte. grid: h and w. box: in the unit of its file.
+    """
+
+    bits: npt.NDArray[np.uint8]
+    grid: tuple[int, int]
+    box: Box
+
+    @classmethod
+    def of(cls, inside: npt.NDArray[Any], box: Box) -> Inset:
+        """Of an array (h, w), or (h, w, colours): what is not zero lies inside.
+
+        Raises:
+            ValueError: it is no such array.
+        """
+        if inside.dtype.kind not in "buif" or inside.ndim not in (2, 3) or not inside.size:
+            raise ValueError(f"a mask of the shape {inside.shape} and the type {inside.dtype} is no picture")
+        flat = inside.any(axis=2) if inside.ndim == 3 else inside.astype(np.bool_)
+        return cls(np.packbits(flat), (flat.shape[0], flat.shape[1]), box)
+
+    @property
+    def area(self) -> float:
+        """See :class:`Shape`."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top) * float(self.inside().mean())
+
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """(h, w) the mask."""
+        height, width = self.grid
+        return np.unpackbits(self.bits, count=height * width).reshape(height, width).astype(np.bool_)
+
+    def bounds(self) -> Box:
+        """See :class:`Shape`; of the box."""
+        return self.box
+
+    def paint(self, mask_HW: Indices, value: int) -> None:
+        """See :class:`Shape`."""
+        left, top, right, bottom = self.box
+        rows, in_rows = _centres(top, bottom, mask_HW.shape[0], self.grid[0])
+        columns, in_columns = _centres(left, right, mask_HW.shape[1], self.grid[1])
+        mask_HW[rows, columns][self.inside()[in_rows[:, None], in_columns]] = value
+
+    def scaled(self, width: float, height: float) -> Inset:
+        """The same with x and y multiplied."""
+        left, top, right, bottom = self.box
+        return replace(self, box=(left * width, top * height, right * width, bottom * height))
+
+    def fingerprint(self) -> str:
+        """See :class:`Shape`."""
+        return digest("inset", str(self.grid), str(self.box), digest_array(self.bits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +291,13 @@ def _unpacked(text: str | bytes) -> npt.NDArray[np.int64]:
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers
+
+
+def _centres(start: float, end: float, pixels: int, values: int) -> tuple[slice, npt.NDArray[np.intp]]:
+    """The pixels whose centre lies from start to end, and which of the values spread over that each of them takes."""
+    first, last = (min(max(math.ceil(edge - 0.5), 0), pixels) for edge in (start, end))
+    places = (np.arange(first, max(first, last)) + 0.5 - start) / (end - start) * values
+    return slice(first, max(first, last)), np.clip(places.astype(np.intp), 0, values - 1)
 
 
 def _area(corners_P2: npt.NDArray[np.float64]) -> float:

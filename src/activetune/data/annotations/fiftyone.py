@@ -1,6 +1,7 @@
 """FiftyOne's dataset folder: ``metadata.json``, ``samples.json`` and the images in ``data``.
 
-Boxes are ``[x, y, width, height]`` in shares of the image; masks are PNGs in ``fields``, or arrays in ``samples.json``.
+Boxes are ``[x, y, width, height]`` in shares of the image; masks, of images or of what a box holds, are PNGs in
+``fields``, or arrays in ``samples.json``.
 Each sample has its id in the field ``activetune_id``.
 """
 
@@ -18,17 +19,17 @@ from typing import Any
 
 import numpy.typing as npt
 
-from activetune.base.errors import UsageError, first_line, some
+from activetune.base.errors import RejectedImage, UsageError, first_line, some
 from activetune.base.files import parse_json, write_bytes
 from activetune.base.numpy_files import array_in
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LARGEST, VOID_VALUE, Legend, legend_of_targets, values_of
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
-from activetune.data.annotations._masks import as_pool, encoded_array, encoded_mask, mask_labels
+from activetune.data.annotations._masks import as_pool, decode_mask, encoded_array, encoded_mask, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Polygons, polygon
+from activetune.data.annotations._shapes import Box, Inset, Polygons, polygon
 from activetune.data.annotations._sheet import Sheet, stem_of
 from activetune.data.answers import class_name
 from activetune.data.identity import Place
@@ -52,7 +53,7 @@ KINDS = {
 }
 CLASSES = {task: name for name, task in KINDS.items()}
 NAMED = ("Classification", "Classifications", "Detections", "Polylines")
-DRAWN = ("Segmentation", "Polylines")
+DRAWN = ("Segmentation", "Detections", "Polylines")  # boxes where they have masks
 
 
 def find(files: Files, task: str) -> bool:
@@ -75,7 +76,11 @@ def holds(files: Files) -> Sequence[str]:
     found = [task for kind, task in KINDS.items() if kind in kinds]
     if found == ["segmentation"]:
         return found
-    return [*found, *(["detection"] if "Polylines" in kinds and "detection" not in found else []), "multilabel"]
+    if "Polylines" in kinds and "detection" not in found:
+        found.append("detection")
+    if _field(samples, DRAWN) and "segmentation" not in found:
+        found.append("segmentation")
+    return [*found, "multilabel"]
 
 
 def read(files: Files, asked: Asked) -> Labels:
@@ -91,7 +96,8 @@ def read(files: Files, asked: Asked) -> Labels:
         raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
     if any(_kind(sample.get(field), kinds) == "Segmentation" for _, sample, _ in named):
         return _masks(files, named, field, asked)
-    found = [_listed(sample, field, kinds, name, place, asked.problems) for name, sample, place in named]
+    masks = _Masks(files) if asked.task == "segmentation" else None
+    found = [_listed(sample, field, kinds, name, place, masks, asked.problems) for name, sample, place in named]
     return answers_of(Found(found, _classes(_metadata(files))), asked)
 
 
@@ -156,14 +162,38 @@ def _kind(label: Any, kinds: Collection[str]) -> str:
     return kind if isinstance(kind, str) and kind in kinds else ""
 
 
+def _entries(label: Mapping[str, Any]) -> list[Any]:
+    """The single objects of a label; None in place of a list that is none."""
+    kind = label.get("_cls")
+    several = label.get(str(kind).lower())
+    if kind == "Classification":
+        return [label]
+    return several if isinstance(several, list) else [None] if several else []
+
+
+def _has_mask(entry: Any) -> bool:
+    return isinstance(entry, dict) and (entry.get("mask") is not None or bool(entry.get("mask_path")))
+
+
 def _field(samples: Sequence[Mapping[str, Any]], kinds: Collection[str]) -> str:
-    """The field with labels of these kinds; empty where none has some."""
+    """The field with labels of these kinds; empty where none has some. Boxes without masks draw nothing."""
+
+    def counts(label: Any) -> bool:
+        kind = _kind(label, kinds)
+        return bool(kind) and (kind != "Detections" or kinds != DRAWN or any(map(_has_mask, _entries(label))))
+
     names = dict.fromkeys((*FIELDS, *(name for sample in samples for name in sample)))
-    return next((name for name in names if any(_kind(sample.get(name), kinds) for sample in samples)), "")
+    return next((name for name in names if any(counts(sample.get(name)) for sample in samples)), "")
 
 
 def _listed(
-    sample: Mapping[str, Any], field: str, kinds: Sequence[str], name: str, place: str, problems: Problems
+    sample: Mapping[str, Any],
+    field: str,
+    kinds: Sequence[str],
+    name: str,
+    place: str,
+    masks: _Masks | None,
+    problems: Problems,
 ) -> Listed:
     metadata = sample.get("metadata")
     size = size_from(metadata.get("height"), metadata.get("width")) if isinstance(metadata, dict) else None
@@ -173,14 +203,12 @@ def _listed(
     if isinstance(label, dict) and not kind:
         problems.add(f"samples with other labels than {', '.join(kinds)}, left out", f"{place}, {label.get('_cls')!r}")
     image.answered = bool(kind)
-    several = label.get(kind.lower()) if isinstance(label, dict) else None
-    entries = [label] if kind == "Classification" else several or []
-    for number, entry in enumerate(entries if isinstance(entries, list) else [None], start=1):
-        image.add(_thing(entry, kind, f"{place}, label {number:,}", problems))
+    for number, entry in enumerate(_entries(label) if isinstance(label, dict) and kind else [], start=1):
+        image.add(_thing(entry, kind, f"{place}, label {number:,}", masks, problems))
     return image
 
 
-def _thing(entry: Any, kind: str, place: str, problems: Problems) -> Thing | None:
+def _thing(entry: Any, kind: str, place: str, masks: _Masks | None, problems: Problems) -> Thing | None:
     try:
         name = class_name(entry["label"])
     except (UsageError, KeyError, TypeError):
@@ -192,7 +220,9 @@ def _thing(entry: Any, kind: str, place: str, problems: Problems) -> Thing | Non
     try:
         if kind == "Detections":
             left, top, width, height = map(float, entry["bounding_box"])
-            return Thing(name, (left, top, left + width, top + height), None, crowd)
+            box = left, top, left + width, top + height
+            shape = masks.inside(entry, box, place, problems) if masks is not None and _has_mask(entry) else None
+            return Thing(name, box, shape, crowd)
         if kind == "Polylines":
             parts = [polygon([number for corner in part for number in corner]) for part in entry["points"]]
             good = tuple(part for part in parts if part is not None)
@@ -225,6 +255,24 @@ class _Encoded:
     def place(self, index: int) -> Place | None:
         """See :class:`ImageSource`."""
         return None if index in self.inline else self.files.place(index)
+
+
+class _Masks:
+    """The masks inside boxes, in the list or in files of their own."""
+
+    def __init__(self, files: Files):
+        self._files, self._known = files, set(files.names)
+        self._home = posixpath.dirname(_lists(files)[0])
+
+    def inside(self, entry: Mapping[str, Any], box: Box, place: str, problems: Problems) -> Inset | None:
+        """The region that an object's mask makes in its box; None where that can't be used, which is told."""
+        try:
+            if entry.get("mask") is not None:
+                return Inset.of(_array(entry["mask"]), box)
+            return Inset.of(decode_mask(self._files.read(_mask_file(self._known, self._home, entry["mask_path"]))), box)
+        except (ValueError, RejectedImage, UsageError) as error:
+            problems.add("masks of objects that can't be used, their box is void", f"{place}: {error}")
+            return None
 
 
 def _masks(files: Files, named: Sequence[tuple[str, dict[str, Any], str]], field: str, asked: Asked) -> Labels:

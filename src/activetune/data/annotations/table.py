@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 from activetune.base.errors import UsageError
 from activetune.base.tables import header_of, need_columns, read_table, write_csv
 from activetune.data.annotations import box_table, normal
-from activetune.data.annotations._columns import SEPARATOR, column_answers
+from activetune.data.annotations._columns import column_answers
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._sheet import Sheet, short
 from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.pool import ImageSource
+from activetune.data.several import cell_of_names
 from activetune.data.sources._further import CAPTIONS, holds_bytes
 from activetune.data.sources.table import named_files
 
@@ -136,16 +137,6 @@ def write(sheet: Sheet, path: Path) -> None:
     else:
         predicted = [(item, *(sheet.names(item) or ("",)), *(sheet.score(item) or ("",))) for item in sheet.ids]
         write_csv(path, ("id", "label", "probability"), predicted)
-
-
-def cell_of_names(names: Sequence[str]) -> str:
-    """Several names in one cell: with ``;`` between them, as JSON where a name holds a separator, ``[]`` for none.
-
-    >>> cell_of_names(["cat", "dog"]), cell_of_names([]), cell_of_names(["a;b"])
-    ('cat;dog', '[]', '["a;b"]')
-    """
-    plain = names and not any(SEPARATOR.search(name) or name.startswith("[") for name in names)
-    return ";".join(names) if plain else json.dumps(list(names), ensure_ascii=False)
 
 
 def cells(sheet: Sheet, item: str, size: tuple[int, int]) -> dict[str, Any]:

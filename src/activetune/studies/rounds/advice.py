@@ -20,6 +20,7 @@ from activetune.base.arrays import IntArray
 from activetune.base.run import Run
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
+from activetune.data.several import parts_of_cell
 from activetune.evaluation.evaluate import evaluate
 from activetune.evaluation.learning_curve import LEAST, Gain, answer_by_size, expect_gain
 from activetune.evaluation.metrics import told_score
@@ -28,7 +29,6 @@ from activetune.evaluation.scores import PRIMARY
 from activetune.evaluation.statistics import wilson_interval
 from activetune.features.artefact import Embeddings
 from activetune.selection.evidence.probe import fit_head
-from activetune.studies.rounds.answers import apart
 
 WATCHED = 2_000  # items of the pool whose answers are compared from round to round
 SETTLED = 0.99  # kappa
@@ -169,4 +169,4 @@ def _told(found: Mapping[str, Any]) -> str:
 
 def split(answers: Answers) -> dict[str, list[str]]:
     """The classes of each image, where it may show several."""
-    return {item: apart(text) for item, text in answers.items()}
+    return {item: parts_of_cell(text) for item, text in answers.items()}

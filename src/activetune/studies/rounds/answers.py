@@ -13,7 +13,6 @@ each other, and where they differ there is a conflict:
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
@@ -21,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import UsageError
-from activetune.base.files import parse_json
 from activetune.base.names import as_known, whole_number
 from activetune.base.tables import need_columns, read_table, write_csv
 from activetune.data.answers import class_name
 from activetune.data.ids import ids_of, refuse_unknown
+from activetune.data.several import cell_of_names, parts_of_cell
 from activetune.report.subject import CONFLICTS
 
 LABELLED, OPEN = "labelled", ""
 PASSED = ("skipped", "unsure", "none")  # states of items that were looked at and got no class
-BETWEEN = re.compile(r"[;|]")  # of the classes of one image
 FILE = ("id", "label", "state", "round", "by", "answered", "places", "conflict", "audit")
 CONFLICT_COLUMNS = ("id", "counts", "answers", "open")
 
@@ -40,7 +38,7 @@ class Answer:
     """One answer to one item.
 
     Attributes:
-        label: the class, or several as one text (:func:`together`); empty unless the state is ``labelled``.
+        label: the class, or several as one text (:func:`cell_of_names`); empty unless the state is ``labelled``.
         state: ``labelled``, ``skipped``, ``unsure``, ``none`` (none of the classes), or empty: taken back.
         source: the file, relative to the project, or ``given/DIGEST/NAME``. row: which row of the item there.
         by, answered: who, and when, where the file says it. merged: when it was taken over (UTC).
@@ -126,7 +124,7 @@ def _read(cells: Mapping[str, Any], where: str, multilabel: bool) -> tuple[str, 
         raise UsageError(f"{where} can't be read ({error}); give a class name, or leave it empty") from None
     known = sorted({name for name in names if name is not None})
     if known or (multilabel and state == LABELLED):
-        return together(known) if multilabel else known[0], LABELLED
+        return (cell_of_names(known) if known else "") if multilabel else known[0], LABELLED
     return "", state if state in PASSED else OPEN
 
 
@@ -137,35 +135,12 @@ def _several(cells: Mapping[str, Any]) -> list[str | None]:
         UsageError: both columns are filled, and say different things: one of them was corrected by hand.
     """
     listed, text = cells.get("labels"), cells.get("label")
-    found = [class_name(one) for one in (apart(listed) if isinstance(listed, str) else listed or ())]
-    told = [class_name(one) for one in (apart(text) if isinstance(text, str) else [text])]
+    found = [class_name(one) for one in (parts_of_cell(listed) if isinstance(listed, str) else listed or ())]
+    told = [class_name(one) for one in (parts_of_cell(text) if isinstance(text, str) else [text])]
     names = sorted(name for name in found if name is not None)
     if names and any(told) and text != ";".join(names) and set(told) - {None} != set(names):
         raise UsageError(f"label says {text!r} and labels {listed!r}: correct one, and leave the other empty")
     return found if names or listed == "[]" else told
-
-
-def together(names: Sequence[str]) -> str:
-    """Several class names as one text: with ``;`` between them, as JSON where a name holds such a sign itself.
-
-    >>> together(["cat", "dog"]), together(["cat", "dog; brown"])
-    ('cat;dog', '["cat", "dog; brown"]')
-    """
-    plain = not any(BETWEEN.search(name) or name.startswith("[") for name in names)
-    return ";".join(names) if plain else json.dumps(list(names), ensure_ascii=False)
-
-
-def apart(text: str) -> list[Any]:
-    """The names in such a text.
-
-    Raises:
-        ValueError: it begins like JSON and is none.
-
-    >>> apart(together(["cat", "dog; brown"]))
-    ['cat', 'dog; brown']
-    """
-    given = parse_json(text) if text.strip().startswith("[") else BETWEEN.split(text)
-    return [name for name in given if name not in ("", None)]
 
 
 # The history --------------------------------------------------------------------------------------------------------
@@ -259,7 +234,7 @@ def write_decisions(
     rows = []
     for item, one in decisions.items():
         answer = one.answer
-        names = json.dumps(apart(answer.label) if multilabel else [], ensure_ascii=False)
+        names = json.dumps(parts_of_cell(answer.label) if multilabel else [], ensure_ascii=False)
         several = (names if answer.state == LABELLED else "",) if multilabel else ()
         conflict = "open" if one.open else "settled" if one.conflict else ""
         about = (answer.state, answer.round or "", answer.by, answer.answered, 1 + len(one.others), conflict)

@@ -186,6 +186,7 @@ class _Call:
         if number and not (project.round(number) / ANSWERS).exists():  # killed before it was there, or moved away
             self._write_round(number)
         if waiting and not close:
+            self._show(number)
             return self._stand("label", number, self._to_label(number, waiting))
         unseen = "was looked at in no image: they may be asked for again"
         note(f"round {number} {unseen}", self.run.quiet or not waiting or waiting < self._entry(number).asked)
@@ -387,6 +388,11 @@ class _Call:
             workers=self.run.workers,
             quiet=self.run.quiet,
         )
+        self._show(number)
+
+    def _show(self, number: int) -> None:
+        """The page of a round's picks, where it is not there: it comes last, and a run may have ended before."""
+        folder = self.project.round(number)
         if not (folder / CONTACT_SHEET).exists():
             contact_sheet(folder)
 

@@ -102,14 +102,16 @@ def _extended_coco(folder: Path) -> list[Case]:
 
 
 def _arrays(folder: Path) -> list[Case]:
-    """FiftyOne's masks in its list, in both of its layouts."""
+    """FiftyOne's masks in its list, in both of its layouts, of images and of what boxes hold."""
     text = packed(np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
     cases: list[Case] = []
     for mask in (text, {"$binary": {"base64": text, "subType": "00"}}):
-        samples = [{"filepath": item, "parts": {"_cls": "Segmentation", "mask": mask}} for item in IDS]
-        about = {"mask_targets": {"parts": {"1": "cat", "#ff0000": "dog"}}, "default_mask_targets": {"1": "cat"}}
-        files = {"samples.json": {"samples": samples}, "metadata.json": about}
-        cases.append({name: json.dumps(content).encode() for name, content in files.items()})
+        box = {"label": "cat", "bounding_box": [0.1, 0.2, 0.5, 0.5], "mask": mask}
+        for label in ({"_cls": "Segmentation", "mask": mask}, {"_cls": "Detections", "detections": [box, box]}):
+            samples = [{"filepath": item, "parts": label} for item in IDS]
+            about = {"mask_targets": {"parts": {"1": "cat", "#ff0000": "dog"}}, "default_mask_targets": {"1": "cat"}}
+            files = {"samples.json": {"samples": samples}, "metadata.json": about}
+            cases.append({name: json.dumps(content).encode() for name, content in files.items()})
     return cases
 
 
