@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from stored import ROOT, lines, read
 
+from activetune.evaluation.statistics import mean_and_spread
+
 FOLDER = "experiments/stopping"
 FILES = ("cifar10", "caltech101", "tiny_imagenet_100", "cifar10_lt")
 SAID = {"alone": "labels alone", "audited": "with an audit of 50"}
@@ -23,7 +25,10 @@ def contents() -> Iterator[dict[str, Any]]:
 def cells(by: str, *, role: str = "", pool: str = "", method: str = "", from_labels: int = 0) -> list[dict[str, float]]:
     """What was said (``alone`` or ``audited``), and what came, in points."""
     return [
-        {**{name: 100 * row[by][name] for name in ("gain", "low", "high")}, "real": 100 * row["real"]}
+        {
+            **{name: 100 * row[by][name] for name in ("gain", "low", "high")},
+            **{"real": 100 * row["real"], "labels": row["labels"]},
+        }
         for content in contents()
         if role in ("", content["role"]) and pool in ("", content["pool"])
         for row in content["rows"]
@@ -42,18 +47,25 @@ def held(found: list[dict[str, float]]) -> int:
 
 
 def tables() -> list[str]:
-    """Of each pool and selector, what came and how far off it was said."""
+    """Of each pool and selector, what came in each round (of the seeds), and how far off it was said."""
     rows = []
     for content in contents():
         for method in ("random", "auto"):
-            found = {by: cells(by, pool=content["pool"], method=method) for by in SAID}
-            real = [one["real"] for one in found["alone"]]
-            row = [content["pool"], content["role"], method, " ".join(f"{one:.1f}" for one in real)]
+            row = [content["pool"], content["role"], method, _by_round("real", content["pool"], method, "alone")]
             for by in SAID:
-                said = " ".join(f"{one['gain']:.1f}" for one in found[by])
-                row += [said, f"{off(found[by]):.1f}", f"{held(found[by])} of {len(found[by])}"]
+                found = cells(by, pool=content["pool"], method=method)
+                row.append(_by_round("gain", content["pool"], method, by))
+                row += [f"{off(found):.1f}", f"{held(found)} of {len(found)}"]
             rows.append(row)
     header = ["pool", "", "selector", "gained"]
     for told in SAID.values():
         header += [f"said, {told}", "off by", "interval holds"]
     return [lines(header, rows)]
+
+
+def _by_round(name: str, pool: str, method: str, by: str) -> str:
+    """Mean and spread over the seeds, of each number of labels."""
+    rounds: dict[float, list[float]] = {}
+    for cell in cells(by, pool=pool, method=method):
+        rounds.setdefault(cell["labels"], []).append(cell[name])
+    return ", ".join(mean_and_spread(values) for _, values in sorted(rounds.items()))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,10 @@ from activetune.training.finite import NotFinite
 from activetune.training.job import Job, Outcome
 from activetune.training.loop import _Run
 from activetune.training.recipe import make_recipe, recipes
+from activetune.training.steps import Steps
 from activetune.training.streams import StreamItems
 from tests.conftest import NETWORK, tiny_backbone, write_digits
+from tests.told_to_end import told_to_end_at
 
 TRAINED = sorted(name for name, cls in recipes().items() if "epochs" in field_types(cls))
 PILOTED = {"auto", "fact", "pool_fact"}  # a pilot or cross-validation holds nothing out for good
@@ -142,6 +146,16 @@ def test_history_of_full_finetuning(digits: Path, tmp_path: Path, small: None) -
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {row["phase"] for row in rows} == {"full"}
     assert float(rows[0]["lr"]) > float(rows[1]["lr"]) > float(rows[2]["lr"])
+
+
+def test_the_seconds_of_an_epoch_are_those_of_all_runs_that_worked_on_it(
+    digits: Path, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("activetune.training.loop.time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    options = {"labels": some_labels(open_pool(digits), 5), "settings": {"epochs": 2, "batch_size": 8}, "resume": True}
+    told_to_end_at(monkeypatch, Steps, "_update", lambda: train(digits, tmp_path / "cut", **options), 2)
+    assert [row["seconds"] for row in history(tmp_path / "cut")] == ["3.0", "1.0"]  # a tick in a run, two in the other
 
 
 def test_history_without_validation(digits: Path, tmp_path: Path, small: None) -> None:

@@ -40,5 +40,6 @@ def parts_of_cell(text: str) -> list[Any]:
     try:
         found: list[Any] = parse_json(text)
     except ValueError as error:
-        raise UsageError(f"{text[:40]!r} is no list in JSON ({error}); correct it, or put ; between the names") from None
+        told = f"{text[:40]!r} is no list in JSON ({error})"
+        raise UsageError(f"{told}; correct it, or put ; between the names") from None
     return found

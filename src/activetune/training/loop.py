@@ -92,11 +92,15 @@ def fit(
 
 
 class _Run:
-    """The state of one training run."""
+    """The state of one training run.
+
+    Attributes:
+        spent: seconds that runs before this one have spent on the epoch that they did not finish.
+    """
 
     def __init__(self, job: Job, streams: Sequence[Stream], course: Course, options: Optimisation, phase: str):
         self.job, self.streams, self.course, self.options, self.phase = job, streams, course, options, phase
-        self.epoch = 0
+        self.epoch, self.spent = 0, 0.0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.start = None if options.interpolation == (1.0,) else copied(trained_state(job.network))
@@ -116,15 +120,16 @@ class _Run:
     @contextlib.contextmanager
     def kept_on_signals(self) -> Iterator[None]:
         """An epoch; where a signal ends it, its steps up to there are kept, to be gone on with."""
-        epoch, rows = self.epoch, len(self.history)
+        epoch, rows, started = self.epoch, len(self.history), time.perf_counter()
         try:
             yield
         except (KeyboardInterrupt, OthersEnded):
             if self.steps.whole:
                 if len(self.history) > rows:  # it was over, and was about to be saved
-                    self.steps.begin_anew()
+                    self._begin_anew()
                 else:
                     self.epoch = epoch
+                    self.spent += time.perf_counter() - started
                 with signals_wait(launched=self.steps.world > 1):
                     self._write()
                 label, total = self.course.label or self.phase, self.course.total
@@ -144,7 +149,7 @@ class _Run:
             **self.steps.parts,
             **self.course.columns(),
         }
-        row["seconds"] = round(time.perf_counter() - started, 3)
+        row["seconds"] = round(self.spent + time.perf_counter() - started, 3)
         if len(self.streams[0].held_out):
             started = time.perf_counter()
             found = self._validate(self.steps.averaged())
@@ -223,14 +228,19 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint in one step: whenever the process dies, the last complete one is there."""
-        self.steps.begin_anew()
+        self._begin_anew()
         self._write()
+
+    def _begin_anew(self) -> None:
+        """The epoch is over: the next one has neither taken time nor told anything yet."""
+        self.spent = 0.0
+        self.steps.begin_anew()
 
     def _write(self) -> None:
         if self.steps.rank:
             return
-        own = {"epoch": self.epoch, "history": self.history, "best": self.best, "course": self.course.state()}
-        self.checkpoint.save({**own, **self.steps.state()})
+        own = {"epoch": self.epoch, "history": self.history, "best": self.best, "spent": self.spent}
+        self.checkpoint.save({**own, "course": self.course.state(), **self.steps.state()})
 
     def _restore(self) -> None:
         content = self.checkpoint.load()
@@ -238,6 +248,7 @@ class _Run:
             return
         self.steps.restore(content)
         self.epoch, self.history, self.best = content["epoch"], content["history"], content["best"]
+        self.spent = content.get("spent", 0.0)  # earlier versions did not count it
         self.course.restore(content["course"])
         self.job.track(self.history)
         told = self.course.told(self.epoch, self.course.epochs)

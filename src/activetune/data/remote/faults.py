@@ -17,6 +17,8 @@ from activetune.data.remote.stores import credentials_of
 
 PASSING = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
 GONE, REFUSED, BEYOND = frozenset({404, 410}), frozenset({401, 403, 407}), 416
+CONNECTIONS = {f"{package}.TransportError" for package in ("httpx", "httpx2")}  # the hub's, by its version
+CONNECTIONS |= {"aiohttp.ClientError", "botocore.HTTPClientError"}
 _CALM = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ParamValidationError")
 
 
@@ -103,7 +105,7 @@ def _passes(error: BaseException) -> bool:
     if isinstance(error, OSError | TimeoutError | asyncio.TimeoutError | EOFError):
         return True
     families = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
-    return bool(families & {"aiohttp.ClientError", "botocore.HTTPClientError", "httpx.TransportError"})
+    return bool(families & CONNECTIONS)
 
 
 def _words(error: BaseException, status: int | None) -> str:

@@ -11,7 +11,7 @@ from activetune.data.identity import Place
 from activetune.data.images import MAX_BYTES
 from activetune.data.remote.faults import BeyondError, Gone, told_apart
 from activetune.data.remote.location import RemotePath, State, quoted
-from activetune.data.remote.stores import filesystem_of
+from activetune.data.remote.stores import filesystem_of, read_whole
 
 UNTOLD = State()
 
@@ -77,7 +77,7 @@ class RemoteFiles:
             with told_apart(location.address):
                 if size < 0:  # a server that never ends would fill the memory
                     return bytes(filesystem.cat_file(path, start=0, end=MAX_BYTES + 1))
-                found = bytes(filesystem.cat_file(path))
+                found = read_whole(filesystem, path)
                 if len(found) != size and filesystem.info(path).get("size") != len(found):
                     raise ConnectionError(f"{len(found):,} of {size:,} bytes came")
         except BeyondError:  # nothing is there to be read a part of

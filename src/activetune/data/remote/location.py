@@ -15,7 +15,7 @@ from activetune.base.urls import is_address, protocol_of, without_secrets
 from activetune.data.identity import Place
 from activetune.data.patience import Patience
 from activetune.data.remote.faults import Gone, told_apart
-from activetune.data.remote.stores import filesystem_of
+from activetune.data.remote.stores import filesystem_of, read_whole
 
 FILE, FOLDER = "file", "directory"  # fsspec's words
 PATIENCE = Patience(jitter=0.5)
@@ -160,7 +160,7 @@ class RemotePath:
 
     def read_bytes(self) -> bytes:
         """All bytes, with patience."""
-        return self.ask(lambda filesystem, path: bytes(filesystem.cat_file(path)))
+        return self.ask(read_whole)
 
     def place(self, part: str = "") -> Place | None:
         """The object, or a part of it, in the state in which it was listed; None where that was not told."""

@@ -50,6 +50,26 @@ def filesystem_of(address: str) -> tuple[Any, str]:
     return found, path
 
 
+def read_whole(filesystem: Any, path: str) -> bytes:
+    """All bytes of an object, in one attempt."""
+    if filesystem.protocol == "hf" and hasattr(place := filesystem.resolve_path(path), "repo_id"):
+        return _from_hub(filesystem, place)
+    return bytes(filesystem.cat_file(path))
+
+
+def _from_hub(filesystem: Any, place: Any) -> bytes:
+    """A file of a repository, for one question: the hub's filesystem lists its folder first, in each thread."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    where = {"repo_type": place.repo_type, "revision": place.revision, "endpoint": filesystem.endpoint}
+    headers = build_hf_headers(token=filesystem.token)
+    url = hf_hub_url(place.repo_id, place.path_in_repo, **where)
+    answer = http_backoff("GET", url, max_retries=0, headers=headers, timeout=SILENT_SECONDS)
+    hf_raise_for_status(answer)
+    return bytes(answer.content)
+
+
 def _kind(protocol: str) -> Any:
     """The class of a protocol's filesystems."""
     try:
