@@ -16,7 +16,9 @@ import struct
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import atheris
 
@@ -27,6 +29,7 @@ with atheris.instrument_imports(include=["activetune"]):
 
 STEP = 50  # cases between two lines of tallies
 LARGEST = 2**20  # bytes of a case
+Returned = TypeVar("Returned")
 
 
 def packed(case: Case) -> bytes:
@@ -51,6 +54,19 @@ def unpacked(data: bytes) -> Case | None:
     return case
 
 
+def told_of(call: Callable[..., Returned]) -> Callable[..., Returned]:
+    """The same, whose exceptions are shown: libFuzzer would end the process with a line that says nothing."""
+
+    def guarded(*given: Any) -> Returned:
+        try:
+            return call(*given)
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(1)
+
+    return guarded
+
+
 class Guided:
     """A reader under libFuzzer, which never returns: the process ends after the last case."""
 
@@ -62,19 +78,13 @@ class Guided:
         corpus.mkdir(parents=True, exist_ok=True)
         for number, case in enumerate(self.fuzzer.seeds):
             (corpus / f"seed-{number}").write_bytes(packed(case))
-        options = [f"-seed={seed + 1}", f"-max_len={LARGEST}", "-cross_over=0", "-timeout=0", "-rss_limit_mb=0"]
+        unlimited = ["-timeout=3600", "-rss_limit_mb=0"]  # the limits are those of ``watch.py``
+        options = [f"-seed={seed + 1}", f"-max_len={LARGEST}", "-cross_over=0", *unlimited]
         arguments = [sys.argv[0], *options, "-verbosity=0", f"-artifact_prefix={corpus.parent}/", str(corpus)]
-        atheris.Setup(arguments, self._read, custom_mutator=self._changed)
+        atheris.Setup(arguments, told_of(self._read), custom_mutator=told_of(self._changed))
         atheris.Fuzz()
 
     def _read(self, data: bytes) -> None:
-        try:
-            self._count(data)
-        except BaseException:  # libFuzzer would end the process with a line that says nothing
-            traceback.print_exc(file=sys.__stderr__)
-            os._exit(1)
-
-    def _count(self, data: bytes) -> None:
         case = unpacked(data)
         if case is None:
             return
