@@ -331,7 +331,7 @@ CLAIMS = {
             lambda: tuned_gains("CIFAR-10"),
         ),
         Claim(
-            "with 101, 202 and 505 labels of Caltech-101 {}, {} and {} points,",
+            "with 101, 202, 505 and 1,010 labels of Caltech-101 {}, {}, {} and {} points,",
             lambda: tuned_gains("Caltech-101"),
         ),
         Claim(
