@@ -11,9 +11,10 @@ audit, where there is one, how many there are.
 
 The interval is a percentile bootstrap (Efron, 1979): in each draw the answered items are drawn anew, the repetitions of
 each size are drawn anew, one of the two laws is followed, and the audit's share of errors is drawn from its posterior
-(Jeffreys). To that comes the chance of a single batch: the spread of probes that learned from as many other labels.
-Draws are moved away from the gain that is told by ``WIDER``, as the next labels are no draw from those so far; it was
-chosen on two pools, and experiments/stopping tells how often the interval holds on others.
+(Jeffreys). To that come the chance of a single batch, which is the spread of probes that learned from as many other
+labels, and how far off the law itself is: the next labels are no draw from those so far, and a curve may end sooner
+than it seems. That error is the larger the more the law promises: ``OFF`` times the gain. It was chosen on two pools,
+and experiments/stopping tells how often the interval holds on others.
 Shape legend: L labelled items, D feature size, S sizes, R repetitions, B draws, E ends.
 """
 
@@ -33,7 +34,7 @@ LEAST = 40  # labels, below which a curve is mostly luck
 SHARES = (0.2, 0.3, 0.45, 0.67, 1.0)  # of the labels of a fit, by which the curve's sizes are made
 FOLDS = 5
 DRAWS = 500
-WIDER = 2.0  # times the distance of a draw from the gain that is told
+OFF = 0.6  # standard deviation of what comes, in gains that are told: the law's own error
 SLOWEST, FASTEST, RATES = 0.1, 1.5, 29  # exponents c that are tried; 1/2 is the rate of many learners
 LEVEL = 0.95
 
@@ -140,8 +141,9 @@ def expect_gain(
         right, n = audit
         level, level_B = 1 - right / n, rng.beta(n - right + 0.5, right + 0.5, DRAWS)
     gain = level * _share_gone(told_E)
-    gains_B = level_B * _share_gone(drawn_BE.T) + rng.normal(0, batch_chance(answered, labels), DRAWS)
-    low, high = np.quantile(gain + WIDER * (gains_B - gain), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    beside_B = rng.normal(0, np.hypot(batch_chance(answered, labels), OFF * gain), DRAWS)
+    gains_B = level_B * _share_gone(drawn_BE.T) + beside_B
+    low, high = np.quantile(gains_B, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     points = tuple((int(size), float(1 - error)) for size, error in zip(answered.sizes_S, errors_S, strict=True))
     now = 1 - level
     return Gain(
