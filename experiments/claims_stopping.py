@@ -8,6 +8,8 @@ from __future__ import annotations
 from claims import Claim
 from stopping_tables import cells, held, off
 
+from activetune.evaluation.learning_curve import LEVEL
+
 PAGE = "experiments/stopping/README.md"
 
 
@@ -42,6 +44,7 @@ CLAIMS = {
             "On the pools that nothing was chosen on, what was said with an audit was {} points off on average, and {} of {} intervals held what came.",
             lambda: told("audited", "confirm"),
         ),
+        Claim("The intervals claim {} %.", lambda: (f"{100 * LEVEL:.0f}",)),
         Claim(
             "From the labels alone it was {} points off, and {} of {} held.",
             lambda: told("alone", "confirm"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activetune.evaluation.learning_curve import Answered, answer_by_size, batch_chance, expect_gain, follow
+from activetune.evaluation.learning_curve import OFF, Answered, answer_by_size, batch_chance, expect_gain, follow
 
 SIZES = np.asarray([20, 40, 80, 160, 320])
 
@@ -46,6 +46,15 @@ def test_the_interval_holds_the_gain_of_a_known_law() -> None:
     assert sum(one.low <= truth <= one.high for one in found) >= 18
     assert np.mean([one.gain for one in found]) == pytest.approx(truth, abs=0.005)
     assert all(one.low <= one.gain <= one.high and one.then == pytest.approx(one.now + one.gain) for one in found)
+
+
+def test_however_many_answers_there_are_the_law_may_be_off() -> None:
+    """Exact answers leave no luck of draws: what is left of the interval is the law's own error."""
+    right = np.stack([np.arange(20_000) >= 20_000 * error for error in 0.1 + 1.2 * SIZES**-0.5])
+    answered = Answered(SIZES, np.repeat(right[:, None], 10, axis=1).astype(np.float32))
+    found = expect_gain(answered, 400, 400, np.random.default_rng(0))
+    assert found.high - found.gain == pytest.approx(1.96 * OFF * found.gain, rel=0.2)
+    assert found.gain - found.low == pytest.approx(1.96 * OFF * found.gain, rel=0.2)
 
 
 def test_an_audit_sets_the_level_and_the_curve_the_share() -> None:
