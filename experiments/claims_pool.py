@@ -321,6 +321,10 @@ CLAIMS = {
             lambda: beside("self_training"),
         ),
         Claim(
+            "`pool_probe` is above FixMatch in {} entries, {} points on average ({} to {}).",
+            lambda: beside("fixmatch"),
+        ),
+        Claim(
             "On Caltech-101 both are {} to {} points below ViT-Tiny alone: {}. Whitening ViT-Tiny's features moves the figures by {} to {}.",
             together,
         ),

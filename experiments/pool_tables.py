@@ -20,7 +20,7 @@ SEEDS = 3
 OTHERS = {"Tiny-ImageNet, ten classes": "confirm"}  # sets of the typical picks alone
 UNEVEN = 1.5  # the largest class of a test set over an even share, from which balanced accuracy is told too
 LEAST_FOREIGN = 0.2  # of a pool that is called one with foreign images
-PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier"}
+PEERS = {"label_spreading": "LabelSpreading", "self_training": "SelfTrainingClassifier", "fixmatch": "FixMatch"}
 
 
 def measured() -> list[tuple[dict[str, Any], dict[str, Any]]]:
