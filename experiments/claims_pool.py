@@ -321,7 +321,7 @@ CLAIMS = {
             lambda: beside("self_training"),
         ),
         Claim(
-            "`pool_probe` is above FixMatch in {} entries, {} points on average ({} to {}).",
+            "`pool_probe` is above FixMatch in {} entries, {} points on average ({} to {};",
             lambda: beside("fixmatch"),
         ),
         Claim(
@@ -374,7 +374,6 @@ CLAIMS = {
 }
 GIVEN: dict[str, list[str]] = {
     PAGE: [
-        *("`semilearn` (0.3.2)", "whose latest release (2.11.1) does not load beside the torch (2.13)"),  # releases
         "the share of the probe in the answers, from 0.5 to 0.3.",  # a setting
         "to the power of 0.5 or 1",  # of the methods
     ]
