@@ -1,4 +1,4 @@
-"""FixMatch of ``semilearn`` on features, in an environment of its own (``fixmatch.py`` says which).
+"""FixMatch of ``semilearn`` on features, in an environment of its own (``peers.py`` says which).
 
 python semilearn_fixmatch.py GIVEN.npz ANSWERS.npy
 
@@ -27,6 +27,7 @@ SETTINGS = {
     **{"epoch": 1, "num_train_iter": STEPS, "num_eval_iter": STEPS, "num_log_iter": STEPS, "num_warmup_iter": 0},
     **{"amp": False, "clip_grad": 0.0, "save_name": "", "save_dir": "", "resume": False, "algorithm": "fixmatch"},
     **{"gpu": None, "rank": 0, "distributed": False, "world_size": 1, "use_pretrain": False, "pretrain_path": ""},
+    **{"use_wandb": False, "use_aim": False},
 }
 
 
@@ -75,7 +76,6 @@ class OnFeatures(FixMatch):
 
 
 WRITING = {f"semilearn.core.hooks.{name}" for name in ("checkpoint", "evaluation", "logging", "sampler_seed", "timer")}
-SETTINGS |= {"use_wandb": False, "use_aim": False}
 
 
 def main() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-HOST, NAME = "127.0.0.1", "somebody/photos"
+from tests.data.stores import HOST, listening
+
+NAME = "somebody/photos"
 API = f"/api/datasets/{NAME}"
 PAGE = 10  # entries of a page of a listing
 
@@ -72,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"id": NAME, "sha": "0" * 40, "private": bool(self.hub.token), "tags": []})
         elif path.startswith(f"{API}/tree/main"):
             found = self.hub.tree(
-                path.removeprefix(f"{API}/tree/main").strip("/"), recursive=options.get("recursive") == ["True"]
+                path.removeprefix(f"{API}/tree/main").strip("/"), recursive=options.get("recursive") == ["true"]
             )
             self._listing(found, int(options.get("cursor", ["0"])[0]), asked.query)
         elif path.startswith(f"/datasets/{NAME}/resolve/main/"):
@@ -137,12 +138,5 @@ class _Handler(BaseHTTPRequestHandler):
 def hub_of(folder: Path) -> Iterator[Hub]:
     """The hub, with a data set that holds what a folder holds."""
     hub = Hub(folder)
-    listening = ThreadingHTTPServer((HOST, 0), type("Handler", (_Handler,), {"hub": hub}))
-    listening.daemon_threads = True
-    hub.port = listening.server_address[1]
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    try:
+    with listening(type("Handler", (_Handler,), {"hub": hub})) as hub.port:
         yield hub
-    finally:
-        listening.shutdown()
-        listening.server_close()

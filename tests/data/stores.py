@@ -127,6 +127,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """A server in threads of this process; its port."""
+    server = ThreadingHTTPServer((HOST, 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
 def s3_store() -> Iterator[Proxy]:
     """An S3 server, empty, behind a proxy."""
     from moto.server import ThreadedMotoServer
@@ -135,15 +148,10 @@ def s3_store() -> Iterator[Proxy]:
     server = ThreadedMotoServer(HOST, port=0, verbose=False)
     server.start()
     proxy = Proxy(server.get_host_and_port()[1])
-    listening = ThreadingHTTPServer((HOST, 0), type("Handler", (_Handler,), {"proxy": proxy}))
-    listening.daemon_threads = True
-    proxy.port = listening.server_address[1]
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
     try:
-        yield proxy
+        with listening(type("Handler", (_Handler,), {"proxy": proxy})) as proxy.port:
+            yield proxy
     finally:
-        listening.shutdown()
-        listening.server_close()
         server.stop()
 
 

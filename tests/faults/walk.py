@@ -310,8 +310,9 @@ class SmallDisk:
     def used(self) -> int:
         """Bytes that are taken; ``most`` remembers the largest answer."""
         told = os.statvfs(self.folder)
-        self.most = max(self.most, (told.f_blocks - told.f_bfree) * told.f_frsize)
-        return (told.f_blocks - told.f_bfree) * told.f_frsize
+        taken = (told.f_blocks - told.f_bfree) * told.f_frsize
+        self.most = max(self.most, taken)
+        return taken
 
     def remove(self) -> None:
         """Unmount it; what it holds is gone."""
