@@ -131,7 +131,7 @@ def test_of_an_image_that_is_listed_twice_the_first_mask_counts(
 def test_an_array_that_unpacks_to_gigabytes_is_cut_off(
     tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activetune.data.annotations.fiftyone.MOST", 1_000)
+    monkeypatch.setattr("activetune.data.annotations._fiftyone_masks.MOST", 1_000)
     made = dataset(tmp_path / "set", {"mask": packed(np.zeros((500, 500), np.uint8))})
     with pytest.raises(UsageError, match="unpacks to more than 1,000 bytes"):
         read_annotations(made, pool, "segmentation")

@@ -7,44 +7,33 @@ Each sample has its id in the field ``activetune_id``.
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import posixpath
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
-from activetune.base.errors import RejectedImage, UsageError, first_line, some
+from activetune.base.errors import UsageError, some
 from activetune.base.files import parse_json, write_bytes
-from activetune.base.numpy_files import array_in
 from activetune.data.annotations._answers import answers_of
+from activetune.data.annotations._fiftyone_masks import IMAGES, Masks, has_mask
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import LARGEST, VOID_VALUE, Legend, legend_of_targets, values_of
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
-from activetune.data.annotations._masks import as_pool, decode_mask, encoded_array, encoded_mask, mask_labels
-from activetune.data.annotations._matching import match
+from activetune.data.annotations._masks import encoded_mask
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box, Inset, Polygons, polygon
+from activetune.data.annotations._shapes import Polygons, polygon
 from activetune.data.annotations._sheet import Sheet, stem_of
 from activetune.data.answers import class_name
-from activetune.data.identity import Place
-from activetune.data.images import MAX_PIXELS
 from activetune.data.labels import Labels
-from activetune.data.pool import ImageSource
 
 ABOUT = "FiftyOne: a dataset's folder with samples.json and metadata.json"
 TASKS = ("detection", "multilabel", "segmentation")
 WRITES = ("classification", "detection", "multilabel", "segmentation")
-SAMPLES, METADATA, IMAGES, MASKS = "samples.json", "metadata.json", "data", "fields"
+SAMPLES, METADATA, MASKS = "samples.json", "metadata.json", "fields"
 PARTS = (METADATA, SAMPLES, IMAGES, MASKS)
 FIELDS = ("ground_truth", "predictions")  # that answers are read from, the preferred one first
 ID = "activetune_id"
-MOST = 8 * MAX_PIXELS  # bytes of a mask that stands in samples.json
 KINDS = {
     "Classification": "classification",
     "Classifications": "multilabel",
@@ -95,8 +84,10 @@ def read(files: Files, asked: Asked) -> Labels:
     if not named:
         raise UsageError(f"{asked.problems.where} lists no samples; write the dataset again")
     if any(_kind(sample.get(field), kinds) == "Segmentation" for _, sample, _ in named):
-        return _masks(files, named, field, asked)
-    masks = _Masks(files) if asked.task == "segmentation" else None
+        legend = _legend(_metadata(files), field, str(files.path), own=any(ID in sample for _, sample, _ in named))
+        labels = ((name, sample.get(field), place) for name, sample, place in named)
+        return Masks(files, _lists(files)[0]).of_images(labels, legend, asked)
+    masks = Masks(files, _lists(files)[0]) if asked.task == "segmentation" else None
     found = [_listed(sample, field, kinds, name, place, masks, asked.problems) for name, sample, place in named]
     return answers_of(Found(found, _classes(_metadata(files))), asked)
 
@@ -171,16 +162,12 @@ def _entries(label: Mapping[str, Any]) -> list[Any]:
     return several if isinstance(several, list) else [None] if several else []
 
 
-def _has_mask(entry: Any) -> bool:
-    return isinstance(entry, dict) and (entry.get("mask") is not None or bool(entry.get("mask_path")))
-
-
 def _field(samples: Sequence[Mapping[str, Any]], kinds: Collection[str]) -> str:
     """The field with labels of these kinds; empty where none has some. Boxes without masks draw nothing."""
 
     def counts(label: Any) -> bool:
         kind = _kind(label, kinds)
-        return bool(kind) and (kind != "Detections" or kinds != DRAWN or any(map(_has_mask, _entries(label))))
+        return bool(kind) and (kind != "Detections" or kinds != DRAWN or any(map(has_mask, _entries(label))))
 
     names = dict.fromkeys((*FIELDS, *(name for sample in samples for name in sample)))
     return next((name for name in names if any(counts(sample.get(name)) for sample in samples)), "")
@@ -192,7 +179,7 @@ def _listed(
     kinds: Sequence[str],
     name: str,
     place: str,
-    masks: _Masks | None,
+    masks: Masks | None,
     problems: Problems,
 ) -> Listed:
     metadata = sample.get("metadata")
@@ -208,7 +195,7 @@ def _listed(
     return image
 
 
-def _thing(entry: Any, kind: str, place: str, masks: _Masks | None, problems: Problems) -> Thing | None:
+def _thing(entry: Any, kind: str, place: str, masks: Masks | None, problems: Problems) -> Thing | None:
     try:
         name = class_name(entry["label"])
     except (UsageError, KeyError, TypeError):
@@ -221,7 +208,7 @@ def _thing(entry: Any, kind: str, place: str, masks: _Masks | None, problems: Pr
         if kind == "Detections":
             left, top, width, height = map(float, entry["bounding_box"])
             box = left, top, left + width, top + height
-            shape = masks.inside(entry, box, place, problems) if masks is not None and _has_mask(entry) else None
+            shape = masks.inside(entry, box, place, problems) if masks is not None and has_mask(entry) else None
             return Thing(name, box, shape, crowd)
         if kind == "Polylines":
             parts = [polygon([number for corner in part for number in corner]) for part in entry["points"]]
@@ -231,126 +218,6 @@ def _thing(entry: Any, kind: str, place: str, masks: _Masks | None, problems: Pr
         problems.add("labels whose place can't be read, left out", f"{place}, {error}")
         return Thing(name, damaged=True)
     return Thing(name)
-
-
-# Masks ----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """Masks that stand in ``samples.json``, encoded, and those in files, as the images of a pool."""
-
-    inline: Mapping[int, bytes]
-    files: ImageSource
-
-    @property
-    def parallel(self) -> bool:
-        """See :class:`ImageSource`."""
-        return self.files.parallel
-
-    def read(self, index: int) -> bytes:
-        """See :class:`ImageSource`."""
-        return self.inline[index] if index in self.inline else self.files.read(index)
-
-    def place(self, index: int) -> Place | None:
-        """See :class:`ImageSource`."""
-        return None if index in self.inline else self.files.place(index)
-
-
-class _Masks:
-    """The masks inside boxes, in the list or in files of their own."""
-
-    def __init__(self, files: Files):
-        self._files, self._known = files, set(files.names)
-        self._home = posixpath.dirname(_lists(files)[0])
-
-    def inside(self, entry: Mapping[str, Any], box: Box, place: str, problems: Problems) -> Inset | None:
-        """The region that an object's mask makes in its box; None where that can't be used, which is told."""
-        try:
-            if entry.get("mask") is not None:
-                return Inset.of(_array(entry["mask"]), box)
-            return Inset.of(decode_mask(self._files.read(_mask_file(self._known, self._home, entry["mask_path"]))), box)
-        except (ValueError, RejectedImage, UsageError) as error:
-            problems.add("masks of objects that can't be used, their box is void", f"{place}: {error}")
-            return None
-
-
-def _masks(files: Files, named: Sequence[tuple[str, dict[str, Any], str]], field: str, asked: Asked) -> Labels:
-    """The masks of the images that the samples are of.
-
-    Args:
-        named: as :func:`_named` gives them.
-    """
-    problems, known, listing = asked.problems, set(files.names), _lists(files)[0]
-    matched = match([name for name, *_ in named], asked.pool, problems)
-    inline: dict[int, bytes] = {}
-    places: list[str] = []  # the file of each mask, or its place in the list
-    indices: dict[str, int] = {}
-    for name, sample, place in named:
-        item, label = matched.get(name), sample.get(field)
-        if item is None or label is None:
-            continue
-        if _kind(label, DRAWN) != "Segmentation":
-            problems.add("samples with other labels than Segmentation, left out", place)
-            continue
-        if item in indices:
-            problems.add("images listed twice, the first mask counts", f"{item!r}, {place}")
-            continue
-        try:
-            if label.get("mask") is not None:
-                inline[len(places)] = encoded_array(_array(label["mask"]))
-            else:
-                place = _mask_file(known, posixpath.dirname(listing), label.get("mask_path"))
-        except ValueError as error:
-            problems.add("masks that can't be used, left out", f"{place}: {error}")
-            continue
-        indices[item] = len(places)
-        places.append(place)
-    source = files.source([listing if row in inline else place for row, place in enumerate(places)])
-    legend = _legend(_metadata(files), field, str(files.path), own=any(ID in sample for _, sample, _ in named))
-    return mask_labels(as_pool(str(files.path), places, _Encoded(inline, source)), indices, legend, asked)
-
-
-def _array(value: Any) -> npt.NDArray[Any]:
-    """The array of a mask that stands in the file: a ``.npy`` file, packed by zlib, in base64.
-
-    Raises:
-        ValueError: it is no such text, or unpacks to more than a mask has.
-    """
-    if isinstance(value, dict):
-        value = value.get("$binary")
-    if isinstance(value, dict):
-        value = value.get("base64")
-    if not isinstance(value, str):
-        raise ValueError("its mask is no text that holds an array")
-    try:
-        unpacking = zlib.decompressobj()
-        content = unpacking.decompress(base64.b64decode(value, validate=True), MOST)
-    except (ValueError, zlib.error) as error:
-        raise ValueError(f"its mask can't be unpacked ({first_line(error)})") from None
-    if not unpacking.eof:
-        raise ValueError(f"its mask is cut off, or unpacks to more than {MOST:,} bytes")
-    return array_in(io.BytesIO(content), len(content))
-
-
-def _mask_file(known: Collection[str], home: str, path: Any) -> str:
-    """The name of a mask's file, which lies in the dataset's folder; of a path from another machine by its end.
-
-    Args:
-        known: the files. home: the folder of the list.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not isinstance(path, str) or not path:
-        raise ValueError("it has neither a mask nor a mask_path")
-    parts = posixpath.normpath(path.replace("\\", "/")).split("/")
-    ends = (posixpath.join(home, *parts[start:]) for start in range(len(parts)) if parts[start] not in ("", ".."))
-    images = posixpath.join(home, IMAGES, "")
-    found = next((end for end in ends if end in known and not end.startswith(images)), None)
-    if found is None:
-        raise ValueError(f"its mask {path!r} is not in the folder")
-    return found
 
 
 def _legend(about: Mapping[str, Any], field: str, where: str, *, own: bool) -> Legend | None:
