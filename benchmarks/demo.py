@@ -2,8 +2,8 @@
 
 python benchmarks/demo.py [--runs 3]
 
-Each run is a process of its own with an output folder and a cache of its own, as on a fresh clone. ``processor_seconds``
-are those of the process and of its workers: on a machine whose cores are all busy, the demo can't take less.
+Each run is a process of its own with an output folder and a cache of its own, as on a fresh clone.
+``processor_seconds`` are those of the process and of its workers: with one core the demo would take so long.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def test_its_importer_reads_what_we_write(
 
 
 def test_masks_inside_its_boxes_lie_where_it_draws_them(tmp_path: Path, fiftyone: str) -> None:
-    """Where a box cuts through pixels, it draws from whole pixels, and we by the pixels' centres: the rim may differ."""
+    """Where a box cuts through pixels, it draws whole pixels, and we by their centres: the rim may differ."""
     drawn = told_by(fiftyone, OBJECTS, tmp_path, env=NOWHERE)
     answers = tmp_path / "annotations.parquet"
     activetune.import_labels(

@@ -21,6 +21,7 @@ from activetune.cli import run
 from activetune.cli._options import class_list
 from activetune.evaluation.learning_curve import Gain
 from activetune.selection.artefact import load_selection
+from activetune.studies.rounds import answered
 from activetune.studies.rounds import next_round as module
 from activetune.studies.rounds.advice import agreement, sentence_of
 from activetune.studies.rounds.answers import read_answers
@@ -109,7 +110,7 @@ def test_a_round_is_closed_with_items_that_nobody_has_looked_at(pool: Path, caps
     assert (closed.round, closed.labels) == (2, 6)
     capsys.readouterr()
     step(pool, close=True, quiet=False)
-    assert "round 2 was looked at in no image: they may be asked for again" in capsys.readouterr().err
+    assert "nobody has looked at an image of round 2: they may be asked for again" in capsys.readouterr().err
     answer(pool, 1)  # late answers count too
     assert step(pool).labels == 8
 
@@ -334,14 +335,15 @@ def _watched(stage: Callable[..., Any], of: str, seen: list[set[str]]) -> Callab
 def test_a_call_that_is_cut_off_is_called_again(pool: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     start(pool)
     answer(pool, 1)
+    room = answered if where.startswith("write") else module
     with monkeypatch.context() as patched:
-        stage = getattr(module, where)
+        stage = getattr(room, where)
 
         def cut_off(*args: Any, **options: Any) -> None:
             stage(*args, **options)
             raise KeyboardInterrupt
 
-        patched.setattr(module, where, cut_off)
+        patched.setattr(room, where, cut_off)
         with pytest.raises(KeyboardInterrupt):
             step(pool)
     found = step(pool)
@@ -352,7 +354,7 @@ def test_a_call_that_is_cut_off_is_called_again(pool: Path, monkeypatch: pytest.
 
 KILLED = """
 import os, signal, sys
-import activetune.studies.rounds.next_round as module
+import activetune.studies.rounds.answered as module
 stage = getattr(module, sys.argv[1])
 def killed(*args, **options):
     stage(*args, **options)

@@ -44,6 +44,7 @@ class Entry:
         return asdict(self)
 
 
+NO_ROUND = Entry(0, "", 0, 0, 0, 0, 0, None)
 HEADER = tuple(field.name for field in fields(Entry))
 
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Any, Unpack
 
 from activetune.base.artefact import MANIFEST, read_manifest
 from activetune.base.config import parse_named
-from activetune.base.errors import ActivetuneError, UsageError, some
+from activetune.base.errors import ActivetuneError, UsageError
 from activetune.base.files import read_json, write_bytes, write_json
-from activetune.base.fingerprint import digest
 from activetune.base.locks import holds_output
 from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
-from activetune.base.tables import csv_line, write_csv
+from activetune.base.tables import csv_line
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -33,33 +31,20 @@ from activetune.features.artefact import Embeddings
 from activetune.features.embedding import EmbedOptions, embed
 from activetune.networks.backbones import load_backbone
 from activetune.report.contact_sheet import contact_sheet
-from activetune.report.subject import ADVICE, LEDGER, SETTINGS
-from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, write_blank_labels
-from activetune.selection.audit import audit_beside, write_audit
+from activetune.report.subject import ADVICE, SETTINGS
+from activetune.selection.artefact import ANSWERS, CONTACT_SHEET
 from activetune.selection.budget import parse_budget
 from activetune.selection.model_doubt import reads_model
 from activetune.selection.select import select
 from activetune.selection.selectors import make_selector
 from activetune.studies.rounds.advice import advise, audited, split
-from activetune.studies.rounds.answers import (
-    LABELLED,
-    Answer,
-    Decision,
-    decide,
-    labels_in,
-    merged,
-    read_answers,
-    read_history,
-    write_decisions,
-    write_history,
-)
-from activetune.studies.rounds.ledger import Entry, ledger_of, write_ledger
-from activetune.studies.rounds.project import CLASSES, GIVEN_AUDIT, Project, open_project
+from activetune.studies.rounds.answered import Answered, take_over
+from activetune.studies.rounds.ledger import NO_ROUND, Entry
+from activetune.studies.rounds.project import CLASSES, Project, ProjectSettings, open_project
 from activetune.training.finetune import finetune
 from activetune.training.trackers import asked_trackers
 
 KEEPS = Idle("never replaces what a project holds (another folder starts anew)")
-SHOWN = 5  # conflicts in a sentence
 LONG = 120  # characters of class names, from which on they stand in a file
 
 
@@ -132,7 +117,8 @@ def next_round(
     asked = {"pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "classes": classes, **own}
     found = _opened(Path(project), asked, run.quiet)
     run = replace(run, seed=found.settings.seed, resume=True)
-    return _Call(found, _images(found, run), run, track).go(labels, close)
+    images = _images(found, run)
+    return _Call(found, images, run, track, take_over(found, images, labels, run.quiet)).go(close)
 
 
 def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
@@ -169,30 +155,35 @@ def _absolute(path: str | os.PathLike[str] | None) -> str | None:
     return str(Path(path).absolute()) if os.fspath(path) and Path(path).exists() else str(path)
 
 
+@dataclass(frozen=True)
 class _Call:
-    """One call: the project as it was found, and what becomes of it."""
+    """One call: the project as it was found, the answers taken over, and what becomes of them."""
 
-    def __init__(self, project: Project, pool: Pool, run: Run, track: str | Sequence[str] | None):
-        self.project, self.pool, self.run, self.settings, self.track = project, pool, run, project.settings, track
+    project: Project
+    pool: Pool
+    run: Run
+    track: str | Sequence[str] | None
+    answered: Answered
 
-    def go(self, labels: str | os.PathLike[str] | None, close: bool) -> NextRound:
+    @property
+    def settings(self) -> ProjectSettings:
+        return self.project.settings
+
+    def go(self, close: bool) -> NextRound:
         """See :func:`next_round`."""
-        project = self.project
-        self.history, self.added = self._merge(labels)
-        self.decisions = decide(self.history)
-        self._write_tables()
-        number = project.rounds[-1] if project.rounds else 0
-        waiting = self._entry(number).open if number else 0
+        project, ledger = self.project, self.answered.write_tables()
+        latest = ledger[-1] if ledger else NO_ROUND
+        number, waiting = latest.round, latest.open
         if number and not (project.round(number) / ANSWERS).exists():  # killed before it was there, or moved away
-            self._write_round(number)
+            self.answered.write_round(number, self.run.quiet)
         if waiting and not close:
             self._show(number)
-            return self._stand("label", number, self._to_label(number, waiting))
-        unseen = "was looked at in no image: they may be asked for again"
-        note(f"round {number} {unseen}", self.run.quiet or not waiting or waiting < self._entry(number).asked)
+            return self._stand("label", ledger, self._to_label(latest))
+        unseen = f"nobody has looked at an image of round {number}: they may be asked for again"
+        note(unseen, self.run.quiet or not waiting or waiting < latest.asked)
         embeddings = self._embeddings()
         model = self._model(number)
-        left = [item for item in embeddings.ids if item not in self.decisions and item not in project.audit]
+        left = [item for item in embeddings.ids if item not in self.answered.decisions and item not in project.audit]
         asked = _size(self.settings.budget, len(embeddings))
         size = min(asked, len(left))
         last = 0 < size < asked
@@ -200,92 +191,10 @@ class _Call:
         self._advise(number, embeddings, model, size)
         if not left:
             final = f"{project.model(number)} is the last model" if model else "no model could be trained"
-            return self._stand("done", number, f"nothing is left to pick: every image was looked at; {final}")
+            return self._stand("done", ledger, f"nothing is left to pick: every image was looked at; {final}")
         self._select(number + 1, embeddings, model, size)
-        self._write_tables()
-        return self._stand("label", number + 1, self._to_label(number + 1, self._entry(number + 1).open), new=True)
-
-    # What was answered ----------------------------------------------------------------------------------------------
-
-    def _merge(self, labels: str | os.PathLike[str] | None) -> tuple[list[Answer], list[Answer]]:
-        """The history with what is new in the label files; it is on disk before anything is made of it."""
-        folder, multilabel = self.project.folder, self.settings.multilabel
-        known, path = self.pool.position, folder / "history.csv"
-        history, found = read_history(path), []
-        for number in self.project.rounds:
-            file = self.project.round(number) / ANSWERS
-            if file.exists():
-                asked = {*known, *self.project.selection(number).to_label}  # an image may have left the pool since
-                found += read_answers(file, file.relative_to(folder).as_posix(), asked, multilabel=multilabel)
-        if labels is not None:
-            file = Path(labels)
-            if not file.is_file():
-                raise UsageError(f"the file {file} does not exist; give a file with the columns id and label")
-            source = f"given/{digest(str(file.resolve()))[:8]}/{file.name}"  # corrected and given again it is the same
-            given = read_answers(file, source, known, multilabel=multilabel)
-            if not any(answer.state == LABELLED for answer in given):
-                raise UsageError(f"{file} holds no label; write each item's class into its column label")
-            found += given
-            self._adopt(audit_beside(labels))
-        added = merged(history, found, datetime.now(UTC).isoformat(timespec="seconds"))
-        if added:
-            history = [*history, *added]
-            write_history(path, history)
-        return history, added
-
-    def _adopt(self, aside: frozenset[str]) -> None:
-        """Take over the audit of the selection whose labels are given, before any of them is learned from."""
-        if gone := len(aside - self.pool.position.keys()):
-            note(
-                f"{counted(gone, 'item')} of the labels' audit {'is' if gone == 1 else 'are'} not in the pool",
-                self.run.quiet,
-            )
-        new = (aside & self.pool.position.keys()) - self.project.audit
-        if new:
-            write_audit(sorted(self.project.given_audit | new), self.project.folder, name=GIVEN_AUDIT)
-            told = "an item of the labels' audit" if len(new) == 1 else f"{len(new):,} items of the labels' audit"
-            note(f"{told}: models are scored on them, and none learns from them", self.run.quiet)
-
-    def _write_tables(self) -> None:
-        """All that is derived from the history."""
-        folder, audit = self.project.folder, self.project.audit
-        write_decisions(folder, self.decisions, audit, multilabel=self.settings.multilabel)
-        write_audit(sorted(audit), folder)
-        self.ledger = ledger_of(self.project, self.history, self.decisions)
-        write_ledger(folder / LEDGER, self.ledger)
-
-    def _names(self, labels: Mapping[str, str]) -> set[str]:
-        """The classes that occur."""
-        return (
-            {name for names in split(labels).values() for name in names}
-            if self.settings.multilabel
-            else {*labels.values()}
-        )
-
-    def _write_round(self, number: int) -> None:
-        """The label file of a round, with what was taken over from one before: a blank cell would take it back."""
-        folder = self.project.round(number)
-        source = (folder / ANSWERS).relative_to(self.project.folder).as_posix()
-        known = {answer.id: answer for answer in self.history if answer.source == source}
-        asked = self.project.selection(number).to_label
-        if not known:
-            write_blank_labels(asked, folder)
-            return
-        answers = [known.get(item, Answer(item, "", "", source)) for item in dict.fromkeys([*asked, *known])]
-        names = ("id", "label", "state", "by", "answered")
-        write_csv(folder / ANSWERS, names, [[getattr(one, name) for name in names] for one in answers])
-        note(
-            f"{folder / ANSWERS} was not there: it is written anew, with the answers taken over from it", self.run.quiet
-        )
-
-    def _entry(self, number: int) -> Entry:
-        return next(entry for entry in self.ledger if entry.round == number)
-
-    @property
-    def taught(self) -> dict[str, str]:
-        """The answers that may be learned from, to images that are in the pool."""
-        found = labels_in(self.decisions, self.project.audit)
-        return {item: label for item, label in found.items() if item in self.pool.position}
+        ledger = self.answered.write_tables()
+        return self._stand("label", ledger, self._to_label(ledger[-1]), new=True)
 
     # What is made of it ---------------------------------------------------------------------------------------------
 
@@ -302,8 +211,8 @@ class _Call:
 
     def _model(self, number: int) -> Model | None:
         """The model of all answers so far; None where they can't teach one."""
-        labels, settings, out = self.taught, self.settings, self.project.model(number)
-        names = self._names(labels)
+        labels, settings, out = self.answered.taught, self.settings, self.project.model(number)
+        names = self.answered.classes(labels)
         if len(names) < 2:
             why = f"all {len(labels):,} labels are {names.pop()!r}" if names else "there is no label yet"
             note(f"no model is trained: {why}", self.run.quiet or not number)
@@ -330,7 +239,7 @@ class _Call:
 
     def _unseen(self) -> list[str] | None:
         """The audit, where the recipe learns from images without a label too."""
-        labels = Labels.of(self.taught)
+        labels = Labels.of(self.answered.taught)
         if not self.settings.chosen_recipe.learns_from_pool(self.settings.task, "", labels, len(self.pool)):
             return None
         audit = sorted(self.project.audit & self.pool.position.keys())
@@ -341,20 +250,18 @@ class _Call:
 
     def _advise(self, number: int, embeddings: Embeddings, model: Model | None, more: int) -> None:
         """Add to ``advice.json`` what there is to say after a round."""
-        path, audit, quiet = self.project.folder / ADVICE, self.project.audit, self.run.quiet
-        if not number and not self.taught:
+        path, audit, taught = self.project.folder / ADVICE, self.project.audit, self.answered.taught
+        if not number and not taught:
             return
-        there = audit & self.pool.position.keys()
-        answers = {item: label for item, label in labels_in(self.decisions).items() if item in there}
+        answers = self.answered.of(audit & self.pool.position.keys())
         multilabel, scored = self.settings.multilabel, None
         if model is not None and answers:
             scored = audited(model, self.pool, answers, self.run, multilabel=multilabel)
-        found: dict[str, Any] = {"gain": None, "stability": None, "labels": len(self.taught), "sentence": ""}
+        found: dict[str, Any] = {"gain": None, "stability": None, "labels": len(taught), "sentence": ""}
         if not multilabel:
-            first = next((row for row, answer in enumerate(self.history) if answer.round == number), None)
-            before = labels_in(decide(self.history[:first], number - 1), audit) if number else {}
-            given: dict[str, Any] = {"aside": audit, "audit": scored, "quiet": quiet}
-            found = advise(embeddings, self.taught, before, more, self.settings.seed, **given)
+            before = self.answered.taught_before(number) if number else {}
+            given: dict[str, Any] = {"aside": audit, "audit": scored, "quiet": self.run.quiet}
+            found = advise(embeddings, taught, before, more, self.settings.seed, **given)
         others = [one for one in _kept(path) if one.get("round") != number]
         write_json(path, {"kind": "advice", "rounds": [*others, {"round": number, **found, "audit": scored}]})
 
@@ -364,11 +271,10 @@ class _Call:
         method, preset, own = parse_named(settings.method)
         selector = make_selector(method, preset, own)
         guided = model is not None and reads_model(selector) and self._model_tells_more()
-        passed = [item for item, one in self.decisions.items() if one.answer.state != LABELLED]
-        labels, present = self.taught, embeddings.position
+        passed, labels, present = self.answered.passed, self.answered.taught, embeddings.position
         known = {item: name for item, name in labels.items() if item in present}
         wanted = max(0, settings.audit - len(audit)) if number == 1 else 0
-        aside = min(wanted, max(0, len(embeddings) - len(self.decisions) - size))
+        aside = min(wanted, max(0, len(embeddings) - len(self.answered.decisions) - size))
         folder = self.project.round(number)
         select(
             embeddings,
@@ -402,15 +308,15 @@ class _Call:
 
     # What is told ---------------------------------------------------------------------------------------------------
 
-    def _to_label(self, number: int, waiting: int) -> str:
-        folder, names = self.project.round(number), list(self.settings.classes)
-        names += sorted(self._names(labels_in(self.decisions)) - set(names))
+    def _to_label(self, latest: Entry) -> str:
+        folder, names = self.project.round(latest.round), list(self.settings.classes)
+        names += sorted(self.answered.classes() - set(names))
         told = csv_line(names).rstrip("\n") if names else "CLASS,CLASS,..."
         if len(told) > LONG and "," not in str(path := self.project.folder / CLASSES):
             write_bytes(path, "".join(f"{name}\n" for name in names).encode())
             told = str(path)
         several = " --multilabel" if self.settings.multilabel else ""
-        asked = self._entry(number).asked
+        waiting, asked = latest.open, latest.asked
         open_ = f"{waiting:,} of {asked:,} items" if waiting < asked else counted(waiting, "item")
         open_ += " waits" if waiting == 1 else " wait"
         return (
@@ -418,12 +324,20 @@ class _Call:
             f"(or fill in {folder / ANSWERS}); then: activetune next {quote(str(self.project.folder))}"
         )
 
-    def _stand(self, state: str, number: int, to_do: str, *, new: bool = False) -> NextRound:
+    def _stand(self, state: str, ledger: Sequence[Entry], to_do: str, *, new: bool = False) -> NextRound:
         kept = _kept(self.project.folder / ADVICE)
-        conflicts = [_described(item, one) for item, one in self.decisions.items() if one.open]
-        labels, advice = len(self.taught), kept[-1] if kept else {}
-        added = len(self.added)
-        return NextRound(self.project.folder, state, number, new, labels, added, conflicts, self.ledger, advice, to_do)
+        return NextRound(
+            self.project.folder,
+            state,
+            (ledger[-1] if ledger else NO_ROUND).round,
+            new,
+            labels=len(self.answered.taught),
+            merged=len(self.answered.added),
+            conflicts=self.answered.conflicts,
+            ledger=ledger,
+            advice=kept[-1] if kept else {},
+            to_do=to_do,
+        )
 
 
 def _kept(path: Path) -> list[dict[str, Any]]:
@@ -433,12 +347,6 @@ def _kept(path: Path) -> list[dict[str, Any]]:
     except ActivetuneError:
         return []
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-
-def _described(item: str, decision: Decision) -> str:
-    """``3/0001.png: 'cat' counts, also 'dog'``."""
-    others = {one.label for one in decision.others if one.state == LABELLED} - {decision.answer.label}
-    return f"{item}: {decision.answer.label!r} counts, also {some(sorted(others))}"
 
 
 def _size(budget: str, total: int) -> int:
