@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from activetune.networks.heads._single_precision import LastLinear
+
 Reads = Literal["pooled", "tokens", "map"]
 CLASSES = "classes"  # the room that models of format 2 don't name: it was the only one
 
@@ -73,7 +75,7 @@ class ClassHead(Head):
 
     def __init__(self, size: int, outputs: int):
         super().__init__(size, outputs)
-        self.classifier = nn.Linear(size, outputs)
+        self.classifier = LastLinear(size, outputs)
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 

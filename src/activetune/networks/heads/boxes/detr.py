@@ -26,6 +26,7 @@ from activetune.base.errors import MissingExtra, UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.boxes import BoxTarget, Found
 from activetune.networks.heads._head import Head, Reads
+from activetune.networks.heads._single_precision import LastLinear
 from activetune.networks.loss import Loss
 
 COSTS = {"class_cost": 1, "bbox_cost": 5, "giou_cost": 2}
@@ -164,7 +165,7 @@ class Detr(Head):
         self.widen = nn.Linear(width, decoder_width)
         self.decoder = library.DetrDecoder(_config(decoder_width, hidden, decoder_layers, attention_heads, dropout))
         self.queries = nn.Embedding(queries, decoder_width)
-        self.classifier = nn.Linear(decoder_width, outputs + 1)
+        self.classifier = LastLinear(decoder_width, outputs + 1)
         self.box = library.DetrMLPPredictionHead(decoder_width, decoder_width, 4, 3)
         self.places = [library.DetrSinePositionEmbedding(wide // 2, normalize=True) for wide in (width, decoder_width)]
         for weights in (*self.encoder.parameters(), *self.decoder.parameters(), *self.box.parameters()):
@@ -187,7 +188,7 @@ class Detr(Head):
             spatial_position_embeddings=fine,
             object_queries_position_embeddings=queries,
         ).intermediate_hidden_states
-        return Queries(self.classifier(answers).float(), self.box(answers).float().sigmoid())
+        return Queries(self.classifier(answers), self.box(answers).float().sigmoid())
 
     @staticmethod
     def _placed(place: Any, features_BHWD: Tensor, dtype: torch.dtype) -> Tensor:

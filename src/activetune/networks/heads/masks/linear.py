@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from activetune.networks.heads._head import Head, Reads
 from activetune.networks.heads._norm import normalised
+from activetune.networks.heads._single_precision import LastConv2d
 
 
 class Linear(Head):
@@ -26,7 +27,7 @@ class Linear(Head):
     def __init__(self, size: int, outputs: int):
         super().__init__(size, outputs)
         self.norm = nn.BatchNorm2d(size)
-        self.classifier = nn.Conv2d(size, outputs, 1)
+        self.classifier = LastConv2d(size, outputs, 1)
         nn.init.zeros_(self.classifier.weight)
         assert self.classifier.bias is not None
         nn.init.zeros_(self.classifier.bias)

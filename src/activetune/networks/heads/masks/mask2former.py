@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from activetune.base.errors import MissingExtra, UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.heads._head import Head, Reads
+from activetune.networks.heads._single_precision import LastLinear
 from activetune.networks.loss import Loss
 
 WEIGHTS: dict[str, Any] = {"class_weight": 2.0, "mask_weight": 5.0, "dice_weight": 5.0}
@@ -142,7 +143,7 @@ class Mask2Former(Head):
         for weights in self.decoder.decoder.layers.parameters():
             if weights.dim() > 1:
                 nn.init.xavier_uniform_(weights)
-        self.classifier = nn.Linear(width, outputs + 1)
+        self.classifier = LastLinear(width, outputs + 1)
 
     def options(self) -> dict[str, Any]:
         """See :class:`Head`."""

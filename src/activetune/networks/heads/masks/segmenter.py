@@ -19,6 +19,7 @@ from activetune.base.torchvision_ import import_torchvision
 from activetune.networks.heads._attention import heads_for
 from activetune.networks.heads._head import Head, Reads
 from activetune.networks.heads._norm import normalised
+from activetune.networks.heads._single_precision import without_autocast
 
 
 class Segmenter(Head):
@@ -60,5 +61,6 @@ class Segmenter(Head):
         places, classes = tokens[:, : height * width], tokens[:, height * width :]
         places = functional.normalize(self.patches(places), dim=-1)
         classes = functional.normalize(self.masks(classes), dim=-1)
-        logits: Tensor = self.output_norm(places @ classes.transpose(1, 2))
+        with without_autocast(places):
+            logits: Tensor = self.output_norm(places.float() @ classes.float().transpose(1, 2))
         return logits.transpose(1, 2).reshape(batch, -1, height, width)
