@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from activetune.base.arrays import FloatArray
-from activetune.data.kinds import VOID, ArrayMask
+from activetune.data.kinds import VOID, ArrayMask, Names
 from activetune.data.labels import Labels
 from activetune.networks.imbalance import Imbalance, binary_cross_entropy, cross_entropy, log_shares
 from activetune.networks.regression import fit_linear
@@ -96,3 +96,33 @@ def test_masks_that_are_void_where_they_are_trained_on_change_no_logit_to_infini
     labels = Labels(["1", "2"], [void, ArrayMask(np.zeros((4, 4), dtype=np.int32))], ["a", "b"])
     task = make_task("segmentation").prepared(labels, np.array([0]), Imbalance(logit_adjustment=1))
     assert np.isfinite(task.added).all()
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("several", [False, True])
+def test_both_remedies_together_correct_once(balance: float, several: bool) -> None:
+    """Features that tell nothing: after both there is no preference, as after either of them at its full strength."""
+    indices = np.repeat([0, 1], [900, 100])
+    targets = np.eye(2, dtype=np.int64)[indices] if several else indices
+    features: FloatArray = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
+    asked = Imbalance(balance=balance, logit_adjustment=1)
+    head = fit_linear(features, targets, 0.01, imbalance=asked, classes=2, iterations=200)
+    assert abs(float(np.diff(head.logits(features).mean(axis=0))[0])) < 0.05
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "segmentation"])
+def test_a_training_adjusts_by_the_shares_that_it_draws(task: str) -> None:
+    strata = np.repeat([0, 1], [9, 1])
+    answers: dict[str, list[Any]] = {
+        "classification": [("a", "b")[row] for row in strata],
+        "multilabel": [Names.of([("a", "b")[row]]) for row in strata],
+        "segmentation": [ArrayMask(np.full((2, 2), row, dtype=np.int32)) for row in strata],
+    }
+    labels = Labels([str(row) for row in range(10)], answers[task], ["a", "b"])
+    for balance, share in ((0.0, 0.1), (1.0, 0.5)):
+        asked = Imbalance(balance=balance, logit_adjustment=1)
+        drawn = asked.weights(strata)
+        prepared: Any = make_task(task).prepared(labels, np.arange(10), asked, weights_L=drawn)
+        assert np.diff(prepared.added)[0] == pytest.approx(
+            (2 if task == "multilabel" else 1) * np.log(share / (1 - share))
+        )

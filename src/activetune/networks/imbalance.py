@@ -17,14 +17,15 @@ from activetune.base.settings import Settings
 
 @dataclass(frozen=True)
 class Imbalance(Settings):
-    """Two remedies for classes of different size, both off by default.
+    """Two remedies for classes of different size, both off by default; together they don't correct twice.
 
     Attributes:
         balance: how evenly classes are drawn, or weigh: 0 every item alike, 1 every class alike.
         logit_adjustment: factor on the logarithms of the classes' shares. They are added to the logits in the loss, so
             that the model's own logits answer for evenly frequent classes (Menon et al., "Long-tail learning via logit
             adjustment", ICLR 2021, equation 10, where the factor is 1). From a logistic regression they are taken off
-            after the fit (equation 9).
+            after the fit (equation 9). The shares are those with which classes are drawn, or weigh: where ``balance``
+            has made these even, nothing is left to adjust.
     """
 
     balance: float = 0.0
@@ -38,16 +39,25 @@ class Imbalance(Settings):
         """Both settings by name."""
         return {"balance": self.balance, "logit_adjustment": self.logit_adjustment}
 
+    def weights(self, strata: IntArray) -> FloatArray | None:
+        """(L,) how often ``balance`` draws each item, or how much it weighs; None: all the same.
+
+        Args:
+            strata: (L,) the group of each item, which ``balance`` evens out.
+        """
+        return np.bincount(strata)[strata] ** -float(self.balance) if self.balance else None
+
     def added_to_logits(self, indices: IntArray, classes: int, weights_L: FloatArray | None = None) -> FloatArray:
-        """(C,) the logarithm of each class's share of the training items, times ``logit_adjustment``.
+        """(C,) the logarithm of each class's share of the training, times ``logit_adjustment``.
 
         Args:
             indices: (L,) class indices of the training items. Or (L, C) ones and zeros where an item has several
                 classes or none: the logarithms are then of a class's odds. classes: C.
-            weights_L: how much each item counts in the fit, where it does not count the same; of class indices alone.
+            weights_L: how much each item counts, see :meth:`weights`; None: all the same.
         """
         if indices.ndim == 2:
-            shares_C = np.clip(indices.mean(axis=0), 0.5 / len(indices), 1 - 0.5 / len(indices))
+            shares_C = np.average(indices, axis=0, weights=weights_L)
+            shares_C = np.clip(shares_C, 0.5 / len(indices), 1 - 0.5 / len(indices))
             odds: FloatArray = self.logit_adjustment * np.log(shares_C / (1 - shares_C))
             return odds
         added: FloatArray = self.logit_adjustment * log_shares(indices, classes, weights_L)

@@ -289,12 +289,20 @@ def _fit_path(
     if indices.ndim == 2:
         fits = _fit_each(views_VLD, indices, strengths, iterations, imbalance.balance)
         learned_C = indices.any(axis=0) & ~indices.all(axis=0)
+        # Each class is balanced against the others by itself, which brings its odds to this power.
+        added_C = (1 - imbalance.balance) * imbalance.added_to_logits(indices, classes)
     else:
-        fits = _fit_one(views_VLD, indices, strengths, classes, iterations, imbalance.balance, weights_L)
+        weights_L = _product(imbalance.weights(indices), weights_L)
+        fits = _fit_one(views_VLD, indices, strengths, classes, iterations, weights_L)
         learned_C = np.bincount(indices, minlength=classes) > 0
+        added_C = imbalance.added_to_logits(indices, classes, weights_L)
     # Classes that nothing was learned of stay as far below as they are: their share is no share of labels.
-    added_C = np.where(learned_C, imbalance.added_to_logits(indices, classes, weights_L), 0.0)
+    added_C = np.where(learned_C, added_C, 0.0)
     yield from (head.less(added_C) for head in fits)
+
+
+def _product(one_L: FloatArray | None, other_L: FloatArray | None) -> FloatArray | None:
+    return one_L * other_L if one_L is not None and other_L is not None else one_L if other_L is None else other_L
 
 
 def _fit_one(
@@ -303,16 +311,14 @@ def _fit_one(
     strengths: Sequence[float],
     classes: int,
     iterations: int,
-    balance: float,
-    weights_L: FloatArray | None = None,
+    weights_L: FloatArray | None,
 ) -> Iterator[LinearHead]:
     """A regression that tells one class per item: each fit starts from the last strength's solution."""
     from sklearn.linear_model import LogisticRegression
 
     views = len(views_VLD)
     features = np.asarray(views_VLD, dtype=np.float32).reshape(-1, views_VLD.shape[2])
-    weights = np.bincount(indices)[indices] ** -float(balance)
-    weights = weights if weights_L is None else weights * weights_L
+    weights = np.ones(len(indices)) if weights_L is None else weights_L.astype(np.float64)
     weights *= len(indices) / weights.sum() / views  # an item weighs as much under any number of views
     targets, weights = np.tile(indices, views), np.tile(weights, views)
     centre = features.mean(axis=0)
@@ -341,7 +347,8 @@ def _fit_each(
     """A regression per class of those that show it against the others; a class of which all are alike is told so."""
     columns = shown_LC.T
     mixed = [row for row, column in enumerate(columns) if 0 < column.sum() < len(column)]
-    paths = [_fit_one(views_VLD, columns[row], strengths, 2, iterations, balance) for row in mixed]
+    evened = Imbalance(balance)
+    paths = [_fit_one(views_VLD, columns[row], strengths, 2, iterations, evened.weights(columns[row])) for row in mixed]
     size = views_VLD.shape[2]
     always = np.where(shown_LC.all(axis=0), -FAR_BELOW, FAR_BELOW)
     for _ in strengths:  # also where no class is mixed: items that are all alike tell one constant answer

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.progress import note
 from activetune.data.annotations import annotations_of
 from activetune.data.kinds import Answer
@@ -222,12 +222,21 @@ class Task(ABC):
             content[name]
         return DictScores(content, self.shown)
 
-    def prepared(self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0) -> Task:
+    def prepared(
+        self,
+        labels: Labels,
+        positions: IntArray,
+        options: Imbalance,
+        *,
+        smoothing: float = 0.0,
+        weights_L: FloatArray | None = None,
+    ) -> Task:
         """The task with the settings that its loss has in a training on some of the items.
 
         Args:
             positions: of the items trained on. options: remedies for classes of different size.
             smoothing: of labels, in [0, 1), where the task has classes.
+            weights_L: how often each of the positions is drawn, see :meth:`Imbalance.weights`; None: all the same.
         """
         return self
 

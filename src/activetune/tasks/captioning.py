@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.data.kinds import Sentences
 from activetune.data.labels import Labels
@@ -100,7 +100,13 @@ class Captioning(Task):
         return replace(Batch.of(samples, tokens), weight=float((tokens[..., 1:] != PAD).sum()))
 
     def prepared(
-        self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
+        self,
+        labels: Labels,
+        positions: IntArray,
+        options: Imbalance,
+        *,
+        smoothing: float = 0.0,
+        weights_L: FloatArray | None = None,
     ) -> Captioning:
         """See :class:`Task`.
 

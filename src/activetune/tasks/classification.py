@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.data.label_notes import describe_labels
 from activetune.data.labels import Labels, labels_of, with_classes
 from activetune.data.pool import Pool
@@ -102,10 +102,16 @@ class Classification(ClassTask):
         return torch.softmax(logits_BC.float(), dim=1)
 
     def prepared(
-        self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
+        self,
+        labels: Labels,
+        positions: IntArray,
+        options: Imbalance,
+        *,
+        smoothing: float = 0.0,
+        weights_L: FloatArray | None = None,
     ) -> Classification:
         """See :class:`Task`: with the shares of the classes among the items trained on."""
-        added = options.added_to_logits(labels.indices[positions], len(labels.classes))
+        added = options.added_to_logits(labels.indices[positions], len(labels.classes), weights_L)
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
 
     def with_even_classes(self) -> Classification:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import Boxes, Detections
@@ -106,7 +106,15 @@ class Detection(Task):
         """See :class:`Task`: FCOS first, which learns from few images."""
         return sorted(heads(self.room), key=lambda kind: kind != "fcos")
 
-    def prepared(self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0) -> Detection:
+    def prepared(
+        self,
+        labels: Labels,
+        positions: IntArray,
+        options: Imbalance,
+        *,
+        smoothing: float = 0.0,
+        weights_L: FloatArray | None = None,
+    ) -> Detection:
         """See :class:`Task`.
 
         Raises:

@@ -69,10 +69,16 @@ class Multilabel(ClassTask):
         return labels.derived("shown", lambda: Presence.of(labels, labels.ids).shown_NC.astype(np.int64))
 
     def prepared(
-        self, labels: Labels, positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
+        self,
+        labels: Labels,
+        positions: IntArray,
+        options: Imbalance,
+        *,
+        smoothing: float = 0.0,
+        weights_L: FloatArray | None = None,
     ) -> Multilabel:
         """See :class:`Task`: with the classes' odds among the items trained on."""
-        added = options.added_to_logits(self.targets(labels)[positions], len(labels.classes))
+        added = options.added_to_logits(self.targets(labels)[positions], len(labels.classes), weights_L)
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))
 
     def loss(self, outputs: Tensor, batch: Batch) -> Loss:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from activetune.base.arrays import IntArray
+from activetune.base.arrays import FloatArray, IntArray
 from activetune.base.errors import UsageError
 from activetune.base.torchvision_ import import_torchvision
 from activetune.data.kinds import VOID, ArrayMask, Mask
@@ -118,12 +118,22 @@ class Segmentation(Task):
         return replace(Batch.of(samples, targets), weight=weight)
 
     def prepared(
-        self, labels: Labels[Mask], positions: IntArray, options: Imbalance, *, smoothing: float = 0.0
+        self,
+        labels: Labels[Mask],
+        positions: IntArray,
+        options: Imbalance,
+        *,
+        smoothing: float = 0.0,
+        weights_L: FloatArray | None = None,
     ) -> Segmentation:
         """See :class:`Task`: with the classes' shares of the pixels of the items trained on."""
         if not options.logit_adjustment:
             return replace(self, smoothing=smoothing)
-        counts = sum(_histogram(labels.answers[position], len(labels.classes)) for position in positions)
+        drawn = np.ones(len(positions)) if weights_L is None else weights_L / weights_L.mean()
+        counts = sum(
+            weight * _histogram(labels.answers[position], len(labels.classes))
+            for position, weight in zip(positions, drawn, strict=True)
+        )
         shares = np.maximum(counts, 0.5) / max(1, np.sum(counts))
         added = options.logit_adjustment * np.log(shares)
         return replace(self, smoothing=smoothing, added=tuple(float(value) for value in added))

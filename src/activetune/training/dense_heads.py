@@ -86,7 +86,8 @@ class DenseHeads:
         job, smoothing = self.job, self.training.label_smoothing
         head = job.fresh_head(candidate.kind)
         head.adapt(self.views.features)
-        task = job.task.prepared(job.labels, rows, self.imbalance, smoothing=smoothing)
+        drawn = self.imbalance.weights(job.strata[rows])
+        task = job.task.prepared(job.labels, rows, self.imbalance, smoothing=smoothing, weights_L=drawn)
         lesson = DenseLesson(task, job.strata, self.imbalance.balance, self.views)
         learned = as_json({**flatten(self.training), **flatten(self.imbalance)})
         key = digest(self.views.key, str(candidate), digest_array(rows), job.task.name, digest_json(learned))

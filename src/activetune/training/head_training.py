@@ -112,7 +112,8 @@ class ClassLesson:
         self.given, self.strata = given, given if strata is None else strata
         self.balance, self.smoothing = imbalance.balance, smoothing
         self.classes, self.device = classes, views.device
-        self.added_C = torch.from_numpy(imbalance.added_to_logits(given[rows], classes)).float().to(views.device)
+        added_C = imbalance.added_to_logits(given[rows], classes, imbalance.weights(self.strata[rows]))
+        self.added_C = torch.from_numpy(added_C).float().to(views.device)
 
     def targets(self, rows: IntArray, views: IntArray) -> Tensor:
         """See :class:`Lesson`: probabilities (B, C)."""

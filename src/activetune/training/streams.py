@@ -71,7 +71,10 @@ def stream_of(
         balance=options.imbalance.balance,
         count=count,
     )
-    task = job.task.prepared(job.labels, positions, options.imbalance, smoothing=options.label_smoothing)
+    drawn = options.imbalance.weights(job.strata[positions])
+    task = job.task.prepared(
+        job.labels, positions, options.imbalance, smoothing=options.label_smoothing, weights_L=drawn
+    )
     return Stream(task, job.pool, job.labels, batches, job.held_out)
 
 

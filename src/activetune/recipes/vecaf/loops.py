@@ -99,7 +99,11 @@ class Loops(Course):
         batches.positions = np.sort(self.done[-1].picks.positions)
         options = self.training
         self.learned = self.job.task.prepared(
-            self.job.labels, batches.positions, options.imbalance, smoothing=options.label_smoothing
+            self.job.labels,
+            batches.positions,
+            options.imbalance,
+            smoothing=options.label_smoothing,
+            weights_L=options.imbalance.weights(self.job.strata[batches.positions]),
         )
 
     def task(self, stream: Stream) -> Task:
