@@ -206,3 +206,4 @@ def test_wilsons_interval_is_scipys(n: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, n))
     expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
     assert wilson_interval(right, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert wilson_interval(0, n)[0] == 0.0 and wilson_interval(n, n)[1] == 1.0

@@ -696,7 +696,7 @@ def test_auto_trains_for_as_many_batches_as_fit(pool: Pool, tmp_path: Path, monk
         pool, tmp_path / "m", "auto", labels=labels, settings={"minutes": seconds / 60, "epochs": 15, "worthwhile": 6}
     )
     found = figures(tmp_path / "m")
-    assert (found["recipe"], found["batches"]) == ("vecaf", 6)  # a multiple of its three measurements
+    assert (found["recipe"], found["batches"]) == ("vecaf", 7)
     assert found["because"].endswith("7 batches of all labels do")
     assert found["scored_items"] == found["n_train"] == len(labels)  # the pass of the first probe
 
@@ -739,3 +739,19 @@ def test_a_training_computes_where_it_is_asked_to_whatever_the_process_computed_
     make_accelerator(Runtime(torch.device("cpu"), "fp32"), several=False)
     monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))  # as a GPU would be kept
     assert make_accelerator(Runtime(torch.device("cpu"), "fp32"), several=False).device.type == "cpu"
+
+
+@pytest.mark.parametrize("recipe", ["probe_then_full", "fact"])
+def test_the_papers_training_is_the_same_in_every_recipe(recipe: str) -> None:
+    """Whatever the recipe's own defaults are: what stops early or mixes weights would not be the paper's."""
+    paper: Any = make_recipe(recipe, "paper", {})
+    full: Any = make_recipe("full", "paper", {})
+    assert paper.training == full.training
+    assert (paper.training.patience, paper.training.layer_decay, paper.training.interpolation) == (0, 1.0, (1.0,))
+
+
+def test_crops_that_no_view_has_are_told(pool: Pool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(pool, tmp_path / "idle", "linear_probe", quiet=False, settings={"min_crop": 0.9, "flip": 0.0})
+    assert "min_crop, flip change nothing here: give probe_views=2 or more" in capsys.readouterr().err
+    train(pool, tmp_path / "varied", "linear_probe", quiet=False, settings={"min_crop": 0.9, "probe_views": 2})
+    assert "min_crop" not in capsys.readouterr().err

@@ -226,7 +226,7 @@ def test_loops_that_grow_share_the_same_batches_and_items(pool: Pool, tmp_path: 
     assert options.steps == [3, 3, 6, 6, 12, 12]
     assert options.sizes(100) == [5, 10, 21]
     assert options.sizes(15) == [5, 10, 15]
-    assert LoopSettings(batches=150, loops=3, measurements=3).steps == [16] * 9
+    assert LoopSettings(batches=150, loops=3, measurements=3).steps == [17, 16, 17] * 3
     run(pool, tmp_path / "m", loop_growth=2.0, batches=14, scoring="noted")
     assert [loop["k"] for loop in figures(tmp_path / "m")["loops"]] == [5, 10, 21]
     rows = [row for row in history(tmp_path / "m") if row["phase"] == "vecaf"]
@@ -235,14 +235,15 @@ def test_loops_that_grow_share_the_same_batches_and_items(pool: Pool, tmp_path: 
 
 
 @given(st.integers(1, 400), st.integers(1, 8), st.integers(1, 4), st.sampled_from([0.5, 1.0, 1.5, 3.0]))
-def test_loops_never_have_more_than_the_budget(batches: int, loops: int, measurements: int, growth: float) -> None:
+def test_loops_have_the_budget_together(batches: int, loops: int, measurements: int, growth: float) -> None:
     try:
         options = LoopSettings(batches=batches, loops=loops, measurements=measurements, loop_growth=growth)
     except UsageError:
         return
-    assert batches - loops * measurements < sum(options.steps) <= batches
+    assert sum(options.steps) == batches
+    assert len(options.steps) == loops * measurements
     if growth == 1:
-        assert options.steps == [batches // (loops * measurements)] * (loops * measurements)
+        assert max(options.steps) - min(options.steps) <= 1
 
 
 def test_balanced_losses_by_hand() -> None:

@@ -171,3 +171,8 @@ def test_losses_that_are_none_are_a_sentence(wrong: float) -> None:
     losses[7] = wrong
     with pytest.raises(UsageError, match="losses must be numbers of at least 0"):
         picks("ods", evidence(losses))
+
+
+def test_typical_items_are_refused_as_losses_draw_the_picks() -> None:
+    with pytest.raises(UsageError, match="leave it out"):
+        make_selector("ods", settings={"typical": 2})

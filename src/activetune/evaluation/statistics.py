@@ -87,4 +87,5 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     middle = share + part / 2
     reach = SURE * math.sqrt(share * (1 - share) / n + part / (4 * n))
     low, high = (middle - reach) / (1 + part), (middle + reach) / (1 + part)
-    return max(low, 0.0), min(high, 1.0)
+    # Of none and of all, a bound is 0 or 1 in exact arithmetic, and on either side of it in rounded one.
+    return (max(low, 0.0) if right else 0.0), (min(high, 1.0) if right < n else 1.0)

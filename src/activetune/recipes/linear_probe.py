@@ -13,6 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from activetune.base.arrays import NO_INDICES, FloatArray, IntArray
+from activetune.base.config import off_default
+from activetune.base.progress import note
+from activetune.base.settings import flatten
 from activetune.networks.imbalance import Imbalance
 from activetune.networks.regression import CROSS_VALIDATED, LinearHead
 from activetune.tasks import Crops
@@ -46,6 +49,9 @@ class LinearProbe(Recipe):
 
     def run(self, job: Job) -> Outcome:
         """See :class:`Recipe`."""
+        idle = off_default(self, flatten(Crops())) if self.probe.views == 1 else []
+        if idle:
+            note(f"{', '.join(idle)} change nothing here: give probe_views=2 or more for views that vary", job.quiet)
         return run_probe(job, self.probe, self.imbalance, self.crops, training=self.training)
 
     def fit_on_features(

@@ -95,7 +95,7 @@ class Loops(Course):
         batches = streams[0].batches
         batches.count = self.options.steps[epoch]
         batches.items = batches.count * batches.batch_size
-        batches.epoch, batches.skip = loop, stretch * batches.items
+        batches.epoch, batches.skip = loop, sum(self.options.steps[epoch - stretch : epoch]) * batches.batch_size
         batches.positions = np.sort(self.done[-1].picks.positions)
         options = self.training
         self.learned = self.job.task.prepared(

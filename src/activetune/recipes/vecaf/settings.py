@@ -22,7 +22,7 @@ class LoopSettings(Settings):
     """How the loops go, beside how the network is trained in them.
 
     Attributes:
-        batches: of all loops together, rounded down to a multiple of ``loops * measurements``.
+        batches: of all loops together; stretches between two measurements differ by one batch at most.
         loops: L. budget: items per loop, ``5%`` or a number. measurements: validations per loop.
         loop_growth: how many times the batches and the items of the loop before it a loop has; 1 makes all alike.
             ``budget`` is the loops' mean then.
@@ -105,12 +105,10 @@ class LoopSettings(Settings):
 
     @property
     def steps(self) -> list[int]:
-        """Batches of each stretch between two measurements, loop by loop."""
-        return [
-            int(self.batches * share / self.measurements + 1e-9)
-            for share in self._shares_of_loops
-            for _ in range(self.measurements)
-        ]
+        """Batches of each stretch between two measurements, loop by loop; together they are ``batches``."""
+        shares = np.repeat(self._shares_of_loops / self.measurements, self.measurements)
+        ends = np.floor(self.batches * np.cumsum(shares) + 0.5 + 1e-9).astype(np.int64)
+        return [int(count) for count in np.diff(ends, prepend=0)]
 
     @property
     def _shares_of_loops(self) -> FloatArray:

@@ -55,6 +55,11 @@ class ODS(ActiveFT):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.typical:
+            raise UsageError(
+                f"ods: typical can't be {self.typical}; leave it out, as a pick that gives way to a typical item would "
+                "leave the items with large losses that it was drawn to"
+            )
         if self.ensemble < 1:
             raise UsageError(f"ods: ensemble can't be {self.ensemble}; it must be at least 1")
 
