@@ -32,7 +32,10 @@ def test_where_the_model_waits_for_images_it_says_how_many_cores_would_do() -> N
 
 
 def test_where_both_share_the_cores_more_of_them_help_both() -> None:
-    figures = clock_of(wait=0, compute=20, decoding=10 * torch.get_num_threads(), on_processor=True).figures()
+    figures = clock_of(wait=0, compute=20, decoding=8 * torch.get_num_threads(), on_processor=True).figures()
+    assert figures["bound"] == "model"
+    assert "the model (waiting for images 0 % of the time, 40 % of the processor decodes)" in Clock.sentence(figures)
+    figures = clock_of(wait=0, compute=20, decoding=12 * torch.get_num_threads(), on_processor=True).figures()
     assert figures["bound"] == "decoding"
     assert "One core decodes" in Clock.sentence(figures)
     assert Clock.sentence(figures).endswith(" images/s: more cores, or smaller image files, make it faster")

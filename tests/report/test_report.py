@@ -735,7 +735,7 @@ def test_the_report_of_a_project_tells_its_rounds(tmp_path: Path) -> None:
     text = write_report(project, quiet=True).read_text(encoding="utf-8")
     for part in ("How many labels are enough?", "points by 60 more labels", "On the audit", "Map of the pool"):
         assert part in text
-    assert "project: 70 labels after 1 round" in text
+    assert "project: 60 labels to learn from, 10 more in the audit, after 1 round" in text
     with pytest.raises(UsageError, match="the report of a project folder reads no labels"):
         write_report(project, labels={"a": "b"}, overwrite=True, quiet=True)
 

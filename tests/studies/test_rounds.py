@@ -561,3 +561,38 @@ def test_kappa_of_answers_by_chance_is_zero() -> None:
     found = agreement(["a", "a", "b", "b"], ["a", "b", "a", "b"])
     assert found == {"agreement": 0.5, "kappa": 0.0}
     assert agreement(["a"], ["a"])["kappa"] == 1.0
+
+
+# What is not in the pool for it -------------------------------------------------------------------------------------
+
+
+def test_what_is_excluded_is_neither_picked_nor_learned_from(pool: Path) -> None:
+    ids = open_pool(pool, quiet=True).ids
+    start(pool)
+    chosen = load_selection(pool.parent / "project/rounds/001").ids
+    left_out = [*chosen[:3], *[item for item in ids if item not in chosen][:3]]
+    file = pool.parent / "exclude.csv"
+    write_csv(file, ("id",), [(item,) for item in left_out])
+    project = pool.parent / "without"
+    options: dict[str, Any] = {"workers": 0, "device": "cpu", "quiet": True}
+    next_round(project, pool=pool, budget=8, exclude=file, **options)
+    given = pool.parent / "given.csv"
+    write_csv(given, ("id", "label"), [(item, item.split("/")[0]) for item in ids[:20] + left_out])
+    found = next_round(project, labels=given, close=True, **options)
+    usable = {*ids[:20]} - {*left_out}
+    assert found.labels == len(usable)
+    for number in range(1, found.round + 1):
+        assert not {*left_out} & {*load_selection(project / f"rounds/{number:03d}").ids}
+    file.write_text("id\n" + "\n".join(ids) + "\n")
+    with pytest.raises(UsageError, match="excludes all"):
+        next_round(project, **options)
+    file.unlink()
+    with pytest.raises(UsageError, match="names the file as exclude"):
+        next_round(project, **options)
+
+
+def test_a_project_of_an_earlier_version_excludes_nothing(pool: Path) -> None:
+    start(pool)
+    path = pool.parent / "project/project.toml"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "exclude" not in line))
+    assert step(pool).state == "label"

@@ -12,6 +12,7 @@ from activetune.base.run import RunOptions
 from activetune.cli._app import app
 from activetune.cli._options import (
     ClassLabels,
+    Exclude,
     FollowLinks,
     Out,
     PoolArgument,
@@ -52,6 +53,7 @@ def next_(
         int | None,
         typer.Option(help="Random items of round 1 to score models on, never trained on; default: 0."),
     ] = None,
+    exclude: Exclude = None,
     classes: Annotated[
         str | None, typer.Option(help="All class names: a,b,c or a file with one per line; default: those that occur.")
     ] = None,
@@ -77,6 +79,7 @@ def next_(
         weights=weights,
         task=task,
         audit=audit,
+        exclude=exclude,
         classes=class_list(classes),
         labels=labels,
         close=close,

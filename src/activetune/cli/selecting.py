@@ -151,21 +151,22 @@ def select(
         out=out,
         **run_options,
     )
-    from_first(lambda: _tell(selection, method, out, known))
+    from_first(lambda: _tell(selection, out, known))
     from_first(lambda: _write_images(out, images, run_options))
 
 
-def _tell(selection: Selection, method: str, out: Path, labels: Labels | None) -> None:
+def _tell(selection: Selection, out: Path, labels: Labels | None) -> None:
     """Say what was selected, and make the page that shows it."""
     from activetune.report.contact_sheet import contact_sheet
-    from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures
+    from activetune.selection.artefact import ANSWERS, CONTACT_SHEET, explained_figures, told_method
 
     figures = selection.manifest["figures"]
     covered = ""
     if "coverage" in figures:
         covered = f"{100 * figures['coverage']:.1f} % within {figures['coverage_radius']:.3f}, "
     say(
-        f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by {method}, {covered}"
+        f"{out / 'selection.csv'}: {len(selection):,} of {selection.manifest['n']:,} items by "
+        f"{told_method(selection.manifest)}, {covered}"
         f"{explained_figures(figures)}, {figures['seconds']:.2f} s"
     )
     sheet = out / CONTACT_SHEET

@@ -143,8 +143,9 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
     """
     if Path(path).is_dir():
         raise UsageError(
-            f"{path} is a folder, and labels of one class per image are a file with the columns id and label; folders "
-            "hold answers to other tasks: give --task segmentation, detection or multilabel, if they are that"
+            f"{path} is a folder, and labels of one class per image are a file with the columns id and label; give "
+            "such a file. Folders hold answers to other tasks (segmentation, detection, multilabel), which commands "
+            "with --task read"
         )
     columns = read_table(path)
     need_columns(columns, ["id"], path, pool.position)

@@ -20,6 +20,8 @@ from activetune.report.subject import (
     VISFT,
     Subject,
 )
+from activetune.selection.artefact import told_method
+from activetune.selection.audit import read_audit
 
 Opening = tuple[str, str]
 
@@ -44,7 +46,7 @@ def _selection(subject: Subject) -> Opening:
     by = made.get("made_by", {}).get("backbone", "another program")
     return (
         f"{made.get('k', len(subject.selection or ())):,} of {made['n']:,} images to label, {_short(made.get('pool'))}",
-        f"Chosen by {made['method']}, seed {made['seed']}, on features by {by}.",
+        f"Chosen by {told_method(made)}, seed {made['seed']}, on features by {by}.",
     )
 
 
@@ -111,12 +113,17 @@ def _check(subject: Subject) -> Opening:
 
 
 def _project(subject: Subject) -> Opening:
-    made, answered = subject.manifest, len(subject.known or ())
-    rounds = sum(count not in (None, "", "0", 0) for count in (subject.ledger or {}).get("answered", ()))
+    made, known = subject.manifest, subject.known or {}
+    aside = len(known.keys() & read_audit(subject.folder, again="call 'activetune next' again"))
+    audit = f", {aside:,} more in the audit" if aside else ""
+    ledger = subject.ledger or {}
+    numbered = zip(ledger.get("round", ()), ledger.get("answered", ()), strict=False)
+    rounds = sum(str(number) != "0" and str(count) not in ("", "0", "None") for number, count in numbered)
     told = {name: made[name] for name in ("recipe", "backbone") if name in made}  # people may write the settings
     trained = f"; {' on '.join(map(str, told.values()))}" if told else ""
     return (
-        f"{subject.folder.resolve().name}: {answered:,} labels after {counted(rounds, 'round')}",
+        f"{subject.folder.resolve().name}: {counted(len(known) - aside, 'label')} to learn from{audit}, after "
+        f"{counted(rounds, 'round')}",
         f"{_short(made.get('pool'))}, labelled round by round{trained}.",
     )
 

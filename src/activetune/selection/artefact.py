@@ -38,6 +38,7 @@ class Selection:
         return [*self.ids, *self.audit]
 
 
+AUTO = "auto"  # the selector that takes another
 CONTACT_SHEET = "picks.html"
 PICKS, AGAIN = "selection.csv", "select again with --overwrite"
 SELECTION_FILES = (PICKS, AUDIT, CONTACT_SHEET)
@@ -83,6 +84,17 @@ def write_blank_labels(ids: Sequence[str], folder: Path) -> str:
             )
     write_csv(path, ("id", "label"), ((item, "") for item in ids))
     return ""
+
+
+def told_method(manifest: Mapping[str, Any]) -> str:
+    """The selector by its name; of ``auto`` also the one that it has taken, with which its note begins.
+
+    >>> told_method({"method": "auto", "notes": {"auto": "activeft: no label is known"}})
+    'auto: activeft'
+    """
+    name = str(manifest.get("method", ""))
+    taken = str(manifest.get("notes", {}).get(name, "")).partition(":")[0]
+    return f"{name}: {taken}" if taken and name == AUTO else name
 
 
 def explained_figures(figures: Mapping[str, Any]) -> str:

@@ -206,9 +206,9 @@ def confident_errors(probs_LC: FloatArray, indices_L: IntArray) -> IntArray:
 
 def _told(item: str, probs_C: FloatArray, label: int, classes: list[str], thresholds_C: FloatArray) -> LabelError:
     """A finding with its reason."""
-    meant = int(confident_classes(probs_C[None], thresholds_C)[0])
+    likeliest = int(probs_C.argmax())
     reason = (
-        f"by the other labels {classes[meant]!r} has a probability of {probs_C[meant]:.2f} (its own items: "
-        f"{thresholds_C[meant]:.2f} on average) and {classes[label]!r} one of {probs_C[label]:.2f}"
+        f"by the other labels {classes[likeliest]!r} has a probability of {probs_C[likeliest]:.2f} (its own items: "
+        f"{thresholds_C[likeliest]:.2f} on average) and {classes[label]!r} one of {probs_C[label]:.2f}"
     )
-    return LabelError(item, classes[label], classes[meant], float(probs_C[label]), reason)
+    return LabelError(item, classes[label], classes[likeliest], float(probs_C[label]), reason)

@@ -60,7 +60,7 @@ def _columns(subject: Subject) -> tuple[dict[str, Counter[str]], dict[str, int]]
         }
     else:
         known = subject.known_classes
-        sets = {"pool": list(known.values())}
+        sets = {"labelled": list(known.values())}
         if subject.selection is not None:
             sets["picks"] = [known[item] for item in subject.selection.ids if item in known]
     columns = {name: Counter(kind for kinds in items for kind in kinds) for name, items in sets.items()}

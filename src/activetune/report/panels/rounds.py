@@ -54,19 +54,19 @@ def _advice(latest: Mapping[str, Any], page: Page) -> None:
     )
     page.paragraph(_sentence(latest))
     points = [(float(count), 100 * value) for count, value in gain["points"]]
+    lines = [Line("measured by cross-validation", points, colour=0)]
+    if latest.get("audit"):  # what is expected begins at another score, that on the audit: it is no part of this curve
+        page.add(line_chart(lines, Axis("labels"), Axis("accuracy of a linear probe, %")))
+        page.note(
+            "The curve is measured on the picks, which a selector has chosen, and which may be harder than random "
+            "images. The gain above begins at the model's score on the audit; its interval is that of the gain alone."
+        )
+        return
     ends = [(float(latest["labels"]), 100 * gain["now"]), (float(latest["labels"] + gain["more"]), 100 * gain["then"])]
     ahead = [100 * gain["now"], 100 * gain["then"]]
     width = 50 * (gain["high"] - gain["low"])
-    lines = [
-        Line("measured by cross-validation", points, colour=0),
-        Line("expected", ends, (0.0, width), [f"{value:.1f}" for value in ahead], colour=1, style=1),
-    ]
+    lines.append(Line("expected", ends, (0.0, width), [f"{value:.1f}" for value in ahead], colour=1, style=1))
     page.add(line_chart(lines, Axis("labels"), Axis("accuracy of a linear probe, %")))
-    if latest.get("audit"):
-        page.note(
-            "What is expected begins at the model's score on the audit; the curve before it is measured on the picks, "
-            "which a selector has chosen, and which may be harder than random images."
-        )
 
 
 def _sentence(advice: Mapping[str, Any]) -> str:

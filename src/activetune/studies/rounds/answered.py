@@ -114,16 +114,24 @@ class Answered:
         note(f"{path} was not there: it is written anew, with the answers taken over from it", quiet)
 
 
-def take_over(project: Project, pool: Pool, given: str | os.PathLike[str] | None, quiet: bool) -> Answered:
+def take_over(
+    project: Project,
+    pool: Pool,
+    given: str | os.PathLike[str] | None,
+    quiet: bool,
+    *,
+    excluded: Collection[str] = (),
+) -> Answered:
     """Add what is new in the rounds' label files to the history.
 
     Args:
         given: a label file from elsewhere, to be taken over too, with the audit that lies beside it.
+        excluded: ids that are treated as if they were not in the pool, which answers may be of all the same.
 
     Raises:
         UsageError: a file is damaged, names unknown items, or holds no label where it was given.
     """
-    known, path, multilabel = pool.position, project.folder / HISTORY, project.settings.multilabel
+    known, path, multilabel = {*pool.position, *excluded}, project.folder / HISTORY, project.settings.multilabel
     history, found = read_history(path), []
     for number in project.rounds:
         file = project.round(number) / ANSWERS

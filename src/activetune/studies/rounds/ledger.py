@@ -11,10 +11,10 @@ from typing import Any
 
 from activetune.base.printing import counted
 from activetune.base.tables import write_csv
+from activetune.selection.artefact import told_method
 from activetune.studies.rounds.answers import LABELLED, OPEN, Answer, Decision
 from activetune.studies.rounds.project import Project
 
-AUTO = "auto"  # the selector that takes another
 PAUSE = 300.0  # seconds between two answers of a person, from which on they were not at it
 
 
@@ -59,17 +59,10 @@ def ledger_of(project: Project, history: Sequence[Answer], decisions: Mapping[st
     for number in project.rounds:
         selection = project.selection(number)
         items = selection.to_label
-        method = _method(selection.manifest)
+        method = told_method(selection.manifest)
         counts = _counts(items, decisions)
         entries.append(Entry(number, method, len(items), len(selection.audit), *counts, seconds_of(history, number)))
     return entries
-
-
-def _method(manifest: Mapping[str, Any]) -> str:
-    """The selector by its name; of ``auto`` also what it has taken, with which its note begins."""
-    name = str(manifest.get("method", ""))
-    taken = str(manifest.get("notes", {}).get(name, "")).partition(":")[0]
-    return f"{name}: {taken}" if taken and name == AUTO else name
 
 
 def _counts(items: Collection[str], decisions: Mapping[str, Decision]) -> tuple[int, int, int]:

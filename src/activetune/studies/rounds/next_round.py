@@ -22,6 +22,7 @@ from activetune.base.printing import counted
 from activetune.base.progress import note
 from activetune.base.run import Idle, Run, RunOptions
 from activetune.base.tables import csv_line
+from activetune.data.ids import read_excluded
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
 from activetune.data.pool import Pool
@@ -84,6 +85,7 @@ def next_round(
     weights: str | Path | None = None,
     task: str | None = None,
     audit: int | None = None,
+    exclude: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     close: bool = False,
@@ -100,6 +102,8 @@ def next_round(
         method, recipe: ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``.
         backbone, weights, task: as of :func:`activetune.finetune`.
         audit: random items that the first round asks for too: models are scored on them, and none learns from them.
+        exclude: a file with ids that are treated as if they were not in the pool: no round picks them, and no model
+            looks at them; of the findings of :func:`activetune.check` those that it says to leave out.
         classes: names of the model's outputs, in order.
         labels: a file (id, label) of answers from elsewhere, to be merged too. An audit beside it (``audit.csv`` of a
             selection) becomes the project's.
@@ -113,12 +117,13 @@ def next_round(
     """
     run = Run.of("next", run_options, overwrite=KEEPS)
     asked_trackers(track)  # those that can't be had are refused before any work
-    own = {"backbone": backbone, "weights": _absolute(weights), "task": task, "audit": audit, "seed": run.seed or None}
+    paths = {"weights": _absolute(weights), "exclude": _absolute(exclude)}
+    own = {"backbone": backbone, **paths, "task": task, "audit": audit, "seed": run.seed or None}
     asked = {"pool": _absolute(pool), "budget": budget, "method": method, "recipe": recipe, "classes": classes, **own}
     found = _opened(Path(project), asked, run.quiet)
     run = replace(run, seed=found.settings.seed, resume=True)
-    images = _images(found, run)
-    return _Call(found, images, run, track, take_over(found, images, labels, run.quiet)).go(close)
+    images, excluded = _images(found, run)
+    return _Call(found, images, run, track, take_over(found, images, labels, run.quiet, excluded=excluded)).go(close)
 
 
 def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
@@ -139,13 +144,24 @@ def _opened(folder: Path, asked: Mapping[str, Any], quiet: bool) -> Project:
     return open_project(folder, given, quiet=quiet)
 
 
-def _images(project: Project, run: Run) -> Pool:
-    """The project's pool, without labels of its own."""
+def _images(project: Project, run: Run) -> tuple[Pool, frozenset[str]]:
+    """The project's pool, without labels of its own and without what is excluded; and the ids of that."""
+    where = project.folder / SETTINGS
     try:
-        return replace(open_pool(project.settings.pool, quiet=run.quiet), labels=None)
+        pool = replace(open_pool(project.settings.pool, quiet=run.quiet), labels=None)
     except UsageError as error:
-        where = project.folder / SETTINGS
         raise UsageError(f"{error}; if the project's pool was moved, change its place in {where}") from None
+    if not project.settings.exclude:
+        return pool, frozenset()
+    try:
+        excluded = frozenset(read_excluded(project.settings.exclude, pool.position, what="the pool"))
+    except UsageError as error:
+        raise UsageError(f"{error}; {where} names the file as exclude") from None
+    left = [item for item in pool.ids if item not in excluded]
+    if not left:
+        raise UsageError(f"{where} excludes all {len(pool):,} images of the pool; exclude fewer")
+    note(f"{counted(len(excluded), 'image')} of the pool excluded, by {project.settings.exclude}", run.quiet)
+    return pool.subset(left), excluded
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:

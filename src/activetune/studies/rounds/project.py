@@ -53,8 +53,12 @@ class ProjectSettings(Settings):
         recipe: of each round's model; both as ``NAME``, ``NAME:PRESET`` or ``NAME:setting=value;setting=value``.
         backbone, weights: of the features and the models. task: what is asked.
         audit: random items of the first round that models are scored on, and that none learns from.
-        classes: names, in the order of a model's outputs; those that are answered are added. seed: of every choice.
+        classes: names, in the order of a model's outputs; those that are answered are added.
+        exclude: a file with ids that are treated as if they were not in the pool, such as the findings of a check.
+        seed: of every choice.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"exclude"})  # projects of earlier versions don't say it
 
     explained: ClassVar[Mapping[str, str]] = {
         "pool": "the images: a folder, or what else 'activetune embed' takes",
@@ -66,6 +70,7 @@ class ProjectSettings(Settings):
         "task": f"what is asked about the images: {' or '.join(TASKS)}",
         "audit": "random items of the first round that models are scored on, and that none learns from",
         "classes": "names in the order of a model's outputs; names that people add come after them",
+        "exclude": "a file with ids to treat as if they were not in the pool, as 'activetune check' makes; empty: none",
         "seed": "of every random choice",
     }
 
@@ -78,6 +83,7 @@ class ProjectSettings(Settings):
     task: str = TASKS[0]
     audit: int = 0
     classes: tuple[str, ...] = ()
+    exclude: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -193,7 +199,7 @@ def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False)
 
 def _refuse_shortened(path: Path, content: Mapping[str, Any]) -> None:
     missing = [field.name for field in fields(ProjectSettings) if field.name not in content]
-    if missing:
+    if set(missing) - ProjectSettings.later:  # what is cut off has lost its last line, which is of an earlier version
         lines = ", ".join(_line(ProjectSettings(), name) for name in missing)
         raise UsageError(
             f"{path} does not say {', '.join(missing)}: it was cut off, or lines were taken out. Add them as they were "
