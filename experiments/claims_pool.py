@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from claims import Claim, checked, ordered
 from pool_rounds_tables import BY_DOUBT, doubts_apart, over_coverage
@@ -23,6 +25,7 @@ from pool_tables import (
     over_activeft,
     over_labels_alone,
     over_one_backbone,
+    runs,
     sets_of,
     sizes,
     typical_gains,
@@ -195,6 +198,28 @@ def student_gains(name: str, *scores: str) -> tuple[str, ...]:
     )
 
 
+STUDENT = "pool_fact:pilot=false;pseudo_labels=1000"
+PARTS = ("student_augment=trivial", "student_augment=rand", "ema=0.98", "pseudo_even=1", "pseudo_with=ods", "turns=2")
+
+
+@cache
+def in_parts() -> dict[str, float]:
+    """Top-1 in percent by recipe, of the run that takes a student apart."""
+    (cells,) = (cells for run, cells in runs() if run["name"] == "CIFAR-10, bundled, a student in parts")
+    return {cell["recipe"]: 100 * float(np.mean(cell["top1"])) for cell in cells}
+
+
+def parts_of_a_student() -> tuple[str, ...]:
+    """What each part adds to the plain student, in points."""
+    added = (in_parts()[f"{STUDENT};{part}"] - in_parts()[STUDENT] for part in PARTS)
+    return tuple(f"{round(points, 1) + 0.0:+.1f}" for points in added)
+
+
+def over_no_student() -> str:
+    """Points by which the student with RandAugment is above none."""
+    return f"{in_parts()[f'{STUDENT};student_augment=rand'] - in_parts()['pool_fact:turns=0']:+.1f}"
+
+
 def classes_met() -> tuple[str]:
     """How many of Caltech's classes ActiveFT's 101 picks meet; the least and the largest of the seeds."""
     cells = of_tuned()["Caltech-101", "ViT-Tiny"]
@@ -351,7 +376,7 @@ CLAIMS = {
             seconds,
         ),
         Claim(
-            "With 10, 20, 50, 100 and 250 of CIFAR-10 it is {}, {}, {}, {} and {},",
+            "With 10, 20, 50, 100, 250, 500 and 1,000 of CIFAR-10 it is {}, {}, {}, {}, {}, {} and {},",
             lambda: tuned_gains("CIFAR-10", "bundled"),
         ),
         Claim(
@@ -368,6 +393,11 @@ CLAIMS = {
             "A student adds {}, {} and {} points to `Cells` with 6, 15 and 30 labels (in balanced accuracy {}, {} and {}),",
             lambda: student_gains("Cells", "top1", "balanced_accuracy"),
         ),
+        Claim(
+            "Of 250 labels of CIFAR-10, with 1,000 pseudo-labels: TrivialAugment adds {} points to a student and RandAugment {}, a moving average {}, classes alike {}, picks by ODS {} and a second student {}.",
+            parts_of_a_student,
+        ),
+        Claim("The student with RandAugment is {} points above none there.", lambda: [over_no_student()]),
         Claim("and {}, {} and {} to CIFAR-10 with 10, 20 and 250,", lambda: student_gains("CIFAR-10", "top1")),
         Claim("On Caltech-101 the labels are the limit: 101 picks meet {} of its 101 classes.", classes_met),
     ],

@@ -96,7 +96,7 @@ def test_a_selection_shows_command_picks_map_coverage_and_balance(made: Path, mo
     wanted = ["What was asked", "Picked images", "Where the picks lie", "How many labels are enough?", "Class balance"]
     assert headings(page)[:5] == wanted
     assert page.count("nearest not picked") == 30
-    assert 'data-choose="view"' in page and "of what all of them bring" in page
+    assert 'data-choose="view"' in page and "of the fall in mean distance" in page
     assert page.count("6 more pictures") == 1  # 24 of 30 stand open
 
 

@@ -177,7 +177,7 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="auto|HOST",
-        help="Of the Ray cluster: the one of this machine, or its head; default: one is started for this run.",
+        help="Address of the Ray cluster: the one of this machine, or its head; default: one is started for this run.",
         show_default=False,
     ),
 ]

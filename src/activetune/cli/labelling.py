@@ -24,13 +24,13 @@ Classes = Annotated[
 ]
 Task = Annotated[
     str | None,
-    typer.Option(help="Of --in: classification (default), multilabel, detection, segmentation, captioning."),
+    typer.Option(help="With --in: the task, classification (default), multilabel, detection, segmentation, captioning."),
 ]
 Guesses = Annotated[
-    Path | None, typer.Option("--suggestions", metavar="PREDICTIONS", help="Of --in: what it shows first.")
+    Path | None, typer.Option("--suggestions", metavar="PREDICTIONS", help="With --in: predictions that the tool shows first.")
 ]
 ImageUrl = Annotated[
-    str | None, typer.Option(help="Of --in: in front of an image's id; default: the pool's folder as a local storage.")
+    str | None, typer.Option(help="With --in: what stands in front of an image's id; default: the pool's folder as a local storage.")
 ]
 
 
@@ -56,13 +56,13 @@ def label(
         bool, typer.Option("--multilabel", help="An image may have several classes, or none.")
     ] = False,
     no_suggestions: Annotated[bool, typer.Option("--no-suggestions", help="Suggest no classes.")] = False,
-    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes the selection's usual one, or a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes the selection's usual one, or a free one.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
     inside: Annotated[
         str | None,
         typer.Option("--in", metavar=STUDIO, help="Label there: the first call pushes the picks, later ones pull."),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Of the Label Studio that --in names.")] = None,
+    url: Annotated[str | None, typer.Option(help="With --in label-studio: the address of the server.")] = None,
     task: Task = None,
     guesses: Guesses = None,
     image_url: ImageUrl = None,

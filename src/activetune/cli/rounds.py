@@ -41,7 +41,7 @@ def next_(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Of each round's model, with settings as the method; default: linear_probe.", show_default=False
+            help="Trains each round's model; settings as with --method; default: linear_probe.", show_default=False
         ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="As in 'embed'; default: bundled.", show_default=False)] = None,
@@ -123,7 +123,7 @@ def label_errors(
         str | None, typer.Option(metavar="EMB", help="The pool's features, where they are there already.")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Of the features, as in 'embed'; default: bundled.", show_default=False)
+        str | None, typer.Option(help="Computes the features, as in 'embed'; default: bundled.", show_default=False)
     ] = None,
     weights: Weights = None,
     folds: Annotated[int, typer.Option(help="Parts of the labels that are told by the others.", min=2)] = 5,

@@ -94,8 +94,8 @@ def _advice(counts: Sequence[int], distances: Sequence[float]) -> str:
     )
     share = reached / counts[-1]
     told = (
-        f"The first {reached:,} of {counts[-1]:,} picks bring {100 * ENOUGH:.0f} % of what all of them bring over the "
-        f"first one alone (the mean distance falls from {distances[0]:.3f} to {distances[-1]:.3f}). "
+        f"The first {reached:,} of {counts[-1]:,} picks achieve {100 * ENOUGH:.0f} % of the fall in mean distance "
+        f"from the first pick to the last ({distances[0]:.3f} to {distances[-1]:.3f}). "
     )
     if share <= LATE:
         return (
