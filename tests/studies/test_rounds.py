@@ -587,7 +587,7 @@ def test_what_is_excluded_is_neither_picked_nor_learned_from(pool: Path) -> None
     with pytest.raises(UsageError, match="excludes all"):
         next_round(project, **options)
     file.unlink()
-    with pytest.raises(UsageError, match="names the file as exclude"):
+    with pytest.raises(UsageError, match="change exclude in"):
         next_round(project, **options)
 
 

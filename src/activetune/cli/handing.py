@@ -53,7 +53,9 @@ def serve(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of 'finetune'.")],
     port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.", min=1)] = 32 * 2**20,
-    max_pixels: Annotated[int, typer.Option(help="Most pixels of an image; it can only be lowered.", min=1)] = 89_478_485,
+    max_pixels: Annotated[
+        int, typer.Option(help="Most pixels of an image; it can only be lowered.", min=1)
+    ] = 89_478_485,
     **run_options: Unpack[RunOptions],
 ) -> None:
     """Answer images over HTTP on this machine. The first line says the address, with the token that requests need."""

@@ -24,13 +24,19 @@ Classes = Annotated[
 ]
 Task = Annotated[
     str | None,
-    typer.Option(help="With --in: the task, classification (default), multilabel, detection, segmentation, captioning."),
+    typer.Option(
+        help="With --in: the task, classification (default), multilabel, detection, segmentation, captioning."
+    ),
 ]
 Guesses = Annotated[
-    Path | None, typer.Option("--suggestions", metavar="PREDICTIONS", help="With --in: predictions that the tool shows first.")
+    Path | None,
+    typer.Option("--suggestions", metavar="PREDICTIONS", help="With --in: predictions that the tool shows first."),
 ]
 ImageUrl = Annotated[
-    str | None, typer.Option(help="With --in: what stands in front of an image's id; default: the pool's folder as a local storage.")
+    str | None,
+    typer.Option(
+        help="With --in: what stands in front of an image's id; default: the pool's folder as a local storage."
+    ),
 ]
 
 

@@ -117,7 +117,9 @@ def select(
     pool: ItsPool = None,
     audit: Audit = 0,
     levels: Annotated[int, typer.Option(help="1, or 2 for a pool beyond memory.", min=1, max=2)] = 1,
-    partitions: Annotated[int | None, typer.Option(help="With --levels 2: how many parts; default: one per 50,000 items.")] = None,
+    partitions: Annotated[
+        int | None, typer.Option(help="With --levels 2: how many parts; default: one per 50,000 items.")
+    ] = None,
     refine: Annotated[bool, typer.Option("--refine", help="After --levels 2, swap picks across partitions.")] = False,
     images: Images = None,
     **run_options: Unpack[RunOptions],

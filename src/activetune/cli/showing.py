@@ -79,7 +79,8 @@ def report(
         Path | None, typer.Option(metavar="EMB", help="Features for the map; default: those that DIR names.")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="Layout of the map: pca (the default), tsne, umap, or several with commas between.")
+        str | None,
+        typer.Option(help="Layout of the map: pca (the default), tsne, umap, or several with commas between."),
     ] = None,
     **run_options: Unpack[RunOptions],
 ) -> None:

@@ -70,7 +70,8 @@ def simulate(
         str, typer.Option(metavar="one|per-seed", help="What a share holds out: the same for all seeds, or not.")
     ] = "one",
     settings: Annotated[
-        list[str] | None, typer.Option(metavar="NAME.SETTING=VALUE", help="A setting of a method or recipe; can be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME.SETTING=VALUE", help="A setting of a method or recipe; can be repeated."),
     ] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep finetuned models.")] = False,
     no_cache: NoCache = False,

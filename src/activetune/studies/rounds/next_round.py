@@ -156,10 +156,10 @@ def _images(project: Project, run: Run) -> tuple[Pool, frozenset[str]]:
     try:
         excluded = frozenset(read_excluded(project.settings.exclude, pool.position, what="the pool"))
     except UsageError as error:
-        raise UsageError(f"{error}; {where} names the file as exclude") from None
+        raise UsageError(f"{error}; correct the file, or change exclude in {where}") from None
     left = [item for item in pool.ids if item not in excluded]
     if not left:
-        raise UsageError(f"{where} excludes all {len(pool):,} images of the pool; exclude fewer")
+        raise UsageError(f"{where} excludes all {len(pool):,} images of the pool; give fewer ids in its file")
     note(f"{counted(len(excluded), 'image')} of the pool excluded, by {project.settings.exclude}", run.quiet)
     return pool.subset(left), excluded
 
