@@ -39,7 +39,7 @@ def test_a_new_or_empty_folder_is_made_ready(tmp_path: Path, exists: bool) -> No
     folder = tmp_path / "deep" / "out"
     if exists:
         folder.mkdir(parents=True)
-    assert prepare_folder(folder, ("features.npy",)) == folder
+    assert prepare_folder(folder, "embeddings", ("features.npy",)) == folder
     assert folder.is_dir()
 
 
@@ -48,21 +48,21 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_was(tmp_path: P
     (tmp_path / "thesis.tex").write_text("years of work")
     before = tree(tmp_path)
     with pytest.raises(UsageError, match=r"is not empty .*'thesis\.tex'.*nothing was written: .*--overwrite"):
-        prepare_folder(tmp_path, ("manifest.json", "thesis.tex"))
+        prepare_folder(tmp_path, "embeddings", ("manifest.json", "thesis.tex"))
     assert tree(tmp_path) == before
 
 
 def test_overwrite_removes_the_artefacts_own_files_and_nothing_else(tmp_path: Path) -> None:
     for name in ("manifest.json", "features.npy", "thesis.tex"):
         (tmp_path / name).write_text(name)
-    prepare_folder(tmp_path, ("features.npy", "items.parquet"), overwrite=True)
+    prepare_folder(tmp_path, "embeddings", ("features.npy", "items.parquet"), overwrite=True)
     assert tree(tmp_path) == {"thesis.tex": b"thesis.tex", BEGUN: b""}
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     with pytest.raises(UsageError, match="is a file; --out must name a folder"):
-        prepare_folder(tmp_path / "out", (), overwrite=True)
+        prepare_folder(tmp_path / "out", "embeddings", (), overwrite=True)
     assert (tmp_path / "out").read_text() == "x"
 
 
@@ -171,7 +171,7 @@ def test_another_kind_of_artefact_is_refused(tmp_path: Path) -> None:
 
 def test_an_artefact_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     write_manifest(tmp_path, "model", {"format": 99, "activetune": "9.0"})
-    with pytest.raises(UsageError, match=r"newer activetune \(9\.0\); update"):
+    with pytest.raises(UsageError, match=r"newer activetune: its format is 9\d*, and this one reads up to \d; update"):
         read_manifest(tmp_path, "model")
 
 
@@ -458,3 +458,13 @@ def test_manifests_are_plain_json_for_other_tools(selected: Path) -> None:
     content = json.loads((selected / "manifest.json").read_text(encoding="utf-8"))
     assert content["kind"] == "selection"
     assert content["format"] == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_artefact_of_another_kind_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    write_manifest(tmp_path, "model", {})
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(UsageError, match="an artefact of another kind is never replaced: choose another --out"):
+        prepare_folder(tmp_path, "selection", ("selection.csv",), overwrite=overwrite)
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["manifest.json"]

@@ -764,3 +764,14 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(activetune, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = activetune.nonsense
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "2>&1 | true"])
+def test_closed_streams_stop_no_work(tmp_path: Path, closed: str) -> None:
+    features = tmp_path / "features.npy"
+    np.save(features, np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32))
+    out = tmp_path / "sel"
+    command = f"{sys.executable} -m activetune select {features} --budget 3 --method k_means --out {out}"
+    ended = subprocess.run(["bash", "-c", f"set -o pipefail; {command} {closed}"], check=False)
+    assert ended.returncode == 0
+    assert {entry.name for entry in out.iterdir()} >= {"selection.csv", "manifest.json", "labels.csv", "picks.html"}

@@ -24,17 +24,18 @@ FORMATS = {"model": 2}  # of the kinds whose format is not the first any more
 MADE_BY = {"embeddings": "embed", "selection": "select", "model": "finetune"}  # the commands that people give by hand
 
 
-def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False, key: str = "") -> Path:
+def prepare_folder(path: Path, kind: str, files: Sequence[str], *, overwrite: bool = False, key: str = "") -> Path:
     """Make an output folder ready: it must be new or empty, or hold what was cut off, or ``overwrite`` given.
 
-    ``files`` are the names that the artefact owns (folders too); overwriting removes these, a report of them, and
-    nothing else: the manifest first, then the last of them, which should be the one that says what the others are.
-    ``key`` tells the run from others, see :func:`begun_by`.
+    ``files`` are the names that the artefact of this kind owns (folders too); overwriting removes these, a report of
+    them, and nothing else: the manifest first, then the last of them, which should be the one that says what the others
+    are. ``key`` tells the run from others, see :func:`begun_by`.
 
     Raises:
-        UsageError: the folder holds something and ``overwrite`` is off, or the path is a file.
+        UsageError: the folder holds something and ``overwrite`` is off, or an artefact of another kind; or the path
+            is a file.
     """
-    present = refuse_occupied(path, overwrite=overwrite)
+    present = refuse_occupied(path, kind, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
     begin(path, key)
     for name in (MANIFEST, REPORT, REPORT_FILES, *reversed(files)) if present else ():
@@ -42,7 +43,7 @@ def prepare_folder(path: Path, files: Sequence[str], *, overwrite: bool = False,
     return path
 
 
-def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out") -> list[str]:
+def refuse_occupied(path: Path, kind: str, *, overwrite: bool = False, option: str = "--out") -> list[str]:
     """Refuse a folder that :func:`prepare_folder` would not take, before any work is done for it.
 
     Args:
@@ -52,10 +53,11 @@ def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out
         What lies in it; see :func:`contents`.
 
     Raises:
-        UsageError: it holds something and ``overwrite`` is off, or the path is a file.
+        UsageError: it holds something and ``overwrite`` is off, or an artefact of another kind, or the path is a file.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; {option} must name a folder")
+    refuse_another_kind(path, kind, option=option)
     present = contents(path) if path.is_dir() else []
     if present and not overwrite and not cut_off(path):
         raise UsageError(
@@ -63,6 +65,23 @@ def refuse_occupied(path: Path, *, overwrite: bool = False, option: str = "--out
             f"choose another {option}, or give --overwrite"
         )
     return present
+
+
+def refuse_another_kind(path: Path, kind: str, *, option: str = "--out") -> None:
+    """Refuse a folder that holds a finished artefact of another kind: all kinds have a manifest of the same name.
+
+    Raises:
+        UsageError: it does. A damaged manifest says of no kind that it is there.
+    """
+    try:
+        found = read_json(path / MANIFEST).get("kind") if (path / MANIFEST).is_file() else None
+    except ActivetuneError:
+        return
+    if isinstance(found, str) and found != kind:
+        raise UsageError(
+            f"{path} holds {found!r}, and {kind!r} would be written there; nothing was written, as an artefact of "
+            f"another kind is never replaced: choose another {option}"
+        )
 
 
 def begin(folder: Path, key: str = "") -> None:
@@ -165,7 +184,10 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     if not isinstance(version, int):
         raise UsageError(f"{folder / MANIFEST} is damaged: its format is {version!r}; make the artefact again")
     if version > FORMATS.get(kind, 1):
-        raise UsageError(f"{folder} was made by a newer activetune ({manifest.get('activetune')}); update to read it")
+        raise UsageError(
+            f"{folder} was made by a newer activetune: its format is {version}, and this one reads up to "
+            f"{FORMATS.get(kind, 1)}; update activetune to read it"
+        )
     return manifest
 
 

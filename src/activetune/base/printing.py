@@ -6,6 +6,7 @@ Control characters (a terminal obeys ``\\x1b[2J``), signs that turn the directio
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -76,10 +77,30 @@ def _is_shown(sign: str) -> bool:
 
 def say(text: str) -> None:
     """A result on stdout."""
-    sys.stdout.write(f"{printable(text)}\n")
-    sys.stdout.flush()
+    _write("stdout", text)
 
 
 def tell(text: str) -> None:
     """A note, a warning or an error on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    _write("stderr", text)
+
+
+def _write(name: str, text: str) -> None:
+    """A line on a stream of ``sys``; where its reader has gone, nothing: the work goes on, and its files are made."""
+    stream = getattr(sys, name)
+    try:
+        stream.write(f"{printable(text)}\n")
+        stream.flush()
+    except BrokenPipeError:
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  (Python flushes at exit)
+
+
+def open_closed_streams() -> None:
+    """Open what a shell has closed (``>&-``), or a file of the output would take its number, and what is printed."""
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115

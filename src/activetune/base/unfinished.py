@@ -68,7 +68,7 @@ class Output:
             if found.get("run") != made_from["run"]:
                 self._begin_second_stage_again(folder, found, made_from, run)
         else:
-            prepare_folder(folder, self.files, overwrite=run.overwrite)
+            prepare_folder(folder, self.kind, self.files, overwrite=run.overwrite)
             write_json(folder / RUN, made_from)
         (folder / WORK).mkdir(exist_ok=True)
 

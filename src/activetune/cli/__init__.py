@@ -13,7 +13,7 @@ from typing import Any
 
 from activetune.base.interrupts import Terminated, answer_signals, ignore_signals
 from activetune.base.launch import launched, leave
-from activetune.base.printing import tell
+from activetune.base.printing import open_closed_streams, tell
 
 __all__ = ["commands", "main", "run"]
 
@@ -21,6 +21,7 @@ __all__ = ["commands", "main", "run"]
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; every failure is one sentence on stderr."""
     try:
+        open_closed_streams()
         answer_signals()
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as error:

@@ -199,7 +199,7 @@ def _refuse_images(embeddings: str, folder: Path | None, out: Path, run_options:
     from activetune.base.artefact import MANIFEST, refuse_occupied
     from activetune.data.opening import refuse_in_pool
     from activetune.features.artefact import load_embeddings
-    from activetune.selection.images import pool_of
+    from activetune.selection.images import IMAGES, pool_of
 
     if folder is None:
         return
@@ -212,7 +212,7 @@ def _refuse_images(embeddings: str, folder: Path | None, out: Path, run_options:
     refuse_in_pool(folder, pool, "--images")
     run = Run(**run_options)
     if not (run.resume and (folder / MANIFEST).is_file()):  # what it holds is compared with the picks then
-        refuse_occupied(folder, overwrite=run.overwrite, option="--images")
+        refuse_occupied(folder, IMAGES, overwrite=run.overwrite, option="--images")
 
 
 def _write_images(selection: Path, folder: Path | None, run_options: RunOptions) -> None:

@@ -95,7 +95,7 @@ def corrupt(
                 "--overwrite"
             )
     else:
-        prepare_folder(folder, _files_of(folder), overwrite=run.overwrite)
+        prepare_folder(folder, "corruptions", _files_of(folder), overwrite=run.overwrite)
         write_manifest(folder, "corruptions", {**made_from, "pool": pool.name})
     waiting = [name for name in names if not (folder / name).is_file()]
     count = run.workers if run.workers >= 0 else usable_cores()

@@ -230,4 +230,4 @@ def _claim(folder: Path, *, overwrite: bool, resume: bool) -> None:
             f"{folder} holds embeddings of another pool, backbone or transform (or --no-cache was given); "
             "nothing was written: choose another --out, or give --overwrite"
         )
-    prepare_folder(folder, (*EMBEDDING_FILES, WORK), overwrite=overwrite)
+    prepare_folder(folder, "embeddings", (*EMBEDDING_FILES, WORK), overwrite=overwrite)

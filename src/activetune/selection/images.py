@@ -80,7 +80,7 @@ def save_images(
             "give the pool that they were picked from"
         )
     refuse_in_pool(folder, opened, "--images")
-    prepare_folder(folder, (IMAGES, AUDIT, LIST), overwrite=overwrite)
+    prepare_folder(folder, IMAGES, (IMAGES, AUDIT, LIST), overwrite=overwrite)
     files = _write(selection, opened, folder, quiet)
     made_by = {"made_by": selection.manifest["made_by"]} if "made_by" in selection.manifest else {}
     write_manifest(folder, IMAGES, {**names, **made_by, "pool": opened.name, "n": len(files), "files": files})

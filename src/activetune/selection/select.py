@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from activetune.base.arrays import FloatArray
-from activetune.base.artefact import holds, prepare_folder
+from activetune.base.artefact import holds, prepare_folder, refuse_another_kind
 from activetune.base.progress import note
 from activetune.base.ranks import device_of_rank, from_first, is_first, shared_run, together
 from activetune.base.run import FULL_PRECISION, Run, RunOptions
@@ -178,8 +178,9 @@ def _kept(given: Given, folder: Path | None, run: Run) -> Selection | None:
         selection = load_selection(folder)
         write_blank_labels(selection.to_label, folder)
         return selection
-    if not (run.overwrite and folder.is_dir()):
-        prepare_folder(folder, SELECTION_FILES)  # refuses now; an old selection is kept until the new one is there
+    refuse_another_kind(folder, "selection")
+    if not (run.overwrite and folder.is_dir()):  # refuses now; an old selection is kept until the new one is there
+        prepare_folder(folder, "selection", SELECTION_FILES)
     return None
 
 
@@ -202,7 +203,7 @@ def _saved(given: Given, result: BudgetResult, figures: Mapping[str, Any], folde
     audit = [given.embeddings.ids[row] for row in given.limits.aside]
     selection = Selection(ids, [float(score) for score in picks.scores], list(picks.reasons), manifest, audit)
     if folder is not None:
-        selection = save_selection(selection, prepare_folder(folder, SELECTION_FILES, overwrite=True))
+        selection = save_selection(selection, prepare_folder(folder, "selection", SELECTION_FILES, overwrite=True))
         kept = write_blank_labels(selection.to_label, folder)
     about_names = describe_names(given.limits.class_counts)
     for sentence in (*about_names, *notes.values(), result.entries.get("shortfall", ""), kept):

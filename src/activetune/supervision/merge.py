@@ -70,7 +70,7 @@ def merge(
         return load_backbone(str(folder))
     with torch.no_grad():
         left_out = add(network.network, found, path, network.classifier_name)
-    prepare_folder(folder, FILES, overwrite=run.overwrite)
+    prepare_folder(folder, KIND, FILES, overwrite=run.overwrite)
     save_backbone(network, folder)
     write_manifest(folder, KIND, {**made_from, "layers": len(found.layers), "left_out": left_out}, files=FILES)
     note(f"additions to {len(found.layers):,} layers are merged into {network.name}", run.quiet)

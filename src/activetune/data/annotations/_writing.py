@@ -76,7 +76,7 @@ def write_sheet(
     if resume and not overwrite and out.is_dir() and holds(out, KIND, {"written_as": name, "made_from": this}):
         return out
     parts = [single, *_companion_names(module)] if single else _parts(sheet, module)
-    prepare_folder(out, [*parts, *_earlier_parts(out, parts)], overwrite=overwrite)
+    prepare_folder(out, KIND, [*parts, *_earlier_parts(out, parts)], overwrite=overwrite)
     sweep_all(out)
     places: Mapping[str, str] = {}
     if single is None:

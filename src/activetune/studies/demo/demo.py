@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from activetune.base.artefact import MANIFEST, contents, holds, read_manifest, write_manifest
+from activetune.base.artefact import MANIFEST, contents, holds, read_manifest, refuse_another_kind, write_manifest
 from activetune.base.errors import UsageError
 from activetune.base.files import read_json, remove, sweep, write_json
 from activetune.base.locks import holds_output
@@ -106,6 +106,7 @@ def _open(place: JobPlace, data: str, overwrite: bool) -> None:
     folder = place.folder
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; --out must name a folder")
+    refuse_another_kind(folder, "demo")
     marker = folder / MARKER
     earlier = read_json(marker).get("data", "digits") if marker.is_file() else None
     if contents(folder) and earlier is None and not overwrite:

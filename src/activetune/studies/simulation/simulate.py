@@ -222,7 +222,7 @@ def _claim(folder: Path, marker: Mapping[str, Any], *, afresh: bool, overwrite: 
     ours = _marker(folder) is not None or cut_off(folder)
     key = digest_json(marker["made_from"])
     if afresh:
-        prepare_folder(folder, (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite, key=key)
+        prepare_folder(folder, "simulation", (*(FOLDERS if ours else ()), *FILES), overwrite=overwrite, key=key)
     else:
         begin(folder, key)
     if ours:  # what killed processes wrote or held: the folder's own lock is this run's
