@@ -266,3 +266,39 @@ def test_classes_that_a_palette_can_not_hold_are_refused(
     sheet = Sheet("segmentation", pool, ["1.png"], {}, classes, quiet=True)
     with pytest.raises(UsageError, match=told):
         write_sheet(sheet, format_called("voc", formats(), written=True), "voc", tmp_path / "voc")
+
+
+def grey_masks(folder: Path, pool: Pool, *values: int) -> Path:
+    """A mask per image whose columns hold these values."""
+    folder.mkdir()
+    for item in pool.ids:
+        height, width = 8, 8
+        pixels = np.repeat(np.asarray(values, dtype=np.uint8), -(-width // len(values)))[:width]
+        Image.fromarray(np.tile(pixels, (height, 1))).resize(pool.size(pool.position[item])[::-1], 0).save(
+            folder / f"{Path(item).stem}.png"
+        )
+    return folder
+
+
+def test_of_two_classes_255_is_the_second_with_a_list_and_without(tmp_path: Path, pool: Pool) -> None:
+    masks = grey_masks(tmp_path / "masks", pool, 0, 255)
+    without = read_annotations(masks, task="segmentation", pool=pool)
+    (masks / "classes.txt").write_text("ground\nwheels\n")
+    listed = read_annotations(masks, task="segmentation", pool=pool)
+    assert listed.classes == ["ground", "wheels"]
+    for one, other in zip(without.answers, listed.answers, strict=True):
+        assert np.array_equal(one.pixels(), other.pixels())
+        assert set(np.unique(other.pixels()).tolist()) == {0, 1}
+    (masks / "classes.txt").unlink()
+    (masks / "classes.csv").write_text("value,name\n0,ground\n1,wheels\n255,void\n")
+    named = read_annotations(masks, task="segmentation", pool=pool)
+    assert set(np.unique(named.answers[0].pixels()).tolist()) == {0, VOID}
+
+
+def test_a_listed_class_that_never_occurs_beside_much_void_is_told(
+    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = grey_masks(tmp_path / "masks", pool, 0, 1, 255, 255)
+    (masks / "classes.txt").write_text("ground\nwheels\nsky\n")
+    read_annotations(masks, task="segmentation", pool=pool)
+    assert "50 % of the pixels are void, and no mask that was looked at shows 'sky'" in capsys.readouterr().err

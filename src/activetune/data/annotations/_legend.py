@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,12 +59,13 @@ class Legend:
     Attributes:
         classes: names in order.
         codes: position of a class, or ``VOID``, by grey value or palette index; or by colour, as 65536 r + 256 g + b.
-        colours: which of the two.
+        colours: which of the two. assumed: no list says that 255 is void, it is taken to be.
     """
 
     classes: tuple[str, ...]
     codes: Mapping[int, int]
     colours: bool = False
+    assumed: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,6 +126,10 @@ class Legend:
             raise UsageError(f"it holds values beyond {LARGEST:,}")
         return pixels
 
+    def values_of(self, number: int) -> set[int]:
+        """The values, or colours, that stand for a class by its position."""
+        return {code for code, place in self.codes.items() if place == number}
+
     def limited_to(self, classes: Sequence[str], problems: Problems) -> Legend:
         """The same with other classes, in their order; what stands for another one is void."""
         place = {name: number for number, name in enumerate(classes)}
@@ -155,9 +160,8 @@ def legend_of(entries: Sequence[tuple[str, Key]], where: str) -> Legend:
             raise UsageError(f"{where} gives {key} to two classes, one of them {name!r}; give each its own")
     if not classes:
         raise UsageError(f"{where} names no class")
-    if not colours:
-        codes.setdefault(VOID_VALUE, VOID)
-    return Legend(tuple(classes), codes, colours)
+    assumed = not colours and VOID_VALUE not in codes
+    return Legend(tuple(classes), codes | ({VOID_VALUE: VOID} if assumed else {}), colours, assumed)
 
 
 def legend_of_names(names: Sequence[str], where: str) -> Legend:
@@ -168,6 +172,17 @@ def legend_of_names(names: Sequence[str], where: str) -> Legend:
     return legend_of(
         [(name, key if are_values and key is not None else value) for value, (name, key) in enumerate(entries)], where
     )
+
+
+def legend_of_two(legend: Legend, occurring: Collection[int]) -> Legend:
+    """The same legend; where it has two classes, 0 and 1, and 0 and 255 are all that occur, 255 is the second one.
+
+    Programs write masks of two classes so, and as :func:`legend_of_values` reads them where no list is there.
+    """
+    usual = legend.assumed and dict(legend.codes) == {0: 0, 1: 1, VOID_VALUE: VOID}
+    if not usual or not {VOID_VALUE} <= set(occurring) <= {0, VOID_VALUE}:
+        return legend
+    return Legend(legend.classes, {0: 0, VOID_VALUE: 1})
 
 
 def legend_of_values(values: Sequence[int]) -> Legend:

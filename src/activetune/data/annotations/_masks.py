@@ -28,18 +28,20 @@ from activetune.data.annotations._legend import (
     Legend,
     is_void,
     legend_of_names,
+    legend_of_two,
     legend_of_values,
 )
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._placed import size_of
 from activetune.data.images import MAX_PIXELS
-from activetune.data.kinds import Indices, Mask
+from activetune.data.kinds import VOID, Indices, Mask
 from activetune.data.labels import Labels
 from activetune.data.pool import HEADER_BYTES, ImageSource, Pool
 
 FORMATS = ("PNG", "TIFF", "BMP")
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 DEPTH, KIND = 24, 25  # bytes of a PNG: bits of a sample, and what it is (0: grey)
+MUCH = 0.2  # void pixels, from which on a class that never occurs is told
 LOOKED_AT = 2**28  # pixels of all masks that are decoded when they are listed; of more of them every n-th mask
 
 
@@ -155,6 +157,7 @@ class _Looked:
 
     size: tuple[int, int] | None
     values: frozenset[int] | None = None
+    void: float = 0.0
     wrong: str = ""
 
 
@@ -176,7 +179,11 @@ def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, 
         refuse_other_classes(legend.classes, classes, asked)
         legend = legend.limited_to(classes, problems)
     looked = _look(files, indices, legend, asked.quiet)
-    if legend is None:
+    if legend is not None:
+        occurring = {value for mask in looked.values() for value in mask.values or ()}
+        legend = legend_of_two(legend, occurring)
+        _tell_void(legend, occurring, [mask.void for mask in looked.values() if mask.values is not None], asked)
+    else:
         legend = legend_of_values(sorted({value for mask in looked.values() for value in mask.values or ()}))
         note(
             f"{problems.where}: no list of classes is there, so the {len(legend.classes):,} values that occur are the "
@@ -192,6 +199,19 @@ def mask_labels(files: Pool, indices: Mapping[str, int], legend: Legend | None, 
             answers[item] = StoredMask(files, index, legend, *mask.size)
     refuse_nothing(len(answers), asked)
     return Labels(list(answers), list(answers.values()), list(legend.classes))
+
+
+def _tell_void(legend: Legend, occurring: set[int], shares: Sequence[float], asked: Asked) -> None:
+    """Say where classes never occur and much is void: then the values may stand for other classes than listed."""
+    if legend.colours or not shares or np.mean(shares) < MUCH:
+        return
+    absent = [name for number, name in enumerate(legend.classes) if not legend.values_of(number) & occurring]
+    note(
+        f"{asked.problems.where}: {100 * np.mean(shares):.0f} % of the pixels are void, and no mask that was looked at "
+        f"shows {some(absent, 4)}; the values that occur are {some(sorted(occurring), 6)}: compare them with the list "
+        "of classes",
+        asked.quiet or not absent,
+    )
 
 
 def _look(files: Pool, indices: Mapping[str, int], legend: Legend | None, quiet: bool) -> dict[str, _Looked]:
@@ -228,8 +248,9 @@ def _decoded(files: Pool, index: int, legend: Legend | None) -> _Looked:
     pixels = decode_mask(files.read(index), colours=legend is not None and legend.colours)
     size = (int(pixels.shape[0]), int(pixels.shape[1]))
     if legend is not None:
-        legend.positions(pixels)
-        return _Looked(size)
+        found_HW = legend.positions(pixels)
+        values = frozenset() if legend.colours else frozenset(np.unique(pixels).tolist())
+        return _Looked(size, values, void=float((found_HW == VOID).mean()))
     if pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
             return _Looked(None, wrong="it holds colours, and no classes.txt, .csv or .json says what they stand for")

@@ -17,6 +17,7 @@ SPECIAL = "pipes, sockets and devices"
 DANGLING = "links that lead nowhere"
 LINK_OUT = "linked folders that lead out of the pool (--follow-links takes them)"
 LINK_AGAIN = "linked folders whose images are listed where they lie"
+LINK = "links inside the archive (pack it with tar --hard-dereference --dereference)"
 OUTSIDE = "names that lead out of the archive"
 OTHER = "files that are no images"
 NAMES_NOTHING = "rows of metadata that name no image of the pool"
@@ -30,6 +31,7 @@ ONE = {  # how a single one of them is told
     DANGLING: "link that leads nowhere",
     LINK_OUT: "linked folder that leads out of the pool (--follow-links takes it)",
     LINK_AGAIN: "linked folder whose images are listed where they lie",
+    LINK: "link inside the archive (pack it with tar --hard-dereference --dereference)",
     OUTSIDE: "name that leads out of the archive",
     OTHER: "file that is no image",
     NAMES_NOTHING: "row of metadata that names no image of the pool",

@@ -24,7 +24,7 @@ from activetune.data.formats import suffix_of
 from activetune.data.remote.location import Location, RemotePath
 from activetune.data.remote.ranged import opened
 
-PLAIN, FOLDER, SPECIAL = "file", "folder", "special"
+PLAIN, FOLDER, LINK, SPECIAL = "file", "folder", "link", "special"
 TEXTS = (".cls", ".txt", ".json")
 MAX_SIDECAR = 2**20  # bytes of what is known of an item
 BLOCK = 2**20  # bytes of a tar elsewhere that are asked for at once
@@ -102,7 +102,10 @@ def _forget(archive: tarfile.TarFile) -> None:
 
 
 def _header(info: tarfile.TarInfo) -> Header:
-    kind = PLAIN if info.type in TAKEN and not info.issparse() else FOLDER if info.isdir() else SPECIAL
+    if info.type in TAKEN and not info.issparse():
+        kind = PLAIN
+    else:
+        kind = FOLDER if info.isdir() else LINK if info.islnk() or info.issym() else SPECIAL
     return Header(info.name, info.offset_data, info.size, kind)
 
 

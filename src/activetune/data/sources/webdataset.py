@@ -32,7 +32,7 @@ from activetune.data.sources._files import folder_labels, place_in
 from activetune.data.sources._listing import LeftOut, Listing, OpenOptions
 from activetune.data.sources._metadata import LABEL_COLUMNS
 from activetune.data.sources._shards import below, each, shards_at
-from activetune.data.sources._tar_headers import FOLDER, MAX_SIDECAR, PLAIN, Header, TarHeaders, headers_of
+from activetune.data.sources._tar_headers import FOLDER, LINK, MAX_SIDECAR, PLAIN, Header, TarHeaders, headers_of
 from activetune.data.sources._walk import unwanted_name
 
 ABOUT = ".tar of images in WebDataset's form (0001.jpg, 0001.cls), a folder or a pattern of such shards"
@@ -247,7 +247,7 @@ def _take(header: Header, member: Member, end: int, found: _Found) -> None:
     if reason := unwanted_name(name):
         found.left_out.add(reason)
     elif header.kind != PLAIN:
-        found.left_out.add(reasons.SPECIAL)
+        found.left_out.add(reasons.LINK if header.kind == LINK else reasons.SPECIAL)
     elif member.start + member.size > end:
         found.left_out.add(reasons.CUT_OFF)
     elif suffix in IMAGE_SUFFIXES:
@@ -324,14 +324,22 @@ def _contents(paths: Sequence[Location], members: Sequence[Member | None]) -> It
 
 
 def _text(files: _Files, known: dict[int, Mapping[int, bytes]], member: Member) -> str:
-    """A member's text; what is not UTF-8 in it is marked.
+    """A member's text.
 
     Args:
         known: the texts of shards elsewhere, which were read with the headers.
+
+    Raises:
+        UsageError: it is not UTF-8: two names may differ in such letters alone.
     """
     path = files.paths[member.shard]
     if isinstance(path, RemotePath) and member.shard not in known:
         known[member.shard] = headers_of(path).texts
     found = known[member.shard].get(member.start) if member.shard in known else None
     content = files.read(member, MAX_SIDECAR) if found is None else found
-    return content.decode("utf-8-sig", errors="replace").strip()
+    try:
+        return content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}: a text of its members is not UTF-8 ({first_line(error)}): {content[:40]!r}; write it as UTF-8"
+        ) from None
