@@ -86,7 +86,8 @@ def test_links_and_devices_are_left_out(tmp_path: Path, capsys: pytest.CaptureFi
         info.size = len(png(1))
         archive.addfile(info, io.BytesIO(png(1)))
     assert list(open_pool(path).ids) == ["1.png"]
-    assert "3 pipes, sockets and devices" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "2 links inside the archive" in told and "1 pipe, socket or device" in told
 
 
 def test_a_compressed_tar_is_a_sentence(tmp_path: Path) -> None:
@@ -130,19 +131,6 @@ def test_captions_of_shards_are_answers(tmp_path: Path) -> None:
     assert list(found.answers) == [Sentences((f"shade {number}",)) for number in range(4)]
 
 
-def test_links_inside_a_tar_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "linked.tar"
-    with tarfile.open(path, "w") as archive:
-        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-        archive.add(tmp_path / "a.png", "a.png")
-        for name, kind in (("b.png", tarfile.LNKTYPE), ("c.png", tarfile.SYMTYPE)):
-            link = tarfile.TarInfo(name)
-            link.type, link.linkname = kind, "a.png"
-            archive.addfile(link)
-    assert open_pool(path).ids == ["a.png"]
-    assert "2 links inside the archive" in capsys.readouterr().err
-
-
 def test_class_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "latin.tar"
     with tarfile.open(path, "w") as archive:
@@ -151,5 +139,5 @@ def test_class_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
             archive.add(tmp_path / "a.png", f"{number}.png")
             (tmp_path / "name").write_bytes(name.encode("latin-1"))
             archive.add(tmp_path / "name", f"{number}.cls")
-    with pytest.raises(UsageError, match="not UTF-8.*write it as UTF-8"):
+    with pytest.raises(UsageError, match=r"not UTF-8.*write it as UTF-8"):
         _ = open_pool(path, quiet=True).labels

@@ -176,7 +176,7 @@ class Sidecars:
         return [cell is not None and cell != "" for cell in self.values(name)]
 
     def _objects(self) -> Iterator[dict[str, Any] | None]:
-        for text in _contents(self.paths, self.objects):
+        for text in _contents(self.paths, self.objects, damaged=""):
             try:
                 found = None if text is None else json.loads(text)
             except (ValueError, RecursionError):
@@ -305,16 +305,29 @@ def _labels(
     return folder_labels(names)
 
 
-def _contents(paths: Sequence[Location], members: Sequence[Member | None]) -> Iterator[str | None]:
+def _contents(
+    paths: Sequence[Location], members: Sequence[Member | None], *, damaged: str | None = None
+) -> Iterator[str | None]:
     """The texts of members, None where there is none.
 
+    Args:
+        damaged: given for a text that is not UTF-8; None: it is refused, as two names may differ in such letters alone.
+
     Raises:
-        UsageError: a shard can't be read now.
+        UsageError: a shard can't be read now, or a text is not UTF-8.
     """
     files, known = _Files(paths), dict[int, Mapping[int, bytes]]()
     try:
         for member in members:
-            yield None if member is None else _text(files, known, member)
+            content = None if member is None else _bytes(files, known, member)
+            try:
+                yield None if content is None else content.decode("utf-8-sig").strip()
+            except UnicodeDecodeError as error:
+                if damaged is None:
+                    raise UsageError(
+                        f"{paths[0].parent}: {content!r:.60} in a tar is not UTF-8 ({first_line(error)}); write it as UTF-8"
+                    ) from None
+                yield damaged
     except OSError as error:
         raise UsageError(
             f"{paths[0].parent} can't be read ({error.strerror or error}); copy the shards again"
@@ -323,23 +336,14 @@ def _contents(paths: Sequence[Location], members: Sequence[Member | None]) -> It
         files.close()
 
 
-def _text(files: _Files, known: dict[int, Mapping[int, bytes]], member: Member) -> str:
-    """A member's text.
+def _bytes(files: _Files, known: dict[int, Mapping[int, bytes]], member: Member) -> bytes:
+    """A member's text, encoded.
 
     Args:
         known: the texts of shards elsewhere, which were read with the headers.
-
-    Raises:
-        UsageError: it is not UTF-8: two names may differ in such letters alone.
     """
     path = files.paths[member.shard]
     if isinstance(path, RemotePath) and member.shard not in known:
         known[member.shard] = headers_of(path).texts
     found = known[member.shard].get(member.start) if member.shard in known else None
-    content = files.read(member, MAX_SIDECAR) if found is None else found
-    try:
-        return content.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path}: a text of its members is not UTF-8 ({first_line(error)}): {content[:40]!r}; write it as UTF-8"
-        ) from None
+    return files.read(member, MAX_SIDECAR) if found is None else found
