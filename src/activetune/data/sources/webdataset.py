@@ -325,7 +325,8 @@ def _contents(
             except UnicodeDecodeError as error:
                 if damaged is None:
                     raise UsageError(
-                        f"{paths[0].parent}: {content!r:.60} in a tar is not UTF-8 ({first_line(error)}); write it as UTF-8"
+                        f"{paths[0].parent}: {content!r:.60} in a tar is not UTF-8 ({first_line(error)}); write it as "
+                        "UTF-8"
                     ) from None
                 yield damaged
     except OSError as error:
