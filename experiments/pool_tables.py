@@ -452,7 +452,7 @@ TOLD = {
     "probe_then_full": "`probe_then_full`",
     "fact": "`fact`",
     "pool_fact:turns=0": "`pool_fact`, no student",
-    "pool_fact:pilot=false": "`pool_fact`, one student",
+    "pool_fact:pilot=false;student_augment=none": "`pool_fact`, one student",
 }
 
 

@@ -28,7 +28,8 @@ SETS = {  # pool, test set, the other set, and budgets; the middle one has stude
     "Cells": ("cells/train", "cells/test", "cifar10.parquet", (6, 15, 30)),
     "CIFAR-10": ("cifar10.parquet", "cifar10_test.parquet", "caltech101.zip", (10, 50, 100)),
 }
-NO_STUDENT = {"turns": 0}
+NO_STUDENT: dict[str, Any] = {"turns": 0}
+STUDENT: dict[str, Any] = {"student_augment": "none"}
 KEPT = Path(__file__).parent / "results/foreign_trained.json"
 
 
@@ -54,11 +55,11 @@ def measured(name: str, data: Path, out: Path, seeds: int) -> Iterator[dict[str,
             picks = activetune.select(embeddings, budget=budget, method="activeft", seed=seed, quiet=True).ids
             labels = {item: answers[item] for item in picks}
             asked: list[tuple[str, Any, dict[str, Any]]] = [("fact", pool, {})]
-            for settings in [NO_STUDENT, {}] if budget == budgets[1] else [NO_STUDENT]:
+            for settings in [NO_STUDENT, STUDENT] if budget == budgets[1] else [NO_STUDENT]:
                 asked += [("pool_fact", pool, settings), ("pool_fact", mixed, settings)]
             for recipe, given, settings in asked:
                 images = "own" if given is pool else "mixed"
-                told = f"{recipe}{'' if settings or recipe == 'fact' else '-student'}-{images}"
+                told = f"{recipe}{'-student' if settings == STUDENT else ''}-{images}"
                 folder = place / f"{told}-{budget}-{seed}"
                 common: dict[str, Any] = {"out": folder, "resume": True, "quiet": True, "backbone": BACKBONE}
                 model = activetune.finetune(given, labels=labels, recipe=recipe, settings=settings, seed=seed, **common)

@@ -607,13 +607,13 @@ def test_auto_learns_from_the_pool_where_labels_are_few_and_time_is_given(
     network = Network(load_backbone(*NETWORK.values()))
     job = Job(pool.subset(labels.ids), labels, NO_INDICES, pool, network, resolve_runtime(), 0, tmp_path, head=head)
     seconds = time_of(len(pool))
-    chosen = auto.Auto(minutes=seconds / 60, worthwhile=100)
+    chosen = auto.Auto(minutes=seconds / 60, worthwhile=100, pool_shots=25)
     name, _, count = chosen._within(job, 1.0)
     assert name == recipe
     if recipe == "pool_fact":
         assert (count >= 100) == (shots == 25)  # else labels are too few for a pilot, which judges a student
     assert chosen.learns_from_pool("classification", head, labels, len(pool)) == (shots < 30 and not head)
-    assert auto.Auto()._choice(job)[::2] == ("pool_fact" if shots < 30 and not head else "fact", 0)
+    assert auto.Auto(pool_shots=25)._choice(job)[::2] == ("pool_fact" if shots < 30 and not head else "fact", 0)
 
 
 def test_a_model_of_the_pool_by_auto_is_that_of_the_recipe_it_chose(

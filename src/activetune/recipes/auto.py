@@ -61,7 +61,7 @@ class Auto(Recipe):
     minutes: float = 0.0
     large: int = 300_000_000
     worthwhile: int = 20
-    pool_shots: float = 25.0
+    pool_shots: float = 100.0
     pool_times: float = 2.0
     epochs: int = 15
     views: int = 4

@@ -68,7 +68,8 @@ class PoolFact(Recipe):
             are looked at. pseudo: what a student learns beside the labels.
         turns: students, one after the other, where a pilot can judge them; 0 trains none.
         student_epochs: passes over labels and pseudo-labels. student_lr: a student's peak learning rate.
-        student_augment: what a student's images are varied by beside crops and flips, as ``augment`` names it.
+        student_augment: what a student's images are varied by beside crops and flips, as ``augment`` names it; stronger
+            than its teacher's, so that it learns more than these answers (experiments/pool).
         minutes: the time that all of it may take, about; it decides how many pseudo-labels there are, or that no
             student is trained. 0 sets no limit.
         pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop; off,
@@ -78,7 +79,6 @@ class PoolFact(Recipe):
     uses_pool: ClassVar[bool] = True
     only_tasks: ClassVar[tuple[str, ...]] = (CLASSIFICATION,)
     only_head: ClassVar[str] = "linear"
-    later: ClassVar[frozenset[str]] = frozenset({"student_augment"})
 
     training: Training = Training(lr=3e-4, layer_decay=0.75)
     probe: Probe = FIRST_PROBE
@@ -87,7 +87,7 @@ class PoolFact(Recipe):
     turns: int = 1
     student_epochs: int = 6
     student_lr: float = 3e-4
-    student_augment: Literal["none", "trivial", "rand"] = "none"
+    student_augment: Literal["none", "trivial", "rand"] = "rand"
     minutes: float = 0.0
     pilot: bool = True
 
