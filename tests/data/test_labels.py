@@ -330,6 +330,19 @@ def test_ids_that_are_nearly_right_say_what_was_meant(tmp_path: Path, item: str,
     assert told in str(error.value)
 
 
+def test_ids_of_images_that_are_gone_are_removed_or_their_pool_is_given() -> None:
+    many = replace(POOL, ids=[f"a/{number}.png" for number in range(4)])
+    known = {"a/0.png": "cat", "a/1.png": "dog"}
+    for labels, told in (
+        (known | {"b/9.png": "cat"}, "for instance 'a/0.png': remove those of images that are gone, and correct the"),
+        (known | {"b/3.png": "cat"}, "did you mean 'a/3.png' for 'b/3.png'? If the image is gone, remove its id"),
+        ({"b/8.png": "cat", "b/9.png": "cat"}, "for instance 'a/0.png': correct them, or give the pool that they come"),
+    ):
+        with pytest.raises(UsageError) as error:
+            labels_of(labels, many)
+        assert told in str(error.value)
+
+
 def test_an_id_that_could_be_several_is_not_guessed() -> None:
     pool = replace(POOL, ids=["a/1.png", "b/1.png", "c.png", "d.png"])
     with pytest.raises(UsageError, match="ids are the paths relative to the pool's root"):

@@ -228,6 +228,15 @@ def test_the_classes_beside_masks_are_class_names(tmp_path: Path) -> None:
     assert class_list(str(tmp_path / "plain.csv")) == ["name", "cat"]
 
 
+def test_a_file_among_the_names_of_classes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "cat").mkdir()  # the images of a class often lie in a folder of its name
+    with pytest.raises(UsageError, match=r"--classes lists 'classes.txt', which is a file; give it alone, or names"):
+        class_list("foo, classes.txt")
+    assert class_list("cat,dog,gone.txt") == ["cat", "dog", "gone.txt"] and class_list("classes.txt") == ["cat", "dog"]
+
+
 def test_rows_of_one_image_are_its_sentences_wherever_they_are_read(pool: Path, tmp_path: Path) -> None:
     (pool / "metadata.csv").write_text("file_name,caption\n1.png,a cat\n1.png,a grey cat\n2.png,a dog\n")
     found = activetune.import_labels(pool / "metadata.csv", pool=pool, task="captioning", quiet=True)

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from activetune.labelling.journal import Journal
-from tests.labelling.test_labelling import CLASSES, Running, labels_in, write_selection
+from tests.labelling.conftest import write_selection
+from tests.labelling.test_labelling import CLASSES, Running, labels_in
 
 pytestmark = pytest.mark.slow
 

@@ -23,6 +23,7 @@ from activetune.labelling.label import Asked, page_of
 from activetune.labelling.label_studio import label_in_studio
 from activetune.labelling.studio_server import Server
 from activetune.selection.artefact import Selection, save_selection
+from tests.labelling.conftest import round_of
 
 TOKEN = "0123456789abcdef"
 
@@ -131,6 +132,12 @@ def test_picks_are_pushed_with_suggestions_and_their_answers_pulled(
     (picks / "labels.csv").write_text("id,label,when\n2 ü.jpg,dog,1\n1.jpg,dog,2\n3.jpg,,\n")
     assert label_in_studio(picks, **options).answered == 1
     assert (picks / "labels.csv").read_text() == "id,label\n2 ü.jpg,cat\n1.jpg,dog\n"  # nobody gave another answer
+
+
+def test_a_round_of_a_project_has_the_project_s_classes(server: Any, pool: Path, tmp_path: Path) -> None:
+    second = round_of(tmp_path / "project", pool, ("dog",), ["fox"])
+    label_in_studio(second, url=server.url, token=TOKEN, image_url="http://images/", quiet=True)
+    assert [f'<Choice value="{name}"' in server.config for name in ("dog", "fox")] == [True, True]
 
 
 def test_images_are_shown_from_the_pool_or_a_note_says_what_to_do(

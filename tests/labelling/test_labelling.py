@@ -40,32 +40,11 @@ from activetune.labelling.server import Page
 from activetune.labelling.sheet import Sheet
 from activetune.labelling.suggestions import Known, Suggested, by_classes, named_by, suggested_by_labels
 from activetune.selection.artefact import Selection, load_selection, save_selection
+from tests.labelling.conftest import write_selection
 
 CLASSES = ["cat", "dog"]
 HERE = "http://127.0.0.1:8000"
 MANY = ",".join(f"class {number}" for number in range(40))  # longer than the name of a file may be
-
-
-def write_selection(folder: Path, ids: list[str], pool: Path, embeddings: str | None = None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = {"pool": str(pool), "pool_path": str(pool.absolute()), "n": len(ids), "method": "test", "seed": 0}
-    manifest["embeddings"] = embeddings
-    save_selection(Selection(ids, [0.0] * len(ids), [""] * len(ids), manifest), folder)
-    return folder
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    for number in range(12):
-        Image.new("RGB", (30, 20), (20 * number, 0, 0)).save(folder / f"{number:02d}.png")
-    return folder
-
-
-@pytest.fixture
-def sel(tmp_path: Path, pool: Path) -> Path:
-    return write_selection(tmp_path / "sel", [f"{number:02d}.png" for number in range(10)], pool)
 
 
 class Client:
@@ -119,6 +98,7 @@ def test_the_page_asks_for_the_audit_behind_the_picks(tmp_path: Path, pool: Path
     with Client(tmp_path / "sel") as client:
         found = client.get("/api/items", start=0, count=10)
         assert {item["id"] for item in found["items"]} == {"01.png", "03.png", "08.png"} and found["total"] == 3
+        assert [item["id"] for item in found["items"] if item["audit"]] == ["08.png"]
         assert client.answer(1, "08.png", "cat").json() == {"saved": [1]}
     assert labels_in(tmp_path / "sel") == {"08.png": "cat"}
 
@@ -176,6 +156,8 @@ def test_a_retry_is_no_second_answer_and_a_number_is_not_given_twice(sel: Path) 
         ({"sequence": 1, "id": "00.png", "label": ["cat"]}, "label must be a text"),
         ({"sequence": 1, "id": "00.png"}, "a labelled item needs its class"),
         ({"sequence": 1, "id": "00.png", "labels": ["cat", "dog"]}, "start with --multilabel"),
+        ({"sequence": 1, "id": "00.png", "label": "cat", "labels": ["dog"]}, "give one of both, or the same class"),
+        ({"sequence": 1, "id": "00.png", "label": "cat", "labels": []}, "give one of both, or the same class"),
         ({"sequence": 1, "id": "00.png", "labels": []}, "0 classes were given"),
         ({"sequence": 1, "id": "00.png", "label": "cat", "state": "done"}, "state 'done' is not known; allowed"),
         ({"sequence": 0, "id": "00.png", "label": "cat"}, "sequence must be a whole number from 1 on"),
@@ -317,10 +299,10 @@ def test_a_rename_and_a_merge_are_taken_back(sel: Path) -> None:
         seen = client.get("/api/state")["number"]
         for _ in range(2):  # and a retry
             assert client.change(9, kind="undo", name="dog", to="bird").json() == {"saved": [9]}
-        after = {"00.png": "kitten", "01.png": "dog", "02.png": "bird", "03.png": "kitten", "04.png": "bird"}
+        after = {"00.png": "kitten", "01.png": "dog", "02.png": "bird", "03.png": "kitten", "04.png": "dog"}
         assert labels_in(sel) == after
         changes = client.get("/api/state", since=seen)["changes"]
-        assert [(one["id"], one["label"]) for one in changes] == [("01.png", "dog")]
+        assert [(one["id"], one["label"]) for one in changes] == [("04.png", "dog"), ("01.png", "dog")]
     with Client(sel, classes=None) as client:  # which is no correction by hand
         assert labels_in(sel) == after and client.page.desk.sheet.classes == ["kitten", "dog", "bird"]
         assert client.change(10, kind="undo", name="cat", to="kitten").json() == {"saved": [10]}
@@ -675,6 +657,30 @@ def test_a_damaged_journal_is_told(sel: Path) -> None:
         Client(sel)
 
 
+def test_a_script_that_starts_again_counts_on(sel: Path) -> None:
+    with Client(sel) as client:
+        assert client.get("/api/state", client="script")["sequence"] == client.get("/api/state")["sequence"] == 0
+        client.answer(7, "00.png", "cat", client="script")
+        client.answer(3, "01.png", "cat", client="script")  # late
+        client.answer(9, "02.png", "nothing", client="script")  # refused
+        client.answer(40, "03.png", "cat", client="another")
+        assert client.get("/api/state", client="script")["sequence"] == 7
+    with Client(sel) as client:
+        assert client.get("/api/state", client="script")["sequence"] == 7
+        assert client.answer(8, "04.png", "dog", client="script").status_code == 200
+        item = client.get("/api/items", start=4, count=1)["items"][0]
+        assert (item["label"], item["client"], item["audit"]) == ("dog", "script", False)
+
+
+def test_two_columns_of_an_answer_that_say_the_same_are_one(sel: Path) -> None:
+    with Client(sel) as client:
+        given: dict[str, Any] = {"sequence": 1, "id": "00.png", "label": "cat", "labels": ["cat", "cat"]}
+        assert client.post("one", given, {"sequence": 2, "id": "01.png", "label": None, "labels": ["dog"]}).json() == {
+            "saved": [1, 2]
+        }
+    assert labels_in(sel) == {"00.png": "cat", "01.png": "dog"}
+
+
 def test_two_tabs_and_many_requests_at_once_lose_nothing(sel: Path) -> None:
     with Client(sel) as client:
         items = [f"{number:02d}.png" for number in range(10)]
@@ -912,6 +918,7 @@ def test_killed_and_started_again_nothing_is_lost_and_nothing_is_there_twice(sel
         (["nowhere"], "nowhere does not exist"),
         (["SEL", "--classes", "a,a"], "classes must be distinct; repeated: 'a'"),
         (["SEL", "--classes", MANY + ",a,a"], "classes must be distinct; repeated: 'a'"),
+        (["SEL", "--classes", "POOL/00.png,foo"], "00.png', which is a file; give it alone, or names alone"),
         (["SEL", "--pool", "POOL/00.png"], "not a pool"),
         (["SEL", "--embeddings", "POOL"], "holds images, not their features"),
         (["SEL", "--model", "POOL", "--no-suggestions"], "leave one of both out"),

@@ -15,7 +15,8 @@ from PIL import Image
 
 from activetune.features.artefact import Embeddings, save_embeddings
 from activetune.selection.artefact import load_selection
-from tests.labelling.test_labelling import Running, write_selection
+from tests.labelling.conftest import write_selection
+from tests.labelling.test_labelling import Running
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -238,8 +239,8 @@ def test_two_tabs_see_each_other_and_begin_apart(
     assert two.locator(".progress b").inner_text() == "11"
 
 
-ANSWER = """async ({ id, label, token }) => {
-  const answers = [{ sequence: 1, id, label, state: "labelled" }];
+ANSWER = """async ({ id, label, token, sequence = 1 }) => {
+  const answers = [{ sequence, id, label, state: "labelled", by: "bob" }];
   const options = { method: "POST", headers: { "X-Token": token }, body: JSON.stringify({ client: "other", answers }) };
   return (await fetch("/api/answers", options)).status;
 }"""
@@ -265,6 +266,50 @@ def test_undo_leaves_a_newer_answer_and_the_last_answers_lead_back(
     page.locator("select").first.select_option("todo")
     page.locator(".recent button", has_text="plum").click()
     page.wait_for_function("() => document.querySelector('#under .id').textContent === '001.png'")
+
+
+def test_undo_leaves_the_answers_of_others_that_say_the_same(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    url = serve("--classes", CLASSES).url
+    page = open_page(url)
+    page.keyboard.press("1")
+    page.keyboard.press("1")
+    done(page, 2)
+    given = {"label": "apple", "token": url.partition("token=")[2]}
+    assert page.evaluate(ANSWER, given | {"id": "001.png"}) == 200
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("() => document.querySelector('#under').textContent.includes('bob')")
+    page.keyboard.press("Backspace")
+    page.wait_for_function("() => document.getElementById('told').textContent.startsWith('not undone')")
+    page.keyboard.press("Shift+R")  # apple and plum become one, and two again; meanwhile somebody gives plum anew
+    page.locator("dialog select").select_option("apple")
+    page.locator("dialog input[name=to]").fill("plum")
+    page.keyboard.press("Enter")
+    saved(page)
+    assert labels_of(sel) == {HOSTILE: "plum", "001.png": "plum"}
+    number = page.evaluate(ANSWER, given | {"id": "001.png", "label": "plum", "sequence": 2})
+    assert number == 200 and page.evaluate(ANSWER, given | {"id": "002.png", "sequence": 3}) == 200
+    done(page, 3)
+    page.keyboard.press("Backspace")
+    page.wait_for_function("() => document.getElementById('told').textContent === 'undone: apple is there again'")
+    shown = "() => [...document.querySelectorAll('.recent button')].map((one) => one.title).sort().join()"
+    page.wait_for_function(f"() => ({shown})().includes('001.png: plum,002.png: apple')")  # which the server tells
+    assert labels_of(sel) == {HOSTILE: "apple", "001.png": "plum", "002.png": "apple"}
+
+
+def test_the_page_tells_that_the_label_file_was_changed(
+    sel: Path, serve: Callable[..., Running], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(serve("--classes", CLASSES).url)
+    page.keyboard.press("1")
+    done(page, 1)
+    (sel / "labels.csv").write_text("id,label\n001.png,plum\n")
+    assert page.locator(".edited").count() == 0
+    page.keyboard.press("1")
+    page.wait_for_selector(".edited")
+    assert page.locator(".edited").inner_text() == "labels.csv was changed: see labels.edited-1.csv"
+    assert (sel / "labels.edited-1.csv").read_text() == "id,label\n001.png,plum\n"
 
 
 def test_answers_wait_while_the_server_is_gone(sel: Path, serve: Callable[..., Running], browser: Any) -> None:

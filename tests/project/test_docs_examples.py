@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
@@ -32,6 +33,8 @@ from activetune.studies.compare.compare import read_suite
 from activetune.studies.demo.pools import demo_pool
 from activetune.studies.simulation.plan import read_methods, read_recipes
 from tests.conftest import tiny_backbone, write_digits
+from tests.labelling.conftest import write_selection
+from tests.labelling.test_labelling import Running
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +134,7 @@ RUN_HERE = {  # the blocks that the tests of this file run
     *(("README.md", "import activetune"), ("docs/simulate.md", "simulation = activetune.simulate(")),
     *(("docs/annotations.md", "import activetune"), ("docs/tasks.md", "import activetune")),
     ("docs/exchange.md", "$ activetune embed"),
+    ("docs/label.md", "import json, sys, urllib.request"),
     *(("docs/deploy.md", start) for start in ("import ", "$ activetune export-model model/ --to onnx --out")),
     *(("docs/rounds.md", "$ activetune demo"), ("docs/rounds.md", "$ sed"), ("docs/tour.md", "$ ")),
     *(("docs/tasks.md", start) for start in ("import json", "$ activetune embed", "$ activetune finetune to_label")),
@@ -193,6 +197,20 @@ def test_what_to_do_when_a_run_stops(photos: Path) -> None:
         else:
             subprocess.run(line, shell=True, check=True, env={**os.environ, **programs})
     assert (photos / "sel/report.html").is_file() and not (photos / "photos").exists()
+
+
+@pytest.mark.slow
+def test_a_script_that_labels(photos: Path) -> None:
+    """The script of docs/label.md, which is started again after it has given an answer."""
+    sel = write_selection(photos / "sel", ["0/0000.png", "1/0001.png", "2/0002.png"], photos / "photos")
+    (script,) = blocks("docs/label.md", "python")
+    page = Running(sel, "--classes", "0,1,2")
+    try:
+        assert page.post("by-folder", 2, "0/0000.png", "2") == {"saved": [2]}
+        subprocess.run([sys.executable, "-c", script, page.url], check=True)
+    finally:
+        page.end(signal.SIGTERM)
+    assert read_table(sel / "labels.csv")["label"] == ["2", "1", "2"]
 
 
 def test_the_sentences_that_operators_look_up_are_said_somewhere() -> None:

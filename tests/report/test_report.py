@@ -766,3 +766,16 @@ def test_the_advice_of_a_project_is_the_last_rounds_or_none(
     assert "Of the round before" not in page and "<p>.</p>" not in page
     assert ("How many labels are enough?" in headings(page)) == (told is not None)
     assert told is None or f"<p>{told}</p>" in page
+
+
+@pytest.mark.parametrize("elsewhere", ["0", "6"])
+def test_the_rounds_of_a_project_say_where_an_item_counts_that_two_have_asked_for(
+    tmp_path: Path, elsewhere: str
+) -> None:
+    save_embeddings(Embeddings.from_numpy(np.eye(3, dtype=np.float32)), tmp_path / "embeddings")
+    (tmp_path / "project.toml").write_text("")
+    columns = "round,method,asked,audit,answered,passed,open,unanswered,elsewhere,seconds"
+    (tmp_path / "ledger.csv").write_text(f"{columns}\n1,random,20,0,12,0,0,2,{elsewhere},\n")
+    page = page_of(tmp_path)
+    assert all(f">{name}</th>" in page for name in ("open", "unanswered", "elsewhere"))
+    assert ("An item counts in one round" in page) == (elsewhere == "6")

@@ -24,7 +24,7 @@ from activetune import open_pool
 from activetune.base.tables import read_table
 from activetune.labelling.journal import JOURNAL
 from tests.conftest import tiny_backbone, write_digits
-from tests.labelling.test_labelling import write_selection
+from tests.labelling.conftest import write_selection
 
 ITEMS = 200
 READINGS = 9  # for each answer

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from activetune.base.artefact import read_manifest
 from activetune.base.tables import read_table, write_csv
 from activetune.cli import run
 from activetune.cli._options import class_list
+from activetune.data.labels import read_labels
 from activetune.evaluation.learning_curve import Gain
 from activetune.selection.artefact import load_selection
 from activetune.studies.rounds import answered
 from activetune.studies.rounds import next_round as module
 from activetune.studies.rounds.advice import agreement, sentence_of
 from activetune.studies.rounds.answers import read_answers
+from activetune.studies.rounds.ledger import told as ledger_told
 from tests.conftest import tiny_backbone, write_digits
 
 Answering = Callable[[str], str]
@@ -113,6 +116,46 @@ def test_a_round_is_closed_with_items_that_nobody_has_looked_at(pool: Path, caps
     assert "nobody has looked at an image of round 2: they may be asked for again" in capsys.readouterr().err
     answer(pool, 1)  # late answers count too
     assert step(pool).labels == 8
+
+
+def test_an_item_that_two_rounds_have_asked_for_counts_once(pool: Path) -> None:
+    project = pool.parent / "project"
+    start(pool, budget=20)
+    path = answer(pool, 1, only=6)
+    assert step(pool, close=True).round == 2
+    answer(pool, 2)
+    found = step(pool)
+    first, second, third = (set(load_selection(project / f"rounds/{number:03d}").ids) for number in (1, 2, 3))
+    again, distinct = len(first & (second | third)), len(first | second | third)
+    assert 0 < again < 14 and not second & third
+    assert [[entry.asked, entry.answered, entry.passed, entry.open] for entry in found.ledger] == [
+        [20, 6, 0, 0],
+        [20, 20, 0, 0],
+        [20, 0, 0, 20],
+    ]
+    assert [(entry.unanswered, entry.elsewhere) for entry in found.ledger] == [(14 - again, again), (0, 0), (0, 0)]
+    assert [row["elsewhere"] for row in rows_of(project / "ledger.csv")] == [str(again), "0", "0"]
+    told = f"3 rounds asked for {distinct} items: 26 answered, 0 passed, 20 open, {distinct - 46} unanswered"
+    assert ledger_told(found.ledger) == told
+    write_csv(path, ("id", "label"), [(item, true_class(item)) for item in first])
+    late = step(pool)  # answers of the first round's file: each counts in one round, by the answer that counts
+    by_round = Counter(row["round"] for row in rows_of(project / "labels.csv"))
+    assert [entry.answered for entry in late.ledger] == [by_round[str(entry.round)] for entry in late.ledger]
+    assert sum(by_round.values()) == len(first | second) == late.labels
+    for entry in late.ledger:
+        counts = entry.answered, entry.passed, entry.open, entry.unanswered, entry.elsewhere
+        assert sum(counts) == entry.asked and entry.unanswered == 0
+
+
+def test_answers_from_elsewhere_to_what_a_round_asks_for_are_the_round_s(pool: Path) -> None:
+    start(pool)
+    ids = load_selection(pool.parent / "project/rounds/001").ids
+    others = [item for item in open_pool(pool).ids if item not in ids][:5]
+    given = pool.parent / "given.csv"
+    write_csv(given, ("id", "label"), [(item, true_class(item)) for item in (*ids, *others)])
+    found = step(pool, labels=given)
+    assert [(entry.round, entry.asked, entry.answered) for entry in found.ledger] == [(0, 0, 5), (1, 8, 8), (2, 8, 0)]
+    assert ledger_told(found.ledger) == "2 rounds asked for 16 items: 8 answered, 0 passed, 8 open"
 
 
 def test_what_was_passed_is_not_asked_again(pool: Path) -> None:
@@ -218,7 +261,7 @@ def test_an_answer_that_is_corrected_or_taken_back_stays_in_the_history(pool: Pa
     found = step(pool)
     history = [row for row in rows_of(pool.parent / "project/history.csv") if row["id"] == first["id"]]
     assert [row["label"] for row in history] == [first["label"], "7"] and not found.conflicts
-    assert found.labels == 7 and found.ledger[0].open == 1
+    assert found.labels == 7 and (found.ledger[0].answered, found.ledger[0].unanswered) == (7, 1)
     assert step(pool).merged == 0
 
 
@@ -293,12 +336,46 @@ def test_a_pool_that_has_grown_is_embedded_again(pool: Path) -> None:
     assert read_manifest(pool.parent / "project/embeddings", "embeddings")["n"] == 70
 
 
-def test_an_image_that_has_left_the_pool_stops_nothing(pool: Path) -> None:
+def test_an_image_that_has_left_the_pool_stops_nothing(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = pool.parent / "project"
+    start(pool, audit=4)
+    path = answer(pool, 1, only=11)  # not the last of the audit
+    rows = rows_of(path)
+    gone = [rows[0]["id"], rows[8]["id"], rows[11]["id"]]
+    for item in gone:
+        (pool / item).unlink()
+    found = step(pool, quiet=False)
+    assert (found.round, found.labels) == (2, 7) and len(rows_of(project / "history.csv")) == 11
+    first = found.ledger[0]
+    assert (first.asked, first.answered, first.open, first.unanswered) == (12, 11, 0, 1)
+    told_gone = "2 items with an answer are not in the pool any more: "
+    assert told_gone in capsys.readouterr().err
+    for name, count in (("labels.csv", 9), ("audit.csv", 2)):
+        listed = {row["id"] for row in rows_of(project / name)}
+        assert len(listed) == count and not listed & set(gone)
+    assert [len(read_labels(project / "labels.csv", open_pool(pool)).ids), len(found.conflicts)] == [9, 0]
+    (pool / gone[0]).parent.mkdir(exist_ok=True)
+    write_digits(pool, 60)  # they are there again
+    assert step(pool).labels == 8 and len(rows_of(project / "labels.csv")) == 11
+    assert {row["id"] for row in rows_of(project / "audit.csv")} == {row["id"] for row in rows[8:]}
+
+
+def test_a_conflict_about_an_image_that_is_gone_is_none_to_settle(pool: Path) -> None:
     start(pool)
     path = answer(pool, 1)
-    (pool / rows_of(path)[0]["id"]).unlink()
-    found = step(pool)
-    assert (found.round, found.labels) == (2, 7) and len(rows_of(pool.parent / "project/history.csv")) == 8
+    item = rows_of(path)[0]["id"]
+    write_csv(pool.parent / "given.csv", ("id", "label"), [(item, "other")])
+    assert len(step(pool, labels=pool.parent / "given.csv").conflicts) == 1
+    (pool / item).unlink()
+    assert not step(pool).conflicts and not rows_of(pool.parent / "project/conflicts.csv")
+
+
+def test_an_audit_that_is_gone_altogether_has_no_file(pool: Path) -> None:
+    start(pool, audit=2)
+    answer(pool, 1)
+    for row in rows_of(pool.parent / "project/audit.csv"):
+        (pool / row["id"]).unlink()
+    assert step(pool).round == 2 and not (pool.parent / "project/audit.csv").exists()
 
 
 # The audit ----------------------------------------------------------------------------------------------------------

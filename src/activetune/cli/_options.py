@@ -220,7 +220,7 @@ def class_list(text: str | None) -> list[str] | None:
     """``a,b,c``, a name that holds a comma in double quotes (``"tench, Tinca tinca",b``), or the lines of a file.
 
     Raises:
-        UsageError: a file that is not there, or no name.
+        UsageError: a file that is not there, one among names, or no name.
     """
     if text is None:
         return None
@@ -235,5 +235,10 @@ def class_list(text: str | None) -> list[str] | None:
     if not found:
         raise UsageError(
             f"{f'the file {text}' if a_file else f'--classes {text}'} names no class; give --classes a,b,c"
+        )
+    if not a_file and (files := [name for name in found if is_file(Path(name))]):
+        raise UsageError(
+            f"--classes lists {files[0]!r}, which is a file; give it alone, or names alone (to call a class so, write "
+            "all names into a file, one per line)"
         )
     return found

@@ -87,7 +87,8 @@ def refuse_unknown(ids: Sequence[str], known: Collection[str], where: object, wh
     if not unknown:
         return
     raise UsageError(
-        f"{where}: {len(unknown):,} of {len(ids):,} ids are not in {what}: {some(unknown)}; {_advice(unknown, known)}"
+        f"{where}: {len(unknown):,} of {len(ids):,} ids are not in {what}: {some(unknown)}; "
+        + _advice(unknown, known, alone=len(unknown) == len(ids))
     )
 
 
@@ -109,8 +110,12 @@ def refuse_foreign_ids(ids: Sequence[str], pool: Pool, where: object) -> None:
     refuse_unknown(ids, pool.position, where, f"the pool {pool.name}")
 
 
-def _advice(unknown: Sequence[str], known: Collection[str]) -> str:
-    """What to do about ids that are not known; the first of them stands for all."""
+def _advice(unknown: Sequence[str], known: Collection[str], *, alone: bool) -> str:
+    """What to do about ids that are not known; the first of them stands for all.
+
+    Args:
+        alone: whether none of the others is known: then they are hardly of images that are gone.
+    """
     if any("\n" in item or "\r" in item for item in unknown):
         return "an id holds a line break, perhaps because a quotation mark is missing in the file"
     if "" in unknown:
@@ -123,10 +128,14 @@ def _advice(unknown: Sequence[str], known: Collection[str]) -> str:
     if meant is None:
         meant = _lookalike(first, known)
     if meant is not None:
-        return f"did you mean {meant!r} for {first!r}?"
+        gone = "" if alone else " If the image is gone, remove its id"
+        return f"did you mean {meant!r} for {first!r}?{gone}"
     example = next(iter(known), None)
     rule = "ids are the paths relative to the pool's root, as in items.parquet and selection.csv"
-    return rule if example is None else f"{rule}, for instance {example!r}"
+    rule += "" if example is None else f", for instance {example!r}"
+    if alone:
+        return f"{rule}: correct them, or give the pool that they come from"
+    return f"{rule}: remove those of images that are gone, and correct the others"
 
 
 def _tail(item: str, known: Collection[str]) -> str | None:

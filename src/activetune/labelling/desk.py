@@ -20,9 +20,10 @@ from typing import Any
 from activetune.base.errors import UsageError, some
 from activetune.base.printing import counted
 from activetune.base.progress import note
+from activetune.labelling.classes import told
 from activetune.labelling.journal import Entry, Event, Journal
 from activetune.labelling.label_file import LabelFile
-from activetune.labelling.sheet import LABELLED, Sheet, Told, swapped
+from activetune.labelling.sheet import LABELLED, Answer, Sheet, Told, swapped
 from activetune.labelling.suggestions import Known
 
 START, FILE = "start", "labels.csv"  # clients of the program itself
@@ -72,30 +73,42 @@ class Desk:
         self._since = 0.0  # when the first unwritten answer came
         self._failed = False
         self._given: dict[tuple[int, str], Told] = {}  # by event and item: what the journal says, by the names of today
+        self._sequences = self._journal.last_sequences()
+        before: list[dict[str, Answer]] = []
         for event in self.sheet.replayed(self._journal.events(), journal):
-            self._say(event)
+            self._say(event, before)
         self._path = labels
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
-    def _say(self, event: Event) -> None:
-        """What an event says of items; what those before it say by its names."""
+    def _say(self, event: Event, before: list[dict[str, Answer]]) -> None:
+        """What an event says of items; what those before it say by its names.
+
+        Args:
+            before: the answers as they were at each rename that is not taken back.
+        """
         content, kind, sheet = event.content, event.content["kind"], self.sheet
         if kind == "answer":
-            told = Told(content["id"], content["state"], sheet.todays(content["labels"]), content.get("reason", ""))
-            self._given[event.number, told.item] = told
+            today = sheet.naming.todays(content["labels"])
+            said = Told(content["id"], content["state"], today, content.get("reason", ""))
+            self._given[event.number, said.item] = said
         elif kind == "rename":
-            self._given = {key: renamed(told, content["name"], content["to"]) for key, told in self._given.items()}
-        elif kind == "undo" and content["to"] not in sheet.classes:
-            self._given = {key: renamed(told, content["to"], content["name"]) for key, told in self._given.items()}
+            self._given = {key: renamed(said, content["name"], content["to"]) for key, said in self._given.items()}
+            before.append(dict(sheet.answers))
         elif kind == "undo":
-            again = {item: answer for item, answer in sheet.answers.items() if answer.number == event.number}
-            for item, answer in again.items():
-                self._given[event.number, item] = Told(item, answer.state, answer.labels, answer.reason)
+            had = before.pop()
+            if content["to"] not in sheet.classes:
+                self._given = {key: renamed(said, content["to"], content["name"]) for key, said in self._given.items()}
+                return
+            # Earlier versions wrote an answer of before the merge under this number, also over a later one.
+            put_back = {item: answer for item, answer in sheet.answers.items() if answer.number == event.number}
+            for item, answer in (had | put_back).items():
+                self._given[event.number, item] = Told(item, answer.state, told(answer.meant), answer.reason)
 
     def begin(
         self,
         classes: Sequence[str],
         *,
+        usual: Sequence[str] = (),
         of_model: Sequence[str] = (),
         multilabel: bool,
         told: Callable[[], object],
@@ -104,6 +117,7 @@ class Desk:
         """Add classes that are not there yet, take up what was written into the label file by hand, and start.
 
         Args:
+            usual: classes of the project; without ``classes`` they are there, but for those that were removed.
             of_model: classes of the model that suggests; without ``classes`` they come behind those that are there.
             told: is called, in the writer's thread, after answers have come.
 
@@ -112,7 +126,7 @@ class Desk:
         """
         self._file = LabelFile(self._path, self.sheet)
         if of_model:
-            self._refuse_other_classes(of_model, classes)
+            self._refuse_other_classes(of_model, [*classes, *usual])
         if multilabel and not self.sheet.multilabel:
             done = len(self.sheet.answers)
             note(
@@ -122,8 +136,9 @@ class Desk:
             )
             self._add(START, {"kind": "begin", "multilabel": True})
         by_hand = list(self._file.by_hand(self._given))
-        named = [*classes, *(name for content in by_hand for name in content["labels"])]
-        named += () if classes else [name for name in of_model if self.sheet.known(name) not in self.sheet.removed]
+        named = list(classes or self._unless_removed(usual))
+        named += [name for content in by_hand for name in content["labels"]]
+        named += () if classes else self._unless_removed(of_model)
         self._add_classes(named, quiet)
         self._add(FILE, *by_hand)
         self._given = {}
@@ -131,10 +146,15 @@ class Desk:
         self._told = told
         self._thread.start()
 
+    def _unless_removed(self, names: Sequence[str]) -> list[str]:
+        """Classes that nobody has asked for by name: a removed one stays so."""
+        naming = self.sheet.naming
+        return [name for name in names if naming.known(name) not in naming.removed]
+
     def _add_classes(self, named: Sequence[str], quiet: bool) -> None:
         """Add those that are not there, and say so where there were others: a typing error is one more class."""
         before = list(self.sheet.classes)
-        new = [name for name in dict.fromkeys(named) if self.sheet.current(name) is None]
+        new = [name for name in dict.fromkeys(named) if self.sheet.naming.current(name) is None]
         self._add(START, *({"kind": "add", "name": name} for name in new))
         note(
             f"{counted(len(new), 'class', 'classes')} beside the {len(before):,} that were there: {some(new)}; Shift+R "
@@ -146,7 +166,7 @@ class Desk:
         """Refuse a model that can suggest nothing to those who label, before anything is changed."""
         named = (name for content in self._file.by_hand(self._given) for name in content["labels"])
         there = list(dict.fromkeys([*self.sheet.classes, *classes, *named]))
-        if there and not set(there) & {self.sheet.current(name) or name for name in of_model}:
+        if there and not set(there) & {self.sheet.naming.current(name) or name for name in of_model}:
             raise UsageError(
                 f"the model tells {some(of_model)} apart, and the classes here are {some(there)}: it has nothing to "
                 "suggest; leave --model out, or give one that knows them"
@@ -154,10 +174,15 @@ class Desk:
 
     def _add(self, client: str, *contents: dict[str, Any]) -> None:
         """Keep events of the program itself: all of them, or none where it is stopped on the way."""
-        first = self._journal.last_sequence(client) + 1
+        first = self.last_sequence(client) + 1
         entries = [Entry(client, first + number, content) for number, content in enumerate(contents)]
-        for event in self._journal.add(entries):
+        self._apply(self._journal.add(entries), entries)
+
+    def _apply(self, events: Sequence[Event], entries: Sequence[Entry]) -> None:
+        for event in events:
             self.sheet.apply(event)
+        for entry in entries:
+            self._sequences[entry.client] = max(entry.sequence, self.last_sequence(entry.client))
 
     def save(self, entries: Sequence[Entry]) -> Future[list[int]]:
         """Keep what a client sends; the future's result is there once it is on disk.
@@ -167,6 +192,15 @@ class Desk:
         request = _Request(entries)
         self._waiting.put(request)
         return request.saved
+
+    @property
+    def edited(self) -> list[str]:
+        """The names of files that keep what somebody wrote into the label file during this run."""
+        return [path.name for path in self._file.own.edited]
+
+    def last_sequence(self, client: str) -> int:
+        """The highest number that a client has given to an event; 0 without any."""
+        return self._sequences.get(client, 0)
 
     def known(self) -> Known:
         """The labelled items, for a fit."""
@@ -228,8 +262,7 @@ class Desk:
             _resolve(request, error)
             return None
         with self.lock:
-            for event in events:
-                self.sheet.apply(event)
+            self._apply(events, request.entries)
         if events and not self._unwritten:
             self._since = time.monotonic()
         swept = any(event.content["kind"] in ("rename", "undo") for event in events)

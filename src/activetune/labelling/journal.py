@@ -151,10 +151,15 @@ class Journal:
         ).fetchone()
         return None if found is None else str(found[0])
 
-    def last_sequence(self, client: str) -> int:
-        """The highest sequence number that a client has given; 0 without any."""
-        found = self._connection.execute("SELECT max(sequence) FROM events WHERE client = ?", (client,)).fetchone()
-        return int(found[0] or 0)
+    def last_sequences(self) -> dict[str, int]:
+        """The highest sequence number that each client has given.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        with self._told():
+            found = self._connection.execute("SELECT client, max(sequence) FROM events GROUP BY client")
+            return {str(client): int(sequence) for client, sequence in found}
 
     def events(self) -> Iterator[Event]:
         """All of them, in their order.
@@ -162,10 +167,16 @@ class Journal:
         Raises:
             UsageError: the file is damaged.
         """
-        try:
+        with self._told():
             rows = self._connection.execute("SELECT number, client, content, at FROM events ORDER BY number")
             for number, client, content, at in rows:
                 yield _event(number, client, content, at)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell in a sentence that what is read is damaged."""
+        try:
+            yield
         except (*DAMAGED, ValueError) as error:
             raise UsageError(
                 f"{self.path} is damaged ({error}); move it away: labels.csv beside it holds the answers"

@@ -33,6 +33,8 @@ from activetune.selection.artefact import ANSWERS, Selection, load_selection
 from activetune.selection.images import pool_of
 from activetune.serving.guards import new_token
 from activetune.serving.listening import address, bind, run_server
+from activetune.studies.rounds.answered import classes_of
+from activetune.studies.rounds.project import project_around
 
 if TYPE_CHECKING:
     from activetune.evaluation.model import Model
@@ -66,11 +68,12 @@ def label(
     Args:
         selection: a folder of ``select``; ``labels.csv`` in it gets the answers, its journal is ``labels.sqlite``.
         classes: their names, in the order of their keys; or a model's folder, whose classes are meant; None: those of
-            an earlier start, then those of ``model``. More can be added on the page.
+            an earlier start, then those of the project where the selection is a round of one, then those of ``model``.
+            More can be added on the page.
         model: a finetuned model that suggests classes; None: a probe on the answers so far does, where the
             selection's embeddings are found: in ``embeddings``, beside the selection, or in the cache.
         pool: where the images are; None: where they were embedded.
-        multilabel: an image may have several of the classes, or none.
+        multilabel: an image may have several of the classes, or none; in a project whose task is so, it may anyway.
         suggestions: False shows none: people tend to agree with what they are shown.
         port: of 127.0.0.1; 0 takes the selection's usual one, or else a free one. The address, with the token that it
             asks for, is printed first.
@@ -142,17 +145,21 @@ def page_of(folder: Path, asked: Asked, run: Run) -> Iterator[Page]:
         raise UsageError("a model is there to suggest classes, and suggestions are off; leave one of both out")
     model = None if asked.model is None else _model(asked.model)
     names, pool = names_of(asked.classes or ()), _pool_of(selected, asked.pool, run.quiet)
+    project = project_around(folder)
+    usual = [] if project is None else classes_of(project)
+    multilabel = asked.multilabel or (project is not None and project.settings.multilabel)
     given_features = None if asked.embeddings is None else features_of(selected, folder, asked.embeddings)
     desk = Desk(folder / JOURNAL, folder / ANSWERS, selected.to_label)
     shown = Suggestions(desk.known, probing=asked.suggestions, seed=run.seed)
     try:
         by_model = () if model is None else names_of(list(model.classes))
-        desk.begin(names, of_model=by_model, multilabel=asked.multilabel, told=shown.tell, quiet=run.quiet)
+        desk.begin(names, usual=usual, of_model=by_model, multilabel=multilabel, told=shown.tell, quiet=run.quiet)
         shown.multilabel = desk.sheet.multilabel
         shown.find = lambda: given_features or features_of(selected, folder)
         if model is not None:
             shown.model = _asks(model, pool, selected, shown, run)
-        page = Page(folder.absolute().name, str(selected.manifest["picks"])[:16], desk, shown, Pictures(pool), REASONS)
+        key, picks = str(selected.manifest["picks"])[:16], len(selected.ids)
+        page = Page(folder.absolute().name, key, desk, shown, Pictures(pool), REASONS, picks)
         shown.start()
         try:
             yield page

@@ -5,7 +5,7 @@ Columns: ``id``, ``label`` (blank unless labelled), with several classes per ima
 ``event``, the number of the answer in the journal. Columns and rows of others' making are kept.
 
 What a person has written into the file between two runs is taken up: a row that does not say what the journal says of
-its event was changed by hand.
+its event was changed by hand. What somebody writes into it during a run stays in a file of its own, and is told.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from activetune.base.errors import UsageError, repeated, some
-from activetune.base.files import replacing
 from activetune.base.names import as_known, whole_number
 from activetune.base.tables import csv_line, need_columns, read_table
 from activetune.data.answers import class_name, is_missing
 from activetune.data.ids import ids_of
 from activetune.data.several import parts_of_cell
+from activetune.labelling.own_file import OwnFile
 from activetune.labelling.sheet import LABELLED, NONE, OPEN, SKIPPED, STATES, UNSURE, Answer, Sheet, Told
 
 OWN = ("id", "label", "labels", "state", "reason", "suggestion", "by", "answered", "event")
@@ -41,6 +41,7 @@ class LabelFile:
             UsageError: it is no table with a column ``id``.
         """
         self.path, self.sheet = path, sheet
+        self.own = OwnFile(path)
         self._found: dict[str, dict[str, Any]] = {}
         self.further: list[str] = []
         if path.exists():
@@ -85,7 +86,7 @@ class LabelFile:
                 )
             known = None if number is None else answers.get((number, item))  # None: it is another journal's
             state, labels = self._told(item, row, known)
-            current = tuple(sorted({self.sheet.current(name) or name for name in labels}))
+            current = tuple(sorted({self.sheet.naming.current(name) or name for name in labels}))
             stands = self.sheet.answer(item)
             before = (known or Told(item, OPEN, ()), Told(item, stands.state, stands.labels, stands.reason))
             told = Told(item, state, current, _text(row, REASON))
@@ -106,7 +107,7 @@ class LabelFile:
         if (listed := self._listed(row, where)) is not None:
             one = str(row.get("label") or "").strip()
             as_before = "label" not in row or known is None or one == ";".join(known.labels)
-            if as_before or (LABELLED, self.sheet.todays(listed)) != (known and (known.state, known.labels)):
+            if as_before or (LABELLED, self.sheet.naming.todays(listed)) != (known and (known.state, known.labels)):
                 return LABELLED, listed
         try:
             name = class_name(row.get("label"))
@@ -132,7 +133,7 @@ class LabelFile:
             raise UsageError(f"{where} can't be read ({text!r}); give names with ; between them") from None
 
     def write(self, changed: Sequence[str] | None = None) -> None:
-        """Write the file in one step.
+        """Write the file in one step; an edit by others is kept beside it, see :class:`OwnFile`.
 
         Args:
             changed: the items whose answers are new since it was last written; None: all may be.
@@ -140,9 +141,7 @@ class LabelFile:
         sheet = self.sheet
         for item in self._items() if changed is None or not self._lines else changed:
             self._lines[item] = self._line(item, sheet.answer(item))
-        content = csv_line(self.header).encode() + b"".join(self._lines.values())
-        with replacing(self.path) as partial:
-            partial.write_bytes(content)
+        self.own.write(csv_line(self.header).encode() + b"".join(self._lines.values()))
 
     def _items(self) -> list[str]:
         """The picks in their order, then what else was answered or listed in this folder."""

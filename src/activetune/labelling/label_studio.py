@@ -30,6 +30,8 @@ from activetune.labelling.label import PROJECT, names_of
 from activetune.labelling.studio_server import TOKEN, Server
 from activetune.selection.artefact import ANSWERS, load_selection
 from activetune.selection.images import pool_of
+from activetune.studies.rounds.answered import classes_of
+from activetune.studies.rounds.project import project_around
 
 PIECE = 250  # tasks that are sent at a time
 SERVING = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"  # environment variables of the server
@@ -74,7 +76,7 @@ def label_in_studio(
             ``http://127.0.0.1:8080``.
         out: the folder of the project's file and the answers; None: the selection's.
         token: an access token; None: that of the environment variable ``LABEL_STUDIO_API_KEY``.
-        classes: their names, or the folder of a model that has them.
+        classes: their names, or the folder of a model that has them; None: those of the project, in a round of one.
         task, suggestions, image_url: as in :func:`activetune.export_labels`.
 
     Returns:
@@ -114,7 +116,7 @@ def _pushed_or_pulled(
     chosen = load_selection(selection).to_label
     images = local_folder(pool, chosen) if image_url is None else None
     task = task if about is None else str(about.get("task", task))
-    names = None if asked["classes"] is None else names_of(asked["classes"])
+    names = _classes_of_project(selection) if asked["classes"] is None else names_of(asked["classes"])
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / "tasks"
         made = export_labels(
@@ -133,6 +135,12 @@ def _pushed_or_pulled(
     if images is not None:
         _show_images(server, about["project"], images, tasks, quiet)
     return Studio(server.page(about["project"]), len(tasks), 0, None)
+
+
+def _classes_of_project(selection: Path) -> list[str] | None:
+    """The classes of the project that a selection is a round of; None where there is none, or it knows none yet."""
+    project = project_around(selection)
+    return None if project is None else classes_of(project) or None
 
 
 def _remembered(folder: Path, server: Server) -> dict[str, Any] | None:

@@ -69,11 +69,7 @@ def _answer(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"state {state!r} is not known; allowed: {', '.join(STATES)}")
     content: dict[str, Any] = {"kind": "answer", "id": text("id", given.get("id")), "state": state, "labels": []}
     if state == LABELLED:
-        label = given.get("label")
-        listed = given.get("labels", None if label is None else [label])
-        if not isinstance(listed, list) or (not listed and "labels" not in given):
-            raise UsageError("a labelled item needs its class: label, a text (or labels, a list of them)")
-        content["labels"] = sorted({text("label", name) for name in listed})
+        content["labels"] = _labels(given)
     for name in ("reason", "by"):
         if given.get(name):
             content[name] = text(name, given[name])
@@ -81,6 +77,19 @@ def _answer(given: Mapping[str, Any]) -> dict[str, Any]:
     if shown is not None:
         content["suggestion"] = [text("suggestion", name) for name in (shown if isinstance(shown, list) else [shown])]
     return content
+
+
+def _labels(given: Mapping[str, Any]) -> list[str]:
+    """The classes of an answer, given as ``label`` or as ``labels``; as both where they say the same."""
+    label, listed = given.get("label"), given.get("labels")
+    if listed is None:
+        listed = None if label is None else [label]
+    if not isinstance(listed, list):
+        raise UsageError("a labelled item needs its class: label, a text (or labels, a list of them)")
+    names = sorted({text("label", name) for name in listed})
+    if label is not None and names != [label]:
+        raise UsageError(f"label is {label!r} and labels are {listed!r}; give one of both, or the same class in both")
+    return names
 
 
 def _refuse_others(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:

@@ -61,13 +61,15 @@ class Page:
         suggestions: Suggestions,
         pictures: Pictures,
         reasons: Sequence[str],
+        picks: int,
     ):
         """A page by its name.
 
         Args:
             key: tells the selection from others. reasons: why an image may show none of the classes.
+            picks: how many rows come before those of the audit.
         """
-        self.name, self.key = name, key
+        self.name, self.key, self.picks = name, key, picks
         self.desk, self.suggestions, self.pictures, self.reasons = desk, suggestions, pictures, reasons
         self._at: dict[str, tuple[float, int]] = {}  # when and at which row each tab was last seen
         self._files = page_files()
@@ -134,7 +136,7 @@ class Page:
         with self.desk.lock:
             sheet, suggested = self.desk.sheet, self._today()
             rows = range(min(start, len(sheet.ids)), min(start + count, len(sheet.ids)))
-            return {"items": [_item(sheet, suggested, row) for row in rows], "total": len(sheet.ids)}
+            return {"items": [_item(sheet, suggested, row, self.picks) for row in rows], "total": len(sheet.ids)}
 
     async def state(self, request: Request) -> dict[str, Any]:
         """What the page shows around the items, and the answers that came after an event."""
@@ -152,9 +154,11 @@ class Page:
                 "classes": [{"name": name, "count": sheet.counts[name]} for name in sheet.classes],
                 "states": dict(sheet.states),
                 "renames": [{"client": by, "name": name, "to": to} for by, name, to in renames],
-                "changes": [_item(sheet, suggested, row) for row in sheet.changed_since(since)],
+                "changes": [_item(sheet, suggested, row, self.picks) for row in sheet.changed_since(since)],
                 "recent": sheet.changed_since(0, RECENT),
                 "others": others,
+                "sequence": self.desk.last_sequence(client),
+                "edited": self.desk.edited,
                 "suggestions": {"version": suggested.version, "by": suggested.by},
                 "ordered": len(self.suggestions.order) > 0,
                 "reasons": list(self.reasons),
@@ -188,7 +192,7 @@ class Page:
         sheet, current = self.desk.sheet, self.suggestions.current
         key = current.version, sheet.reshaped
         if self._shown[0] != key:
-            self._shown = key, by_classes(current, {name: sheet.current(name) for name in current.classes})
+            self._shown = key, by_classes(current, {name: sheet.naming.current(name) for name in current.classes})
         return self._shown[1]
 
     # Writing ------------------------------------------------------------------------------------------------------
@@ -216,7 +220,8 @@ def _kind(name: str) -> str:
     return name[name.rindex(".") :]
 
 
-def _item(sheet: Sheet, suggested: Suggested, row: int) -> dict[str, Any]:
+def _item(sheet: Sheet, suggested: Suggested, row: int, picks: int) -> dict[str, Any]:
+    """What stands for the item of a row; behind the first rows, the ``picks``, is the audit."""
     answer, shown = sheet.answer(sheet.ids[row]), suggested.of(row)
     several = sheet.multilabel
     return {
@@ -228,6 +233,8 @@ def _item(sheet: Sheet, suggested: Suggested, row: int) -> dict[str, Any]:
         "state": answer.state,
         "reason": answer.reason,
         "by": answer.by,
+        "client": answer.client,
+        "audit": row >= picks,
     }
 
 

@@ -41,6 +41,7 @@ export class App extends EventTarget {
     this.reshaped = -Infinity; // when this tab last changed the classes
     this.moved = -Infinity; // when others last moved the keys of classes
     this.name = "";
+    this.edited = []; // files that keep what somebody wrote into labels.csv meanwhile
     this.by = localStorage.getItem("activetune:by") ?? "";
     this.choice = null; // of an image that may have several classes, while it is not saved
   }
@@ -101,7 +102,7 @@ export class App extends EventTarget {
     const asked = performance.now();
     const reshaping = this.outbox.reshapes;
     const state = await get("/api/state", { since: first ? 2 ** 40 : items.number, client: this.outbox.client, at: this.row });
-    for (const name of ["name", "others", "recent", "reasons", "ordered"]) this[name] = state[name];
+    for (const name of ["name", "others", "recent", "reasons", "ordered", "edited"]) this[name] = state[name];
     this.others = new Set(state.others);
     items.total = state.total;
     items.multilabel = state.multilabel;
@@ -253,7 +254,7 @@ export class App extends EventTarget {
     const { items } = this;
     this.problem = "";
     const entries = pairs.map(([row, answer]) => {
-      const kept = { ...answer, by: this.by };
+      const kept = { ...answer, by: this.by, client: this.outbox.client };
       items.put(row, kept);
       this.touched.set(row, performance.now());
       const suggestion = this.suggesting ? items.suggested[row]?.labels ?? null : null;
@@ -278,7 +279,8 @@ export class App extends EventTarget {
     const last = this.undos.pop();
     if (!last) return this.tell("there is nothing to undo");
     if (last.back) return this.undoRename(last);
-    const own = last.filter(({ row, after }) => alike(this.items.answers[row], after));
+    const mine = (answer) => answer.client === this.outbox.client;
+    const own = last.filter(({ row, after }) => mine(this.items.answers[row]) && alike(this.items.answers[row], after));
     if (!own.length) return this.tell("not undone: somebody has answered that anew");
     this.put(own.map(({ row, before }) => [row, before]));
     this.choice = null;
@@ -361,7 +363,7 @@ export class App extends EventTarget {
     this.draw();
   }
 
-  /** Give a class its name back; of what became one with another class, the answers that say the same as then. */
+  /** Give a class its name back; of what became one with another class, the answers that had it. */
   undoRename({ name, to, back }) {
     const { classes } = this.items;
     if (!classes.includes(to) || classes.includes(name)) return this.tell(`not undone: ${to} and ${name} have changed since`);

@@ -3,7 +3,7 @@
 import { get } from "/page/server.js";
 
 const PART = 2000; // items of a request
-export const OPEN = { state: "open", labels: [], reason: "", by: "" };
+export const OPEN = { state: "open", labels: [], reason: "", by: "", client: "" };
 const DECIDED = new Set(["labelled", "unsure", "none"]);
 
 export class Items {
@@ -50,7 +50,8 @@ export class Items {
     const { row, id } = item;
     this.ids[row] = id;
     this.row.set(id, row);
-    this.put(row, { state: item.state, labels: listed(item.label), reason: item.reason, by: item.by });
+    const { state, reason, by, client } = item;
+    this.put(row, { state, labels: listed(item.label), reason, by, client });
     this.suggested[row] = item.suggestion === null ? null : { labels: listed(item.suggestion), probability: item.probability };
   }
 
@@ -111,7 +112,8 @@ export class Items {
     const after = new Map(bearing.map((row) => [row, this.answers[row]]));
     return () => {
       this.classes.splice(position, 0, name);
-      for (const [row, answer] of before) if (alike(this.answers[row], after.get(row))) this.put(row, answer);
+      // The very answers that were there, not those that say the same: the server tells what else comes back.
+      for (const [row, answer] of before) if (this.answers[row] === after.get(row)) this.put(row, answer);
       for (const [one, labels] of shown) one.labels = labels;
     };
   }

@@ -46,7 +46,7 @@ export class Panel {
       <div class="views" role="group" aria-label="view">
         <button aria-pressed=${app.view === "single"} @click=${switchTo("single")}>One</button><button aria-pressed=${app.view === "grid"} @click=${switchTo("grid")}>Grid</button>
       </div>
-      ${this.saved()}
+      ${this.edited()}${this.saved()}
       <button class="help" aria-label="keys and help" title="Keys (?)" @click=${() => this.ask("help")}>?</button>`;
   }
 
@@ -64,6 +64,15 @@ export class Panel {
     if (problem) return html`<span class="saved problem" title=${problem}>${entries.length.toLocaleString("en")} wait: ${problem}</span>`;
     if (this.app.problem) return html`<span class="saved problem" title=${this.app.problem}>${this.app.problem}</span>`;
     return html`<span class="saved">${entries.length ? `saving ${entries.length.toLocaleString("en")}` : "saved"}</span>`;
+  }
+
+  /** What somebody has written into labels.csv meanwhile is in a file of its own. */
+  edited() {
+    const { edited } = this.app;
+    if (!edited.length) return nothing;
+    const file = edited.at(-1);
+    const told = `labels.csv was changed while the page was open: ${file} beside it keeps what it held. To take it up, end the page, put ${file} in the place of labels.csv, and start again.`;
+    return html`<span class="edited" title=${told}>labels.csv was changed: see ${file}</span>`;
   }
 
   // At the side -------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ class Rounds(Panel):
         page.heading("Rounds")
         ledger = subject.ledger or {}
         page.table([*ledger], list(zip(*(map(_cell, column) for column in ledger.values()), strict=True)), texts=2)
+        if any(count not in (None, "", "0", 0) for count in ledger.get("elsewhere", ())):
+            page.note("An item counts in one round: those that had asked for it too count it under elsewhere.")
         conflicts = (subject.conflicts or {}).get("open", ())
         if waiting := sum(str(one) == "yes" for one in conflicts):
             page.warning(f"{waiting:,} items have answers that contradict each other: {CONFLICTS} lists them.")

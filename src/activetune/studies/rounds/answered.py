@@ -20,7 +20,7 @@ from activetune.base.tables import write_csv
 from activetune.data.pool import Pool
 from activetune.report.subject import LEDGER
 from activetune.selection.artefact import ANSWERS, write_blank_labels
-from activetune.selection.audit import audit_beside, write_audit
+from activetune.selection.audit import AUDIT, audit_beside, write_audit
 from activetune.studies.rounds.advice import split
 from activetune.studies.rounds.answers import (
     LABELLED,
@@ -64,6 +64,11 @@ class Answered:
         found = labels_in(self.decisions, self.project.audit)
         return {item: label for item, label in found.items() if item in self.pool.position}
 
+    @cached_property
+    def present(self) -> Mapping[str, Decision]:
+        """The same of the items whose images are in the pool: what tables for other commands may name."""
+        return {item: one for item, one in self.decisions.items() if item in self.pool.position}
+
     @property
     def passed(self) -> list[str]:
         """The items that were looked at and got no class."""
@@ -72,7 +77,7 @@ class Answered:
     @property
     def conflicts(self) -> list[str]:
         """The items with different answers that nobody has settled: ``3/0001.png: 'cat' counts, also 'dog'``."""
-        return [_described(item, one) for item, one in self.decisions.items() if one.open]
+        return [_described(item, one) for item, one in self.present.items() if one.open]
 
     def taught_before(self, number: int) -> dict[str, str]:
         """What could be learned from before a round had answers of its own."""
@@ -83,21 +88,29 @@ class Answered:
         """The labels of some of the items, whether they may be learned from or not."""
         return {item: label for item, label in labels_in(self.decisions).items() if item in items}
 
-    def classes(self, labels: Mapping[str, str] | None = None) -> set[str]:
-        """The classes that occur in some labels, or in all."""
-        known = labels_in(self.decisions) if labels is None else labels
-        if self.project.settings.multilabel:
-            return {name for names in split(known).values() for name in names}
-        return {*known.values()}
+    def classes(self, labels: Mapping[str, str]) -> set[str]:
+        """The classes that occur in labels."""
+        return _classes_in(labels, self.project)
 
     def write_tables(self) -> list[Entry]:
-        """Write all that is derived from the history; the ledger."""
-        folder, audit = self.project.folder, self.project.audit
-        write_decisions(folder, self.decisions, audit, multilabel=self.project.settings.multilabel)
-        write_audit(sorted(audit), folder)
-        ledger = ledger_of(self.project, self.history, self.decisions)
+        """Write all that is derived from the history, of images that are in the pool; the ledger."""
+        folder, audit, present = self.project.folder, self.project.audit, self.pool.position
+        write_decisions(folder, self.present, audit, multilabel=self.project.settings.multilabel)
+        write_audit(sorted(audit & present.keys()), folder)
+        if audit and not audit & present.keys():
+            (folder / AUDIT).unlink(missing_ok=True)
+        ledger = ledger_of(self.project, self.history, self.decisions, present)
         write_ledger(folder / LEDGER, ledger)
         return ledger
+
+    def tell_gone(self, quiet: bool) -> None:
+        """Say how many answers are to images that have left the pool."""
+        gone = len(self.decisions) - len(self.present)
+        note(
+            f"{counted(gone, 'item')} with an answer {'is' if gone == 1 else 'are'} not in the pool any more: "
+            f"{self.project.folder / ANSWERS} leaves them out, and {HISTORY} keeps what was answered",
+            quiet or not gone,
+        )
 
     def write_round(self, number: int, quiet: bool) -> None:
         """The label file of a round, with what was taken over from one before: a blank cell would take it back."""
@@ -112,6 +125,23 @@ class Answered:
         names = ("id", "label", "state", "by", "answered")
         write_csv(path, names, [[getattr(one, name) for name in names] for one in answers])
         note(f"{path} was not there: it is written anew, with the answers taken over from it", quiet)
+
+
+def classes_of(project: Project) -> list[str]:
+    """The classes of a project: those of its settings, then further ones that were answered so far.
+
+    Raises:
+        UsageError: its history is damaged.
+    """
+    named = project.settings.classes
+    answered = _classes_in(labels_in(decide(read_history(project.folder / HISTORY))), project)
+    return [*named, *sorted(answered - set(named))]
+
+
+def _classes_in(labels: Mapping[str, str], project: Project) -> set[str]:
+    if project.settings.multilabel:
+        return {name for names in split(labels).values() for name in names}
+    return {*labels.values()}
 
 
 def take_over(

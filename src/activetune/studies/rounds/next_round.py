@@ -39,7 +39,7 @@ from activetune.selection.model_doubt import reads_model
 from activetune.selection.select import select
 from activetune.selection.selectors import make_selector
 from activetune.studies.rounds.advice import advise, audited, split
-from activetune.studies.rounds.answered import Answered, take_over
+from activetune.studies.rounds.answered import Answered, classes_of, take_over
 from activetune.studies.rounds.ledger import NO_ROUND, Entry
 from activetune.studies.rounds.project import CLASSES, Project, ProjectSettings, open_project
 from activetune.training.finetune import finetune
@@ -188,6 +188,7 @@ class _Call:
     def go(self, close: bool) -> NextRound:
         """See :func:`next_round`."""
         project, ledger = self.project, self.answered.write_tables()
+        self.answered.tell_gone(self.run.quiet)
         latest = ledger[-1] if ledger else NO_ROUND
         number, waiting = latest.round, latest.open
         if number and not (project.round(number) / ANSWERS).exists():  # killed before it was there, or moved away
@@ -325,8 +326,7 @@ class _Call:
     # What is told ---------------------------------------------------------------------------------------------------
 
     def _to_label(self, latest: Entry) -> str:
-        folder, names = self.project.round(latest.round), list(self.settings.classes)
-        names += sorted(self.answered.classes() - set(names))
+        folder, names = self.project.round(latest.round), classes_of(self.project)
         told = csv_line(names).rstrip("\n") if names else "CLASS,CLASS,..."
         if len(told) > LONG and "," not in str(path := self.project.folder / CLASSES):
             write_bytes(path, "".join(f"{name}\n" for name in names).encode())

@@ -40,7 +40,7 @@ from activetune.selection.selectors import make_selector
 from activetune.tasks import make_task
 from activetune.training.recipe import Recipe, make_recipe
 
-GIVEN_AUDIT, CLASSES = "given_audit.csv", "classes.txt"
+GIVEN_AUDIT, CLASSES, ROUNDS = "given_audit.csv", "classes.txt", "rounds"
 TASKS = ("classification", "multilabel")  # whose answers are class names, which a table holds
 
 
@@ -137,7 +137,7 @@ class Project:
 
     def round(self, number: int) -> Path:
         """The selection of a round, counted from 1."""
-        return self.folder / "rounds" / f"{number:03d}"
+        return self.folder / ROUNDS / f"{number:03d}"
 
     def selection(self, number: int) -> Selection:
         """What a round asks for.
@@ -156,7 +156,7 @@ class Project:
     @property
     def rounds(self) -> list[int]:
         """The numbers of the rounds whose selection is finished, ascending."""
-        found = (whole_number(path.parent.name) for path in self.folder.glob("rounds/*/manifest.json"))
+        found = (whole_number(path.parent.name) for path in self.folder.glob(f"{ROUNDS}/*/manifest.json"))
         return sorted(number for number in found if number is not None)
 
     @property
@@ -195,6 +195,18 @@ def open_project(folder: Path, asked: Mapping[str, Any], *, quiet: bool = False)
             "it, or leave the option out"
         )
     return Project(folder, settings)
+
+
+def project_around(selection: Path) -> Project | None:
+    """The project of a round's folder; None where a selection belongs to none.
+
+    Raises:
+        UsageError: its settings are damaged.
+    """
+    rounds = selection.absolute().parent
+    if rounds.name != ROUNDS or not (rounds.parent / SETTINGS).is_file():
+        return None
+    return open_project(rounds.parent, {})
 
 
 def _refuse_shortened(path: Path, content: Mapping[str, Any]) -> None:
