@@ -77,7 +77,7 @@ def next_(
         weights=weights,
         task=task,
         audit=audit,
-        classes=class_list(classes),
+        classes=class_list(classes, task),
         labels=labels,
         close=close,
         track=track,
