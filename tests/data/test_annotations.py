@@ -841,7 +841,7 @@ def test_names_in_rows_in_lists_and_in_one_text(tmp_path: Path, pool: Pool) -> N
     pq.write_table(pa.table({"id": pool.ids, "label": [["dog", "cat"], [], ["cat"]]}), tmp_path / "l.parquet")
     found = answers(read_annotations(tmp_path / "l.parquet", pool, "multilabel"))
     assert found == {**expected, "2.png": Names()}
-    text = write(tmp_path / "l.jsonl", '{"id": "1.png", "labels": [null]}\n{"id": "2.png", "labels": "nan"}')
+    text = write(tmp_path / "l.jsonl", '{"id": "1.png", "labels": [null]}\n{"id": "2.png", "labels": NaN}')
     labels = read_annotations(text, pool, "multilabel")
     assert (answers(labels), labels.unanswered) == ({"1.png": Names()}, 1)
     objects = """id,objects\n1.png,"{""bbox"": [[0, 0, 2, 2]], ""category"": [""cat""]}"\n2.png,\n3.png,[]\n"""

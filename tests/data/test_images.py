@@ -429,6 +429,12 @@ def test_the_size_limit_is_named_in_the_reason(monkeypatch: pytest.MonkeyPatch) 
     assert reason(encode(noise())) == "oversized: 32 x 24 pixels, 767 are allowed (decompression bomb)"
 
 
+def test_the_size_that_pillow_itself_refuses_is_named_as_ours() -> None:
+    for allowed in (images.MAX_PIXELS, 250_000):
+        with pytest.raises(RejectedImage, match=rf"^oversized: more than the {allowed:,} pixels that are allowed"):
+            decode_image(declared_png(14_000, 14_000), max_pixels=allowed)
+
+
 def test_an_image_of_just_the_allowed_size_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 32 * 24)
     assert decode_image(encode(noise())).size == (32, 24)

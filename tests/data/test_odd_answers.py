@@ -213,3 +213,22 @@ def test_a_separator_in_the_column_of_one_name_is_told(
     assert "names with ; or | in the column 'label', one class each: 1 (the first: row 1, 'cat;dog')" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("line", ["0 .5 .5 .5 .5 .93", "1 .1 .1 .5 .1 .5 .5 .7"])
+def test_what_yolo_predicts_is_told_to_be_no_answer(line: str, tmp_path: Path, pool: Pool) -> None:
+    write(tmp_path / "yolo" / "labels" / "1.txt", f"{line}\n")
+    write(tmp_path / "yolo" / "classes.txt", "cat\ndog\n")
+    with pytest.raises(UsageError, match=r"end with a confidence .*predictions are no answers; give texts"):
+        read_annotations(tmp_path / "yolo", pool, "detection")
+    write(tmp_path / "yolo" / "labels" / "1.txt", "0 .5 .5 .5 .5 7\n")  # which no confidence is
+    with pytest.raises(UsageError, match="in a format that is known"):
+        read_annotations(tmp_path / "yolo", pool, "detection")
+
+
+def test_lines_that_yolo_predicts_beside_those_of_people_are_left_out(
+    tmp_path: Path, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "yolo" / "labels" / "1.txt", "0 .5 .5 .5 .5\n0 .5 .5 .5 .5 .93\n")
+    assert len(read_annotations(tmp_path / "yolo", pool, "detection").answers[0]) == 1
+    assert "lines with a confidence at their end" in capsys.readouterr().err

@@ -232,6 +232,18 @@ def test_pictures_are_upright_and_right_whatever_the_file_holds(tmp_path: Path) 
         assert "can't be shown" in broken.json()["error"]
 
 
+def test_an_image_that_has_gone_is_told_without_advice_for_a_run(sel: Path, pool: Path) -> None:
+    with Client(sel) as client:
+        (pool / "00.png").unlink()
+        for size in ("small", "large"):
+            gone = client.http.get("/image/0", params={"size": size})
+            said = gone.json()["error"]
+            assert gone.status_code == 422 and "put it back and look again, or skip the image" in said
+            assert "No such file" in said and "--resume" not in said
+        (pool / "00.png").write_bytes((pool / "01.png").read_bytes())
+        assert client.http.get("/image/0").status_code == 200
+
+
 def near(image: Image.Image, place: tuple[float, float], colour: str) -> bool:
     wanted = {"red": (255, 0, 0), "blue": (0, 0, 255)}[colour]
     found = image.getpixel((int(place[0] * image.width), int(place[1] * image.height)))
@@ -480,6 +492,28 @@ def test_what_was_written_by_hand_is_taken_up_and_other_columns_and_rows_stay(se
     assert labels_in(sel)["01.png"] == "cat"
     with Client(sel) as client:  # and it is no news the next time
         assert client.page.desk.sheet.answer("01.png").number == int(rows_of(sel)[1]["event"])
+
+
+def test_a_label_file_whose_numbers_a_spreadsheet_made_floats_of_says_the_same(sel: Path) -> None:
+    with Client(sel, classes=["1", "2"]) as client:
+        client.answer(1, "00.png", "1")
+        client.answer(2, "01.png", "2")
+        before = rows_of(sel)
+    text = (sel / "labels.csv").read_text().replace("00.png,1,", "00.png,1.0,").replace("01.png,2,", "01.png,2.0,")
+    (sel / "labels.csv").write_text(text)
+    with Client(sel, classes=None) as client:
+        assert [one["name"] for one in client.get("/api/state")["classes"]] == ["1", "2"]
+        assert rows_of(sel) == before
+
+
+def test_classes_that_read_like_numbers_are_kept_as_they_are_written(sel: Path) -> None:
+    with Client(sel, classes=["1.0", "2.0", "nan"]) as client:
+        for number, name in enumerate(("1.0", "2.0", "nan")):
+            client.answer(number + 1, f"{number:02d}.png", name)
+        before = rows_of(sel)
+    with Client(sel, classes=None) as client:
+        assert [one["name"] for one in client.get("/api/state")["classes"]] == ["1.0", "2.0", "nan"]
+        assert rows_of(sel) == before and len({row["label"] for row in before}) == 4
 
 
 def test_rows_of_another_journal_are_answers_of_their_own(sel: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from activetune.base.names import comparable
 from activetune.data.annotations import Sheet, formats, read_annotations, write_sheet
-from activetune.data.answers import class_name
+from activetune.data.answers import class_name, lost_in_csv
 from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
 from activetune.data.labels import Labels
 from activetune.data.pool import Pool
@@ -53,7 +53,7 @@ IDS = st.builds(
     st.sampled_from([".jpg", ".png", ".JPG", "", ".png"]),
 )
 CLASS_NAMES = st.text(SIGNS, min_size=1, max_size=8).filter(
-    lambda name: (  # names that classes can have: "8." is 8 at every door
+    lambda name: (
         name == comparable(name).strip() == class_name(name) and name.casefold() != "void" and name != "background"
     )
 )
@@ -136,6 +136,9 @@ def test_ids_and_answers_survive_the_round_trip(name: str, task: str, data: st.D
         classes = ["background", *classes]
     pool = Pool("memory", ids, None, OnePicture())
     known = {item: answers(task, classes, data.draw) for item in ids}
+    assume((name, task) != ("table", "classification") or not lost_in_csv(known.values()))  # which is told
+    if (name, task) == ("voc", "segmentation"):
+        assume(not any(":" in name or name.startswith("#") for name in classes))  # refused: its list can't hold them
     sheet = Sheet(task, pool, ids, known, classes, quiet=True)
     folder = Path(tempfile.mkdtemp())
     try:
@@ -143,7 +146,7 @@ def test_ids_and_answers_survive_the_round_trip(name: str, task: str, data: st.D
         assert not [path for path in folder.rglob("*") if not path.resolve().is_relative_to(folder.resolve())]
         read = "multilabel" if task == "classification" else task
         labels = read_annotations(out, pool, read, format=name, quiet=True)
-        labels = one_name(labels) if task == "classification" else labels
+        labels = one_name(labels, out, name) if task == "classification" else labels
         for item, answer in zip(labels.ids, labels.answers, strict=True):
             if isinstance(answer, Boxes):
                 np.testing.assert_allclose(answer.xyxy_K4, known[item].xyxy_K4, atol=1e-4)

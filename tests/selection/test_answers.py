@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activetune import Embeddings, Labels, Pool, UsageError, open_pool
-from activetune.data.answers import class_name, class_names
+from activetune.base.tables import Untyped
+from activetune.data.answers import as_numbers, class_name, class_names
 from activetune.data.labels import labels_of, pool_labels, with_classes
 from activetune.features.artefact import load_embeddings, save_embeddings
 from activetune.selection.constraints import read_limits
@@ -44,10 +45,10 @@ class NAType:
 
 NAN = float("nan")
 MISSING = [None, NAN, np.float32(NAN), np.float64(NAN), np.array(NAN), Decimal("NaN"), NAType(), np.datetime64("NaT")]
-MISSING_TEXTS = ["", "  ", "\t", "nan", "NaN", " nan ", "<NA>", b"", b"nan", np.str_("nan")]
+BLANK = ["", "  ", "\t", b"", np.str_(" ")]
 
 
-@pytest.mark.parametrize("value", [*MISSING, *MISSING_TEXTS], ids=repr)
+@pytest.mark.parametrize("value", [*MISSING, *BLANK], ids=repr)
 def test_missing_labels_are_not_answered(value: object) -> None:
     assert class_name(value) is None
     assert Labels.of({"a": value, "b": "cat"}).ids == ["b"]
@@ -56,14 +57,15 @@ def test_missing_labels_are_not_answered(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        *((value, "3") for value in (3, 3.0, "3", "3.0", "3.", " 3.00 ", np.int8(3), np.uint64(3), np.float16(3))),
+        *((value, "3") for value in (3, 3.0, "3", " 3 ", b"3", np.int8(3), np.uint64(3), np.float16(3))),
         *((value, "3") for value in (Decimal("3.0"), Fraction(3), np.array(3), torch.tensor(3), torch.tensor(3.0))),
-        *((value, "0") for value in (0, -0.0, "-0.0", "0.0", np.float32(0))),
+        *((value, "0") for value in (0, -0.0, np.float32(0))),
         *((value, "0.1") for value in (0.1, "0.1", np.float32(0.1), np.float16(0.1), np.float64(0.1))),
-        *((value, "-1") for value in (-1, -1.0, "-1.0")),
+        *((value, "-1") for value in (-1, -1.0, "-1")),
         *((value, "True") for value in (True, np.bool_(True), "True")),
         *((value, "café") for value in ("cafe\u0301", "caf\u00e9", "cafe\u0301 ".encode(), np.str_("caf\u00e9"))),
         *((value, value) for value in ("None", "none", "03.0", "1e3", "v3.0", "3.0.0", "nan bread", "a  b", "NA")),
+        *((value, value) for value in ("3.0", "3.", "-0.0", "nan", "NaN", "<NA>", np.str_("2.0"))),
         (10**30, str(10**30)),
         (1e22, "1e+22"),
         (1e15, "1000000000000000"),
@@ -117,7 +119,7 @@ def test_positions_in_a_list_of_names() -> None:
 
 def test_lists_of_classes_are_read_as_labels_are() -> None:
     labels = Labels.of({"a": 3, "b": "cat"})
-    assert with_classes(labels, ["dog ", "3.0", "cat"]).classes == ["dog", "3", "cat"]
+    assert with_classes(labels, ["dog ", 3.0, "cat"]).classes == ["dog", "3", "cat"]
     with pytest.raises(UsageError, match="a class in the list has no name"):
         with_classes(labels, ["3", "cat", ""])
 
@@ -248,7 +250,9 @@ ANSWERED = st.lists(st.one_of(TEXTS), min_size=1, max_size=12) | st.lists(NUMBER
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=ANSWERED)
 def test_every_door_gives_the_same_answers(door: Door, cells: Cells, tmp_path: Path) -> None:
-    expected = [class_name(cell) for cell in cells]
+    in_csv = door in (through_a_csv, through_a_csv_manifest)
+    read = as_numbers(Untyped("" if cell is None else str(cell) for cell in cells)).cells if in_csv else cells
+    expected = [class_name(cell) for cell in read]
     if any(expected):
         assert door(tmp_path, cells) == expected
 
@@ -311,7 +315,7 @@ def test_nothing_answered_is_said_at_every_door(tmp_path: Path) -> None:
 
 
 def test_balancing_by_labels_passes_over_what_is_missing() -> None:
-    labels = ["cat", NAN, "cat", None, "dog", "nan", "dog", ""]
+    labels = ["cat", NAN, "cat", None, "dog", NAN, "dog", ""]
     embeddings = Embeddings.from_numpy(FEATURES[:8], labels=labels)
     assert embeddings.labels == ["cat", None, "cat", None, "dog", None, "dog", None]
     assert select(embeddings, budget="1/class", method="random").manifest["figures"]["classes_known"] == 2

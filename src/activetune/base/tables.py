@@ -46,6 +46,10 @@ TOGETHER = 16  # rows, from the first on: Excel writes no separators for last co
 Columns = dict[str, list[Any]]
 
 
+class Untyped(list[Any]):
+    """The cells of a column of CSV: all are texts, also where the program that wrote them had numbers, and gaps."""
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file (UTF-8, header line) in one step.
 
@@ -251,7 +255,7 @@ def _dialect(text: str) -> tuple[str, str]:
 
 
 def csv_columns(path: object, text: str) -> Columns:
-    """The columns of a text in CSV, as texts.
+    """The columns of a text in CSV, as texts (:class:`Untyped`).
 
     Args:
         path: what it is called in messages.
@@ -282,7 +286,7 @@ def csv_columns(path: object, text: str) -> Columns:
             )
         if number > first:
             found.append(row)
-    return {name: [row[index] for row in found] for index, name in enumerate(header)}
+    return {name: Untyped(row[index] for row in found) for index, name in enumerate(header)}
 
 
 def _is_blank(row: Sequence[str]) -> bool:

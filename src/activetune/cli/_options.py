@@ -187,6 +187,9 @@ RayProcesses = Annotated[
 ]
 
 
+MASK_COLUMNS = frozenset({"value", "r", "color", "colour"})  # of a table that says what masks hold
+
+
 def opened(pool: str, follow_links: bool, run_options: RunOptions) -> Pool | str:
     """What a stage gets as its pool: the path, or the pool itself where it is opened in another way than usual."""
     if not follow_links:
@@ -204,20 +207,24 @@ def _fields(text: str) -> list[str]:
         raise UsageError(f"--classes {text[:40]!r} can't be read ({error}); give a,b,c, or a file of names") from None
 
 
-def _names_in(path: Path) -> list[str]:
+def _names_in(path: Path, task: str | None) -> list[str]:
     """The names in a file: a line each; of a table such as ``classes.csv`` beside masks, its column ``name``."""
     from activetune.base.tables import csv_columns, decode_text
-    from activetune.data.annotations import VOID_NAMES
+    from activetune.data.annotations import is_void
 
     text = decode_text(path)
     header = _fields(text.partition("\n")[0]) if path.suffix.lower() == ".csv" else []
     if "name" not in header or len(header) < 2:
         return text.splitlines()
-    return [name for name in csv_columns(path, text)["name"] if str(name).casefold() not in VOID_NAMES]
+    told = "segmentation" if task is None and MASK_COLUMNS & set(header) else task or ""
+    return [name for name in csv_columns(path, text)["name"] if not is_void(str(name), told)]
 
 
-def class_list(text: str | None) -> list[str] | None:
+def class_list(text: str | None, task: str | None = None) -> list[str] | None:
     """``a,b,c``, a name that holds a comma in double quotes (``"tench, Tinca tinca",b``), or the lines of a file.
+
+    Args:
+        task: that the classes are for; names such as ``void`` in a table are no classes of masks. None: not known.
 
     Raises:
         UsageError: a file that is not there, one among names, or no name.
@@ -230,7 +237,7 @@ def class_list(text: str | None) -> list[str] | None:
     a_file = path is not None and is_file(path)
     if path is not None and path.suffix.lower() in (".txt", ".csv") and not a_file:
         raise UsageError(f"there is no file {text} of class names; give one with a name per line, or --classes a,b,c")
-    names = _names_in(Path(text)) if a_file else _fields(text)
+    names = _names_in(Path(text), task) if a_file else _fields(text)
     found = [name.strip() for name in names if name.strip()]
     if not found:
         raise UsageError(

@@ -46,7 +46,7 @@ def export(
     from activetune.handover.exchange import Asked
     from activetune.handover.exchange import export as run
 
-    asked = Asked(task, class_list(classes), suggestions, image_url, link)
+    asked = Asked(task, class_list(classes, task), suggestions, image_url, link)
     written, sheet = run(labels, asked, pool=opened(pool, follow_links, run_options), format=to, out=out, **run_options)
     answered = sum(sheet.answers.get(item) is not None for item in sheet.ids)
     by_whom = "" if sheet.scores is None else " by a model"
@@ -77,7 +77,7 @@ def import_(
         format=from_,
         out=out,
         task=task,
-        classes=class_list(classes),
+        classes=class_list(classes, task),
         **run_options,
     )
     waiting = f", {counted(labels.unanswered, 'image')} not answered" if labels.unanswered else ""

@@ -81,15 +81,16 @@ def label(
     if inside is not None or url is not None:
         idle = {"--model": model, "--embeddings": embeddings, "--no-suggestions": no_suggestions, "--port": port}
         _refuse([name for name, value in idle.items() if value], "the local page", f"leave out --in {STUDIO}")
-        asked = of_studio | {"task": task or ("multilabel" if multilabel else "classification"), "pool": pool}
-        _in_studio(selection, inside, url, asked | {"classes": _classes(classes)}, run_options)
+        told = task or ("multilabel" if multilabel else "classification")
+        asked = of_studio | {"task": told, "pool": pool, "classes": _classes(classes, told)}
+        _in_studio(selection, inside, url, asked, run_options)
         return
     _refuse(
         [f"--{name.replace('_', '-')}" for name, value in of_studio.items() if value], STUDIO, f"give --in {STUDIO}"
     )
     run(
         selection,
-        classes=_classes(classes),
+        classes=_classes(classes, "multilabel" if multilabel else "classification"),
         model=model,
         embeddings=embeddings,
         pool=pool,
@@ -101,13 +102,13 @@ def label(
     )
 
 
-def _classes(given: str | None) -> list[str] | Path | None:
-    """Names, or the folder of a model that has them."""
+def _classes(given: str | None, task: str) -> list[str] | Path | None:
+    """Names for a task, or the folder of a model that has them."""
     from activetune.base.artefact import MANIFEST
     from activetune.base.files import is_file
 
     a_model = given is not None and is_file(Path(given) / MANIFEST)
-    return Path(given) if a_model and given else class_list(given)
+    return Path(given) if a_model and given else class_list(given, task)
 
 
 def _refuse(given: Sequence[str], place: str, else_: str) -> None:

@@ -96,7 +96,7 @@ def finetune(
         out=out,
         task=task,
         labels=labels,
-        classes=class_list(classes),
+        classes=class_list(classes, task),
         exclude=exclude,
         head=head,
         backbone=backbone,

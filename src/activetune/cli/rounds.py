@@ -80,7 +80,7 @@ def next_(
         task=task,
         audit=audit,
         exclude=exclude,
-        classes=class_list(classes),
+        classes=class_list(classes, task),
         labels=labels,
         close=close,
         track=track,

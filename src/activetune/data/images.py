@@ -61,7 +61,10 @@ def decode_image(encoded: bytes, *, about: int = 0, max_pixels: int = MAX_PIXELS
     except RejectedImage:
         raise
     except Image.DecompressionBombError:
-        raise RejectedImage(f"oversized: more than {2 * MAX_PIXELS:,} pixels (decompression bomb)") from None
+        allowed = min(max_pixels, MAX_PIXELS)
+        raise RejectedImage(
+            f"oversized: more than the {allowed:,} pixels that are allowed (decompression bomb)"
+        ) from None
     except UnidentifiedImageError:
         raise RejectedImage("corrupt: not an image that can be recognised") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input

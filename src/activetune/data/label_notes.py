@@ -14,7 +14,7 @@ from activetune.data.labels import Labels
 from activetune.data.near_names import near_names, nearest_spellings
 
 IMBALANCE = 20  # labels of the largest class for one of the smallest, from which on it is worth a word
-LIKE_MISSING = frozenset({"none", "null", "na", "n/a", "#n/a", "-", "?", "-1"})  # in lower case
+LIKE_MISSING = frozenset({"none", "null", "nan", "<na>", "na", "n/a", "#n/a", "-", "?", "-1"})  # in lower case
 
 
 def describe_labels(labels: Labels, *, treated: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +21,7 @@ from activetune.base.arrays import IntArray
 from activetune.base.artefact import holds
 from activetune.base.errors import ActivetuneError, UsageError, repeated, some
 from activetune.base.names import as_known
+from activetune.base.progress import note
 from activetune.base.tables import Columns, need_columns, read_table
 from activetune.data.answers import class_names
 from activetune.data.ids import ids_of, refuse_foreign_ids
@@ -109,11 +110,14 @@ class Labels(Generic[Answer]):
         return found if classes is None else with_classes(found, classes)
 
 
-def labels_of(given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, pool: Pool) -> Labels[str]:
+def labels_of(
+    given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, pool: Pool, *, quiet: bool = False
+) -> Labels[str]:
     """The class names of items of a pool, however they are given: this is the door of every stage.
 
     Args:
         given: labels, ``{id: label}``, a file of them, or None for the pool's own.
+        quiet: no note on how a file was read.
 
     Raises:
         UsageError: ids that the pool does not have, contradicting answers, or no answer at all.
@@ -121,7 +125,7 @@ def labels_of(given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
     if given is None:
         return pool_labels(pool)
     if not isinstance(given, Labels | Mapping):
-        return read_labels(given, pool)
+        return read_labels(given, pool, quiet=quiet)
     found = given if isinstance(given, Labels) else Labels.of(given)
     if not len(found):
         count = len(given)
@@ -133,10 +137,11 @@ def labels_of(given: Labels | Mapping[str, Any] | str | os.PathLike[str] | None,
     return found
 
 
-def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
+def read_labels(path: str | os.PathLike[str], pool: Pool, *, quiet: bool = False) -> Labels[str]:
     """Read the class names of items of a pool from a file.
 
-    A file without a column ``label`` (a ``selection.csv``) names items whose labels the pool itself knows.
+    A file without a column ``label`` (a ``selection.csv``) names items whose labels the pool itself knows. A note says
+    where numbers in CSV were read as numbers, unless ``quiet``.
 
     Raises:
         UsageError: unknown ids, contradicting answers, or no answer at all.
@@ -159,7 +164,7 @@ def read_labels(path: str | os.PathLike[str], pool: Pool) -> Labels[str]:
             need_columns(columns, ["label"], path, more=f", and {none}")
         own = dict(zip(pool.ids, pool.labels or (), strict=True))
         columns = {"id": ids, "label": [own[item] for item in ids]}
-    answers = answers_of(columns, path)
+    answers = answers_of(columns, path, quiet=quiet)
     if all(name is None for name in answers.values()):
         raise UsageError(
             f"{path} holds no label: {len(ids):,} rows, none of them answered; write each item's class into its column "
@@ -184,14 +189,18 @@ def _refuse_selection(path: Path) -> None:
         )
 
 
-def answers_of(columns: Columns, where: object) -> dict[str, str | None]:
+def answers_of(columns: Columns, where: object, *, quiet: bool = False) -> dict[str, str | None]:
     """The class name of each item in a table, None where there is none; rows that agree count once.
+
+    Args:
+        quiet: no note where numbers in CSV were read as numbers.
 
     Raises:
         UsageError: an item with two class names.
     """
     ids = ids_of(columns["id"])
-    names = class_names(columns["label"], str(where), ids) if "label" in columns else [None] * len(ids)
+    tell = partial(note, quiet=quiet)
+    names = class_names(columns["label"], str(where), ids, tell=tell) if "label" in columns else [None] * len(ids)
     answers: dict[str, str | None] = {}
     for item, name in zip(ids, names, strict=True):
         before = answers.get(item)
@@ -241,7 +250,7 @@ def with_classes(labels: Labels[str], classes: Sequence[str]) -> Labels[str]:
     """
     names = [name for name in class_names(classes, "the classes") if name is not None]
     if len(names) < len(classes):
-        raise UsageError("a class in the list has no name; leave it out, or name it (nan stands for a missing label)")
+        raise UsageError("a class in the list has no name; leave it out, or name it")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UsageError(f"the classes name {some(twice)} twice; give each once")

@@ -12,17 +12,22 @@ from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
+from activetune.base.tables import Untyped
+from activetune.data.answers import as_numbers
 
 SEPARATOR = re.compile(r"[;|]")
 
 
 def cell_of_names(names: Sequence[str]) -> str:
-    """Several names in one cell: with ``;`` between them, as JSON where a name holds a separator, ``[]`` for none.
+    """Several names in one cell: with ``;`` between them, ``[]`` for none.
 
-    >>> cell_of_names(["cat", "dog"]), cell_of_names([]), cell_of_names(["a;b"])
-    ('cat;dog', '[]', '["a;b"]')
+    It is JSON where a name holds a separator, or where a column of such names alone would be one of numbers and gaps.
+
+    >>> cell_of_names(["cat", "dog"]), cell_of_names([]), cell_of_names(["a;b"]), cell_of_names(["2.0"])
+    ('cat;dog', '[]', '["a;b"]', '["2.0"]')
     """
     plain = names and not any(SEPARATOR.search(name) or name.startswith("[") for name in names)
+    plain = plain and not as_numbers(Untyped(names)).changed
     return ";".join(names) if plain else json.dumps(list(names), ensure_ascii=False)
 
 

@@ -31,7 +31,7 @@ def truth_of(
             f"all images of {pool.name} lie in the folder {folder!r}, a class of the model: that is their label", quiet
         )
         return Labels.of(dict.fromkeys(pool.ids, folder))
-    found = labels_of(labels, pool)
+    found = labels_of(labels, pool, quiet=quiet)
     refuse_foreign(found.names, classes, "their items count as wrong", quiet)
     return found
 

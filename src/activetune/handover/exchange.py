@@ -29,6 +29,7 @@ from activetune.data.annotations import (
     tasks_at,
     write_sheet,
 )
+from activetune.data.answers import lost_in_csv
 from activetune.data.label_notes import describe_predicted
 from activetune.data.labels import Labels
 from activetune.data.opening import open_pool
@@ -251,7 +252,7 @@ def import_labels(
     if chosen == CLASSIFICATION:
         several = any(len(answer.names) > 1 for answer in labels.answers)
         chosen = "multilabel" if several and task is None else chosen
-        labels = labels if chosen == "multilabel" else one_name(labels)
+        labels = labels if chosen == "multilabel" else one_name(labels, path, format)
         if not len(labels):
             raise UsageError(
                 f"{path} holds no answer: none of its {labels.unanswered:,} images has a class; label some first"
@@ -260,6 +261,8 @@ def import_labels(
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / target.name
             _write(labels, made, chosen, pool)
+            if chosen == CLASSIFICATION and made.suffix.lower() == ".csv" and (lost := lost_in_csv(labels.names)):
+                note(f"{target}: {lost}", quiet)
             write_unless_there(target, lambda partial: shutil.copyfile(made, partial), overwrite=overwrite)
     return labels
 

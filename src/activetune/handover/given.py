@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from activetune.base.artefact import MANIFEST
-from activetune.base.errors import ActivetuneError, UsageError, unknown_name
+from activetune.base.errors import ActivetuneError, UsageError, some, unknown_name
 from activetune.base.files import parse_json, read_json
 from activetune.base.names import as_known
 from activetune.base.progress import note
 from activetune.base.tables import Columns, header_of, read_table
-from activetune.data.annotations import TASKS, annotations_of, box_table, read_annotations, tasks_at
+from activetune.data.annotations import TASKS, annotations_of, box_table, controls_at, read_annotations, tasks_at
 from activetune.data.ids import ids_of, refuse_foreign_ids
 from activetune.data.kinds import Boxes, Mask, Names, Sentences
 from activetune.data.labels import Labels, answers_of, labels_of, pool_labels
@@ -76,8 +76,8 @@ def given_at(
     """
     if task is not None and task not in (CLASSIFICATION, *TASKS):
         raise unknown_name("task", task, (CLASSIFICATION, *TASKS))
-    found = _selected(path, pool, task, unanswered) or _predicted(path, pool, quiet)
-    found = found or _table(path, pool, task, unanswered) or _annotated(path, pool, task, classes, quiet)
+    found = _selected(path, pool, task, unanswered, quiet) or _predicted(path, pool, quiet)
+    found = found or _table(path, pool, task, unanswered, quiet) or _annotated(path, pool, task, classes, quiet)
     if task is not None and task != found.task and found.answers:
         raise UsageError(f"{path} holds answers of {found.task}, not of {task}; leave --task out")
     return _with_classes(found, pool, classes)
@@ -132,7 +132,7 @@ def _of_pool(task: str, pool: Pool) -> list[str]:
         return []
 
 
-def _selected(path: Path, pool: Pool, task: str | None, unanswered: str) -> Given | None:
+def _selected(path: Path, pool: Pool, task: str | None, unanswered: str, quiet: bool) -> Given | None:
     """The picks of a folder of ``select``, with the answers that it holds by now."""
     if not path.is_dir() or not (path / MANIFEST).is_file():
         return None
@@ -152,7 +152,7 @@ def _selected(path: Path, pool: Pool, task: str | None, unanswered: str) -> Give
         return Given("multilabel", ids, {item: named[item] for item in ids if item in named}, several.classes)
     if task in (None, CLASSIFICATION) and {"id", "label"} <= columns.keys():
         columns = {**columns, "id": as_known(ids_of(columns["id"]), pool.position)}
-        told = answers_of(columns, path / ANSWERS)
+        told = answers_of(columns, path / ANSWERS, quiet=quiet)
         answers = {item: told[item] for item in ids if told.get(item) is not None}
     return Given(task or (CLASSIFICATION if answers else unanswered), ids, answers)
 
@@ -167,7 +167,7 @@ def _known(ids: Sequence[str], path: Path, pool: Pool) -> list[str]:
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def _table(path: Path, pool: Pool, task: str | None, unanswered: str) -> Given | None:
+def _table(path: Path, pool: Pool, task: str | None, unanswered: str, quiet: bool) -> Given | None:
     """A table with one class per image, or with ids alone; rows without a class are images to label."""
     if path.suffix.lower() not in TABLES or not path.is_file() or task not in (None, CLASSIFICATION):
         ids_alone = path.suffix.lower() in TABLES and path.is_file() and _ids_alone(path)
@@ -179,7 +179,7 @@ def _table(path: Path, pool: Pool, task: str | None, unanswered: str) -> Given |
         return None
     columns = read_table(path)
     ids = _known(ids_of(columns["id"]), path, pool)
-    told = answers_of({**columns, "id": as_known(ids_of(columns["id"]), pool.position)}, path)
+    told = answers_of({**columns, "id": as_known(ids_of(columns["id"]), pool.position)}, path, quiet=quiet)
     answers = {item: told[item] for item in ids if told[item] is not None}
     return Given(CLASSIFICATION if answers or task else unanswered, ids, answers)
 
@@ -304,7 +304,7 @@ def _annotated(path: Path, pool: Pool, task: str | None, classes: Sequence[str] 
     read: dict[str, Any] = {"classes": classes, "format": own, "quiet": quiet}
     if asked != CLASSIFICATION:
         return _of_labels(read_annotations(path, pool, asked, **read), asked)
-    return _of_labels(one_name(read_annotations(path, pool, "multilabel", **read)), asked)
+    return _of_labels(one_name(read_annotations(path, pool, "multilabel", **read), path, own), asked)
 
 
 def own_folders(path: str | os.PathLike[str], pool: Pool) -> str | None:
@@ -314,15 +314,21 @@ def own_folders(path: str | os.PathLike[str], pool: Pool) -> str | None:
     return "imagefolder"
 
 
-def one_name(labels: Labels) -> Labels[str]:
+def one_name(labels: Labels, path: str | os.PathLike[str], format: str | None) -> Labels[str]:
     """Labels of several classes as those of one; images with none are not answered.
+
+    Args:
+        path: what they were read from. format: that it was read as, None: by its content.
 
     Raises:
         UsageError: an image has several.
     """
-    several = [item for item, answer in zip(labels.ids, labels.answers, strict=True) if len(answer.names) > 1]
-    if several:
-        raise UsageError(f"{several[0]!r} has several classes; give --task multilabel")
+    pairs = zip(labels.ids, labels.answers, strict=True)
+    item, names = next(((item, one.names) for item, one in pairs if len(one.names) > 1), ("", ()))
+    if names:
+        controls = controls_at(path, format)
+        told = f", {controls}" if controls else ""
+        raise UsageError(f"{item!r} has several classes ({some(names)}){told}; give --task multilabel to keep all")
     rows = [(item, answer.names[0]) for item, answer in zip(labels.ids, labels.answers, strict=True) if answer.names]
     none = len(labels) - len(rows) + labels.unanswered
     return Labels([item for item, _ in rows], [name for _, name in rows], labels.classes, none)

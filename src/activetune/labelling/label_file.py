@@ -21,7 +21,7 @@ from typing import Any
 from activetune.base.errors import UsageError, repeated, some
 from activetune.base.names import as_known, whole_number
 from activetune.base.tables import csv_line, need_columns, read_table
-from activetune.data.answers import class_name, is_missing
+from activetune.data.answers import as_numbers, class_name, is_missing
 from activetune.data.ids import ids_of
 from activetune.data.several import parts_of_cell
 from activetune.labelling.own_file import OwnFile
@@ -43,6 +43,7 @@ class LabelFile:
         self.path, self.sheet = path, sheet
         self.own = OwnFile(path)
         self._found: dict[str, dict[str, Any]] = {}
+        self._numbers: dict[Any, Any] = {}  # by the text of a label, what it is in a column of numbers alone
         self.further: list[str] = []
         if path.exists():
             self._read()
@@ -58,6 +59,8 @@ class LabelFile:
         need_columns(columns, ["id"], self.path, self.sheet.row)
         ids = as_known(ids_of(columns["id"]), self.sheet.row)
         self.further = [name for name in columns if name not in OWN]
+        if "label" in columns:
+            self._numbers = dict(zip(columns["label"], as_numbers(columns["label"]).cells, strict=True))
         if twice := repeated(ids):
             raise UsageError(f"{self.path} has several rows of {some(twice)}; keep one row per item")
         for position, item in enumerate(ids):
@@ -109,10 +112,7 @@ class LabelFile:
             as_before = "label" not in row or known is None or one == ";".join(known.labels)
             if as_before or (LABELLED, self.sheet.naming.todays(listed)) != (known and (known.state, known.labels)):
                 return LABELLED, listed
-        try:
-            name = class_name(row.get("label"))
-        except UsageError as error:
-            raise UsageError(f"{where}: {error}") from None
+        name = self._name(row.get("label"), where)
         if name is not None and known is not None and known.state == LABELLED and name == ";".join(known.labels):
             return LABELLED, known.labels  # a name may hold the separator
         if name is not None:
@@ -121,6 +121,15 @@ class LabelFile:
             return LABELLED, tuple(sorted({part for part in parts if part}))
         state = str(row.get("state") or "").strip()
         return (state if state in STATES and state in (SKIPPED, UNSURE, NONE) else OPEN), ()
+
+    def _name(self, cell: Any, where: str) -> str | None:
+        """The class in a cell; the one that is known by that text, or else what a spreadsheet has made a number of."""
+        try:
+            name = class_name(cell)
+            known = name is not None and self.sheet.current(name) is not None
+            return name if known or not isinstance(cell, str) else class_name(self._numbers.get(cell, cell))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
 
     def _listed(self, row: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
         """The class names in the column of several; None where there is none, or it is blank."""

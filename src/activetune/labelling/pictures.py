@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from activetune.base.databases import DAMAGED
-from activetune.base.errors import ActivetuneError, RejectedImage
+from activetune.base.errors import ActivetuneError, ReadingFault, RejectedImage
 from activetune.base.files import cache_folder
 from activetune.base.fingerprint import digest
 from activetune.data.images import decode_image
@@ -30,6 +30,14 @@ QUALITY, SMALL_QUALITY = 90, 72
 SIDES = {"small": SMALL, "large": LARGE, "full": LARGEST}
 TABLE = "CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, picture BLOB) WITHOUT ROWID"
 WAIT_SECONDS = 2.0
+
+
+def _of_page(error: ActivetuneError) -> str:
+    """Why there is no picture: the pool's own sentence advises a run that can be gone on with, which a page is not."""
+    if isinstance(error, ReadingFault) and isinstance(error.__cause__, OSError):
+        reason = error.__cause__.strerror or error.__cause__
+        return f"its file can't be read at present ({reason}); put it back and look again, or skip the image"
+    return str(error)
 
 
 class Pictures:
@@ -66,7 +74,7 @@ class Pictures:
             with self._reading:
                 encoded = self.pool.read(self.pool.position[item])
         except ActivetuneError as error:
-            raise RejectedImage(str(error)) from None
+            raise RejectedImage(_of_page(error)) from None
         image = decode_image(encoded, about=0 if side == LARGEST else side)
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         file = io.BytesIO()

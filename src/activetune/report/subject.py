@@ -254,7 +254,7 @@ class Subject:
         pool = self.pool or (items_of(self.embeddings) if self.embeddings is not None else None)
         if pool is None:
             raise UsageError(f"labels name items of a pool, and that of {self.folder} is not there; give --pool POOL")
-        found = labels_of(given, pool)
+        found = labels_of(given, pool, quiet=self.run.quiet)
         return dict(zip(found.ids, found.names, strict=True))
 
     def _noted(self, column: str) -> dict[str, str]:

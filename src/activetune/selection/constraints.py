@@ -17,7 +17,7 @@ from activetune.base.arrays import NO_INDICES, IntArray
 from activetune.base.errors import UsageError, nearest
 from activetune.base.names import as_known
 from activetune.base.tables import need_columns, read_table
-from activetune.data.answers import class_name
+from activetune.data.answers import as_numbers, class_name
 from activetune.data.ids import Ids, ids_of, read_excluded, read_ids, refuse_unknown
 from activetune.data.labels import Labels, answers_of
 from activetune.data.presence import Presence
@@ -81,14 +81,19 @@ def read_limits(
     candidates: Ids | None,
     presence: Presence | None = None,
     predicted: Sequence[str] | None = None,
+    *,
+    quiet: bool = False,
 ) -> Limits:
     """Who is labelled, excluded and closed; an item that is both labelled and excluded counts as excluded.
+
+    Args:
+        quiet: no note on how a file of labels was read.
 
     Raises:
         UsageError: unknown ids, contradicting answers, or nothing left that may be picked.
     """
     excluded = _positions(embeddings, read_excluded(exclude, embeddings.position, what=WHAT))
-    answers = _answers(embeddings, labelled)
+    answers = _answers(embeddings, labelled, quiet)
     known = _positions(embeddings, read_ids(list(answers), embeddings.position, what=WHAT, where="labelled ids"))
     known = np.setdiff1d(known, excluded, assume_unique=True)
     closed = NO_INDICES
@@ -175,7 +180,7 @@ def _aligned(embeddings: Embeddings, ids: Sequence[Any], values: Sequence[Any], 
     """Values in the order of the embeddings; rows on other items are left aside."""
     found: list[str | None] = [None] * len(embeddings)
     met = 0
-    for item, value in zip(ids, values, strict=True):
+    for item, value in zip(ids, as_numbers(values).cells, strict=True):
         row = embeddings.position.get(str(item))
         if row is None:
             continue
@@ -191,7 +196,7 @@ def _aligned(embeddings: Embeddings, ids: Sequence[Any], values: Sequence[Any], 
     return found
 
 
-def _answers(embeddings: Embeddings, labelled: Answers | None) -> Mapping[str, str | None]:
+def _answers(embeddings: Embeddings, labelled: Answers | None, quiet: bool) -> Mapping[str, str | None]:
     """Class name of each labelled item, None where it is still to come."""
     if labelled is None:
         return {}
@@ -204,7 +209,7 @@ def _answers(embeddings: Embeddings, labelled: Answers | None) -> Mapping[str, s
     columns = read_table(labelled)
     need_columns(columns, ["id"], labelled, embeddings.position)
     columns = {**columns, "id": as_known(ids_of(columns["id"]), embeddings.position)}
-    answers = answers_of(columns, labelled)
+    answers = answers_of(columns, labelled, quiet=quiet)
     refuse_unknown(list(answers), embeddings.position, labelled, WHAT)
     return answers
 

@@ -76,7 +76,7 @@ class Request:
         selector = _selector(found, self.method, self.preset, dict(self.settings))
         guide = _guide_of(self.model, self.pool, selector, self.method, self.balance)
         classes = None if guide is None else guide.classes
-        limits = read_limits(found, self.labelled, self.exclude, self.candidates, presence, classes)
+        limits = read_limits(found, self.labelled, self.exclude, self.candidates, presence, classes, quiet=quiet)
         return self._given(found, selector, guide, limits)
 
     def _given(self, embeddings: Embeddings, selector: Selector, guide: Guide | None, limits: Limits) -> Given:

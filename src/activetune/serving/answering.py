@@ -33,7 +33,7 @@ def refusals(advice: Mapping[int, str]) -> dict[type[Exception], Callable[[Reque
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        what = error.detail.lower() if error.status_code in advice else error.detail
+        what = error.detail.lower().rstrip(".") if error.status_code in advice else error.detail
         told = "; ".join(part for part in (what, advice.get(error.status_code)) if part)
         return JSONResponse({"error": told}, error.status_code, headers=error.headers)
 

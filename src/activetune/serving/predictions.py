@@ -46,7 +46,11 @@ KEEPS_NOTHING = Idle("keeps nothing on disk")
 OWN_PROCESS = Idle("answers in one process", (0, 1))
 FILES = 64  # of one request
 DECODERS = 4  # images that are decoded at a time
-ADVICE = {404: "there are POST /predict, GET /model and GET /health", 405: "images are sent by POST /predict"}
+ADVICE = {
+    400: f"send the bytes of one image, or a form of at most {FILES} files with its boundary, as curl -F makes one",
+    404: "there are POST /predict, GET /model and GET /health",
+    405: "images are sent by POST /predict",
+}
 for _name in ("multipart", "python_multipart"):
     logging.getLogger(_name).addHandler(logging.NullHandler())  # it logs what is wrong before it raises
 

@@ -99,7 +99,7 @@ def label_errors(
         else prepare_file(Path(out), own=_is_own, suffixes=(".csv",), overwrite=run.overwrite or run.resume)
     )
     pool = pool if isinstance(pool, Pool) else open_pool(pool, quiet=run.quiet)
-    given = labels_of(labels, pool)
+    given = labels_of(labels, pool, quiet=run.quiet)
     features = _features(pool, embeddings, backbone, weights, run)
     known = [row for row, item in enumerate(given.ids) if item in features.position]
     note(f"{len(given) - len(known):,} labelled images have no features and are left out", len(known) == len(given))

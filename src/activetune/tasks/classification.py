@@ -59,7 +59,7 @@ class Classification(ClassTask):
         quiet: bool = False,
     ) -> Labels[str]:
         """See :class:`Task`: a file is a table with the columns ``id`` and ``label``."""
-        found = labels_of(given, pool)
+        found = labels_of(given, pool, quiet=quiet)
         return found if classes is None else with_classes(found, classes)
 
     def truth_of(

@@ -5,14 +5,16 @@ tasks whose answers it may hold), ``find(files, task) -> bool`` (whether a path 
 Labels`` and ``holds(files)`` (the tasks that a path answers, the likeliest first). One that is written too has
 ``WRITES`` (the tasks) and ``write(sheet, path)``, with ``FILE`` where it is one file (and ``BESIDE``, ``companions``
 for what belongs beside it), or ``PARTS`` where it is a folder; ``OFFERS_CLASSES`` where a person then chooses from the
-classes that it names. One that another command writes has ``MADE_BY``. A new file is a new format.
+classes that it names. One of a tool that may ask several things of an image has ``asks(files)``, which names them;
+one that a model's answers look alike has ``why_not(files)``, which says so. One that another command writes has
+``MADE_BY``. A new file is a new format.
 ``docs/annotations.md`` says what becomes of damaged or doubtful answers.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +26,7 @@ from activetune.data.annotations._columns import SomeRows, column_answers, colum
 from activetune.data.annotations._export import Export, exported
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._in_memory import KINDS, labels_in_memory
-from activetune.data.annotations._legend import VOID_NAMES as VOID_NAMES
+from activetune.data.annotations._legend import is_void as is_void
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._sheet import Sheet as Sheet
@@ -153,10 +155,22 @@ def tasks_at(path: str | os.PathLike[str], format: str | None = None) -> list[st
     (module,) = found.values()
     tasks = list(module.holds(the_file(files, module)))
     if not tasks:
-        raise _of_another_format(files, module) or UsageError(
-            f"{path} holds no answers to any task: none of its columns or files is about one; give {module.ABOUT}"
-        )
+        why = _why_not(files, [module])
+        why = why or f"none of its columns or files is about one; give {module.ABOUT}"
+        raise _of_another_format(files, module) or UsageError(f"{path} holds no answers to any task: {why}")
     return tasks
+
+
+def controls_at(path: str | os.PathLike[str], format: str | None = None) -> str:
+    """Which controls an image's several classes come from, where a tool asks several things; empty where it asks one.
+
+    Args:
+        format: as in :func:`read_annotations`.
+    """
+    files = files_at(path)
+    found = [format_called(format, formats())] if format is not None else _found(files, "multilabel").values()
+    told = [module.asks(the_file(files, module)) for module in found if hasattr(module, "asks")]
+    return next(filter(None, told), "")
 
 
 def the_file(files: Files, module: ModuleType) -> Files:
@@ -242,6 +256,11 @@ def _check(task: str) -> None:
         raise unknown_name("task", task, TASKS)
 
 
+def _why_not(files: Files, modules: Iterable[ModuleType]) -> str:
+    """Why what looks like one of some formats holds no answers; empty where none of them can tell."""
+    return next(filter(None, (module.why_not(files) for module in modules if hasattr(module, "why_not"))), "")
+
+
 def _unknown(files: Files, task: str | None) -> UsageError:
     """The error for a path that no format knows, or none that answers the task; None: no task was asked for."""
     others = {name: [other for other in TASKS if name in _found(files, other)] for name in formats()}
@@ -251,6 +270,8 @@ def _unknown(files: Files, task: str | None) -> UsageError:
                 f"{files.path} holds no answers for {task}, but {_title(formats()[name])} with answers for "
                 f"{', '.join(tasks)}; give answers of the task, or another task"
             )
+    if why := _why_not(files, formats().values()):
+        return UsageError(f"{files.path} holds no answers: {why}")
     about = f" for {task}" if task is not None else ""
     if files.single is not None:
         held = f"a file ending in {files.single.suffix or 'nothing'}"

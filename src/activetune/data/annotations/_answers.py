@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from activetune.base.errors import UsageError, some
 from activetune.base.progress import progress
-from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, is_void
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._placed import boxes_of, known_things, mask_of
@@ -126,7 +126,8 @@ def _classes(found: Found, asked: Asked) -> list[str]:
     if found.classes is None:
         own = met
     else:  # a class that was renamed or added since, and not in the list, counts all the same
-        own = [*found.classes, *(name for name in met if name != BACKGROUND and name.casefold() not in VOID_NAMES)]
+        in_masks = asked.task == "segmentation"  # where void regions are called as the background, and are no class
+        own = [*found.classes, *(name for name in met if not (in_masks and (name == BACKGROUND or is_void(name))))]
     if asked.export is not None and asked.export.classes:  # in their order, and what was added since behind them
         return list(dict.fromkeys([*asked.export.classes, *own]))
     names = list(dict.fromkeys(own))

@@ -25,7 +25,7 @@ from activetune.data.annotations._masks import as_pool, mask_labels
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations.coco import corners, region
-from activetune.data.answers import class_name, is_missing
+from activetune.data.answers import AS_NUMBERS, Numbers, as_numbers, class_name, is_missing
 from activetune.data.labels import Labels
 from activetune.data.pool import FurtherColumns, ImageSource
 from activetune.data.several import SEPARATOR, parts_of_cell
@@ -58,7 +58,10 @@ class SomeRows:
     def values(self, name: str) -> Sequence[Any]:
         """See :class:`FurtherColumns`."""
         cells = self.further.values(name)
-        return cells if self.rows is None else [cells[row] for row in self.rows]
+        if self.rows is None:
+            return cells
+        cells = as_numbers(cells).cells if name in LABELS else cells  # which all of them together tell
+        return [cells[row] for row in self.rows]
 
     def class_names(self, name: str, field: str = "") -> Sequence[str] | None:
         """See :class:`FurtherColumns`."""
@@ -152,7 +155,12 @@ def _masks(table: FurtherColumns, column: str, source: ImageSource, names: Seque
 
 def _rows(table: FurtherColumns, column: str, names: Sequence[str], asked: Asked) -> Found:
     """A listed image for each name, with all that its rows say."""
-    cells, problems = table.values(column), asked.problems
+    read, problems = Numbers(table.values(column)), asked.problems
+    if column in LABELS and asked.task != "captioning":
+        read = as_numbers(read.cells)
+        if read.changed:
+            problems.add(AS_NUMBERS, repr(read.first), read.changed)
+    cells = read.cells
     classes = table.class_names(column, _field(cells)) if asked.task != "captioning" else None
     sizes = _sizes(table, len(names))
     images: dict[str, Listed] = {}

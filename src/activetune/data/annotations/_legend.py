@@ -230,9 +230,13 @@ def values_of(classes: Sequence[str]) -> list[int]:
     return [0 if name == BACKGROUND else next(counted) for name in classes]
 
 
-def is_void(name: str) -> bool:
-    """Whether a name of a list stands for pixels without a class."""
-    return name.casefold() in VOID_NAMES
+def is_void(name: str, task: str = "segmentation") -> bool:
+    """Whether a name stands for pixels without a class; in tasks without masks each name is a class.
+
+    >>> is_void("Ignore"), is_void("ignore", "detection")
+    (True, False)
+    """
+    return task == "segmentation" and name.casefold() in VOID_NAMES
 
 
 def read_legend(content: bytes, name: str, where: str) -> Legend:

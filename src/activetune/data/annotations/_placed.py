@@ -14,7 +14,17 @@ from activetune.base.errors import RejectedImage
 from activetune.data.annotations._legend import BACKGROUND
 from activetune.data.annotations._listed import Asked, Listed, Thing
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Box, Inset, Polygons, Runs, Shape, drawn, may_show, rectangle
+from activetune.data.annotations._shapes import (
+    Box,
+    Inset,
+    Polygons,
+    Runs,
+    Shape,
+    drawn,
+    may_show,
+    rectangle,
+    turned,
+)
 from activetune.data.images import MAX_PIXELS
 from activetune.data.kinds import VOID, Answer, Boxes
 
@@ -50,6 +60,22 @@ def size_of(item: str, declared: tuple[int, int] | None, asked: Asked) -> tuple[
         f"{item!r} has {own_width} x {own_height} pixels, its annotation {width} x {height}{turned}",
     )
     return None
+
+
+def turned_by(box: Box | None, told: object, place: str, problems: Problems) -> Box | None:
+    """The box around one that an object's attribute ``rotation`` turns: CVAT writes both in COCO and Pascal VOC.
+
+    Args:
+        told: the attribute, a number of degrees or its text; anything else is an attribute of other meaning.
+    """
+    try:
+        degrees = float(told) if isinstance(told, int | float | str) and not isinstance(told, bool) else 0.0
+        around = turned(box, degrees) if box is not None and degrees else box
+    except (ValueError, OverflowError):
+        return box
+    if around != box:
+        problems.add("boxes that their attribute rotation turns, read as the box around them", place)
+    return around
 
 
 # Detection ------------------------------------------------------------------------------------------------------------

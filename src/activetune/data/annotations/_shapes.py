@@ -30,6 +30,32 @@ def are_shares(boxes: Sequence[Box]) -> bool:
     return bool(numbers) and all(0 <= side <= 1 for side in numbers) and any(0 < side < 1 for side in numbers)
 
 
+def turned(
+    box: Box, degrees: float, *, around: tuple[float, float] | None = None, unit: tuple[float, float] = (1.0, 1.0)
+) -> Box:
+    """The box around one that is turned clockwise.
+
+    Args:
+        around: the point that it is turned around; None: its centre.
+        unit: pixels that the unit of x and of y has, for boxes in shares: an angle is one in pixels.
+
+    >>> [round(side, 6) for side in turned((80, 40, 120, 60), 90)]
+    [90.0, 30.0, 110.0, 70.0]
+
+    Raises:
+        ValueError: a number that is not finite.
+    """
+    left, top, right, bottom = box
+    if not all(map(math.isfinite, (*box, degrees))):
+        raise ValueError(f"the box {box}, turned by {degrees} degrees, is no box")
+    middle = ((left + right) / 2, (top + bottom) / 2) if around is None else around
+    scale, centre = np.asarray(unit, dtype=np.float64), np.asarray(middle)
+    corners = np.asarray([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=np.float64)
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    moved = (corners - centre) * scale @ np.asarray([[cosine, sine], [-sine, cosine]]) / scale + centre
+    return (*map(float, moved.min(axis=0)), *map(float, moved.max(axis=0)))  # type: ignore[return-value]
+
+
 class Shape(Protocol):
     """A region of an image."""
 

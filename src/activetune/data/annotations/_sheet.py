@@ -22,7 +22,7 @@ from activetune.base.errors import RejectedImage, UsageError, first_line
 from activetune.base.files import write_bytes
 from activetune.base.fingerprint import digest
 from activetune.base.progress import progress
-from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, is_void
 from activetune.data.annotations._problems import Problems
 from activetune.data.formats import is_image_name
 from activetune.data.image_files import image_file, image_suffix
@@ -143,8 +143,8 @@ class Sheet:
 
     def refuse_void_names(self) -> None:
         """Raise where a class of masks has a name that stands for void in the written file."""
-        met = [name for name in self.classes if name.casefold() in VOID_NAMES]
-        if self.task == "segmentation" and met:
+        met = [name for name in self.classes if is_void(name, self.task)]
+        if met:
             raise UsageError(f"the class {met[0]!r} would be read back as void, as no class; rename it")
 
     def copied(self, folder: Path, below: str | Mapping[str, str]) -> dict[str, str]:

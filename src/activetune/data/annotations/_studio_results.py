@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ import numpy as np
 
 from activetune.base.errors import UsageError
 from activetune.data.annotations._brush import unpacked
-from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, is_void
 from activetune.data.annotations._listed import Thing
 from activetune.data.annotations._problems import Problems
-from activetune.data.annotations._shapes import Polygons, Runs, polygon
+from activetune.data.annotations._shapes import Polygons, Runs, polygon, turned
 from activetune.data.annotations._sheet import column_runs
 from activetune.data.answers import class_name
 from activetune.data.formats import is_image_name
@@ -38,8 +37,8 @@ CHOICES = ("choice", "choices", "label", "labels", "class")  # columns of JSON_M
 TEXTS = ("caption", "captions", "text")  # and those that hold texts
 ITEM, IMAGE = "item", "image"  # fields of ``data``
 LOOKED_AT = 2**16  # bytes
+OWN_PATH = re.compile(r"^/data/|^/(?:.*/)?data/(?:upload|local-files)/")  # of the server, which may lie below a path
 CROWD = "crowd"  # what the notes of a region say of one that stands for several objects
-UPLOAD = re.compile(r"^/?data/upload/\d+/(?:[0-9a-f]{8}-)?")
 
 
 def is_list_of_tasks(content: bytes) -> bool:
@@ -61,14 +60,14 @@ def image_name(task: Mapping[str, Any]) -> str | None:
 def _path_of(address: str) -> str:
     """The path in an address of an image: of local files, uploads, buckets and web servers."""
     try:
-        parts = urllib.parse.urlsplit(address) if "://" in address or address.startswith("/data/") else None
+        parts = urllib.parse.urlsplit(address) if "://" in address or OWN_PATH.match(address) else None
     except ValueError:  # no address, for instance of brackets that don't close
         parts = None
     if parts is None:
         return address
     local = urllib.parse.parse_qs(parts.query).get("d")
     path = local[0] if local and parts.path.rstrip("/").endswith("local-files") else urllib.parse.unquote(parts.path)
-    return UPLOAD.sub("", path).lstrip("/")
+    return path.lstrip("/")
 
 
 def things(result: Mapping[str, Any], task: str, place: str, problems: Problems) -> list[Thing | None]:
@@ -97,7 +96,7 @@ def things(result: Mapping[str, Any], task: str, place: str, problems: Problems)
 
 
 def _thing(kind: str, name: str, result: Mapping[str, Any], value: Mapping[str, Any], task: str) -> Thing:
-    void = task == "segmentation" and name.casefold() in VOID_NAMES
+    void = is_void(name, task)
     meta = result.get("meta")
     crowd = void or (isinstance(meta, dict) and CROWD in (meta.get("text") or ()))
     name = BACKGROUND if void else name
@@ -105,11 +104,11 @@ def _thing(kind: str, name: str, result: Mapping[str, Any], value: Mapping[str, 
         return Thing(name)
     if kind == "rectanglelabels":
         left, top, width, height = (float(value[side]) / 100 for side in ("x", "y", "width", "height"))
-        turned = float(value.get("rotation") or 0)
-        if not turned:
-            return Thing(name, (left, top, left + width, top + height), None, crowd)
-        size = _size(result)
-        return Thing(name, None, _turned((left, top, width, height), math.radians(turned), size), crowd)
+        box, degrees = (left, top, left + width, top + height), float(value.get("rotation") or 0)
+        if degrees:
+            high, wide = _size(result)
+            box = turned(box, degrees, around=(left, top), unit=(wide, high))
+        return Thing(name, box, None, crowd)
     if kind == "polygonlabels":
         corners = polygon([float(number) / 100 for corner in value["points"] for number in corner])
         if corners is None:
@@ -126,13 +125,3 @@ def _size(result: Mapping[str, Any]) -> tuple[int, int]:
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"an image of {width} x {height} pixels")
     return height, width
-
-
-def _turned(box: tuple[float, float, float, float], angle: float, size: tuple[int, int]) -> Polygons:
-    """A box in shares that is turned clockwise around its upper left corner; sides are compared in pixels."""
-    left, top, width, height = box
-    scale = np.asarray([size[1], size[0]], dtype=np.float64)
-    corners = np.asarray([(0, 0), (width, 0), (width, height), (0, height)]) * scale
-    sine, cosine = math.sin(angle), math.cos(angle)
-    turned = corners @ np.asarray([[cosine, sine], [-sine, cosine]]) / scale + (left, top)
-    return Polygons((turned.astype(np.float32),))

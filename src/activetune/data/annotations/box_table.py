@@ -25,7 +25,7 @@ from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, size_from
 from activetune.data.annotations._shapes import Box, are_shares
-from activetune.data.answers import class_name, is_missing
+from activetune.data.answers import AS_NUMBERS, as_numbers, class_name, is_missing
 from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.sources._further import holds_bytes
@@ -145,6 +145,10 @@ def _listed(files: Files, name: str, asked: Asked) -> list[Listed]:
         return []
     if not layout.label:
         raise UsageError(f"{files.told(name)} has no column for the class of a box; name it {' or '.join(CLASSES[:2])}")
+    labels = as_numbers(columns[layout.label])
+    if labels.changed:
+        asked.problems.add(AS_NUMBERS, repr(labels.first), labels.changed)
+    columns = {**columns, layout.label: list(labels.cells)}
     boxes = [_box(cells, layout.sized) for cells in zip(*(columns[side] for side in layout.box), strict=True)]
     relative = are_shares([box for box in boxes if box is not None and box[0] == box[0]])
     folder, images = "" if files.single else posixpath.dirname(name), dict[str, Listed]()

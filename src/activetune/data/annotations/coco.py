@@ -16,6 +16,7 @@ from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._legend import BACKGROUND
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, crowd_from, sentence, size_from
+from activetune.data.annotations._placed import turned_by
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Box, Polygons, Runs, Shape, polygon, runs
 from activetune.data.annotations._sheet import Sheet, column_runs, short
@@ -208,6 +209,9 @@ def _thing(entry: Mapping[str, Any], name: str, task: str, place: str, problems:
         return Thing(name)
     given = entry.get("bbox")
     box = corners(given, place, problems)
+    if not entry.get("segmentation"):  # which lies where the object does
+        about = entry.get("attributes")
+        box = turned_by(box, about.get("rotation") if isinstance(about, dict) else None, place, problems)
     drawn = task == "segmentation" or box is None
     shape = region(entry.get("segmentation"), place, problems) if drawn else None
     return Thing(

@@ -17,9 +17,9 @@ import numpy as np
 from activetune.base.errors import UsageError
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
-from activetune.data.annotations._legend import BACKGROUND, VOID_NAMES
+from activetune.data.annotations._legend import BACKGROUND, is_void
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing
-from activetune.data.annotations._shapes import Polygons, Runs, Shape, polygon
+from activetune.data.annotations._shapes import Polygons, Runs, Shape, polygon, turned
 from activetune.data.annotations._sheet import Region, Sheet, column_runs, runs_of, short_text
 from activetune.data.annotations.voc import parse_xml, xml_bytes
 from activetune.data.answers import class_name
@@ -82,7 +82,7 @@ def read(files: Files, asked: Asked) -> Labels:
     if not found:
         told = asked.problems.told()
         raise UsageError(f"{asked.problems.where} lists no images{f'; {told}' if told else ''}")
-    listed = [label for label in dict.fromkeys(classes) if label.casefold() not in VOID_NAMES]
+    listed = [label for label in dict.fromkeys(classes) if not is_void(label, asked.task)]
     return answers_of(Found(found, listed or None), asked)
 
 
@@ -108,7 +108,7 @@ def _thing(element: ElementTree.Element, size: tuple[int, int] | None, place: st
     if name is None:
         problems.add("objects without a label, left out", place)
         return None
-    void = asked.task == "segmentation" and name.casefold() in VOID_NAMES
+    void = is_void(name, asked.task)
     crowd = void or any(given.get("name") == CROWD and given.text == "true" for given in element.findall("attribute"))
     name = BACKGROUND if void else name
     if element.tag == "tag" or asked.task == "multilabel":
@@ -116,23 +116,13 @@ def _thing(element: ElementTree.Element, size: tuple[int, int] | None, place: st
     try:
         if element.tag == "box":
             left, top, right, bottom = (float(element.get(side) or "") for side in ("xtl", "ytl", "xbr", "ybr"))
-            turned = float(element.get("rotation") or 0)
-            shape = _turned((left, top, right, bottom), turned) if turned else None
-            return Thing(name, None if shape else (left, top, right, bottom), shape, crowd)
+            degrees = float(element.get("rotation") or 0)
+            box = (left, top, right, bottom)
+            return Thing(name, turned(box, degrees) if degrees else box, None, crowd)
         return Thing(name, None, _polygon(element) if element.tag == "polygon" else _mask(element, size), crowd)
     except (ValueError, OverflowError) as error:
         problems.add("objects whose place can't be read, left out", f"{place}, {error}")
         return Thing(name, damaged=True)
-
-
-def _turned(box: tuple[float, float, float, float], degrees: float) -> Shape:
-    """A box turned clockwise around its centre."""
-    left, top, right, bottom = box
-    centre = np.asarray([(left + right) / 2, (top + bottom) / 2])
-    corners = np.asarray([(left, top), (right, top), (right, bottom), (left, bottom)]) - centre
-    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
-    turned = corners @ np.asarray([[cosine, sine], [-sine, cosine]]) + centre
-    return Polygons((turned.astype(np.float32),))
 
 
 def _polygon(element: ElementTree.Element) -> Shape:

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from activetune.base.errors import UsageError
 from activetune.base.files import parse_json
+from activetune.base.progress import note
 from activetune.data.annotations._answers import answers_of
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked, Found, Listed, sentence
+from activetune.data.annotations._matching import before_upload
 from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._studio_controls import (
+    CHOICES_TYPE,
+    PLACED,
+    PLACED_TASKS,
+    about_task,
+    by_control,
+    described,
+)
 from activetune.data.annotations._studio_page import BESIDE as BESIDE
 from activetune.data.annotations._studio_page import FILE as FILE
 from activetune.data.annotations._studio_page import NAME
@@ -29,6 +39,7 @@ from activetune.data.annotations._studio_results import (
     ITEM,
     KINDS,
     TEXTS,
+    WITHOUT_PLACE,
     image_name,
     is_list_of_tasks,
     things,
@@ -66,26 +77,72 @@ def holds(files: Files) -> Sequence[str]:
                 several |= isinstance(chosen, list) and len(chosen) != 1
             several |= not answer["result"]
     found = [task for kind, task in KINDS.items() if kind in met]
-    if "choices" in met and not several:
-        found.insert(1 if spoken > 0 else 0, "classification")
+    if "choices" in met and not several:  # beside boxes, which come first, choices are about them or an aside
+        found.insert(len(found) if not met.keys().isdisjoint(PLACED) else 1 if spoken > 0 else 0, "classification")
     return list(dict.fromkeys(found))
+
+
+def why_not(files: Files) -> str:
+    """Why there is no answer where a model alone has said something; empty where a person has, or nobody."""
+    return _why_not(_tasks(files, Problems(""))) if _candidates(files) else ""
+
+
+def _why_not(tasks: Sequence[Mapping[str, Any]]) -> str:
+    guessed = sum(bool(task.get("predictions")) for task in tasks)
+    if not guessed or any(_answers(task) for task in tasks):
+        return ""
+    return (
+        f"a model has said something of {guessed:,} of its {len(tasks):,} tasks (predictions), and no person of any: "
+        "what a model says is never an answer; accept or correct it in Label Studio (Submit), and export once more"
+    )
 
 
 def read(files: Files, asked: Asked) -> Labels:
     """The annotations of all tasks; a task that nobody has annotated is not answered."""
+    tasks = _tasks(files, asked.problems)
+    if why := _why_not(tasks):
+        raise UsageError(f"{asked.problems.where} holds no answer: {why}")
+    found = _by_image(tasks, asked)
+    counted = {name: _counted(place, answers, asked) for name, (place, answers) in found.items()}
+    _refuse_choices_alone(found.values(), asked)
+    told = described(by_control(result for results in counted.values() for result in results or ()), asked.classes)
+    if told and asked.task != "captioning":
+        note(f"{asked.problems.where}: one list of classes is made {told}", asked.quiet)
+    images = [_listed(name, found[name][0], results, asked) for name, results in counted.items()]
+    return answers_of(Found(images), asked)
+
+
+def _by_image(tasks: Sequence[dict[str, Any]], asked: Asked) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """The place of each image's first task, and the annotations of all: an image that was imported twice has two."""
+    named = [(f"task {number:,}", image_name(task), task) for number, task in enumerate(tasks, start=1)]
+    before = before_upload([name for _, name, _ in named if name is not None], asked.pool)
     found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
-    for number, task in enumerate(_tasks(files, asked.problems), start=1):
-        place = f"task {number:,}"
-        name = image_name(task)
+    for place, name, task in named:
         if name is None:
             asked.problems.add("tasks without an image, left out", place)
-            continue
-        found.setdefault(name, (place, []))[1].extend(_answers(task))  # an image that was imported twice has two tasks
+        else:
+            found.setdefault(before[name], (place, []))[1].extend(_answers(task))
     if not found:
         told = asked.problems.told()
         raise UsageError(f"{asked.problems.where} holds no tasks{f'; {told}' if told else ''}")
-    images = [_listed(name, place, answers, asked) for name, (place, answers) in found.items()]
-    return answers_of(Found(images), asked)
+    return found
+
+
+def asks(files: Files) -> str:
+    """What the controls are called whose choices are joined where an image has several; empty where it is one."""
+    said = [answer["result"] for task in _tasks(files, Problems("")) for answer in _answers(task)]
+    return described(by_control(result for results in said for result in about_task(results, "multilabel")))
+
+
+def _refuse_choices_alone(found: Iterable[tuple[str, list[dict[str, Any]]]], asked: Asked) -> None:
+    """Raise where boxes or regions are asked for, and people have made choices alone: no image would show anything."""
+    kinds = {str(result.get("type")) for _, answers in found for answer in answers for result in answer["result"]}
+    if asked.task in PLACED_TASKS and CHOICES_TYPE in kinds and kinds <= {CHOICES_TYPE, *WITHOUT_PLACE}:
+        needed = "brushes or polygons" if asked.task == "segmentation" else "boxes"
+        raise UsageError(
+            f"{asked.problems.where}: people have made choices there and drawn nothing, and {asked.task} needs "
+            f"{needed}; give --task classification or multilabel"
+        )
 
 
 def _tasks(files: Files, problems: Problems) -> list[dict[str, Any]]:
@@ -149,12 +206,14 @@ def _of_row(name: str, value: Any, told: str) -> list[dict[str, Any]]:
     """What a column of JSON_MIN says, as results: regions, choices, texts; one text may be either."""
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         kinds = [next((kind for kind in KINDS if kind in one), None) for one in value]
-        return [{"type": kind, "value": one, **one} for kind, one in zip(kinds, value, strict=True) if kind]
+        pairs = zip(kinds, value, strict=True)
+        return [{"type": kind, "value": one, **one, "from_name": name} for kind, one in pairs if kind]
     if isinstance(value, dict):
         known = {"choices": "choices", "text": "textarea"}
-        return [{"type": kind, "value": value} for key, kind in known.items() if isinstance(value.get(key), list)]
+        given = [kind for key, kind in known.items() if isinstance(value.get(key), list)]
+        return [{"type": kind, "value": value, "from_name": name} for kind in given]
     texts = [value] if isinstance(value, str) and value else value if isinstance(value, list) else []
-    choice = {"type": "choices", "value": {"choices": texts}}
+    choice = {"type": "choices", "value": {"choices": texts}, "from_name": name}
     text = {"type": "textarea", "value": {"text": texts}}
     if not texts or name not in {*CHOICES, *TEXTS, told}:
         return []
@@ -173,13 +232,15 @@ def _answers(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _listed(name: str, place: str, answers: Sequence[Mapping[str, Any]], asked: Asked) -> Listed:
-    """An image with the one answer that counts."""
-    image = Listed(name, place, relative=True, answered=bool(answers))
-    if not answers:
-        return image
-    results = _chosen(answers, place, asked.problems)
-    for number, result in enumerate(results, start=1):
+def _counted(place: str, answers: Sequence[Mapping[str, Any]], asked: Asked) -> list[dict[str, Any]] | None:
+    """What the one answer that counts says of the task; None where nobody has answered."""
+    return about_task(_chosen(answers, place, asked.problems), asked.task) if answers else None
+
+
+def _listed(name: str, place: str, results: Sequence[Mapping[str, Any]] | None, asked: Asked) -> Listed:
+    """An image with what is said of it."""
+    image = Listed(name, place, relative=True, answered=results is not None)
+    for number, result in enumerate(results or (), start=1):
         where = f"{place}, result {number:,}"
         if asked.task == "captioning" and result.get("type") == "textarea":
             image.sentences += _sentences(result, where, asked.problems)

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activetune.base.errors import UsageError
+from activetune.base.progress import note
 from activetune.base.tables import header_of, need_columns, read_table, write_csv
 from activetune.data.annotations import box_table, normal
 from activetune.data.annotations._columns import column_answers
 from activetune.data.annotations._files import Files
 from activetune.data.annotations._listed import Asked
 from activetune.data.annotations._sheet import Sheet, short
+from activetune.data.answers import lost_in_csv
 from activetune.data.ids import ids_of
 from activetune.data.labels import Labels
 from activetune.data.pool import ImageSource
@@ -133,6 +135,8 @@ def write(sheet: Sheet, path: Path) -> None:
             [(item, cell_of_names(sheet.names(item)) if item in sheet.answers else "") for item in sheet.ids],
         )
     elif sheet.scores is None:
+        if lost := lost_in_csv(name for item in sheet.ids for name in sheet.names(item)):
+            note(f"{path.name}: {lost}", sheet.quiet)
         write_csv(path, ("id", "label"), [(item, *(sheet.names(item) or ("",))) for item in sheet.ids])
     else:
         predicted = [(item, *(sheet.names(item) or ("",)), *(sheet.score(item) or ("",))) for item in sheet.ids]

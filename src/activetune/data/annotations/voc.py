@@ -22,7 +22,7 @@ from activetune.data.annotations._files import Files, files_at
 from activetune.data.annotations._legend import CVAT_LIST, Colour, values_of
 from activetune.data.annotations._listed import Asked, Found, Listed, Thing, size_from
 from activetune.data.annotations._masks import encoded_mask
-from activetune.data.annotations._problems import Problems
+from activetune.data.annotations._placed import turned_by
 from activetune.data.annotations._sheet import Sheet, short_text, stem_of
 from activetune.data.answers import class_name
 from activetune.data.kinds import Mask
@@ -86,18 +86,18 @@ def _image(name: str, root: ElementTree.Element, asked: Asked) -> Listed | None:
     image = Listed(asked.called(name), name, size)
     own = root.findtext("source/database") == OWN
     for number, element in enumerate(root.findall("object"), start=1):
-        image.add(_thing(element, own, f"{name}, object {number:,}", asked.problems))
+        image.add(_thing(element, own, f"{name}, object {number:,}", asked))
     return image
 
 
-def _thing(element: ElementTree.Element, own: bool, place: str, problems: Problems) -> Thing | None:
+def _thing(element: ElementTree.Element, own: bool, place: str, asked: Asked) -> Thing | None:
     name = class_name(element.findtext("name") or "")
     if name is None:
-        problems.add("objects without a name, left out", place)
+        asked.problems.add("objects without a name, left out", place)
         return None
     corners = [_number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
     known = [corner for corner in corners if corner is not None]
-    if len(known) < 4:
+    if len(known) < 4 or asked.task == "multilabel":
         return Thing(name)
     left, top, right, bottom = known
     wide, high = (
@@ -105,7 +105,9 @@ def _thing(element: ElementTree.Element, own: bool, place: str, problems: Proble
         own or bottom > top,
     )  # by its own count such a box has one row of pixels: it is a slip
     box = (left - 1 if wide else left, top - 1 if high else top, right, bottom)
-    return Thing(name, box, crowd=_number(element.findtext("difficult")) == 1)
+    rotations = [one.findtext("value") for one in element.iterfind("attributes/attribute[name='rotation']")]
+    around = turned_by(box, next(iter(rotations), None), place, asked.problems)
+    return Thing(name, around, crowd=_number(element.findtext("difficult")) == 1)
 
 
 def _number(text: str | None) -> float | None:

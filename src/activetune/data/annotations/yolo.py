@@ -49,6 +49,19 @@ def find(files: Files, task: str) -> bool:
     return empty and bool(texts) and bool(_lists(files))
 
 
+def why_not(files: Files) -> str:
+    """Why there is no answer where all lines have a confidence; empty where it is something else."""
+    texts, points = _texts(_beside(files)), _points(_beside(files))
+    lines = [line.split() for name in texts[:ASKED] for line in _peeked(_beside(files), name) if line.strip()]
+    if not lines or not all(_has_confidence(line, points) for line in lines):
+        return ""
+    return (
+        "its lines end with a confidence (behind a box a sixth number), as YOLO writes what a model predicts "
+        "(save_conf), and predictions are no answers; give texts that people have made or corrected, with a class and "
+        "a box or polygon a line"
+    )
+
+
 def read(files: Files, asked: Asked) -> Labels:
     """The answers of all texts; one without a line is an image without an object."""
     files = _beside(files)
@@ -109,6 +122,9 @@ def _peeked(files: Files, name: str) -> list[str]:
 
 def _thing(line: str, names: Sequence[str], points: int, place: str, problems: Problems) -> Thing | None:
     numbers = _numbers(line.split(), points)
+    if numbers is None and _has_confidence(line.split(), points):
+        problems.add("lines with a confidence at their end, a model's predictions and no answers, left out", place)
+        return None
     if numbers is None:
         problems.add("lines that are neither class, cx, cy, w, h nor class and 3 corners or more, left out", place)
         return None
@@ -139,6 +155,17 @@ def _numbers(fields: Sequence[str], points: int = 0) -> list[float] | None:
     polygonal = len(numbers) >= 7 and len(numbers) % 2 == 1
     fits = len(numbers) == 5 or (len(numbers) == 5 + points if points else polygonal)
     return numbers if fits and all(math.isfinite(number) and abs(number) < 1e30 for number in numbers) else None
+
+
+def _has_confidence(fields: Sequence[str], points: int) -> bool:
+    """Whether a line has a number from 0 to 1 more than a box or polygon takes, as predictions have."""
+    numbers = _numbers(fields, points) or _numbers(fields[:-1], points)
+    if numbers is None or len(numbers) == len(fields):
+        return False
+    try:
+        return 0 <= float(fields[-1]) <= 1
+    except ValueError:
+        return False
 
 
 # Lists of classes -----------------------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ import pyarrow as pa
 from activetune.base.errors import UsageError, first_line
 from activetune.base.names import by_comparable
 from activetune.base.parquet import read_cells, schema_of
+from activetune.data.answers import as_numbers
 from activetune.data.pool import ImageSource
 from activetune.data.remote.location import Location
 from activetune.data.sources._class_labels import class_label_names
-from activetune.data.sources._metadata import FILE_NAME, NAME_COLUMNS, items_of, nearest_last
+from activetune.data.sources._metadata import FILE_NAME, LABEL_COLUMNS, NAME_COLUMNS, items_of, nearest_last
 from activetune.data.sources._parquet import ParquetSource, Shard, parquet_file
 
 
@@ -135,6 +136,7 @@ class TableColumns:
         for path, columns in self._tables():
             items = items_of(path, [str(value or "") for value in columns[FILE_NAME]], known)
             cells = columns.get(name, [None] * len(items))
+            cells = as_numbers(cells).cells if name in LABEL_COLUMNS else cells
             own: dict[str, list[Any]] = {}
             for item, cell in zip(items, cells, strict=True):
                 if item is not None and cell is not None:
@@ -169,9 +171,9 @@ class ManifestColumns:
         """All of them."""
         return list(self.read(self.path))
 
-    def values(self, name: str) -> list[Any]:
+    def values(self, name: str) -> Sequence[Any]:
         """The cells by row."""
-        return list(self.read(self.path)[name])
+        return self.read(self.path)[name]
 
     def class_names(self, name: str, field: str = "") -> list[str] | None:
         """None: manifests hold the names themselves."""

@@ -7,7 +7,7 @@ below it (one per split); where two name an image, the nearer one counts.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from activetune.base.errors import UsageError
@@ -26,12 +26,13 @@ def is_metadata(path: str) -> bool:
 
 
 def metadata_labels(
-    tables: Mapping[str, Mapping[str, Sequence[Any]]], ids: Sequence[str]
+    tables: Mapping[str, Mapping[str, Sequence[Any]]], ids: Sequence[str], tell: Callable[[str], object]
 ) -> tuple[list[str | None] | None, int, str]:
     """Labels of the images, how many rows name none of them, and a sentence where rows give an image several classes.
 
     Args:
         tables: columns by the table's path; those without ``file_name`` are no tables of an imagefolder.
+        tell: is given a sentence where numbers in CSV were read as numbers.
 
     Returns:
         N class names, None where no row gives one; or None where no table has labels, or one has several of an image.
@@ -46,7 +47,7 @@ def metadata_labels(
         labelled |= column is not None
         own: dict[str, str | None] = {}
         names = [str(value or "") for value in columns[FILE_NAME]]
-        answers = [None] * len(names) if column is None else class_names(columns[column], path, names)
+        answers = [None] * len(names) if column is None else class_names(columns[column], path, names, tell=tell)
         for item, answer in zip(items_of(path, names, known), answers, strict=True):
             if item is None:
                 strangers += 1

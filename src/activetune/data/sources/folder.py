@@ -43,7 +43,7 @@ def find(root: Location, options: OpenOptions) -> Listing:
             tables[path] = _table(root, path)
         except UsageError as error:  # another program's table of that name
             notes.append(f"not used: {error}")
-    labels, strangers, several = metadata_labels(tables, paths)
+    labels, strangers, several = metadata_labels(tables, paths, notes.append)
     found.left_out.add(NAMES_NOTHING, strangers)
     for path in found.others:
         if path not in tables:

@@ -39,7 +39,8 @@ def find(path: Location, options: OpenOptions) -> Listing:
     name = next(column for column in PATH_COLUMNS if column in columns)
     given = _texts(columns[name], path, name)
     ids = _texts(columns["id"], path, "id") if "id" in columns else given
-    labels = class_names(columns["label"], str(path), ids) if "label" in columns else None
+    notes: list[str] = []
+    labels = class_names(columns["label"], str(path), ids, tell=notes.append) if "label" in columns else None
     source = _named(path.parent, given)
     if given and len(source.absent) == len(given):
         raise UsageError(
@@ -48,7 +49,7 @@ def find(path: Location, options: OpenOptions) -> Listing:
             + ("relative to the manifest's folder" if isinstance(path, RemotePath) else HOW)
         )
     further = ManifestColumns(path, _all_columns, partial(_named, path.parent))
-    return Listing(ids, labels, source, further=further)
+    return Listing(ids, labels, source, notes=notes, further=further)
 
 
 def _all_columns(path: Location) -> Mapping[str, Sequence[Any]]:

@@ -149,7 +149,7 @@ def find(path: Location, options: OpenOptions) -> Listing:
             except (UsageError, RejectedImage) as error:
                 tables[name] = {}
                 notes.append(f"not used: {error}")
-    labels, strangers, several = metadata_labels(tables, ids)
+    labels, strangers, several = metadata_labels(tables, ids, notes.append)
     left_out.add(reasons.NAMES_NOTHING, strangers)
     labels = folder_labels(ids) if labels is None and not several else labels
     further = _further(path, ids, [name for name, columns in tables.items() if columns])

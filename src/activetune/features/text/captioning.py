@@ -71,7 +71,7 @@ def caption(
         captioner, prompt=prompt, batch_size=batch_size, device=runtime.device, use_cache=use_cache
     )
     speaker.check()
-    names = _class_names(pool, labels)
+    names = _class_names(pool, labels, run.quiet)
     if speaker.name == "template" and not any(names.values()):
         raise UsageError(
             f"the template needs class names, and the pool {pool.name} has none; give --labels, or --with hf/MODEL"
@@ -112,9 +112,11 @@ def _write(path: Path, found: Mapping[str, str]) -> None:
         pq.write_table(pa.table({"id": list(found), "caption": list(found.values())}), partial)
 
 
-def _class_names(pool: Pool, labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None) -> dict[str, str]:
+def _class_names(
+    pool: Pool, labels: Labels | Mapping[str, Any] | str | os.PathLike[str] | None, quiet: bool
+) -> dict[str, str]:
     """Class name by id, as far as known."""
     if labels is None and not any(pool.labels or ()):
         return {}
-    answers = labels_of(labels, pool)
+    answers = labels_of(labels, pool, quiet=quiet)
     return dict(zip(answers.ids, answers.names, strict=True))

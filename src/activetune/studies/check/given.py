@@ -57,7 +57,7 @@ class Given:
         """
         opened = pool if isinstance(pool, Pool) else open_pool(pool, quiet=quiet)
         without = labels is None and not any(opened.labels or ())
-        names = None if without else labels_of(labels, opened)
+        names = None if without else labels_of(labels, opened, quiet=quiet)
         features = (
             embeddings if embeddings is None or isinstance(embeddings, Embeddings) else load_embeddings(embeddings)
         )

@@ -22,7 +22,7 @@ from typing import Any
 from activetune.base.errors import UsageError
 from activetune.base.names import as_known, whole_number
 from activetune.base.tables import need_columns, read_table, write_csv
-from activetune.data.answers import class_name
+from activetune.data.answers import as_numbers, class_name
 from activetune.data.ids import ids_of, refuse_unknown
 from activetune.data.several import cell_of_names, parts_of_cell
 from activetune.report.subject import CONFLICTS
@@ -102,6 +102,8 @@ def read_answers(path: Path, source: str, known: Collection[str], *, multilabel:
     need_columns(columns, ["id"], path, known)
     if not {"label", "labels"} & columns.keys():
         need_columns(columns, ["label"], path)
+    for name in {"label", "labels"} & columns.keys():
+        columns[name] = list(as_numbers(columns[name]).cells)
     ids = as_known(ids_of(columns["id"]), known)
     refuse_unknown(ids, known, path, "the project's pool")
     rows: Counter[str] = Counter()
