@@ -126,7 +126,7 @@ class LabelFile:
         """The class in a cell; the one that is known by that text, or else what a spreadsheet has made a number of."""
         try:
             name = class_name(cell)
-            known = name is not None and self.sheet.current(name) is not None
+            known = name is not None and self.sheet.naming.current(name) is not None
             return name if known or not isinstance(cell, str) else class_name(self._numbers.get(cell, cell))
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
