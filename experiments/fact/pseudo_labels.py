@@ -178,26 +178,28 @@ def _heads(
     """
     features_ND, classes, recipe = views.pooled()[0], len(np.unique(truth_N)), PoolFact()
     taught = truth_N[labelled]
-    first = own or LinearProbe().fit_on_features(features_ND, labelled, taught, held_out=NO_INDICES, seed=seed)
-    assert first is not None
+    label_head = own or LinearProbe().fit_on_features(features_ND, labelled, taught, held_out=NO_INDICES, seed=seed)
+    assert label_head is not None
     regression = PoolRegression(features_ND, labelled, taught, classes, recipe.pool, PLAIN, seed=seed)
-    answers = regression.answers(np.arange(len(labelled)), first, recipe.pool.alphas[0], recipe.pool.shares[0])
+    alpha, probe_share = recipe.pool.alphas[0], recipe.pool.probe_shares[0]
+    every = np.arange(len(labelled))
+    pseudo_labels = regression.propagation.pseudo_label(every, label_head, alpha, probe_share)
     free = np.setdiff1d(np.arange(len(truth_N)), labelled)
-    pseudo = recipe.pseudo.drawn(answers, free, seed, features_ND=features_ND, head=first)
-    right = float((answers.classes_N[pseudo] == truth_N[pseudo]).mean())
+    pseudo = recipe.pseudo.draw(pseudo_labels, free, seed, features_ND=features_ND, head=label_head)
+    right = float((pseudo_labels.classes_N[pseudo] == truth_N[pseudo]).mean())
     yield "pseudo-labels", {"pseudo_labels": len(pseudo), "right": right}
-    every = recipe.pseudo.turns(labelled, pseudo)
+    oversampled = recipe.pseudo.oversampled(labelled, pseudo)
     lessons = {
         "labels": Lesson(truth_N, np.ones(len(truth_N)), labelled),
-        "pseudo-labels": Lesson(answers.classes_N, answers.sure_N, every),
-        "true labels": Lesson(truth_N, np.ones(len(truth_N)), every),
+        "pseudo-labels": Lesson(pseudo_labels.classes_N, pseudo_labels.certainty_N, oversampled),
+        "true labels": Lesson(truth_N, np.ones(len(truth_N)), oversampled),
     }
-    yield "linear, labels", first
+    yield "linear, labels", label_head
     if own is None:
         probe = PoolProbe().fit_on_features(features_ND, labelled, taught, held_out=NO_INDICES, seed=seed)
         yield "linear, pool", probe
     else:
-        yield "linear, pool", regression.second(answers, np.arange(len(labelled)))
+        yield "linear, pool", regression.fit_pool_probe(pseudo_labels, every)
     for name, lesson in lessons.items():
         if name != "labels":
             yield f"linear, {name}", _linear(features_ND, lesson, classes, recipe.pool.strength)

@@ -16,7 +16,8 @@ from activetune.networks.regression import (
     DEFAULT_STRENGTH,
     STRENGTHS,
     LinearHead,
-    Trial,
+    StrengthTrial,
+    best_strength,
     best_trial,
     choose_strength,
     fit_best,
@@ -185,7 +186,7 @@ def test_held_out_items_decide() -> None:
     wrong = indices.copy()
     wrong[held_out] = (wrong[held_out] + 1) % 3
     kept = np.setdiff1d(np.arange(30), held_out)
-    assert best_trial(choose_strength(features, wrong, STRENGTHS, [held_out])).strength == 0.1
+    assert best_strength(choose_strength(features, wrong, STRENGTHS, [held_out])).strength == 0.1
     fitted = fit_best(features[kept], indices[kept], rng=rng(), held_out=np.arange(6))
     assert fitted.strength == 1000.0
 
@@ -210,7 +211,7 @@ def test_cross_validation_where_nothing_is_held_out() -> None:
     features, indices = digits(60)
     fitted = fit_best(features, indices, rng=rng(), folds=3)
     assert [trial.strength for trial in fitted.trials] == list(STRENGTHS)
-    assert fitted.strength == best_trial(fitted.trials).strength
+    assert fitted.strength == best_strength(fitted.trials).strength
     assert all(round(trial.value * 60, 6) == round(trial.value * 60) for trial in fitted.trials)  # each item once
 
 
@@ -253,10 +254,10 @@ def test_held_out_items_can_be_kept_out_of_the_final_fit() -> None:
 def test_the_lower_loss_wins_where_accuracy_is_equal_within_its_error() -> None:
     accuracies, losses = (0.5, 0.9, 0.89, 0.9), (0.1, 0.8, 0.3, 0.5)
     trials = [
-        Trial(value, loss, 100, strength=10.0**n)
+        StrengthTrial(value, loss, 100, strength=10.0**n)
         for n, (value, loss) in enumerate(zip(accuracies, losses, strict=True), -1)
     ]
-    assert best_trial(trials).strength == 10.0
+    assert best_strength(trials).strength == 10.0
 
 
 def test_smoothed_accuracy_does_not_ask_how_sure_a_model_is() -> None:
@@ -276,7 +277,7 @@ def test_smoothed_accuracy_does_not_ask_how_sure_a_model_is() -> None:
 
 def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> None:
     found = [(0.80, 0.5, 50, 0.70), (0.82, 0.9, 50, 0.75), (0.5, 0.1, 50, 0.99)]
-    trials = [Trial(*measured, strength=float(number)) for number, measured in enumerate(found, 1)]
+    trials = [StrengthTrial(*measured, strength=float(number)) for number, measured in enumerate(found, 1)]
     assert best_trial(trials).strength == 1.0
     assert best_trial(trials, by="smoothed").strength == 2.0
     assert best_trial(trials, by="first").strength == 1.0
@@ -286,24 +287,24 @@ def test_models_whose_losses_do_not_compare_are_judged_by_their_margins() -> Non
 def test_the_weakest_of_equals_is_the_simplest_model() -> None:
     accuracies, losses = (0.5, 0.88, 0.89, 0.9), (0.1, 0.8, 0.3, 0.5)
     tried = enumerate(zip(accuracies, losses, strict=True))
-    trials = [Trial(value, loss, 100, strength=10.0**n) for n, (value, loss) in tried]
-    assert best_trial(trials).strength == 100.0
-    assert best_trial(trials, by="strength").strength == 10.0
-    assert best_trial(trials[::-1], by="strength").strength == 10.0
+    trials = [StrengthTrial(value, loss, 100, strength=10.0**n) for n, (value, loss) in tried]
+    assert best_strength(trials).strength == 100.0
+    assert best_strength(trials, by="strength").strength == 10.0
+    assert best_strength(trials[::-1], by="strength").strength == 10.0
 
 
 @pytest.mark.parametrize(("count", "strength"), [(2, 100.0), (19, 100.0), (20, 0.1)])
 def test_the_simplest_of_equals_is_told_by_enough_items_alone(count: int, strength: float) -> None:
     """By two items of one class a probe that answers with this class always is as good as any."""
-    trials = [Trial(1.0, loss, count, 1.0, strength=one) for one, loss in ((0.1, 2.0), (100.0, 0.1))]
-    assert best_trial(trials, by="strength").strength == strength
+    trials = [StrengthTrial(1.0, loss, count, 1.0, strength=one) for one, loss in ((0.1, 2.0), (100.0, 0.1))]
+    assert best_strength(trials, by="strength").strength == strength
 
 
 @pytest.mark.parametrize("right", [30, 29])
 def test_one_item_more_decides_nothing_where_all_or_nearly_all_are_right(right: int) -> None:
     """The standard error of 30 of 30 is zero, yet the next 30 items may well have one that is wrong."""
     trials = [
-        Trial(value / 30, 0.1, 30, value / 30, strength=strength)
+        StrengthTrial(value / 30, 0.1, 30, value / 30, strength=strength)
         for value, strength in ((right - 1, 1.0), (right, 2.0))
     ]
     assert best_trial(trials, by="first").strength == 1.0

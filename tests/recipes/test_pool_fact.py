@@ -21,9 +21,16 @@ from activetune.recipes import pool_fact
 from activetune.recipes.pool_fact import stage_to_keep
 from activetune.tasks import Batch
 from activetune.tasks.classification import Classification
+from activetune.training import self_training
 from activetune.training.finite import NotFinite
-from activetune.training.pool_regression import Answers, PoolRegression
-from activetune.training.pseudo_labels import PseudoLabels, Weighted, likely_right, reliance
+from activetune.training.label_propagation import PseudoLabels
+from activetune.training.pool_regression import PoolRegression
+from activetune.training.pseudo_labels import (
+    PseudoLabelling,
+    WeightedClassification,
+    expected_accuracy,
+    fit_calibration,
+)
 from activetune.training.recipe import make_recipe
 from tests.conftest import tiny_backbone
 from tests.training.test_finetuning import figures, history, some_labels, train
@@ -31,9 +38,9 @@ from tests.training.test_finetuning import figures, history, some_labels, train
 SHORT = {"epochs": 1, "student_epochs": 1, "pseudo_labels": 20, "batch_size": 8}
 
 
-def answers(seed: int, count: int = 200, classes: int = 4) -> Answers:
+def made_up(seed: int, count: int = 200, classes: int = 4) -> PseudoLabels:
     rng = np.random.default_rng(seed)
-    return Answers(rng.integers(0, classes, count), rng.random(count))
+    return PseudoLabels(rng.integers(0, classes, count), rng.random(count))
 
 
 # What is drawn --------------------------------------------------------------------------------------------------------
@@ -42,18 +49,18 @@ def answers(seed: int, count: int = 200, classes: int = 4) -> Answers:
 @given(st.integers(0, 1000), st.sampled_from([0.1, 0.5, 1.0]))
 @settings(max_examples=25, deadline=None)
 def test_the_surest_of_each_class_are_drawn(seed: int, share: float) -> None:
-    found, candidates = answers(seed), np.flatnonzero(np.random.default_rng(seed).random(200) < 0.7)
+    found, candidates = made_up(seed), np.flatnonzero(np.random.default_rng(seed).random(200) < 0.7)
     teacher = {"features_ND": np.ones((200, 2), dtype=np.float32), "head": teachers(4)}
-    drawn = PseudoLabels(count=1000, share=share).drawn(found, candidates, seed, **teacher)
+    drawn = PseudoLabelling(count=1000, share=share).draw(found, candidates, seed, **teacher)
     wanted: list[int] = []
     for number in range(4):  # plainly: sort each class
         own = [item for item in candidates.tolist() if found.classes_N[item] == number]
-        own.sort(key=lambda item: -found.sure_N[item])
+        own.sort(key=lambda item: -found.certainty_N[item])
         wanted += own[: int(np.ceil(share * len(own)))]
     assert drawn.tolist() == sorted(wanted)
-    some = PseudoLabels(count=5, share=share).drawn(found, candidates, seed, **teacher)
+    some = PseudoLabelling(count=5, share=share).draw(found, candidates, seed, **teacher)
     assert len(some) == min(5, len(wanted)) and set(some.tolist()) <= set(wanted)
-    np.testing.assert_array_equal(some, PseudoLabels(count=5, share=share).drawn(found, candidates, seed, **teacher))
+    np.testing.assert_array_equal(some, PseudoLabelling(count=5, share=share).draw(found, candidates, seed, **teacher))
 
 
 def teachers(classes: int) -> LinearHead:
@@ -62,28 +69,30 @@ def teachers(classes: int) -> LinearHead:
 
 def test_a_selector_picks_among_the_surest_by_the_teachers_loss() -> None:
     features = np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
-    found, head = answers(3), teachers(4)
-    drawn = PseudoLabels(count=10, share=0.5, select_with="top_loss").drawn(
+    found, head = made_up(3), teachers(4)
+    drawn = PseudoLabelling(count=10, share=0.5, select_with="top_loss").draw(
         found, np.arange(200), 0, features_ND=features, head=head
     )
-    surest = PseudoLabels(share=0.5).surest(found, np.arange(200))
+    surest = PseudoLabelling(share=0.5).most_certain(found, np.arange(200))
     assert set(drawn.tolist()) <= set(surest.tolist())
     assert (found.classes_N[drawn] == 0).all()  # the head thinks least of class 0, so its answers have the largest loss
 
 
 def test_nothing_is_drawn_from_nothing() -> None:
     none, features = np.zeros(0, dtype=np.int64), np.ones((200, 2), dtype=np.float32)
-    assert PseudoLabels().drawn(answers(0), none, 0, features_ND=features, head=teachers(4)).tolist() == []
+    assert PseudoLabelling().draw(made_up(0), none, 0, features_ND=features, head=teachers(4)).tolist() == []
 
 
 @given(st.integers(0, 1000), st.floats(0.1, 1.0))
 @settings(max_examples=10, deadline=None)
 def test_a_draw_can_be_evened_over_the_classes(seed: int, even: float) -> None:
     rng = np.random.default_rng(seed)
-    frequent = Answers((rng.random(2000) < 0.1).astype(np.int64), rng.uniform(0.4, 0.6, 2000))
+    frequent = PseudoLabels((rng.random(2000) < 0.1).astype(np.int64), rng.uniform(0.4, 0.6, 2000))
     teacher = {"features_ND": np.ones((2000, 2), dtype=np.float32), "head": teachers(2)}
     plain, evened = (
-        frequent.classes_N[PseudoLabels(count=60, even=share).drawn(frequent, np.arange(2000), seed, **teacher)].mean()
+        frequent.classes_N[
+            PseudoLabelling(count=60, class_balance=share).draw(frequent, np.arange(2000), seed, **teacher)
+        ].mean()
         for share in (0.0, even)
     )
     weight = 9**even  # of the rare class against the frequent one
@@ -94,9 +103,9 @@ def test_a_draw_can_be_evened_over_the_classes(seed: int, even: float) -> None:
 def test_a_pilot_tells_how_far_sureness_can_be_relied_on(exponent: float) -> None:
     rng = np.random.default_rng(0)
     sure = rng.random(4000)
-    right = (rng.random(4000) < likely_right(sure, exponent, 10)).astype(float)
-    assert reliance(sure, right, 10) == pytest.approx(exponent, rel=0.15)
-    assert 0.3 < reliance(sure[:2], right[:2], 10) < 3  # two items tell little
+    right = (rng.random(4000) < expected_accuracy(sure, exponent, 10)).astype(float)
+    assert fit_calibration(sure, right, 10) == pytest.approx(exponent, rel=0.15)
+    assert 0.3 < fit_calibration(sure[:2], right[:2], 10) < 3  # two items tell little
 
 
 # What it counts -------------------------------------------------------------------------------------------------------
@@ -118,13 +127,13 @@ def test_an_item_counts_by_its_weight(smoothing: float) -> None:
         plain.loss(logits[row : row + 1], batch_of(plain, Labels([i], [n], ["x", "y"])))[0]
         for row, (i, n) in enumerate(zip(labels.ids, labels.names, strict=True))
     ]
-    weighted = Weighted(smoothing=smoothing, weights=(1.0, 0.25, 0.0))
+    weighted = WeightedClassification(smoothing=smoothing, weights=(1.0, 0.25, 0.0))
     loss, weight, _ = weighted.loss(logits, batch_of(weighted, labels))
     assert weight == pytest.approx(1.25)
     torch.testing.assert_close(loss, each[0] + 0.25 * each[1])
     loss.backward()
     assert logits.grad is not None and not logits.grad[2].any() and logits.grad[:2].all()
-    whole = Weighted(smoothing=smoothing, weights=(1.0,) * 3)
+    whole = WeightedClassification(smoothing=smoothing, weights=(1.0,) * 3)
     torch.testing.assert_close(
         whole.loss(logits, batch_of(whole, labels))[:2], plain.loss(logits, batch_of(plain, labels))[:2]
     )
@@ -219,15 +228,15 @@ def test_what_judges_is_not_learned(
 ) -> None:
     pool, seen = open_pool(digits), []
     labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
-    of = PseudoLabels.stream
+    of = PseudoLabelling.stream
 
-    def noted(self: PseudoLabels, job: Any, *given: Any, **options: Any) -> Any:
+    def noted(self: PseudoLabelling, job: Any, *given: Any, **options: Any) -> Any:
         stream = of(self, job, *given, **options)
         seen.append(({*job.labels.ids}, {*stream.labels.ids}))
         return stream
 
-    monkeypatch.setattr(PseudoLabels, "stream", noted)
-    monkeypatch.setattr(pool_fact, "stage_to_keep", lambda right: len(right) - 1)
+    monkeypatch.setattr(PseudoLabelling, "stream", noted)
+    monkeypatch.setattr(pool_fact, "stage_to_keep", lambda credits: len(credits) - 1)
     some = dict(list(labels.items())[:110])
     train(digits, tmp_path / "m", "pool_fact", labels=some, settings={**SHORT, "pseudo_labels": 100}, **options)
     (in_pilot, learned), (whole, _) = seen
@@ -241,25 +250,31 @@ def test_what_judges_is_not_learned(
 def test_pseudo_labels_weigh_what_the_pilot_found_of_their_sureness(
     digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, seen, of = open_pool(digits), [], PseudoLabels.stream
+    pool, seen, of = open_pool(digits), [], PseudoLabelling.stream
 
     def noted(
-        self: PseudoLabels, job: Any, ids: Any, answers: Answers, drawn: IntArray, *given: Any, **more: Any
+        self: PseudoLabelling,
+        job: Any,
+        ids: Any,
+        pseudo_labels: PseudoLabels,
+        drawn: IntArray,
+        *given: Any,
+        **more: Any,
     ) -> Any:
-        stream = of(self, job, ids, answers, drawn, *given, **more)
-        assert isinstance(stream.task, Weighted)
-        seen.append((answers.sure_N[drawn], np.asarray(stream.task.weights[-len(drawn) :])))
+        stream = of(self, job, ids, pseudo_labels, drawn, *given, **more)
+        assert isinstance(stream.task, WeightedClassification)
+        seen.append((pseudo_labels.certainty_N[drawn], np.asarray(stream.task.weights[-len(drawn) :])))
         return stream
 
-    monkeypatch.setattr(PseudoLabels, "stream", noted)
-    monkeypatch.setattr(pool_fact, "stage_to_keep", lambda right: len(right) - 1)
+    monkeypatch.setattr(PseudoLabelling, "stream", noted)
+    monkeypatch.setattr(pool_fact, "stage_to_keep", lambda credits: len(credits) - 1)
     labels = {item: name for item, name in zip(pool.ids, pool.labels or (), strict=True) if name}
     some = dict(list(labels.items())[:110])
     train(digits, tmp_path / "m", "pool_fact", labels=some, settings=SHORT, **options)
     (by_pilot, plain), (sure, weights) = seen
     np.testing.assert_allclose(plain, by_pilot)  # the pilot has nothing to calibrate by
     exponent = figures(tmp_path / "m")["pilot"]["exponents"]["pool"]
-    np.testing.assert_allclose(weights, likely_right(sure, exponent, len(set(some.values()))))
+    np.testing.assert_allclose(weights, expected_accuracy(sure, exponent, len(set(some.values()))))
     seen.clear()
     train(digits, tmp_path / "n", "pool_fact", labels=some, settings={**SHORT, "calibrated": False}, **options)
     assert all((given == weighed).all() for given, weighed in seen)
@@ -268,13 +283,13 @@ def test_pseudo_labels_weigh_what_the_pilot_found_of_their_sureness(
 def test_students_see_stronger_changes_than_the_phase_before(
     digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, of = list[tuple[str, str]](), pool_fact.fit
+    seen, of = list[tuple[str, str]](), self_training.fit
 
     def noted(job: Any, streams: Any, course: Any, training: Any, *, phase: str) -> Any:
         seen.append((phase, training.crops.augment))
         return of(job, streams, course, training, phase=phase)
 
-    monkeypatch.setattr(pool_fact, "fit", noted)
+    monkeypatch.setattr(self_training, "fit", noted)
     given = {**SHORT, "pilot": False, "turns": 2, "student_augment": "trivial", "ema": 0.5, "pseudo_even": 0.5}
     train(digits, tmp_path / "m", "pool_fact", labels=some_labels(open_pool(digits), 4), settings=given, **options)
     assert seen == [("student 1", "trivial"), ("student 2", "trivial")]
@@ -284,7 +299,7 @@ def test_students_see_stronger_changes_than_the_phase_before(
 def test_a_pool_that_does_harm_is_left_out(
     digits: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def worse(self: PoolRegression, answers: Answers, rows: IntArray) -> LinearHead:
+    def worse(self: PoolRegression, pseudo_labels: PseudoLabels, training: IntArray) -> LinearHead:
         weight = np.zeros((self.classes, self.features_ND.shape[1]), dtype=np.float32)
         return LinearHead(weight, np.arange(self.classes, dtype=np.float32))
 
@@ -305,7 +320,7 @@ def test_a_pool_that_does_harm_is_left_out(
         },
         **options,
     )
-    monkeypatch.setattr(PoolRegression, "second", worse)
+    monkeypatch.setattr(PoolRegression, "fit_pool_probe", worse)
     found = train(digits, tmp_path / "m", "pool_fact", labels=labels, settings={**SHORT, "epochs": 3}, **options)
     assert figures(tmp_path / "m")["stage"] == "full"
     assert found.fingerprint == plain.fingerprint
@@ -333,10 +348,10 @@ def test_time_decides_how_much_of_the_pool_is_learned(
 
 @given(st.integers(1, 3000), st.integers(1, 20_000), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
 def test_an_epoch_within_a_time_holds_all_labels(labels: int, images: int, share: float) -> None:
-    pseudo = PseudoLabels(labelled=share)
-    count = pseudo.within(images, labels)
+    pseudo = PseudoLabelling(labelled_share=share)
+    count = pseudo.count_within(images, labels)
     if count:
-        turns = pseudo.turns(np.arange(labels), np.arange(count))
+        turns = pseudo.oversampled(np.arange(labels), np.arange(count))
         assert len(turns) <= images + labels / 2  # labels come whole numbers of times
 
 

@@ -26,8 +26,9 @@ from activetune.networks.regression import LinearHead, fit_linear
 from activetune.recipes.linear_probe import LinearProbe
 from activetune.recipes.pool_probe import PoolProbe
 from activetune.tasks.classification import Classification
-from activetune.training import pool_regression
-from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression
+from activetune.training import label_propagation
+from activetune.training.label_propagation import LabelPropagation, PseudoLabels
+from activetune.training.pool_regression import PoolLearning, PoolRegression
 from activetune.training.recipe import make_recipe
 from tests.conftest import tiny_backbone
 from tests.training.test_finetuning import figures, some_labels, train
@@ -141,19 +142,19 @@ def test_a_graph_that_says_nothing_does_no_harm() -> None:
 def test_a_pool_that_is_worse_by_more_than_chance_is_left_out(harm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     features, kind = blobs(300, 4, 0.6, seed=4)
     positions = np.arange(60)
-    second = PoolRegression.second
+    fit_pool_probe = PoolRegression.fit_pool_probe
 
-    def worse(self: PoolRegression, answers: Answers, rows: IntArray) -> LinearHead:
-        found = second(self, answers, rows)
+    def worse(self: PoolRegression, pseudo_labels: PseudoLabels, training: IntArray) -> LinearHead:
+        found = fit_pool_probe(self, pseudo_labels, training)
         return LinearHead(-found.weight_CD, -found.bias_C) if harm else found
 
-    monkeypatch.setattr(PoolRegression, "second", worse)
+    monkeypatch.setattr(PoolRegression, "fit_pool_probe", worse)
     regression = PoolRegression(features, positions, kind[positions], 4, PoolLearning(), Imbalance(), seed=0)
     splits = validation_splits(kind[positions], NO_INDICES, 5, np.random.default_rng(0))
-    first = fit_linear(features[positions], kind[positions], 10.0, classes=4)
-    found = regression.fit(first, 10.0, splits, measure=measure_top1)
+    label_probe = fit_linear(features[positions], kind[positions], 10.0, classes=4)
+    found = regression.fit(label_probe, 10.0, splits, measure=measure_top1)
     assert found.used is not harm
-    assert (found.head is first) is harm
+    assert (found.head is label_probe) is harm
 
 
 @given(st.integers(1, 500), st.integers(0, 3), st.booleans())
@@ -171,18 +172,19 @@ def test_the_error_is_of_what_is_measured(even: bool) -> None:
     positions = np.concatenate([np.flatnonzero(kind == one)[:shots] for one, shots in enumerate((30, 6, 4))])
     regression = PoolRegression(features, positions, kind[positions], 3, PoolLearning(), Imbalance(), seed=0)
     splits = validation_splits(kind[positions], NO_INDICES, 2, np.random.default_rng(0))
-    first = fit_linear(features[positions], kind[positions], 10.0, classes=3)
+    label_probe = fit_linear(features[positions], kind[positions], 10.0, classes=3)
     measure = Classification(even=even).measure
-    found = regression.fit(first, 10.0, splits, measure=measure)
-    assert found.first is not None and found.second is not None
-    truth = found.first.truth_N
+    found = regression.fit(label_probe, 10.0, splits, measure=measure)
+    assert found.comparison is not None
+    compared = found.comparison
+    truth = compared.label_probe.truth_N
     sizes = {number: int((truth == number).sum()) for number in range(3)}
     counts = [len(truth) / (3 * sizes[number]) if even else 1.0 for number in truth.tolist()]
-    right = [(one.predicted_N == truth).astype(float) for one in (found.second, found.first)]
+    right = [(one.predicted_N == truth).astype(float) for one in (compared.pool_probe, compared.label_probe)]
     differences = [count * (a - b) for count, a, b in zip(counts, *right, strict=True)]
-    assert found.second.value - found.first.value == pytest.approx(sum(differences) / len(truth))
-    assert found.error == pytest.approx(statistics.stdev(differences) / len(truth) ** 0.5)
-    assert found.used == (statistics.mean(differences) >= -1.96 * found.error)
+    assert compared.pool_probe.value - compared.label_probe.value == pytest.approx(sum(differences) / len(truth))
+    assert compared.error == pytest.approx(statistics.stdev(differences) / len(truth) ** 0.5)
+    assert found.used == (statistics.mean(differences) >= -1.96 * compared.error)
 
 
 def test_foreign_images_in_the_pool_do_no_harm() -> None:
@@ -202,12 +204,12 @@ def test_answers_do_not_depend_on_how_many_classes_spread_at_once(monkeypatch: p
     head = fit_linear(features[positions], kind[positions], 10.0, classes=6)
 
     def answers() -> tuple[IntArray, FloatArray]:
-        regression = PoolRegression(features, positions, kind[positions], 6, PoolLearning(), Imbalance(), seed=0)
-        found = regression.answers(np.arange(24), head, 0.8, 0.3)
-        return found.classes_N, found.sure_N
+        propagation = LabelPropagation(features, positions, kind[positions], 6, 10, seed=0)
+        found = propagation.pseudo_label(np.arange(24), head, 0.8, 0.3)
+        return found.classes_N, found.certainty_N
 
     whole = answers()
-    monkeypatch.setattr(pool_regression, "AT_ONCE", 400)  # two classes of 200 items
+    monkeypatch.setattr(label_propagation, "AT_ONCE", 400)  # two classes of 200 items
     for one, other in zip(whole, answers(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert (whole[0][positions] == kind[positions]).all() and (whole[1][positions] == 1).all()
@@ -221,16 +223,16 @@ def test_the_pools_answers_are_kept_from_what_they_are_judged_by() -> None:
     positions = np.arange(200)
     regression = PoolRegression(features, positions, kind[positions], 4, PoolLearning(), Imbalance(), seed=0)
     splits = validation_splits(kind[positions], NO_INDICES, 5, np.random.default_rng(0))
-    first = fit_linear(features[positions], kind[positions], 1.0, classes=4)
-    found = regression.fit(first, 1.0, splits, measure=measure_top1)
-    assert found.first is not None and found.second is not None
-    assert max(way.value for way in found.ways) < 0.4 and found.second.value < 0.4
+    label_probe = fit_linear(features[positions], kind[positions], 1.0, classes=4)
+    found = regression.fit(label_probe, 1.0, splits, measure=measure_top1)
+    assert found.comparison is not None
+    assert max(trial.value for trial in found.trials) < 0.4 and found.comparison.pool_probe.value < 0.4
 
 
 def test_a_sample_of_a_large_pool_is_learned_from() -> None:
     features, kind = blobs(2_000, 5, 0.9, seed=9)
     positions = np.asarray([np.flatnonzero(kind == number)[0] for number in range(5)])
-    whole, some = (fitted(features, kind, positions, most=most)[1] for most in (20_000, 300))
+    whole, some = (fitted(features, kind, positions, most_unlabelled=most)[1] for most in (20_000, 300))
     assert accuracy(some, kind) > accuracy(whole, kind) - 0.05
     assert not np.array_equal(whole, some)
 
@@ -240,21 +242,23 @@ def test_the_probes_share_is_chosen_by_cross_validation(reached: bool, monkeypat
     """Where labels reach nothing but each other's opposites the probe is listened to, else the first share is kept."""
     features, kind = blobs(400, 4, 0.6, seed=12)
     positions = np.arange(100)
-    spread = PoolRegression._spread
+    propagate = LabelPropagation.propagate
 
-    def turned(self: PoolRegression, rows: IntArray, alpha: float) -> Iterator[tuple[slice, Float32]]:
-        for block, shares_NB in spread(self, rows, alpha):
+    def turned(self: LabelPropagation, training: IntArray, alpha: float) -> Iterator[tuple[slice, Float32]]:
+        for block, shares_NB in propagate(self, training, alpha):
             yield block, shares_NB if reached else shares_NB[:, ::-1]
 
-    monkeypatch.setattr(PoolRegression, "_spread", turned)
-    options = PoolLearning(shares=(0.3, 0.9))
+    monkeypatch.setattr(LabelPropagation, "propagate", turned)
+    options = PoolLearning(probe_shares=(0.3, 0.9))
     regression = PoolRegression(features, positions, kind[positions], 4, options, Imbalance(), seed=0)
     splits = validation_splits(kind[positions], NO_INDICES, 5, np.random.default_rng(0))
     found = regression.fit(
         fit_linear(features[positions], kind[positions], 10.0, classes=4), 10.0, splits, measure=measure_top1
     )
-    assert found.share == (0.3 if reached else 0.9)
-    assert {(way.strength, way.share) for way in found.ways} == {(a, s) for a in (0.8, 0.5, 0.95) for s in (0.3, 0.9)}
+    assert found.probe_share == (0.3 if reached else 0.9)
+    assert {(trial.alpha, trial.probe_share) for trial in found.trials} == {
+        (a, s) for a in (0.8, 0.5, 0.95) for s in (0.3, 0.9)
+    }
 
 
 @pytest.mark.parametrize(
@@ -262,9 +266,9 @@ def test_the_probes_share_is_chosen_by_cross_validation(reached: bool, monkeypat
     [
         ({"alphas": (1.0,)}, r"alphas can't be 1; allowed: numbers from 0 to below 1"),
         ({"neighbours": 0}, "neighbours can't be 0; allowed: 1 to 1000"),
-        ({"shares": (2.0,)}, r"probe_share can't be 2; allowed: numbers from 0 to 1"),
+        ({"probe_shares": (2.0,)}, r"probe_share can't be 2; allowed: numbers from 0 to 1"),
         ({"alphas": (0.5, float("nan"))}, "alphas can't be"),
-        ({"shares": (float("nan"),)}, "probe_share can't be"),
+        ({"probe_shares": (float("nan"),)}, "probe_share can't be"),
     ],
 )
 def test_wrong_settings_are_sentences(given: dict[str, Any], told: str) -> None:

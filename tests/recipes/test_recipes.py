@@ -29,7 +29,7 @@ from activetune.data.splits import shuffled
 from activetune.evaluation.metrics import Measured
 from activetune.networks.imbalance import cross_entropy
 from activetune.networks.network import Network
-from activetune.networks.regression import Trial, best_trial
+from activetune.networks.regression import StrengthTrial, best_strength
 from activetune.recipes import auto
 from activetune.tasks.classification import Classification
 from activetune.training import network_state as _network
@@ -724,10 +724,12 @@ def test_training_goes_on_from_the_weakest_of_equal_probes(recipe: str, pool: Po
     trials = [row for row in history(tmp_path / "m") if row["phase"] == "probe"]
     found = figures(tmp_path / "m")
     tried = [
-        Trial(float(row["val_top1"]), float(row["val_loss"]), found["n_validation"], strength=float(row["strength"]))
+        StrengthTrial(
+            float(row["val_top1"]), float(row["val_loss"]), found["n_validation"], strength=float(row["strength"])
+        )
         for row in trials
     ]
-    assert found["strength"] == best_trial(tried, by="strength").strength
+    assert found["strength"] == best_strength(tried, by="strength").strength
 
 
 # Where it computes --------------------------------------------------------------------------------------------------

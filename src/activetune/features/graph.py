@@ -1,10 +1,15 @@
 """A pool's graph of nearest neighbours, and what is known of a few items spread over it.
 
-Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003: what is known, Y, spreads over a graph W of
-similar items until ``Q = alpha S Q + (1 - alpha) Y``, with ``S = D^-1/2 W D^-1/2``. We solve that linear system by
-conjugate gradients, in a tenth of the products that repeating it takes, and some columns at a time, so that nothing of
-N x C is held. W joins each item with its K nearest by cosine, where either of two items has the other among them, by
-the third power of their similarity.
+Label spreading (Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003; "label propagation" in later
+work): what is known, Y, spreads over a graph W of similar items until
+
+    Q = alpha S Q + (1 - alpha) Y    with S = D^-1/2 W D^-1/2, D the row sums of W on a diagonal
+
+so that ``Q = (1 - alpha) (I - alpha S)^-1 Y``. We solve that linear system by conjugate gradients, in a tenth of the
+products that repeating it takes, and some columns at a time, so that nothing of N x C is held. W joins each item with
+its K nearest by cosine, where either of two items has the other among them, by the third power of their similarity, as
+Iscen et al. do (CVPR 2019; they add both directions, we take the larger). Zhou et al. join all pairs, by a Gaussian of
+their distance.
 Shape legend: N items, D feature size, K neighbours, B columns that spread.
 """
 

@@ -4,7 +4,7 @@ A fit is made on centred features that are divided by their mean length, one num
 back into weight and bias, so that the head is a plain linear layer on the backbone's own features. (Selection divides
 each row by its own length; no linear layer can do that.) The strength is scikit-learn's C, the inverse of the
 regularisation, on the scaled features: a value means the same under every backbone. Several strengths are tried on
-items that a fit does not see, and :func:`best_trial` takes one of them.
+items that a fit does not see, and :func:`best_strength` takes one of them.
 Shape legend: V views, L labelled items, D feature size, C classes.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,8 @@ ON_ONE_THREAD = 2**28  # multiplications per evaluation up to which a fit runs o
 ROUNDING = 1e-9
 FEW = 20  # items, below which an accuracy hardly tells a model from a constant
 FAR_BELOW = -10.0  # logit of a class without a label, relative to the mean of the other classes' logits
-Criterion = Literal["loss", "smoothed", "strength", "first"]
+Criterion = Literal["loss", "smoothed", "first"]
+StrengthCriterion = Literal["loss", "strength"]
 Measure = Callable[[FloatArray, IntArray], Measured]  # logits (N, C) of items whose targets are (N,) or (N, C)
 
 
@@ -89,22 +90,17 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
-class Trial(Measured):
-    """How well a strength did on items that were not fitted on.
+class StrengthTrial(Measured):
+    """How well a logistic regression did on items that it was not fitted on.
 
     Attributes:
-        strength: the value that was tried: scikit-learn's C, or the place of an interpolation, in [0, 1].
+        strength: scikit-learn's C that was tried.
     """
 
     strength: float = field(kw_only=True)
 
-    @classmethod
-    def of(cls, measured: Measured, strength: float) -> Self:
-        """The trial of a strength with this result."""
-        return cls(**vars(measured), strength=strength)
 
-
-AnyTrial = TypeVar("AnyTrial", bound=Trial)
+AnyTrial = TypeVar("AnyTrial", bound=Measured)
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class Fitted:
     """A fitted head, its strength, and the trials that chose it (none where there was nothing to choose by)."""
 
     head: LinearHead
-    trials: Sequence[Trial]
+    trials: Sequence[StrengthTrial]
     strength: float
 
 
@@ -128,7 +124,7 @@ def fit_best(
     iterations: int = 1000,
     keep_held_out: bool = False,
     imbalance: Imbalance = PLAIN,
-    by: Criterion = "loss",
+    by: StrengthCriterion = "loss",
     measure: Measure = measure_top1,
     strata: IntArray | None = None,
     quiet: bool = True,
@@ -142,11 +138,11 @@ def fit_best(
         classes: C, where classes beyond the highest index have no label.
         keep_held_out: leave that part out of the final fit too, for a caller that goes on choosing by it.
         iterations, imbalance: of every fit, those of the trials too; see :func:`fit_linear`.
-        by: see :func:`best_trial`. measure: what says how good logits are. quiet: show no progress.
+        by: see :func:`best_strength`. measure: what says how good logits are. quiet: show no progress.
         strata: (L,) what folds are even in; the classes by default.
     """
     views_VLD = _as_views(features_LD)
-    trials: Sequence[Trial] = ()
+    trials: Sequence[StrengthTrial] = ()
     if len(strengths) > 1:
         groups = indices if strata is None else strata
         splits = validation_splits(groups, held_out, folds, rng, alone_too=indices.ndim == 2)
@@ -161,7 +157,7 @@ def fit_best(
             quiet=quiet,
         )
     nothing_to_choose_by = strengths[0] if len(strengths) == 1 else DEFAULT_STRENGTH
-    strength = best_trial(trials, by=by).strength if trials else nothing_to_choose_by
+    strength = best_strength(trials, by=by).strength if trials else nothing_to_choose_by
     rows = np.setdiff1d(np.arange(len(indices)), held_out) if keep_held_out else np.arange(len(indices))
     head = fit_linear(
         views_VLD[:, rows], indices[rows], strength, classes=classes, iterations=iterations, imbalance=imbalance
@@ -201,7 +197,7 @@ def choose_strength(
     imbalance: Imbalance = PLAIN,
     measure: Measure = measure_top1,
     quiet: bool = True,
-) -> list[Trial]:
+) -> list[StrengthTrial]:
     """Try strengths on labelled items that the fit does not see.
 
     Args:
@@ -224,7 +220,8 @@ def choose_strength(
             for strength, head in zip(ordered, path, strict=True):
                 logits[strength].append(head.logits(views_VLD[0, split]))
                 meter.advance()
-    return [Trial.of(measured_apart(logits[strength], indices, splits, measure), strength) for strength in strengths]
+    measured = {strength: measured_apart(logits[strength], indices, splits, measure) for strength in ordered}
+    return [StrengthTrial(**vars(measured[strength]), strength=strength) for strength in strengths]
 
 
 def measured_apart(
@@ -249,22 +246,42 @@ def best_trial(trials: Sequence[AnyTrial], *, by: Criterion = "loss") -> AnyTria
     """The best by a criterion among the trials whose value is within one standard error of the highest.
 
     The value is of the metric that the task's models are chosen by. On few items the highest one is mostly luck; the
-    loss tells more of each answer (experiments/LOG.md). One item is within the error always, also where all are right.
+    loss tells more of each answer (experiments/LOG.md).
 
     Args:
+        trials: what was measured of each candidate, all on the same items.
         by: ``loss``, the lowest; ``smoothed``, the highest smoothed accuracy, among models whose losses do not compare;
-            ``strength``, the lowest: the simplest model that is as good, but the one nearest to the default where items
-            are so few that one which tells no class from another can seem as good; ``first``, the one given first if
-            it is among them, otherwise as ``smoothed``: of many others some are better by luck.
+            ``first``, the one given first if it is among them, otherwise as ``smoothed``: of many others some are
+            better by luck.
+    """
+    equals = _as_good_as_the_best(trials)
+    if by == "first" and trials[0] in equals:
+        return trials[0]
+    return min(equals, key=lambda trial: trial.loss if by == "loss" else -trial.smoothed)
+
+
+def best_strength(trials: Sequence[StrengthTrial], *, by: StrengthCriterion = "loss") -> StrengthTrial:
+    """The best strength among those whose value is within one standard error of the highest.
+
+    Args:
+        by: ``loss``, as :func:`best_trial`; ``strength``, the lowest: the simplest model that is as good, but the one
+            nearest to the default where items are so few that one which tells no class from another can seem as good.
+    """
+    if by == "loss":
+        return best_trial(trials)
+    if trials[0].n < FEW:
+        return min(trials, key=lambda trial: abs(np.log(trial.strength / DEFAULT_STRENGTH)))
+    return min(_as_good_as_the_best(trials), key=lambda trial: trial.strength)
+
+
+def _as_good_as_the_best(trials: Sequence[AnyTrial]) -> list[AnyTrial]:
+    """The trials whose value is within one standard error of the highest.
+
+    One item is within the error always, also where all are right.
     """
     highest = max(trial.value for trial in trials)
     least = highest - max(share_error(highest, trials[0].n), 1 / trials[0].n) - ROUNDING
-    equals = [trial for trial in trials if trial.value >= least]
-    if by == "strength" and trials[0].n < FEW:
-        return min(trials, key=lambda trial: abs(np.log(trial.strength / DEFAULT_STRENGTH)))
-    if by == "first" and trials[0] in equals:
-        return trials[0]
-    return min(equals, key=lambda trial: -trial.smoothed if by in ("smoothed", "first") else getattr(trial, by))
+    return [trial for trial in trials if trial.value >= least]
 
 
 def _classes_of(indices: IntArray) -> int:

@@ -137,7 +137,7 @@ class Auto(Recipe):
         if name == "pool_fact":
             if count := self._pool_fact().affordable(self.minutes, job, an_image):
                 return name, f"{because}; {count:,} of the pool's answers fit in {self.minutes:g} minutes", count
-            needed = self._pool_fact().without_students(job) * an_image / 60
+            needed = self._pool_fact().work_without_students(job) * an_image / 60
             if needed <= self.minutes:
                 return name, f"{because}, {self._told_time(needed)}", 0
             name, passed = "fact", f"pool_fact would need {self._told_time(needed)} and "

@@ -1,18 +1,27 @@
-"""FACT with the pool: what labels have taught the backbone answers to the rest of the pool, and a student learns that.
+"""FACT with the pool: labels tune the backbone, its features propagate them over the pool, and a student learns that.
 
-Phases ``probe`` and ``full`` are FACT's, on the labels alone. Then features of the pool by the tuned backbone join its
-items in a graph, labels spread over it, and a linear head learns the answers (``training/pool_regression.py``): phase
-``pool``, where FACT has a light head that learns from the labels alone. A student then trains the whole network on the
-labels and on the surest of the pool's answers (``training/pseudo_labels.py``), and phase ``pool`` comes again.
+The recipe is self-training in stages, after each of which the network can be the model:
+
+    full        the whole network learns the labels, from a linear probe on
+    pool        the network stays and is the teacher: the labels propagate over the pool by its features, and a linear
+                head on it learns the pseudo-labels
+    student 1   the whole network goes on, on the labels and the most certain pseudo-labels
+    pool 1      as ``pool``, by the student's features
+    ...         so on, for as many students as ``turns``
+
+``training/self_training.py`` has their order, ``training/label_propagation.py`` the equations of pseudo-labels,
+``training/pool_regression.py`` those of the head, and ``training/pseudo_labels.py`` those of the student. ``full`` is
+FACT's, with its probe; the head of stage ``pool`` stands where FACT has a light head that learns from the labels alone.
 
 "Revisiting Semi-Supervised Learning in the Era of Foundation Models" (NeurIPS 2025, arXiv 2503.09707) finds that
 pseudo-labels of finetuned models are most of what images without a label give; where they have an ensemble of teachers,
-the graph is ours.
+we have one, and the graph. Propagation by the network's own features, again and again, is Iscen et al., "Label
+Propagation for Deep Semi-supervised Learning", CVPR 2019; there it comes after every epoch, here after every student.
 
 Each stage can be worse than the one before it, for instance on a pool of foreign images. A pilot runs all of them
-without a fifth of the labels and tells by these after which one to stop. The pool helps nearly always, so it takes
-proof to leave it out; a student does not (experiments/pool): it is kept where the pilot finds it no worse than its
-teacher, and where labels are too few for a pilot none is trained.
+without a fifth of the labels, and tells by these after which one to stop, and how far a pseudo-label's certainty can be
+relied on. The pool helps nearly always, so it takes proof to leave it out; a student does not (experiments/pool): it is
+kept where the pilot finds it no worse than its teacher, and where labels are too few for a pilot none is trained.
 """
 
 from __future__ import annotations
@@ -20,8 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +38,6 @@ from activetune.base.config import check_settings, field_defaults, off_default
 from activetune.base.errors import UsageError
 from activetune.base.printing import counted, told_numbers
 from activetune.base.progress import note
-from activetune.base.ranks import from_first
 from activetune.base.settings import changed, flatten
 from activetune.data.labels import in_order
 from activetune.data.splits import pilot_part
@@ -38,24 +45,22 @@ from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
 from activetune.evaluation.statistics import surely_positive
 from activetune.networks.network import CLASSIFICATION
-from activetune.networks.regression import LinearHead
 from activetune.training.job import Job, Outcome
-from activetune.training.loop import course_of, fit, train
-from activetune.training.phases import Phases, pilot
-from activetune.training.pool_regression import Answers, PoolLearning, PoolRegression, told_pool, unlabelled
-from activetune.training.probe_phase import FIRST_PROBE, Probe, embedded, run_probe
-from activetune.training.pseudo_labels import PseudoLabels, reliance
+from activetune.training.phases import pilot
+from activetune.training.pool_regression import PoolLearning
+from activetune.training.probe_phase import FIRST_PROBE, Probe
+from activetune.training.pseudo_labels import PseudoLabelling, fit_calibration
 from activetune.training.recipe import Recipe
+from activetune.training.self_training import PILOT_MOST, SelfTraining, Stage, Student, stages_of
 from activetune.training.settings import Training
 from activetune.training.timing import FORWARD, seconds_an_image
 
-WORTHWHILE = 100  # pseudo-labels, below which a student is not worth its time
-LEAST = 20  # items left out, below which they tell nothing
-OF_STUDENTS = (
+LEAST_PSEUDO_LABELS = 100  # below which a student is not worth its time
+PILOT_LEAST = 20  # items left out, below which they tell nothing
+OF_STUDENTS = (  # settings
     *("minutes", "student_epochs", "student_lr", "student_augment"),
     *("pseudo_labels", "pseudo_share", "pseudo_with", "pseudo_even", "calibrated", "labelled_share"),
 )
-PILOT_MOST = 5_000  # images of the pool that the pilot looks at: it is to tell whether they help, not to learn them all
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,10 @@ class PoolFact(Recipe):
 
     Attributes:
         training: of the phase ``full``, and of the students but for what is theirs.
-        probe: the start of the phase ``full``. pool: how a head learns from the pool; at most ``most`` of its images
-            are looked at. pseudo: what a student learns beside the labels.
+        probe: the start of the phase ``full``. pool: how a head learns from the pool; at most ``pool_most`` of its
+            images are looked at. pseudo: what a student learns beside the labels.
         turns: students, one after the other, where a pilot can judge them; 0 trains none.
-        student_epochs: passes over labels and pseudo-labels. student_lr: a student's peak learning rate.
-        student_augment: what a student's images are varied by beside crops and flips, as ``augment`` names it; stronger
-            than its teacher's, so that it learns more than these answers (experiments/pool).
+        student: how each of them is trained.
         minutes: the time that all of it may take, about; it decides how many pseudo-labels there are, or that no
             student is trained. 0 sets no limit.
         pilot: run everything without a fifth of the labels first, where these are enough, to tell where to stop; off,
@@ -82,12 +85,10 @@ class PoolFact(Recipe):
 
     training: Training = Training(lr=3e-4, layer_decay=0.75)
     probe: Probe = FIRST_PROBE
-    pool: PoolLearning = PoolLearning(alphas=(0.8,), shares=(0.3,))
-    pseudo: PseudoLabels = PseudoLabels()
+    pool: PoolLearning = PoolLearning(alphas=(0.8,), probe_shares=(0.3,))
+    pseudo: PseudoLabelling = PseudoLabelling()
     turns: int = 1
-    student_epochs: int = 6
-    student_lr: float = 3e-4
-    student_augment: Literal["none", "trivial", "rand"] = "rand"
+    student: Student = Student()
     minutes: float = 0.0
     pilot: bool = True
 
@@ -96,11 +97,9 @@ class PoolFact(Recipe):
         check_settings(
             "pool_fact",
             ("turns", self.turns, 0, 100),
-            ("student_epochs", self.student_epochs, 1, np.inf),
-            ("student_lr", self.student_lr, 1e-12, np.inf),
             ("minutes", self.minutes, 0, np.inf),
         )
-        lists = {"alphas": self.pool.alphas, "probe_share": self.pool.shares}
+        lists = {"alphas": self.pool.alphas, "probe_share": self.pool.probe_shares}
         for name, given in {**lists, "interpolation": self.training.interpolation}.items():
             if len(given) > 1:
                 raise UsageError(
@@ -126,28 +125,53 @@ class PoolFact(Recipe):
         if self.turns and not _unlabelled(job):
             note("every image of the pool has a label, so no student is trained", job.quiet)
             return self.without_student().run(job)
-        if self.turns and not self._judges(job):
+        if self.turns and self._lacks_pilot(job):
             note("no student is trained, as there are too few labels for a pilot to judge it", job.quiet)
             return self.without_student().run(job)
         if self.minutes:
             an_image = job.once("timing", lambda: {"seconds": seconds_an_image(job)})["seconds"]
             return self.within(self.minutes, job, an_image).run(job)
-        left_out = self.left_out(job)
-        if not self._judges(job):
+        if self._lacks_pilot(job):
             note(f"no pilot: {_too_few(len(job.labels))}; the pool's answers are trusted", job.quiet)
-        rows: list[Mapping[str, Any]] = []
-        figures: dict[str, Any] = {}
-        last = len(self.names) - 1
-        exponents: Mapping[str, float] = {}
-        if len(left_out):
-            rows, figures, last, exponents = self._pilot(job, left_out)
-        stages = _Stages(self, job, last, exponents=exponents)
-        stages.run()
-        figures["stage"] = self.names[last]
-        of_probe = stages.phases.figures["probe"].pop("estimate", None)
+        left_out = self.left_out(job)
+        judged = self._pilot(job, left_out) if len(left_out) else _Judgement(len(self.stages) - 1)
+        kept = self.stages[: judged.last + 1]
+        found = self._self_training(job, kept, exponents=judged.exponents)
+        found.run()
+        figures = {**judged.figures, "stage": kept[-1].name}
+        of_probe = found.phases.figures["probe"].pop("estimate", None)
         if of_probe is not None and "estimate" not in figures:  # the pilot's is nearer to the model
             figures["estimate"] = of_probe
-        return Outcome([*rows, *stages.phases.history], {**figures, "phases": stages.phases.figures})
+        return Outcome([*judged.rows, *found.phases.history], {**figures, "phases": found.phases.figures})
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All of them, in their order."""
+        return stages_of(self.turns)
+
+    def _self_training(self, job: Job, stages: Sequence[Stage], **options: Any) -> SelfTraining:
+        """Some of the stages on a job's labels.
+
+        Args:
+            options: the fields of :class:`SelfTraining` that are no settings.
+        """
+        return SelfTraining(
+            job,
+            stages,
+            training=self.training,
+            probe=self.probe,
+            pool=self.pool,
+            pseudo=self.pseudo,
+            student=self.student,
+            **options,
+        )
+
+    def without_student(self) -> PoolFact:
+        """The recipe that stops after the first look at the pool."""
+        usual = field_defaults(type(self))
+        return changed(self, {"turns": 0, **{name: usual[name] for name in OF_STUDENTS}})
+
+    # Time ---------------------------------------------------------------------------------------------------------
 
     def within(self, minutes: float, job: Job, an_image: float) -> PoolFact:
         """The recipe with as many pseudo-labels as there is time for, and without a limit.
@@ -163,99 +187,112 @@ class PoolFact(Recipe):
         return replace(self, minutes=0.0, pseudo=replace(self.pseudo, count=count))
 
     def affordable(self, minutes: float, job: Job, an_image: float) -> int:
-        """How many pseudo-labels there is time for; 0 where these are too few for a student, or labels for a pilot."""
-        if not self._judges(job):
+        """How many pseudo-labels there is time for; 0 where these are too few for a student, or labels for a pilot.
+
+        Args:
+            an_image: seconds per image in training.
+        """
+        if self._lacks_pilot(job):
             return 0
-        images = 60 * minutes / an_image - self.without_students(job)
-        each = images / max(1, self.turns) - self._looks(job)
-        count = self.pseudo.within(int(each / self._runs(job) / self.student_epochs), len(job.labels))
-        there = math.ceil(self.pseudo.share * min(_unlabelled(job), self.pool.most))
-        return 0 if count < WORTHWHILE else min(count, self.pseudo.count, there)
+        images = 60 * minutes / an_image - self.work_without_students(job)
+        of_a_turn = images / max(1, self.turns) - self._work_of_features(job)
+        count = self.pseudo.count_within(int(of_a_turn / self._runs(job) / self.student.epochs), len(job.labels))
+        certain = math.ceil(self.pseudo.share * min(_unlabelled(job), self.pool.most_unlabelled))
+        return 0 if count < LEAST_PSEUDO_LABELS else min(count, self.pseudo.count, certain)
 
-    def without_student(self) -> PoolFact:
-        """The recipe that stops after the first look at the pool."""
-        usual = field_defaults(type(self))
-        return changed(self, {"turns": 0, **{name: usual[name] for name in OF_STUDENTS}})
+    def work_without_students(self, job: Job) -> float:
+        """The work of all stages but the students', the pilot's too, in images that are trained on."""
+        return self._runs(job) * self.training.epochs * len(job.labels) + self._work_of_features(job)
 
-    def without_students(self, job: Job) -> float:
-        """The work of all other stages, the pilot's too, in images that are trained on."""
-        return self._runs(job) * self.training.epochs * len(job.labels) + self._looks(job)
-
-    def _looks(self, job: Job) -> float:
-        """The work of one look at the pool, the pilot's too, in images that are trained on."""
-        most = min(self.pool.most, len(job.teaching))
+    def _work_of_features(self, job: Job) -> float:
+        """The work of looking once at the pool, the pilot's too, in images that are trained on."""
+        most = min(self.pool.most_unlabelled, len(job.teaching))
         return FORWARD * (most + (min(most, PILOT_MOST) if self._runs(job) > 1 else 0))
 
     def _runs(self, job: Job) -> int:
+        """How often all stages run: once more for the pilot, where there is one."""
         return 2 if len(self.left_out(job)) else 1
 
-    @property
-    def names(self) -> list[str]:
-        """The stages that a network can stop after."""
-        turns = [f"{phase} {turn}" for turn in range(1, self.turns + 1) for phase in ("student", "pool")]
-        return ["full", "pool", *turns]
+    # The pilot ----------------------------------------------------------------------------------------------------
 
     def left_out(self, job: Job) -> IntArray:
         """The items that the pilot leaves out; none where it is not wanted, or where they are too few."""
-        return pilot_part(job.strata, job.seed, least=LEAST) if self.pilot else NO_INDICES
+        return pilot_part(job.strata, job.seed, least=PILOT_LEAST) if self.pilot else NO_INDICES
 
-    def _judges(self, job: Job) -> bool:
-        """Whether a pilot tells what to trust, or all is to be trusted."""
-        return not self.pilot or len(self.left_out(job)) > 0
+    def _lacks_pilot(self, job: Job) -> bool:
+        """Whether a pilot is wanted, but labels are too few for it."""
+        return self.pilot and not len(self.left_out(job))
 
-    def _pilot(
-        self, job: Job, left_out: IntArray
-    ) -> tuple[list[Mapping[str, Any]], dict[str, Any], int, Mapping[str, float]]:
-        """Run all stages without some items.
-
-        Returns:
-            Rows of the history, figures, the stage to stop after, and :func:`reliance` on the pool's answers by stage.
-        """
+    def _pilot(self, job: Job, left_out: IntArray) -> _Judgement:
+        """Run all stages without some items, and judge them by these."""
         kept = np.setdiff1d(np.arange(len(job.labels)), left_out)
         ids, judged = ([job.labels.ids[row] for row in rows] for rows in (kept, left_out))
         with pilot(job, left_out, labels=in_order(job.labels, ids), pool=job.pool.subset(ids)) as run:
-            stages = _Stages(self, run.job, len(self.names) - 1, judged)
-            stages.run()
+            found = self._self_training(run.job, self.stages, judged=judged)
+            found.run()
         truth = job.targets[left_out]
         exponents = {
-            name: reliance(answers.sure_N, (answers.classes_N == truth).astype(float), len(job.labels.classes))
-            for name, answers in stages.judged_answers.items()
+            name: fit_calibration(
+                pseudo.certainty_N, (pseudo.classes_N == truth).astype(float), len(job.labels.classes)
+            )
+            for name, pseudo in found.judged_pseudo_labels.items()
         }
-        found = [job.measure(logits, truth) for logits in stages.logits]
-        last = stage_to_keep([one.credit_N for one in found])
-        told = {name: round(one.value, 4) for name, one in zip(self.names, found, strict=True)}
-        note(f"pilot: {_told(job, told)}; the model is that of stage {self.names[last]}", job.quiet)
-        rows = run.rows(stages.phases.history)
-        of_pilot = {**run.figures, "stages": told, "exponents": exponents}
-        return rows, {"pilot": of_pilot, **_estimate(job, found[last], run.by)}, last, exponents
+        measured = [job.measure(logits, truth) for logits in found.judged_logits]
+        last = stage_to_keep([one.credit_N for one in measured])
+        values = {stage.name: round(one.value, 4) for stage, one in zip(self.stages, measured, strict=True)}
+        note(f"pilot: {_told_values(job, values)}; the model is that of stage {self.stages[last].name}", job.quiet)
+        figures = {"pilot": {**run.figures, "stages": values, "exponents": exponents}}
+        figures |= _estimate(job, measured[last], run.by)
+        return _Judgement(last, exponents, run.rows(found.phases.history), figures)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What a pilot has found.
+
+    Attributes:
+        last: the number of the stage to stop after.
+        exponents: by stage that learns from the pool, gamma of ``training/pseudo_labels.py``; none without a pilot.
+        rows: its history. figures: for the manifest.
+    """
+
+    last: int
+    exponents: Mapping[str, float] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _too_few(labels: int) -> str:
     """Why none of so many labels are left out."""
-    return f"a fifth of {counted(labels, 'label')}, taken from classes that have two or more, is under {LEAST}"
+    return f"a fifth of {counted(labels, 'label')}, taken from classes that have two or more, is under {PILOT_LEAST}"
 
 
 def _unlabelled(job: Job) -> int:
     return len(job.teaching) - len(job.labels)
 
 
-def stage_to_keep(right: Sequence[FloatArray]) -> int:
+def stage_to_keep(credit_of_stages: Sequence[FloatArray]) -> int:
     """The pool, unless the network before it is above it by more than two standard errors; then the best student of it.
 
     By one standard error a pilot of 20 items leaves the pool out too often (experiments/LOG.md). A student is kept
     where it is no worse than the stage that it would replace.
 
     Args:
-        right: by stage, two at least, (V,) what each item's answer counts, 0 where it is wrong; V is 2 at least.
+        credit_of_stages: of each, two at least, (V,) what each item's answer counts, 0 where it is wrong;
+            V is 2 at least.
+
+    Returns:
+        The number of the stage.
     """
-    kept = 0 if surely_positive(right[0] - right[1]) else 1
-    for stage in range(2, len(right)):
-        if right[stage].mean() >= right[kept].mean():
+    full, pool = 0, 1
+    kept = full if surely_positive(credit_of_stages[full] - credit_of_stages[pool]) else pool
+    for stage in range(2, len(credit_of_stages)):
+        if credit_of_stages[stage].mean() >= credit_of_stages[kept].mean():
             kept = stage
     return kept
 
 
-def _told(job: Job, values: Mapping[str, float]) -> str:
+def _told_values(job: Job, values: Mapping[str, float]) -> str:
     metric = job.task.primary
     return ", ".join(f"{name} {told_score(metric, value, 1)}" for name, value in values.items())
 
@@ -263,97 +300,3 @@ def _told(job: Job, values: Mapping[str, float]) -> str:
 def _estimate(job: Job, found: Measured, by: str) -> dict[str, Any]:
     options = {"of": "the trained network", "by": by, "chose": "the stage", "metric": job.task.primary}
     return estimate_by(found, job.labels.classes, **options)
-
-
-@dataclass
-class _Stages:
-    """The stages on a job's labels, one after the other.
-
-    Attributes:
-        last: the number of the stage to stop after. judged: ids of items whose answers are kept from all stages.
-        exponents: by stage that learns from the pool, of :func:`likely_right`; none in a pilot, which tells them.
-        logits: by stage, (V, C) of the judged items. judged_answers: the pool's, to these. phases: those that have run.
-    """
-
-    recipe: PoolFact
-    job: Job
-    last: int
-    judged: Sequence[str] = ()
-    exponents: Mapping[str, float] = field(default_factory=dict)
-    logits: list[FloatArray] = field(default_factory=list)
-    judged_answers: dict[str, Answers] = field(default_factory=dict)
-    phases: Phases = field(default_factory=Phases)
-
-    def __post_init__(self) -> None:
-        """Choose the images of the pool that are looked at."""
-        own = {*self.job.labels.ids, *self.judged}
-        others = [item for item in self.job.teaching if item not in own]
-        rng = np.random.default_rng([self.job.seed, 29])
-        most = min(self.recipe.pool.most, PILOT_MOST if self.judged else len(others))
-        drawn = np.sort(rng.permutation(len(others))[:most]).tolist()
-        self.ids = [*self.job.labels.ids, *(others[number] for number in drawn), *self.judged]
-
-    def run(self) -> None:
-        """Train the network; it ends with the head of the last stage."""
-        job, training = self.job, self.recipe.training
-        self.phases.run("probe", lambda: run_probe(job, self.recipe.probe, training.imbalance, training.crops))
-        self.phases.run("full", lambda: train(job, training, phase="full"))
-        for stage in range(self.last + 1):
-            name = self.recipe.names[stage]
-            if stage % 2:
-                self.phases.run(name, partial(self._learn_from_pool, name))
-            elif stage:
-                self.phases.run(name, partial(self._teach, name))
-            if self.judged or stage < self.last:
-                self._look(stage)
-
-    def _look(self, stage: int) -> None:
-        """Features by the network of an even stage, and what the stage answers to the judged items."""
-        if not stage % 2:
-            self.embeddings = from_first(lambda: embedded(self.job, self.ids, use_cache=False))
-        if self.judged:
-            rows = [self.embeddings.position[item] for item in self.judged]
-            head = LinearHead.read_from(self.job.network.classifier())
-            self.logits.append(head.logits(self.embeddings.features_ND[rows]))
-
-    def _learn_from_pool(self, name: str) -> Outcome:
-        """Put a head on the network that has learned the pool's answers."""
-        job, options, imbalance = self.job, self.recipe.pool, self.recipe.training.imbalance
-
-        def learned() -> tuple[LinearHead, Answers]:
-            features_ND = np.asarray(self.embeddings.features_ND, dtype=np.float32)
-            positions_L = np.asarray([self.embeddings.position[item] for item in job.labels.ids])
-            first, every = LinearHead.read_from(job.network.classifier()), np.arange(len(job.labels))
-            regression = PoolRegression(
-                features_ND, positions_L, job.targets, len(job.labels.classes), options, imbalance, seed=job.seed
-            )
-            answers = regression.answers(every, first, options.alphas[0], options.shares[0])
-            return regression.second(answers, every), answers
-
-        head, self.answers = from_first(learned)
-        self.exponent = self.exponents.get(name)
-        if self.judged:
-            rows = np.asarray([self.embeddings.position[item] for item in self.judged])
-            self.judged_answers[name] = Answers(self.answers.classes_N[rows], self.answers.sure_N[rows])
-        head.write_to(job.network.classifier())
-        counts = (len(self.embeddings), len(job.labels), options.most)
-        note(told_pool(*counts), job.quiet)
-        return Outcome([], {"images": len(self.embeddings), "unlabelled": unlabelled(*counts)})
-
-    def _teach(self, name: str) -> Outcome:
-        """Train the network on the labels and on the pool's answers."""
-        job, recipe = self.job, self.recipe
-        known = {*job.labels.ids, *self.judged}
-        free = np.asarray([row for row, item in enumerate(self.embeddings.ids) if item not in known], dtype=np.int64)
-        features_ND, head = self.embeddings.features_ND, LinearHead.read_from(job.network.classifier())
-        drawn = from_first(
-            lambda: recipe.pseudo.drawn(self.answers, free, job.seed, features_ND=features_ND, head=head)
-        )
-        crops = replace(recipe.training.crops, augment=recipe.student_augment)
-        options = replace(recipe.training, epochs=recipe.student_epochs, lr=recipe.student_lr, crops=crops)
-        stream = recipe.pseudo.stream(job, self.embeddings.ids, self.answers, drawn, options, exponent=self.exponent)
-        note(f"{name}: {counted(len(job.labels), 'label')}, {counted(len(drawn), 'pseudo-label')}", job.quiet)
-        course = course_of(stream, options)
-        course.rate = "student_lr"
-        done = fit(job, [stream], course, options, phase=name)
-        return replace(done, figures={**done.figures, "pseudo_labels": len(drawn)})

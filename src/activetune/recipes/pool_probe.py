@@ -1,10 +1,17 @@
 """The linear probe with the pool: what few labels say spreads over all images that they were picked from.
 
-Frozen backbone, features computed once. ``training/pool_regression.py`` says how: labels spread over the graph of
-nearest neighbours (Zhou et al., NeurIPS 2003), averaged with the probe's answers, and learned by a second logistic
-regression. The saved model is a backbone with a linear head, as that of ``linear_probe``. How far labels spread, and
-whether the pool is used at all, is chosen by cross-validation on the labels: where the pool loses by more than two
-standard errors, and by more than three labelled items, the model is the plain probe.
+Frozen backbone, features computed once. Label propagation gives every image of the pool a pseudo-label
+(``training/label_propagation.py``), and a second logistic regression learns these (``training/pool_regression.py``):
+
+    Q = (1 - alpha) (I - alpha S)^-1 Y           labels Y spread over the graph of nearest neighbours S
+    m = lambda p + (1 - lambda) Q / sum_c Q      averaged with the probabilities p of a probe on the labels alone
+
+whose largest entry is the pseudo-label, and whose entropy says how much that counts. Label spreading is Zhou et al.
+(NeurIPS 2003), pseudo-labels from it Iscen et al. (CVPR 2019); where we deviate, both modules say. The saved model is a
+backbone with a linear head, as that of ``linear_probe``. How far labels spread (``alphas``), how much the first probe
+is listened to (``probe_share``, lambda), and whether the pool is used at all, is chosen by cross-validation on the
+labels: where the pool loses by more than two standard errors, and by more than three labelled items, the model is the
+plain probe.
 """
 
 from __future__ import annotations
@@ -69,40 +76,44 @@ class PoolProbe(Recipe):
         positions_L = np.asarray([pool.position[item] for item in job.labels.ids])
         features_ND = np.asarray(pool.features_ND, dtype=np.float32)
         probe = run_probe(job, self.probe, self.imbalance, Crops(), features_LD=features_ND[positions_L])
-        first, strength = LinearHead.read_from(job.network.classifier()), float(probe.figures["strength"])
+        label_probe, strength = LinearHead.read_from(job.network.classifier()), float(probe.figures["strength"])
         splits = validation_splits(job.strata, job.held_out, self.probe.folds, np.random.default_rng([job.seed, 5]))
         found = from_first(
-            lambda: self._learned(
-                features_ND, positions_L, job.targets, first, strength, splits, job.seed, job.measure, job.quiet
+            lambda: self._pool_fit(
+                features_ND, positions_L, job.targets, label_probe, strength, splits, job.seed, job.measure, job.quiet
             )
         )
         found.head.write_to(job.network.classifier())
-        counts = (len(pool), len(job.labels), self.pool.most)
+        counts = (len(pool), len(job.labels), self.pool.most_unlabelled)
         note(_told(found, told_pool(*counts)), job.quiet)
         looked = {"images": len(pool), "unlabelled": unlabelled(*counts)}
         return Outcome([*probe.history, *_rows(found, job)], {**probe.figures, **_figures(found, job, looked)})
 
-    def _learned(
+    def _pool_fit(
         self,
         features_ND: Float32,
         positions_L: IntArray,
         indices: IntArray,
-        first: LinearHead,
+        label_probe: LinearHead,
         strength: float,
         splits: Sequence[IntArray],
         seed: int,
         measure: Measure,
         quiet: bool = True,
     ) -> PoolFit:
-        """The head that learns from the pool, or the first one where that is better."""
-        classes = len(first.bias_C)
+        """The pool probe, or the label probe where that is better.
+
+        Args:
+            strength: of the label probe.
+        """
+        classes = len(label_probe.bias_C)
         regression = PoolRegression(
             *(features_ND, positions_L, indices, classes, self.pool, self.imbalance),
             iterations=self.probe.iterations,
             seed=seed,
             quiet=quiet,
         )
-        return regression.fit(first, strength, splits, measure=measure)
+        return regression.fit(label_probe, strength, splits, measure=measure)
 
     def fit_on_features(
         self, features_ND: FloatArray, positions_L: IntArray, indices: IntArray, *, held_out: IntArray, seed: int
@@ -110,17 +121,17 @@ class PoolProbe(Recipe):
         """See :class:`Recipe`."""
         features_ND = np.asarray(features_ND, dtype=np.float32)
         measure = Classification(even=self.evens_classes).measure
-        first = self.probe.fit(
+        found = self.probe.fit(
             features_ND[positions_L], indices, self.imbalance, held_out=held_out, seed=seed, measure=measure
         )
         splits = validation_splits(indices, held_out, self.probe.folds, np.random.default_rng([seed, 5]))
-        return self._learned(features_ND, positions_L, indices, first.head, first.strength, splits, seed, measure).head
+        return self._pool_fit(features_ND, positions_L, indices, found.head, found.strength, splits, seed, measure).head
 
 
 def _told(found: PoolFit, learned: str) -> str:
     if not found.used:
         return "the pool is left out, as it does worse on the labels: the plain probe is kept"
-    spread = f"labels spread with alpha {found.alpha:g}, the probe's share is {found.share:g}"
+    spread = f"labels spread with alpha {found.alpha:g}, the probe's share is {found.probe_share:g}"
     return f"{learned}; {spread}"
 
 
@@ -129,29 +140,35 @@ def _rows(found: PoolFit, job: Job) -> list[dict[str, Any]]:
     return [
         {
             "phase": "pool",
-            "alpha": way.strength,
-            "probe_share": way.share,
-            "val_loss": way.loss,
-            job.measured: way.value,
+            "alpha": trial.alpha,
+            "probe_share": trial.probe_share,
+            "val_loss": trial.loss,
+            job.measured: trial.value,
         }
-        for way in found.ways
+        for trial in found.trials
     ]
 
 
 def _figures(found: PoolFit, job: Job, looked: Mapping[str, int]) -> dict[str, Any]:
     """What is told of the pool, and how good its classifier is on labels that it did not see."""
-    chosen = {"alpha": found.alpha, "probe_share": found.share}
+    chosen = {"alpha": found.alpha, "probe_share": found.probe_share}
     figures: dict[str, Any] = {"pool": {**looked, **chosen, "used": found.used}}
-    if found.first is None or found.second is None:
+    compared = found.comparison
+    if compared is None:
         return figures
-    error = found.error if np.isfinite(found.error) else None
-    figures["pool"] |= {"probe": found.first.value, "with_pool": found.second.value, "error": error}
+    error = compared.error if np.isfinite(compared.error) else None
+    figures["pool"] |= {"probe": compared.label_probe.value, "with_pool": compared.pool_probe.value, "error": error}
     if not found.used:
         return figures
+    measured = compared.pool_probe
     by = "a held-out validation part" if len(job.held_out) else "cross-validation"
-    chose = "how labels spread" if len(found.ways) > 1 else ""
-    measured = {"chosen_by": by.removeprefix("a held-out ").removesuffix(" part"), job.measured: found.second.value}
-    told = estimate_by(
-        found.second, job.labels.classes, of="the probe with the pool", by=by, chose=chose, metric=job.task.primary
+    estimate = estimate_by(
+        measured,
+        job.labels.classes,
+        of="the probe with the pool",
+        by=by,
+        chose="how labels spread" if len(found.trials) > 1 else "",
+        metric=job.task.primary,
     )
-    return {**figures, **measured, **told}
+    chosen_by = by.removeprefix("a held-out ").removesuffix(" part")
+    return {**figures, "chosen_by": chosen_by, job.measured: measured.value, **estimate}

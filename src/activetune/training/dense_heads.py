@@ -21,7 +21,6 @@ from activetune.base.settings import flatten
 from activetune.networks.frofa import OPERATIONS
 from activetune.networks.heads import Head
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.regression import Trial
 from activetune.tasks import Batch, Sample, Task
 from activetune.training.head_choice import Candidate, HeadTrial
 from activetune.training.head_training import HeadTraining, head_outputs, train_head
@@ -111,8 +110,9 @@ class DenseHeads:
         for split in splits:
             head = self.fit(candidate, np.setdiff1d(np.arange(len(self.job.labels)), split))
             self._update(metric, head, split)
-        trial = Trial.of(metric.measured([metric.state()]), 0.0)
-        return HeadTrial(**vars(trial), candidate=candidate, seconds=round(time.perf_counter() - started, 3))
+        measured = metric.measured([metric.state()])
+        seconds = round(time.perf_counter() - started, 3)
+        return HeadTrial(**vars(measured), strength=0.0, candidate=candidate, seconds=seconds)
 
     def _update(self, metric: object, head: Head, rows: IntArray) -> None:
         head.to(self.views.device).eval()

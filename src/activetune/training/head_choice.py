@@ -29,7 +29,8 @@ from activetune.networks.imbalance import PLAIN, Imbalance
 from activetune.networks.regression import (
     STRENGTHS,
     Measure,
-    Trial,
+    StrengthTrial,
+    best_strength,
     best_trial,
     choose_strength,
     fit_linear,
@@ -56,7 +57,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class HeadTrial(Trial):
+class HeadTrial(StrengthTrial):
     """A candidate's score. Its strength is the logistic regression's C; other heads have none (0)."""
 
     candidate: Candidate = field(kw_only=True)
@@ -127,18 +128,19 @@ class LightHeads:
                 imbalance=self.imbalance,
                 measure=self.measure,
             )
-            trial = best_trial(tried)
+            trial = best_strength(tried)
         else:
             trial = self._score_trained(candidate, splits)
         seconds = round(time.perf_counter() - started, 3)
         return HeadTrial(**vars(trial), candidate=candidate, seconds=seconds)
 
-    def _score_trained(self, candidate: Candidate, splits: Sequence[IntArray]) -> Trial:
+    def _score_trained(self, candidate: Candidate, splits: Sequence[IntArray]) -> StrengthTrial:
         logits = []
         for split in splits:
             head = self.fit(candidate, np.setdiff1d(np.arange(len(self.targets)), split), 0.0)
             logits.append(head_logits(head, self.views, split))
-        return Trial.of(measured_apart(logits, self.targets, splits, self.measure), 0.0)
+        measured = measured_apart(logits, self.targets, splits, self.measure)
+        return StrengthTrial(**vars(measured), strength=0.0)
 
     def _in_closed_form(self, candidate: Candidate) -> bool:
         if candidate.kind == "keep" or candidate.augmentation:

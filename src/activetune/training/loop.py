@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from activetune.base.launch import OthersEnded
 from activetune.base.progress import note, progress
 from activetune.evaluation.estimate import estimate_by
 from activetune.evaluation.metrics import Measured, told_score
-from activetune.networks.regression import Trial, best_trial
+from activetune.networks.regression import best_trial
 from activetune.training.job import Job, Outcome
 from activetune.training.network_state import between, copied, take_up, trained_state
 from activetune.training.output import Checkpoint
@@ -35,6 +36,17 @@ from activetune.training.settings import Optimisation, Training
 from activetune.training.steps import Steps
 from activetune.training.streams import Course, Stream, stream_of
 from activetune.training.validation import has_stalled, is_better, validated
+
+
+@dataclass(frozen=True)
+class InterpolationTrial(Measured):
+    """How well a network between two others did on held-out items.
+
+    Attributes:
+        interpolation: its place on the line from the start of the training, 0, to its end, 1.
+    """
+
+    interpolation: float = field(kw_only=True)
 
 
 def train(job: Job, options: Training, *, phase: str, stop_after: int | None = None) -> Outcome:
@@ -198,26 +210,26 @@ class _Run:
     def _interpolate(self, start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> dict[str, Any]:
         """Put the network on the line between two states, at the best place by the validation part."""
         network = self.job.network
-        trials: list[Trial] = []
-        for share in self.options.interpolation:
-            take_up(network, between(start, end, share))
+        trials: list[InterpolationTrial] = []
+        for place in self.options.interpolation:
+            take_up(network, between(start, end, place))
             if len(self.options.interpolation) == 1 or not len(self.streams[0].held_out):
-                return {"interpolation": share}
-            trials.append(Trial.of(self._validate(network), share))
+                return {"interpolation": place}
+            trials.append(InterpolationTrial(**vars(self._validate(network)), interpolation=place))
         best = best_trial(trials, by="smoothed")
         self.history += [
             {
                 "phase": self.phase,
-                "interpolation": trial.strength,
+                "interpolation": trial.interpolation,
                 self.measured: trial.value,
                 "val_loss": trial.loss,
                 "smoothed": round(trial.smoothed, 5),
             }
             for trial in trials
         ]
-        take_up(network, between(start, end, best.strength))
+        take_up(network, between(start, end, best.interpolation))
         told = self._estimate(best, "the epoch that is kept, with the place between start and end,")
-        return {"interpolation": best.strength, self.measured: best.value, **told}
+        return {"interpolation": best.interpolation, self.measured: best.value, **told}
 
     def _estimate(self, measured: Measured, chose: str) -> dict[str, Any]:
         """The figure that a validation gives for the model that it was made of."""

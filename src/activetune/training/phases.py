@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from activetune.base.arrays import IntArray
 from activetune.base.progress import note
 from activetune.training.job import Job, Outcome, untold
 from activetune.training.network_state import copied
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -27,11 +29,16 @@ class Phases:
 
     def run(self, name: str, phase: Callable[[], Outcome]) -> dict[str, Any]:
         """Run a phase and record it; gives its figures."""
+        self.run_for(name, lambda: (phase(), None))
+        return self.figures[name]
+
+    def run_for(self, name: str, phase: Callable[[], tuple[Outcome, Found]]) -> Found:
+        """Run a phase and record it; gives what it has found for those after it."""
         started = time.perf_counter()
-        done = phase()
+        done, found = phase()
         self.history += done.history
         self.figures[name] = {**done.figures, "seconds": round(time.perf_counter() - started, 3)}
-        return self.figures[name]
+        return found
 
 
 @dataclass

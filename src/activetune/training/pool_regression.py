@@ -1,16 +1,29 @@
 """A linear classifier that learns from a few labelled items and from all others of their pool.
 
-What the labels say spreads over the pool's graph of neighbours (``features/graph.py``) and is averaged with what a
-logistic regression on the labels alone says. A second logistic regression learns these answers on the pool's items, so
-that the classifier is as plain as the first one: a linear layer. An item counts by how sure its answer is, one minus
-its entropy as a share of the largest there is. How much each class weighs is told by the answers themselves: no class
-is taken to be as frequent as another.
-Shape legend: N items of the pool, L labelled ones, D feature size, C classes, B classes at a time.
+A logistic regression on the labels alone, the *label probe*, and the labels themselves, propagated over the pool, make
+a pseudo-label y_i of certainty omega_i for every item (``label_propagation.py`` has the equations). A second logistic
+regression, the *pool probe*, learns these: it minimises the cross-entropies sum_i w_i CE(f(x_i), y_i), with an L2
+penalty on its weights, where:
+
+    prior_c = sum over the items i with y_i = c of omega_i
+    w_i = omega_i / prior_{y_i}^b               b: ``class_balance``, set as ``even``
+    w_i = labelled_weight / prior_{y_i}^b       of an item with a label, whose certainty is 1; set as ``labelled``
+
+Weights by certainty and by a class's inverse size are those of Iscen et al., "Label Propagation for Deep
+Semi-supervised Learning", CVPR 2019. We deviate from them:
+
+- A network learns the pseudo-labels there, and labels propagate anew after each epoch. Here a linear layer does, once,
+  on features that stay: the classifier is as plain as the label probe.
+- A class's size is the sum of its certainties, not a count of its items: it is the class prior, up to a factor, as the
+  pseudo-labels estimate it. No class is taken to be as frequent as another, and b is 0.5, where theirs is 1.
+- Cross-validation on the labels chooses alpha and lambda, and leaves the pool out where it does harm.
+
+Shape legend: N items of the pool, L labelled ones, V of these validated on, D feature size, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
@@ -23,14 +36,12 @@ from activetune.base.printing import counted, told_numbers
 from activetune.base.settings import Settings
 from activetune.evaluation.metrics import Measured
 from activetune.evaluation.statistics import standard_error, surely_positive
-from activetune.features.distances import Float32, pieces, unit_rows
-from activetune.features.graph import Graph, nearest_neighbours
+from activetune.features.distances import Float32
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.regression import LinearHead, Measure, Trial, best_trial, fit_linear
+from activetune.networks.regression import LinearHead, Measure, best_trial, fit_linear
+from activetune.training.label_propagation import TINY, LabelPropagation, PseudoLabels, mixed
 
-AT_ONCE = 2**25  # numbers of N x B that spread together
-LEAST = 1e-12
-STEPS = 200  # of L-BFGS: the answers are no truth to be fitted to the end
+ITERATIONS = 200  # of L-BFGS for the pool probe: pseudo-labels are no truth to be fitted to the end
 
 
 @dataclass(frozen=True)
@@ -38,63 +49,89 @@ class PoolLearning(Settings):
     """How a pool is learned from.
 
     Attributes:
-        neighbours: of each item in the graph. alphas: how far labels spread, in [0, 1). shares: what the first
-            regression's answer weighs in the average, in [0, 1]. Both are candidates for cross-validation, of which the
-            first ones are taken unless others are better by a standard error. strength: of the second regression.
-        labelled: how often an item with a label counts. even: from 0, a class weighs as much as its answers do, to 1,
-            all classes weigh alike. most: items without a label that are learned from, drawn at random.
+        neighbours: of each item in the graph.
+        alphas: candidates for alpha, how far labels spread, in [0, 1).
+        probe_shares: candidates for lambda, the label probe's share of the mixed probabilities, in [0, 1]. Of both, the
+            first ones are taken unless cross-validation finds others better by a standard error.
+        strength: of the pool probe, scikit-learn's C.
+        labelled_weight: how many items a labelled one counts as.
+        class_balance: b, from 0, a class weighs as much as its certainties do, to 1, all classes weigh alike.
+        most_unlabelled: items without a label that are learned from, at most, drawn at random.
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {
-        "shares": "probe_share",
+        "probe_shares": "probe_share",
         "strength": "pool_strength",
-        "most": "pool_most",
+        "labelled_weight": "labelled",
+        "class_balance": "even",
+        "most_unlabelled": "pool_most",
     }
 
     neighbours: int = 10
     alphas: tuple[float, ...] = (0.8, 0.5, 0.95)
-    shares: tuple[float, ...] = (0.3, 0.1, 0.5)
+    probe_shares: tuple[float, ...] = (0.3, 0.1, 0.5)
     strength: float = 10.0
-    labelled: float = 5.0
-    even: float = 0.5
-    most: int = 20_000
+    labelled_weight: float = 5.0
+    class_balance: float = 0.5
+    most_unlabelled: int = 20_000
 
     def __post_init__(self) -> None:
         check_settings(
             "the pool's regression",
             ("neighbours", self.neighbours, 1, 1000),
-            ("pool_strength", self.strength, LEAST, np.inf),
-            ("labelled", self.labelled, 0.01, np.inf),
-            ("even", self.even, 0, 1),
-            ("pool_most", self.most, 1, np.inf),
+            ("pool_strength", self.strength, TINY, np.inf),
+            ("labelled", self.labelled_weight, 0.01, np.inf),
+            ("even", self.class_balance, 0, 1),
+            ("pool_most", self.most_unlabelled, 1, np.inf),
         )
         if not self.alphas or not all(0 <= alpha < 1 for alpha in self.alphas):  # so nan is refused too
             raise UsageError(
                 f"alphas can't be {told_numbers(self.alphas)}; allowed: numbers from 0 to below 1, at least one"
             )
-        if not self.shares or not all(0 <= share <= 1 for share in self.shares):
+        if not self.probe_shares or not all(0 <= share <= 1 for share in self.probe_shares):
             raise UsageError(
-                f"probe_share can't be {told_numbers(self.shares)}; allowed: numbers from 0 to 1, at least one"
+                f"probe_share can't be {told_numbers(self.probe_shares)}; allowed: numbers from 0 to 1, at least one"
             )
 
 
 @dataclass(frozen=True)
-class Answers:
-    """A class index for each item of the pool, and how sure that is, in [0, 1]."""
+class PropagationTrial(Measured):
+    """How good mixed probabilities are of labelled items whose labels have not spread.
 
-    classes_N: IntArray
-    sure_N: FloatArray
+    Attributes:
+        alpha: how far the other labels have spread.
+        probe_share: lambda, the share of the label probe's probabilities.
+    """
+
+    alpha: float = field(kw_only=True)
+    probe_share: float = field(kw_only=True)
 
 
 @dataclass(frozen=True)
-class Way(Trial):
-    """How good answers were on labelled items that they were kept from; the strength is alpha.
+class Comparison:
+    """Both probes on the same labelled items, which neither has seen.
 
     Attributes:
-        share: of the first regression's answer in them.
+        label_probe: how good the regression on the labels alone is.
+        pool_probe: how good the one that learns from the pool too is.
     """
 
-    share: float = field(kw_only=True)
+    label_probe: Measured
+    pool_probe: Measured
+
+    @property
+    def error(self) -> float:
+        """The standard error of the difference between their values; infinite for a single item."""
+        return standard_error(self._lost_V)
+
+    @property
+    def pool_harms(self) -> bool:
+        """Whether the pool probe is worse by more than two standard errors, and by more than three items."""
+        return surely_positive(self._lost_V)
+
+    @property
+    def _lost_V(self) -> FloatArray:
+        return self.label_probe.credit_N - self.pool_probe.credit_N
 
 
 @dataclass(frozen=True)
@@ -102,22 +139,23 @@ class PoolFit:
     """What was fitted.
 
     Attributes:
-        head: the classifier; the first regression itself where the pool is not ``used``.
-        alpha, share: how far labels have spread, and the first regression's part in the answers. ways: those that were
-            tried; none where there was nothing to choose by.
-        first, second: both regressions on labelled items that they did not see; None where there are none.
-        error: standard error of the difference between them. used: whether the pool is learned from: unless that is
-            worse than the first regression by more than two standard errors.
+        head: the pool probe; the label probe where the pool is not ``used``.
+        alpha: how far labels have spread.
+        probe_share: lambda, the label probe's share of the mixed probabilities.
+        trials: those that chose both; none where there was nothing to choose by.
+        comparison: of the two probes by cross-validation; None where there was nothing to compare them by.
     """
 
     head: LinearHead
     alpha: float
-    share: float
-    ways: Sequence[Way]
-    first: Measured | None = None
-    second: Measured | None = None
-    error: float = 0.0
-    used: bool = True
+    probe_share: float
+    trials: Sequence[PropagationTrial]
+    comparison: Comparison | None
+
+    @property
+    def used(self) -> bool:
+        """Whether the pool is learned from: always, unless it is found to do harm."""
+        return self.comparison is None or not self.comparison.pool_harms
 
 
 def unlabelled(images: int, labelled: int, most: int) -> int:
@@ -148,20 +186,24 @@ def told_pool(images: int, labelled: int, most: int) -> str:
 
 
 class _Fold(NamedTuple):
-    """Labelled items that are validated on, the others, and the first regression on these."""
+    """Labelled items as rows of L: those that are validated on, the others, and the label probe fitted on these."""
 
-    split: IntArray
-    rest: IntArray
-    head: LinearHead
+    validation: IntArray
+    training: IntArray
+    label_probe: LinearHead
 
 
 class PoolRegression:
-    """Answers of a pool's items, and classifiers that learn them.
+    """Fits the pool probe.
+
+    Methods take ``training``: the labelled items whose labels may be used, as rows of L. All others count as
+    unlabelled.
 
     Args:
-        features_ND: of the whole pool. positions_L, indices_L: the labelled items, and their class indices. classes: C.
-        imbalance: what is done about classes of different size; the pool's answers tell how frequent they are.
-        iterations: of the regression on the labels, at most.
+        features_ND: of the whole pool.
+        positions_L: the labelled items. indices_L: their class indices. classes: C.
+        imbalance: what is done about classes of different size; the pseudo-labels tell how frequent they are.
+        iterations: of the label probe, at most.
     """
 
     def __init__(
@@ -179,141 +221,105 @@ class PoolRegression:
     ):
         self.features_ND, self.positions_L, self.indices_L, self.classes = features_ND, positions_L, indices_L, classes
         self.options, self.imbalance, self.iterations, self.seed = options, imbalance, iterations, seed
-        found = nearest_neighbours(unit_rows(features_ND), options.neighbours, seed=seed, quiet=quiet)
-        self.graph = Graph.of(*found, options.neighbours)
+        self.propagation = LabelPropagation(
+            features_ND, positions_L, indices_L, classes, options.neighbours, seed=seed, quiet=quiet
+        )
 
-    def fit(self, first: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure) -> PoolFit:
-        """Choose by cross-validation how labels spread, and whether the pool is used at all; then fit.
+    def fit(self, label_probe: LinearHead, strength: float, splits: Sequence[IntArray], *, measure: Measure) -> PoolFit:
+        """Choose alpha and lambda by cross-validation, and whether the pool is used at all; then fit.
 
         Args:
-            first: the regression on all labels, of that strength. splits: parts of the labelled items
+            label_probe: the regression on all labels, of that strength. splits: parts of the labelled items
                 that are validated on, one after the other; none leave nothing to choose by.
             measure: what says how good logits are.
         """
         every = np.arange(len(self.indices_L))
-        rest = [np.setdiff1d(every, split) for split in splits]
-        folds = [_Fold(split, rows, self._first(rows, strength)) for split, rows in zip(splits, rest, strict=True)]
-        ways = [way for alpha in self.options.alphas for way in self._ways(alpha, folds, measure)] if splits else []
-        best = best_trial(ways, by="first") if ways else None
-        alpha, share = (best.strength, best.share) if best else (self.options.alphas[0], self.options.shares[0])
-        compared = self._compared(alpha, share, folds, measure) if splits else ()
-        found = PoolFit(first, alpha, share, ways, *compared)
-        return (
-            replace(found, head=self.second(self.answers(every, first, alpha, share), every)) if found.used else found
-        )
+        folds = [self._fold(split, np.setdiff1d(every, split), strength) for split in splits]
+        trials = self._trials(folds, measure) if folds else []
+        best = best_trial(trials, by="first") if trials else None
+        alpha = best.alpha if best else self.options.alphas[0]
+        probe_share = best.probe_share if best else self.options.probe_shares[0]
+        comparison = self._compare(alpha, probe_share, folds, measure) if folds else None
+        found = PoolFit(label_probe, alpha, probe_share, trials, comparison)
+        if not found.used:
+            return found
+        pseudo_labels = self.propagation.pseudo_label(every, label_probe, alpha, probe_share)
+        return replace(found, head=self.fit_pool_probe(pseudo_labels, every))
 
-    def _first(self, rows: IntArray, strength: float) -> LinearHead:
-        """The regression on some of the labels."""
-        features_LD, indices = self.features_ND[self.positions_L[rows]], self.indices_L[rows]
-        return fit_linear(
-            features_LD, indices, strength, classes=self.classes, iterations=self.iterations, imbalance=self.imbalance
-        )
-
-    def _ways(self, alpha: float, folds: Sequence[_Fold], measure: Measure) -> list[Way]:
-        """How good the answers of an alpha are on labelled items that they were kept from, a way per share."""
-        both = []
-        for split, rows, head in folds:
-            asked = self.positions_L[split]
-            shares = np.concatenate([block[asked] for _, block in self._spread(rows, alpha)], axis=1)
-            logits = head.logits(self.features_ND[asked])
-            both.append((np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)), shares))
-        likely, spread = (np.concatenate(side) for side in zip(*both, strict=True))
-        truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
-        found = []
-        for share in self.options.shares:
-            told = np.log(np.maximum(share * likely + (1 - share) * spread, LEAST))
-            found.append(Way(**vars(measure(told, truth)), strength=alpha, share=share))
-        return found
-
-    def _compared(
-        self,
-        alpha: float,
-        share: float,
-        folds: Sequence[_Fold],
-        measure: Measure,
-    ) -> tuple[Measured, Measured, float, bool]:
-        """Both regressions on items that they did not see, see :class:`PoolFit`."""
-        pairs: list[tuple[FloatArray, FloatArray]] = []
-        for split, rows, head in folds:
-            second = self.second(self.answers(rows, head, alpha, share), rows)
-            asked = self.features_ND[self.positions_L[split]]
-            pairs.append((head.logits(asked), second.logits(asked)))
-        truth = self.indices_L[np.concatenate([fold.split for fold in folds])]
-        alone, with_pool = (measure(np.concatenate(side), truth) for side in zip(*pairs, strict=True))
-        lost_V = alone.credit_N - with_pool.credit_N
-        return alone, with_pool, standard_error(lost_V), not surely_positive(lost_V)
-
-    def _spread(self, rows: IntArray, alpha: float) -> Iterator[tuple[slice, Float32]]:
-        """What some of the labels say of each item: (N, B) shares of some classes after the others.
-
-        They add up to one where a label has reached an item, and are zero where none has.
-        """
-        size = len(self.features_ND)
-        any_N1 = np.zeros((size, 1), dtype=np.float32)
-        any_N1[self.positions_L[rows]] = 1
-        total_N1 = np.maximum(self.graph.spread(any_N1, alpha), LEAST)  # spreading is linear: the sum over all classes
-        step = max(1, AT_ONCE // size)
-        for start in range(0, self.classes, step):
-            block = slice(start, min(start + step, self.classes))
-            known_NB = np.zeros((size, block.stop - block.start), dtype=np.float32)
-            inside = rows[(self.indices_L[rows] >= block.start) & (self.indices_L[rows] < block.stop)]
-            known_NB[self.positions_L[inside], self.indices_L[inside] - block.start] = 1
-            yield block, np.divide(self.graph.spread(known_NB, alpha), total_N1, dtype=np.float32)
-
-    def answers(self, rows: IntArray, head: LinearHead, alpha: float, share: float) -> Answers:
-        """A class for every item, by some of the labels and the regression that was fitted on them.
+    def fit_pool_probe(self, pseudo_labels: PseudoLabels, training: IntArray) -> LinearHead:
+        """The regression on pseudo-labels of all N items, each with its weight w.
 
         Args:
-            share: of the regression's answer.
+            training: the labelled items that the pseudo-labels come from.
         """
-        size = len(self.features_ND)
-        best_N, classes_N = np.full(size, -1.0), np.zeros(size, dtype=np.int64)
-        sum_N, entropy_N = np.zeros(size), np.zeros(size)
-        norm_N = np.concatenate(
-            [np.logaddexp.reduce(head.logits(self.features_ND[part]), axis=1) for part in pieces(size, self.classes)]
-        )
-        for block, shares_NB in self._spread(rows, alpha):
-            layer = LinearHead(head.weight_CD[block], head.bias_C[block])
-            for part in pieces(size, block.stop - block.start):
-                likely = np.exp(layer.logits(self.features_ND[part]) - norm_N[part, None])
-                told = share * likely + (1 - share) * shares_NB[part]
-                value, better = told.max(axis=1), told.max(axis=1) > best_N[part]
-                classes_N[part][better] = told.argmax(axis=1)[better] + block.start
-                best_N[part][better] = value[better]
-                entropy_N[part] -= (told * np.log(np.maximum(told, LEAST))).sum(axis=1)
-                sum_N[part] += told.sum(axis=1)
-        sum_N = np.maximum(sum_N, LEAST)
-        entropy_N = entropy_N / sum_N + np.log(sum_N)  # of the shares, scaled to add up to one
-        sure_N = np.clip(1 - entropy_N / np.log(max(2, self.classes)), 0, 1)
-        known = self.positions_L[rows]
-        classes_N[known], sure_N[known] = self.indices_L[rows], 1.0
-        return Answers(classes_N, sure_N)
-
-    def second(self, answers: Answers, rows: IntArray) -> LinearHead:
-        """The regression on the answers.
-
-        Args:
-            rows: the labelled items that they know, which count more.
-        """
-        options, size, known = self.options, len(self.features_ND), self.positions_L[rows]
-        of_class_C = np.bincount(answers.classes_N, answers.sure_N, minlength=self.classes)
-        even = max(options.even, self.imbalance.balance)
-        weights_N = answers.sure_N * np.maximum(of_class_C, LEAST)[answers.classes_N] ** -even
-        weights_N[known] *= options.labelled
-        kept = np.arange(size)
-        others = np.setdiff1d(kept, known)
-        if len(others) > options.most:
-            drawn = np.random.default_rng([self.seed, 29]).permutation(others)[: options.most]
-            kept = np.sort(np.concatenate([known, drawn]))
-        kept = kept[weights_N[kept] > 0]
-        learned = answers.classes_N[kept]
-        adjusted = replace(self.imbalance, balance=0.0)  # the weights hold the balance
+        options, known = self.options, self.positions_L[training]
+        class_balance = max(options.class_balance, self.imbalance.balance)  # b
+        weights_N = pseudo_labels.certainty_N * pseudo_labels.prior_N**-class_balance
+        weights_N[known] *= options.labelled_weight
+        learned = self._learned_from(known)
+        learned = learned[weights_N[learned] > 0]
         return fit_linear(
-            self.features_ND[kept],
-            learned,
+            self.features_ND[learned],
+            pseudo_labels.classes_N[learned],
             options.strength,
             classes=self.classes,
-            iterations=STEPS,
-            imbalance=adjusted,
-            weights_L=weights_N[kept],
+            iterations=ITERATIONS,
+            imbalance=replace(self.imbalance, balance=0.0),  # the weights hold the balance
+            weights_L=weights_N[learned],
         )
+
+    def _learned_from(self, known: IntArray) -> IntArray:
+        """Positions of the items that the pool probe learns from: all labelled ones, and no more than asked for others.
+
+        Args:
+            known: positions of the labelled ones.
+        """
+        every = np.arange(len(self.features_ND))
+        others = np.setdiff1d(every, known)
+        if len(others) <= self.options.most_unlabelled:
+            return every
+        drawn = np.random.default_rng([self.seed, 29]).permutation(others)[: self.options.most_unlabelled]
+        return np.sort(np.concatenate([known, drawn]))
+
+    # Cross-validation ---------------------------------------------------------------------------------------------
+
+    def _fold(self, validation: IntArray, training: IntArray, strength: float) -> _Fold:
+        features_LD, indices = self.features_ND[self.positions_L[training]], self.indices_L[training]
+        label_probe = fit_linear(
+            features_LD, indices, strength, classes=self.classes, iterations=self.iterations, imbalance=self.imbalance
+        )
+        return _Fold(validation, training, label_probe)
+
+    def _truth(self, folds: Sequence[_Fold]) -> IntArray:
+        """(V,) class indices of the items that are validated on, fold by fold."""
+        found: IntArray = self.indices_L[np.concatenate([fold.validation for fold in folds])]
+        return found
+
+    def _trials(self, folds: Sequence[_Fold], measure: Measure) -> list[PropagationTrial]:
+        """One per alpha and share of the label probe."""
+        truth_V, found = self._truth(folds), []
+        for alpha in self.options.alphas:
+            of_folds = [self._validation_probabilities(fold, alpha) for fold in folds]
+            probe_VC, propagated_VC = (np.concatenate(side) for side in zip(*of_folds, strict=True))
+            for share in self.options.probe_shares:
+                logits_VC = np.log(np.maximum(mixed(probe_VC, propagated_VC, share), TINY))
+                found.append(PropagationTrial(**vars(measure(logits_VC, truth_V)), alpha=alpha, probe_share=share))
+        return found
+
+    def _validation_probabilities(self, fold: _Fold, alpha: float) -> tuple[FloatArray, FloatArray]:
+        """Probabilities p and q of a fold's validation items, (V, C) each, from the labels of its other items."""
+        asked = self.positions_L[fold.validation]
+        blocks = [block_NB[asked] for _, block_NB in self.propagation.propagate(fold.training, alpha)]
+        logits_VC = fold.label_probe.logits(self.features_ND[asked])
+        return np.exp(logits_VC - np.logaddexp.reduce(logits_VC, axis=1, keepdims=True)), np.concatenate(blocks, axis=1)
+
+    def _compare(self, alpha: float, probe_share: float, folds: Sequence[_Fold], measure: Measure) -> Comparison:
+        """Both probes on each fold's validation items, fitted on its other items."""
+        of_folds: list[tuple[FloatArray, FloatArray]] = []
+        for fold in folds:
+            pseudo_labels = self.propagation.pseudo_label(fold.training, fold.label_probe, alpha, probe_share)
+            pool_probe = self.fit_pool_probe(pseudo_labels, fold.training)
+            asked = self.features_ND[self.positions_L[fold.validation]]
+            of_folds.append((fold.label_probe.logits(asked), pool_probe.logits(asked)))
+        truth_V = self._truth(folds)
+        return Comparison(*(measure(np.concatenate(side), truth_V) for side in zip(*of_folds, strict=True)))

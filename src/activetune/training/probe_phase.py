@@ -21,7 +21,7 @@ from activetune.features.computing import BeyondFloat16
 from activetune.features.embedding import EmbedOptions, features_of
 from activetune.networks.backbones import Backbone
 from activetune.networks.imbalance import Imbalance
-from activetune.networks.regression import Fitted, Measure, Regression, best_trial, choose_strength, fit_best
+from activetune.networks.regression import Fitted, Measure, Regression, best_strength, choose_strength, fit_best
 from activetune.tasks import Crops
 from activetune.training.finite import refuse_outputs, settings_to_change
 from activetune.training.frozen_head import run_frozen
@@ -168,7 +168,7 @@ def _fitted(
     figures: dict[str, Any] = {"strength": probe.strength}
     if probe.trials:
         figures["chosen_by"] = "validation" if len(job.held_out) else "cross-validation"
-        figures[job.measured] = best_trial(probe.trials, by=options.by).value
+        figures[job.measured] = best_strength(probe.trials, by=options.by).value
     figures |= _estimate(job, options, imbalance, probe, features_LD)
     figures["trainable_parameters"] = probe.head.weight_CD.size + probe.head.bias_C.size
     rows = [
