@@ -81,8 +81,8 @@ class Student(Settings):
     Attributes:
         epochs: passes over labels and pseudo-labels.
         lr: peak learning rate.
-        augment: what images are varied by beside crops and flips, as ``augment`` of a training names it; more than for the
-            teacher, so that a student learns more than its answers (experiments/pool).
+        augment: what images are varied by beside crops and flips, as ``augment`` of a training names it; more than for
+            the teacher, so that a student learns more than its answers (experiments/pool).
     """
 
     flat_names: ClassVar[Mapping[str, str]] = {
