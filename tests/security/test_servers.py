@@ -20,9 +20,9 @@ from starlette.testclient import TestClient
 
 from activetune.serving import guards
 from activetune.serving.guards import Guards, new_token
+from tests.labelling.conftest import pool as pool
+from tests.labelling.conftest import sel as sel
 from tests.labelling.test_labelling import Client
-from tests.labelling.test_labelling import pool as pool
-from tests.labelling.test_labelling import sel as sel
 from tests.security.load import check, model_under_load, page_under_load
 
 OTHER = "http://evil.example"

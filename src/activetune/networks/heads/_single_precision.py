@@ -15,7 +15,8 @@ from torch import Tensor, nn
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
     """No autocast on a tensor's device; nothing where there is none, so that an exported graph has no trace of it."""
     kind = tensor.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext()
+    active = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if active else contextlib.nullcontext()
 
 
 class LastLinear(nn.Linear):
