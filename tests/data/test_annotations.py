@@ -26,6 +26,7 @@ from activetune.data.annotations._legend import legend_of_values, read_legend
 from activetune.data.annotations._matching import match
 from activetune.data.annotations._problems import Problems
 from activetune.data.annotations._shapes import Polygons, polygon, runs
+from activetune.data.annotations._writing import KIND, _earlier_parts
 from activetune.data.images import decode_image, image_size
 from activetune.data.kinds import VOID, ArrayMask, Boxes, Names, Sentences, fingerprint_of
 from activetune.data.labels import pool_labels
@@ -1375,3 +1376,15 @@ def test_answers_of_another_kind_are_refused(task: str, plain: Any, digits: Path
     pool = open_pool(digits)
     with pytest.raises(UsageError, match=f"{task} needs answers of the kind"):
         annotations_of({pool.ids[0]: plain}, pool, task)
+
+
+@pytest.mark.parametrize("name", ["../precious", "/precious", "..", "", 7])
+def test_an_exports_manifest_names_nothing_outside_its_folder(name: object, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "precious").mkdir()
+    (out / "manifest.json").write_text(json.dumps({"kind": KIND, "folders": {"x": name}}))
+    with pytest.raises(UsageError, match="is no folder of an export"):
+        _earlier_parts(out, [])
+    (out / "manifest.json").write_text(json.dumps({"kind": KIND, "folders": {"x": "cat, dog"}}))
+    assert _earlier_parts(out, []) == ["cat, dog"]

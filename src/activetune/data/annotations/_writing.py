@@ -124,7 +124,15 @@ def _earlier_parts(out: Path, parts: Sequence[str]) -> list[str]:
         return []
     made = read_json(out / MANIFEST) if (out / MANIFEST).is_file() else {}
     if made.get("kind") == KIND:
-        return [str(folder) for folder in made.get("folders", {}).values()]
+        listed = made.get("folders", {})
+        folders = list(listed.values()) if isinstance(listed, dict) else [listed]
+        for name in folders:  # they are removed: a manifest that others wrote must not name what lies elsewhere
+            if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+                raise UsageError(
+                    f"{out / MANIFEST} is damaged: {name!r} is no folder of an export; nothing was written: choose "
+                    "another --out"
+                )
+        return folders
     others = [name for name in parts if (out / name).exists()]
     if others:
         raise UsageError(
