@@ -18,6 +18,7 @@ from PIL import Image
 
 from activetune.base.names import comparable
 from activetune.data.annotations import Sheet, formats, read_annotations, write_sheet
+from activetune.data.annotations._legend import is_void
 from activetune.data.answers import class_name, lost_in_csv
 from activetune.data.kinds import ArrayMask, Boxes, Names, Sentences
 from activetune.data.labels import Labels
@@ -137,6 +138,7 @@ def test_ids_and_answers_survive_the_round_trip(name: str, task: str, data: st.D
     pool = Pool("memory", ids, None, OnePicture())
     known = {item: answers(task, classes, data.draw) for item in ids}
     assume((name, task) != ("table", "classification") or not lost_in_csv(known.values()))  # which is told
+    assume(not any(is_void(one, task) for one in classes))  # refused in masks: they would be read back as void
     if (name, task) == ("voc", "segmentation"):
         assume(not any(":" in name or name.startswith("#") for name in classes))  # refused: its list can't hold them
     sheet = Sheet(task, pool, ids, known, classes, quiet=True)
