@@ -265,3 +265,24 @@ def test_of_several_data_sets_of_fiftyone_one_is_asked_for(pool: Path, tmp_path:
     with pytest.raises(UsageError, match=r"holds 2 data sets of FiftyOne \('a/samples.json', 'b/samples.json'\)"):
         read(tmp_path / "sets", pool, "classification", format="fiftyone")
     assert read(tmp_path / "sets" / "b", pool) == {"1.png": "cat"}
+
+
+def test_tags_of_cvat_are_no_objects_beside_boxes(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = {"cat": "any", "dog": "rectangle", "blurred": "tag"}
+    listed = "".join(f"<label><name>{name}</name><type>{kind}</type></label>" for name, kind in labels.items())
+    box = '<box label="cat" xtl="0" ytl="0" xbr="4" ybr="4"/>'
+    images = {"1.png": f'{box}<tag label="blurred"/>', "2.png": '<tag label="nothing"/>'}
+    parts = "".join(f'<image name="{name}" width="64" height="48">{inner}</image>' for name, inner in images.items())
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotations><meta><task><labels>{listed}</labels></task></meta>{parts}</annotations>")
+    assert activetune.read_annotations(path, open_pool(pool, quiet=True), "detection").classes == ["cat", "dog"]
+    found = boxes(path, pool)
+    assert set(found) == {"1.png", "2.png"} and len(found["2.png"]) == 0
+    assert "without a box" not in capsys.readouterr().err
+    several = activetune.import_labels(path, pool=pool, task="multilabel", quiet=True)
+    assert [answer.names for answer in several.answers] == [("blurred", "cat"), ("nothing",)]
+    path.write_text(f"<annotations>{parts.replace(box, '')}</annotations>")
+    with pytest.raises(UsageError, match="has what detection needs, boxes"):
+        boxes(path, pool)

@@ -72,7 +72,7 @@ def read(files: Files, asked: Asked) -> Labels:
                 raise
             asked.problems.add("damaged files, left out", str(error))
             continue
-        classes += [label for element in root.iter("label") if (label := class_name(element.findtext("name") or ""))]
+        classes += _labels(root, asked.task)
         if tracks := root.findall("track"):
             asked.problems.add("tracks of a video, left out", name, len(tracks))
         for number, element in enumerate(root.findall("image"), start=1):
@@ -82,8 +82,31 @@ def read(files: Files, asked: Asked) -> Labels:
     if not found:
         told = asked.problems.told()
         raise UsageError(f"{asked.problems.where} lists no images{f'; {told}' if told else ''}")
+    if asked.task != "multilabel":
+        _leave_tags(found)
     listed = [label for label in dict.fromkeys(classes) if not is_void(label, asked.task)]
     return answers_of(Found(found, listed or None), asked)
+
+
+def _labels(root: ElementTree.Element, task: str) -> list[str]:
+    """The labels of the task in CVAT; those of tags alone are classes of whole images."""
+    elements = [one for one in root.iter("label") if task == "multilabel" or one.findtext("type") != "tag"]
+    return [label for one in elements if (label := class_name(one.findtext("name") or "")) is not None]
+
+
+def _leave_tags(images: Sequence[Listed]) -> None:
+    """Leave tags aside where places are asked for: they are about the whole image, such as that it shows nothing.
+
+    A file of tags alone answers another task, which is said by whoever finds no place in it.
+    """
+    tags = sum(_is_tag(thing) for image in images for thing in image.things)
+    if tags < sum(len(image.things) + image.broken for image in images):
+        for image in images:
+            image.things = [thing for thing in image.things if not _is_tag(thing)]
+
+
+def _is_tag(thing: Thing) -> bool:
+    return thing.box is None and thing.shape is None and not thing.damaged
 
 
 def _image(element: ElementTree.Element, place: str, asked: Asked) -> Listed | None:
