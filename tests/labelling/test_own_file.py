@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from activetune.base.errors import UsageError
 from activetune.labelling import own_file
 from activetune.labelling.own_file import OwnFile
 from tests.labelling.test_labelling import Client, labels_in
@@ -70,6 +71,12 @@ def test_a_file_that_was_not_there_at_the_start_is_kept_too(tmp_path: Path) -> N
     file.write(b"ours")
     assert [path.name for path in file.edited] == ["labels.edited-2.csv"]
     assert file.edited[0].read_bytes() == b"somebody's" and (tmp_path / "labels.csv").read_bytes() == b"ours"
+
+
+def test_a_label_file_that_is_a_folder_is_told(sel: Path) -> None:
+    (sel / "labels.csv").mkdir()
+    with pytest.raises(UsageError, match=r"labels\.csv"):
+        Client(sel)
 
 
 def test_an_edit_of_the_same_length_is_seen(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Desk:
         """What an event says of items; what those before it say by its names.
 
         Args:
-            before: the answers as they were at each rename that is not taken back.
+            before: at each rename that is not taken back, the answers that it gave a class to.
         """
         content, kind, sheet = event.content, event.content["kind"], self.sheet
         if kind == "answer":
@@ -93,7 +93,7 @@ class Desk:
             self._given[event.number, said.item] = said
         elif kind == "rename":
             self._given = {key: renamed(said, content["name"], content["to"]) for key, said in self._given.items()}
-            before.append(dict(sheet.answers))
+            before.append({item: one for item, one in sheet.answers.items() if content["to"] in one.labels})
         elif kind == "undo":
             had = before.pop()
             if content["to"] not in sheet.classes:

@@ -5,6 +5,7 @@ What others have written into it is never written over: it is kept beside it, un
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class OwnFile:
         self.edited: list[Path] = []
         self._stat: tuple[int, ...] = ()
         self._digest = ""
-        if path.exists():
+        with contextlib.suppress(OSError):  # none there; or one that can't be read, which its reader tells
             self._stat, self._digest = _about(path.stat()), digest_bytes(path.read_bytes())
 
     def write(self, content: bytes) -> None:
